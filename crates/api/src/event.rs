@@ -1,4 +1,5 @@
-//! Events: the same JSON over SSE and WebSocket. They are hints; `GET` is the truth.
+//! Events that pages receive: the same JSON over SSE and WebSocket. An event is only a hint; `GET`
+//! shows the stored state.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,8 +12,8 @@ use crate::value::Time;
 /// The WebSocket subprotocol that carries these events.
 pub const SUBPROTOCOL: &str = "doorbuster.v1";
 
-/// A browser, which cannot set headers on a WebSocket, offers its token as a second subprotocol
-/// with this prefix.
+/// Prefix of the second subprotocol in which a browser sends its token. A browser cannot set
+/// headers on a WebSocket.
 pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
 
 /// One event.
@@ -25,29 +26,29 @@ pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
         "state": "refused", "code": "sold_out"}})
 ))]
 pub enum Event {
-    /// Always the first.
+    /// The first event of every connection.
     Hello {
         /// The server's clock.
         server_time: Time,
     },
-    /// One of the buyer's own orders is now this.
+    /// The new state of one of the buyer's own orders.
     Order {
         /// The order, or the verdict on a queued request.
         order: AnyOrder,
     },
-    /// The status of a sale that was asked for is now this.
+    /// The new status of a sale that the connection subscribed to.
     Status {
         /// The new status.
         status: Status,
     },
-    /// The buyer's place in a sale's waiting room is now this. Told of sales that were asked for;
-    /// being called in is told in any case.
+    /// The buyer's new state in a sale's waiting room. It is sent for subscribed sales; an
+    /// admission is sent in every case.
     WaitingRoom {
         /// The sale.
         sale: String,
-        /// The place's own name.
+        /// The id of the buyer's entry in the waiting room.
         place: String,
-        /// What it stands for now.
+        /// The entry's state.
         state: PlaceState,
         /// How many are called in before it, and 1.
         position: Option<u64>,

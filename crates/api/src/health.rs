@@ -1,9 +1,9 @@
-//! What `/healthz` and `/readyz` say when all is well.
+//! The bodies of `/healthz` and `/readyz` when the server is healthy.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// All is well; anything else is a problem.
+/// The server is healthy; any other result is a problem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"status": "ok"})))]
 pub struct Health {
@@ -11,7 +11,7 @@ pub struct Health {
     pub status: HealthStatus,
 }
 
-/// The word `"ok"`.
+/// The status `"ok"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {

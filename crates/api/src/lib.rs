@@ -1,8 +1,9 @@
-//! The contract on the wire: what bytes a shop, a browser, an operator and a test may rely on.
+//! The HTTP contract: every JSON body, header and parameter that shops, browsers, operators and
+//! tests rely on.
 //!
-//! Values are parsed here once, at the edge; bodies are read strictly; refusals are
-//! [`problem::Problem`]s; every endpoint stands in one table, from which the OpenAPI document is
-//! made. Nothing here does IO, and nothing here knows how stock is decided.
+//! Values are parsed here once, at the edge. Bodies are read strictly. Refusals are
+//! [`problem::Problem`]s. One table lists every endpoint, and the OpenAPI document is made from
+//! that table. This crate does no IO and does not decide about stock.
 
 pub mod admin;
 pub mod body;

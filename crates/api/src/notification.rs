@@ -1,4 +1,5 @@
-//! What shops are told: the body of every message that goes out, and the document that says so.
+//! The body of every message that the server sends to shops, and the document that describes the
+//! events.
 
 mod cloud_event;
 mod event_docs;
@@ -13,38 +14,38 @@ use crate::value::Time;
 pub use cloud_event::CloudEvent;
 pub use event_docs::document;
 
-/// The word for every type, also those that come later.
+/// The name that stands for every type, including types of later versions.
 pub const ALL_TYPES: &str = "*";
 
-/// What an event's id looks like.
+/// Pattern of an event's id.
 pub(crate) const EVENT_ID_PATTERN: &str = "^evt_[0-9]{16}(_[0-9a-f]{10})?$";
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
-    /// An order exists.
+    /// A request became an order.
     OrderReserved,
-    /// It was paid.
+    /// The order was paid.
     OrderPaid,
-    /// It was given up.
+    /// The order was cancelled before it was paid.
     OrderCancelled,
-    /// It was not paid in time.
+    /// The order was not paid in time.
     OrderExpired,
-    /// It was paid and its money goes back.
+    /// The order was paid, and its money goes back.
     OrderRefunded,
-    /// An operator gave it more time.
+    /// An operator gave the order more time to pay.
     OrderExtended,
     /// A queued request was refused.
     OrderRefused,
-    /// Money that pays for no order goes back.
+    /// A payment that pays for no order goes back.
     PaymentRefunded,
-    /// Money went back that nobody here asked for, or is there after all.
+    /// Money went back although the shop did not request it, or such a reversal was cancelled.
     PaymentReversed,
-    /// A sale began to sell.
+    /// The sale opened.
     SaleOpened,
-    /// A sale ended.
+    /// The sale closed.
     SaleClosed,
-    /// Every unit of an item is paid for.
+    /// Every unit of the item is paid.
     ItemSoldOut,
 }
 
@@ -65,7 +66,7 @@ impl EventType {
         Self::ItemSoldOut,
     ];
 
-    /// The word on the wire.
+    /// The type's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,14 +85,14 @@ impl EventType {
         }
     }
 
-    /// The type that `word` names.
+    /// The type with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|what| what.as_str() == word)
     }
 }
 
-/// A message: what happened, once, however often it is delivered.
+/// One event; its content is the same each time it is delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notification<'a> {
     /// The event's id, which is also `webhook-id`: the same for each attempt and each endpoint.
@@ -101,21 +102,21 @@ pub struct Notification<'a> {
     pub what: &'static str,
     /// When it happened.
     pub timestamp: Time,
-    /// What it happened to.
+    /// The object that the event is about.
     pub data: NotificationData,
 }
 
-/// What something happened to.
+/// The object that an event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum NotificationData {
-    /// An order, as it was after the change.
+    /// The order after the change.
     Order(OrderData),
     /// A request that was refused.
     Refused(RefusedData),
     /// A payment whose money goes back.
     Payment(PaymentData),
-    /// Money that went back without having been asked to.
+    /// A reversal: money that went back although the shop did not request it.
     Reversal(ReversalData),
     /// An item.
     Item(ItemData),
@@ -127,9 +128,9 @@ pub enum NotificationData {
 /// `order.extended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderData {
-    /// The order as it was after the change, as `GET /v1/orders/{order}` showed it then.
+    /// The order after the change, as `GET /v1/orders/{order}` showed it then.
     pub order: Order,
-    /// In `order.reserved` of an order that a place in line became: `true`. Else it is left out.
+    /// `true` in the `order.reserved` of an order from the waitlist; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_waitlist: Option<bool>,
 }
@@ -137,7 +138,7 @@ pub struct OrderData {
 /// Data of `order.refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedData {
-    /// The request, as `GET /v1/orders/{order}` shows it.
+    /// The refused request or entry, as `GET /v1/orders/{order}` shows it.
     pub order: RefusedOrder,
 }
 
@@ -146,14 +147,14 @@ pub struct RefusedData {
 pub struct PaymentData {
     /// The payment.
     pub payment: Payment,
-    /// Its refund, as it was when it was decided.
+    /// Its refund, as it was when the server created it.
     pub refund: Refund,
 }
 
 /// Data of `payment.reversed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReversalData {
-    /// What the provider says.
+    /// The provider's report.
     pub reversal: Reversal,
 }
 
@@ -173,21 +174,22 @@ pub struct SaleData {
     pub sale: String,
 }
 
-/// An event's id: its position, and a mark of what happened. A store that lost its last rows (a
-/// backup was restored, a standby that was behind took over) gives their positions to other events;
-/// by the mark these are other ids, so that nobody takes them for what they have seen.
+/// An event's id: its position and a fingerprint of its content. A store that lost its last rows
+/// (after a restored backup or a failover to a standby that was behind) reuses their positions for
+/// other events. The fingerprint makes these ids differ, so receivers do not take the new events
+/// for repeats.
 #[must_use]
 pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))
 }
 
-/// What is left of the id of an event that is forgotten.
+/// The part of an event's id that remains known after the event is deleted.
 #[must_use]
 pub fn event_id_prefix(position: i64) -> String {
     format!("evt_{position:016}")
 }
 
-/// The position that an event's id stands for, with its mark or without.
+/// The position in an event's id, with or without its fingerprint.
 #[must_use]
 pub fn event_position(id: &str) -> Option<i64> {
     let rest = id.strip_prefix("evt_")?;
@@ -202,15 +204,15 @@ pub fn event_position(id: &str) -> Option<i64> {
     digits.parse().ok().filter(|position| is_id && *position > 0)
 }
 
-/// Whether somebody who names an event by `named` means the one whose id is `id`: a position
-/// without a mark means whatever stands there.
+/// Whether the id `named` refers to the event with the id `id`. A position without a fingerprint
+/// refers to any event at that position.
 #[must_use]
 pub fn names_event(named: &str, id: &str) -> bool {
     named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
 }
 
-/// 40 bits of FNV-1a over what makes an event another one. It keeps apart and proves nothing, and
-/// never changes.
+/// 40 bits of FNV-1a over the fields that make an event distinct. It distinguishes events and
+/// proves nothing. It must never change.
 fn event_fingerprint(what: &str, at_ms: i64, about: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());
@@ -228,7 +230,7 @@ mod tests {
         assert_eq!(id(42), "evt_0000000000000042_bde1001b78");
         assert_eq!(event_position(&id(42)), Some(42));
         assert_eq!(event_position(&id(9_999_999_999_999_999)), Some(9_999_999_999_999_999));
-        assert_eq!(event_position("evt_0000000000000042"), Some(42), "of one that is forgotten");
+        assert_eq!(event_position("evt_0000000000000042"), Some(42), "a deleted event's id");
         for wrong in [
             "",
             "evt_42",
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_stands_where_another_was_lost_has_an_id_of_its_own() {
+    fn an_event_at_a_lost_event_s_position_has_another_id() {
         let id = |what, at_ms, about| event_id(1_001, what, at_ms, about);
         let lost = id("order.paid", 1_795_168_842_000, "ord_1");
         assert_eq!(
@@ -272,7 +274,7 @@ mod tests {
         let written = std::fs::read_to_string(path).expect("docs/events.md is in the repository");
         assert!(
             written == document(),
-            "docs/events.md is not what the code says: run `cargo xtask events`"
+            "docs/events.md differs from the code: run `cargo xtask events`"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What a buyer is told about an order: reserved and after, still queued, or refused.
+//! An order as the API shows it: reserved and later, queued, waiting or refused.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,13 +13,13 @@ use crate::value::{Money, Time};
 pub enum OrderState {
     /// The units are held for the buyer until `pay_by`.
     Reserved,
-    /// Paid for.
+    /// The order was paid.
     Paid,
-    /// Cancelled by the buyer or an operator before it was paid.
+    /// The buyer or an operator cancelled the order before it was paid.
     Cancelled,
-    /// Not paid in time.
+    /// The order was not paid in time.
     Expired,
-    /// Paid, and the money given back.
+    /// The order was paid, and the money was given back.
     Refunded,
 }
 
@@ -28,7 +28,7 @@ impl OrderState {
     pub const ALL: [OrderState; 5] =
         [Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
 
-    /// The word on the wire.
+    /// The state's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,14 +40,14 @@ impl OrderState {
         }
     }
 
-    /// The state that `word` names.
+    /// The state with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 }
 
-/// An order: units that are, or were, the buyer's.
+/// An order: units that a buyer holds or held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
@@ -55,24 +55,24 @@ impl OrderState {
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
 })))]
 pub struct Order {
-    /// The order's id for life, the same that a `202` named.
+    /// The order's id. It is the id that a `202` named, and it never changes.
     pub id: String,
-    /// The sale it belongs to.
+    /// The order's sale.
     pub sale: String,
-    /// The item bought.
+    /// The order's item.
     pub item: String,
     /// The buyer.
     pub buyer: String,
-    /// How many units.
+    /// The number of units.
     #[schema(minimum = 1)]
     pub units: u32,
-    /// Price of all units together.
+    /// The price of all units together.
     pub amount: Money,
-    /// Where it stands.
+    /// The order's state.
     pub state: OrderState,
     /// When the units were reserved.
     pub reserved_at: Time,
-    /// The hold ends here unless it is paid for.
+    /// The end of the hold, unless the order is paid before.
     pub pay_by: Time,
     /// When it was paid.
     #[schema(required = true)]
@@ -82,7 +82,7 @@ pub struct Order {
     pub ended_at: Option<Time>,
 }
 
-/// The word `"queued"`.
+/// The state `"queued"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum QueuedState {
@@ -91,31 +91,31 @@ pub enum QueuedState {
     Queued,
 }
 
-/// A place in the queue: no promise yet, a verdict by `decide_by`.
+/// A queued request. It is not an order yet; its verdict arrives by `decide_by`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
     "state": "queued", "decide_by": "2026-11-20T10:00:10.123Z"
 })))]
 pub struct QueuedOrder {
-    /// The id the order will have if it becomes one.
+    /// The id that the order will have if the request becomes one.
     pub id: String,
-    /// The sale asked for.
+    /// The requested sale.
     pub sale: String,
-    /// The item asked for.
+    /// The requested item.
     pub item: String,
     /// The buyer.
     pub buyer: String,
-    /// How many units.
+    /// The number of requested units.
     #[schema(minimum = 1)]
     pub units: u32,
     /// Always `queued`.
     pub state: QueuedState,
-    /// The verdict is there by then.
+    /// The time by which the verdict is known.
     pub decide_by: Time,
 }
 
-/// The word `"waiting"`.
+/// The state `"waiting"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingState {
@@ -124,15 +124,15 @@ pub enum WaitingState {
     Waiting,
 }
 
-/// A place in an item's line: the next unit that comes back after those before it had theirs
-/// becomes this buyer's order, under the same id.
+/// An entry in an item's waitlist. When a unit comes back and the entries before it were served, it
+/// becomes the buyer's order under the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 1,
     "state": "waiting", "ahead": 7, "joined_at": "2026-11-20T10:00:00.123Z"
 })))]
 pub struct WaitingOrder {
-    /// The id the order will have if it becomes one.
+    /// The id that the order will have if the entry becomes one.
     pub id: String,
     /// The sale.
     pub sale: String,
@@ -140,18 +140,18 @@ pub struct WaitingOrder {
     pub item: String,
     /// The buyer.
     pub buyer: String,
-    /// How many units: a place is for one.
+    /// The number of units; an entry is for one unit.
     #[schema(minimum = 1)]
     pub units: u32,
     /// Always `waiting`.
     pub state: WaitingState,
-    /// How many stand before it.
+    /// The number of entries before it.
     pub ahead: u64,
-    /// When it was taken.
+    /// When the buyer joined.
     pub joined_at: Time,
 }
 
-/// The word `"refused"`.
+/// The state `"refused"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusedState {
@@ -160,30 +160,30 @@ pub enum RefusedState {
     Refused,
 }
 
-/// Why a queued request, or a place in line, did not become an order.
+/// Why a queued request or a waitlist entry did not become an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
-    /// Fewer units were left than asked for.
+    /// Fewer units were left than the buyer requested.
     SoldOut,
-    /// The buyer's limit left too little.
+    /// The buyer's limit for the item did not allow this many units.
     LimitReached,
-    /// The sale had not opened.
+    /// The sale was not open yet.
     NotStarted,
     /// The sale was paused.
     Paused,
-    /// The sale was over.
+    /// The sale had ended.
     Ended,
-    /// The request was lost before its verdict; nothing was taken.
+    /// The request was lost before its verdict. No units were taken.
     Unavailable,
     /// The key already belongs to a request with other content.
     IdempotencyKeyReused,
-    /// The buyer left the line.
+    /// The buyer left the waitlist.
     Left,
 }
 
 impl RefusalCode {
-    /// The word on the wire: where there is a problem of the same meaning, its code.
+    /// The reason's name in JSON. Where a problem has the same meaning, this is the problem's code.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -199,46 +199,46 @@ impl RefusalCode {
     }
 }
 
-/// A queued request whose verdict was no, or a place in line that ended.
+/// A queued request that was refused, or a waitlist entry that ended without an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
     "state": "refused", "code": "sold_out"
 })))]
 pub struct RefusedOrder {
-    /// The id that the `202` named, or the place's.
+    /// The id that the `202` named, or the waitlist entry's id.
     pub id: String,
-    /// The sale asked for.
+    /// The requested sale.
     pub sale: String,
-    /// The item asked for.
+    /// The requested item.
     pub item: String,
     /// The buyer.
     pub buyer: String,
-    /// How many units were asked for.
+    /// The number of requested units.
     #[schema(minimum = 1)]
     pub units: u32,
     /// Always `refused`.
     pub state: RefusedState,
-    /// Why.
+    /// The reason.
     pub code: RefusalCode,
 }
 
-/// Whatever an order's id stands for now; `state` tells which.
+/// What an order's id refers to now; `state` says which.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrder {
-    /// It became an order.
+    /// An order.
     Order(Order),
-    /// The verdict is still to come.
+    /// A queued request without a verdict.
     Queued(QueuedOrder),
-    /// The verdict was no.
+    /// A refused request or entry.
     Refused(RefusedOrder),
-    /// It is a place in line.
+    /// A waitlist entry.
     Waiting(WaitingOrder),
 }
 
 impl AnyOrder {
-    /// The id, whatever it stands for.
+    /// The id.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
@@ -249,7 +249,7 @@ impl AnyOrder {
         }
     }
 
-    /// The sale that it is about.
+    /// The sale.
     #[must_use]
     pub fn sale(&self) -> &str {
         match self {
@@ -260,7 +260,7 @@ impl AnyOrder {
         }
     }
 
-    /// The word in `state`.
+    /// The value of `state`.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self {
@@ -272,32 +272,32 @@ impl AnyOrder {
     }
 }
 
-/// One step of an order's life.
+/// One step in an order's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {
-    /// When.
+    /// When it happened.
     pub at: Time,
     /// What happened: `order.reserved`, `order.paid`, `order.extended`, `payment.refunded`,
     /// `payment.reversed` and so on.
     pub event: String,
-    /// The order's state after it.
+    /// The order's state after this step.
     pub state: OrderState,
-    /// Who did it: `buyer`, `engine`, `provider:` and its name, `operator:` and the key's id; to
-    /// buyers just `operator`.
+    /// Who did it: `buyer`, `engine`, `provider:` and its name, or `operator:` and the key's id.
+    /// Buyers see only `operator`.
     pub by: String,
-    /// Why, as they said; `null` if they did not. To buyers also where an operator did it: what
-    /// operators write is for operators.
+    /// The given reason, or `null`. Buyers always see `null` for an operator's step, because
+    /// operators write reasons for operators.
     #[schema(required = true)]
     pub why: Option<String>,
-    /// Until when it could be paid after it.
+    /// The end of the payment window after this step.
     #[schema(required = true)]
     pub pay_by: Option<Time>,
-    /// At the first step of an order that a place in line became: `true`. Else it is left out.
+    /// `true` in the first step of an order from the waitlist; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_waitlist: Option<bool>,
 }
 
-/// What happened to an order.
+/// An order's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"history": [
     {"at": "2026-11-20T10:00:00.123Z", "event": "order.reserved", "state": "reserved", "by": "buyer", "why": null,
@@ -308,38 +308,38 @@ pub struct HistoryEntry {
 pub struct History {
     /// Each step, oldest first.
     pub history: Vec<HistoryEntry>,
-    /// Payments for it that go back, oldest first, and how far each is.
+    /// Refunds of its payments, oldest first.
     pub refunds: Vec<OrderRefund>,
-    /// When the last payment was tried for it and did not succeed, while it waits for one: paying
-    /// can be tried again. `null` if none failed.
+    /// When the last payment attempt failed, while the order waits for payment; the buyer can try
+    /// again. `null` if no attempt failed.
     #[schema(required = true)]
     pub payment_failed_at: Option<Time>,
 }
 
-/// A payment for an order on its way back, as its buyer sees it.
+/// A refund of a payment for an order, as the buyer sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderRefund {
-    /// Its id.
+    /// The refund's id.
     pub refund: String,
-    /// How much.
+    /// The amount.
     pub amount: Money,
-    /// How far it is.
+    /// The refund's state.
     pub state: RefundState,
-    /// Why.
+    /// The cause.
     pub cause: RefundCause,
-    /// When it was decided.
+    /// When the server created the refund.
     pub at: Time,
-    /// When the provider said that the money arrived.
+    /// When the provider reported that the money arrived.
     #[schema(required = true)]
     pub settled_at: Option<Time>,
 }
 
-/// A page of orders, newest first, without queued and refused ones.
+/// A page of orders, newest first. It has no queued and no refused requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderList {
     /// The orders of this page.
     pub orders: Vec<Order>,
-    /// Give it as `cursor` to read on; `null` at the end.
+    /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
@@ -349,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_order_is_told_apart_by_its_members() {
+    fn each_shape_of_an_order_is_recognised_by_its_members() {
         let check = |text: &str, state: &str| {
             let order: AnyOrder = serde_json::from_str(text).expect("one of the three shapes");
             assert_eq!(order.state(), state);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_refusals_are_those_that_serde_writes() {
+    fn the_names_of_refusals_match_their_json() {
         for code in [
             RefusalCode::SoldOut,
             RefusalCode::LimitReached,

@@ -1,24 +1,24 @@
-//! Paying for an order: where the buyer goes, and what providers send.
+//! Payment for an order: the checkout that a buyer visits, and the messages that providers send.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::value::{Money, Time};
 
-/// Where an order is paid for.
+/// A page where a buyer pays for an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "checkout_url": "https://shop.example/sandbox/checkout/cs_9f86d081884c7d659a2feaa0c55ad015",
     "expires_at": "2026-11-20T10:15:00.123Z"
 })))]
 pub struct Checkout {
-    /// The provider's page: the buyer's browser goes there, and comes back to the order's page.
+    /// The provider's page for the buyer's browser. It leads back to the order's page.
     pub checkout_url: String,
-    /// Until when it takes money.
+    /// The time until which the page accepts payment.
     pub expires_at: Time,
 }
 
-/// What a message of the sandbox provider says. Members that are not known are ignored.
+/// A message of the sandbox provider. Unknown members are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "type": "payment.captured", "timestamp": "2026-11-20T10:00:42.000Z",
@@ -33,44 +33,43 @@ pub struct PaymentEvent {
     /// When it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Time>,
-    /// What it is about.
+    /// What the message is about.
     pub data: PaymentEventData,
 }
 
-/// What a message of the sandbox provider is about. Which members are needed follows from its type.
+/// The content of a sandbox message. The message's type decides which members are required.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PaymentEventData {
-    /// The provider's id of the payment; needed unless `refund` is given.
+    /// The provider's id of the payment; required unless `refund` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<String>,
-    /// The order that was paid for; needed for a payment.
+    /// The order that was paid; required for a payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
-    /// How much was paid; needed for a payment that was captured.
+    /// The paid amount; required for a captured payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
     /// The refund that settled or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund: Option<String>,
-    /// Why it failed.
+    /// Why the refund failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What a provider's message came to.
+/// What the server did with a provider's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The order is paid.
     Paid,
-    /// The money goes back.
+    /// The payment pays for no order, and its money goes back.
     Refunded,
-    /// It is written down.
+    /// The message was recorded.
     Noted,
-    /// The message, or its payment, was taken before; nothing was done.
+    /// The message or its payment was handled before. Nothing was done.
     Repeated,
-    /// It says nothing that is used here, or is about a payment or refund that is not known here;
-    /// nothing was done.
+    /// The message has no effect here, or names an unknown payment or refund. Nothing was done.
     Ignored,
 }
 
@@ -79,7 +78,7 @@ impl Outcome {
     pub const ALL: [Self; 5] =
         [Self::Paid, Self::Refunded, Self::Noted, Self::Repeated, Self::Ignored];
 
-    /// The word on the wire.
+    /// The outcome's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -92,10 +91,10 @@ impl Outcome {
     }
 }
 
-/// The answer to a provider's message that was believed.
+/// The response to a provider's verified message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"outcome": "paid"})))]
 pub struct Taken {
-    /// What it came to.
+    /// What the server did with the message.
     pub outcome: Outcome,
 }

@@ -10,31 +10,31 @@ use crate::admin::audit::Finding;
 /// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyMs {
-    /// Half of the answers came within this.
+    /// Half of the responses arrived within this time.
     pub p50: f64,
-    /// All but one in a hundred came within this.
+    /// 99 of 100 responses arrived within this time.
     pub p99: f64,
-    /// The slowest.
+    /// The slowest response.
     pub max: f64,
 }
 
-/// What an audit came to.
+/// The result of an audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditVerdict {
-    /// Whether nothing was found.
+    /// Whether the audit found nothing.
     pub ok: bool,
-    /// What was found.
+    /// What the audit found.
     pub findings: Vec<Finding>,
 }
 
-/// The one object of `demo --json`.
+/// The JSON object that `demo --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DemoReport {
-    /// Whether everything adds up.
+    /// Whether all numbers agree.
     pub ok: bool,
-    /// How many buyers came.
+    /// The number of buyers.
     pub buyers: u64,
-    /// Units each of them asked for.
+    /// The units that each buyer requested.
     pub units_each: u32,
     /// Units on sale.
     pub stock: u64,
@@ -44,40 +44,40 @@ pub struct DemoReport {
     pub units_sold: u64,
     /// Units left over.
     pub units_left: u64,
-    /// Final answers by kind: `reserved`, or the code of the refusal.
+    /// Final responses by kind: `reserved`, or the code of the refusal.
     pub answers: BTreeMap<String, u64>,
-    /// Buyers who never got a final answer.
+    /// Buyers who never received a final response. Requests that reached the store.
     pub lost_answers: u64,
     /// Requests that reached the truth store.
     pub reached_store: u64,
-    /// From the first request to the last verdict.
+    /// Time from the first request to the last verdict.
     pub elapsed_ms: u64,
-    /// Final answers per second.
+    /// Final responses per second.
     pub answers_per_second: f64,
-    /// From request to answer.
+    /// Time from request to response.
     pub latency_ms: LatencyMs,
-    /// What the independent auditor says.
+    /// The result of the independent audit.
     pub audit: AuditVerdict,
 }
 
-/// One line of `--answers`: the final answer that one buyer was given.
+/// One line of `--answers`: the final response that one buyer received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerLine {
     /// The buyer.
     pub buyer: String,
     /// The buyer's `Idempotency-Key`.
     pub key: String,
-    /// The sale asked for.
+    /// The requested sale.
     pub sale: String,
-    /// The item asked for.
+    /// The requested item.
     pub item: String,
-    /// Units asked for.
+    /// The number of requested units.
     pub units: u32,
-    /// HTTP status of the final answer; 0 when none came.
+    /// HTTP status of the final response; 0 when none arrived.
     pub status: u16,
-    /// Code of the refusal, if it was one.
+    /// Code of the refusal, if the request was refused.
     pub code: Option<String>,
-    /// Id of the order or queued request, if one was given.
+    /// Id of the order or queued request, if the response named one.
     pub id: Option<String>,
     /// State of the order, if there is one.
     pub state: Option<String>,
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_report_has_the_members_that_its_readers_know() {
+    fn the_demo_report_has_its_documented_members() {
         let report = DemoReport {
             ok: true,
             buyers: 10_000,

@@ -1,5 +1,4 @@
-//! What anyone may see of a sale: its texts and prices, and the quickly changing status beside
-//! them.
+//! A sale as the public sees it: its texts and prices, and its status, which changes quickly.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,15 +11,15 @@ use crate::value::{Money, Time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Being prepared; does not exist for buyers.
+    /// In preparation. Buyers cannot see the sale.
     Draft,
-    /// Opens by itself at `starts_at`.
+    /// The sale opens by itself at `starts_at`.
     Scheduled,
-    /// Selling.
+    /// The sale is selling.
     Open,
-    /// Stopped for a while.
+    /// An operator stopped the sale for a while.
     Paused,
-    /// Over.
+    /// The sale has ended.
     Closed,
 }
 
@@ -29,7 +28,7 @@ impl Phase {
     pub const ALL: [Phase; 5] =
         [Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
 
-    /// The word on the wire.
+    /// The phase's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +40,8 @@ impl Phase {
         }
     }
 
-    /// The phase that `word` names.
+    /// The phase with this name. A sale as its buyers see it. It can be cached for a minute, so it
+    /// holds nothing that changes quickly.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.as_str() == word)
@@ -59,15 +59,15 @@ impl Phase {
 pub struct Sale {
     /// The sale's name.
     pub id: String,
-    /// What it is called on the page.
+    /// The title on the page.
     pub title: String,
-    /// When it opens, if that is fixed.
+    /// When it opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if that is fixed.
+    /// When it closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
-    /// What is on sale.
+    /// The items on sale.
     pub items: Vec<Item>,
 }
 
@@ -76,19 +76,19 @@ pub struct Sale {
 pub struct Item {
     /// The item's name within its sale.
     pub id: String,
-    /// What it is called on the page.
+    /// The title on the page.
     pub title: String,
-    /// A longer text, maybe empty.
+    /// A longer text, possibly empty.
     pub description: String,
-    /// Address of a picture.
+    /// URL of a picture.
     #[schema(required = true)]
     pub image: Option<String>,
     /// Price of one unit.
     pub price: Money,
-    /// What it costs elsewhere, to compare.
+    /// The price elsewhere, for comparison.
     #[schema(required = true)]
     pub list_price: Option<Money>,
-    /// Most units that one buyer may have of it.
+    /// The most units of the item that one buyer may have.
     #[schema(minimum = 1)]
     pub limit_per_buyer: u32,
     /// How long reserved units are held for payment, in seconds.
@@ -101,22 +101,22 @@ pub struct Item {
 pub struct SaleList {
     /// The sales of this page.
     pub sales: Vec<Sale>,
-    /// Give it as `cursor` to read on; `null` at the end.
+    /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
-/// What a buyer has to bring to the door, so that a page knows what to ask for.
+/// What a buyer must provide before a purchase, so that a page knows what to request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "pass": "required", "challenge": "slider", "waiting_room": "off", "members_only": false, "min_level": 0,
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
-    /// Whether a purchase pass is asked for: also where the sale asks for what only a pass can
-    /// prove.
+    /// Whether a purchase needs a pass. It also does where the sale requires something that only a
+    /// pass proves.
     pub pass: Asked,
-    /// Which challenge is asked for.
+    /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,
     /// Whether there is a waiting room.
     pub waiting_room: Room,
@@ -124,7 +124,7 @@ pub struct StatusFrontDoor {
     pub members_only: bool,
     /// Lowest level that may buy.
     pub min_level: u8,
-    /// Whether an access code is asked for with the pass.
+    /// Whether the pass requires an access code.
     pub access_codes: Asked,
 }
 
@@ -145,17 +145,17 @@ impl From<FrontDoor> for StatusFrontDoor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemState {
-    /// The sale has not opened.
+    /// The sale is not open yet.
     Upcoming,
-    /// Units are to be had.
+    /// Units are available.
     OnSale,
-    /// None left right now; unpaid units may return.
+    /// No units are available now; unpaid units may return.
     HeldOut,
-    /// None left, and none will return.
+    /// No units are left, and none will return.
     SoldOut,
-    /// Stopped for a while.
+    /// An operator stopped the sale for a while.
     Paused,
-    /// The sale is over.
+    /// The sale has ended.
     Ended,
 }
 
@@ -164,7 +164,7 @@ impl ItemState {
     pub const ALL: [ItemState; 6] =
         [Self::Upcoming, Self::OnSale, Self::HeldOut, Self::SoldOut, Self::Paused, Self::Ended];
 
-    /// The word on the wire.
+    /// The state's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -178,7 +178,7 @@ impl ItemState {
     }
 }
 
-/// The quickly changing part of a sale; cacheable for a second.
+/// The part of a sale that changes quickly. It can be cached for a second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "server_time": "2026-11-20T10:00:00.250Z", "sale": "spring", "phase": "open", "started": true,
@@ -188,23 +188,23 @@ impl ItemState {
     "items": [{"item": "phone", "state": "on_sale", "count": 100, "access": 37, "remaining": 63, "held": 12}]
 })))]
 pub struct Status {
-    /// The server's clock when this was made.
+    /// The server's clock when the status was made.
     pub server_time: Time,
     /// The sale's name.
     pub sale: String,
-    /// Where the sale stands.
+    /// The sale's phase.
     pub phase: Phase,
-    /// Whether it has opened; stays true afterwards.
+    /// Whether the sale has opened; stays true afterwards.
     pub started: bool,
-    /// When it opens, if that is fixed.
+    /// When it opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if that is fixed.
+    /// When it closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
     /// A random word that changes when the sale opens.
     pub version: String,
-    /// What a buyer has to bring.
+    /// What a buyer must provide.
     pub front_door: StatusFrontDoor,
     /// Each item's numbers.
     pub items: Vec<ItemStatus>,
@@ -220,9 +220,9 @@ pub struct ItemStatus {
     /// All units; `null` for unlimited stock.
     #[schema(required = true)]
     pub count: Option<u64>,
-    /// Units not to be had now: held, paid, or in the queue.
+    /// Units that are not available now: held, paid, or in the queue.
     pub access: u64,
-    /// Units to be had now; `null` for unlimited stock.
+    /// Units that are available now; `null` for unlimited stock.
     #[schema(required = true)]
     pub remaining: Option<u64>,
     /// Units reserved and unpaid, which may return.
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_phases_and_states_are_those_that_serde_writes() {
+    fn the_names_of_phases_and_states_match_their_json() {
         fn check<T: Serialize>(value: T, word: &str) {
             assert_eq!(
                 serde_json::to_string(&value).expect("plain data serialises"),

@@ -1,4 +1,4 @@
-//! Values as they cross the wire, parsed once at the edge.
+//! Values of the HTTP contract, parsed once at the edge.
 
 mod money;
 mod stock;
@@ -11,7 +11,7 @@ pub use time::Time;
 
 use crate::limits::NAME_MAX;
 
-/// What a name looks like, as a regular expression for the OpenAPI document.
+/// Pattern of a name, as a regular expression for the OpenAPI document.
 pub const NAME_PATTERN: &str = "^[A-Za-z0-9_.:-]{1,64}$";
 
 /// Whether `text` can be the name of a sale, item or buyer: 1 to 64 of `A–Z a–z 0–9 _ . : -`.

@@ -106,7 +106,7 @@ impl Address {
             return Err("it names no host");
         }
         if url.port() == Some(0) {
-            return Err("port 0 is nowhere");
+            return Err("port 0 is not a valid port");
         }
         if url.fragment().is_some() {
             return Err("it must not have a fragment");
@@ -164,7 +164,7 @@ impl Address {
 
 #[cfg_attr(
     not(any(feature = "amqp", feature = "nats")),
-    allow(dead_code, reason = "nobody connects")
+    allow(dead_code, reason = "no kind of broker is built in")
 )]
 impl Address {
     pub(crate) fn is_tls(&self) -> bool {
@@ -206,7 +206,7 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
     percent_decode_str(text)
         .decode_utf8()
         .map(Into::into)
-        .map_err(|_| "it holds %-codes that are not UTF-8")
+        .map_err(|_| "it contains %-codes that are not UTF-8")
 }
 
 /// The name in the query, which may say nothing else.
@@ -215,8 +215,8 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     for (key, value) in url.query_pairs() {
         if key != kind.parameter() || found.is_some() {
             return Err(match kind {
-                BrokerKind::Amqp => "after ? it may only say exchange=NAME, once",
-                BrokerKind::Nats => "after ? it may only say prefix=NAME, once",
+                BrokerKind::Amqp => "after ? only exchange=NAME is allowed, once",
+                BrokerKind::Nats => "after ? only prefix=NAME is allowed, once",
             });
         }
         found = Some(value.into_owned());

@@ -126,14 +126,15 @@ impl Amqp {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
                 Err(PublishError::Refused(Error::new(format!(
-                    "it went to no queue: none is bound to the exchange {exchange} for {what}"
+                    "no queue received the message: bind one to the exchange {exchange} for \
+                     {what}"
                 ))))
             }
             Confirmation::Nack(None) => {
-                Err(PublishError::Refused(Error::new("it could not keep the message")))
+                Err(PublishError::Refused(Error::new("the broker rejected the message")))
             }
             Confirmation::NotRequested => {
-                Err(PublishError::Unknown(Error::new("it confirms nothing")))
+                Err(PublishError::Unknown(Error::new("the broker does not confirm messages")))
             }
         }
     }
@@ -216,24 +217,24 @@ impl Amqp {
         Error::new(match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {
-                    "it refused the login, or the exchange to this user".to_owned()
+                    "the broker refused the login, or this user's access to the exchange".to_owned()
                 }
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => {
-                    format!("its exchange {exchange} is not a durable topic exchange")
+                    format!("the exchange {exchange} is not a durable topic exchange")
                 }
                 AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => {
-                    format!("its exchange {exchange} is gone")
+                    format!("the exchange {exchange} no longer exists")
                 }
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => {
-                    "its virtual host is not there, or not for this user".to_owned()
+                    "the virtual host does not exist, or this user has no access to it".to_owned()
                 }
                 AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => {
-                    "it closed the connection".to_owned()
+                    "the broker closed the connection".to_owned()
                 }
-                _ => format!("it refused with {}", error.get_id()),
+                _ => format!("the broker refused with {}", error.get_id()),
             },
             ErrorKind::IOError(error) => format!("no connection: {}", error.kind()),
-            ErrorKind::MissingHeartbeatError => "it gives no sign of life".to_owned(),
+            ErrorKind::MissingHeartbeatError => "the broker sent no heartbeat".to_owned(),
             _ => "the connection broke".to_owned(),
         })
     }

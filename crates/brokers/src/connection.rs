@@ -78,7 +78,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
     ) -> Result<(), Error> {
         let done = tokio::time::timeout_at(until, work).await;
         match done.unwrap_or_else(|_| {
-            Err(PublishError::Unknown(Error::new("it did not confirm in time")))
+            Err(PublishError::Unknown(Error::new("the broker did not confirm in time")))
         }) {
             Ok(()) => Ok(()),
             Err(PublishError::Refused(error)) => Err(error),

@@ -97,23 +97,23 @@ impl Nats {
                 RequestErrorKind::NoResponders => {
                     let name = self.address.parse_name();
                     PublishError::Refused(Error::new(format!(
-                        "no stream takes its subject: there must be one that has {name}.>"
+                        "no stream has the subject: create a stream for {name}.>"
                     )))
                 }
                 RequestErrorKind::MaxPayloadExceeded => {
-                    PublishError::Refused(Error::new("the message is too large for it"))
+                    PublishError::Refused(Error::new("the message is too large for the broker"))
                 }
                 _ => PublishError::Unknown(Error::new("the connection broke")),
             })?;
         let ack: Ack = serde_json::from_slice(&answer.payload).map_err(|_| {
-            PublishError::Refused(Error::new("something else than a stream answered"))
+            PublishError::Refused(Error::new("the answer did not come from a stream"))
         })?;
         match ack.error {
             Some(AckError { code, err_code }) => Err(PublishError::Refused(Error::new(format!(
-                "the stream refused it with {code}, error {err_code}"
+                "the stream refused the message with {code}, error {err_code}"
             )))),
             None if ack.stream.is_empty() || ack.seq == 0 => {
-                Err(PublishError::Refused(Error::new("something else than a stream answered")))
+                Err(PublishError::Refused(Error::new("the answer did not come from a stream")))
             }
             None => Ok(()),
         }
@@ -146,7 +146,7 @@ impl Nats {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let at: ServerAddr = format!("nats://{host}:{}", self.address.port())
             .parse()
-            .map_err(|_| Error::new("no connection: it cannot be addressed"))?;
+            .map_err(|_| Error::new("no connection: the address is invalid"))?;
         let client = options.connect(at).await.map_err(|error| describe_error(&error))?;
         Ok(Connection { client, over })
     }
@@ -163,10 +163,10 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     let io = why.filter_map(|why| why.downcast_ref::<io::Error>()).last().map(io::Error::kind);
     Error::new(match (error.kind(), io) {
         (ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation, _) => {
-            "it refused the login".to_owned()
+            "the broker refused the login".to_owned()
         }
         (ConnectErrorKind::TimedOut, _) => "no connection in time".to_owned(),
-        (ConnectErrorKind::Dns, _) => "no connection: its name is not known".to_owned(),
+        (ConnectErrorKind::Dns, _) => "no connection: the host name is unknown".to_owned(),
         (ConnectErrorKind::Tls, _) => "no connection: TLS failed".to_owned(),
         (_, Some(kind)) => format!("no connection: {kind}"),
         (_, None) => "no connection".to_owned(),

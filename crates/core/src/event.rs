@@ -1,8 +1,7 @@
-//! What happened: one row for each change that somebody is told of, written in the transaction of
-//! that change.
+//! Events: one row for each change that webhooks, brokers or an order's history must show.
 //!
-//! The same rows are an order's history (who, when, why) and the outbox that webhooks and brokers
-//! are fed from.
+//! A row is written in the transaction of its change. The same rows are an order's history (who,
+//! when, why) and the outbox that the server delivers to webhooks and brokers.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Money, PaymentId, ReversalKind};
@@ -10,30 +9,31 @@ use crate::rows::{Order, OrderState, Verdict};
 use crate::rules::{Rule, enforces};
 use crate::value::{BuyerId, ItemId, Millis};
 
-/// What is told.
+/// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventType {
-    /// An order exists.
+    /// An order was reserved.
     OrderReserved,
-    /// It was paid.
+    /// The order was paid.
     OrderPaid,
-    /// It was given up.
+    /// The order was cancelled.
     OrderCancelled,
-    /// It was not paid in time.
+    /// The order was not paid in time.
     OrderExpired,
-    /// It was paid and its money goes back.
+    /// A paid order was refunded.
     OrderRefunded,
-    /// An operator gave it more time.
+    /// An operator extended the order's payment window.
     OrderExtended,
-    /// A request that had an id was not decided for its buyer.
+    /// A request got a ticket id, but its ticket was returned.
     OrderRefused,
-    /// Money that pays for no order goes back.
+    /// A payment that pays for no order is refunded.
     PaymentRefunded,
-    /// Money went back that nobody here asked for, or is there after all.
+    /// Money went back without a refund by this server (a return or a dispute), or such a reversal
+    /// was cancelled.
     PaymentReversed,
-    /// A sale began to sell.
+    /// A sale opened.
     SaleOpened,
-    /// A sale ended.
+    /// A sale closed.
     SaleClosed,
     /// Every unit of an item is paid for.
     ItemSoldOut,
@@ -56,7 +56,7 @@ impl EventType {
         Self::ItemSoldOut,
     ];
 
-    /// The word for it, everywhere.
+    /// The name of the type in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,13 +75,13 @@ impl EventType {
         }
     }
 
-    /// The type that this word names.
+    /// Parses a type's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|t| t.as_str() == word)
     }
 
-    /// The type that tells of an order's new state.
+    /// The event type for an order's new state.
     #[must_use]
     pub fn from_order_state(state: OrderState) -> Self {
         match state {
@@ -103,27 +103,27 @@ pub enum Actor {
     Operator(String),
     /// A payment provider, by its name.
     Provider(String),
-    /// The engine itself: a window that ended, a unit that came back for somebody in line.
+    /// The engine itself, for example when a payment window ends or a waitlist entry is served.
     Engine,
 }
 
 /// Who made a change, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribution {
-    /// Who.
+    /// Who made the change.
     pub actor: Actor,
-    /// Why, as they said.
+    /// The reason that the actor gave.
     pub why: Option<String>,
 }
 
 impl Attribution {
-    /// This actor, who gave no reason.
+    /// This actor without a reason.
     #[must_use]
     pub fn from_actor(actor: Actor) -> Self {
         Self { actor, why: None }
     }
 
-    /// The engine, for this reason.
+    /// The engine with this reason.
     #[must_use]
     pub fn from_engine(why: &str) -> Self {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
@@ -135,98 +135,98 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// What an event is about. Events about the same order (or, for the rest, the same sale or item)
-/// are told in the order in which they happened.
+/// What an event is about. Events about the same order (or else the same sale or item) are
+/// delivered in the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
     Order(Order),
     /// A ticket that was returned.
     Ticket {
-        /// The id that its buyer has.
+        /// The id that the buyer received.
         id: TicketId,
-        /// Of which item.
+        /// The item.
         item: ItemId,
-        /// Whose.
+        /// The buyer.
         buyer: BuyerId,
-        /// How many units were asked for.
+        /// How many units the request asked for.
         units: u64,
-        /// Why.
+        /// Why it was returned.
         verdict: Verdict,
     },
-    /// A payment whose money goes back.
+    /// A payment that is refunded.
     Payment {
-        /// The provider's id of it.
+        /// The provider's id of the payment.
         payment: PaymentId,
-        /// The order that it named.
+        /// The order that the payment named.
         order: String,
         /// How much.
         money: Money,
-        /// Why.
+        /// Why it is refunded.
         cause: crate::money::RefundCause,
     },
-    /// A payment whose money went back without having been asked to. The stores write it, which
-    /// keep reversals.
+    /// A payment whose money went back without a refund by this server. The stores write this event
+    /// because they keep the reversals.
     Reversal {
-        /// The provider's id of it.
+        /// The provider's id of the payment.
         payment: PaymentId,
-        /// The order that it named.
+        /// The order that the payment named.
         order: String,
-        /// How much went back, all in all.
+        /// The total amount that went back.
         money: Money,
-        /// How.
+        /// The kind of reversal.
         kind: ReversalKind,
         /// The provider's id of the dispute, if it has one.
         dispute: Option<String>,
-        /// False: it came to nothing, and the money is there.
+        /// False if the reversal was cancelled and the money is available again.
         stands: bool,
     },
     /// An item.
     Item(ItemId),
-    /// A sale, by the shop's id. Written by the stores, which know sales by name.
+    /// A sale, by the shop's id. The stores write this event because they know sales by name.
     Sale(String),
 }
 
-/// Something that happened, to be appended. Its position and its id are the store's.
+/// An event to append. The store assigns its position and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What.
+    /// The type.
     pub what: EventType,
-    /// About what.
+    /// What the event is about.
     pub subject: Subject,
-    /// By whom, and why.
+    /// Who made the change, and why.
     pub by: Attribution,
-    /// When (store time).
+    /// When it happened (store time).
     pub at: Millis,
 }
 
-/// Why an order exists that a place in line became.
+/// The reason of an order that was created from a waitlist entry. Stored rows contain this text.
 pub const FROM_WAITLIST: &str = "a unit came back for the first in line";
 
-/// Why a place in line became nothing though nobody gave it up and its turn never came.
+/// The reason of a waitlist entry that ended unserved with its sale. Stored rows contain this text.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Whether it tells of an order that a place in line became. Others who give this reason are
-    /// not the engine.
+    /// Whether the event is about an order that was created from a waitlist entry. The actor must
+    /// be the engine: other actors may give the same text as their reason.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
     }
 
-    /// Whether it tells of a place in line that ended with its sale.
+    /// Whether the event is about a waitlist entry that ended with its sale.
     #[must_use]
     pub fn is_end_of_waitlist(&self) -> bool {
         self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)
     }
 
-    /// Whether the engine made the change, for this reason.
+    /// Whether the engine made the change for this reason.
     fn has_engine_reason(&self, why: &str) -> bool {
         self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(why)
     }
 }
 
-/// Appends that an order changed to the state that it has now.
+/// Appends the event for an order's current state.
 pub(crate) fn append_order_event<L: Ledger>(
     ledger: &mut L,
     order: &Order,

@@ -1,5 +1,4 @@
-//! The rules of the front door as values: who may ask for units, and how often. None of them
-//! decides stock.
+//! Admission rules as values: who may ask for units, and how often. None of them decides stock.
 
 pub mod code;
 pub mod distinct_buyers;

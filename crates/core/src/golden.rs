@@ -1,4 +1,4 @@
-//! The golden example, with exactly its numbers: 10,000 units; 400 are allocated; a batch of 30
+//! The golden example with its exact numbers: 10,000 units; 400 are allocated; a batch of 30
 //! settles; 100 more are allocated.
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn unwrap_infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
     value
 }
 
-/// Pool, pre-allocated, and what is actually left of the stock (all but the settled).
+/// Units in the pool, units in grants, and units that are not settled.
 fn unit_counts(model: &mut Model) -> (u64, u64, u64) {
     let item = unwrap_infallible(model.item(SLOT.item)).expect("the item");
     let grant = unwrap_infallible(model.open_grant(SLOT)).expect("an open grant");

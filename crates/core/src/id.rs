@@ -1,5 +1,5 @@
-//! Ticket ids, which are order ids: they prove themselves, so that the fate of a ticket that died
-//! with its slot can still be decided.
+//! Ticket ids, which are also order ids. Each id authenticates itself, so a ticket can be decided
+//! even when its slot lost it.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
@@ -19,14 +19,14 @@ const TEXT_BYTES: usize = PREFIX.len() + BYTES / 3 * 4;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId([u8; BYTES]);
 
-/// What an id says about its ticket, once its MAC was checked.
+/// The contents of an id whose MAC was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TicketParts {
     /// See [`Ticket::decide_by`].
     pub decide_by: Millis,
     /// See [`Ticket::token`].
     pub token: Token,
-    /// The grant that the ticket was cut from.
+    /// The grant that the ticket was issued from.
     pub grant: GrantId,
     /// Its number under that grant.
     pub n: TicketN,
@@ -37,7 +37,7 @@ pub struct TicketParts {
 }
 
 impl TicketId {
-    /// Reads the text form; says nothing about authenticity.
+    /// Parses the text form without verifying the MAC.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let body = text.strip_prefix(PREFIX)?.as_bytes();
@@ -69,7 +69,7 @@ impl TicketId {
         TicketIdText(text)
     }
 
-    /// What the id says, unchecked. `None` if its units are out of range, which no id of ours is.
+    /// The unverified contents. `None` if the units are out of range, which a valid id never has.
     #[must_use]
     pub fn parts(&self) -> Option<TicketParts> {
         let b = &self.0;
@@ -134,7 +134,7 @@ impl IdKey {
         Self(secret)
     }
 
-    /// The keyed hash by which a request of a buyer is remembered.
+    /// The keyed hash by which slots and nodes remember a buyer's request.
     #[must_use]
     pub fn request_hash(&self, buyer: &str, key: &str) -> RequestHash {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -150,8 +150,7 @@ impl IdKey {
         first_16_bytes(&hasher) as u64
     }
 
-    /// The name that takes a buyer's place once they are erased: the same each time, and led back
-    /// by nobody without this key.
+    /// The name that replaces an erased buyer: always the same, and irreversible without this key.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -160,7 +159,7 @@ impl IdKey {
         BuyerId::new(&name).expect("39 bytes of its alphabet")
     }
 
-    /// The same for the key of a request, which may hold anything.
+    /// The same for a request key, which may contain personal data.
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -173,7 +172,7 @@ impl IdKey {
         RequestKey::new(&name).expect("39 visible bytes")
     }
 
-    /// The id of a ticket that was cut.
+    /// The id of an issued ticket.
     #[must_use]
     pub fn id_of(&self, ticket: &Ticket) -> TicketId {
         let parts = TicketParts {
@@ -187,7 +186,7 @@ impl IdKey {
         self.sign(&parts, ticket.buyer.as_str())
     }
 
-    /// The id of these parts for this buyer.
+    /// Builds an id from these parts for this buyer.
     #[must_use]
     pub fn sign(&self, parts: &TicketParts, buyer: &str) -> TicketId {
         let mut b = [0; BYTES];
@@ -202,11 +201,11 @@ impl IdKey {
         TicketId(b)
     }
 
-    /// What the id says, if it is ours and was cut for this buyer.
+    /// Verifies the id for this buyer and returns its contents.
     #[must_use]
     pub fn open(&self, id: &TicketId, buyer: &str) -> Option<TicketParts> {
         let mac = self.mac(&id.0[..SIGNED_BYTES], buyer);
-        // Constant time: the difference is folded, never returned early.
+        // Constant time: the differences are combined, and no byte returns early.
         let differ = mac.iter().zip(&id.0[SIGNED_BYTES..]).fold(0, |acc, (a, b)| acc | (a ^ b));
         if differ == 0 { id.parts() } else { None }
     }
@@ -221,11 +220,11 @@ impl IdKey {
 }
 
 impl BuyerId {
-    /// What the name of an erased buyer begins with, and the keys of their requests. No token is
-    /// taken for such a name.
+    /// The prefix of the names of erased buyers and of their request keys. A buyer's token with
+    /// such a name is refused.
     pub const ERASED: &str = "erased:";
 
-    /// Whether this stands in the place of a buyer who was erased.
+    /// Whether this is the name of an erased buyer.
     #[must_use]
     pub fn is_erased(&self) -> bool {
         self.as_str().starts_with(Self::ERASED)

@@ -1,19 +1,19 @@
-//! Slots in a node's memory live as long as the node: when its lease has lapsed, their grants are
-//! closed and their units are sold by others.
+//! Leases: when a node's lease lapses, the grants of the slots in its memory are closed and other
+//! slots sell their units.
 //!
-//! Closing too early does no harm either (a node that was only slow has its tickets returned, and
-//! asks again under its next grant); it costs time. So leases may be judged by any clock, and by
-//! two leaders at once.
+//! Closing too early is harmless: a node that was only slow gets its tickets returned and asks
+//! again under its next grant, which costs time. So any clock may judge leases, and two leaders may
+//! do it at once.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;
 
-/// The open grants whose node does not live any more. A slot in a node's memory has the node's
-/// number as its index.
+/// The open grants whose node has no valid lease. The index of a slot in a node's memory is the
+/// node's number.
 ///
-/// `live` is read *after* the grants, so that a node which has just come and opened one is among
-/// the living. A leader that is not among the living itself judges nobody: it has been away, and
-/// what it read is as old as that.
+/// The caller reads `live` *after* the grants, so that a node that has just started and opened a
+/// grant is in it. A leader without a valid lease closes nothing: its readings may be as old as its
+/// lease.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {
     if !live.contains(&leader) || !enforces(Rule::LapsedLeaseCloses) {

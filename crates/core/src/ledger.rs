@@ -1,8 +1,8 @@
-//! The rows that a transaction of the truth reads and writes.
+//! The rows that a transaction of the store reads and writes.
 //!
-//! A transaction is a function of this crate over a `Ledger`, run between BEGIN and COMMIT by a
-//! store. Two things implement it: the in-memory [`crate::model::Model`] and the stores. Every
-//! function runs serialised against all others that touch the same grant or item.
+//! A transaction is a function of this crate over a `Ledger`; a store runs it between BEGIN and
+//! COMMIT. The in-memory [`crate::model::Model`] and the stores implement the trait. Every function
+//! runs serialised against all others that touch the same grant or item.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
@@ -13,8 +13,7 @@ use crate::value::{
 
 /// Rows under a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
-    /// What can go wrong below (a disk, a connection). A transaction that meets one is rolled back
-    /// whole.
+    /// A failure below the rules, such as a disk or a connection. The transaction is rolled back.
     type Error;
 
     /// The item.
@@ -22,10 +21,10 @@ pub trait Ledger {
     /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
-    /// Whether the item's sale is announced or open as of this transaction: not a draft, not
-    /// paused, not ended.
+    /// Whether the item's sale is announced or open in this transaction: not a draft, paused or
+    /// ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
-    /// Whether the item's sale has ended as of this transaction: for good, so that it stays so.
+    /// Whether the item's sale has ended in this transaction. An ended sale never starts again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
 
     /// The grant, locked until the transaction ends.
@@ -34,9 +33,9 @@ pub trait Ledger {
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
     /// Every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
-    /// Units of an item that are granted and not settled, in all its open grants. None of them is
-    /// locked: what goes between a slot and the pool waits for the item's lock, but a ticket may be
-    /// settled meanwhile.
+    /// Units of an item that are granted and not settled, in all its open grants. The grants are
+    /// not locked: transfers between a slot and the pool wait for the item's lock, but a ticket may
+    /// be settled meanwhile.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// The highest epoch that any grant of the slot had; 0 if none.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
@@ -47,21 +46,21 @@ pub trait Ledger {
 
     /// The resolution of a ticket; a consumed one is read from its order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
-    /// The ticket that this number belongs to.
+    /// The ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
     /// Records a returned ticket. (A consumed one is recorded by [`Ledger::insert_order`].)
     fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Self::Error>;
 
     /// The order of this id.
     fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
-    /// The order that a request holds.
+    /// The order of this request.
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
     -> Result<Option<Order>, Self::Error>;
     /// The buyer's orders of one item (a handful).
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// The first by number of the buyer's orders under this grant that expired, or were cancelled
-    /// by this actor (`None`: by anybody).
+    /// The buyer's first order by number under this grant that expired, or that this actor
+    /// cancelled (`None`: any actor).
     fn first_unpaid(
         &mut self,
         grant: GrantId,
@@ -73,9 +72,9 @@ pub trait Ledger {
     /// Writes an order's state, `pay_by`, `paid_at` and `ended_at`.
     fn put_order(&mut self, order: &Order) -> Result<(), Self::Error>;
 
-    /// Units that the buyer holds of an item.
+    /// Units that the buyer holds in active orders of an item.
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Self::Error>;
-    /// Writes them.
+    /// Writes the buyer's quota.
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Self::Error>;
 
     /// The recall.
@@ -85,33 +84,33 @@ pub trait Ledger {
     /// Writes a recall, new or changed.
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
 
-    /// The grant of an item's line, locked until the transaction ends.
+    /// The grant of an item's waitlist, locked until the transaction ends.
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
-    /// The place of this id.
+    /// The waitlist entry of this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// The place in which a buyer waits for the item.
+    /// The buyer's waiting entry for the item.
     fn waitlist_entry_of(
         &mut self,
         item: ItemId,
         buyer: &BuyerId,
     ) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// The places that wait, by turn: at most this many.
+    /// The waiting entries by turn, at most this many.
     fn waiting_entries(
         &mut self,
         item: ItemId,
         limit: usize,
     ) -> Result<Vec<WaitlistEntry>, Self::Error>;
-    /// Writes a place, new or changed.
+    /// Writes a waitlist entry, new or changed.
     fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Result<(), Self::Error>;
 
-    /// Appends what happened.
+    /// Appends an event.
     fn append_event(&mut self, event: &Event) -> Result<(), Self::Error>;
 
     /// What one unit of an item costs.
     fn price(&mut self, item: ItemId) -> Result<Option<Money>, Self::Error>;
-    /// Whether this message of a provider was taken.
+    /// Whether this message of a provider was handled before.
     fn inbox(&mut self, provider: &str, event: &str) -> Result<bool, Self::Error>;
-    /// Notes that it was taken.
+    /// Records that the message was handled.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Self::Error>;
     /// The payment, locked until the transaction ends.
     fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Self::Error>;

@@ -1,17 +1,18 @@
 //! The rules of a flash sale as values: no IO, no async, no clock, no randomness.
 //!
-//! Stock is decided three times, each time by the cheapest place that can decide:
+//! Each unit of stock is decided three times, each time by the cheapest component that can decide:
 //!
-//! 1. **Grant**: the truth store moves units from an item's pool to a slot ([`stock`]).
-//! 2. **Ticket**: a slot pre-deducts for one request, atomically ([`slot`]). A ticket promises
-//!    nothing.
+//! 1. **Grant**: the store moves units from an item's pool to a slot ([`stock`]).
+//! 2. **Ticket**: a slot deducts units for one request, atomically ([`slot`]). A ticket is not yet
+//!    an order.
 //! 3. **Settle**: a ticket is resolved exactly once, consumed or returned ([`settle`]).
 //!
-//! How stock is spread over slots is economy, not safety: [`partition`], [`refill`], [`tail`] and
-//! [`lease`] decide it from readings that may be old.
+//! The division of stock among slots affects efficiency, not safety: [`partition`], [`refill`],
+//! [`tail`] and [`lease`] decide it from readings that may be old.
 //!
-//! Everything here takes time, ids and rows as arguments and gives decisions back as values. The
-//! transactions of the truth store are functions over a [`Ledger`], so that the simulator attacks
+//! Time, ids and rows come in as arguments, and decisions go out as values. The store's
+//! transactions are functions over a [`Ledger`], so the simulator tests the same code that runs in
+//! production.
 //! the very code that runs on disk.
 #![forbid(unsafe_code)]
 

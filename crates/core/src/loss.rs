@@ -1,16 +1,15 @@
 //! What counts as evidence that a slot lost its memory.
 //!
-//! Evidence is read in the order truth (grant) → slot → feed length, and closes the grant that was
-//! read, by its id, so that an old reading harms nobody.
+//! Evidence is read in the order grant in the store → slot → feed length. It closes the grant that
+//! was read, by its id, so an old reading is harmless.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::value::Seq;
 
-/// What a living slot's answer proves about the grant that was read before asking it. `None`:
-/// nothing.
+/// What a slot's answer proves about the grant that was read before. `None` if it proves nothing.
 ///
-/// `slot` is `None` when the slot answered that it has no epoch (not when it did not answer).
+/// `slot` is `None` if the slot answered that it has no epoch (not if it did not answer).
 /// `feed_len` is read last.
 #[must_use]
 pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
@@ -27,12 +26,12 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
     (behind && enforces(Rule::LossNumberBehind)).then_some(CloseCause::NumberBehind)
 }
 
-/// What a slot at rest proves: all numbers resolved, feed applied, queue empty, no recall pending,
-/// and the truth the same before and after.
+/// What an idle slot proves: all numbers resolved, feed applied, queue empty, no recall pending,
+/// and the same grant in the store before and after.
 ///
-/// Read in this order: `before`, the slot, `recalls_pending`, `after`. A recall that is finished
-/// between the last two shows in `after`; read the other way round it would show nowhere, and a
-/// sound slot that gave units up would look as if it had lost them.
+/// The order of reading is: `before`, the slot, `recalls_pending`, `after`. A recall that is
+/// finished between the last two then shows in `after`. In the reverse order it would show nowhere,
+/// and a healthy slot that gave up units would look as if it had lost them.
 #[must_use]
 pub fn quiet_evidence(
     before: &Grant,

@@ -1,4 +1,4 @@
-//! The truth in memory: what every store is held against, and what the simulator runs on.
+//! The store's tables in memory: the reference for every store, and the store of the simulator.
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -14,7 +14,7 @@ use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, Seq, SlotKey, TicketN,
 };
 
-/// Every table, in memory. A transaction that must be rolled back is run on a clone.
+/// Every table, in memory. To roll a transaction back, run it on a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     /// Items by number.
@@ -29,23 +29,23 @@ pub struct Model {
     pub feed: BTreeMap<(GrantId, Seq), FeedRow>,
     /// Returned tickets.
     pub resolutions: BTreeMap<TicketId, Resolution>,
-    /// Whose a ticket number is.
+    /// The ticket of each ticket number.
     pub numbers: BTreeMap<(GrantId, TicketN), TicketId>,
     /// Orders by id.
     pub orders: BTreeMap<TicketId, Order>,
     /// Orders by request.
     pub requests: BTreeMap<(BuyerId, RequestKey), TicketId>,
-    /// Units held by buyers.
+    /// Units that buyers hold in active orders.
     pub quotas: BTreeMap<(ItemId, BuyerId), u32>,
     /// Recalls by id.
     pub recalls: BTreeMap<RecallId, Recall>,
-    /// Places in lines, by item and turn.
+    /// Waitlist entries, by item and turn.
     pub places: BTreeMap<(ItemId, TicketN), WaitlistEntry>,
-    /// What happened, in order.
+    /// Events, in order.
     pub events: Vec<Event>,
     /// Prices of one unit.
     pub prices: BTreeMap<ItemId, Money>,
-    /// Messages taken, by provider and id.
+    /// Provider messages that were handled, by provider and id.
     pub inbox: BTreeMap<(String, String), Millis>,
     /// Payments by id.
     pub payments: BTreeMap<PaymentId, Payment>,

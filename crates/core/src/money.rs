@@ -1,10 +1,10 @@
-//! Money: what a provider says it captured becomes a paid order or one refund, never both, never
-//! neither.
+//! Payments: each captured payment either pays for an order or gets one refund, never both and
+//! never neither.
 //!
-//! Each message of a provider is taken once (the inbox: its id, in the transaction of its effect),
-//! each payment once (its own id), and each payment is refunded at most once (a refund's id is made
-//! of its payment's). Amounts are whole minor units; what was captured is compared with what the
-//! order costs, and nothing is ever computed from what a message says.
+//! Each message of a provider takes effect once (the inbox stores its id in the transaction of its
+//! effect). Each payment takes effect once (by its id) and is refunded at most once (a refund's id
+//! is made from its payment's). Amounts are whole minor units. The captured amount is compared with
+//! the order's price; no price is ever computed from a message.
 mod checkout;
 mod refund;
 mod rows;
@@ -31,17 +31,17 @@ pub use rows::{
     ReversalKind,
 };
 
-/// What a captured payment came to.
+/// The result of a captured payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureOutcome {
-    /// This message, or this payment, was taken before.
+    /// This message, or this payment, was handled before.
     Repeated,
-    /// The order is paid by it.
+    /// The payment pays for the order.
     Paid(Order),
-    /// The money goes back.
+    /// The payment is refunded.
     Refund(Refund),
     /// Nothing was written: the order had ended, and the pool lacks this many of its units, which
-    /// may be in slots. Recall them and try again, the last time with `last`.
+    /// slots may hold. Recall them and try again; pass `last` on the last attempt.
     UnitsMissing {
         /// The order.
         order: Order,
@@ -50,14 +50,14 @@ pub enum CaptureOutcome {
     },
 }
 
-/// Takes a captured payment: its order is paid by it, or it is refunded.
+/// Handles a captured payment: it pays for its order, or it is refunded.
 pub fn capture<L: Ledger>(
     ledger: &mut L,
     message: &Capture,
     now: Millis,
     last: bool,
 ) -> Result<CaptureOutcome, L::Error> {
-    // The order's locks come first, as everywhere.
+    // As everywhere, the order's locks are taken first.
     let id = TicketId::parse(&message.order);
     let order = match id {
         Some(id) => order::lock_order(ledger, &id)?,
@@ -123,15 +123,15 @@ pub fn capture<L: Ledger>(
     }
 }
 
-/// What an order costs.
+/// The price of an order.
 pub fn order_price<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<Money>, L::Error> {
     let Some(each) = ledger.price(order.item)? else { return Ok(None) };
     let minor = each.minor.checked_mul(i64::from(order.units.get()));
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// How many units the pool lacks for an order that ended, if they may be in slots and the buyer's
-/// limit allows it.
+/// How many units of an ended order the pool lacks, if slots may hold them and the buyer's limit
+/// allows the order.
 fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>, L::Error> {
     if !matches!(order.state, OrderState::Cancelled | OrderState::Expired) {
         return Ok(None);
@@ -150,8 +150,8 @@ fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>
     Ok(is_short.then(|| units - item.pool))
 }
 
-/// Takes a provider's message that a payment did not succeed. False if the message was taken
-/// before. The order is as it was.
+/// Handles a provider's message that a payment did not succeed. Returns false if the message was
+/// handled before. The order does not change.
 pub fn record_failure<L: Ledger>(
     ledger: &mut L,
     message: &Capture,

@@ -1,4 +1,4 @@
-//! What becomes of an order: every change is a compare-and-set on its state.
+//! The end, payment and extension of an order: every change is a compare-and-set on its state.
 use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
@@ -9,12 +9,12 @@ use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::value::{Millis, Stock};
 
-/// What an attempt to change an order came to.
+/// The result of changing an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeOutcome {
     /// Changed by this transaction.
     Done(Order),
-    /// It was in the wanted state before.
+    /// The order was in the requested state before.
     Already(Order),
     /// Its state does not allow the change.
     WrongState(Order),
@@ -25,13 +25,13 @@ pub enum ChangeOutcome {
 /// How an order ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// Given up: only a reserved order.
+    /// Cancelled: only a reserved order.
     Cancel,
     /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the
-    /// provider has closed (or was waited for in vain, for as long as
-    /// [`money::Checkout::provider_wait_ms`] says).
+    /// provider has closed or did not answer about for as long as
+    /// [`money::Checkout::provider_wait_ms`] says.
     Expire,
-    /// Money back: only a paid order. Each of its captured payments gets its refund.
+    /// Refunded: only a paid order. Each of its captured payments gets a refund.
     Refund,
 }
 
@@ -58,13 +58,13 @@ pub(crate) fn lock_order<L: Ledger>(
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
-    // Locks are taken grant first: the order is read again under it.
+    // Locks are taken grant first: the order is read again under that lock.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
 
-/// Ends an order: units to the pool, share of the limit back, in the truth and (while its grant is
-/// open) in its slot.
+/// Ends an order: its units return to the pool and its quota to the buyer, in the store and (while
+/// its grant is open) in its slot.
 pub fn end<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -121,8 +121,8 @@ pub fn end<L: Ledger>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// Whether a provider may still take money for an order that is due: it is asked first, for as long
-/// as it may take to be asked and to answer.
+/// Whether a provider may still accept money for an overdue order. Such an order waits until the
+/// provider was asked, up to a bounded time.
 fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
     if !enforces(Rule::AskBeforeExpiry) {
         return Ok(false);
@@ -133,7 +133,7 @@ fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<
     Ok(ledger.checkout(&order.id)?.is_some_and(waits))
 }
 
-/// Gives a reserved order more time to be paid: until `pay_by`, which is later than it was and at
+/// Extends a reserved order's payment window until `pay_by`, which must be later than before and at
 /// most [`EXTEND_MS_MAX`] from now.
 pub fn extend<L: Ledger>(
     ledger: &mut L,
@@ -158,21 +158,21 @@ pub fn extend<L: Ledger>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// What a captured payment came to.
+/// The result of a captured payment for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PayOutcome {
-    /// The order is paid by it.
+    /// The payment pays for the order.
     Done(Order),
-    /// The order was paid before (by another payment).
+    /// Another payment paid for the order before.
     Already(Order),
-    /// The order ended, and no unit or no limit is left: the money goes back.
+    /// The order ended, and no units were left or the buyer's limit was reached: refund the money.
     Refund(Order),
-    /// No such order: the money goes back.
+    /// No such order: refund the money.
     NotFound,
 }
 
-/// Marks an order paid. One that ended is paid after all when a unit lies in the pool and the limit
-/// allows it.
+/// Marks an order paid. An ended order can still be paid if the pool has its units and the buyer's
+/// limit allows it.
 pub fn pay<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -222,8 +222,8 @@ pub fn pay<L: Ledger>(
     Ok(PayOutcome::Done(order))
 }
 
-/// Tells that the last unit of an item was paid for. An item of which nothing was ever sold is not
-/// sold out, whatever its operator leaves of it.
+/// Appends an event if the last unit of an item was paid for. An item without any sold unit is not
+/// sold out, even if its operator lowers its total to nothing.
 pub(crate) fn append_if_sold_out<L: Ledger>(
     ledger: &mut L,
     item: &Item,
@@ -241,8 +241,7 @@ pub(crate) fn append_if_sold_out<L: Ledger>(
     Ok(())
 }
 
-/// The slot that cut the order's ticket counts the buyer's share of the limit: it learns of the
-/// change.
+/// Feeds a change of the buyer's quota to the slot that issued the order's ticket.
 fn feed_quota_change<L: Ledger>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,

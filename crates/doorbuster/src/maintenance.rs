@@ -1,7 +1,7 @@
 //! `backup` and `migrate`: what is done to a store without a server.
 
 use anyhow::Context;
-use doorbuster_server::upkeep;
+use doorbuster_server::maintenance;
 
 use crate::cli::{BackupArgs, MigrateArgs};
 use crate::exit::{Failure, Outcome};
@@ -15,7 +15,7 @@ pub fn backup(args: &BackupArgs) -> Outcome {
                     pg_basebackup and its log for recovery to any moment";
         return Err(Failure::Settings(text.into()));
     }
-    upkeep::backup(&settings, &args.file).context("there is no backup")?;
+    maintenance::backup(&settings, &args.file).context("there is no backup")?;
     print::line(&format!("{} is copied to {}.", settings.data_dir.display(), args.file.display()))
 }
 
@@ -23,7 +23,7 @@ pub fn backup(args: &BackupArgs) -> Outcome {
 pub fn migrate(args: &MigrateArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     client::block_on(async {
-        Ok(upkeep::migrate(&settings).await.context("nothing is migrated")?)
+        Ok(maintenance::migrate(&settings).await.context("nothing is migrated")?)
     })?;
     let place = match settings.shape.store() {
         Some(_) => "PostgreSQL".to_owned(),

@@ -36,7 +36,7 @@ fn serve_failure(error: ServeError) -> Failure {
     match error {
         ServeError::Keys(_) | ServeError::DataDir { .. } => Failure::Settings(error.to_string()),
         // The directory is there and is not for this user, or for nobody.
-        ServeError::Secrets(SecretsError::Kept { error: ref why, .. })
+        ServeError::Secrets(SecretsError::InDirectory { error: ref why, .. })
             if matches!(why.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound) =>
         {
             Failure::Settings(error.to_string())

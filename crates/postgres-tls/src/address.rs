@@ -21,10 +21,10 @@ pub struct Address {
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
     /// It is not written as one.
-    #[error("it is not an address of PostgreSQL: {0}")]
+    #[error("it is not an address for PostgreSQL: {0}")]
     Address(#[from] tokio_postgres::Error),
     /// It asks for a protection that there is not.
-    #[error("sslmode={0} is not spoken; write disable, prefer, require, verify-ca or verify-full")]
+    #[error("sslmode={0} is not supported; write disable, prefer, require, verify-ca or verify-full")]
     Mode(String),
     /// The certificates cannot be used.
     #[error(transparent)]
@@ -157,16 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_that_is_not_spoken_and_certificates_that_are_not_there_are_told() {
-        let told = |text: &str| Address::parse(text).expect_err("it cannot be used").to_string();
+    fn an_unsupported_mode_and_missing_certificates_are_reported() {
+        let refusal = |text: &str| Address::parse(text).expect_err("it cannot be used").to_string();
         assert!(
-            told("postgres://a@b/c?sslmode=allow").contains("sslmode=allow is not spoken; write")
+            refusal("postgres://a@b/c?sslmode=allow").contains("sslmode=allow is not supported; write")
         );
         assert!(
-            told("postgres://a@b/c?sslmode=verify-full&sslrootcert=/nowhere.pem")
+            refusal("postgres://a@b/c?sslmode=verify-full&sslrootcert=/nowhere.pem")
                 .contains("/nowhere.pem")
         );
-        assert!(told("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
+        assert!(refusal("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
         assert!(
             Address::parse("postgres://a@b/c?sslmode=prefer&sslrootcert=/nowhere.pem").is_ok(),
             "it is not used"

@@ -72,7 +72,7 @@ fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?.collect();
     let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
     if certificates.is_empty() {
-        Err(wrong("there is none in it".to_owned()))
+        Err(wrong("the file contains no certificate".to_owned()))
     } else {
         Ok(certificates)
     }

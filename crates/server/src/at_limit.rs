@@ -1,9 +1,9 @@
-//! Buyers who hold as much of an item as the limit allows, as the truth said when a press of theirs
-//! was settled.
+//! Remembers buyers who hold as much of an item as the limit allows, by the store's count when one
+//! of their tickets was settled.
 //!
-//! A slot knows the shares of those who bought under its present grant. After a pause, a restart,
-//! or at another node it does not, and each press of a buyer at the limit would take a ticket to
-//! the store to hear the same again. This memory hears it once.
+//! A slot knows only the quotas of buyers who bought under its present grant. After a pause, a
+//! restart, or on another node, each press of a buyer at the limit would take a ticket to the store
+//! for the same answer.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,61 +11,61 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Units;
 use hashbrown::HashMap;
 
-/// Buyers that are remembered of one item; at the bound all are forgotten, and the truth is asked
-/// again.
+/// Most buyers remembered per item. At the bound all are forgotten, and the store is asked again.
 const BUYERS_MAX: usize = 65_536;
 
 /// One item's buyers at the limit.
 #[derive(Debug, Default)]
 pub struct AtLimit {
     count: AtomicUsize,
-    state: Mutex<State>,
+    state: Mutex<AtLimitState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Endings of orders that this node had been told of when what is here was read. With the next
-    /// one it may be old.
-    told: u64,
-    /// Units held, by the buyer's keyed hash, and when that had been read.
+struct AtLimitState {
+    /// How many ended orders this node knew of when the entries were read. The next one makes them
+    /// stale.
+    endings: u64,
+    /// Units held, by the buyer's keyed hash, and the time of the read.
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
 }
 
 impl AtLimit {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AtLimitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The truth said so after this node had been told of `told` endings.
-    pub(crate) fn learn(&self, buyer: u64, used: u32, told: u64) {
+    /// Records the store's count, read after this node knew of `endings` ended orders.
+    pub(crate) fn learn(&self, buyer: u64, used: u32, endings: u64) {
         let mut state = self.lock();
-        if told < state.told {
+        if endings < state.endings {
             return;
         }
-        if told > state.told || state.used.len() >= BUYERS_MAX {
+        if endings > state.endings || state.used.len() >= BUYERS_MAX {
             state.used.clear();
-            state.told = told;
+            state.endings = endings;
         }
         state.used.insert(buyer, (used, Instant::now()));
         self.count.store(state.used.len(), Ordering::Release);
     }
 
-    /// What the buyer holds, if with `units` more that passes the limit, no order of the item ended
-    /// since it was read, and this node has looked at the truth since: `staleness` ago.
+    /// The units that the buyer holds, if `units` more would exceed the limit. `None` if an order
+    /// of the item ended since they were read, or if this node has not read the store since. Its
+    /// last read was `staleness` ago.
     pub(crate) fn refuses(
         &self,
         buyer: u64,
         units: Units,
         limit: u32,
-        told: u64,
-        unseen_for: Duration,
+        endings: u64,
+        staleness: Duration,
     ) -> Option<u32> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
         let state = self.lock();
-        let (used, read) = state.used.get(&buyer).copied().filter(|_| state.told == told)?;
-        if read.elapsed() < unseen_for {
+        let (used, read) = state.used.get(&buyer).copied().filter(|_| state.endings == endings)?;
+        if read.elapsed() < staleness {
             return None;
         }
         (u64::from(used) + units.to_u64() > u64::from(limit)).then_some(used)
@@ -76,7 +76,7 @@ impl AtLimit {
 mod tests {
     use super::*;
 
-    /// The truth was looked at just now.
+    /// The store was read just now.
     const NOW: Duration = Duration::ZERO;
 
     #[test]
@@ -88,11 +88,11 @@ mod tests {
         assert_eq!(
             at_limit.refuses(7, two, 3, 4, Duration::from_secs(60)),
             None,
-            "may be an order that this node has not heard of"
+            "the units may be in an order that this node does not know"
         );
         assert_eq!(at_limit.refuses(7, Units::ONE, 3, 4, NOW), None, "within the limit");
         assert_eq!(at_limit.refuses(7, two, 4, 4, NOW), None, "the limit was raised");
-        assert_eq!(at_limit.refuses(8, two, 3, 4, NOW), None, "somebody else");
+        assert_eq!(at_limit.refuses(8, two, 3, 4, NOW), None, "another buyer");
         assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "an order ended");
         at_limit.learn(8, 3, 5);
         at_limit.learn(9, 3, 4);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_remembered() {
+    fn at_the_bound_all_buyers_are_forgotten() {
         let at_limit = AtLimit::default();
         (0..BUYERS_MAX as u64 + 5).for_each(|buyer| at_limit.learn(buyer, 1, 0));
         assert_eq!(at_limit.lock().used.len(), 5);

@@ -1,8 +1,8 @@
-//! Start and stop: settings in, a running server, and every accepted request answered before the
-//! end.
+//! Starts and stops the server: reads the settings, runs the server, and answers every accepted
+//! request before it stops.
 
 mod demo;
-mod handles;
+mod file_limit;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -20,70 +20,70 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
 use crate::clock::Clock;
 use crate::config::{BuyerKeys, ProviderSettings, Settings, Shape};
-use crate::engine::{Engine, EngineError, EngineOptions, Place};
+use crate::engine::{Engine, EngineError, EngineOptions, StockLocation};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
 use crate::web::{self, App};
 
-/// How long the engine may take to settle what was accepted, once every request is answered.
+/// How long the engine may take to settle the accepted tickets, once every request is answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long purchases and operators' changes may go on whose clients are gone.
+/// How long purchases and operators' changes may continue after their clients disconnected.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Threads for work that blocks, beside those that serve HTTP: files of keys, name look-ups.
+/// Threads for blocking work, beside those that serve HTTP: key files and name lookups.
 const BLOCKING_THREADS_MAX: usize = 20;
 
-/// Why a server did not start, or did not end well.
+/// Why a server did not start or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A secret could be neither read nor made.
+    /// A secret can be neither read nor created.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// The data directory is not there and cannot be made.
+    /// The data directory does not exist and cannot be created.
     #[error("data_dir: cannot use {}: {error}; name another directory with --data-dir", path.display())]
     DataDir {
         /// The directory.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         error: io::Error,
     },
-    /// The buyers' public keys could not be read.
+    /// The buyers' public keys cannot be read.
     #[error("auth.buyer_jwks: {0}")]
     Keys(#[from] JwksError),
-    /// The stock side did not start.
+    /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The address cannot be listened on.
+    /// The address cannot be used.
     #[error("listen: cannot serve on {address}: {error}; choose another address with --listen")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// Fewer files may be open than a server needs.
+    /// The limit of open files is too low for a server.
     #[error(
-        "only {allowed} files may be open, too few for a server: raise the limit (ulimit -n) to \
-         {needed} at least"
+        "the limit of open files is {allowed}, too low for a server; raise it (ulimit -n) to at \
+         least {needed}"
     )]
     Handles {
-        /// As many as may be open.
+        /// The limit.
         allowed: u64,
-        /// As many as are needed.
+        /// The lowest limit that works.
         needed: u64,
     },
-    /// The store failed for good while the server ran.
+    /// The store failed permanently while the server ran.
     #[error("the store failed, so the server ended: {0}")]
     Fatal(String),
-    /// What was accepted did not settle in time; it is given back at the next start, or settled by
-    /// other nodes.
-    #[error("what was accepted did not settle within {} s; it is given back at the next start, or settled by other nodes", SETTLE_TIMEOUT.as_secs())]
-    Late,
+    /// Accepted tickets did not settle in time. Their units are returned at the next start, or
+    /// other nodes settle them.
+    #[error("accepted tickets did not settle within {} s; their units are returned at the next start, or other nodes settle them", SETTLE_TIMEOUT.as_secs())]
+    Unsettled,
 }
 
-/// The event loop of a server, with as many threads as the settings say.
+/// Creates the server's event loop, with as many threads as the settings say.
 ///
 /// # Errors
-/// When no threads can be had.
+/// If the threads cannot be created.
 pub fn runtime(settings: &Settings) -> io::Result<Runtime> {
     event_loop(settings.workers.get())
 }
@@ -93,95 +93,97 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorbuster")
-        // What another thread wakes (the settler, by the store's writer) is looked for before each
-        // task. With more in between, a flood of requests, of which there are always more, keeps it
-        // waiting for tens of milliseconds, and the writer has nothing to do meanwhile.
+        // A woken task from another thread (the settler, woken by the store's writer) is looked for
+        // before each task. With a longer interval, a flood of requests delays it by tens of
+        // milliseconds, and the writer is idle meanwhile.
         .global_queue_interval(1)
         .enable_all()
         .build()
 }
 
-/// Serves until `asked_to_stop`, or until the store fails for good. Logging is the caller's to
-/// begin.
+/// Serves until `asked_to_stop`, or until the store fails permanently. The caller sets up logging.
 ///
-/// Ready is told by one line on standard output, `doorbuster listening on http://HOST:PORT`, and to
-/// the service manager.
+/// Readiness is announced by one line on standard output, `doorbuster listening on
+/// http://HOST:PORT`, and to the service manager.
 ///
-/// # Errors Why it did not start, or did not end well.
+/// # Errors
+///
+/// Why the server did not start or did not stop cleanly.
 pub async fn serve(
     settings: Settings,
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let say = |address| {
-        // Whoever started the server may have closed its output: then nobody waits for the line.
+    let print_address = |address| {
+        // The parent process may have closed the output; then no reader waits for the line.
         let mut out = io::stdout().lock();
         let _ =
             writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
     };
-    serve_telling(settings, say, asked_to_stop).await
+    serve_with(settings, print_address, asked_to_stop).await
 }
 
-/// [`serve`] with something else than the line on standard output to tell that it is ready, and
-/// where.
+/// [`serve`] that calls `ready` with its address instead of printing it.
 ///
-/// # Errors The same.
-pub async fn serve_telling(
+/// # Errors
+///
+/// Like [`serve`].
+pub async fn serve_with(
     settings: Settings,
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let connections_max = handles::raise(settings.connections_max)?;
+    let connections_max = file_limit::raise(settings.connections_max)?;
     if let Shape::Embedded = &settings.shape {
         let path = settings.data_dir.clone();
-        secrets::make_directory(&path).map_err(|error| ServeError::DataDir { path, error })?;
+        secrets::create_directory(&path).map_err(|error| ServeError::DataDir { path, error })?;
     }
-    let secrets = secrets::prepare(&settings).await?;
+    let secrets = secrets::load_or_create_all(&settings).await?;
     let (failed, fatal) = oneshot::channel();
-    let engine = Engine::start(options(&settings, &secrets, failed)).await?;
-    let parts = Parts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
+    let engine = Engine::start(engine_options(&settings, &secrets, failed)).await?;
+    let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // Nothing may be written any more: what was told is on the disk, the rest is given back at
-        // the next start.
+        // Nothing more may be written. Confirmed orders are on the disk; units of other tickets are
+        // returned at the next start.
         return run;
     }
-    tell(&[NotifyState::Stopping]);
+    notify_service_manager(&[NotifyState::Stopping]);
     let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
-    // Blocks while the collector takes what is left; a program that does not trace returns at once.
+    // Blocks while the collector takes the last traces; without tracing it returns at once.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {
         Ok(()) => run,
-        Err(_) => run.and(Err(ServeError::Late)),
+        Err(_) => run.and(Err(ServeError::Unsettled)),
     }
 }
 
-/// What a server is made of.
+/// The parts of a server.
 #[derive(Clone, Copy)]
-struct Parts<'a> {
+struct ServerParts<'a> {
     settings: &'a Settings,
     secrets: &'a Secrets,
     engine: &'a Arc<Engine>,
     connections_max: usize,
 }
 
-/// Everything between a started engine and its end.
+/// Runs a started engine until it must stop.
 async fn run(
-    parts: Parts<'_>,
+    parts: ServerParts<'_>,
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
     fatal: oneshot::Receiver<String>,
 ) -> Result<(), ServeError> {
-    let Parts { settings, secrets, engine, connections_max } = parts;
-    let app = app(settings, secrets, engine).await?;
+    let ServerParts { settings, secrets, engine, connections_max } = parts;
+    let app = build_app(settings, secrets, engine).await?;
     let at = |error| ServeError::Listen { address: settings.listen, error };
     let listener = web::bind(settings.listen).map_err(at)?;
     let address = listener.address().map_err(at)?;
     app.set_server_address(&format!(
         "http://{}",
-        SocketAddr::new(reachable(address.ip()), address.port())
+        SocketAddr::new(local_address(address.ip()), address.port())
     ));
     announce(parts, address).await?;
-    tell(&[NotifyState::Ready]);
+    notify_service_manager(&[NotifyState::Ready]);
     ready(address);
     tracing::info!(%address, workers = settings.workers, "serving");
     let stop = CancellationToken::new();
@@ -195,7 +197,7 @@ async fn run(
         if !settings.stop_notice.is_zero() {
             tracing::info!(
                 for_secs = settings.stop_notice.as_secs(),
-                "asked to stop: not ready any more, and served all the same"
+                "stop requested; reporting not ready while still serving"
             );
             app.mark_not_ready();
             tokio::time::sleep(settings.stop_notice).await;
@@ -204,23 +206,23 @@ async fn run(
     let ended = tokio::select! {
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),
-        // The sender lives in the store; it is gone only with it.
+        // The store owns the sender, so it is dropped only with the store.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
-    tracing::info!("stopping: requests in progress are finished");
+    tracing::info!("stopping; requests in progress are finished");
     app.begin_shutdown();
     stop.cancel();
-    // Beside the requests in progress, and not for ever: an operator's change may hold an item
-    // while the disk hangs.
-    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_to_stop())).0;
+    // Runs beside the requests in progress and has a bound: an operator's change may hold an item's
+    // lock while the disk hangs.
+    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
-        // Whoever asked to wait longer finds the verdict by the same key after the next start.
+        // A request that would wait longer finds its verdict by the same key after the next start.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended
 }
 
-fn options(
+fn engine_options(
     settings: &Settings,
     secrets: &Secrets,
     failed: oneshot::Sender<String>,
@@ -228,9 +230,9 @@ fn options(
     let failed = Mutex::new(Some(failed));
     EngineOptions {
         place: match &settings.shape {
-            Shape::Embedded => Place::Directory(settings.data_dir.clone()),
-            Shape::Postgres { store } => Place::Postgres(store.clone()),
-            Shape::Cluster { store, slots, wait_replicas } => Place::Cluster {
+            Shape::Embedded => StockLocation::Directory(settings.data_dir.clone()),
+            Shape::Postgres { store } => StockLocation::Postgres(store.clone()),
+            Shape::Cluster { store, slots, wait_replicas } => StockLocation::Cluster {
                 store: store.clone(),
                 slots: slots.clone(),
                 wait_replicas: *wait_replicas,
@@ -241,25 +243,26 @@ fn options(
         clock: Clock::default(),
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
-            // Another one after each start: what a node's last life left is not this one's.
+            // A new id at each start, so that remains of an earlier process are not taken for this
+            // node's.
             Shape::Postgres { .. } | Shape::Cluster { .. } => {
                 NodeId(rand::random_range(1..1 << 31))
             }
         },
         bounds: doorbuster_core::slot::SlotBounds::default(),
-        leads_regardless: false,
+        always_leads: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(move |reason| {
-            tracing::error!(reason, "the store failed for good");
+            tracing::error!(reason, "the store failed permanently");
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                // Nobody listens any more when the server is ending anyway.
+                // The receiver is gone if the server is already stopping.
                 let _ = failed.send(reason.to_owned());
             }
         }),
     }
 }
 
-async fn app(
+async fn build_app(
     settings: &Settings,
     secrets: &Secrets,
     engine: &Arc<Engine>,
@@ -287,20 +290,20 @@ async fn app(
         secrets.pass_keys.clone(),
         &secrets.webhook,
     );
-    // Whom operators turn away is known before the first request.
+    // The blocks are known before the first request.
     app.load_blocks().await.map_err(EngineError::from)?;
     Ok(app)
 }
 
-/// Says where the server is, and in a demonstration what there is to see.
-async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeError> {
-    let Parts { settings, secrets, engine, .. } = parts;
-    let near = SocketAddr::new(seen_from_elsewhere(address.ip()), address.port());
+/// Logs and prints what the operator should know, and opens the sale of a demonstration.
+async fn announce(parts: ServerParts<'_>, address: SocketAddr) -> Result<(), ServeError> {
+    let ServerParts { settings, secrets, engine, .. } = parts;
+    let near = SocketAddr::new(lan_address(address.ip()), address.port());
     if !settings.demo && matches!(settings.payment.provider, ProviderSettings::Sandbox) {
         let buttons = settings.payment.sandbox_page;
         tracing::warn!(
             buttons,
-            "payment.provider is the sandbox, which moves no money: orders are paid with none"
+            "payment.provider is the sandbox, which moves no money; orders are marked paid without payment"
         );
     }
     if settings.demo {
@@ -317,21 +320,20 @@ async fn announce(parts: Parts<'_>, address: SocketAddr) -> Result<(), ServeErro
     Ok(())
 }
 
-/// An address that others in the same network can go to, for one that stands for all: the one that
-/// this machine would speak to others from. Nothing is sent to find out.
-fn seen_from_elsewhere(ip: IpAddr) -> IpAddr {
-    // An address that is kept for documents, and so nobody's: whatever is said to it goes the way
-    // of everything.
+/// Replaces an unspecified address by one that other machines in the network can reach: the source
+/// address of this machine's outgoing packets. No packet is sent to find out.
+fn lan_address(ip: IpAddr) -> IpAddr {
+    // 192.0.2.1 is reserved for documentation, so it is routed like any outside address.
     let own = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
         socket.local_addr().ok().map(|own| own.ip())
     };
-    if ip.is_unspecified() { own().unwrap_or_else(|| reachable(ip)) } else { ip }
+    if ip.is_unspecified() { own().unwrap_or_else(|| local_address(ip)) } else { ip }
 }
 
-/// An address that this machine can go to, for one that stands for all.
-fn reachable(ip: IpAddr) -> IpAddr {
+/// Replaces an unspecified address by one that this machine can reach.
+fn local_address(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
@@ -339,9 +341,9 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify_service_manager(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(%error, "failed to notify the service manager");
     }
 }
 
@@ -353,13 +355,12 @@ mod tests {
 
     use super::*;
 
-    /// As many connections as have something to say at once; more than a worker keeps in its own
-    /// queue.
+    /// Connections that are ready at once; more than a worker keeps in its own queue.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 
     #[test]
-    fn what_another_thread_wakes_is_heard_in_the_midst_of_a_flood() {
+    fn a_task_woken_by_another_thread_runs_in_the_middle_of_a_flood() {
         let polled: &'static AtomicU64 = Box::leak(Box::default());
         let runtime = event_loop(1).expect("a thread");
         for _ in 0..BUSY {
@@ -383,7 +384,7 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // Turns of others. Where nothing is said of the interval, it waits for 32,000 of them.
+        // Polls of other tasks. Without the interval it waits for 32,000 of them.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

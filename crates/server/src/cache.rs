@@ -1,14 +1,14 @@
-//! What is read of the truth for whoever asks for what this node does not know, and how seldom.
+//! Limits how often the store is read for ids that a node does not know.
 //!
-//! A node's catalogue has every sale, and is told of every change: what buyers ask for is answered
-//! from it. An id that is not there is either no sale's, or one that was made elsewhere a moment
-//! ago. Which of the two is read from the store: by one request of a node at a time, by one node of
-//! a cluster at a time, and not again for as long as the answer "there is nothing new" is
-//! remembered: here, and where nodes share a Redis, there. That is one short marker for all unknown
-//! ids, so that random ones cost no memory and no more reads than one.
+//! A node's catalogue has every sale and receives every change, so it answers the buyers' requests.
+//! An unknown id belongs to no sale, or to a sale that another node created a moment ago. To decide
+//! this, the store is read by one request of a node at a time and by one node of a cluster at a
+//! time. The answer "nothing new" is remembered for a short time, on the node and in the shared
+//! Redis. It is one short marker for all unknown ids, so random ids cost no memory and no
+//! additional reads.
 //!
-//! Where something is new, one node reads all of it and leaves a copy in that Redis, which the
-//! others take. `docs/caching.md` has the whole picture.
+//! If something is new, one node reads all sales and leaves a copy in that Redis for the others.
+//! `docs/caching.md` has the whole picture.
 mod copy;
 mod numbers;
 
@@ -19,140 +19,139 @@ use doorbuster_store::{CatalogueRows, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-pub use numbers::Numbers;
+pub use numbers::ItemNumbers;
 
 use crate::engine::Engine;
 
-/// So long "there is nothing new" is believed, on each node and between them.
-const NOTHING_NEW: Duration = Duration::from_millis(10);
-/// The store is read for unknown ids at most in this part of the time, however long a reading
-/// takes.
-const BUSY_PARTS: u32 = 10;
-/// How long a node waits for another one's reading before it reads for itself.
-const OTHER_READS_MAX: Duration = Duration::from_millis(50);
-/// Between two looks whether it is done.
-const OTHER_READS_POLL: Duration = Duration::from_millis(2);
-/// Of the lock under which is looked whether there is something new, and of the keys in the shared
-/// Redis.
+/// How long "nothing new" is remembered, on each node and in the shared Redis.
+const MARKER_TTL: Duration = Duration::from_millis(10);
+/// After a read for unknown ids the store is not read again for this many times the read's
+/// duration.
+const READ_INTERVAL_FACTOR: u32 = 10;
+/// How long a node waits for another node's read before it reads for itself.
+const PEER_READ_MAX: Duration = Duration::from_millis(50);
+/// Time between two checks whether that read is done.
+const PEER_READ_POLL: Duration = Duration::from_millis(2);
+/// The name of the lock for the check, and of the keys in the shared Redis.
 const NAME: &str = "catalogue";
 
-/// What a node keeps for it.
+/// A node's state for these reads.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    /// Where nodes share one.
+    /// The shared Redis and its locks, where nodes share one.
     shared: Option<(Shared, Locks)>,
-    /// Held by whoever asks the store: when that began, and how long it took.
-    looked: Mutex<Option<(Instant, Duration)>>,
+    /// Held during a read of the store: when the last one began, and how long it took.
+    last_check: Mutex<Option<(Instant, Duration)>>,
 }
 
-/// What nodes have one of them read.
-trait Wanted {
-    /// What the others take from it.
-    type Found;
-    /// The lock that it takes.
+/// A read that one node does for all.
+trait SharedRead {
+    /// The result that other nodes take.
+    type Output;
+    /// The lock that the reading node takes.
     const LOCK: &'static str;
 
-    /// What another node left.
-    async fn left(&self, engine: &Engine, shared: &Shared) -> Result<Left<Self::Found>, SlotError>;
+    /// Looks for the result that another node left.
+    async fn find_copy(&self, engine: &Engine, shared: &Shared) -> Result<CopyLookup<Self::Output>, SlotError>;
 }
 
-enum Left<T> {
-    /// What is wanted.
+enum CopyLookup<T> {
+    /// The wanted result.
     This(T),
-    /// Something else, which shows that it is of no use to wait.
+    /// Another result, which shows that waiting is of no use.
     Other,
-    /// Nothing of use.
-    Nothing,
+    /// No result.
+    Missing,
 }
 
-/// Whether the newest reading of the truth is what this node has.
-struct News;
+/// Whether this node's catalogue is the newest that any node has read.
+struct MarkerRead;
 
-impl Wanted for News {
-    type Found = ();
+impl SharedRead for MarkerRead {
+    type Output = ();
     const LOCK: &'static str = NAME;
 
-    async fn left(&self, engine: &Engine, shared: &Shared) -> Result<Left<()>, SlotError> {
-        let said = shared.get(&key(shared)).await?;
-        Ok(match said {
-            None => Left::Nothing,
-            Some(mark) if mark == engine.catalogue().mark().to_string().into_bytes() => {
-                Left::This(())
+    async fn find_copy(&self, engine: &Engine, shared: &Shared) -> Result<CopyLookup<()>, SlotError> {
+        let marker = shared.get(&key(shared)).await?;
+        Ok(match marker {
+            None => CopyLookup::Missing,
+            Some(mark) if mark == engine.catalogue().fingerprint().to_string().into_bytes() => {
+                CopyLookup::This(())
             }
-            Some(_) => Left::Other,
+            Some(_) => CopyLookup::Other,
         })
     }
 }
 
 /// All sales of this version.
-struct Sales<'a> {
+struct CatalogueRead<'a> {
     version: &'a str,
 }
 
-impl Wanted for Sales<'_> {
-    type Found = CatalogueRows;
+impl SharedRead for CatalogueRead<'_> {
+    type Output = CatalogueRows;
     const LOCK: &'static str = "catalogue:sales";
 
-    async fn left(
+    async fn find_copy(
         &self,
         engine: &Engine,
         shared: &Shared,
-    ) -> Result<Left<CatalogueRows>, SlotError> {
+    ) -> Result<CopyLookup<CatalogueRows>, SlotError> {
         copy::get(shared, engine.id_key(), self.version).await
     }
 }
 
 impl Cache {
     pub(crate) fn new(shared: Option<(Shared, Locks)>) -> Self {
-        Self { shared, looked: Mutex::default() }
+        Self { shared, last_check: Mutex::default() }
     }
 
-    /// The server that nodes share, and locks there.
+    /// The shared Redis and its locks.
     pub(crate) fn shared(&self) -> Option<(&Shared, &Locks)> {
         self.shared.as_ref().map(|(shared, locks)| (shared, locks))
     }
 
-    /// Makes sure that the catalogue was the newest a moment ago. A Redis or a store that is away
-    /// changes nothing: what is known is what is said.
-    async fn look(&self, engine: &Engine) {
+    /// Makes sure that the catalogue was current a moment ago. If Redis or the store is
+    /// unreachable, the known catalogue is used.
+    async fn check_for_changes(&self, engine: &Engine) {
         let Some((shared, locks)) = self.shared() else {
-            drop(engine.catch_up().await);
+            drop(engine.refresh_catalogue().await);
             return;
         };
-        let Turn::Reads(held) = one_reads(engine, (shared, locks), &News).await else { return };
-        let read = engine.catch_up().await;
-        if let Some(held) = held {
-            if read.is_ok() && held.is_held() {
-                let mark = engine.catalogue().mark().to_string();
-                // Not written: others read for themselves.
-                drop(shared.set(&key(shared), mark.as_bytes(), NOTHING_NEW).await);
+        let ReadTurn::ReadStore(guard) = read_once(engine, (shared, locks), &MarkerRead).await else { return };
+        let read = engine.refresh_catalogue().await;
+        if let Some(guard) = guard {
+            if read.is_ok() && guard.is_held() {
+                let mark = engine.catalogue().fingerprint().to_string();
+                // If this fails, other nodes read for themselves.
+                drop(shared.set(&key(shared), mark.as_bytes(), MARKER_TTL).await);
             }
-            held.release().await;
+            guard.release().await;
         }
     }
 
-    /// All sales as of this version, which the truth has just named, or of a later one: another
-    /// node's copy, else the truth.
+    /// All sales of this version, which the store has just named, or of a later one: from another
+    /// node's copy, or else from the store.
     pub(crate) async fn rows(
         &self,
         engine: &Engine,
         version: &str,
     ) -> Result<CatalogueRows, StoreError> {
         let Some((shared, locks)) = self.shared() else { return read(engine).await };
-        match one_reads(engine, (shared, locks), &Sales { version }).await {
-            Turn::There(rows) => Ok(rows),
-            Turn::Reads(None) => read(engine).await,
-            Turn::Reads(Some(held)) => {
+        match read_once(engine, (shared, locks), &CatalogueRead { version }).await {
+            ReadTurn::FromPeer(rows) => Ok(rows),
+            ReadTurn::ReadStore(None) => read(engine).await,
+            ReadTurn::ReadStore(Some(guard)) => {
                 let rows = read(engine).await;
-                let parcel =
-                    rows.as_ref().ok().map(|rows| copy::Parcel::of(shared, engine.id_key(), rows));
+                let catalogue_copy =
+                    rows.as_ref().ok().map(|rows| copy::CatalogueCopy::from_row(shared, engine.id_key(), rows));
                 let shared = shared.clone();
-                // Beside: what was read is shown here at once, however long a Redis takes.
+                // In the background: this node shows the rows at once, however slow Redis is.
                 engine.tasks().spawn(async move {
-                    if let Some(parcel) = parcel {
-                        parcel.leave(&shared).await;
+                    if let Some(catalogue_copy) = catalogue_copy {
+                        catalogue_copy.publish(&shared).await;
                     }
-                    held.release().await;
+                    guard.release().await;
                 });
                 rows
             }
@@ -165,35 +164,35 @@ async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
     engine.store().catalogue().await
 }
 
-/// Whose turn it is.
-enum Turn<T> {
-    /// Nobody's: another node left what was asked for.
-    There(T),
-    /// This node reads the truth: for all of them while it has the lock, else for itself.
-    Reads(Option<LockGuard>),
+/// Which node reads the store.
+enum ReadTurn<T> {
+    /// Another node did; this is its result.
+    FromPeer(T),
+    /// This node: for all nodes if it has the lock, else for itself.
+    ReadStore(Option<LockGuard>),
 }
 
-/// Has one node of several read what all of them want, and the others wait for it a little; whoever
-/// cannot ask them reads for itself.
-async fn one_reads<W: Wanted>(
+/// Lets one of several nodes read and the others wait for its result for a short time. A node that
+/// cannot reach the shared Redis reads for itself.
+async fn read_once<W: SharedRead>(
     engine: &Engine,
     (shared, locks): (&Shared, &Locks),
-    wanted: &W,
-) -> Turn<W::Found> {
-    let (until, mut held) = (Instant::now() + OTHER_READS_MAX, None);
+    shared_read: &W,
+) -> ReadTurn<W::Output> {
+    let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
-        match timeout_at(until, wanted.left(engine, shared)).await {
-            // A lock that was taken for nothing goes beside.
-            Ok(Ok(Left::This(found))) => return Turn::There(found),
-            Ok(Ok(Left::Nothing)) if held.is_none() => {}
-            // The lock is had and nobody was faster; or another node knows more; or the Redis is
-            // away.
-            _ => return Turn::Reads(held),
+        match timeout_at(until, shared_read.find_copy(engine, shared)).await {
+            // A lock that was taken meanwhile is released when it is dropped.
+            Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
+            Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
+            // This node has the lock and no result exists, or another node knows more, or Redis is
+            // unreachable.
+            _ => return ReadTurn::ReadStore(guard),
         }
         match timeout_at(until, locks.try_take(W::LOCK)).await {
-            Ok(Ok(Some(taken))) => held = Some(taken),
-            Ok(Ok(None)) if Instant::now() < until => tokio::time::sleep(OTHER_READS_POLL).await,
-            Ok(Ok(None) | Err(_)) | Err(_) => return Turn::Reads(None),
+            Ok(Ok(Some(taken))) => guard = Some(taken),
+            Ok(Ok(None)) if Instant::now() < until => tokio::time::sleep(PEER_READ_POLL).await,
+            Ok(Ok(None) | Err(_)) | Err(_) => return ReadTurn::ReadStore(None),
         }
     }
 }
@@ -203,21 +202,21 @@ fn key(shared: &Shared) -> String {
 }
 
 impl Engine {
-    /// [`Engine::catch_up`], but for those who may ask for anything: at most so often for all of
-    /// them.
-    pub async fn catch_up_now_and_then(&self) {
-        if self.layout().is_alone() {
+    /// [`Engine::refresh_catalogue`] for requests with arbitrary ids: the rate is bounded for all
+    /// of them together.
+    pub async fn refresh_catalogue_paced(&self) {
+        if self.layout().is_single_node() {
             return;
         }
         let cache = self.cache();
-        let mut looked = cache.looked.lock().await;
+        let mut last_check = cache.last_check.lock().await;
         let is_due = |(began, took): (Instant, Duration)| {
-            began.elapsed() >= NOTHING_NEW.max(took * BUSY_PARTS)
+            began.elapsed() >= MARKER_TTL.max(took * READ_INTERVAL_FACTOR)
         };
-        if looked.is_none_or(is_due) {
+        if last_check.is_none_or(is_due) {
             let began = Instant::now();
-            cache.look(self).await;
-            *looked = Some((began, began.elapsed()));
+            cache.check_for_changes(self).await;
+            *last_check = Some((began, began.elapsed()));
         }
     }
 }

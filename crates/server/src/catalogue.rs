@@ -1,8 +1,8 @@
-//! Sales and items in node memory: what a page view, a status request or a purchase reads instead
-//! of the store.
+//! Sales and items in node memory, which page views, status requests and purchases read instead of
+//! the store.
 //!
-//! The catalogue is a value behind an `ArcSwap`: a read is one load, a change swaps in a copy in
-//! which one sale is new.
+//! The catalogue is a value behind an `ArcSwap`: a read is one load, and a change swaps in a copy
+//! with one new sale.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,66 +21,66 @@ use crate::gate::{LimitRules, Route, SaleLimitState};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
 use crate::purchase::OpenGrants;
-use crate::tally::Tally;
-use crate::wants::Wants;
+use crate::answer_counts::AnswerCounts;
+use crate::unit_demand::DemandQueue;
 
-/// How long after its end a node remembers who holds a sale's orders.
+/// How long after its end a node remembers which requests hold a sale's orders.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// Versions of a row before the present one under which caches may keep a status: pages that have
-/// not heard of a change ask for one of these.
+/// How many earlier versions of a row a cached status may have: pages that do not know of a change
+/// yet request one of these.
 const VERSIONS_SHARED: u64 = 4;
 
-/// An item, as buyers' requests see it.
+/// An item as purchase requests use it.
 #[derive(Debug)]
 pub struct ItemState {
     /// Its sale.
     pub sale: Arc<str>,
-    /// What the shop wrote.
+    /// The item's row.
     pub row: ItemRow,
     /// Its counts.
     pub gauge: Arc<Gauge>,
-    /// The slots that its requests are put to on this node; none on a node that serves no buyers.
+    /// The slots that serve this node's requests; none on a node that serves no buyers.
     pub slots: Box<[SlotKey]>,
-    /// What outlives a change of its row.
+    /// The state that survives a change of the row.
     pub work: Arc<ItemWork>,
 }
 
-/// What a node keeps of an item beside its row and its counts.
+/// A node's state of an item beside its row and its counts.
 #[derive(Debug, Default)]
 pub struct ItemWork {
-    /// Held by whoever moves the item's units between pool and slots. Saves work; safety rests on
-    /// the store's rows.
-    pub tending: tokio::sync::Mutex<()>,
-    /// Some task waits for that already, and will see whatever was committed by then: one is
-    /// enough.
-    pub awaits_tending: AtomicBool,
-    /// Whether a slot is behind what the truth has for it.
+    /// Held while units move between pool and slots. It saves work; safety depends on the store's
+    /// rows.
+    pub reconciling: tokio::sync::Mutex<()>,
+    /// A task already waits for `reconciling` and will see every commit until then, so another one
+    /// is not needed.
+    pub awaits_reconcile: AtomicBool,
+    /// Whether a slot is behind its feed in the store.
     pub feed: FeedMarks,
-    /// What its parked requests wait for.
-    pub wants: Wants,
+    /// The units that its parked requests lack.
+    pub unit_demand: DemandQueue,
     /// Buyers who hold as much as the limit allows.
     pub at_limit: AtLimit,
-    /// Its open grants, as last read for whoever waits for a verdict.
+    /// The open grants, as last read for requests that wait for a verdict.
     pub open_grants: Mutex<OpenGrants>,
-    /// Held by whoever reads them.
-    pub reading: tokio::sync::Mutex<()>,
-    /// Its slots, as last seen.
-    pub seen: ArcSwap<Seen>,
+    /// Held while the open grants are read.
+    pub reading_grants: tokio::sync::Mutex<()>,
+    /// The units of its slots, as last seen.
+    pub slot_units: ArcSwap<SlotUnits>,
     /// Whether this node stopped the item's slots for a drain, and so lets them go on.
     pub stopped_here: AtomicBool,
-    /// Until when (store time) this node takes nothing out of the item's pool: it gave units to the
-    /// pool because somebody needs them there.
-    pub rests_until: AtomicI64,
-    /// The next slot in turn, for items whose requests take turns.
+    /// Until this time (store time) this node takes nothing from the item's pool, because it gave
+    /// units to the pool for another node.
+    pub pool_rests_until: AtomicI64,
+    /// The next slot, for items whose requests take slots in turn.
     pub turn: AtomicU64,
 }
 
 impl ItemState {
-    /// The slot that this request is put to first; `None`: this node has none for it.
+    /// The slot that is tried first for this request. `None`: this node has no slot for it.
     ///
-    /// A request that is sent again by the same buyer, or under the same key, comes to the same
-    /// slot, unless requests take turns.
+    /// A request that the same buyer repeats, or one with the same key, goes to the same slot,
+    /// unless requests take slots in turn.
     #[must_use]
     pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
@@ -93,14 +93,14 @@ impl ItemState {
             PartitionChoice::RoundRobin => self.work.turn.fetch_add(1, Ordering::Relaxed),
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
-        let seen = self.work.seen.load();
-        let listed = partition::first_try(spread, seen.registry, hash, number);
+        let slot_units = self.work.slot_units.load();
+        let listed = partition::first_try(spread, slot_units.registry, hash, number);
         let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
         self.slots.get(at as usize).copied()
     }
 
-    /// Every slot that this node reaches, the request's own first: where it is put before it is
-    /// refused for having been parked as long as it may be.
+    /// Every slot that this node reaches, the request's own first. A request tries them all before
+    /// it is refused after parking.
     pub fn every_slot(&self, request: &TicketRequest) -> impl Iterator<Item = SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
         let tries =
@@ -108,106 +108,107 @@ impl ItemState {
         tries.filter_map(|at| self.slots.get(at as usize).copied())
     }
 
-    /// The slot for a second try, after `first` could not serve; `None`: none was seen with enough.
+    /// The slot for a second try, after `first` could not serve the request. `None`: no slot was
+    /// seen with enough units.
     #[must_use]
-    pub fn elsewhere(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
+    pub fn second_slot(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
             return None;
         }
-        let seen = self.work.seen.load();
-        let units = |at: u32| seen.units.get(at as usize).copied().unwrap_or(0);
-        let at = partition::second_try(seen.registry, first.index, request.units, units)?;
+        let slot_units = self.work.slot_units.load();
+        let units = |at: u32| slot_units.units.get(at as usize).copied().unwrap_or(0);
+        let at = partition::second_try(slot_units.registry, first.index, request.units, units)?;
         self.slots.get(at as usize).copied()
     }
 }
 
-/// An item's slots as they were when it was last tended, in their order.
+/// An item's slots at the last reconciliation, in their order.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// Those that have units, or may get some.
+pub struct SlotUnits {
+    /// The slots that have units or may get some.
     pub registry: Registry,
-    /// Units that each can hand out.
+    /// The units that each slot can hand out.
     pub units: Vec<u64>,
 }
 
-/// Which of the endings of orders that a node was told of have reached each slot. Until they have,
-/// what the slot says of a buyer's limit may be old.
+/// How many of the known ended orders have reached each slot. Until all have, a slot's answer about
+/// a buyer's limit may be stale.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
-    told: AtomicU64,
-    /// One for each of the item's slots.
+    endings: AtomicU64,
+    /// One number for each of the item's slots.
     applied: Mutex<HashMap<SlotKey, u64>>,
 }
 
 impl FeedMarks {
-    /// An order ended: its share of the limit is in the feed.
-    pub fn tell(&self) {
-        self.told.fetch_add(1, Ordering::AcqRel);
+    /// Counts an ended order, whose released quota is in the feed.
+    pub fn record_ending(&self) {
+        self.endings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The endings told so far. Read before the feed is read.
+    /// The ended orders so far. Read this before the feed.
     #[must_use]
-    pub fn told(&self) -> u64 {
-        self.told.load(Ordering::Acquire)
+    pub fn endings(&self) -> u64 {
+        self.endings.load(Ordering::Acquire)
     }
 
-    /// The slot has applied a feed that was read after `told` was.
-    pub fn apply(&self, slot: SlotKey, told: u64) {
+    /// The slot has applied a feed that was read after `endings`.
+    pub fn apply(&self, slot: SlotKey, endings: u64) {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let at = applied.entry(slot).or_default();
-        *at = told.max(*at);
+        *at = endings.max(*at);
     }
 
-    /// Whether the slot may have something to learn of the first `told` endings.
+    /// Whether the slot may miss one of the first `endings` ended orders.
     #[must_use]
-    pub fn is_behind(&self, slot: SlotKey, told: u64) -> bool {
+    pub fn is_behind(&self, slot: SlotKey, endings: u64) -> bool {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        applied.get(&slot).copied().unwrap_or(0) < told
+        applied.get(&slot).copied().unwrap_or(0) < endings
     }
 }
 
-/// What outlives a change of a sale's row.
+/// The state that survives a change of a sale's row.
 #[derive(Debug, Default)]
 pub struct SaleFlags {
-    /// A pause or close is waiting for what is in flight: buyers get 503.
+    /// A pause or close waits for tickets in flight. Buyers get 503.
     pub draining: AtomicBool,
-    /// Held by whoever changes the sale: one operator, or the clock.
-    pub operating: tokio::sync::Mutex<()>,
-    /// Counts answers.
-    pub tally: Tally,
-    /// What everybody together asked for, and what was too much.
+    /// Held while an operator or the clock changes the sale.
+    pub sale_lock: tokio::sync::Mutex<()>,
+    /// The answers to buyers, by kind.
+    pub answer_counts: AnswerCounts,
+    /// The rate of all buyers together, and what exceeded it.
     pub limits: SaleLimitState,
-    /// Who came to a waiting room that opens by itself, or past it.
+    /// The arrivals that decide whether an automatic waiting room opens.
     pub arrivals: Arrivals,
-    /// Until when the waiting room is open that opens by itself, as of the last look at it.
-    pub held_until: AtomicI64,
-    /// Number of the last status event.
+    /// The end of the time in which the automatic waiting room is open, as of the last check.
+    pub room_open_until: AtomicI64,
+    /// The number of the last status event.
     pub status_seq: AtomicU64,
 }
 
 /// A sale with its items.
 #[derive(Debug)]
 pub struct SaleState {
-    /// What the shop wrote, and the phase.
+    /// The sale's row with its phase.
     pub row: SaleRow,
-    /// What it asks of its buyers, read from the row.
-    pub door: FrontDoor,
-    /// How often it may be asked, as the door says.
+    /// The front door, parsed from the row.
+    pub front_door: FrontDoor,
+    /// The request limits of the front door.
     pub(crate) limits: LimitRules,
-    /// The same of its challenges, which have a limit of their own besides.
+    /// The same for challenges and checkouts, which have limits of their own as well.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
     /// Its items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// Changes whenever the row does: the parameter under which the status is cached. Not guessable
-    /// before.
+    /// Changes whenever the row does. The status is cached under it. It cannot be guessed in
+    /// advance.
     pub state_version: u64,
-    /// What outlives the row.
+    /// The state that survives a change of the row.
     pub flags: Arc<SaleFlags>,
 }
 
 impl SaleState {
-    /// How often this may be asked.
+    /// The limits of this route.
     pub(crate) fn limits_of(&self, route: Route) -> &LimitRules {
         match route {
             Route::Challenge => &self.challenge_limits,
@@ -216,28 +217,28 @@ impl SaleState {
         }
     }
 
-    /// Whether its waiting room opened by itself, and is open.
+    /// Whether the automatic waiting room is open.
     #[must_use]
     pub fn is_held(&self, now: Millis) -> bool {
-        self.door.waiting_room == Room::Auto
-            && now.0 < self.flags.held_until.load(Ordering::Relaxed)
+        self.front_door.waiting_room == Room::Auto
+            && now.0 < self.flags.room_open_until.load(Ordering::Relaxed)
     }
 
-    /// Whether its waiting room is open: whoever was not called in has to wait.
+    /// Whether a waiting room is open: visitors who were not admitted have to wait.
     #[must_use]
     pub fn has_open_room(&self, now: Millis) -> bool {
-        self.door.waiting_room == Room::Always || self.is_held(now)
+        self.front_door.waiting_room == Room::Always || self.is_held(now)
     }
 
-    /// What the status is called under which pages ask for it.
+    /// The version under which pages request the status.
     #[must_use]
     pub fn version(&self) -> String {
         version(self.state_version)
     }
 
-    /// Whether the status is called so, or was before one of the last few changes.
+    /// Whether this is the status's version or one of the last few.
     #[must_use]
-    pub fn has_been(&self, called: &str, key: &IdKey) -> bool {
+    pub fn had_version(&self, called: &str, key: &IdKey) -> bool {
         let earlier =
             || (self.row.version.saturating_sub(VERSIONS_SHARED)..=self.row.version).rev();
         let of = |row: u64| {
@@ -248,27 +249,27 @@ impl SaleState {
                 || earlier().flat_map(of).any(|state| called == version(state)))
     }
 
-    /// The item of this name.
+    /// The item with this name.
     #[must_use]
     pub fn item(&self, name: &str) -> Option<&Arc<ItemState>> {
         self.items.iter().find(|i| i.row.name == name)
     }
 
-    /// Whether a pause or close waits for what is in flight.
+    /// Whether a pause or close waits for tickets in flight.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.flags.draining.load(Ordering::Acquire)
     }
 
-    /// Whether it ended so long ago that this node need not remember who holds its orders: the
-    /// store is asked instead.
+    /// Whether the sale ended so long ago that this node does not remember which requests hold its
+    /// orders. The store is asked instead.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
             && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
-    /// Whether its slots hold units: from its announcement to its close, but for its pauses.
+    /// Whether its slots hold units: from its scheduling to its close, except while it is paused.
     #[must_use]
     pub fn is_warm(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)
@@ -278,7 +279,7 @@ impl SaleState {
 /// Digits of a status's version.
 const VERSION_DIGITS: usize = 13;
 
-/// A number for a sale whose row has this version and phase, which nobody can know before.
+/// The version number of a sale with this row version and phase. It cannot be guessed in advance.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
     key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }
@@ -287,14 +288,14 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// The front door that a row keeps. One that cannot be read is shut: better no sale than one
-/// without its checks.
+/// The front door of a row. One that cannot be parsed counts as closed: no sale is better than a
+/// sale without its checks.
 #[must_use]
-pub fn door(row: &SaleRow) -> FrontDoor {
+pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
         tracing::error!(
             sale = row.id,
-            "the front door of this sale cannot be read, and lets nobody in"
+            "the sale's front door cannot be parsed; all buyers are refused"
         );
         FrontDoor::CLOSED_DOOR
     })
@@ -308,15 +309,15 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The sale of this id.
+    /// The sale with this id.
     #[must_use]
     pub fn sale(&self, id: &str) -> Option<&Arc<SaleState>> {
         self.sales.get(id)
     }
 
-    /// A number that is another one after each change of a sale's row, the same on all nodes.
+    /// A number that changes with every sale's row and is the same on all nodes.
     #[must_use]
-    pub fn mark(&self) -> u64 {
+    pub fn fingerprint(&self) -> u64 {
         self.sales
             .values()
             .fold(self.sales.len() as u64, |mark, sale| mark.wrapping_add(sale.state_version))
@@ -327,15 +328,15 @@ impl Catalogue {
         self.sales.values()
     }
 
-    /// The item of this number.
+    /// The item with this id.
     #[must_use]
-    pub fn item_of(&self, item: ItemId) -> Option<&Arc<ItemState>> {
+    pub fn item_by_id(&self, item: ItemId) -> Option<&Arc<ItemState>> {
         self.items.get(&item)
     }
 
-    /// Takes in a new or changed sale. Gauges and flags of items and sales known before go on;
-    /// `counts` are for new ones.
-    pub fn put(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey, layout: Layout) {
+    /// Puts a new or changed sale. Known items and sales keep their gauges and flags; `counts` are
+    /// for new items.
+    pub fn put_sale(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey, layout: Layout) {
         let id: Arc<str> = row.id.as_str().into();
         let before = self.sales.get(&id).cloned();
         let flags = before.map_or_else(Arc::default, |b| b.flags.clone());
@@ -363,12 +364,12 @@ impl Catalogue {
             self.items.insert(item.row.id, item.clone());
         }
         let state_version = state_version(key, &id, row.version, row.phase);
-        let door = door(&row);
+        let door = front_door(&row);
         let (limits, challenge_limits) =
             (LimitRules::new(&door.limits), LimitRules::for_challenges(&door.limits));
         let checkout_limits = LimitRules::for_checkouts(&door.limits);
         let sale = SaleState {
-            door,
+            front_door: door,
             limits,
             challenge_limits,
             checkout_limits,
@@ -380,7 +381,7 @@ impl Catalogue {
         self.sales.insert(id, Arc::new(sale));
     }
 
-    /// Forgets a deleted sale.
+    /// Removes a deleted sale.
     pub fn remove(&mut self, id: &str) {
         if let Some(sale) = self.sales.remove(id) {
             for item in &sale.items {

@@ -1,22 +1,22 @@
-//! The store's clock: wall time at start, carried on by the monotonic clock, pulled gently towards
-//! the wall.
+//! The store's clock: wall time at start, advanced by the monotonic clock and slowly adjusted to
+//! the wall clock.
 //!
-//! At a step of the wall clock beyond [`STEP_MAX_MS`] an alarm is raised and expiry rests until the
-//! two agree again or the program is started anew. One beyond [`HEAL_MAX_MS`] is not followed; a
-//! smaller one, as after a machine slept, is, gently. So no unpaid order expires early, and no sale
-//! opens early by more than that, because somebody set a clock.
+//! If the wall clock steps by more than [`STEP_MAX_MS`], an alarm is raised, and expiry pauses
+//! until both clocks agree again or the program restarts. A step beyond [`HEAL_MAX_MS`] is never
+//! followed. A smaller one, for example after the machine slept, is followed slowly. So a changed
+//! clock makes no unpaid order expire early and opens no sale early by more than that.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_core::Millis;
 
-/// A difference between wall and store clock beyond which the wall clock is not believed.
+/// The wall clock is not trusted if it differs from the store's clock by more than this.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// A difference beyond which the store's clock is not even pulled: no sale opens an hour early
-/// because somebody set a clock.
+/// Beyond this difference the store's clock is not adjusted at all, so that no sale opens an hour
+/// early because a person set the clock.
 const HEAL_MAX_MS: i64 = 60_000;
-/// How far one [`Clock::discipline`] moves the store's clock at most.
+/// The largest adjustment by one [`Clock::discipline`].
 const PULL_MAX_MS: i64 = 20;
 
 /// Milliseconds since the epoch by the machine's wall clock.
@@ -24,9 +24,9 @@ pub type Wall = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// A clock that does not jump. Cheap to clone and to read.
 #[derive(Clone)]
-pub struct Clock(Arc<Shared>);
+pub struct Clock(Arc<ClockState>);
 
-struct Shared {
+struct ClockState {
     wall: Wall,
     started: Instant,
     base: i64,
@@ -55,10 +55,11 @@ impl Clock {
     pub fn with_wall(wall: Wall) -> Self {
         let base = wall();
         let (offset, alarm) = (AtomicI64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Shared { wall, started: Instant::now(), base, offset, alarm }))
+        Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))
     }
 
-    /// The time. Never jumps; goes back by at most a few milliseconds while it is pulled.
+    /// The store's time. Never jumps. It goes back by at most a few milliseconds during an
+    /// adjustment.
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -67,27 +68,27 @@ impl Clock {
         )
     }
 
-    /// What the machine's wall clock says, however it was set: for what others write their own time
-    /// on, who know nothing of the store's.
+    /// The machine's wall clock, however it was set. Use it to compare with times that other
+    /// programs wrote.
     #[must_use]
     pub fn wall(&self) -> Millis {
         Millis((self.0.wall)())
     }
 
-    /// Compares with the wall clock and pulls gently towards it; called about once a second.
-    /// Returns how far the wall is ahead, in milliseconds.
+    /// Compares the clocks and adjusts the store's clock slowly; called about once per second.
+    /// Returns how far the wall clock is ahead, in milliseconds.
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // Under the alarm too, so that a machine that slept for seconds heals in minutes; a larger
-        // step is not followed at all.
+        // The alarm does not stop the adjustment, so that a machine that slept for seconds recovers
+        // in minutes. A larger step is not followed at all.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }
         ahead
     }
 
-    /// Whether the wall clock was stepped away: nothing expires meanwhile.
+    /// Whether the wall clock was stepped. Nothing expires meanwhile.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
         self.0.alarm.load(Ordering::Acquire)
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_difference_is_pulled_gently() {
+    fn a_small_difference_is_adjusted_slowly() {
         let wall = Arc::new(AtomicI64::new(0));
         let read = wall.clone();
         let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));

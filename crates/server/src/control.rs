@@ -1,26 +1,26 @@
-//! Control: everything that happens to stock without a buyer asking. One task per job; safety never
-//! rests on any of them.
+//! The background jobs that change stock without a request from a buyer. Each job is one task.
+//! Safety never depends on any of them.
 
 mod adjust;
 mod audit;
 mod drain;
 mod evidence;
 mod expiry;
-mod gather;
-mod hints;
-mod late;
-mod lead;
-mod line;
-mod operate;
+mod tail;
+mod wakeups;
+mod late_payment;
+mod leases;
+mod waitlist;
+mod sales;
 mod phases;
 mod publish;
 mod refill;
 mod reload;
-mod remember;
+mod rebuild_holders;
 mod retire;
-mod serve;
+mod queues;
 mod status;
-mod tend;
+mod reconcile;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -33,131 +33,133 @@ use tokio::sync::Notify;
 use crate::config::Roles;
 use crate::engine::{Engine, Jobs};
 
-pub use adjust::Adjusted;
+pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
-pub(crate) use lead::lead_now;
-pub(crate) use reload::LastLook;
-pub(crate) use tend::{tend, tend_all};
+pub(crate) use leases::renew_leases;
+pub(crate) use reload::CatalogueCheck;
+pub(crate) use reconcile::{reconcile, reconcile_all};
 
-/// Why an item is to be tended.
+/// Why an item needs to be reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Why {
-    /// Its pool has units: nothing to do where no slot is low.
+enum WakeReason {
+    /// Its pool has units. There is nothing to do unless a slot is low.
     Pool,
-    /// Whatever there may be.
+    /// Any reason.
     All,
 }
 
-/// What wakes the jobs.
+/// The signals that wake the jobs.
 #[derive(Debug, Default)]
 pub struct Control {
-    items: Mutex<HashMap<ItemId, Why>>,
+    items: Mutex<HashMap<ItemId, WakeReason>>,
     sales: Mutex<HashSet<Arc<str>>>,
     items_changed: Notify,
     sales_changed: Notify,
     times_changed: Notify,
     catalogue_changed: Notify,
-    served_changed: Notify,
+    queues_changed: Notify,
     drains_changed: Notify,
-    /// Units came back that are kept for those in line, or may be given to them since now.
-    lines_changed: Notify,
-    /// Refusals that another node wrote and nobody waits for here: of places in line, perhaps.
-    refused: line::Refused,
-    /// A sale may have opened: others may want what lies here.
-    opened: Notify,
-    suspicion: Notify,
-    /// Raised when something happened that somebody may have to be told of.
-    happened: tokio::sync::watch::Sender<u64>,
-    /// Whether this node tends slots whenever a commit touches their item, rather than only when it
-    /// needs units itself.
-    tends: AtomicBool,
-    /// Whether this node does the work of one for all.
+    /// Units that are kept for the waitlist came back, or may be given to it now.
+    waitlists_changed: Notify,
+    /// Refusals that another node wrote and that no request here waits for. They may end waitlist
+    /// entries.
+    foreign_refusals: waitlist::Refused,
+    /// A sale may have opened, so other nodes may recall units from this node's slots.
+    sale_opened: Notify,
+    loss_suspected: Notify,
+    /// Counts changes that may need a notification.
+    event_signal: tokio::sync::watch::Sender<u64>,
+    /// Whether this node reconciles slots after every commit that touches their item, and not only
+    /// when it needs units itself.
+    reconciles_on_commit: AtomicBool,
+    /// Whether this node is the leader.
     leads: AtomicBool,
 }
 
 impl Control {
-    /// The item's pool or feed has something for a slot, or a parked request needs units.
+    /// Wakes the item's reconciliation: its pool or feed has something for a slot, or a parked
+    /// request needs units.
     pub fn wake(&self, item: ItemId) {
-        self.wake_for(item, Why::All);
+        self.wake_for(item, WakeReason::All);
     }
 
-    /// A commit left something in an item's feed. Where many nodes could tend it, the leader does.
+    /// Wakes it after a commit that left rows in the item's feed. Where many nodes could reconcile
+    /// the item, the leader does.
     pub fn wake_by_commit(&self, item: ItemId) {
-        if self.tends.load(Ordering::Acquire) {
-            self.wake_for(item, Why::All);
+        if self.reconciles_on_commit.load(Ordering::Acquire) {
+            self.wake_for(item, WakeReason::All);
         }
     }
 
-    /// A commit left units in an item's pool.
+    /// Wakes it after a commit that left units in the item's pool.
     pub fn wake_by_pool(&self, item: ItemId) {
-        if self.tends.load(Ordering::Acquire) {
-            self.wake_for(item, Why::Pool);
+        if self.reconciles_on_commit.load(Ordering::Acquire) {
+            self.wake_for(item, WakeReason::Pool);
         }
     }
 
-    fn wake_for(&self, item: ItemId, why: Why) {
+    fn wake_for(&self, item: ItemId, reason: WakeReason) {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = items.entry(item).or_insert(why);
-        *kept = why.max(*kept);
+        let kept = items.entry(item).or_insert(reason);
+        *kept = reason.max(*kept);
         drop(items);
         self.items_changed.notify_one();
     }
 
-    /// Other nodes changed sales: the catalogue is to be read again.
+    /// Wakes the job that reads the catalogue again, because other nodes changed sales.
     pub fn reload(&self) {
         self.catalogue_changed.notify_one();
     }
 
-    /// A slot may have lost its memory: it is to be looked at now.
-    pub fn suspect(&self) {
-        self.suspicion.notify_one();
+    /// Wakes the watch of the slots, because a slot may have lost its memory.
+    pub fn suspect_loss(&self) {
+        self.loss_suspected.notify_one();
     }
 
-    /// Something happened that somebody may have to be told of.
-    pub fn happen(&self) {
-        self.happened.send_modify(|times| *times = times.wrapping_add(1));
+    /// Counts a change that may need a notification.
+    pub fn signal_events(&self) {
+        self.event_signal.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// Hears when something happened.
+    /// A receiver that wakes at every counted change.
     #[must_use]
-    pub fn happened(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.happened.subscribe()
+    pub fn event_signal(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.event_signal.subscribe()
     }
 
-    /// Units are kept for those in line: they are served at once.
-    pub fn serve_lines(&self) {
-        self.lines_changed.notify_one();
+    /// Wakes the job that serves the waitlists, because units are kept for them.
+    pub fn wake_waitlists(&self) {
+        self.waitlists_changed.notify_one();
     }
 
-    /// Another node refused a ticket that this node never waited for: whoever had a place in line
-    /// by that id may listen here.
+    /// Another node refused a ticket that this node never waited for. The buyer of a waitlist entry
+    /// with that id may be connected here.
     pub fn refused_elsewhere(&self, id: TicketId) {
-        self.refused.push(id);
+        self.foreign_refusals.push(id);
     }
 
-    /// Whether this node does the work of one for all now. Saves work; nothing is safe because of
-    /// it.
+    /// Whether this node is the leader now. A leader saves work; safety does not depend on it.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// The sale's status changed.
-    pub fn announce(&self, sale: &Arc<str>) {
+    /// Announces that the sale's status changed.
+    pub fn status_changed(&self, sale: &Arc<str>) {
         if self.sales.lock().unwrap_or_else(PoisonError::into_inner).insert(sale.clone()) {
             self.sales_changed.notify_one();
         }
     }
 
-    /// A sale's times or phase changed.
-    pub fn retime(&self) {
+    /// Wakes all jobs that depend on a sale's times or phase.
+    pub fn sale_retimed(&self) {
         self.times_changed.notify_one();
-        self.served_changed.notify_one();
-        self.opened.notify_one();
-        self.lines_changed.notify_one();
+        self.queues_changed.notify_one();
+        self.sale_opened.notify_one();
+        self.waitlists_changed.notify_one();
     }
 
-    fn take_items(&self) -> HashMap<ItemId, Why> {
+    fn take_items(&self) -> HashMap<ItemId, WakeReason> {
         std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -166,26 +168,26 @@ impl Control {
     }
 }
 
-/// Starts every job of this node's roles. Those that one node does for all rest on the others.
+/// Starts every job of this node's roles. Jobs of the leader pause on all other nodes.
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("status", status::run(engine.clone()));
-    jobs.start("remember", remember::run(engine.clone()));
+    jobs.start("remember", rebuild_holders::run(engine.clone()));
     jobs.start("reload", reload::run(engine.clone()));
     jobs.start("drain", drain::run(engine.clone()));
-    jobs.start("tend", tend::run(engine.clone()));
+    jobs.start("tend", reconcile::run(engine.clone()));
     jobs.start("watch", watch::run(engine.clone()));
-    jobs.start("lead", lead::run(engine.clone(), roles));
-    jobs.start("hints", hints::run(engine.clone()));
-    jobs.start("errands", hints::run_errands(engine.clone()));
-    jobs.start("places", line::tell_from_elsewhere(engine.clone()));
+    jobs.start("lead", leases::run(engine.clone(), roles));
+    jobs.start("hints", wakeups::run(engine.clone()));
+    jobs.start("errands", wakeups::poll_recalls(engine.clone()));
+    jobs.start("places", waitlist::notify_passed_over(engine.clone()));
     if roles.settle {
-        jobs.start("serve", serve::run(engine.clone()));
+        jobs.start("serve", queues::run(engine.clone()));
     }
     if roles.control {
         jobs.start("publish", publish::run(engine.clone()));
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
-        jobs.start("lines", line::run(engine.clone()));
+        jobs.start("lines", waitlist::run(engine.clone()));
         jobs.start("retire", retire::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }

@@ -1,14 +1,14 @@
-//! The house: what every room of the stock side shares, how it starts and how it stops.
+//! The engine: what all parts of the stock side share, how it starts and how it stops.
 
-mod end;
+mod stop;
 mod jobs;
-mod line;
-mod living;
-mod look;
+mod waitlist;
+mod node_count;
+mod orders;
 mod start;
 #[cfg(test)]
 mod tests;
-mod views;
+mod node_memory;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,28 +25,28 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
-use crate::control::{Control, LastLook};
+use crate::control::{Control, CatalogueCheck};
 use crate::holders::Holders;
 use crate::layout::Layout;
-use crate::meter::Meter;
+use crate::meter::EngineMeter;
 use crate::notify::Hub;
 use crate::waiters::Waiters;
-use views::Views;
+use node_memory::NodeMemory;
 
-pub(crate) use end::DRAIN_MAX;
+pub(crate) use stop::DRAIN_MAX;
 pub(crate) use jobs::Jobs;
-pub use line::{InLine, Leaving, NotInLine};
-pub(crate) use living::Living;
-pub use look::Looked;
-pub use start::{EngineOptions, Place};
+pub use waitlist::{JoinResult, LeaveResult, JoinRefusal};
+pub(crate) use node_count::NodeCount;
+pub use orders::OrderLookup;
+pub use start::{EngineOptions, StockLocation};
 
-/// Nobody is refused from a snapshot of the truth that is older. Looks are a second apart, and take
-/// a moment.
-const SHOWN_MAX: Duration = Duration::from_secs(2);
-/// How long slots are asked for numbers that are only shown.
-const ASK_SLOTS_MAX: Duration = Duration::from_millis(250);
+/// A node refuses no request by a snapshot of the store that is older than this. Snapshots are read
+/// a second apart and take a moment.
+const STALENESS_MAX: Duration = Duration::from_secs(2);
+/// How long slots are queried for numbers that are only displayed.
+const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
-/// Why the engine could not do something.
+/// Why the engine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The store could not be opened.
@@ -58,33 +58,33 @@ pub enum EngineError {
     /// A slot failed.
     #[error(transparent)]
     Slot(#[from] SlotError),
-    /// What was in flight did not settle in time.
+    /// Tickets in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A message tells of a payment of ours before it is known that it was made, or of an order
-    /// before it is decided.
-    #[error("what a message is about is not known or not decided yet")]
+    /// A payment message arrived before the server knows that its checkout exists, or before its
+    /// order is decided.
+    #[error("the message's order or checkout is not known or not decided yet")]
     TooEarly,
 }
 
 /// The stock side of the program.
 pub struct Engine {
-    views: Arc<Views>,
+    node_memory: Arc<NodeMemory>,
     store: Store,
     slots: Slots,
     cache: Cache,
     clock: Clock,
     node: NodeId,
-    leads_regardless: bool,
+    always_leads: bool,
     layout: Layout,
-    living: Arc<Living>,
+    node_count: Arc<NodeCount>,
     parked: AtomicUsize,
-    meter: Meter,
+    meter: EngineMeter,
     drained: Notify,
-    /// Held for the moment in which a changed catalogue is swapped in.
-    changing: Mutex<()>,
-    /// The newest look for changes of the catalogue.
-    looked: tokio::sync::Mutex<LastLook>,
+    /// Held while a changed catalogue is swapped in.
+    catalogue_lock: Mutex<()>,
+    /// The newest check for changes of the catalogue.
+    looked: tokio::sync::Mutex<CatalogueCheck>,
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -99,28 +99,29 @@ impl Engine {
             .collect()
     }
 
-    /// Takes a sale's row into the catalogue; `counts` are for items that are not known yet.
-    /// Shows this row; one that `is_new` only if no sale of its id is shown. Whether it did.
-    pub(crate) fn put(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
+    /// Puts a sale's row into the catalogue; `counts` are for items that are not known yet. A row
+    /// that `is_new` is put only if the catalogue has no sale of its id. Returns whether it was
+    /// put.
+    pub(crate) fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
         let mut is_put = false;
         self.change_catalogue(|c| {
             is_put = !is_new || c.sale(&row.id).is_none();
             if is_put {
-                c.put(row, counts, &self.views.key, self.layout);
+                c.put_sale(row, counts, &self.node_memory.key, self.layout);
             }
         });
         is_put
     }
 
     pub(crate) fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Catalogue::clone(&self.views.catalogue.load());
+        let _guard = self.catalogue_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Catalogue::clone(&self.node_memory.catalogue.load());
         change(&mut next);
-        self.views.catalogue.store(Arc::new(next));
+        self.node_memory.catalogue.store(Arc::new(next));
     }
 
-    /// Whether the program can sell: empty, or the reasons why not.
-    pub async fn unready(&self) -> Vec<String> {
+    /// The reasons why the program cannot sell; empty if it can.
+    pub async fn unready_reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.is_stopping() {
             reasons.push("stopping".to_owned());
@@ -131,7 +132,7 @@ impl Engine {
         reasons
     }
 
-    /// The truth.
+    /// The store.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
@@ -143,7 +144,7 @@ impl Engine {
         &self.slots
     }
 
-    /// The server that nodes share for what may be forgotten; `None` in a shape without one.
+    /// The Redis that nodes share for data that may be lost; `None` in a shape without one.
     #[must_use]
     pub fn shared(&self) -> Option<&Shared> {
         self.cache.shared().map(|(shared, _)| shared)
@@ -153,16 +154,16 @@ impl Engine {
         &self.cache
     }
 
-    /// Events.
+    /// The hub of events.
     #[must_use]
     pub fn hub(&self) -> &Hub {
-        &self.views.hub
+        &self.node_memory.hub
     }
 
-    /// Sales and items.
+    /// The catalogue of sales and items.
     #[must_use]
     pub fn catalogue(&self) -> Guard<Arc<Catalogue>> {
-        self.views.catalogue.load()
+        self.node_memory.catalogue.load()
     }
 
     /// The store's time.
@@ -177,63 +178,62 @@ impl Engine {
         &self.clock
     }
 
-    /// Whether the clock that the store goes by was set, and is not believed for what must not come
-    /// early.
+    /// Whether the store's clock was stepped and is not trusted for deadlines.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         self.clock.has_alarm() || self.store.clock_stepped()
     }
 
-    /// Whether what this node shows of the truth is recent enough to refuse anybody for it.
-    pub(crate) fn is_recent(&self) -> bool {
-        self.store.staleness() <= SHOWN_MAX
+    /// Whether this node's snapshot of the store is recent enough to refuse requests by it.
+    pub(crate) fn is_memory_recent(&self) -> bool {
+        self.store.staleness() <= STALENESS_MAX
     }
 
     /// The deployment's key for ids.
     #[must_use]
     pub fn id_key(&self) -> &IdKey {
-        &self.views.key
+        &self.node_memory.key
     }
 
-    /// This node.
+    /// This node's id.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Whether this node leads whoever else does.
-    pub(crate) fn leads_regardless(&self) -> bool {
-        self.leads_regardless
+    /// Whether this node leads even if another node leads too.
+    pub(crate) fn always_leads(&self) -> bool {
+        self.always_leads
     }
 
-    /// Where slots are.
+    /// Where the slots are.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Nodes that have slots of their own, this one included.
+    /// The number of nodes that have slots of their own, with this one.
     #[must_use]
     pub fn nodes(&self) -> u64 {
-        self.living.now().into()
+        self.node_count.now().into()
     }
 
-    /// How many nodes live, now and lately.
-    pub(crate) fn living(&self) -> &Arc<Living> {
-        &self.living
+    /// The number of live nodes, now and recently.
+    pub(crate) fn node_count(&self) -> &Arc<NodeCount> {
+        &self.node_count
     }
 
-    /// Whether this node looks after the slots that its requests are put to: nobody else can, or it
+    /// Whether this node watches the slots that serve its requests: only it reaches them, or it
     /// leads.
-    pub(crate) fn watches(&self) -> bool {
-        self.layout.is_own() || self.control().leads()
+    pub(crate) fn watches_slots(&self) -> bool {
+        self.layout.is_node_local() || self.control().leads()
     }
 
-    /// Units that an item's slots can hand out at this moment, as far as they can be asked;
-    /// otherwise all that they were given.
-    pub async fn at_hand(&self, item: &ItemState) -> u64 {
+    /// Units that an item's slots can hand out now. If a slot is unreachable, all units that the
+    /// slots were given.
+    pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
-        if in_slots == 0 || !self.layout.reaches_all() {
+        if in_slots == 0 || !self.layout.reaches_all_slots() {
             return in_slots;
         }
         let ask = async {
@@ -243,13 +243,14 @@ impl Engine {
             }
             Ok::<u64, SlotError>(units)
         };
-        match tokio::time::timeout(ASK_SLOTS_MAX, ask).await {
+        match tokio::time::timeout(SLOT_QUERY_MAX, ask).await {
             Ok(Ok(units)) => units.min(in_slots),
             Ok(Err(_)) | Err(_) => in_slots,
         }
     }
 
-    /// Tickets of an item that wait for their verdicts in the queues that this node reaches.
+    /// The number of an item's tickets that wait for their verdicts in queues that this node
+    /// reaches.
     pub async fn queued(&self, item: &ItemState) -> u64 {
         let mut tickets = 0;
         let ask = async {
@@ -258,32 +259,32 @@ impl Engine {
                 tickets += view.map_or(0, |view| view.unacknowledged as u64);
             }
         };
-        drop(tokio::time::timeout(ASK_SLOTS_MAX, ask).await);
+        drop(tokio::time::timeout(SLOT_QUERY_MAX, ask).await);
         tickets
     }
 
-    /// Counters.
+    /// The engine's counters.
     #[must_use]
-    pub fn meter(&self) -> &Meter {
+    pub fn meter(&self) -> &EngineMeter {
         &self.meter
     }
 
-    /// Requests parked now.
+    /// The number of parked requests.
     #[must_use]
     pub fn parked(&self) -> &AtomicUsize {
         &self.parked
     }
 
-    /// Requests that hold an order.
+    /// The requests that hold an order.
     #[must_use]
     pub fn holders(&self) -> &Holders {
-        &self.views.holders
+        &self.node_memory.holders
     }
 
-    /// Requests that wait for a verdict.
+    /// The requests that wait for a verdict.
     #[must_use]
     pub fn waiters(&self) -> &Waiters {
-        &self.views.waiters
+        &self.node_memory.waiters
     }
 
     /// Whether the program is about to end.
@@ -293,26 +294,26 @@ impl Engine {
     }
 
     pub(crate) fn control(&self) -> &Control {
-        &self.views.control
+        &self.node_memory.control
     }
 
-    /// Wakes whoever tends this item, a little later.
+    /// Wakes this item's reconciliation after a pause.
     pub(crate) fn wake_after(&self, pause: Duration, item: ItemId) {
-        let (views, stop) = (self.views.clone(), self.stop.clone());
+        let (node_memory, stop) = (self.node_memory.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(pause) => views.control.wake(item),
+                () = tokio::time::sleep(pause) => node_memory.control.wake(item),
             }
         });
     }
 
-    /// Where work goes that nobody waits for; it is done before the engine has stopped.
+    /// Tracks tasks that no caller awaits. They finish before the engine has stopped.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    pub(crate) fn looked(&self) -> &tokio::sync::Mutex<LastLook> {
+    pub(crate) fn last_check(&self) -> &tokio::sync::Mutex<CatalogueCheck> {
         &self.looked
     }
 

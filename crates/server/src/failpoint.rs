@@ -1,92 +1,91 @@
-//! Points where a test ends this process at once, as `kill -9` does: one between each two steps of
-//! what a purchase and its money go through.
+//! Points where a test kills this process, as `kill -9` does: one between each two steps of a
+//! purchase and its payment.
 //!
-//! Only with the feature `failpoints`, which is on where tests are built. Without it a point is
-//! nothing, and `DOORBUSTER_FAILPOINT` is a setting that does not exist. With it,
-//! `DOORBUSTER_FAILPOINT=refund_asked:3` ends the process the third time that anything comes to
-//! that point, and nothing is flushed. What holds after a death at each of them stands in
-//! docs/reliability.md.
+//! They exist only with the feature `failpoints`, which is on in test builds. Without it, a point
+//! does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With it,
+//! `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when it passes that point for the third
+//! time; nothing is flushed. docs/reliability.md says what holds after a kill at each point.
 
-/// A point. Each is named after the step before it.
+/// A failpoint, named after the step before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// A batch of tickets was taken from its slots; none is in the truth.
+    /// A batch of tickets was taken from its slots; none is in the store.
     SettleTaken,
     /// A commit changed orders; this node does not know.
     Committed,
-    /// A batch is in the truth; its slots still have its tickets.
+    /// A batch is in the store; its slots still have its tickets.
     SettleCommitted,
-    /// The slots let the batch go; nobody who waits has heard.
+    /// The slots removed the batch; no waiting request has its verdict.
     SettleAcknowledged,
-    /// The provider made a checkout; the truth has none.
+    /// The provider created a checkout; the store has none.
     CheckoutAsked,
-    /// The truth has it; the buyer has not heard.
+    /// The store has the checkout; the buyer has no answer.
     CheckoutKept,
-    /// The provider closed a checkout that is to be replaced; the truth has it open.
+    /// The provider closed a checkout that is being replaced; it is open in the store.
     CheckoutClosed,
-    /// A provider's message was verified; nothing of it is in the truth.
+    /// A provider's message was verified; the store has nothing of it.
     MessageRead,
-    /// It had its effect; the provider has no answer.
+    /// The message took effect; the provider has no answer.
     MessageTaken,
     /// A late payment found too few units in the pool; nothing was recalled.
     LateLacks,
-    /// A recall is in the truth; the slot was not asked.
+    /// A recall is in the store; the slot was not asked.
     RecallBegun,
-    /// The slot gave its units away; the truth does not know.
+    /// The slot gave its units; the store does not know.
     RecallTaken,
-    /// Units lie in the pool for a late payment; it was not taken again.
+    /// The pool has units for a late payment; the payment was not captured again.
     LateGathered,
-    /// A late payment was taken; what is left was not brought back to the slots.
+    /// A late payment was captured; the remaining units were not given back to the slots.
     LateCaptured,
-    /// A refund is in the truth; the provider was not asked.
+    /// A refund is in the store; the provider was not asked.
     RefundDue,
-    /// The provider took it; the truth does not know.
+    /// The provider accepted the refund; the store does not know.
     RefundAsked,
-    /// The truth knows; nothing else was done.
+    /// The store knows of the refund; nothing else was done.
     RefundNoted,
-    /// The provider said what became of a checkout; the truth does not know.
+    /// The provider reported a checkout's state; the store does not know.
     ReconcileAsked,
-    /// What it took was captured; the checkout is open in the truth.
+    /// The payment of a checkout was captured; the checkout is open in the store.
     ReconcileCaptured,
-    /// The checkout is closed in the truth; its order did not end yet.
+    /// The checkout is closed in the store; its order has not ended yet.
     ReconcileClosed,
-    /// Orders are due; none has expired.
+    /// Orders have reached the end of their holds; none has expired.
     ExpiryDue,
-    /// Some have expired; nothing else was done.
+    /// Some orders have expired; nothing else was done.
     ExpiryDone,
-    /// An order was cancelled; nobody has heard.
+    /// An order was cancelled; no notification was sent.
     CancelDone,
-    /// An operator refunded an order; nobody has heard, and no provider was asked.
+    /// An operator refunded an order; no notification was sent, and no provider was asked.
     OrderRefunded,
-    /// Events have their positions; nobody was told that there are some.
+    /// Events have their positions; the delivery was not notified.
     OutboxSequenced,
     /// Events were read; none was sent.
     OutboxRead,
-    /// An event was sent and taken; the truth does not know.
+    /// An event was sent and accepted; the store does not know.
     OutboxSent,
-    /// What came of events that were tried again is in the truth; the position is as it was.
+    /// The results of retried events are in the store; the position is unchanged.
     OutboxNoted,
     /// The position moved; nothing else was done.
     OutboxAdvanced,
-    /// An event is to be given up; the truth does not know.
+    /// An event becomes a dead letter; the store does not know.
     OutboxDead,
-    /// The sandbox knows whose a payment is; there is no payment.
+    /// The sandbox knows the order of a payment; there is no payment.
     SandboxNamed,
-    /// It announced a message; neither payment nor message are there.
+    /// The sandbox announced a message; neither payment nor message exists.
     SandboxAnnounced,
-    /// It announced the message of a refund; there is no refund.
+    /// The sandbox announced the message of a refund; there is no refund.
     SandboxRefundAnnounced,
-    /// A message of its was sent and taken; its documents do not know.
+    /// A message of the sandbox was sent and accepted; its documents do not show it.
     SandboxPosted,
 }
 
 #[cfg(not(feature = "failpoints"))]
 mod armed {
-    /// Nothing.
+    /// Does nothing.
     #[inline(always)]
     pub(crate) fn pass(_: super::Point) {}
 
-    /// Whether this names the setting that arms a point: there is none.
+    /// No setting arms a point in this build.
     pub(crate) fn is_setting(_: &str) -> bool {
         false
     }
@@ -101,11 +100,11 @@ mod armed {
 
     use super::Point;
 
-    /// What arms a point: its name and, behind a colon, at which passing.
+    /// The setting that arms a point: its name and, after a colon, which passing.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     impl Point {
-        /// Every point, by the flow that it is in.
+        /// Every point, in the order of their flows.
         pub const ALL: [Self; 34] = [
             Self::SettleTaken,
             Self::Committed,
@@ -143,7 +142,7 @@ mod armed {
             Self::SandboxPosted,
         ];
 
-        /// Its name: in the environment, and in documents.
+        /// Its name in the setting and in the documents.
         #[must_use]
         pub fn name(self) -> String {
             let mut name = String::new();
@@ -171,21 +170,21 @@ mod armed {
         let (name, passing) = text.split_once(':').unwrap_or((&text, "1"));
         let armed = Point::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
-            // Whoever arms a point that is not there would believe that nothing goes wrong at it.
-            eprintln!("{SETTING}={text} names no point");
+            // Ignoring an unknown point would make a test believe that nothing goes wrong there.
+            eprintln!("{SETTING}={text} names no failpoint or an invalid count; write NAME or NAME:COUNT");
             std::process::exit(2);
         };
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// Ends the process here if it is to.
+    /// Kills the process here if this point and passing are armed.
     pub(crate) fn pass(point: Point) {
         if let Some(armed) = &*ARMED
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            // It cannot be refused; if it takes a moment, nothing happens after this point
-            // meanwhile.
+            // The signal cannot be refused. It may take a moment, and nothing may run after this
+            // point.
             let _ = kill_process(getpid(), Signal::KILL);
             loop {
                 std::thread::park();

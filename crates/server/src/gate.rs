@@ -1,5 +1,5 @@
-//! The front door of this node: what stands between a crowd and the stock. Its rooms say who may
-//! ask for units; none of them decides stock.
+//! The front door of this node: passes, limits, blocks, waiting rooms and challenges. It decides
+//! who may request units, and never decides about stock.
 
 pub(crate) mod access_codes;
 mod blocks;
@@ -26,29 +26,29 @@ pub(crate) use rate_limit::{
     SCOPES,
 };
 
-/// The rooms of the front door.
+/// The parts of the front door.
 #[derive(Debug)]
 pub struct Gate {
     /// Purchase passes.
     pub(crate) passes: Passes,
-    /// How often may be asked.
+    /// The request limits.
     pub(crate) limits: RateLimiter,
-    /// Who is turned away.
+    /// The blocked buyers and networks.
     pub(crate) blocks: Blocks,
     /// Waiting rooms.
     pub(crate) room: WaitingRooms,
-    /// What is asked before a pass.
+    /// The challenges that precede a pass.
     pub(crate) challenges: Challenges,
 }
 
 impl Gate {
-    /// The rooms of this node.
+    /// Creates this node's front door.
     #[must_use]
     pub fn new(engine: &Engine, settings: &Settings, masters: MasterKeys) -> Self {
         let sharing = engine
             .shared()
             .cloned()
-            .map(|shared| LimitSharing::new(shared, engine.living().clone()));
+            .map(|shared| LimitSharing::new(shared, engine.node_count().clone()));
         Self {
             room: WaitingRooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
             challenges: Challenges::new(&masters, engine.id_key()),
@@ -58,7 +58,7 @@ impl Gate {
         }
     }
 
-    /// Looks after the rooms until it is dropped.
+    /// Runs the background jobs of all parts until it is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         tokio::join!(
             self.limits.run_sharing(),

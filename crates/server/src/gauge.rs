@@ -1,5 +1,4 @@
-//! The interception tier's numbers for one item, in node memory: exact as of the last commit, read
-//! without a lock.
+//! One item's counts in node memory: exact as of the last commit, read without a lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,26 +7,26 @@ use doorbuster_core::refusal::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
-/// What the half of a word that counts free units says where they have no end.
+/// The value of the free half of the packed word if the stock is unlimited.
 const UNLIMITED: u64 = u32::MAX as u64;
 
 /// An item's counts at the last commit.
 #[derive(Debug)]
 pub struct Gauge {
-    /// Units that may come back (held, or kept for those in line) in the upper half, free ones in
-    /// the lower.
+    /// The upper half has the units that may come back (held, or kept for the waitlist), the lower
+    /// half the free ones.
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
-    /// The largest number of units that a parked request asks for.
+    /// The largest number of units that a parked request wants.
     parked: AtomicU32,
-    /// Raised by each publication.
+    /// Counts publications.
     published: AtomicU64,
     changed: Notify,
     progress: Notify,
 }
 
 impl Gauge {
-    /// A gauge that shows these counts.
+    /// Creates a gauge with these counts.
     #[must_use]
     pub fn new(counts: ItemCounts) -> Self {
         Self {
@@ -40,8 +39,8 @@ impl Gauge {
         }
     }
 
-    /// Shows newer counts. Called in commit order; whoever remembers the orders of that commit must
-    /// have done so before.
+    /// Publishes newer counts. Call it in commit order, and only after the commit's orders are in
+    /// the set of holders.
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
@@ -49,8 +48,8 @@ impl Gauge {
         self.show(&counts);
     }
 
-    /// Shows counts that were read from the store after `published` publications, unless there was
-    /// another since. False: read again.
+    /// Publishes counts that were read from the store after `published` publications. False: there
+    /// was another publication since, so read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,31 +61,31 @@ impl Gauge {
         true
     }
 
-    /// Publications so far.
+    /// The number of publications so far.
     #[must_use]
     pub fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)
     }
 
     fn show(&self, counts: &ItemCounts) {
-        // Sequentially consistent with `park`: either the parked request sees these counts, or it
-        // is seen here.
+        // Sequentially consistent with `note_parked`: either the parked request sees these counts,
+        // or this method sees the request.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);
         if self.free().free.is_some_and(|free| free < u64::from(parked)) {
-            self.nudge();
+            self.wake_parked();
         }
     }
 
-    /// A request for this many units is about to wait for [`Gauge::progress`], and looks at the
-    /// counts once more after this.
-    pub fn park(&self, units: u32) {
+    /// Records that a request for this many units is about to wait for [`Gauge::progress`]. The
+    /// request reads the counts once more afterwards.
+    pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
-    /// What may yet be had, in one atomic load. Read it *before* looking whether a request holds an
-    /// order.
+    /// The free and the reserved units, in one atomic load. Read them *before* the set of requests
+    /// that hold an order.
     #[must_use]
     pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
@@ -100,27 +99,27 @@ impl Gauge {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Units of the pool that a slot may get: those in line have the others.
+    /// Units of the pool that a slot may get; the others are kept for the waitlist.
     #[must_use]
     pub fn open_pool(&self) -> u64 {
         let counts = self.counts();
         counts.pool.saturating_sub(counts.kept)
     }
 
-    /// Wakes the parked: a slot got units, or some of them can be refused now. Who still must wait
-    /// parks again.
-    pub fn nudge(&self) {
+    /// Wakes the parked requests: a slot got units, or some requests can be refused now. The others
+    /// park again.
+    pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();
     }
 
-    /// Told at each commit that touched the item.
+    /// Wakes at each commit that touched the item.
     #[must_use]
     pub fn changed(&self) -> &Notify {
         &self.changed
     }
 
-    /// Told when it is worth a parked request's while to look again.
+    /// Wakes when another attempt of a parked request makes sense.
     #[must_use]
     pub fn progress(&self) -> &Notify {
         &self.progress
@@ -134,7 +133,7 @@ fn pack(counts: &ItemCounts) -> u64 {
         }
         Stock::Unlimited => UNLIMITED,
     };
-    // What is kept for those in line may come back as what they hold may.
+    // Kept units may come back just as held units may.
     (counts.held + counts.kept).min(UNLIMITED) << 32 | free
 }
 
@@ -144,7 +143,7 @@ mod tests {
     use doorbuster_core::ItemId;
 
     #[test]
-    fn a_gauge_shows_what_was_published_in_one_word() {
+    fn a_gauge_shows_the_published_counts_in_one_word() {
         let counts = ItemCounts {
             item: ItemId(1),
             total: Stock::Counted(100),
@@ -161,7 +160,7 @@ mod tests {
         assert_eq!(
             gauge.free(),
             FreeUnits { free: Some(5), reserved: 7 },
-            "two are for those in line"
+            "two are kept for the waitlist"
         );
         gauge.publish(ItemCounts { total: Stock::Unlimited, ..counts });
         assert_eq!(gauge.free(), FreeUnits { free: None, reserved: 5 });

@@ -1,7 +1,7 @@
-//! Which requests hold an order, as far as this node knows: complete up to the counts that it
-//! shows, for sales that are not long over.
-mod lanes;
-mod undecided;
+//! The set of requests that hold an order, as far as this node knows. It is complete up to the
+//! published counts, for sales that did not end long ago.
+mod retry_limiter;
+mod queued_requests;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,39 +10,39 @@ use doorbuster_core::RequestHash;
 use hashbrown::HashSet;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use lanes::Lanes;
-pub(crate) use lanes::Unread;
-pub(crate) use undecided::Queued;
-use undecided::Undecided;
+use retry_limiter::RetryLimiter;
+pub(crate) use retry_limiter::ReadError;
+pub(crate) use queued_requests::Queued;
+use queued_requests::QueuedRequests;
 
-/// Requests that one node remembers; past the bound the store is asked instead.
+/// Most requests in one node's set. Beyond the bound the store is asked instead.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// Requests that are looked up in the store at a time though nothing says that they hold an order;
-/// whoever comes beside them is asked to come again.
-pub const LOOKED_UP_MAX: usize = 64;
-/// Slots' refusals that the truth is asked about at a time; the others wait for their turn.
-const CONFIRMED_MAX: usize = 16;
+/// Most concurrent lookups in the store for requests that are not in the set. Further requests are
+/// asked to retry.
+pub const HOLDER_LOOKUPS_MAX: usize = 64;
+/// Most slot refusals that the store confirms at a time; the others wait for their turn.
+const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 
-/// Hashes of requests that hold an order. A hit is looked up in the store, so that a false one does
-/// no harm.
+/// Hashes of requests that hold an order. A hit is looked up in the store, so a collision does no
+/// harm.
 #[derive(Debug)]
 pub struct Holders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Something was not remembered.
+    /// A request was not remembered.
     full: AtomicBool,
-    asking: Semaphore,
-    confirming: Semaphore,
-    /// How those that hold one are shown it.
-    pub(crate) lanes: Lanes,
-    /// How those who ask for places in line are served: a crowd of them holds up nobody who has an
+    lookups: Semaphore,
+    confirmations: Semaphore,
+    /// Bounds the lookups of replayed orders.
+    pub(crate) retry_limiter: RetryLimiter,
+    /// Bounds the reads for waitlists, so that a crowd there does not delay buyers who have an
     /// order.
-    pub(crate) line_lanes: Lanes,
-    /// Those that may come to hold one.
-    pub(crate) undecided: Undecided,
+    pub(crate) waitlist_limiter: RetryLimiter,
+    /// Queued requests, which may come to hold an order.
+    pub(crate) queued_requests: QueuedRequests,
 }
 
 impl Default for Holders {
@@ -51,27 +51,27 @@ impl Default for Holders {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             count: AtomicUsize::new(0),
             full: AtomicBool::new(false),
-            asking: Semaphore::new(LOOKED_UP_MAX),
-            confirming: Semaphore::new(CONFIRMED_MAX),
-            lanes: Lanes::default(),
-            line_lanes: Lanes::default(),
-            undecided: Undecided::default(),
+            lookups: Semaphore::new(HOLDER_LOOKUPS_MAX),
+            confirmations: Semaphore::new(CONFIRMATIONS_MAX),
+            retry_limiter: RetryLimiter::default(),
+            waitlist_limiter: RetryLimiter::default(),
+            queued_requests: QueuedRequests::default(),
         }
     }
 }
 
 impl Holders {
-    fn shard(&self, half: u64) -> &Shard {
-        &self.shards[(half >> 58) as usize % SHARDS]
+    fn shard(&self, hash_half: u64) -> &Shard {
+        &self.shards[(hash_half >> 58) as usize % SHARDS]
     }
 
-    /// Remembers a request. Called before the counts of its commit are shown.
-    pub fn insert(&self, half: u64) {
+    /// Remembers a request. Call it before the counts of its commit are published.
+    pub fn insert(&self, hash_half: u64) {
         if self.count.load(Ordering::Relaxed) >= HOLDERS_MAX {
             self.full.store(true, Ordering::Release);
             return;
         }
-        if self.shard(half).lock().unwrap_or_else(PoisonError::into_inner).insert(half) {
+        if self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).insert(hash_half) {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -79,35 +79,35 @@ impl Holders {
     /// Whether the request is remembered.
     #[must_use]
     pub fn holds(&self, request: RequestHash) -> bool {
-        let half = request.low_64_bits();
-        self.shard(half).lock().unwrap_or_else(PoisonError::into_inner).contains(&half)
+        let hash_half = request.low_64_bits();
+        self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash_half)
     }
 
-    /// Whether the request may hold an order: the store knows.
+    /// Whether the request may hold an order; the store knows.
     #[must_use]
     pub fn may_hold(&self, request: RequestHash) -> bool {
         self.holds(request) || self.is_full()
     }
 
-    /// Whether requests may hold an order that are not remembered.
+    /// Whether requests that are not remembered may hold an order.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// A place among the few that are looked up though they are not remembered, if one is free.
+    /// A permit to look up a request that is not remembered, if one is free.
     #[must_use]
-    pub fn look_up(&self) -> Option<SemaphorePermit<'_>> {
-        self.asking.try_acquire().ok()
+    pub fn lookup_permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.lookups.try_acquire().ok()
     }
 
-    /// A place among the few whose refusals are confirmed at a time, once one is free.
-    pub async fn confirm(&self) -> SemaphorePermit<'_> {
-        self.confirming.acquire().await.expect("nobody closes it")
+    /// Waits for a permit to confirm a slot's refusal.
+    pub async fn confirm_permit(&self) -> SemaphorePermit<'_> {
+        self.confirmations.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Forgets everything; until [`Holders::is_complete`] any request may hold an order.
-    pub fn begin_anew(&self) {
+    /// Forgets everything. Until [`Holders::finish_rebuild`] any request may hold an order.
+    pub fn begin_rebuild(&self) {
         self.full.store(true, Ordering::Release);
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,18 +116,18 @@ impl Holders {
         }
     }
 
-    /// Everything that is to be remembered was read again since [`Holders::begin_anew`].
-    pub fn is_complete(&self) {
+    /// Ends a rebuild: everything was read again since [`Holders::begin_rebuild`].
+    pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }
 
-    /// How many are remembered.
+    /// The number of remembered requests.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether none is remembered.
+    /// Whether no request is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

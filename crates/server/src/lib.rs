@@ -1,4 +1,5 @@
-//! The server: configuration, purchase, settle, control, web.
+//! The server: configuration, front door, purchases, settling, control jobs, payments, webhooks and
+//! web.
 
 pub mod at_limit;
 pub mod auth;
@@ -24,16 +25,16 @@ pub mod purchase;
 pub mod secrets;
 mod settle;
 pub mod signing;
-pub mod tally;
+pub mod answer_counts;
 #[cfg(feature = "otel")]
 mod trace;
 #[cfg(not(feature = "otel"))]
 #[path = "untraced.rs"]
 mod trace;
-pub mod upkeep;
+pub mod maintenance;
 mod waiters;
-pub mod wants;
+pub mod unit_demand;
 pub mod web;
 
 #[cfg(test)]
-mod scratch;
+mod temp_dir;

@@ -1,5 +1,5 @@
-//! The log: text on a terminal, JSON otherwise, always to standard error. No line is written for a
-//! purchase.
+//! The log: text on a terminal, JSON otherwise, always on standard error. Purchases write no log
+//! lines.
 
 use std::io::IsTerminal;
 
@@ -10,11 +10,11 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Clients of brokers: they write down whole messages that came back, and with them who buys. What
-/// went wrong is logged by whoever used them.
+/// Broker clients whose logs are off: they log whole returned messages, which contain buyers' ids.
+/// The callers log their errors.
 const SILENT: [&str; 2] = ["lapin", "async_nats"];
 
-/// Begins logging. Only the first call in a process counts.
+/// Starts logging. Only the first call in a process has an effect.
 pub fn init(settings: &LogSettings) {
     let terminal = std::io::stderr().is_terminal();
     let text = match settings.format {
@@ -38,9 +38,9 @@ pub fn init(settings: &LogSettings) {
     let registry = registry().with(lines.with_filter(filter));
     #[cfg(feature = "otel")]
     let registry = registry.with(crate::trace::layer().unwrap_or_else(|why| {
-        eprintln!("doorbuster: nothing is traced: {why}");
+        eprintln!("doorbuster: tracing is off: {why}");
         None
     }));
-    // Fails only where somebody else logs already, as in a test.
+    // Fails only if a logger exists already, as in a test.
     let _ = registry.try_init();
 }

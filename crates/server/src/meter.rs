@@ -1,4 +1,4 @@
-//! What the engine counts about itself: atomic adds, read by the metrics page and the statistics.
+//! The engine's counters: atomic adds, read by the metrics page and the statistics.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Upper bounds of the settle batch buckets, in tickets; the last bucket has none.
@@ -6,29 +6,29 @@ pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 
 /// Counters of the engine.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub struct EngineMeter {
     batches: [AtomicU64; BATCH_BOUNDS.len()],
     tickets: AtomicU64,
     refills: AtomicU64,
     refilled_units: AtomicU64,
     expired: AtomicU64,
-    line_served: AtomicU64,
-    line_passed_over: AtomicU64,
-    line_closed: AtomicU64,
+    waitlist_served: AtomicU64,
+    waitlist_passed_over: AtomicU64,
+    waitlist_closed: AtomicU64,
     recalls: AtomicU64,
     findings: AtomicU64,
     leads: AtomicU64,
     lapses: AtomicU64,
-    asked_again: AtomicU64,
+    retried: AtomicU64,
     reloads: AtomicU64,
-    looks: AtomicU64,
+    catalogue_checks: AtomicU64,
     read_all: AtomicU64,
-    pictures: AtomicU64,
+    view_renders: AtomicU64,
 }
 
-/// A reading of [`Meter`].
+/// A reading of [`EngineMeter`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct MeterReading {
     /// Settle batches by size: at most [`BATCH_BOUNDS`]`[i]` tickets (not cumulative).
     pub batches: [u64; BATCH_BOUNDS.len()],
     /// Tickets settled.
@@ -39,129 +39,129 @@ pub struct Reading {
     pub refilled_units: u64,
     /// Orders expired.
     pub expired: u64,
-    /// Places in line that became orders.
-    pub line_served: u64,
-    /// Places in line whose buyers held as much as they may when their turn came.
-    pub line_passed_over: u64,
-    /// Places in line that ended with their sale.
-    pub line_closed: u64,
+    /// Waitlist entries that became orders.
+    pub waitlist_served: u64,
+    /// Waitlist entries whose buyers had reached the limit when their turn came.
+    pub waitlist_passed_over: u64,
+    /// Waitlist entries that ended with their sale.
+    pub waitlist_closed: u64,
     /// Recalls finished.
     pub recalls: u64,
     /// Findings of the continuous audit.
     pub findings: u64,
-    /// Times that this node took or lost the lead.
+    /// Times that this node became or ceased to be the leader.
     pub leads: u64,
     /// Times that this node's own lease lapsed.
     pub lapses: u64,
-    /// Requests that were put again because their ticket's grant was closed.
-    pub asked_again: u64,
-    /// Sales that were read again because another node changed them.
+    /// Requests that got a new ticket because their first ticket's grant was closed.
+    pub retried: u64,
+    /// Sales read again because another node changed them.
     pub reloads: u64,
-    /// Looks at the truth for changes of the catalogue by others.
-    pub looks: u64,
-    /// Readings of all sales from the truth, since there was one.
+    /// Checks of the store for other nodes' changes of the catalogue.
+    pub catalogue_checks: u64,
+    /// Reads of all sales from the store because of a change.
     pub read_all: u64,
-    /// Pictures of sales that were made anew for readers.
-    pub pictures: u64,
+    /// Sale views rendered for readers.
+    pub view_renders: u64,
 }
 
-impl Meter {
-    /// A batch of this many tickets was taken.
+impl EngineMeter {
+    /// Counts a settled batch of this many tickets.
     pub fn settle_batch(&self, tickets: usize) {
         let i = BATCH_BOUNDS.iter().position(|&b| tickets <= b).unwrap_or(BATCH_BOUNDS.len() - 1);
         self.batches[i].fetch_add(1, Ordering::Relaxed);
         self.tickets.fetch_add(tickets as u64, Ordering::Relaxed);
     }
 
-    /// Units went from a pool to a slot.
+    /// Counts a refill of this many units.
     pub fn refill(&self, units: u64) {
         self.refills.fetch_add(1, Ordering::Relaxed);
         self.refilled_units.fetch_add(units, Ordering::Relaxed);
     }
 
-    /// Orders expired.
+    /// Counts expired orders.
     pub fn expire(&self, orders: usize) {
         self.expired.fetch_add(orders as u64, Ordering::Relaxed);
     }
 
-    /// Places in line ended, so and so.
+    /// Counts served and passed-over waitlist entries.
     pub fn serve_waitlist(&self, served: usize, passed_over: usize) {
-        self.line_served.fetch_add(served as u64, Ordering::Relaxed);
-        self.line_passed_over.fetch_add(passed_over as u64, Ordering::Relaxed);
+        self.waitlist_served.fetch_add(served as u64, Ordering::Relaxed);
+        self.waitlist_passed_over.fetch_add(passed_over as u64, Ordering::Relaxed);
     }
 
-    /// Places in line ended with their sale.
+    /// Counts waitlist entries that ended with their sale.
     pub fn end_waitlist(&self, places: usize) {
-        self.line_closed.fetch_add(places as u64, Ordering::Relaxed);
+        self.waitlist_closed.fetch_add(places as u64, Ordering::Relaxed);
     }
 
-    /// A recall was finished.
+    /// Counts a finished recall.
     pub fn recall(&self) {
         self.recalls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The continuous audit found something.
+    /// Counts findings of the continuous audit.
     pub fn find(&self, findings: usize) {
         self.findings.fetch_add(findings as u64, Ordering::Relaxed);
     }
 
-    /// This node took or lost the lead.
+    /// Counts a change of this node's leadership.
     pub fn lead(&self) {
         self.leads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// This node was away for longer than its lease.
+    /// Counts a lapse of this node's lease.
     pub fn lapse(&self) {
         self.lapses.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request is put again: its ticket's grant was closed.
+    /// Counts a request that gets a new ticket because its first ticket's grant was closed.
     pub fn ask_again(&self) {
-        self.asked_again.fetch_add(1, Ordering::Relaxed);
+        self.retried.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A sale was read again.
+    /// Counts a sale that was read again.
     pub fn reload(&self) {
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All sales are read.
+    /// Counts a read of all sales.
     pub fn read_all(&self) {
         self.read_all.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The truth is asked whether there is another catalogue.
+    /// Counts a check of the store for a newer catalogue.
     pub fn look(&self) {
-        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.catalogue_checks.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A sale's picture is made anew.
+    /// Counts a rendered sale view.
     pub fn picture(&self) {
-        self.pictures.fetch_add(1, Ordering::Relaxed);
+        self.view_renders.fetch_add(1, Ordering::Relaxed);
     }
 
     /// All counters now.
     #[must_use]
-    pub fn read(&self) -> Reading {
+    pub fn read(&self) -> MeterReading {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Reading {
+        MeterReading {
             batches: std::array::from_fn(|i| get(&self.batches[i])),
             tickets: get(&self.tickets),
             refills: get(&self.refills),
             refilled_units: get(&self.refilled_units),
             expired: get(&self.expired),
-            line_served: get(&self.line_served),
-            line_passed_over: get(&self.line_passed_over),
-            line_closed: get(&self.line_closed),
+            waitlist_served: get(&self.waitlist_served),
+            waitlist_passed_over: get(&self.waitlist_passed_over),
+            waitlist_closed: get(&self.waitlist_closed),
             recalls: get(&self.recalls),
             findings: get(&self.findings),
             leads: get(&self.leads),
             lapses: get(&self.lapses),
-            asked_again: get(&self.asked_again),
+            retried: get(&self.retried),
             reloads: get(&self.reloads),
-            looks: get(&self.looks),
+            catalogue_checks: get(&self.catalogue_checks),
             read_all: get(&self.read_all),
-            pictures: get(&self.pictures),
+            view_renders: get(&self.view_renders),
         }
     }
 }

@@ -121,7 +121,7 @@ impl Outbox {
             return message;
         }
         // Another node may have made the sale just now.
-        drop(self.engine.catch_up().await);
+        drop(self.engine.refresh_catalogue().await);
         body::message(&self.engine.catalogue(), told)
     }
 
@@ -164,7 +164,7 @@ impl Outbox {
 
     /// Gives events their positions, and tells workers that there are some.
     async fn run_sequencer(&self) {
-        let mut happened = self.engine.control().happened();
+        let mut happened = self.engine.control().event_signal();
         let mut every = tokio::time::interval(POLL_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -1,14 +1,14 @@
-//! The use case: one request for units, from the first look to its answer.
+//! Handles one purchase, from its first check to its answer.
 //!
-//! A request is refused from node memory wherever that is allowed ([`Engine::glance`]); what is
-//! left asks the item's slot for a ticket and waits for the ticket's verdict. Nothing here needs
-//! the caller to stay: once a ticket is cut it is settled whether or not anybody listens, so a
-//! dropped future changes nothing.
-mod answer;
-mod fresh;
-mod hear;
-mod held;
-mod last;
+//! The node refuses a request from memory where that is allowed ([`Engine::refuse_from_memory`]). Otherwise it
+//! asks the item's slot for a ticket and waits for the ticket's verdict. The caller may leave at
+//! any time: an issued ticket is settled whether or not a caller waits, so a dropped future changes
+//! nothing.
+mod outcome;
+mod new_request;
+mod verdict;
+mod replay;
+mod final_answer;
 mod limit;
 mod park;
 
@@ -26,107 +26,109 @@ use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
-use crate::waiters::Opened;
+use crate::waiters::WaiterGuard;
 
-pub use answer::{Bought, Refusal};
-pub use hear::OpenGrants;
-use hear::Silence;
-use park::Asker;
+pub use outcome::{PurchaseOutcome, Refusal};
+pub use verdict::OpenGrants;
+use verdict::NoVerdict;
+use park::VerdictWait;
 
-/// Seconds after which a refused request that may be sent again should be.
+/// Seconds after which a client should send a refused request again.
 pub(crate) const RETRY_SECS: u32 = 1;
 
-/// A purchase that passed the look from node memory.
+/// A purchase that node memory did not refuse.
 #[derive(Clone, Debug)]
 pub struct Purchase {
-    /// Who.
+    /// The buyer.
     pub buyer: BuyerId,
-    /// Under which key.
+    /// The request key.
     pub key: RequestKey,
-    /// In which sale.
+    /// The sale.
     pub sale: Arc<SaleState>,
-    /// What.
+    /// The item.
     pub item: Arc<ItemState>,
-    /// How many.
+    /// The units that the buyer requests.
     pub units: Units,
-    /// How long to wait for the verdict.
+    /// How long the request waits for the verdict.
     pub wait: Duration,
-    /// What the front door has against it: told unless the request holds an order.
+    /// The refusal of the sale's front door. It applies unless the request holds an order.
     pub door: Option<Refusal>,
 }
 
-/// Send the same request again.
-const UNAVAILABLE: Bought = Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
-/// A bound was met.
-const OVERLOADED: Bought = Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
+/// The answer to a request that the client should send again.
+const UNAVAILABLE: PurchaseOutcome = PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
+/// The answer to a request that met a bound.
+const OVERLOADED: PurchaseOutcome = PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
 
-/// What a request's attempts have in common.
+/// What all attempts of one request share.
 #[derive(Clone, Copy)]
-struct Tries {
-    /// Until when it waits for a verdict.
+struct AttemptContext {
+    /// The end of the wait for a verdict.
     verdict: Instant,
-    /// Endings of orders that this node had been told of when the request came.
-    told: u64,
-    /// Some slot did not answer, or had no epoch: an earlier try may have its ticket, and units may
-    /// come back.
-    unsure: bool,
+    /// The number of ended orders that this node knew of when the request arrived.
+    endings: u64,
+    /// A slot did not answer or had no epoch. An earlier attempt may have a ticket there, and units
+    /// may come back.
+    is_uncertain: bool,
 }
 
-/// One attempt at the slot.
+/// The result of one attempt at the slot.
 enum Attempt {
-    /// An answer.
-    Answer(Bought),
-    /// The slot is short, though units may yet be had.
+    /// The final answer.
+    Answer(PurchaseOutcome),
+    /// The slot has too few units, but more may come.
     Short,
-    /// The slot has no epoch yet: worth another try when the item's next commit is heard of.
+    /// The slot has no epoch yet. The request tries again after the item's next commit.
     NotReady,
-    /// What the slot refuses for is not decided yet: the same.
+    /// The store has not decided yet about the reason of the slot's refusal. The request tries
+    /// again after the item's next commit.
     Undecided,
-    /// The ticket was returned because its grant is gone, and nobody heard its id: ask again.
-    AskAgain,
+    /// The ticket was returned because its grant is closed, and its id was never published. The
+    /// request needs a new ticket.
+    Retry,
 }
 
 impl Engine {
-    /// The refusal that node memory alone allows, in well under a microsecond; `None`: go on with
+    /// Refuses a request by node memory alone, in well under a microsecond. `None`: continue with
     /// [`Engine::buy`].
     ///
-    /// `door` says what the front door has against the request; it is asked after the phase and
-    /// before the stock, and not at all for a request that may hold an order, which is never
-    /// refused here. The counts are read before the set of requests that hold one, so that a replay
-    /// never hears "sold out".
+    /// `door` returns the front door's refusal. It runs after the check of the phase and before the
+    /// check of the stock. It does not run for a request that may hold an order, because such a
+    /// request is never refused here. The counts are read before the set of requests that hold an
+    /// order, so that a replay never gets "sold out".
     #[must_use]
-    pub fn glance(
+    pub fn refuse_from_memory(
         &self,
-        request: (&str, &str),
+        ticket_request: (&str, &str),
         sale: &SaleState,
         item: &ItemState,
         units: Units,
         door: impl FnOnce() -> Option<Refusal>,
     ) -> Option<Refusal> {
         let sold_out = item.gauge.free().refuses(units).map(Refusal::SoldOut);
-        let (buyer, key) = request;
+        let (buyer, key) = ticket_request;
         if self.may_hold(sale, self.id_key().request_hash(buyer, key)) {
             return None;
         }
-        let refusal = self.refusal_of_phase(sale).or_else(door).or(sold_out)?;
-        Some(self.if_recent(refusal))
+        let refusal = self.phase_refusal(sale).or_else(door).or(sold_out)?;
+        Some(self.unless_stale(refusal))
     }
 
-    /// What a node says of the truth it says only from a recent snapshot: others may have sold,
-    /// resumed or ended since.
-    pub(crate) fn if_recent(&self, refusal: Refusal) -> Refusal {
+    /// Returns a refusal that depends on the store's state only if the node's snapshot is recent:
+    /// other nodes may have sold, resumed or ended the sale since.
+    pub(crate) fn unless_stale(&self, refusal: Refusal) -> Refusal {
         let is_of_truth = matches!(
             refusal,
             Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended
         );
-        match is_of_truth && !self.is_recent() {
+        match is_of_truth && !self.is_memory_recent() {
             true => Refusal::Unavailable { retry_after_secs: RETRY_SECS },
             false => refusal,
         }
     }
 
-    /// Why the sale's phase lets nobody buy, if it does not.
-    pub(crate) fn refusal_of_phase(&self, sale: &SaleState) -> Option<Refusal> {
+    /// The refusal that the sale's phase demands, if any.
+    pub(crate) fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
         if sale.is_draining() || self.is_stopping() {
             return Some(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
         }
@@ -140,26 +142,26 @@ impl Engine {
         }
     }
 
-    /// Asks for units and waits up to `wait` for the verdict.
-    pub async fn buy(&self, purchase: &Purchase) -> Bought {
-        let mut request = self.request(purchase);
-        let refusal = self.refusal_of_phase(&purchase.sale).or(purchase.door);
-        // Whoever is not refused finds an order that this node does not remember when its ticket is
-        // settled.
+    /// Requests units and waits up to `purchase.await_verdict` for the verdict.
+    pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
+        let mut request = self.ticket_request(purchase);
+        let refusal = self.phase_refusal(&purchase.sale).or(purchase.door);
+        // A request that is not refused finds an order that this node does not remember when its
+        // ticket is settled.
         let is_looked_up = match refusal {
             Some(_) => self.may_hold(&purchase.sale, request.request),
             None => self.holders().holds(request.request),
         };
-        if is_looked_up && let Some(bought) = Box::pin(self.held(purchase, request.request)).await {
+        if is_looked_up && let Some(bought) = Box::pin(self.held_order(purchase, request.request)).await {
             return bought;
         }
         if let Some(refusal) = refusal {
-            return Bought::Refused(self.if_recent(refusal));
+            return PurchaseOutcome::Refused(self.unless_stale(refusal));
         }
-        self.buy_fresh(purchase, &mut request).await
+        self.buy_new(purchase, &mut request).await
     }
 
-    fn request(&self, purchase: &Purchase) -> TicketRequest {
+    fn ticket_request(&self, purchase: &Purchase) -> TicketRequest {
         let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
         TicketRequest {
             token: Token(rand::random::<u64>() >> 16),
@@ -174,51 +176,51 @@ impl Engine {
         }
     }
 
-    /// What a slot's answer comes to.
-    async fn heed(
+    /// Turns a slot's answer into the result of the attempt.
+    async fn handle_answer(
         &self,
         purchase: &Purchase,
         request: &TicketRequest,
         answered: &(SlotKey, TicketAnswer),
-        (verdict, entry): (oneshot::Receiver<Resolved>, Opened<'_>),
-        tries: &Tries,
+        (verdict, entry): (oneshot::Receiver<Resolved>, WaiterGuard<'_>),
+        context: &AttemptContext,
     ) -> Attempt {
-        let TicketAnswer::Issued(cut) = &answered.1 else {
+        let TicketAnswer::Issued(ticket) = &answered.1 else {
             drop(entry);
-            return Box::pin(self.not_cut(purchase, request, *answered, *tries)).await;
+            return Box::pin(self.handle_unissued(purchase, request, *answered, *context)).await;
         };
         entry.keep();
-        self.wait(purchase, cut, verdict, Asker { is_first: true, until: tries.verdict }).await
+        self.await_verdict(purchase, ticket, verdict, VerdictWait { is_first: true, until: context.verdict }).await
     }
 
-    async fn not_cut(
+    async fn handle_unissued(
         &self,
         purchase: &Purchase,
         request: &TicketRequest,
-        (slot, answer): (SlotKey, TicketAnswer),
-        tries: Tries,
+        (slot, answer_verdict): (SlotKey, TicketAnswer),
+        context: AttemptContext,
     ) -> Attempt {
-        Attempt::Answer(match answer {
+        Attempt::Answer(match answer_verdict {
             TicketAnswer::Issued(_) => UNAVAILABLE,
-            TicketAnswer::Repeated(cut) => return self.again(purchase, &cut, tries).await,
+            TicketAnswer::Repeated(ticket) => return self.join_earlier_ticket(purchase, &ticket, context).await,
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => {
-                return self.refused_by_slot(purchase, request, Refusal::KeyReused, tries).await;
+                return self.refused_by_slot(purchase, request, Refusal::KeyReused, context).await;
             }
-            // The share of an order that ended before this request came is on its way to the slot.
-            // Any node may bring it.
+            // The quota of an order that ended before this request arrived is on its way to the
+            // slot. Any node may deliver it.
             TicketAnswer::LimitReached { .. }
-                if purchase.item.work.feed.is_behind(slot, tries.told) =>
+                if purchase.item.work.feed.is_behind(slot, context.endings) =>
             {
                 self.control().wake(purchase.item.row.id);
-                return match self.remembered(purchase, request).await {
+                return match self.find_remembered(purchase, request).await {
                     Some(bought) => Attempt::Answer(bought),
                     None => Attempt::NotReady,
                 };
             }
             TicketAnswer::LimitReached { used } => {
                 let refusal = Refusal::LimitReached { limit: purchase.item.row.limit, used };
-                return self.refused_by_slot(purchase, request, refusal, tries).await;
+                return self.refused_by_slot(purchase, request, refusal, context).await;
             }
             TicketAnswer::Full => OVERLOADED,
             TicketAnswer::NoEpoch => return Attempt::NotReady,
@@ -226,70 +228,72 @@ impl Engine {
         })
     }
 
-    /// The verdict of a ticket that was cut for an earlier try.
-    async fn again(&self, purchase: &Purchase, cut: &IssuedTicket, tries: Tries) -> Attempt {
-        match self.waiters().join(cut.token) {
+    /// The verdict of a ticket that was issued for an earlier attempt.
+    async fn join_earlier_ticket(&self, purchase: &Purchase, ticket: &IssuedTicket, context: AttemptContext) -> Attempt {
+        match self.waiters().join(ticket.token) {
             Some(verdict) => {
-                let asker = Asker { is_first: false, until: tries.verdict };
-                self.wait(purchase, cut, verdict, asker).await
+                let verdict_wait = VerdictWait { is_first: false, until: context.verdict };
+                self.await_verdict(purchase, ticket, verdict, verdict_wait).await
             }
-            None => self.find(purchase, cut).await,
+            None => self.find_verdict(purchase, ticket).await,
         }
     }
 
-    /// The verdict of a ticket that nobody on this node waits for any more.
-    async fn find(&self, purchase: &Purchase, cut: &IssuedTicket) -> Attempt {
-        let id = self.id_of(purchase, cut);
+    /// The verdict of a ticket that no request on this node waits for.
+    async fn find_verdict(&self, purchase: &Purchase, ticket: &IssuedTicket) -> Attempt {
+        let id = self.ticket_id(purchase, ticket);
         Attempt::Answer(match self.store().verdict(id).await {
             Ok(Some(resolved)) if resolved.order.is_none() => {
-                // It was refused, and this is a new try: the slot has yet to forget the old one.
+                // The ticket was refused, and this is a new attempt. The slot has not forgotten the
+                // old ticket yet.
                 self.control().wake(purchase.item.row.id);
                 return Attempt::NotReady;
             }
-            Ok(Some(resolved)) => self.answer(purchase, resolved, false).await,
-            Ok(None) => self.still_queued(purchase, cut),
+            Ok(Some(resolved)) => self.answer_verdict(purchase, resolved, false).await,
+            Ok(None) => self.answer_queued(purchase, ticket),
             Err(_) => UNAVAILABLE,
         })
     }
 
-    async fn wait(
+    async fn await_verdict(
         &self,
         purchase: &Purchase,
-        cut: &IssuedTicket,
+        ticket: &IssuedTicket,
         verdict: oneshot::Receiver<Resolved>,
-        asker: Asker,
+        verdict_wait: VerdictWait,
     ) -> Attempt {
-        // Who does not want to wait gets a place, however quick the settler is.
-        let heard = match asker.until > Instant::now() {
-            true => self.hear(purchase, cut, verdict, asker).await,
-            false => Err(Silence::NotYet),
+        // A request that does not wait is queued, however quick the settler is.
+        let received = match verdict_wait.until > Instant::now() {
+            true => self.receive_verdict(purchase, ticket, verdict, verdict_wait).await,
+            false => Err(NoVerdict::Pending),
         };
-        match heard {
+        match received {
             Ok(resolved)
                 if resolved.verdict == Verdict::Unavailable
-                    && asker.is_first
-                    && self.now() <= cut.decide_by =>
+                    && verdict_wait.is_first
+                    && self.now() <= ticket.decide_by =>
             {
-                Attempt::AskAgain
+                Attempt::Retry
             }
-            // Boxed: whoever waits for a verdict keeps no room for it.
+            // Boxed, so that the future of a waiting request stays small.
             Ok(resolved) => {
-                Attempt::Answer(Box::pin(self.answer(purchase, resolved, asker.is_first)).await)
+                Attempt::Answer(Box::pin(self.answer_verdict(purchase, resolved, verdict_wait.is_first)).await)
             }
-            Err(Silence::Gone) => Attempt::AskAgain,
-            // Not yet, or the settler is gone: the verdict can be asked for.
-            Err(Silence::NotYet) => Attempt::Answer(self.still_queued(purchase, cut)),
+            Err(NoVerdict::GrantClosed) => Attempt::Retry,
+            // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
+            // later.
+            Err(NoVerdict::Pending) => Attempt::Answer(self.answer_queued(purchase, ticket)),
         }
     }
 
-    async fn answer(&self, purchase: &Purchase, resolved: Resolved, mine: bool) -> Bought {
+    async fn answer_verdict(&self, purchase: &Purchase, resolved: Resolved, mine: bool) -> PurchaseOutcome {
         match (resolved.verdict, resolved.order) {
-            (Verdict::Reserved, Some(order)) if mine => Bought::Created(order),
-            (Verdict::Reserved | Verdict::Order(_), Some(order)) => Bought::Replayed(order),
-            (Verdict::KeyReused, _) => Bought::Refused(Refusal::KeyReused),
+            (Verdict::Reserved, Some(order)) if mine => PurchaseOutcome::Created(order),
+            (Verdict::Reserved | Verdict::Order(_), Some(order)) => PurchaseOutcome::Replayed(order),
+            (Verdict::KeyReused, _) => PurchaseOutcome::Refused(Refusal::KeyReused),
             (Verdict::LimitReached, _) => {
                 let (limit, work) = (purchase.item.row.limit, &purchase.item.work);
-                let told = work.feed.told();
+                let endings = work.feed.endings();
                 let quota =
                     Box::pin(self.store().quota(purchase.item.row.id, purchase.buyer.clone()));
                 let used = quota.await;
@@ -297,24 +301,24 @@ impl Engine {
                     work.at_limit.learn(
                         self.id_key().buyer_hash(purchase.buyer.as_str()),
                         used,
-                        told,
+                        endings,
                     );
                 }
                 let used = used.unwrap_or(limit);
-                Bought::Refused(Refusal::LimitReached { limit, used })
+                PurchaseOutcome::Refused(Refusal::LimitReached { limit, used })
             }
             _ => UNAVAILABLE,
         }
     }
 
-    fn id_of(&self, purchase: &Purchase, cut: &IssuedTicket) -> TicketId {
+    fn ticket_id(&self, purchase: &Purchase, ticket: &IssuedTicket) -> TicketId {
         let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
         let parts = TicketParts {
-            decide_by: cut.decide_by,
-            token: cut.token,
-            grant: cut.grant,
-            n: cut.n,
-            units: cut.units,
+            decide_by: ticket.decide_by,
+            token: ticket.token,
+            grant: ticket.grant,
+            n: ticket.n,
+            units: ticket.units,
             request: self.id_key().request_hash(buyer, key).id_bits(),
         };
         self.id_key().sign(&parts, buyer)

@@ -1,6 +1,6 @@
-//! Secrets that nobody configured: made once and kept. In the embedded shape they are files of the
-//! data directory, readable by its owner alone; where several nodes share one truth, the first
-//! node's are kept beside it, and no node writes them anywhere else.
+//! Secrets that are not configured: created once and kept. In the embedded shape they are files of
+//! the data directory, readable by its owner alone. Where several nodes share one store, the store
+//! keeps the first node's secrets, and no node writes them anywhere else.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -26,42 +26,42 @@ use crate::gate::MasterKeys;
 
 /// Random bytes in each secret.
 const SECRET_BYTES: usize = 32;
-/// Only its owner may read a secret.
+/// File mode of a secret: readable by its owner only.
 const FILE_MODE: u32 = 0o600;
-/// Only its owner may look into the data directory.
+/// File mode of the data directory: accessible to its owner only.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// A secret that could be neither read nor made.
+/// A secret can be neither read nor created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// In the data directory.
+    /// A file in the data directory failed.
     #[error(
         "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another \
          directory with --data-dir",
         path.display()
     )]
-    Kept {
+    InDirectory {
         /// The secret's file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         error: io::Error,
     },
-    /// With the other nodes.
-    #[error("the secrets that all nodes share: {0}")]
+    /// The secrets that all nodes share cannot be read or written.
+    #[error("cannot read or create the secrets that all nodes share: {0}")]
     Shared(#[from] OpenError),
-    /// Nobody made it yet.
-    #[error("there is no {name} in {place}: start the server once, or give {setting}")]
+    /// The secret was not created yet.
+    #[error("there is no {name} in {place}; start the server once, or set {setting}")]
     Missing {
         /// The secret.
         name: &'static str,
-        /// Where it would be kept.
+        /// Where it is kept.
         place: String,
-        /// The setting that would say it.
+        /// The setting that configures it.
         setting: &'static str,
     },
-    /// It is not what this program writes.
-    #[error("the {name} that is kept in {place} is not what this program wrote there")]
-    Spoilt {
+    /// The secret does not have this program's format.
+    #[error("the {name} in {place} has the wrong format; restore it from a backup")]
+    Corrupt {
         /// The secret.
         name: &'static str,
         /// Where it is kept.
@@ -72,63 +72,66 @@ pub enum SecretsError {
 /// Every secret of this deployment.
 #[derive(Debug)]
 pub struct Secrets {
-    /// What buyers' tokens are signed with; `None` when they are checked by public keys.
+    /// The secret that signs buyers' tokens; `None` if public keys check them.
     pub buyer: Option<SecretString>,
     /// The operators' key.
     pub admin_key: SecretString,
-    /// Whether that key was made just now, so that it is to be shown.
+    /// Whether the operators' key was created just now, so that it must be shown.
     pub admin_key_is_new: bool,
     /// Secrets of the sandbox's messages, newest first.
     pub webhook: Vec<SecretString>,
     /// Key of order ids.
     pub id_key: IdKey,
-    /// What the keys of the front door are made from.
+    /// The secrets from which the front door's keys are derived.
     pub pass_keys: MasterKeys,
 }
 
-/// Reads the secrets that are configured or kept, and makes those that are missing.
+/// Reads the configured and the kept secrets, and creates the missing ones.
 ///
 /// # Errors
-/// When the data directory, or the truth that nodes share, cannot be read or written.
-pub async fn prepare(settings: &Settings) -> Result<Secrets, SecretsError> {
+///
+/// If the data directory or the shared store cannot be read or written.
+pub async fn load_or_create_all(settings: &Settings) -> Result<Secrets, SecretsError> {
     let buyer = match &settings.auth.buyers {
         Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) => None,
         Some(BuyerKeys::Secret(secret)) => Some(secret.clone()),
-        None => Some(kept(settings, "buyer_secret").await?.0),
+        None => Some(load_or_create(settings, "buyer_secret").await?.0),
     };
     let (admin_key, admin_key_is_new) = match &settings.auth.admin_key {
         Some(key) => (key.clone(), false),
-        None => kept(settings, "admin_key").await?,
+        None => load_or_create(settings, "admin_key").await?,
     };
     let webhook = match settings.payment.webhook_secrets.as_slice() {
-        [] => vec![kept(settings, "webhook_secret").await?.0],
+        [] => vec![load_or_create(settings, "webhook_secret").await?.0],
         configured => configured.to_vec(),
     };
     let id_key = match &settings.auth.id_key {
         Some(key) => key.clone(),
         None => {
-            let (text, _) = kept(settings, "id_key").await?;
-            let spoilt = || SecretsError::Spoilt { name: "id_key", place: place(settings) };
-            parse_id_key(text.expose_secret()).ok_or_else(spoilt)?
+            let (text, _) = load_or_create(settings, "id_key").await?;
+            let corrupt = || SecretsError::Corrupt { name: "id_key", place: location(settings) };
+            parse_id_key(text.expose_secret()).ok_or_else(corrupt)?
         }
     };
     let pass_keys = match &settings.pass_keys {
         Some(keys) => keys.clone(),
         None => {
-            let (text, _) = kept(settings, "pass_key").await?;
-            let spoilt = || SecretsError::Spoilt { name: "pass_key", place: place(settings) };
+            let (text, _) = load_or_create(settings, "pass_key").await?;
+            let corrupt = || SecretsError::Corrupt { name: "pass_key", place: location(settings) };
             parse_key(text.expose_secret())
                 .and_then(|key| MasterKeys::new(vec![key]))
-                .ok_or_else(spoilt)?
+                .ok_or_else(corrupt)?
         }
     };
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
 }
 
-/// What servers of these settings check buyers' tokens by, where that is a secret. Nothing is made:
-/// a new one would be nobody's.
+/// The secret with which servers of these settings check buyers' tokens. It is never created here,
+/// because no server would use it.
 ///
-/// # Errors When there is none, and when it cannot be read.
+/// # Errors
+///
+/// If there is no such secret, or it cannot be read.
 pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
     let name = "buyer_secret";
     if let Some(BuyerKeys::Secret(secret)) = &settings.auth.buyers {
@@ -138,18 +141,18 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
         Some(url) => stored_secret(url.expose_secret(), name).await?.map(SecretString::from),
         None => {
             let path = settings.data_dir.join(name);
-            read(&path).map_err(|error| SecretsError::Kept { path, error })?
+            read(&path).map_err(|error| SecretsError::InDirectory { path, error })?
         }
     };
     found.ok_or_else(|| SecretsError::Missing {
         name,
-        place: place(settings),
+        place: location(settings),
         setting: "auth.buyer_secret",
     })
 }
 
-/// Where secrets are kept, for a person.
-fn place(settings: &Settings) -> String {
+/// Where secrets are kept, as text for an operator.
+fn location(settings: &Settings) -> String {
     match settings.shape.store() {
         Some(_) => "the database of store.url".to_owned(),
         None => settings.data_dir.display().to_string(),
@@ -160,12 +163,12 @@ fn hex(bytes: [u8; SECRET_BYTES]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The key of order ids that these hexadecimal digits say.
+/// Parses the key of order ids from hexadecimal digits.
 pub(crate) fn parse_id_key(text: &str) -> Option<IdKey> {
     parse_key(text).map(IdKey::new)
 }
 
-/// The bytes that these hexadecimal digits say.
+/// Parses bytes from hexadecimal digits.
 pub(crate) fn parse_key(text: &str) -> Option<[u8; SECRET_BYTES]> {
     let mut key = [0; SECRET_BYTES];
     let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -179,22 +182,22 @@ fn random() -> [u8; SECRET_BYTES] {
     rand::random()
 }
 
-/// The secret `name`, made if there is none yet; and whether it was made just now.
-async fn kept(settings: &Settings, name: &str) -> Result<(SecretString, bool), SecretsError> {
-    let Some(url) = settings.shape.store() else { return in_directory(&settings.data_dir, name) };
-    let own = fresh(name);
+/// The secret `name`, created if it is missing, and whether it was created just now.
+async fn load_or_create(settings: &Settings, name: &str) -> Result<(SecretString, bool), SecretsError> {
+    let Some(url) = settings.shape.store() else { return load_or_create_file(&settings.data_dir, name) };
+    let own = generate(name);
     let shared = shared_secret(url.expose_secret(), name, &own).await?;
     let is_new = shared == own;
     Ok((shared.into(), is_new))
 }
 
-fn in_directory(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
+fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
     let path = dir.join(name);
-    read_or_make(dir, &path, || fresh(name)).map_err(|error| SecretsError::Kept { path, error })
+    read_or_create(dir, &path, || generate(name)).map_err(|error| SecretsError::InDirectory { path, error })
 }
 
-/// A new secret, as the one of this name is written.
-fn fresh(name: &str) -> String {
+/// Creates a secret in the format of this name.
+fn generate(name: &str) -> String {
     match name {
         "admin_key" => format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())),
         "webhook_secret" => format!("whsec_{}", STANDARD.encode(random())),
@@ -203,15 +206,16 @@ fn fresh(name: &str) -> String {
     }
 }
 
-/// Makes the data directory if there is none.
+/// Creates the data directory if it is missing.
 ///
 /// # Errors
-/// What the file system said.
-pub(crate) fn make_directory(dir: &Path) -> io::Result<()> {
+///
+/// The file system's error.
+pub(crate) fn create_directory(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)
 }
 
-fn read_or_make(
+fn read_or_create(
     dir: &Path,
     path: &Path,
     make: impl Fn() -> String,
@@ -219,13 +223,13 @@ fn read_or_make(
     if let Some(secret) = read(path)? {
         return Ok((secret, false));
     }
-    make_directory(dir)?;
+    create_directory(dir)?;
     let secret = make();
-    // Written in full beside it, then linked: a reader sees the whole secret or none, and of two
-    // makers one wins.
-    let beside = path.with_extension(format!("{:016x}", rand::random::<u64>()));
-    let linked = write(&beside, &secret).and_then(|()| fs::hard_link(&beside, path));
-    fs::remove_file(&beside)?;
+    // Written to another file, then linked: a reader sees the whole secret or none, and of two
+    // writers one wins.
+    let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
+    let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
+    fs::remove_file(&temp_path)?;
     match linked {
         Ok(()) => {
             fs::File::open(dir)?.sync_all()?;
@@ -242,7 +246,7 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
     match fs::read_to_string(path) {
         Ok(text) => {
             if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-                tracing::warn!(path = %path.display(), "others than its owner may read this secret; set its mode to 600");
+                tracing::warn!(path = %path.display(), "other users can read this secret; set its mode to 600");
             }
             Ok(Some(SecretString::from(text.trim_end())))
         }
@@ -261,7 +265,7 @@ fn write(path: &Path, secret: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::{Flags, load};
-    use crate::scratch::Scratch;
+    use crate::temp_dir::TempDir;
 
     fn settings(dir: &Path) -> Settings {
         load(&Flags { data_dir: Some(dir.join("data")), ..Flags::default() }, [])
@@ -270,10 +274,10 @@ mod tests {
 
     #[tokio::test]
     async fn secrets_are_made_once_and_kept_from_others() {
-        let scratch = Scratch::new();
+        let scratch = TempDir::new();
         let settings = settings(scratch.path());
-        let first = prepare(&settings).await.expect("a writable directory");
-        let again = prepare(&settings).await.expect("a writable directory");
+        let first = load_or_create_all(&settings).await.expect("a writable directory");
+        let again = load_or_create_all(&settings).await.expect("a writable directory");
         assert!(first.admin_key_is_new && !again.admin_key_is_new);
         assert_eq!(first.admin_key.expose_secret(), again.admin_key.expose_secret());
         assert_eq!(first.id_key.request_hash("a", "b"), again.id_key.request_hash("a", "b"));
@@ -295,10 +299,10 @@ mod tests {
 
     #[test]
     fn of_many_makers_at_once_one_wins() {
-        let scratch = Scratch::new();
+        let scratch = TempDir::new();
         let dir = scratch.path().join("data");
         let make =
-            || in_directory(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
+            || load_or_create_file(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
         let keys: Vec<String> = std::thread::scope(|scope| {
             let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
@@ -308,18 +312,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_spoilt_id_key_is_refused_rather_than_replaced() {
-        let scratch = Scratch::new();
+        let scratch = TempDir::new();
         let settings = settings(scratch.path());
-        drop(prepare(&settings).await.expect("a writable directory"));
+        drop(load_or_create_all(&settings).await.expect("a writable directory"));
         for bad in ["", "zz", &"0".repeat(63), &"0".repeat(66), "é"] {
             fs::write(settings.data_dir.join("id_key"), bad).expect("writable");
-            assert!(prepare(&settings).await.is_err(), "{bad:?}");
+            assert!(load_or_create_all(&settings).await.is_err(), "{bad:?}");
         }
     }
 
     #[tokio::test]
     async fn a_secret_to_sign_with_is_read_and_never_made() {
-        let scratch = Scratch::new();
+        let scratch = TempDir::new();
         let settings = settings(scratch.path());
         let told = buyer_secret(&settings).await.expect_err("there is none").to_string();
         assert!(
@@ -328,7 +332,7 @@ mod tests {
         );
         assert!(!settings.data_dir.exists());
         let made =
-            prepare(&settings).await.expect("a writable directory").buyer.expect("no public keys");
+            load_or_create_all(&settings).await.expect("a writable directory").buyer.expect("no public keys");
         let read = buyer_secret(&settings).await.expect("it was made");
         assert_eq!(read.expose_secret(), made.expose_secret());
     }

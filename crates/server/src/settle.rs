@@ -1,7 +1,8 @@
-//! The settler: takes tickets in batches, has the store resolve them, and tells whoever waits.
+//! The settler: takes tickets in batches, has the store resolve them, and delivers the verdicts to
+//! waiting requests.
 //!
-//! Runs as one task on each node with the role. A batch is whatever gathered while the last one
-//! committed, so it grows with the load by itself.
+//! Runs as one task on each node with the role. A batch is what arrived while the last one
+//! committed, so batches grow with the load.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,30 +16,32 @@ use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 use crate::notify::EventKind;
 use crate::trace;
-use crate::waiters::Told;
+use crate::waiters::Delivery;
 
-/// Pause before a batch is tried again while the store is away.
+/// Pause before a retry while the store is unreachable.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Settles until the program stops. What was taken and not committed stays in its queue.
+/// Settles tickets until the program stops. Tickets that were taken and not committed stay in their
+/// queue.
 pub async fn run(engine: Arc<Engine>) {
     loop {
         let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::warn!(%error, "tickets cannot be taken");
+                tracing::warn!(%error, "failed to take tickets; will retry");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
         };
         engine.meter().settle_batch(taken.len());
-        if !trace::batch(taken.len(), settle(&engine, &taken)).await {
+        if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
             return;
         }
     }
 }
 
-/// Resolves one batch, however long the store is away. False when the store has failed for good.
+/// Resolves one batch, however long the store is unreachable. False if the store failed
+/// permanently.
 async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
     failpoint::pass(Point::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
@@ -47,7 +50,7 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
             Ok(resolved) => break resolved,
             Err(StoreError::Fatal(_)) => return false,
             Err(error) => {
-                tracing::warn!(%error, tickets = tickets.len(), "a batch could not be settled yet");
+                tracing::warn!(%error, tickets = tickets.len(), "failed to settle a batch; will retry");
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -58,27 +61,27 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
         .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
         .collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
-        tracing::warn!(%error, "settled tickets will be delivered again");
+        tracing::warn!(%error, "failed to acknowledge settled tickets; their slots deliver them again");
     }
     failpoint::pass(Point::SettleAcknowledged);
     for (ticket, resolved) in tickets.iter().zip(resolved) {
-        tell(engine, ticket, resolved);
+        deliver(engine, ticket, resolved);
     }
     engine.drained().notify_waiters();
     true
 }
 
-fn tell(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
+fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
     let refused = !matches!(resolved.verdict, Verdict::Reserved);
     if refused {
         engine.control().wake(ticket.item);
     }
     let (id, verdict) = (resolved.id, resolved.verdict);
-    let told = engine.waiters().tell(ticket.token, resolved);
-    // Of another node's tickets that node hears by itself.
+    let delivery = engine.waiters().deliver(ticket.token, resolved);
+    // The node that issued the ticket publishes its refusal by itself.
     if refused
         && ticket.node == engine.node()
-        && !matches!(told, Told::Heard)
+        && !matches!(delivery, Delivery::Received)
         && engine.hub().may_have_readers()
     {
         let (item, units) = (ticket.item, ticket.units);

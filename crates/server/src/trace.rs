@@ -1,10 +1,10 @@
-//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. Only with the feature
-//! `otel`; without it nothing of this is compiled.
+//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. They exist only with
+//! the feature `otel`.
 //!
-//! Whether a purchase is sampled is one draw, made before anything of a trace exists: what is not
-//! sampled costs a random number. The usual environment variables say where traces go
-//! (`OTEL_EXPORTER_OTLP_ENDPOINT`; unset: nowhere), under which name (`OTEL_SERVICE_NAME`) and how
-//! many of them (`OTEL_TRACES_SAMPLER_ARG`, a share from 0 to 1).
+//! One random number decides whether a purchase is sampled, before any part of a trace exists;
+//! other purchases cost nothing more. The usual environment variables configure the collector
+//! (`OTEL_EXPORTER_OTLP_ENDPOINT`; unset: no traces), the service name (`OTEL_SERVICE_NAME`) and
+//! the share of sampled purchases (`OTEL_TRACES_SAMPLER_ARG`, from 0 to 1).
 use std::env;
 use std::sync::OnceLock;
 
@@ -17,20 +17,22 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// What the spans are filed under; the log shows none of it.
+/// The target of the spans, which the log hides.
 const TARGET: &str = "doorbuster_trace";
-/// One purchase in a thousand, unless the environment says otherwise.
+/// The default share: one purchase in a thousand.
 const SHARE: f64 = 0.001;
-/// Any of these says where traces go.
+/// Each of these variables names the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// How many of 2³² draws are sampled, and who sends what they leave; unset: nothing is traced.
+/// How many of 2³² random numbers are sampled, and the provider that sends the spans. Unset:
+/// tracing is off.
 static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 
 /// The layer that sends spans, if the environment names a collector.
 ///
 /// # Errors
-/// What is wrong with the environment.
+///
+/// What is wrong in the environment.
 pub(crate) fn layer<S>() -> Result<Option<Box<dyn Layer<S> + Send + Sync>>, String>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -55,7 +57,7 @@ where
     Ok(Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(only_ours).boxed()))
 }
 
-/// Of 2³² draws, as many as this share.
+/// Converts a share to a number out of 2³².
 fn share(text: Option<&str>) -> Result<u64, String> {
     let share = text.map_or(Ok(SHARE), str::parse::<f64>);
     match share {
@@ -68,24 +70,24 @@ fn is_sampled() -> bool {
     TRACES.get().is_some_and(|(share, _)| u64::from(rand::random::<u32>()) < *share)
 }
 
-/// The trace of one purchase, which ends when this is dropped.
+/// The trace of one purchase. It ends on drop.
 pub(crate) struct Trace(Option<Span>);
 
-/// A trace of a purchase, if it is sampled.
+/// Starts a trace of a purchase if it is sampled.
 pub(crate) fn purchase() -> Trace {
     Trace(is_sampled().then(|| info_span!(target: TARGET, parent: None, "purchase")))
 }
 
 impl Trace {
-    /// Looks at a purchase.
-    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Runs the check from memory inside the trace.
+    pub(crate) fn run_sync<T>(&self, work: impl FnOnce() -> T) -> T {
         match &self.0 {
             Some(span) => span.in_scope(work),
             None => work(),
         }
     }
 
-    /// Runs the rest of it.
+    /// Runs the rest of the purchase inside the trace.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
         match &self.0 {
             Some(span) => work.instrument(span.clone()).await,
@@ -94,8 +96,8 @@ impl Trace {
     }
 }
 
-/// Runs a part of a purchase, which shows in its trace if it has one.
-pub(crate) async fn part<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+/// Runs a part of a purchase, as a span if the purchase is traced.
+pub(crate) async fn traced<T>(name: &'static str, work: impl Future<Output = T>) -> T {
     match Span::current().is_none() {
         true => work.await,
         false => work.instrument(info_span!(target: TARGET, "part", otel.name = name)).await,
@@ -103,8 +105,8 @@ pub(crate) async fn part<T>(name: &'static str, work: impl Future<Output = T>) -
 }
 
 /// Settles a batch, in a trace if it is sampled.
-pub(crate) async fn batch<T>(tickets: usize, work: impl Future<Output = T>) -> T {
-    // Numbers in traces have a sign: one without is sent as text.
+pub(crate) async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>) -> T {
+    // Traces have signed numbers; an unsigned one would be sent as text.
     let tickets = i64::try_from(tickets).unwrap_or(i64::MAX);
     match is_sampled() {
         true => work.instrument(info_span!(target: TARGET, parent: None, "settle", tickets)).await,
@@ -112,12 +114,12 @@ pub(crate) async fn batch<T>(tickets: usize, work: impl Future<Output = T>) -> T
     }
 }
 
-/// Sends what is still kept. Blocks for as long as the collector takes, at most some seconds.
+/// Sends the remaining spans. Blocks as long as the collector takes, at most a few seconds.
 pub(crate) fn flush() {
     if let Some((_, provider)) = TRACES.get()
         && let Err(error) = provider.shutdown()
     {
-        tracing::warn!(%error, "the last traces were not sent");
+        tracing::warn!(%error, "failed to send the last traces");
     }
 }
 

@@ -1,34 +1,34 @@
-//! What stands for [`trace`](crate) in a build without the feature `otel`: nothing, at no cost.
+//! Replaces [`trace`](crate) in a build without the feature `otel`: it does nothing, at no cost.
 
-/// No trace of a purchase.
+/// The absent trace of a purchase.
 pub(crate) struct Trace;
 
-/// There is none.
+/// Returns no trace.
 pub(crate) fn purchase() -> Trace {
     Trace
 }
 
 impl Trace {
-    /// The look at a purchase as it is.
-    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Runs the check from memory unchanged.
+    pub(crate) fn run_sync<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
     }
 
-    /// The rest of it as it is.
+    /// Runs the rest of the purchase unchanged.
     pub(crate) fn run<F: Future>(&self, work: F) -> F {
         work
     }
 }
 
-/// A part of a purchase as it is.
-pub(crate) fn part<F: Future>(_name: &'static str, work: F) -> F {
+/// Runs a part of a purchase unchanged.
+pub(crate) fn traced<F: Future>(_name: &'static str, work: F) -> F {
     work
 }
 
-/// A batch as it is.
-pub(crate) fn batch<F: Future>(_tickets: usize, work: F) -> F {
+/// Settles a batch unchanged.
+pub(crate) fn trace_batch<F: Future>(_tickets: usize, work: F) -> F {
     work
 }
 
-/// There is nothing to send.
+/// Sends nothing.
 pub(crate) fn flush() {}

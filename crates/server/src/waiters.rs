@@ -1,8 +1,8 @@
 //! Requests that wait for their ticket's verdict on this node.
 //!
-//! An entry exists from before its ticket is cut until its verdict is out, so whoever finds none
-//! can ask the store. A ticket that was lost with its slot has no verdict until somebody asks for
-//! one: once it can no longer be consumed and nobody listens, its entry is
+//! An entry exists from before its ticket is issued until its verdict is delivered. So if there is
+//! no entry, the store knows the verdict. A ticket that was lost with its slot gets no verdict by
+//! itself. Once it cannot become an order any more and no request waits for it, its entry is
 //! [forgotten](Waiters::forget_lost).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,23 +14,23 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// What a ticket is about, for whoever is told of it without waiting any more.
+/// What a ticket requests, to publish its refusal after its request stopped waiting.
 #[derive(Clone, Debug)]
-pub struct About {
-    /// Of which item.
+pub struct TicketInfo {
+    /// The item.
     pub item: ItemId,
-    /// Whose.
+    /// The buyer.
     pub buyer: BuyerId,
-    /// How many units.
+    /// The units.
     pub units: Units,
-    /// The verdict's last instant (store time).
+    /// The time after which it cannot become an order (store time).
     pub decide_by: Millis,
 }
 
-impl About {
-    /// What this request is about.
+impl TicketInfo {
+    /// The information of this request.
     #[must_use]
-    pub fn of(item: ItemId, request: &TicketRequest) -> Self {
+    pub fn from_request(item: ItemId, request: &TicketRequest) -> Self {
         Self {
             item,
             buyer: request.buyer.clone(),
@@ -40,27 +40,27 @@ impl About {
     }
 }
 
-/// Whoever wait for one ticket.
+/// The requests that wait for one ticket.
 #[derive(Debug)]
-struct Entry {
-    about: About,
+struct WaiterEntry {
+    info: TicketInfo,
     first: Option<oneshot::Sender<Resolved>>,
     others: Vec<oneshot::Sender<Resolved>>,
 }
 
-/// What became of telling a verdict.
+/// The result of delivering a verdict.
 #[derive(Debug)]
-pub enum Told {
-    /// Somebody waited.
-    Heard,
-    /// Nobody waits any more, but somebody did.
-    Unheard(About),
-    /// Nobody of this node ever waited for it, or it was told before.
+pub enum Delivery {
+    /// A waiting request received it.
+    Received,
+    /// Requests waited for it before, but none does now.
+    Abandoned(TicketInfo),
+    /// No request of this node ever waited for it, or it was delivered before.
     Unknown,
 }
 
-impl Entry {
-    fn is_heard(&self) -> bool {
+impl WaiterEntry {
+    fn has_listener(&self) -> bool {
         let listens = |listener: &oneshot::Sender<Resolved>| !listener.is_closed();
         self.first.as_ref().is_some_and(listens) || self.others.iter().any(listens)
     }
@@ -69,7 +69,7 @@ impl Entry {
 /// Waiting requests by their tickets' tokens.
 #[derive(Debug)]
 pub struct Waiters {
-    shards: Vec<Mutex<HashMap<Token, Entry, foldhash::fast::FixedState>>>,
+    shards: Vec<Mutex<HashMap<Token, WaiterEntry, foldhash::fast::FixedState>>>,
 }
 
 impl Default for Waiters {
@@ -79,29 +79,29 @@ impl Default for Waiters {
 }
 
 impl Waiters {
-    fn with<T>(
+    fn with_shard<T>(
         &self,
         token: Token,
-        f: impl FnOnce(&mut HashMap<Token, Entry, foldhash::fast::FixedState>) -> T,
+        f: impl FnOnce(&mut HashMap<Token, WaiterEntry, foldhash::fast::FixedState>) -> T,
     ) -> T {
         let shard = &self.shards[token.0 as usize % SHARDS];
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a token that was just drawn. Unless it is [kept](Opened::keep), it goes
-    /// with the second of the two.
-    pub fn open(&self, token: Token, about: About) -> (oneshot::Receiver<Resolved>, Opened<'_>) {
+    /// Opens an entry for a new token. Unless it is [kept](Opened::keep), it is removed when the
+    /// second returned value is dropped.
+    pub fn register(&self, token: Token, info: TicketInfo) -> (oneshot::Receiver<Resolved>, WaiterGuard<'_>) {
         let (tx, rx) = oneshot::channel();
-        self.with(token, |map| {
-            map.insert(token, Entry { about, first: Some(tx), others: Vec::new() })
+        self.with_shard(token, |map| {
+            map.insert(token, WaiterEntry { info, first: Some(tx), others: Vec::new() })
         });
-        (rx, Opened { waiters: self, token: Some(token) })
+        (rx, WaiterGuard { waiters: self, token: Some(token) })
     }
 
-    /// Waits too, if the verdict is not out yet.
+    /// Waits for a ticket's verdict as well, if it is not out yet.
     #[must_use]
     pub fn join(&self, token: Token) -> Option<oneshot::Receiver<Resolved>> {
-        self.with(token, |map| {
+        self.with_shard(token, |map| {
             let entry = map.get_mut(&token)?;
             let (tx, rx) = oneshot::channel();
             entry.others.retain(|other| !other.is_closed());
@@ -110,66 +110,66 @@ impl Waiters {
         })
     }
 
-    /// What the ticket of this token is about, while its verdict is to come.
+    /// The information about a ticket that has no verdict yet.
     #[must_use]
-    pub fn about(&self, token: Token) -> Option<About> {
-        self.with(token, |map| map.get(&token).map(|entry| entry.about.clone()))
+    pub fn info(&self, token: Token) -> Option<TicketInfo> {
+        self.with_shard(token, |map| map.get(&token).map(|entry| entry.info.clone()))
     }
 
-    /// Tells everybody, and says whether anybody listened.
-    pub fn tell(&self, token: Token, resolved: Resolved) -> Told {
-        let Some(entry) = self.with(token, |map| map.remove(&token)) else { return Told::Unknown };
-        let mut heard = false;
+    /// Delivers a verdict to all waiting requests.
+    pub fn deliver(&self, token: Token, resolved: Resolved) -> Delivery {
+        let Some(entry) = self.with_shard(token, |map| map.remove(&token)) else { return Delivery::Unknown };
+        let mut is_received = false;
         for other in entry.others {
-            heard |= other.send(resolved.clone()).is_ok();
+            is_received |= other.send(resolved.clone()).is_ok();
         }
         if let Some(first) = entry.first {
-            heard |= first.send(resolved).is_ok();
+            is_received |= first.send(resolved).is_ok();
         }
-        if heard { Told::Heard } else { Told::Unheard(entry.about) }
+        if is_received { Delivery::Received } else { Delivery::Abandoned(entry.info) }
     }
 
-    /// Forgets tickets whose verdict was due at this instant (store time) and that nobody listens
-    /// for: they were lost with their slot.
-    pub fn forget_lost(&self, due: Millis) {
+    /// Forgets tickets whose `decide_by` has passed at this instant (store time) and for which no
+    /// request waits: they were lost with their slot.
+    pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, entry| entry.about.decide_by > due || entry.is_heard());
+            shard.retain(|_, entry| entry.info.decide_by > due || entry.has_listener());
         }
     }
 
-    /// Whether a verdict is still to come: somebody listens for it, or it is not due at this
-    /// instant (store time).
+    /// Whether a verdict is still to come: a request waits for it, or its `decide_by` has not
+    /// passed at this instant (store time).
     #[must_use]
-    pub fn are_open(&self, now: Millis) -> bool {
-        let is_open = |entry: &Entry| entry.about.decide_by > now || entry.is_heard();
-        let any = |shard: &Mutex<HashMap<Token, Entry, _>>| {
+    pub fn has_pending(&self, now: Millis) -> bool {
+        let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();
+        let any = |shard: &Mutex<HashMap<Token, WaiterEntry, _>>| {
             shard.lock().unwrap_or_else(PoisonError::into_inner).values().any(is_open)
         };
         self.shards.iter().any(any)
     }
 }
 
-/// An entry whose ticket is not cut yet, and may never be: the request may be refused, or its
-/// client hang up.
+/// An entry whose ticket is not issued yet. It may never be: the request may be refused, or its
+/// client may disconnect.
 #[must_use]
 #[derive(Debug)]
-pub struct Opened<'a> {
+pub struct WaiterGuard<'a> {
     waiters: &'a Waiters,
     token: Option<Token>,
 }
 
-impl Opened<'_> {
-    /// The ticket is cut: the entry stays until its verdict.
+impl WaiterGuard<'_> {
+    /// Keeps the entry until its verdict, because the ticket is issued.
     pub fn keep(mut self) {
         self.token = None;
     }
 }
 
-impl Drop for Opened<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         if let Some(token) = self.token {
-            self.waiters.with(token, |map| map.remove(&token));
+            self.waiters.with_shard(token, |map| map.remove(&token));
         }
     }
 }
@@ -178,8 +178,8 @@ impl Drop for Opened<'_> {
 mod tests {
     use super::*;
 
-    fn about(decide_by: i64) -> About {
-        About {
+    fn info(decide_by: i64) -> TicketInfo {
+        TicketInfo {
             item: ItemId(1),
             buyer: BuyerId::new("anna").expect("a buyer"),
             units: Units::new(1).expect("in range"),
@@ -190,10 +190,10 @@ mod tests {
     #[test]
     fn an_entry_goes_with_a_request_that_gives_up_before_its_ticket_is_cut() {
         let waiters = Waiters::default();
-        let (listener, entry) = waiters.open(Token(1), about(10));
+        let (listener, entry) = waiters.register(Token(1), info(10));
         drop((listener, entry));
         assert!(waiters.join(Token(1)).is_none());
-        let (_listener, entry) = waiters.open(Token(2), about(10));
+        let (_listener, entry) = waiters.register(Token(2), info(10));
         entry.keep();
         assert!(waiters.join(Token(2)).is_some());
     }
@@ -202,22 +202,22 @@ mod tests {
     fn a_lost_ticket_is_forgotten_when_it_is_due_and_nobody_listens() {
         let waiters = Waiters::default();
         let keep = |token, decide_by| {
-            let (listener, entry) = waiters.open(Token(token), about(decide_by));
+            let (listener, entry) = waiters.register(Token(token), info(decide_by));
             entry.keep();
             listener
         };
         let listener = keep(1, 10);
         drop((keep(2, 10), keep(3, 11)));
         let also = waiters.join(Token(2)).expect("it is open");
-        waiters.forget_lost(Millis(10));
-        assert!(waiters.are_open(Millis(11)), "it is due, and heard");
+        waiters.forget_overdue(Millis(10));
+        assert!(waiters.has_pending(Millis(11)), "past its time, but a request waits");
         assert!(
             [1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()),
-            "heard, heard, not due"
+            "a request waits, a request waits, its time has not passed"
         );
         drop((listener, also));
-        assert!(waiters.are_open(Millis(10)) && !waiters.are_open(Millis(11)));
-        waiters.forget_lost(Millis(10));
+        assert!(waiters.has_pending(Millis(10)) && !waiters.has_pending(Millis(11)));
+        waiters.forget_overdue(Millis(10));
         assert!(
             waiters.join(Token(1)).is_none()
                 && waiters.join(Token(2)).is_none()

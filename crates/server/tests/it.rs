@@ -11,21 +11,21 @@ mod buying;
 mod challenges;
 #[path = "it/events.rs"]
 mod events;
-#[path = "it/frugal.rs"]
-mod frugal;
+#[path = "it/bounded_lookups.rs"]
+mod bounded_lookups;
 #[path = "it/http.rs"]
 mod http;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/keeper.rs"]
 mod keeper;
-#[path = "it/life.rs"]
-mod life;
+#[path = "it/lifecycle.rs"]
+mod lifecycle;
 #[path = "it/limits.rs"]
 mod limits;
-#[path = "it/line.rs"]
-mod line;
-#[path = "it/mangled.rs"]
-mod mangled;
+#[path = "it/waitlist.rs"]
+mod waitlist;
+#[path = "it/mangled_tokens.rs"]
+mod mangled_tokens;
 #[path = "it/money.rs"]
 mod money;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
@@ -53,17 +53,17 @@ mod room;
 mod sealed;
 #[path = "it/service.rs"]
 mod service;
-#[path = "it/several.rs"]
-mod several;
+#[path = "it/several_servers.rs"]
+mod several_servers;
 #[path = "it/spread.rs"]
 mod spread;
-#[path = "it/strict.rs"]
-mod strict;
-#[path = "it/table.rs"]
-mod table;
+#[path = "it/strict_parsing.rs"]
+mod strict_parsing;
+#[path = "it/endpoint_table.rs"]
+mod endpoint_table;
 #[path = "../../store/tests/it/watch.rs"]
 mod watch;
 #[path = "it/webhooks.rs"]
 mod webhooks;
-#[path = "it/who.rs"]
-mod who;
+#[path = "it/authentication.rs"]
+mod authentication;

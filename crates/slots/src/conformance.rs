@@ -1,5 +1,5 @@
-//! What every slot backend must do: one body per expectation, run by each backend's tests on a
-//! fresh set of slots.
+//! The conformance suite of slot backends: one function for each requirement. Each backend's tests
+//! run it on a fresh set of slots.
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use doorbuster_core::{
 
 use crate::{DeliveryRef, Slots, Taken};
 
-/// The key that a backend under test must be opened with.
+/// The id key with which a backend under test must be opened.
 #[must_use]
 pub fn id_key() -> IdKey {
     IdKey::new([9; 32])
@@ -25,7 +25,7 @@ pub fn id_key() -> IdKey {
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 const GRANT: GrantId = GrantId(77);
 const EPOCH: Epoch = Epoch(5);
-/// How long tickets that were cut may take to be delivered.
+/// Longest time for the delivery of issued tickets.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 fn units(n: u32) -> Units {
@@ -76,7 +76,7 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// Tickets come as they were cut, and not always all in one take.
+/// Takes tickets, which arrive in the order of issue and not always all in one take.
 async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
@@ -118,7 +118,7 @@ fn refill(seq: u64, n: u64) -> FeedRow {
     }
 }
 
-/// A slot without an epoch cuts nothing, applies nothing and gives nothing up.
+/// A slot without an epoch issues nothing, applies nothing and gives nothing up.
 pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
     assert_eq!(
@@ -130,12 +130,12 @@ pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
 }
 
-/// `init` is taken only with a higher epoch.
+/// A slot accepts `init` only with a higher epoch.
 pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 4).await;
     open_slot(&slots, 10).await;
-    assert_eq!(available(&slots).await, 6, "sent again it changes nothing");
+    assert_eq!(available(&slots).await, 6, "a repeated call changes nothing");
     let older = slots.init(SLOT, terms(GrantId(1), Epoch(4), 99)).await.expect("reachable");
     assert_eq!(older, ApplyOutcome::Foreign);
     assert_eq!(available(&slots).await, 6);
@@ -144,7 +144,7 @@ pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
     assert_eq!(available(&slots).await, 3);
 }
 
-/// The step deducts what is there, and not a unit more.
+/// A ticket deducts at most the units that the slot has.
 pub async fn a_ticket_deducts_exactly_what_is_there(slots: Slots) {
     open_slot(&slots, 10).await;
     assert_eq!(issue(&slots, "a", "1", 4).await.n.0, 1);
@@ -210,7 +210,8 @@ pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
     );
 }
 
-/// A credit forced from an id alone, without the key, forgets the request all the same.
+/// A credit that was forced from an id alone, without the key, also makes the slot forget the
+/// request.
 pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
     open_slot(&slots, 5).await;
     issue(&slots, "a", "k", 5).await;
@@ -220,7 +221,7 @@ pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
 }
 
-/// Feed rows are applied in their turn, of the slot's own grant and epoch.
+/// Feed rows are applied in order, and only rows of the slot's own grant and epoch.
 pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
     open_slot(&slots, 0).await;
     let apply =
@@ -233,7 +234,7 @@ pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
     assert_eq!(available(&slots).await, 12);
 }
 
-/// A recall takes what is there, once per id, from its own epoch.
+/// A recall takes units once for each id, and only from its own epoch.
 pub async fn a_recall_takes_once(slots: Slots) {
     open_slot(&slots, 10).await;
     let recall = async |id, grant, epoch, n| {
@@ -277,7 +278,7 @@ pub async fn a_roll_keeps_the_queue(slots: Slots) {
     assert_eq!(taken.iter().map(|t| t.delivery.ticket.grant.0).collect::<Vec<_>>(), [GRANT.0, 2]);
 }
 
-/// A stopped slot cuts nothing; a known request still gets its ticket.
+/// A stopped slot issues nothing; a known request still gets its ticket.
 pub async fn a_stopped_slot_cuts_nothing(slots: Slots) {
     open_slot(&slots, 10).await;
     let known = issue(&slots, "a", "k", 1).await;
@@ -288,7 +289,8 @@ pub async fn a_stopped_slot_cuts_nothing(slots: Slots) {
     issue(&slots, "b", "k", 1).await;
 }
 
-/// Behind a queue whose oldest ticket waits too long nothing is cut: it would be settled too late.
+/// A slot whose oldest queued ticket waits too long issues nothing, because a new ticket would be
+/// settled too late.
 pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
@@ -306,8 +308,8 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     ));
 }
 
-/// Two counters: the active one flips when it cannot serve or falls below the threshold, and both
-/// merge when only together they can.
+/// The active counter flips when it cannot serve alone or falls below the threshold. Both counters
+/// merge when only together they can serve.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };

@@ -1,8 +1,8 @@
-//! Who may hand out a unit this instant: the slot contract and its backends.
+//! The slot contract and its backends: each slot issues tickets for units of one item.
 //!
-//! A backend is a variant of [`Slots`], chosen once at boot. What must hold after each call is said
-//! at the method; [`conformance`] holds every backend against it, with
-//! `doorbuster_core::slot::Slot` as the reference.
+//! A backend is a variant of [`Slots`], chosen once at boot. Each method documents what must hold
+//! after it. [`conformance`] tests every backend, with `doorbuster_core::slot::Slot` as the
+//! reference.
 #![forbid(unsafe_code)]
 
 pub mod conformance;
@@ -23,30 +23,30 @@ pub use local::Local;
 pub use lock::{LockGuard, Locks};
 pub use shared::{ScriptReply, Shared};
 
-/// A slot that could not be asked, or whose answer did not arrive.
+/// A slot could not be called, or its answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the slot did not answer: {reason}")]
 pub struct SlotError {
-    /// What the backend said.
+    /// The reason from the backend.
     pub reason: String,
-    /// Whether the effect may have happened all the same. The protocol asks again with the same
-    /// request key, never blindly.
+    /// Whether the call may have taken effect. The protocol repeats it only under the same request
+    /// key.
     pub may_have_happened: bool,
 }
 
 /// A ticket as a settler takes it.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// From whose queue.
+    /// The slot of the queue.
     pub slot: SlotKey,
-    /// Position and ticket.
+    /// The position and the ticket.
     pub delivery: Delivery,
 }
 
-/// The ticket that an acknowledgement means.
+/// The ticket that an acknowledgement names.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryRef {
-    /// Whose queue.
+    /// The slot of the queue.
     pub slot: SlotKey,
     /// Its position.
     pub at: u64,
@@ -54,27 +54,27 @@ pub struct DeliveryRef {
     pub token: Token,
 }
 
-/// A server that holds slots, as it was seen last.
+/// The last observed identity of a server that holds slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerIdentity {
-    /// Where it is.
+    /// The server's address.
     pub address: String,
-    /// Another one after each start.
+    /// Changes at each start of the server.
     pub run_id: String,
-    /// Another one when a replica took over, and also when a first replica is added.
+    /// Changes when a replica takes over, and also when the first replica is added.
     pub replication_id: String,
 }
 
-/// What may have made slots lose their memory. A hint: it proves nothing, and a loss need not show
-/// here.
+/// Signs that slots may have lost their memory. They are only a hint: they prove nothing, and a
+/// loss may stay invisible here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
-    /// How often a server changed, came or went so far. See [`Slots::wait_for_change`].
+    /// How often a server changed, appeared or disappeared. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Which of them may not hold slots, and why: since they were opened, when such a server is
-    /// refused.
+    /// Servers that cannot hold slots, with the reason: such a server is refused at the opening of
+    /// slots, so these changed later.
     pub refusals: Vec<String>,
 }
 
@@ -83,31 +83,32 @@ pub struct LossEvidence {
 pub enum Slots {
     /// In this node's memory.
     Local(Local),
-    /// In Redis, shared by all nodes. What is asked there is boxed, so that a purchase elsewhere
-    /// keeps no room for it.
+    /// In Redis, shared by all nodes. Its futures are boxed, so that purchases on other backends do
+    /// not reserve memory for them.
     Redis(Redis),
 }
 
 impl Slots {
-    /// Slots in this node's memory: they live as long as the process. `bounds` are how much one may
-    /// hold.
+    /// Slots in this node's memory, which live as long as the process. `bounds` limit what one slot
+    /// may hold.
     #[must_use]
     pub fn local(key: IdKey, bounds: SlotBounds) -> Self {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Slots in Redis. Every server is looked at, also those that a cluster names: one that evicts
-    /// keys, is too old or is a replica is refused.
+    /// Slots in Redis. Every server is checked, also those that a cluster names: a server that
+    /// evicts keys, is too old or is a replica is refused.
     ///
-    /// # Errors When a server cannot be reached (of a cluster: none can), or is refused.
+    /// # Errors If a server cannot be reached (in a cluster: if none can), or a server is refused.
     pub async fn redis(options: RedisOptions) -> Result<Self, SlotError> {
         Ok(Self::Redis(Redis::open(options).await?))
     }
 
-    /// From now on this node takes the tickets of these slots, and of no others. Slots in memory
-    /// have nobody else to take theirs: they are always served.
+    /// Makes this node take the tickets of these slots, and of no others. Slots in memory are
+    /// always served, because no other node can reach them.
     ///
-    /// # Errors When they are more than one node can read: the first of them are served.
+    /// # Errors If there are more slots than one node can read: only the first of them are served
+    /// then.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -115,13 +116,13 @@ impl Slots {
         }
     }
 
-    /// Whether they are in a Redis Cluster, whose servers are one.
+    /// Whether the slots are in a Redis Cluster, which counts as one server.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
         matches!(self, Self::Redis(redis) if redis.is_cluster())
     }
 
-    /// What was seen of the servers that hold slots.
+    /// The last observations of the servers that hold slots.
     #[must_use]
     pub fn evidence(&self) -> LossEvidence {
         match self {
@@ -130,8 +131,8 @@ impl Slots {
         }
     }
 
-    /// Waits until [`LossEvidence::changes`] is not `seen` any more, and says what it is then: time
-    /// to look at all slots.
+    /// Waits until [`LossEvidence::changes`] differs from `seen` and returns it. The caller should
+    /// then check all slots.
     pub async fn wait_for_change(&self, seen: u64) -> u64 {
         match self {
             Self::Local(_) => std::future::pending().await,
@@ -139,11 +140,11 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. It is taken only with a higher epoch than the slot's; the slot then
-    /// has `available` units, all in counter A, an empty memory and an applied feed of length 0.
-    /// Sent again, it changes nothing.
+    /// Gives a slot a grant. The slot accepts it only with a higher epoch than its own. It then has
+    /// `available` units, all in counter A, an empty memory and an applied feed of length 0. A
+    /// repeated call changes nothing.
     ///
-    /// # Errors When the slot cannot be reached; `init` may be sent again.
+    /// # Errors If the slot cannot be reached; `init` may be sent again.
     pub async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
@@ -151,9 +152,10 @@ impl Slots {
         }
     }
 
-    /// One atomic step: seen before? limit? enough left? then deduct, remember and queue.
+    /// Issues a ticket in one atomic step: checks for a repeated request, the buyer's limit and the
+    /// units, then deducts, remembers and queues.
     ///
-    /// # Errors When the slot cannot be reached; the request may be asked again under the same key
+    /// # Errors If the slot cannot be reached; the caller may repeat the request under the same key
     /// only while no id was handed out.
     pub async fn ticket(
         &self,
@@ -166,10 +168,10 @@ impl Slots {
         }
     }
 
-    /// Applies feed rows in their turn; rows out of turn, of another grant or epoch change nothing.
-    /// Says where the slot is now.
+    /// Applies feed rows in order and returns the slot's position. Rows out of order, or of another
+    /// grant or epoch, change nothing.
     ///
-    /// # Errors When the slot cannot be reached; rows may be sent again.
+    /// # Errors If the slot cannot be reached; rows may be sent again.
     pub async fn apply(
         &self,
         slot: SlotKey,
@@ -185,7 +187,7 @@ impl Slots {
     /// Takes at most `units` out of the slot and remembers how many under the recall's id.
     ///
     /// # Errors
-    /// When the slot cannot be reached; the recall may be sent again.
+    /// If the slot cannot be reached; the recall may be sent again.
     pub async fn recall(
         &self,
         slot: SlotKey,
@@ -200,11 +202,10 @@ impl Slots {
         }
     }
 
-    /// Waits until some slot has tickets that were not delivered, and delivers up to `at_most` of
-    /// them. They stay in their queues until [`Slots::acknowledge`]. Dropping the future loses
-    /// nothing.
+    /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. They stay
+    /// in their queues until [`Slots::acknowledge`]. Dropping the future loses nothing.
     ///
-    /// # Errors When the queues cannot be reached.
+    /// # Errors If the queues cannot be reached.
     pub async fn take(&self, at_most: usize) -> Result<Vec<Taken>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.take(at_most).await),
@@ -212,10 +213,10 @@ impl Slots {
         }
     }
 
-    /// Forgets tickets whose verdicts are committed. Naming one that is not there does nothing.
+    /// Removes tickets whose verdicts are committed. A ticket that is not in its queue is ignored.
     ///
     /// # Errors
-    /// When the queues cannot be reached; they are then delivered again, which does no harm.
+    /// If the queues cannot be reached; the tickets are delivered again then, which is harmless.
     pub async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
@@ -224,10 +225,10 @@ impl Slots {
         Ok(())
     }
 
-    /// Makes deliverable again what was delivered and never acknowledged (its settler gave up).
+    /// Delivers again what was delivered and never acknowledged, because its settler stopped.
     ///
     /// # Errors
-    /// When the queues cannot be reached.
+    /// If the queues cannot be reached.
     pub async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.redeliver(slot),
@@ -236,11 +237,11 @@ impl Slots {
         Ok(())
     }
 
-    /// Takes no tickets any more, and hands back what was taken and not acknowledged, so that
-    /// others get it at once: this node stops. Slots in memory have nobody else.
+    /// Stops taking tickets, because this node stops, and returns the tickets that were taken and
+    /// not acknowledged, so that other nodes get them at once. Slots in memory have no other node.
     ///
-    /// # Errors When some queue cannot be reached; others get what is left there when this node
-    /// counts as dead.
+    /// # Errors If a queue cannot be reached; other nodes get its tickets once this node counts as
+    /// dead.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -248,10 +249,10 @@ impl Slots {
         }
     }
 
-    /// Stops or resumes cutting tickets. After it returns, no further ticket is cut by a stopped
-    /// slot; known requests still get theirs.
+    /// Stops or resumes a slot. After it returns, a stopped slot issues no new tickets; known
+    /// requests still get their tickets.
     ///
-    /// # Errors When the slot cannot be reached.
+    /// # Errors If the slot cannot be reached.
     pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.stop(slot, stopped),
@@ -260,10 +261,10 @@ impl Slots {
         Ok(())
     }
 
-    /// What the slot says of itself; `None`: it has no epoch.
+    /// The state of the slot; `None` if it has no epoch.
     ///
     /// # Errors
-    /// When the slot cannot be reached, which proves nothing.
+    /// If the slot cannot be reached, which proves nothing.
     pub async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.view(slot)),
@@ -271,10 +272,10 @@ impl Slots {
         }
     }
 
-    /// Drops a slot whose grant is closed for good and whose queue is empty. False: tickets are
-    /// queued. It may be repeated.
+    /// Drops a slot whose grant is closed and will not be opened again, and whose queue is empty.
+    /// Returns false if tickets are queued. The call may be repeated.
     ///
-    /// # Errors When the slot cannot be reached.
+    /// # Errors If the slot cannot be reached.
     pub async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         match self {
             Self::Local(local) => Ok(local.retire(slot)),

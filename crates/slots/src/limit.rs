@@ -1,5 +1,5 @@
-//! Limits that all nodes share: what each node let in is charged to one state, in batches. Never a
-//! decision, and never stock.
+//! Rate limits that all nodes share: each node charges the requests that it allowed to one state,
+//! in batches. The state never decides a request and never concerns stock.
 use std::fmt::Write;
 
 use crate::SlotError;
@@ -7,23 +7,23 @@ use crate::shared::{ScriptReply, Shared};
 
 const CHARGE_SCRIPT: &str = include_str!("limit.lua");
 
-/// What a node let in under a limit and has not told.
+/// Requests that a node allowed under a limit and has not charged yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitCharge {
-    /// Which limit, and held to whom: a keyed hash that is the same on every node.
+    /// The limit and the limited key, as a keyed hash that is the same on every node.
     pub key: u64,
-    /// What it used, in microseconds of the limit's rate.
+    /// The time used, in microseconds of the limit's rate.
     pub used_us: u64,
-    /// How far ahead the limit lets itself be, in microseconds of its rate.
+    /// The burst, in microseconds of the limit's rate.
     pub burst_us: u64,
 }
 
 impl Shared {
-    /// Charges all of these in one round trip. How far ahead each of them is now, all nodes
-    /// together, in microseconds of its rate.
+    /// Charges all of these in one round trip. Returns how far each limit is ahead now over all
+    /// nodes, in microseconds of its rate.
     ///
-    /// # Errors When no server can be reached, or its answer does not come in time: then it may
-    /// have been charged. It is not to be charged again.
+    /// # Errors If no server can be reached, or its answer does not arrive in time. The charge may
+    /// have taken effect then, so the caller must not repeat it.
     pub async fn charge(&self, charges: &[LimitCharge]) -> Result<Vec<u64>, SlotError> {
         let (mut keys, mut numbers) =
             (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));
@@ -37,7 +37,7 @@ impl Shared {
         let reply = self.eval(CHARGE_SCRIPT, &keys, &numbers).await?;
         let used_us: Option<Vec<u64>> = reply.items().iter().map(used_us).collect();
         used_us.filter(|used_us| used_us.len() == charges.len()).ok_or_else(|| SlotError {
-            reason: "the script of the limits told something else than it does".to_owned(),
+            reason: "the limit script returned an unexpected answer".to_owned(),
             may_have_happened: true,
         })
     }

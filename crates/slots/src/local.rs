@@ -1,8 +1,8 @@
 //! Slots in this node's memory: the core's reference slot behind a short lock.
 //!
-//! One lock per slot, held for the atomic step alone (well under a microsecond) and never across an
-//! await. Measured against a single owner behind a channel, the lock wins: the step is shorter than
-//! a hand-over.
+//! Each slot has one lock, held only for the atomic step (well under a microsecond) and never
+//! across an await. In measurements the lock beats an owner task behind a channel, because the step
+//! is shorter than a hand-over.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::{DeliveryRef, Taken};
 
-/// Feed rows applied under one hold of a slot's lock, so that requests are not held up.
+/// Feed rows applied in one hold of a slot's lock, so that requests do not wait long.
 const APPLY_AT_ONCE: usize = 32;
 
 /// Slots of this process.
@@ -39,8 +39,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// A panic inside the atomic step would be a bug; what it left behind is still judged by settle's
-/// guard, so the lock is taken all the same.
+/// Takes the lock also after a panic inside the atomic step. Settling still checks whatever state
+/// such a bug left behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -85,7 +85,7 @@ impl Local {
         answer
     }
 
-    /// Puts the slot into the line of those with tickets, unless it stands there already.
+    /// Adds the slot to the queue of slots with tickets, unless it is queued already.
     fn mark_ready(&self, slot: SlotKey, local: &LocalSlot) {
         if !local.is_ready.swap(true, Ordering::AcqRel) {
             lock(&self.0.ready).push_back(slot);
@@ -129,7 +129,8 @@ impl Local {
         while taken.len() < at_most {
             let Some(slot) = lock(&self.0.ready).pop_front() else { break };
             let Some(local) = self.local(slot) else { continue };
-            // Cleared before the queue is read: a ticket cut after the read marks the slot again.
+            // Cleared before the queue is read: a ticket that is issued after the read marks the
+            // slot again.
             local.is_ready.store(false, Ordering::Release);
             let more = {
                 let mut s = lock(&local.slot);

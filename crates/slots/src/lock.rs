@@ -1,9 +1,10 @@
-//! A lock that nodes share, to save work: one loader, one exporter. Never for stock, and nothing is
-//! safe because of it.
+//! Locks that nodes share to avoid duplicate work: one loader, one exporter. They never protect
+//! stock, and no safety depends on them.
 //!
-//! On one server, or on several independent ones by majority. Whoever has it renews it until it is
-//! released, and is told when that fails; a holder that slept through its time is found by its
-//! fencing number, which only grows: whatever is written under the lock carries it, and is refused
+//! A lock lives on one server, or on several independent ones by majority. Its holder renews it
+//! until the release, and learns when a renewal fails. The fencing number only grows and is part of
+//! every write under the lock: a write with a smaller number than the last is refused, so a holder
+//! that slept past its lease does no harm. `docs/locks.md` says what locks are for.
 //! where a greater one was seen. `docs/locks.md` says what it is for.
 mod guard;
 mod server;
@@ -23,43 +24,43 @@ use server::LockServer;
 
 use crate::{Shared, SlotError};
 
-/// How long a lock lives that is not renewed: so long others wait after its holder died.
+/// How long a lock lives without a renewal, and so how long others wait after its holder died.
 const LEASE: Duration = Duration::from_secs(10);
-/// A holder renews its lock so often in that time.
+/// Renewals in one lease.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// Shortest and longest pause of one who waits for a lock, drawn anew each time, so that those who
-/// wait do not come in step.
+/// Shortest and longest pause between two attempts to take a lock, drawn at random each time so
+/// that waiting nodes do not retry together.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
-/// Clocks may run apart by so many parts of a lock's life, and a little more.
+/// Clock drift that is tolerated: this fraction of the lease plus `DRIFT_MIN`.
 const DRIFT_DIVISOR: u32 = 100;
-/// The little more.
+/// The constant part of the tolerated drift.
 const DRIFT_MIN: Duration = Duration::from_millis(2);
 
-/// Where locks are kept. A copy is the same.
+/// The servers of the locks. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Locks(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// An odd number of servers that know nothing of each other.
+    /// An odd number of independent servers.
     servers: Vec<LockServer>,
     lease: Duration,
     rng: Mutex<StdRng>,
 }
 
 impl Locks {
-    /// Locks on these servers: a majority of them decides. Of an even number the last one is left
-    /// out, since it would only add a way to fail.
+    /// Locks on these servers, decided by majority. The last server of an even number is not used,
+    /// because it would only add a way to fail.
     ///
-    /// # Errors When there is no server.
+    /// # Errors If there is no server.
     pub fn new(servers: Vec<Shared>) -> Result<Self, SlotError> {
         Self::with_lease(servers, LEASE)
     }
 
-    /// The same, with locks that live so long when they are not renewed.
+    /// Like [`Self::new`], with this lease.
     ///
     /// # Errors
-    /// When there is no server.
+    /// If there is no server.
     pub fn with_lease(servers: Vec<Shared>, lease: Duration) -> Result<Self, SlotError> {
         Self::with_servers(
             servers.into_iter().map(LockServer::Redis).collect(),
@@ -78,17 +79,17 @@ impl Locks {
         }
         if servers.is_empty() {
             return Err(SlotError {
-                reason: "locks need a server".to_owned(),
+                reason: "no server is configured for locks".to_owned(),
                 may_have_happened: false,
             });
         }
         Ok(Self(Arc::new(Inner { servers, lease, rng: Mutex::new(rng) })))
     }
 
-    /// Takes the lock of this name if nobody has it.
+    /// Takes the lock of this name if it is free.
     ///
     /// # Errors
-    /// When too few servers can be reached.
+    /// If too few servers can be reached.
     pub async fn try_take(&self, name: &str) -> Result<Option<LockGuard>, SlotError> {
         let owner = format!("{:032x}", self.draw(|rng| rng.random::<u128>()));
         let asked = Instant::now();
@@ -99,8 +100,8 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|said| *said.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // Where several servers decide, the greatest number must be known to a majority before it
-        // is used: any later majority then goes on from it.
+        // With several servers, a majority must know the greatest number before it is used: any
+        // later majority then continues from it.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -108,7 +109,7 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // Also where the answer was lost: it may have been taken there.
+        // Also where the answer was lost: the lock may have been taken there.
         self.release(name, &owner).await;
         let away = taken.iter().filter(|said| said.is_err()).count();
         match taken.into_iter().find_map(Result::err) {
@@ -117,10 +118,10 @@ impl Locks {
         }
     }
 
-    /// Takes the lock of this name, and waits for it at most so long. `None`: somebody else had it
-    /// all the time.
+    /// Takes the lock of this name and waits for it at most this long. `None` if another owner held
+    /// it all the time.
     ///
-    /// # Errors When too few servers could be reached at the end.
+    /// # Errors If too few servers could be reached at the end.
     pub async fn take(
         &self,
         name: &str,
@@ -137,7 +138,7 @@ impl Locks {
         }
     }
 
-    /// Whether a majority renewed it. `Err`: too few answered to know.
+    /// Whether a majority renewed it. `Err` if too few answered to know.
     async fn renew(&self, name: &str, owner: &str, fence: u64) -> Result<bool, SlotError> {
         let renewed = self.ask_all(|place, lease| {
             let (name, owner) = (name.to_owned(), owner.to_owned());
@@ -159,12 +160,12 @@ impl Locks {
             let (name, owner) = (name.to_owned(), owner.to_owned());
             async move { place.release(&name, &owner).await }
         });
-        // Where it cannot be released it ends by itself.
+        // A lock that cannot be released lapses by itself.
         drop(released.await);
     }
 
-    /// Asks all servers at the same time, and waits for all: each answers, or fails, within a
-    /// bounded time.
+    /// Calls all servers at the same time and waits for all: each answers or fails within a bounded
+    /// time.
     async fn ask_all<T, F>(
         &self,
         ask: impl Fn(LockServer, Duration) -> F,
@@ -199,7 +200,7 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// How long a holder may believe in its lock, counted from when it asked.
+    /// How long a holder may rely on its lock, counted from the start of its request.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

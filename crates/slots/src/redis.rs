@@ -164,7 +164,7 @@ impl Redis {
     ) -> Result<ApplyOutcome, SlotError> {
         let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if epoch.0 > EPOCH_MAX {
-            let reason = format!("epoch {epoch} of slot {slot} is past the last one, {EPOCH_MAX}");
+            let reason = format!("epoch {epoch} of slot {slot} is above the maximum, {EPOCH_MAX}");
             return Err(SlotError { reason, may_have_happened: false });
         }
         let arguments = |call: &mut Cmd| {
@@ -318,7 +318,7 @@ impl Redis {
         }
         if slots.len() > SERVED_MAX {
             let reason =
-                format!("{} slots are more than one node reads, {SERVED_MAX}", slots.len());
+                format!("{} slots exceed the {SERVED_MAX} that one node reads", slots.len());
             return Err(SlotError { reason, may_have_happened: false });
         }
         Ok(())

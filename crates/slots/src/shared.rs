@@ -250,7 +250,7 @@ impl Shared {
         }
         self.0.at.lock().await.connection = None;
         Err(RedisFailure::WrongServer(
-            "the keys are on none of the servers that were said to have them".to_owned(),
+            "no server has the keys after the most redirects allowed".to_owned(),
         ))
     }
 
@@ -266,7 +266,7 @@ impl Shared {
         if at.down_until.is_some_and(|until| now < until) {
             return Err(RedisFailure::WrongServer("no server can be reached".to_owned()));
         }
-        let mut last = RedisFailure::WrongServer("no server".to_owned());
+        let mut last = RedisFailure::WrongServer("no server is known".to_owned());
         for (nth, server) in self.0.servers.iter().enumerate() {
             match (connect(server).await, &at.connection) {
                 (Ok(connection), _) => {
@@ -300,7 +300,7 @@ impl Shared {
             .0
             .servers
             .first()
-            .ok_or_else(|| RedisFailure::WrongServer("no server".to_owned()))?;
+            .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let host = match manner.addr() {
             // A server that does not know its own name means the one that was asked.
             ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }

@@ -1,4 +1,4 @@
-//! What goes into and comes out of a store, whatever its backend.
+//! The input and output types of a store, the same for every backend.
 use std::sync::Arc;
 
 use doorbuster_core::sale::Phase;
@@ -42,37 +42,37 @@ pub use room::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};
 
-/// A store that could not do what was asked. The transaction was rolled back, unless
-/// `may_have_happened`.
+/// Why a store did not do what the caller requested. The transaction was rolled back, unless
+/// `may_have_happened` is true.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store is away or too busy: ask again.
+    /// The store is unreachable or overloaded; retry later.
     #[error("the store is not available: {reason}")]
     Unavailable {
-        /// What the backend said.
+        /// The reason that the backend reported.
         reason: String,
-        /// Whether the effect may have happened all the same (a lost connection at COMMIT).
+        /// Whether the effect may have happened anyway: the connection was lost at COMMIT.
         may_have_happened: bool,
     },
-    /// The disk failed or is full: the process must stop, and nothing may be retried on this
+    /// The disk failed or is full. The process must stop, and nothing may be retried on this
     /// handle.
     #[error("the store failed and must not be used further: {0}")]
     Fatal(String),
-    /// A row or a statement is not as it must be. A bug, or a changed file.
-    #[error("the store holds something unexpected: {0}")]
+    /// A row or a statement result is invalid: a bug, or a damaged file.
+    #[error("the store contains invalid data: {0}")]
     Unexpected(String),
 }
 
 impl StoreError {
-    /// The store was closed in good order.
+    /// The error of a store that was closed normally.
     pub(crate) fn closed() -> Self {
         Self::Unavailable { reason: "the store is closed".to_owned(), may_have_happened: false }
     }
 
-    /// More waits than a queue holds.
+    /// The error when a queue is full.
     pub(crate) fn busy() -> Self {
         Self::Unavailable {
-            reason: "too much waits for the store".to_owned(),
+            reason: "too many requests are waiting for the store".to_owned(),
             may_have_happened: false,
         }
     }
@@ -85,25 +85,25 @@ pub struct ItemRow {
     pub id: ItemId,
     /// The shop's id, unique within the sale.
     pub name: String,
-    /// One line for people.
+    /// A title of one line.
     pub title: String,
-    /// A paragraph for people.
+    /// A description of one paragraph.
     pub description: String,
-    /// Address of a picture.
+    /// The URL of a picture.
     pub image: Option<String>,
-    /// Price in minor units.
+    /// The price in minor units of the currency.
     pub price_minor: i64,
-    /// ISO 4217.
+    /// The currency code of ISO 4217.
     pub currency: String,
     /// The crossed-out price, in minor units of `currency`.
     pub list_price_minor: Option<i64>,
-    /// Units that one buyer may hold.
+    /// The units that one buyer may hold.
     pub limit: u32,
     /// Payment window in milliseconds.
     pub hold_ms: i64,
     /// Whether stock is counted (the count itself lives in [`ItemCounts`]).
     pub counted: bool,
-    /// How its stock is spread over its slots; changed by [`crate::Store::set_spread`] alone.
+    /// How its stock is divided among its slots; only [`crate::Store::set_spread`] changes it.
     pub spread: Spread,
 }
 
@@ -112,17 +112,17 @@ pub struct ItemRow {
 pub struct SaleRow {
     /// The shop's id.
     pub id: String,
-    /// One line for people.
+    /// A title of one line.
     pub title: String,
     /// Its phase.
     pub phase: Phase,
-    /// When it opens by itself.
+    /// When it opens automatically.
     pub starts_at: Option<Millis>,
-    /// When it closes by itself.
+    /// When it closes automatically.
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
-    /// Raised by every change; the `ETag`.
+    /// A number that every change increases; it becomes the `ETag`.
     pub version: u64,
     /// When it was created.
     pub created_at: Millis,
@@ -130,153 +130,151 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When it closed.
     pub closed_at: Option<Millis>,
-    /// A pause or close waits for what is in flight at every node, until then at the latest
+    /// The time until which a pause or close waits for the requests in flight at every node
     /// ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
     /// Its items.
     pub items: Vec<ItemRow>,
 }
 
-/// Every sale, as one snapshot of the store shows them.
+/// Every sale, in one snapshot of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
-    /// Another one after each commit that changes a row of a sale, or how an item is described;
-    /// never one that was there before. Empty where one process has the store for itself, and so
-    /// knows what it changed.
+    /// Differs after each commit that changes a row of a sale or the description of an item, and
+    /// never repeats. Empty where one process owns the store: that process knows its own changes.
     pub version: String,
     /// Newest first.
     pub sales: Vec<SaleRow>,
 }
 
-/// A sale to be created, as a draft.
+/// A sale to create, as a draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSale {
-    /// See [`SaleRow`]; so are the others.
+    /// See [`SaleRow`]; the same holds for the other fields.
     pub id: String,
-    /// For people.
+    /// The title.
     pub title: String,
-    /// Opening.
+    /// When it opens.
     pub starts_at: Option<Millis>,
-    /// Closing.
+    /// When it closes.
     pub ends_at: Option<Millis>,
-    /// JSON.
+    /// Front-door settings, as JSON.
     pub front_door: String,
-    /// 1 to 100.
+    /// Its items: 1 to 100.
     pub items: Vec<NewItem>,
 }
 
-/// An item to be created; all its stock starts in the pool.
+/// An item to create; all its stock starts in the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewItem {
-    /// See [`ItemRow`]; so are the others.
+    /// See [`ItemRow`]; the same holds for the other fields.
     pub name: String,
-    /// For people.
+    /// The title.
     pub title: String,
-    /// For people.
+    /// The description.
     pub description: String,
-    /// Picture.
+    /// The URL of a picture.
     pub image: Option<String>,
-    /// Minor units.
+    /// The price in minor units.
     pub price_minor: i64,
-    /// ISO 4217.
+    /// The currency code of ISO 4217.
     pub currency: String,
-    /// Minor units.
+    /// The crossed-out price in minor units.
     pub list_price_minor: Option<i64>,
-    /// Units for one buyer.
+    /// The units that one buyer may hold.
     pub limit: u32,
-    /// Payment window in milliseconds.
+    /// The payment window in milliseconds.
     pub hold_ms: i64,
-    /// What there is to sell.
+    /// The units to sell.
     pub stock: Stock,
-    /// How its stock is spread.
+    /// How its stock is divided among its slots.
     pub spread: Spread,
 }
 
-/// A change of a sale's description: a function from the row as it is to the row as it shall be
-/// (texts, times, prices, limits, front door; never ids, phase, version, spread or stock). It runs
-/// inside the transaction, so it sees the newest row; `Err` is handed back unchanged and nothing is
-/// written.
+/// A change of a sale's description: a function from the current row to the new row (texts, times,
+/// prices, limits, front door; never ids, phase, version, spread or stock). It runs inside the
+/// transaction, so it sees the newest row. An `Err` is returned unchanged, and nothing is written.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
-/// What a patch came to.
+/// The result of a patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatchOutcome {
-    /// The sale as it is now.
+    /// The sale after the patch.
     Done(SaleRow),
     /// No such sale.
     NotFound,
-    /// `If-Match` named another version.
+    /// `If-Match` gave another version.
     VersionMismatch(u64),
-    /// What the patch function said.
+    /// The error that the patch function returned.
     Refused(String),
 }
 
-/// What a change of an item's spread came to.
+/// The result of changing an item's spread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpreadOutcome {
-    /// The item's sale as it is now.
+    /// The item's sale after the change.
     Done(SaleRow),
-    /// Only before the sale opens.
+    /// The sale has opened; the spread can change only before that.
     WrongState(Phase),
     /// No such item.
     NotFound,
 }
 
-/// What a deletion came to.
+/// The result of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteOutcome {
-    /// Gone.
+    /// The sale is deleted.
     Done,
     /// No such sale.
     NotFound,
-    /// `If-Match` named another version.
+    /// `If-Match` gave another version.
     VersionMismatch(u64),
     /// Only a draft can be deleted.
     WrongState(Phase),
 }
 
-/// What a phase step came to.
+/// The result of a phase change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// The sale as it is now; `changed` is false when it was there already.
+    /// The sale after the call; `changed` is false when it already had the phase.
     Done {
         /// The row.
         sale: SaleRow,
-        /// Whether this call moved it.
+        /// Whether this call changed the phase.
         changed: bool,
     },
-    /// Not from this phase.
+    /// The sale's current phase does not allow this step.
     WrongState(Phase),
     /// No such sale.
     NotFound,
 }
 
-/// An operator's change of an item's total, recorded in a ledger.
+/// An operator's change of an item's total, which the store records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjustment {
-    /// Whose stock.
+    /// The item.
     pub item: ItemId,
-    /// By how many units (not 0).
+    /// The change in units (not 0).
     pub units: i64,
-    /// Why, for the record.
+    /// The reason, for the record.
     pub reason: String,
-    /// Idempotency key, unique per item.
+    /// The idempotency key, unique within the item.
     pub key: String,
 }
 
-/// What an adjustment came to.
+/// The result of an adjustment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdjustOutcome {
-    /// Done by this call.
+    /// This call changed the total.
     Done(ItemCounts),
-    /// Done by an earlier call with the same key and units; the counts as they are now.
+    /// An earlier call with the same key and units changed the total; holds the current counts.
     Repeated(ItemCounts),
-    /// The key was used for other units.
+    /// The key was used with other units.
     KeyReused,
-    /// See [`doorbuster_core::stock::StockAdjustment`]: recall into the pool first. The pool as it
-    /// is.
+    /// The pool has too few units; recall units into it first (see
+    /// [`doorbuster_core::stock::StockAdjustment`]). Holds the current pool.
     NotInPool(u64),
-    /// The total would pass the bound.
+    /// The total would exceed its bound.
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
@@ -288,55 +286,55 @@ pub enum AdjustOutcome {
 /// paid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemCounts {
-    /// Which item.
+    /// The item.
     pub item: ItemId,
-    /// What there is to sell.
+    /// The units to sell.
     pub total: Stock,
-    /// Nobody's yet.
+    /// Units in the pool.
     pub pool: u64,
-    /// Units of the pool that are kept for those in line ([`doorbuster_core::line`]).
+    /// Units of the pool that are reserved for the waitlist ([`doorbuster_core::line`]).
     pub kept: u64,
-    /// Granted and not settled, in open grants.
+    /// Units that are granted and not settled, in open grants.
     pub in_slots: u64,
-    /// In reserved orders.
+    /// Units of reserved orders.
     pub held: u64,
-    /// In paid orders.
+    /// Units of paid orders.
     pub paid: u64,
-    /// Places in line.
+    /// Waiting entries of the waitlist.
     pub waiting: u64,
 }
 
-/// What one commit changed, told before any caller hears that it committed.
+/// The changes of one commit, published before any caller learns that it committed.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// Counts of every item that was touched, after the commit.
+    /// Counts of every item that the commit touched, after the commit.
     pub counts: Vec<ItemCounts>,
-    /// Orders that were created or changed state, as they are now, in order. One may be told twice.
-    /// Complete up to `counts`: whatever order these counts know of was told before, or is told
-    /// here.
+    /// Orders that were created or changed state, in their current state and in commit order. An
+    /// order may be published twice. The list is complete up to `counts`: every order that these
+    /// counts include was published before, or is published here.
     pub orders: Vec<Order>,
-    /// Verdicts of tickets of this node that another node settled. An embedded store has none.
+    /// Verdicts of this node's tickets that another node settled. Always empty in an embedded
+    /// store.
     pub told: Vec<(Token, Resolved)>,
-    /// Another node changed sales or what items are described by: the catalogue is to be read
-    /// again.
+    /// Another node changed sales or the descriptions of items: the catalogue must be read again.
     pub sales: bool,
-    /// Something happened that somebody may have to be told of. It may be said without need.
+    /// The commit may have appended events to deliver. May be true without need.
     pub events: bool,
 }
 
 /// Called after each commit, in commit order, from the store's own thread, *before* the callers of
-/// that commit get their answers; and, where several nodes share a store, for what other nodes
-/// committed. Must be quick and must not call the store.
+/// that commit get their answers. Where several nodes share a store, it is also called for the
+/// commits of other nodes. Must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
-/// Which orders to list.
+/// A filter for a list of orders.
 #[derive(Clone, Debug, Default)]
 pub struct OrderQuery {
-    /// Only of this buyer.
+    /// Only orders of this buyer.
     pub buyer: Option<BuyerId>,
-    /// Only of these items.
+    /// Only orders of these items.
     pub items: Option<Vec<ItemId>>,
-    /// Only in this state.
+    /// Only orders in this state.
     pub state: Option<OrderState>,
     /// Continue after this position (from [`OrderPage::next`]).
     pub after: Option<i64>,
@@ -347,31 +345,31 @@ pub struct OrderQuery {
 /// A page of orders.
 #[derive(Clone, Debug, Default)]
 pub struct OrderPage {
-    /// In the order that was asked for.
+    /// The orders, in the requested order.
     pub orders: Vec<Order>,
-    /// Position to continue after; `None`: no more.
+    /// The position to continue after; `None`: this is the last page.
     pub next: Option<i64>,
 }
 
-/// What an operator may do. Each includes those before it.
+/// What an operator may do. Each role includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdminRole {
-    /// Reads.
+    /// Reads everything.
     Viewer,
-    /// Also sales, phases, stock, orders.
+    /// Also changes sales, phases, stock and orders.
     Operator,
-    /// Also keys.
+    /// Also manages keys.
     Admin,
 }
 
-/// An operator's key, without the key.
+/// An operator's key, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminKey {
-    /// `key_…`.
+    /// The id, `key_…`.
     pub id: String,
-    /// For people.
+    /// A name for people.
     pub name: String,
-    /// What it may do.
+    /// What the key permits.
     pub role: AdminRole,
     /// SHA-256 of the key.
     pub hash: [u8; 32],
@@ -379,36 +377,36 @@ pub struct AdminKey {
     pub created_at: Millis,
 }
 
-/// A ticket that could not be settled and was given up: its units went back.
+/// A ticket that could not be settled. The engine stopped retrying and returned its units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadTicket {
-    /// The ticket.
+    /// The ticket's id.
     pub ticket: TicketId,
-    /// What failed.
+    /// The failure.
     pub reason: String,
-    /// When it was parked.
+    /// When it became a dead letter.
     pub at: Millis,
 }
 
-/// Something in the rows that does not add up.
+/// A contradiction between rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The invariant, such as `I2`.
+    /// The invariant that is broken, such as `I2`.
     pub rule: &'static str,
-    /// Which item, if it is about one.
+    /// The item, if the contradiction concerns one.
     pub item: Option<ItemId>,
-    /// The numbers.
+    /// The numbers that differ.
     pub detail: String,
 }
 
-/// What adding up the rows came to, in one snapshot.
+/// The result of checking all rows, in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// When (store time).
+    /// The time of the check, by the store's clock.
     pub checked_at: Millis,
-    /// Empty: all is well.
+    /// The contradictions; empty means that the rows are consistent.
     pub findings: Vec<Finding>,
-    /// What somebody else did wrong, newest first, at most [`crate::limits::NOTICES_MAX`]. All is
-    /// well all the same.
+    /// Faulty payments that a provider or a buyer caused, newest first, at most
+    /// [`crate::limits::NOTICES_MAX`]. They do not make the rows inconsistent.
     pub notices: Vec<RefundNotice>,
 }

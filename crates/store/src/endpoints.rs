@@ -1,15 +1,15 @@
-//! How an endpoint stands in a row, whatever the backend: what it is told of and what its messages
-//! are signed with, as documents.
+//! Converts endpoints to and from rows, for every backend: event filters and signing secrets are
+//! JSON documents.
 use doorbuster_core::Millis;
 use doorbuster_core::outbox::EventFilter;
 use serde_json::{Value, json};
 
 use crate::contract::{Endpoint, EndpointKind, EndpointSecret};
 
-/// The word for every type, also those that come later.
+/// The word that stands for every type, including types that are added later.
 const ALL: &str = "*";
 
-/// What it is told of, as a document.
+/// The event filter as a JSON document.
 pub(crate) fn types_to_json(wanted: &EventFilter) -> String {
     match wanted {
         EventFilter::All => json!([ALL]).to_string(),
@@ -26,7 +26,7 @@ fn types_from_json(document: &str) -> Option<EventFilter> {
     })
 }
 
-/// Its secrets, as a document.
+/// The secrets as a JSON document.
 pub(crate) fn secrets_to_json(secrets: &[EndpointSecret]) -> String {
     let each = secrets
         .iter()
@@ -43,7 +43,7 @@ fn secrets_from_json(document: &str) -> Option<Vec<EndpointSecret>> {
     values.iter().map(secret).collect()
 }
 
-/// What a row of `endpoint` holds.
+/// The columns of a row of `endpoint`.
 pub(crate) struct EndpointRow {
     pub(crate) id: String,
     pub(crate) kind: String,
@@ -56,7 +56,7 @@ pub(crate) struct EndpointRow {
 }
 
 impl EndpointRow {
-    /// The endpoint. `None`: the row is none of ours.
+    /// The endpoint. `None`: the row is invalid.
     pub(crate) fn endpoint(self) -> Option<Endpoint> {
         Some(Endpoint {
             kind: EndpointKind::parse(&self.kind)?,

@@ -1,14 +1,12 @@
-//! Where a buyer stands in the truth, and how the name is replaced: the statements that both
-//! backends run.
+//! The statements that find a buyer's rows and replace the buyer's id. Both backends run them.
 //!
-//! Every text column that can hold a buyer's id or a request's key is here; a test walks over all
-//! columns there are. Parameters are numbered in the order in which they come first, as SQLite
-//! counts them.
+//! Every text column that can hold a buyer's id or a request key is here; a test checks all columns
+//! of the schema. Parameters are numbered in the order of their first use, as SQLite counts them.
 use doorbuster_core::{BuyerId, IdKey, RequestKey};
 
 use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 
-/// An order that waits for no money any more, of a sale that is closed.
+/// An order that no longer waits for money, of a sale that is closed.
 macro_rules! at_rest {
     () => {
         "s.phase = 'closed' AND o.state <> 'reserved'
@@ -17,7 +15,7 @@ macro_rules! at_rest {
     };
 }
 
-/// From the number of an item to its sale.
+/// Joins the sale of an item, given the column with the item's number.
 macro_rules! of_item {
     ($column:literal) => {
         concat!(" JOIN item i ON i.id = ", $column, " JOIN sale s ON s.id = i.sale_id")
@@ -30,8 +28,8 @@ macro_rules! of_grant {
     };
 }
 
-/// An event that tells of a refused ticket of this buyer ($1). Names hold nothing that JSON would
-/// write otherwise; a row that is no JSON is none of theirs.
+/// An event about a refused ticket of this buyer ($1). Buyer ids contain no character that JSON
+/// escapes. A row whose data is not JSON does not match.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -39,7 +37,8 @@ macro_rules! of_refused {
     };
 }
 
-/// What there is of a buyer ($1): sale, `erasable` or why not, whether these are orders, how many.
+/// The rows that name a buyer ($1): sale, `erasable` or the reason against it, whether the rows are
+/// orders, and their number.
 pub(crate) const TRACES: &str = concat!(
     "SELECT sale, word, is_order, count(*) FROM (
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
@@ -71,7 +70,7 @@ pub(crate) const TRACES: &str = concat!(
 );
 
 /// Orders of a buyer ($1) that can be erased: grant, number, key, item, and the units that count
-/// towards the limit.
+/// toward the limit.
 pub(crate) const FIND_ORDERS: &str = concat!(
     "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units \
      ELSE 0 END FROM orders o",
@@ -90,7 +89,7 @@ pub(crate) const FIND_DEAD_TICKETS: &str = concat!(
     of_item!("d.item_id"),
     " WHERE d.buyer = $1 AND s.phase = 'closed' LIMIT $2"
 );
-/// Whoever waits still when a sale is closed is never served.
+/// An entry that still waits when its sale is closed is never served.
 pub(crate) const FIND_WAITLIST: &str = concat!(
     "SELECT w.item_id, w.n, w.request_key FROM waitlist w",
     of_item!("w.item_id"),
@@ -103,7 +102,7 @@ pub(crate) const FIND_EVENTS: &str = concat!(
     of_refused!(),
     " AND s.phase = 'closed' LIMIT $2"
 );
-/// Places in waiting rooms, each with the seed that its lot is made by.
+/// Waiting room positions, each with the seed from which its lot is derived.
 pub(crate) const FIND_VISITORS: &str =
     "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
      JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2";
@@ -120,7 +119,7 @@ pub(crate) const DECREASE_QUOTA: &str =
 pub(crate) const INCREASE_QUOTA: &str =
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used";
-/// No row means that the buyer never had an order.
+/// A missing row means that the buyer never had an order.
 pub(crate) const DELETE_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)";
 pub(crate) const RENAME_FEED: &str =
@@ -130,7 +129,8 @@ pub(crate) const RENAME_DEAD_TICKET: &str =
 pub(crate) const RENAME_WAITLIST: &str =
     "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5";
 pub(crate) const RENAME_EVENT: &str = "UPDATE event SET data = replace(data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
-/// Of whoever took part in the draw the lot changes with the name, or it would tell the old one.
+/// A lot in the draw is derived from the buyer's id. It changes with the id, or it would reveal the
+/// old id.
 pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_room_visitor SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
 pub(crate) const RENAME_VISITOR: &str =
     "UPDATE waiting_room_visitor SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
@@ -139,7 +139,7 @@ pub(crate) const RENAME_CODE: &str =
 pub(crate) const RENAME_BLOCK: &str =
     "DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2";
 
-/// A buyer, and the name that takes their place.
+/// A buyer, and the id that replaces the buyer's id.
 pub(crate) struct ErasedNames {
     pub(crate) old: BuyerId,
     pub(crate) new: BuyerId,
@@ -151,24 +151,24 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// What takes the place of a request's key.
+    /// The key that replaces a request key.
     pub(crate) fn key(&self, key: &str) -> RequestKey {
         self.key.erased_key(&self.old, key)
     }
 }
 
-/// An order to be erased.
+/// An order to erase.
 pub(crate) struct ErasableOrder {
     pub(crate) grant: i64,
     pub(crate) n: i64,
     pub(crate) key: String,
     pub(crate) item: i64,
-    /// Units that its buyer holds by it.
+    /// The units of its buyer that it holds.
     pub(crate) held: i64,
 }
 
-/// Other rows to be erased, by what their tables find them by. They were read before the
-/// transaction that replaces them: it looks for the buyer again.
+/// Other rows to erase, identified by the keys of their tables. They were read before the
+/// transaction that replaces them, so the transaction checks the buyer again.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,
@@ -180,7 +180,7 @@ pub(crate) struct ErasableRows {
 }
 
 impl BuyerTraces {
-    /// Counts a row of `traces`. `None`: its word is unknown.
+    /// Counts a row of [`TRACES`]. `None`: the row's word is unknown.
     pub(crate) fn count(
         &mut self,
         sale: String,

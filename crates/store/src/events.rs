@@ -1,5 +1,5 @@
-//! How an event stands in a row, whatever the backend: the words for who made it, and the document
-//! of what `orders` does not say.
+//! Converts events to and from rows, for every backend: actors are words, and the data that
+//! `orders` does not hold is a JSON document.
 use std::borrow::Cow;
 
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
@@ -50,7 +50,7 @@ fn parse_verdict(word: &str, order: Option<TicketId>) -> Option<Verdict> {
     })
 }
 
-/// The document of a subject that is not whole in other columns.
+/// The JSON document of a subject that other columns do not hold completely.
 pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     let document = match subject {
         Subject::Ticket { id, buyer, units, verdict: said, .. } => {
@@ -71,8 +71,7 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// What is told of a sale that goes on to this phase: that it opened, for the first time, or that
-/// it closed.
+/// The event for a sale that enters this phase: its first opening, or its close.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,
@@ -87,7 +86,7 @@ pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event
     })
 }
 
-/// The state that an order's event leaves it in.
+/// The state of an order after an event of this type.
 fn state_after(what: EventType) -> Option<OrderState> {
     Some(match what {
         EventType::OrderReserved | EventType::OrderExtended => OrderState::Reserved,
@@ -99,7 +98,7 @@ fn state_after(what: EventType) -> Option<OrderState> {
     })
 }
 
-/// What a row of `event` holds, with the row of `orders` that it names, as that is now.
+/// A row of `event`, with the current row of the order that it names.
 pub(crate) struct EventRow {
     pub(crate) what: String,
     pub(crate) order: Option<Order>,
@@ -115,7 +114,7 @@ pub(crate) struct EventRow {
 }
 
 impl EventRow {
-    /// The event as it was appended. `None`: the row is none of ours.
+    /// The event as it was appended. `None`: the row is invalid.
     pub(crate) fn event(self) -> Option<Event> {
         let (what, actor) = (EventType::parse(&self.what)?, parse_actor(&self.actor)?);
         let by = Attribution { actor, why: self.why.clone() };
@@ -145,8 +144,8 @@ impl EventRow {
     }
 }
 
-/// What the row of an event is about that cannot be read: the order or sale that it names, so that
-/// later ones about the same come after it.
+/// The subject of an event row that cannot be read: the order or sale that it names. Later events
+/// about the same subject are delivered after it.
 pub(crate) fn unreadable_about(
     position: i64,
     order: Option<String>,

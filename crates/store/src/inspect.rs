@@ -1,5 +1,5 @@
-//! The store seen from below, for those who compare it with the model: whole tables as the rules'
-//! values, and the rules' ledger without threads.
+//! Test access to a store's tables: whole tables as the values of the rules, and the rules' ledger
+//! without threads.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
@@ -10,7 +10,7 @@ use crate::sqlite::{Failure, Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
 /// Every row of the rules' tables, in one snapshot. Items of drafts count as stopped: no grant is
-/// opened for them. What happened to sales is left out: the rules know none.
+/// opened for them. Events of sales are left out, because the rules do not know sales.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,
@@ -18,8 +18,8 @@ pub async fn dump(store: &Store) -> StoreResult<Model> {
     }
 }
 
-/// The rules' ledger over a SQLite database in memory: the same tables, statements and copies as on
-/// disk, in the caller's thread.
+/// The rules' ledger over a SQLite database in memory: the same tables, statements and row caches
+/// as on disk, in the caller's thread.
 pub struct InMemory(Memory);
 
 impl InMemory {
@@ -28,23 +28,22 @@ impl InMemory {
         Memory::open().map(Self)
     }
 
-    /// Puts an item there as it is, under its own number, in a sale of its own.
+    /// Inserts an item unchanged, under its own number, in a sale of its own.
     pub fn insert_item(&mut self, item: &Item) -> StoreResult<()> {
         self.0.insert_item(item).map_err(StoreError::from)
     }
 
-    /// Says what one unit of the item costs; from the start it is nothing, in CNY.
+    /// Sets the price of one unit of the item; the default is 0 CNY.
     pub fn set_price(&mut self, item: ItemId, price: &Money) -> StoreResult<()> {
         self.0.set_price(item, price).map_err(StoreError::from)
     }
 
-    /// Says which phase the item's sale is in; it is open from the start. Its grants stay as they
-    /// are.
+    /// Sets the phase of the item's sale; the default is open. The item's grants do not change.
     pub fn set_phase(&mut self, item: ItemId, phase: Phase) -> StoreResult<()> {
         self.0.set_phase(item, phase).map_err(StoreError::from)
     }
 
-    /// Runs `work` as one transaction at `now`: whole, or not at all.
+    /// Runs `work` as one transaction at `now`. A failure undoes it completely.
     pub fn run<T>(
         &mut self,
         now: Millis,
@@ -59,7 +58,7 @@ impl InMemory {
     }
 }
 
-/// [`Store::join_waitlist`] with everything that it draws given.
+/// [`Store::join_waitlist`] with all its random values given.
 pub async fn join_waitlist(
     store: &Store,
     item: ItemId,

@@ -1,8 +1,8 @@
-//! Durable truth: the store contract and its backends.
+//! The store: its contract and its backends, SQLite and PostgreSQL.
 //!
 //! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs
-//! it between BEGIN and COMMIT. Backends are variants of a closed enum; `conformance` holds each
-//! against the same expectations.
+//! it between BEGIN and COMMIT. The backends are variants of a closed enum. `conformance` runs the
+//! same tests against each of them.
 
 pub mod conformance;
 mod contract;

@@ -1,40 +1,40 @@
-//! Every bound of a store, with what happens at it.
+//! Every bound of a store, and what happens at the bound.
 use std::time::Duration;
 
-/// Jobs that wait for the writer; at the bound a job is refused at once
-/// ([`crate::StoreError::Unavailable`]) and nothing is done.
+/// Jobs that wait for the writer. At the bound a job is refused at once
+/// ([`crate::StoreError::Unavailable`]) and has no effect.
 pub const WRITE_QUEUE_MAX: usize = 8_192;
 /// Jobs that wait for a reader; at the bound a job is refused at once.
 pub const READ_QUEUE_MAX: usize = 4_096;
-/// Threads that read.
+/// The number of reader threads.
 pub const READERS: usize = 2;
-/// Jobs that one commit takes along; the rest waits for the next one.
+/// Jobs in one commit; the remaining jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
-/// Tickets (and other jobs, each counted as one) after which a group takes no further job along.
+/// Tickets (and other jobs, each counted as one) after which a group accepts no further job.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
-/// Pages in the write-ahead log from which they are carried into the database beside the writer.
+/// Pages in the write-ahead log from which the checkpoint thread copies them into the database.
 pub const CHECKPOINT_PAGES: i64 = 2_000;
-/// Pages still to be carried that the writer carries itself, so that the log can begin anew: a few
-/// milliseconds for everybody who waits.
+/// Remaining pages that the writer copies itself, so that the log can restart from its beginning.
+/// Callers wait for this, a few milliseconds.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// The same as a part of a long log, whose rest may never be so small while orders come as fast as
-/// they can.
+/// The same bound as a fraction of a long log. While orders arrive at full speed, the rest of a
+/// long log may never become as small as the bound above.
 pub const CHECKPOINT_LAST_PART: i64 = 100;
-/// Pages still to be carried at which the writer rests after each commit while they are, so that
-/// the log stays behind the disk. Under a reader's old snapshot nothing can be carried: the log
-/// then grows as long as that lasts.
+/// Remaining pages from which the writer pauses after each commit while a checkpoint runs, so that
+/// the disk keeps up with the log. While a reader holds an old snapshot no page can be copied, and
+/// the log grows until the reader ends.
 pub const LOG_PAGES_MAX: i64 = 256_000;
-/// How long it rests.
+/// The length of such a pause.
 pub const LOG_PAUSE: Duration = Duration::from_millis(5);
-/// How long it is tried to carry the log of a store that is taken away into its file.
+/// How long the writer tries to copy the log into the store's file after that file was removed.
 pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
-/// Between two looks of a writer without work at whether its files are where they were; one that
-/// has work looks after each commit.
+/// How often an idle writer checks that its files are still in place. A busy writer checks after
+/// each commit.
 pub const FILES_CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How long a connection waits for a lock that a foreign process holds on the file; past it the job
-/// is refused.
+/// How long a connection waits for a lock that another process holds on the file; then the job is
+/// refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// Prepared statements that a connection keeps; past it the least used one is prepared again.
+/// Prepared statements that a connection keeps; past it the least used statement is prepared again.
 pub const STATEMENTS_MAX: usize = 128;
 /// Page cache of the writer, in KiB; past it pages are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;
@@ -44,31 +44,30 @@ pub const READER_CACHE_KIB: i64 = 4_096;
 pub const PAGE_ROWS_MAX: usize = 10_000;
 /// Access codes of one sale; more are refused.
 pub const CODES_MAX: u64 = 1_000_000;
-/// Spent challenges, and buyers with wrong answers, that are over and are forgotten with each new
-/// one.
+/// The number of ended challenges, and of ended wrong-answer counts, that each new one deletes.
 pub const DELETE_ROWS_MAX: i64 = 16;
-/// How long after their end they are kept, in milliseconds: nobody who asks by a time that is a
-/// little behind may find forgotten what is not over for them.
+/// How long ended rows are kept, in milliseconds. A caller whose clock is slightly behind must
+/// still find a challenge that has not ended by its clock.
 pub const SPENT_KEPT_MS: i64 = 60_000;
-/// Orders that a check reads before it rests.
+/// Orders that a check reads before it pauses.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
-/// How long a check rests: one to two times as long as it reads. It keeps its snapshot meanwhile,
-/// and the log grows.
+/// How long a check pauses: one to two times its reading time. It keeps its snapshot during the
+/// pause, so the log grows.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
-/// Rows of each table that one transaction of an erasure replaces; more are replaced in further
-/// ones.
+/// Rows of each table that one transaction of an erasure replaces; further transactions replace the
+/// rest.
 pub const ERASE_ROWS_MAX: usize = 200;
-/// Events that get their positions in one transaction; the rest gets them in further ones.
+/// Events that get their positions in one transaction; further transactions number the rest.
 pub const SEQUENCE_ROWS_MAX: usize = 10_000;
-/// Events without a position that are counted as waiting; there are more only where nobody gives
-/// positions, and their age says it.
+/// Events without a position that are counted as waiting. More of them exist only if no node
+/// assigns positions; their age shows that.
 pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
-/// Findings that one check reports; the rest is as bad.
+/// Findings that one check reports; further findings are left out.
 pub const FINDINGS_MAX: usize = 100;
-/// Notices that one check reports, the newest; lists of payments have them all.
+/// Notices that one check reports, newest first; the lists of payments contain all of them.
 pub const NOTICES_MAX: usize = 100;
-/// Differences of one kind that the books name at once; past it they say after which place there
-/// are more.
+/// Differences of one kind that a reconciliation reports at once; past it the report gives the
+/// position to continue after.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
 const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
@@ -77,60 +76,60 @@ const _: () = assert!(
     "a settle job fits in a group"
 );
 
-/// Sessions of one node that write to PostgreSQL; who finds them all busy waits.
+/// Sessions of one node that write to PostgreSQL; when all are busy, callers wait.
 pub const PG_WRITERS: usize = 6;
 /// Sessions of one node that read from PostgreSQL.
 pub const PG_READERS: usize = 4;
 /// Calls that wait for a session; at the bound a call is refused at once.
 pub const PG_WAITING_MAX: usize = 1_024;
-/// How long a call waits for a session; past it it is refused.
+/// How long a call waits for a session; then the call is refused.
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
-/// How long making a connection may take; past it the database counts as away.
+/// How long connecting may take; then the database counts as unreachable.
 pub const PG_CONNECT_WAIT: Duration = Duration::from_secs(3);
-/// How long PostgreSQL lets a statement run; past it the statement fails.
+/// How long PostgreSQL runs a statement; then the statement fails.
 pub const PG_STATEMENT_WAIT: Duration = Duration::from_secs(10);
-/// How long PostgreSQL lets a statement wait for a lock; past it the statement fails.
+/// How long PostgreSQL lets a statement wait for a lock; then the statement fails.
 pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
-/// How long a session may hold a transaction and say nothing, as a stopped node does; past it
-/// PostgreSQL ends the session.
+/// How long a session may stay idle in a transaction, for example because its node was suspended;
+/// then PostgreSQL ends the session.
 pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
-/// How long a node waits for an answer of PostgreSQL; past it the connection is given up, and the
+/// How long a node waits for an answer of PostgreSQL; then it closes the connection, and the
 /// outcome of a COMMIT is unknown.
 pub const PG_ANSWER_WAIT: Duration = Duration::from_secs(12);
-/// How long an audit of all rows may take; past it it fails.
+/// How long an audit of all rows may take; then it fails.
 pub const PG_CHECK_WAIT: Duration = Duration::from_secs(120);
-/// How long a transaction is run again while PostgreSQL is away; past it the caller hears of it.
+/// How long a transaction is retried while PostgreSQL is unreachable; then the caller gets an
+/// error.
 pub const PG_RETRY_WITHIN: Duration = Duration::from_secs(4);
-/// Rest before the first repetition; it doubles up to [`PG_RETRY_PAUSE_MAX`].
+/// The pause before the first retry; it doubles up to [`PG_RETRY_PAUSE_MAX`].
 pub const PG_RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Longest rest between two repetitions.
+/// The longest pause between two retries.
 pub const PG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Repetitions of a transaction that met another one; past it the caller hears of it.
+/// Retries of a transaction that conflicts with another one; then the caller gets an error.
 pub const PG_CONFLICTS_MAX: u32 = 12;
-/// How often a node looks for what others committed, hints or not.
+/// How often a node polls for the commits of other nodes, with or without notifications.
 pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);
-/// How long a look may take; past it those who wait are answered, and counts follow with a later
-/// look.
+/// How long a poll may take; then the waiting callers get their answers, and the counts follow with
+/// a later poll.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
-/// How far a look goes back after a lost connection; what was told since then is told again.
-/// PostgreSQL writes what nobody waits for within a second.
+/// How far back a poll starts after a lost connection; changes since then are published again.
+/// PostgreSQL writes a commit that no session waits for within a second.
 pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
-/// Shortest time between two looks for what others committed: hints that come closer together share
-/// one.
+/// The shortest time between two polls; notifications that arrive closer together share one poll.
 pub const PG_POLLS_APART: Duration = Duration::from_millis(5);
-/// Orders, and resolutions, that one look reads at once; more are read in further pages of the same
-/// snapshot.
+/// Orders, and resolutions, that one poll reads at once; the rest is read in further pages of the
+/// same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
-/// Commits of this node that wait to be told; at the bound they wait for room.
+/// Commits of this node that wait to be published; at the bound further commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;
-/// Round trip beyond which an answer says too little about the database's time.
+/// A time sample with a longer round trip is discarded as too imprecise.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
-/// A difference between the database's time and what it would be had nobody set its clock; beyond
-/// it an alarm is raised.
+/// The difference between the database's time and its expected time beyond which an alarm is
+/// raised.
 pub const PG_CLOCK_STEP_MAX: Duration = Duration::from_secs(2);
-/// Between two pulls of the careful clock towards the database's.
+/// The interval between two corrections of the monotonic clock toward the database's clock.
 pub const PG_CLOCK_SLEW_EVERY: Duration = Duration::from_secs(1);
-/// How far one pull moves it.
+/// The largest change of one correction.
 pub const PG_CLOCK_SLEW_MAX: Duration = Duration::from_millis(20);
 
 const _: () = assert!(

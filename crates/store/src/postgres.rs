@@ -1,9 +1,9 @@
-//! The truth in PostgreSQL, shared by any number of nodes.
+//! The store in PostgreSQL, which any number of nodes share.
 //!
-//! A transaction is run as the rules' functions over a [`PostgresLedger`] (`run`), a batch of
-//! tickets in two round trips (`settle`). What this node and the others committed is told by one
-//! task (`tell`). Nothing here relies on there being one writer: rows are locked in one order (see
-//! the schema), and what loses against another transaction is run again.
+//! A transaction runs the rules' functions over a [`PostgresLedger`] (`run`); a batch of tickets
+//! takes two round trips (`settle`). One task (`publisher`) publishes the commits of this node and
+//! of other nodes. Nothing here relies on a single writer: rows are locked in one order (see the
+//! schema), and a transaction that loses a conflict runs again.
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub struct Postgres(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     warnings: Vec<String>,
-    /// The task that tells what was committed.
+    /// The task that publishes commits.
     publisher: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -121,7 +121,9 @@ impl Postgres {
     }
 
     pub(crate) fn backup(&self, _: &Path) -> Result<(), BackupError> {
-        let how = "a store in PostgreSQL is copied by PostgreSQL's own tools: pg_dump for one consistent copy, pg_basebackup and its log for recovery to any moment";
+        let how = "the backup command copies SQLite stores only; copy a PostgreSQL store with \
+                   pg_dump (one consistent copy) or with pg_basebackup and WAL archiving \
+                   (recovery to any moment)";
         Err(BackupError::Failed(how.to_owned()))
     }
 
@@ -130,8 +132,8 @@ impl Postgres {
         shared.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
-            // Whoever commits now is told before the task ends: its news stand before this word. An
-            // error means that it ended already.
+            // Commits that are queued now are published before the task ends: their messages
+            // precede this one. An error means that the task has already ended.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }

@@ -1,7 +1,7 @@
-//! The SQL of the books, which both backends understand: `$1` is the sale, or NULL for all.
+//! The SQL of reconciliation, which both backends run: `$1` is the sale, or NULL for all sales.
 //!
-//! The sums are made here from orders, grants, payments and refunds, beside which stands what went
-//! back by itself; the counters that the engine keeps are only compared with them.
+//! The totals come from orders, grants, payments and refunds; reversals are listed beside them. The
+//! counters that the engine keeps are only compared with the totals.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
@@ -22,8 +22,8 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Two columns: the sum of an amount's parts above and below [`SUM_BASE`]. Sums of amounts may be
-/// longer than any amount.
+/// Two columns: the sum of an amount's high and low parts, split at [`SUM_BASE`]. A sum of amounts
+/// may exceed the range of one column.
 macro_rules! sum_of {
     ($amount:literal) => {
         concat!(
@@ -35,15 +35,15 @@ macro_rules! sum_of {
         )
     };
 }
-/// Where [`sum_of`] parts amounts.
+/// The base at which `sum_of` splits amounts.
 const SUM_BASE: i128 = 1_000_000_000;
 
-/// What [`sum_of`] found.
+/// Joins the two columns of `sum_of`.
 pub(crate) fn sum(above: i64, below: i64) -> i128 {
     i128::from(above) * SUM_BASE + i128::from(below)
 }
 
-/// The two columns of a payment's refunds in this state.
+/// The two sum columns of a payment's refunds in this state.
 macro_rules! refunds_of {
     ($state:literal) => {
         concat!(
@@ -72,7 +72,7 @@ macro_rules! refunded {
     };
 }
 
-/// Columns: item (NULL: of no order), currency, and the [`sum`]s: captured, standing, refunded,
+/// Columns: item (NULL: no order), currency, and the [`sum`]s: captured, standing, refunded,
 /// pending, failed.
 pub(crate) const MONEY: &str = concat!(
     "SELECT o.item_id, p.currency, ",
@@ -100,7 +100,7 @@ pub(crate) const MONEY: &str = concat!(
     ORDER BY o.item_id, p.currency"
 );
 
-/// A payment with its order and item, under the names that all queries use, and those of the sale.
+/// A payment with its order, item and sale, under the aliases that all queries use.
 macro_rules! payments {
     () => {
         "payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n LEFT JOIN item i ON \
@@ -120,8 +120,8 @@ macro_rules! of_sale {
     };
 }
 
-/// What does not add up, kind by kind, after place `$2`, at most `$3`. Columns: item, order,
-/// payment, detail, place.
+/// The queries for differences, by kind: after position `$2`, at most `$3`. Columns: item, order,
+/// payment, detail, position.
 const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::CapturedWithoutPaidOrder,
@@ -227,8 +227,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // What a bank took back of a payment whose own refund did not arrive went back once, as it
-        // should.
+        // A disputed amount of a payment whose own refund was not settled was paid back once, which
+        // is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
@@ -243,7 +243,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     ),
 ];
 
-/// Columns: item, what it began with (NULL: unlimited), when. `$1` is the sale, or NULL.
+/// Columns: item, initial total (NULL: unlimited), time. `$1` is the sale, or NULL.
 pub(crate) const OPENING_STOCKS: &str = "
     SELECT i.id, i.initial_total, s.created_at FROM item i JOIN sale s ON s.id = i.sale_id
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1 ORDER BY i.id";
@@ -253,7 +253,7 @@ pub(crate) const STOCK_ADJUSTMENTS: &str = "
     SELECT a.seq, a.item_id, a.units, a.reason, a.at FROM adjustment a JOIN item i ON i.id = a.item_id
     WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3";
 
-/// Events of orders that changed their states, each with the type of the one before.
+/// Events of orders that changed their state, each with the type of the previous event.
 macro_rules! moved {
     ($place:literal) => {
         concat!(
@@ -274,13 +274,13 @@ macro_rules! moved {
     };
 }
 
-/// Columns: position, order, item, units, type, at, actor, why, the type before. In the order of
-/// commits: an embedded store has one writer.
+/// Columns: position, order, item, units, type, at, actor, why, previous type. In commit order: an
+/// embedded store has one writer.
 pub(crate) const TRANSITIONS_BY_SEQ: &str = moved!("seq");
-/// The same where several commit side by side: only `position` passes over nothing.
+/// The same where several transactions commit at once: only `position` skips no event.
 pub(crate) const TRANSITIONS_BY_POSITION: &str = moved!("position");
 
-/// The state that an order's event of this type leaves it in.
+/// The state of an order after an event of this type.
 pub(crate) fn state_after(word: &str) -> Option<OrderState> {
     OrderState::ALL
         .iter()
@@ -294,8 +294,8 @@ pub(crate) struct ItemRow {
     pub(crate) expected: (u64, u64),
 }
 
-/// Of each kind that is to be read: its query, and after which place. All of them, or those of
-/// which there was more.
+/// The kinds to read, each with its query and the position to start after: all kinds, or the ones
+/// that had more differences.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -306,13 +306,13 @@ pub(crate) fn kinds_to_read(
     DIFFERENCES.iter().filter_map(|&(kind, sql)| Some((kind, sql, place(kind)?))).collect()
 }
 
-/// Differences of one kind, as many as are named, out of one more than that, by their places; and
-/// after which place there are more.
+/// Cuts the differences of one kind to the bound. Returns the position to continue after if there
+/// are more. The query reads one row more than the bound.
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
-        // One payment may have several: what is at one place stays together, and nothing is at one
-        // place so often.
+        // One payment may have several rows with the same position. They stay together; there are
+        // never as many of them as the bound.
         let whole = rows.partition_point(|(place, _)| *place < beyond);
         rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
         after = rows.last().map(|(place, _)| *place);
@@ -320,7 +320,8 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     (rows.into_iter().map(|(_, difference)| difference).collect(), after)
 }
 
-/// Puts the books together. Those that are read on have named the units that do not add up before.
+/// Builds the report. When a report continues, its first part has already listed units that do not
+/// add up.
 pub(crate) fn assemble(
     rows: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneyTotals)>,
@@ -346,7 +347,7 @@ pub(crate) fn assemble(
     books
 }
 
-/// Whether an item's units are all somewhere, and its counters right.
+/// Checks that an item's units add up to its total, and that its counters are right.
 fn units(row: &ItemRow, found: &mut Vec<Difference>) {
     let ItemTotals { item, pool, in_slots, held, paid, ended, .. } = &row.books;
     let mut differ = |detail| {
@@ -369,7 +370,7 @@ fn units(row: &ItemRow, found: &mut Vec<Difference>) {
     }
     if row.expected != (*paid, *ended) {
         differ(format!(
-            "noted paid {} and ended {}, orders have {paid} and {ended}",
+            "the item has paid {} and ended {}, its orders have paid {paid} and ended {ended}",
             row.expected.0, row.expected.1
         ));
     }

@@ -1,8 +1,8 @@
-//! The truth in SQLite: one writer that commits whole groups of jobs, readers apart.
+//! The store in SQLite: one writer that commits groups of jobs, and several readers.
 //!
 //! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a
-//! [`SqliteLedger`], or to a reader (`read`). A job that was sent runs to its end whether or not
-//! its caller still waits.
+//! [`SqliteLedger`], or to a reader (`read`). A job that was sent runs to its end, even if its
+//! caller stops waiting.
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -74,9 +74,9 @@ struct Handle {
     shared: Arc<Shared>,
     writes: SyncSender<writer::Job>,
     reads: SyncSender<read::Job>,
-    /// Ends when every reader has.
+    /// Disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
-    /// Ends when the writer has, and the directory's lock is free.
+    /// Disconnects when the writer has ended and the directory's lock is free.
     writer_ends: watch::Receiver<()>,
 }
 
@@ -85,8 +85,7 @@ impl Sqlite {
         Self::open_bounded(options, LOG_PAGES_MAX)
     }
 
-    /// With a log that is long from so many pages: [`LOG_PAGES_MAX`], or fewer where it is tried
-    /// out.
+    /// Opens a store with its own bound for a long log: [`LOG_PAGES_MAX`], or fewer pages in tests.
     fn open_bounded(options: SqliteOptions, log_pages_max: i64) -> Result<Self, OpenError> {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
@@ -162,19 +161,19 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // The queues may be full: waiting for room must not hold up the runtime. What cannot be
-        // sent has ended already.
+        // The queues may be full, and waiting for room must not block the runtime. A failed send
+        // means that the thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::Job::Stop)));
             drop(writes.send(writer::Job::Stop));
         });
         let _ = stopped.await;
-        // An error is what is waited for: nobody holds the other end any more.
+        // The error is the expected signal: the sender was dropped.
         let _ = readers_end.clone().changed().await;
         let _ = writer_ends.clone().changed().await;
     }
 
-    /// Runs `work` in the writer's next commit; the answer comes when it is durable.
+    /// Runs `work` in the writer's next commit; returns when the commit is durable.
     async fn write<T: Send + 'static>(
         &self,
         weight: usize,
@@ -182,7 +181,7 @@ impl Sqlite {
     ) -> StoreResult<T> {
         let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
-        // A caller that went away does not hear the answer: nothing to do about it.
+        // The caller may have stopped waiting; then the answer is dropped.
         let run: writer::Run = Box::new(move |txn| {
             let result = txn.and_then(|txn| match work(txn) {
                 Err(failure) if failure.is_fatal() => Err(shared.store_error(failure)),
@@ -202,7 +201,7 @@ impl Sqlite {
         self.await_reply(answered).await
     }
 
-    /// Runs `work` on a snapshot.
+    /// Runs `work` on a snapshot, at a reader.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Reader<'_>) -> Result<T, Failure> + Send + 'static,
@@ -237,13 +236,12 @@ impl Sqlite {
     }
 }
 
-/// Carries pages of the write-ahead log into the file, whenever the writer says that there are
-/// many, until the writer ends.
+/// Checkpoints the write-ahead log whenever the writer reports that it has many pages, until the
+/// writer ends.
 ///
-/// SQLite syncs the file only when the last page of the log is carried, which is the writer's to do
-/// while others wait for it. So what was carried is synced here, beside the writer, and the
-/// writer's own sync finds next to nothing. Nothing moves while somebody reads an old snapshot, and
-/// then nothing is synced.
+/// SQLite syncs the file only when the last page of the log is copied; the writer does that while
+/// its callers wait. So this thread syncs the copied pages itself, and the writer's sync has almost
+/// nothing to do. While a reader holds an old snapshot, no page is copied, and nothing is synced.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))
@@ -254,7 +252,7 @@ fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: 
             Ok(()) if moved => {
                 data.sync_data().map_err(|error| Failure::Unsynced(error.to_string()))
             }
-            // After a failed sync elsewhere there is nothing more to be made durable.
+            // The store has already failed: there is nothing more to make durable.
             _ => Ok(()),
         });
         if let Err(failure) = done {
@@ -264,7 +262,7 @@ fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: 
     }
 }
 
-/// Starts a thread of the store. Should it panic, the store has failed.
+/// Starts a thread of the store. A panic of the thread fails the store.
 fn spawn(
     name: &str,
     shared: &Arc<Shared>,

@@ -1,12 +1,11 @@
-//! The handle of a store: one method for each thing that the program asks of its truth, whatever
-//! the backend.
+//! The handle of a store: one method for each operation, whatever the backend.
 //!
-//! Each method that writes is one transaction, durable when it returns. A refusal is a value; a
-//! [`StoreError`] means that nothing was done, unless it says otherwise. What a method wrote, the
-//! next read sees.
+//! Each method that writes is one transaction, which is durable when the method returns. A refusal
+//! is a value. A [`StoreError`] means that nothing was done, unless it says otherwise. The next
+//! read sees the writes of a method that returned.
 //!
-//! What PostgreSQL is asked is boxed: a purchase on one machine keeps no room for the futures of a
-//! database that is not there.
+//! Futures of PostgreSQL calls are boxed, so that a purchase on one machine needs no memory for a
+//! database that it does not use.
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,10 +34,10 @@ mod waitlist;
 
 pub use codes::CodeHash;
 
-/// What every method gives.
+/// The result type of every method.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-/// The durable truth. Cheap to clone; all clones are one store.
+/// A store. Cheap to clone; all clones are one store.
 #[derive(Clone)]
 pub enum Store {
     /// SQLite in a directory of its own.
@@ -49,18 +48,19 @@ pub enum Store {
 
 /// Life of a store.
 impl Store {
-    /// Locks the directory, opens or creates the store in it, checks and migrates it. Blocks: call
-    /// it at boot.
+    /// Locks the directory, opens or creates the store in it, checks and migrates it. This blocks:
+    /// call it during startup.
     pub fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
         Sqlite::open(options).map(Self::Sqlite)
     }
 
-    /// Connects to the database, looks whether it keeps what it says, and migrates it.
+    /// Connects to the database, checks that it is durable, and migrates it.
     pub async fn open_postgres(options: PostgresOptions) -> Result<Self, OpenError> {
         Postgres::open(options).await.map(Self::Postgres)
     }
 
-    /// What an operator should know of how the store is set up: what its promises do not survive.
+    /// Warnings about the database's settings, for the operator: failures in which orders can be
+    /// lost.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         match self {
@@ -78,8 +78,8 @@ impl Store {
         }
     }
 
-    /// The store's time, or less where its clock was set forward while this process ran: what must
-    /// not come early goes by it.
+    /// The store's time, or an earlier time where its clock was set forward while this process ran.
+    /// Anything that must not happen too early uses it.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -88,8 +88,8 @@ impl Store {
         }
     }
 
-    /// Whether the clock of a database was set while this process ran. The clock of a store in a
-    /// directory is its caller's.
+    /// Whether the clock of a database was set while this process ran. The caller owns the clock of
+    /// a store in a directory.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         match self {
@@ -98,8 +98,8 @@ impl Store {
         }
     }
 
-    /// How old what was last told of the truth may be: others may have committed something since.
-    /// Zero where there are no others.
+    /// How old the published state may be: other nodes may have committed something since. Zero for
+    /// an embedded store.
     #[must_use]
     pub fn staleness(&self) -> Duration {
         match self {
@@ -116,8 +116,8 @@ impl Store {
         }
     }
 
-    /// Writes a consistent copy to `path`, which must not exist, while the store goes on. The copy
-    /// appears whole or not at all.
+    /// Writes a consistent copy to `path`, which must not exist, while the store stays in use. The
+    /// copy is either complete or absent.
     pub async fn backup(&self, path: &Path) -> Result<(), BackupError> {
         match self {
             Self::Sqlite(s) => s.backup(path).await,
@@ -125,8 +125,8 @@ impl Store {
         }
     }
 
-    /// Finishes what was asked before, then closes files and gives the directory free. Every clone
-    /// is refused from then on.
+    /// Finishes earlier calls, then closes files and releases the directory. From then on the calls
+    /// of every clone are refused.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(s) => s.close().await,
@@ -142,7 +142,7 @@ impl Store {
         Ok(self.catalogue().await?.sales)
     }
 
-    /// Every sale, and of which version that is.
+    /// Every sale, with the version of that state.
     pub async fn catalogue(&self) -> StoreResult<CatalogueRows> {
         match self {
             Self::Sqlite(s) => s.catalogue().await,
@@ -150,7 +150,7 @@ impl Store {
         }
     }
 
-    /// The version that [`Store::catalogue`] would have, for the price of one row.
+    /// The version that [`Store::catalogue`] would return, at the cost of reading one row.
     pub async fn catalogue_version(&self) -> StoreResult<String> {
         match self {
             Self::Sqlite(_) => Ok(String::new()),
@@ -166,7 +166,7 @@ impl Store {
         }
     }
 
-    /// Creates a draft whose stock lies in its items' pools. `None`: the id is taken.
+    /// Creates a draft whose stock is in its items' pools. `None`: the id is in use.
     pub async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.create_sale(sale).await,
@@ -174,7 +174,7 @@ impl Store {
         }
     }
 
-    /// Changes a sale's description. The version rises if anything changed.
+    /// Changes a sale's description. The version increases if anything changed.
     pub async fn patch_sale(
         &self,
         id: &str,
@@ -187,8 +187,8 @@ impl Store {
         }
     }
 
-    /// Changes how an item's stock is spread over its slots, before its sale opens. The sale's
-    /// version rises if anything changed.
+    /// Changes how an item's stock is divided among its slots, before its sale opens. The sale's
+    /// version increases if anything changed.
     pub async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
         match self {
             Self::Sqlite(s) => s.set_spread(item, spread).await,
@@ -216,9 +216,9 @@ impl Store {
         }
     }
 
-    /// Tells every node that a pause or close waits for what is in flight, for `for_ms` at most; 0:
-    /// it does not any more. A step to another phase ends it too. An embedded store has nobody to
-    /// tell.
+    /// Announces to every node that a pause or close waits for the requests in flight, for at most
+    /// `for_ms`; 0 ends the wait. A step to another phase ends it too. An embedded store does
+    /// nothing.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -226,8 +226,8 @@ impl Store {
         }
     }
 
-    /// Where the units of these items (of all, without a list) are, in one snapshot, by item. Items
-    /// that do not exist are left out.
+    /// Where the units of these items (or of all items) are, in one snapshot, by item. Items that
+    /// do not exist are left out.
     pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
         match self {
             Self::Sqlite(s) => s.counts(items).await,
@@ -235,7 +235,8 @@ impl Store {
         }
     }
 
-    /// Changes an item's total and records why. Repeating it, same key and units, does nothing.
+    /// Changes an item's total and records the reason. A second call with the same key and units
+    /// has no effect.
     pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
         match self {
             Self::Sqlite(s) => s.adjust(adjustment).await,
@@ -270,7 +271,7 @@ impl Store {
         }
     }
 
-    /// Notes what an operator did. Such rows are only ever added.
+    /// Records an operator's action. Such rows are never changed or deleted.
     pub async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.log_action(actor, action, detail).await,
@@ -278,8 +279,7 @@ impl Store {
         }
     }
 
-    /// Takes or renews the lease of the node that does the work of one for all. True: it is this
-    /// node's for `lease_ms` from now.
+    /// Takes or renews the lease of the leader. True: this node has it for `lease_ms` from now.
     pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.take_leader_lease(node, lease_ms).await,
@@ -287,7 +287,7 @@ impl Store {
         }
     }
 
-    /// Takes or renews the node's own lease: it lives for `lease_ms` from now, by the store's time.
+    /// Takes or renews the node's own lease for `lease_ms` from now, by the store's time.
     pub async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.renew_node_lease(node, lease_ms).await,
@@ -295,7 +295,7 @@ impl Store {
         }
     }
 
-    /// Nodes whose lease has not lapsed, by the store's time, by number.
+    /// Nodes whose lease has not expired, by the store's time, by number.
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
         match self {
             Self::Sqlite(s) => s.live_nodes().await,
@@ -314,10 +314,11 @@ impl Store {
         }
     }
 
-    /// Adds the rows up in one read snapshot, by SQL of its own: I1, I2 (active units recomputed
-    /// from the orders), I4 (quotas against orders and limits), `settled <= granted`, feeds without
-    /// gaps, `paid` and `ended` against the orders, I5 (payments against orders and refunds); and
-    /// what others did wrong. Quick enough to run every few seconds.
+    /// Checks all rows in one snapshot, with SQL of its own: I1, I2 (active units computed from the
+    /// orders), I4 (quotas against orders and limits), `settled <= granted`, feeds without gaps,
+    /// `paid` and `ended` against the orders, and I5 (payments against orders and refunds). Also
+    /// lists payments that a provider or a buyer caused by mistake. Fast enough to run every few
+    /// seconds.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

@@ -1,7 +1,7 @@
-//! The SQL that finds places in line which do not add up.
+//! The SQL that finds inconsistent waitlist entries.
 
-/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break
-/// stands beside it. Both backends understand them.
+/// Each query finds violations of one rule, which stands beside it. Columns: the item, and the
+/// numbers as text. Both backends run them.
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",

@@ -1,4 +1,4 @@
-//! Payments and refunds as operators see them, and what operators say when they change an order.
+//! Payments and refunds as operators see them, and the bodies of operators' changes to orders.
 
 use std::borrow::Cow;
 
@@ -12,20 +12,20 @@ use crate::limits::EXTEND_SECS_MAX;
 use crate::problem::Problem;
 use crate::value::{Money, Time};
 
-/// What became of a payment.
+/// State of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentState {
     /// It pays for its order.
     Captured,
-    /// Its money goes back, or went: its refund says how far that is.
+    /// Its money goes back or went back; its refund has the progress.
     Refunded,
-    /// It was tried and did not succeed.
+    /// The attempt to pay failed.
     Failed,
 }
 
 impl PaymentState {
-    /// The word on the wire.
+    /// The state's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl PaymentState {
     }
 }
 
-/// Money that came for an order.
+/// A payment for an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "payment": "pay_1", "order": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
@@ -44,17 +44,17 @@ impl PaymentState {
     "at": "2026-11-20T10:00:42.000Z"
 })))]
 pub struct Payment {
-    /// The provider's id of it.
+    /// The provider's id of the payment.
     pub payment: String,
-    /// The order that it names, as the provider wrote it.
+    /// The order that the payment names, as the provider wrote it. The amount.
     pub order: String,
     /// How much.
     pub amount: Money,
-    /// What became of it.
+    /// The payment's state.
     pub state: PaymentState,
-    /// Which provider told of it.
+    /// The provider that reported it.
     pub provider: String,
-    /// When it was first told of.
+    /// When the provider first reported it.
     pub at: Time,
 }
 
@@ -63,25 +63,25 @@ pub struct Payment {
 pub struct PaymentList {
     /// The payments of this page.
     pub payments: Vec<Payment>,
-    /// Give it as `cursor` to read on; `null` at the end.
+    /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
-/// How far a refund is.
+/// State of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundState {
-    /// The provider was not asked yet, or has not said that the money arrived.
+    /// The provider was not asked yet, or has not reported that the money arrived.
     Pending,
-    /// It said so.
+    /// The provider reported that the money arrived.
     Settled,
-    /// It was asked as often as it may be and refused: an operator must look.
+    /// The provider refused it, or the tries are used up: an operator must act.
     Failed,
 }
 
 impl RefundState {
-    /// The word on the wire.
+    /// The state's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -96,20 +96,20 @@ impl RefundState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundCause {
-    /// The order had ended, and no unit or no share of the limit was left.
+    /// The order had ended, and no units or no quota were left for it.
     Late,
-    /// Another amount or currency than the order costs.
+    /// The amount or the currency differs from the order's price.
     Mismatch,
-    /// The order was paid before.
+    /// The order was already paid.
     Second,
-    /// No order had this id when the money came.
+    /// No order had this id when the money arrived.
     UnknownOrder,
     /// An operator refunded the order.
     Operator,
 }
 
 impl RefundCause {
-    /// The word on the wire.
+    /// The cause's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -122,17 +122,18 @@ impl RefundCause {
     }
 }
 
-/// How money went back without having been asked to.
+/// How money went back although the shop did not request it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReversalKind {
-    /// Somebody gave it back at the provider's own console.
+    /// A person refunded it at the provider's console.
     Returned,
-    /// The buyer's bank took it back, or is about to.
+    /// The buyer's bank took it back or is about to.
     Disputed,
 }
 
-/// Money that went back without having been asked to. Its payment and the order are as they were.
+/// Money that went back although the shop did not request it. The payment and the order do not
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "payment": "pay_1", "order": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
@@ -143,19 +144,19 @@ pub struct Reversal {
     pub payment: String,
     /// The order that the payment names.
     pub order: String,
-    /// How much went back, all in all.
+    /// The total amount that went back.
     pub amount: Money,
-    /// `returned`: given back at the provider's own console; `disputed`: by the buyer's bank.
+    /// `returned`: refunded at the provider's console; `disputed`: taken back by the buyer's bank.
     pub kind: ReversalKind,
-    /// The provider's id of the dispute; `null` where it has none. A payment may have several.
+    /// The provider's id of the dispute, or `null`. A payment may have several.
     pub dispute: Option<String>,
-    /// `false`: it came to nothing, and the money is there.
+    /// `false`: the reversal was cancelled, and the money is there.
     pub stands: bool,
-    /// By which provider.
+    /// The provider that reported it.
     pub provider: String,
 }
 
-/// The whole of one payment on its way back.
+/// A refund: one whole payment that goes back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "refund": "ref_5d41402abc4b2a76b9719d911017c592", "payment": "pay_1",
@@ -164,28 +165,28 @@ pub struct Reversal {
     "tries": 0, "error": null, "at": "2026-11-20T11:00:00.000Z", "settled_at": null
 })))]
 pub struct Refund {
-    /// Its id, and the key under which the provider is asked for it.
+    /// The refund's id. The server sends it to the provider as the idempotency key.
     pub refund: String,
-    /// Which payment goes back.
+    /// The payment that goes back.
     pub payment: String,
     /// The order that the payment names.
     pub order: String,
-    /// How much.
+    /// The amount.
     pub amount: Money,
-    /// How far it is.
+    /// The refund's state.
     pub state: RefundState,
-    /// Why.
+    /// The cause.
     pub cause: RefundCause,
-    /// By which provider.
+    /// The provider.
     pub provider: String,
-    /// How often the provider was asked in vain since it last answered.
+    /// Failed attempts since the provider last answered.
     pub tries: u32,
-    /// What it said last in vain.
+    /// The last error, or `null`.
     #[schema(required = true)]
     pub error: Option<String>,
-    /// When it was decided.
+    /// When the server created the refund.
     pub at: Time,
-    /// When the provider said that the money arrived.
+    /// When the provider reported that the money arrived.
     #[schema(required = true)]
     pub settled_at: Option<Time>,
 }
@@ -195,24 +196,24 @@ pub struct Refund {
 pub struct RefundList {
     /// The refunds of this page.
     pub refunds: Vec<Refund>,
-    /// Give it as `cursor` to read on; `null` at the end.
+    /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
-/// Why an operator does something, for the order's history. The whole body may be left out.
+/// The reason for an operator's action, for the order's history. The whole body may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"reason": "the buyer asked for it"})))]
 pub struct Reason {
-    /// In a line.
+    /// The reason, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = crate::admin::schema::title, required = false)]
     pub reason: Option<String>,
 }
 
 impl Reason {
-    /// Reads a body that may be empty.
+    /// Reads a body, which may be empty.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -226,25 +227,25 @@ impl Reason {
     }
 }
 
-/// Until when an order may be paid from now on.
+/// The new end of an order's payment window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayByChange {
-    /// So many seconds after its present `pay_by`.
+    /// This many seconds after its present `pay_by`.
     Secs(u32),
-    /// This instant.
+    /// This time.
     Time(Time),
 }
 
 /// More time to pay for an order: one of `secs` and `pay_by`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Extension {
-    /// So many seconds after the order's present `pay_by`.
+    /// Seconds to add to the order's present `pay_by`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secs: Option<u32>,
-    /// Or this instant, later than the present `pay_by`.
+    /// A new `pay_by`, later than the present one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pay_by: Option<Time>,
-    /// Why, for the order's history.
+    /// The reason, for the order's history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -255,7 +256,7 @@ impl PartialSchema for Extension {
             .schema_type(Type::Integer)
             .minimum(Some(1))
             .maximum(Some(EXTEND_SECS_MAX))
-            .description(Some("So many seconds after the order's present `pay_by`."));
+            .description(Some("Seconds to add to the order's present `pay_by`."));
         let by = |member: &str, value: RefOr<Schema>| {
             ObjectBuilder::new()
                 .schema_type(Type::Object)
@@ -315,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_extension_says_one_of_two_things() {
+    fn an_extension_has_exactly_one_of_secs_and_pay_by() {
         let check = |json: &str, expected: Option<PayByChange>| {
             assert_eq!(
                 Extension::from_json(json.as_bytes()).ok().map(|read| read.0),
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_may_be_left_out_and_is_read_strictly_otherwise() {
+    fn a_reason_is_optional_and_read_strictly() {
         let read = |json: &str| Reason::from_json(json.as_bytes()).map(|read| read.reason);
         assert_eq!(read(""), Ok(None));
         assert_eq!(read("{}"), Ok(None));

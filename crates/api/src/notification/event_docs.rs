@@ -1,4 +1,4 @@
-//! `docs/events.md`, written from the types.
+//! Generates `docs/events.md` from the event types.
 
 use std::fmt::Write as _;
 
@@ -17,26 +17,28 @@ use crate::value::Time;
 const PAGE_HEAD: &str = "\
 # Events
 
-What a shop is told of. [webhooks.md](webhooks.md) says how messages arrive and how they are verified, [brokers.md](brokers.md) how RabbitMQ and NATS are told the
-same. This page is written from the code by `cargo xtask events`.
+This page lists the events that Doorbuster sends to a shop. [webhooks.md](webhooks.md) says how
+messages arrive and how to verify them. [brokers.md](brokers.md) says how RabbitMQ and NATS receive
+the same events. `cargo xtask events` generates this page from the code.
 
 Every message has this body:
 
-| member | what it is |
+| member | meaning |
 |---|---|
-| `id` | the event's id, `evt_`, 16 digits, `_` and 10 hex digits; the same for each attempt and each endpoint, and the header `webhook-id`: whoever has seen it need not look again |
-| `type` | what happened: one of those below |
+| `id` | the event's id: `evt_`, 16 digits, `_` and 10 hexadecimal digits; the same for each attempt and each endpoint, and equal to the header `webhook-id`. Ignore a message whose id you have handled. |
+| `type` | what happened: one of the types below |
 | `timestamp` | when it happened, RFC 3339 in UTC with milliseconds |
-| `data` | what it happened to, by type |
+| `data` | depends on the type |
 
-Events about the same order, item or sale are told in the order in which they happened. Between different ones there is no order. New types and new
-members may come; what stands here stays.
+Events about the same order, item or sale arrive in the order in which they happened. Other events
+have no order among them. New versions may add types and members. They do not change or remove what
+is here.
 ";
 
-/// When the examples happened.
+/// The time of the examples, in milliseconds since the epoch.
 const EXAMPLE_MS: i64 = 1_795_168_842_000;
 
-/// What is said of a type, its data and an example of them.
+/// The documentation of one event type: when it is sent, its data and an example.
 struct EventDoc {
     what: EventType,
     when: &'static str,
@@ -47,48 +49,56 @@ struct EventDoc {
 const EVENT_DOCS: [EventDoc; 12] = [
     order(
         EventType::OrderReserved,
-        "A request became an order, or a place in line did (`from_waitlist`); its units are held \
-         until `pay_by`.",
+        "A request or a waitlist entry became an order. Its units are held until `pay_by`. \
+         `from_waitlist` marks an order from the waitlist.",
     ),
     order(EventType::OrderPaid, "The order was paid, in time or late."),
     order(
         EventType::OrderCancelled,
-        "The buyer or an operator gave it up before it was paid; its units went back on sale.",
+        "The buyer or an operator cancelled the order before it was paid. \
+         Its units went back on sale.",
     ),
-    order(EventType::OrderExpired, "It was not paid in time; its units went back on sale."),
+    order(
+        EventType::OrderExpired,
+        "The order was not paid in time. Its units went back on sale.",
+    ),
     order(
         EventType::OrderRefunded,
-        "An operator refunded it: the money goes back, its units went back on sale.",
+        "An operator refunded the order. The money goes back, and its units went back on sale.",
     ),
     order(
         EventType::OrderExtended,
-        "An operator gave it more time: `pay_by` is later than it was.",
+        "An operator gave the order more time. `pay_by` is later than before.",
     ),
     EventDoc {
         what: EventType::OrderRefused,
-        when: "A request that had an id, or a place in line, ended without an order. Requests that were refused at once are not told of.",
+        when: "A queued request or a waitlist entry ended without an order. \
+               Requests that are refused at once send no event.",
         schema: members::<RefusedData>,
         example: |_| NotificationData::Refused(RefusedData { order: example() }),
     },
     EventDoc {
         what: EventType::PaymentRefunded,
-        when: "Money came that pays for no order (too late, another amount, a second time, an unknown order), and goes back. A refund of an order \
-            is `order.refunded`.",
+        when: "A payment that pays for no order goes back. It was too late, had another amount, \
+               was a second one, or named an unknown order. \
+               The refund of an order is `order.refunded`.",
         schema: members::<PaymentData>,
         example: example_payment_data,
     },
     EventDoc {
         what: EventType::PaymentReversed,
-        when: "Money went back that nobody here asked for: at the provider's own console, or by the buyer's bank; or it is there after all (`stands` is \
-            `false`). The payment and its order are as they were, and what becomes of them is yours to say.",
+        when: "Money went back although the shop did not request it. It was refunded at the \
+               provider's console or taken back by the buyer's bank. \
+               With `stands: false` the money is there after all. \
+               The payment and its order do not change. The shop decides what happens to them.",
         schema: members::<ReversalData>,
         example: |_| NotificationData::Reversal(ReversalData { reversal: example() }),
     },
-    sale(EventType::SaleOpened, "A sale began to sell."),
-    sale(EventType::SaleClosed, "A sale ended. Orders that wait for payment go on."),
+    sale(EventType::SaleOpened, "The sale opened."),
+    sale(EventType::SaleClosed, "The sale closed. Orders that wait for payment keep their holds."),
     EventDoc {
         what: EventType::ItemSoldOut,
-        when: "Every unit of the item is paid for: nothing is left and nothing is held.",
+        when: "Every unit of the item is paid. No unit is left or held.",
         schema: members::<ItemData>,
         example: |_| {
             NotificationData::Item(ItemData { sale: "spring".to_owned(), item: "phone".to_owned() })
@@ -109,7 +119,7 @@ fn example_order_data(what: EventType) -> NotificationData {
     let at = |text: &str| Time::parse(text);
     let mut order: Order = example();
     let state = what.as_str().trim_start_matches("order.");
-    // More time leaves it as it was.
+    // `order.extended` names no state: the order stays reserved.
     order.state = OrderState::parse(state).unwrap_or(OrderState::Reserved);
     match what {
         EventType::OrderPaid => order.paid_at = at("2026-11-20T10:00:42.000Z"),
@@ -138,7 +148,7 @@ fn example<T: PartialSchema + DeserializeOwned>() -> T {
     let schema = serde_json::to_value(T::schema()).expect("a schema is plain data");
     let example =
         schema.pointer("/examples/0").cloned().expect("each of these types has an example");
-    serde_json::from_value(example).expect("an example of it is one of it")
+    serde_json::from_value(example).expect("an example matches its own type")
 }
 
 /// The schemas of `T` and of every type in it, by name.
@@ -149,48 +159,49 @@ fn members<T: ToSchema>() -> Vec<(String, Value)> {
     schemas.into_iter().map(|(name, schema)| (name, plain(schema))).collect()
 }
 
-/// The whole document.
+/// The text of `docs/events.md`.
 #[must_use]
 pub fn document() -> String {
     let mut text = PAGE_HEAD.to_owned();
     // Writing into a string cannot fail.
     let _ = writeln!(text, "\n| type | when | `data` |\n|---|---|---|");
-    for told in &EVENT_DOCS {
-        let schemas = (told.schema)();
+    for event_doc in &EVENT_DOCS {
+        let schemas = (event_doc.schema)();
         let names: Vec<String> =
             properties(&schemas[0].1).into_iter().map(|(name, _)| format!("`{name}`")).collect();
         let _ = writeln!(
             text,
             "| [`{0}`](#{1}) | {2} | {3} |",
-            told.what.as_str(),
-            anchor(told.what),
-            told.when,
+            event_doc.what.as_str(),
+            anchor(event_doc.what),
+            event_doc.when,
             names.join(", ")
         );
     }
-    for told in &EVENT_DOCS {
-        let what = told.what.as_str();
+    for event_doc in &EVENT_DOCS {
+        let what = event_doc.what.as_str();
         let timestamp = Time::parse("2026-11-20T10:00:42.000Z").expect("a time");
         let message = Notification {
             id: &event_id(42, what, EXAMPLE_MS, what),
             what,
             timestamp,
-            data: (told.example)(told.what),
+            data: (event_doc.example)(event_doc.what),
         };
         let pretty = serde_json::to_string_pretty(&message).expect("plain data serialises");
-        let _ = writeln!(text, "\n## {what}\n\n{}\n\n```json\n{pretty}\n```", told.when);
+        let when = event_doc.when.replace(". ", ".\n");
+        let _ = writeln!(text, "\n## {what}\n\n{when}\n\n```json\n{pretty}\n```");
     }
     let _ = writeln!(text, "\n## Members\n");
     let mut all: Vec<(String, Value)> = Vec::new();
-    for (name, schema) in EVENT_DOCS.iter().flat_map(|told| (told.schema)()) {
+    for (name, schema) in EVENT_DOCS.iter().flat_map(|event_doc| (event_doc.schema)()) {
         if schema.get("properties").is_some() && !all.iter().any(|(known, _)| *known == name) {
             all.push((name, schema));
         }
     }
     for (name, schema) in &all {
-        let _ = writeln!(text, "### {name}\n\n| member | type | what it is |\n|---|---|---|");
+        let _ = writeln!(text, "### {name}\n\n| member | type | meaning |\n|---|---|---|");
         for (member, schema) in properties(schema) {
-            let words = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+            let words = description(&schema);
             let _ = writeln!(
                 text,
                 "| `{member}` | {} | {} |",
@@ -205,13 +216,23 @@ pub fn document() -> String {
     text
 }
 
+/// The description of a member. An optional member has it beside `oneOf` or in one of its items.
+fn description(schema: &Value) -> &str {
+    let own = schema.get("description").and_then(Value::as_str);
+    let any = schema.get("oneOf").and_then(Value::as_array);
+    own.or_else(|| {
+        any.into_iter().flatten().find_map(|item| item.get("description").and_then(Value::as_str))
+    })
+    .unwrap_or_default()
+}
+
 /// Members in the order in which the type has them.
 fn properties(schema: &Value) -> Vec<(String, Value)> {
     let members = schema.get("properties").and_then(Value::as_object);
     members.into_iter().flatten().map(|(name, schema)| (name.clone(), schema.clone())).collect()
 }
 
-/// What a member's value is, in a word or two.
+/// A member's type, in a word or two.
 fn type_text(schema: &Value) -> String {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
         return format!("`{}`", name.rsplit('/').next().unwrap_or(name));
@@ -229,7 +250,7 @@ fn type_text(schema: &Value) -> String {
     }
 }
 
-/// How a heading is linked to.
+/// The anchor of an event type's heading.
 fn anchor(what: EventType) -> String {
     what.as_str().replace('.', "")
 }

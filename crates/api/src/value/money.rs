@@ -1,4 +1,4 @@
-//! Money: whole minor units and a currency.
+//! Money: an amount in whole minor units, and a currency.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,8 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The codes of ISO 4217 that have a minor unit, in order, and `XTS`, which it keeps for tests.
-/// What is withdrawn is left out.
+/// The ISO 4217 codes that have a minor unit, sorted, and `XTS`, which ISO 4217 reserves for tests.
+/// Withdrawn codes are not in the list.
 const ASSIGNED: &str = "\
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND \
     BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY \
@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads three capital letters, whether or not ISO 4217 has assigned them: what is stored may
-    /// be withdrawn meanwhile.
+    /// Reads three capital letters, whether or not ISO 4217 has assigned them: a stored currency
+    /// may have been withdrawn since.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {
@@ -37,13 +37,15 @@ impl Currency {
         }
     }
 
-    /// Whether ISO 4217 has assigned it to money with a minor unit: what a new price may be in.
+    /// Whether ISO 4217 has assigned it to money with a minor unit. A new price must use such a
+    /// currency.
     #[must_use]
     pub fn is_assigned(self) -> bool {
         ASSIGNED.split(' ').any(|code| code == self.as_str())
     }
 
-    /// Decimal places of its minor unit, as ISO 4217 assigns them: 2 but for these.
+    /// Decimal places of its minor unit, as ISO 4217 assigns them: 2 except for the currencies
+    /// below.
     #[must_use]
     pub fn decimals(self) -> u32 {
         match &self.0 {
@@ -98,7 +100,7 @@ impl PartialSchema for Currency {
     }
 }
 
-/// What the currency of a new price may be.
+/// The schema of the currency of a new price.
 pub(crate) fn assigned_currency() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -118,14 +120,14 @@ impl ToSchema for Currency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"amount_minor": 10, "currency": "CNY"})))]
 pub struct Money {
-    /// Amount in the currency's smallest unit; never negative.
+    /// The amount in the currency's smallest unit; never negative.
     #[schema(minimum = 0)]
     pub amount_minor: i64,
-    /// Which currency.
+    /// The currency.
     pub currency: Currency,
 }
 
-/// For people: whole units with a point, as in `49.00 EUR` or `4900 JPY`.
+/// Prints the amount for people: whole units with a decimal point, as in `49.00 EUR` or `4900 JPY`.
 impl fmt::Display for Money {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (decimals, minor) = (self.currency.decimals(), self.amount_minor.unsigned_abs());
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_price_is_in_money_that_there_is() {
+    fn a_new_price_uses_an_assigned_currency_with_a_minor_unit() {
         let check = |text: &str, expected: bool| {
             assert_eq!(
                 Currency::parse(text).expect("three capital letters").is_assigned(),
@@ -175,7 +177,7 @@ mod tests {
         for code in ["AED", "CNY", "EUR", "JPY", "KWD", "CLF", "USD", "XAF", "XTS", "ZWG"] {
             check(code, true);
         }
-        // Nobody's, gold, and withdrawn ones.
+        // Unassigned codes, gold, and withdrawn currencies.
         for code in ["ZZZ", "AAA", "XAU", "HRK", "DEM"] {
             check(code, false);
         }
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_whole_units() {
+    fn display_prints_whole_units_with_the_currency_s_decimals() {
         let check = |amount_minor, currency, expected: &str| {
             let currency = Currency::parse(currency).expect("three capital letters");
             assert_eq!(Money { amount_minor, currency }.to_string(), expected);

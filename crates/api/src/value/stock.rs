@@ -8,17 +8,17 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::limits::STOCK_MAX;
 
-/// How many units an item has: a whole number, or no number at all.
+/// How many units an item has: a whole number, or unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Stock {
     /// Counted: this many units, 0 to 1,000,000,000.
     Counted(u32),
-    /// Without end; limits per buyer still hold.
+    /// Unlimited; limits per buyer still apply.
     Unlimited(Unlimited),
 }
 
-/// The word `"unlimited"`.
+/// The value `"unlimited"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unlimited {
@@ -27,7 +27,7 @@ pub enum Unlimited {
 }
 
 impl Stock {
-    /// Stock without end.
+    /// Unlimited stock.
     pub const UNLIMITED: Stock = Stock::Unlimited(Unlimited::Unlimited);
 
     /// The count; `None` when unlimited.
@@ -50,7 +50,7 @@ impl PartialSchema for Stock {
         let unlimited = ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(["unlimited"]))
-            .description(Some("Stock without end."));
+            .description(Some("Unlimited stock."));
         OneOfBuilder::new().item(counted).item(unlimited).examples([100]).into()
     }
 }

@@ -8,19 +8,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// An instant in UTC, to the millisecond, printed as `2026-11-20T10:00:00.000Z`.
+/// A time in UTC with millisecond precision, printed as `2026-11-20T10:00:00.000Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(i64);
 
 impl Time {
-    /// First instant that RFC 3339 can name: the start of the year 0000.
+    /// The first time that RFC 3339 can express: the start of the year 0000.
     pub const MIN: Time = Time(-62_167_219_200_000);
-    /// Last instant that the calendar can place in every zone: 26 hours before the end of the year
-    /// 9999.
+    /// The last time that the calendar library can express in every zone: 26 hours before the end
+    /// of the year 9999.
     pub const MAX: Time = Time(253_402_207_200_000);
 
-    /// The instant this many milliseconds after the epoch; one before [`Time::MIN`] or after
-    /// [`Time::MAX`] becomes these.
+    /// The time this many milliseconds after the epoch. A value before [`Time::MIN`] or after
+    /// [`Time::MAX`] becomes that bound.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
@@ -42,12 +42,13 @@ impl Time {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, fraction, offset) = split(text)?;
-        // A uniform spelling for the calendar to check: whole seconds here, the fraction by hand.
+        // The calendar library checks a uniform spelling: whole seconds here; the fraction is read
+        // separately.
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
-            // A leap second is the last of a day in UTC; the calendar has none, so it is the first
-            // instant of the next.
+            // A leap second is the last second of a day in UTC. The calendar library has none, so
+            // it becomes the first instant of the next day.
             let midnight =
                 (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));
@@ -58,9 +59,9 @@ impl Time {
     }
 }
 
-/// Splits `2026-11-20T10:00:00.5+01:00` into its 19 first characters, the digits of the fraction,
-/// and the offset. The calendar library reads more dialects than RFC 3339; this admits only the
-/// one.
+/// Splits `2026-11-20T10:00:00.5+01:00` into its first 19 characters, the digits of the fraction,
+/// and the offset. The calendar library reads more formats than RFC 3339; this function accepts
+/// only RFC 3339.
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd";
     let fits = |shape: &[u8], part: &[u8]| {

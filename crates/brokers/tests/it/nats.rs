@@ -78,7 +78,7 @@ async fn somebody_who_is_no_stream_does_not_count() {
         .publish(&message("evt_1", "order.paid"))
         .await
         .expect_err("no stream");
-    assert_eq!(error.to_string(), "something else than a stream answered");
+    assert_eq!(error.to_string(), "the answer did not come from a stream");
 }
 
 #[tokio::test]

@@ -1,20 +1,19 @@
-//! Access codes: how they are written, how they are read however a person typed them, and what is
-//! kept of them.
+//! Access codes: how they are written, parsed and hashed.
 //!
-//! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. It
-//! is kept as a hash that covers its sale; guessing one of a million codes takes 2⁶⁰ tries, so the
+//! A code is 80 random bits in 16 letters and digits, in groups of four: `7K2M-Q0XA-93TN-ZE5H`. The
+//! store keeps a hash that covers the sale. Guessing one of a million codes takes 2⁶⁰ tries, so the
 //! hash needs no salt and no stretching.
 
-/// Random bytes of a code.
+/// Random bytes in a code.
 pub const CODE_BYTES: usize = 10;
-/// Longest text that is looked at; a longer one is no code.
+/// Longest text that is parsed, in bytes; longer text is not a code.
 pub const CODE_TEXT_MAX: usize = 64;
 
 const CODE_LETTERS: usize = CODE_BYTES * 8 / 5;
-/// Crockford's base 32: no I, L, O, U, which are misread.
+/// Crockford's base 32 without I, L, O and U, which people misread.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// A code as it is handed out.
+/// Formats a code for its buyer.
 #[must_use]
 pub fn format_code(random: [u8; CODE_BYTES]) -> String {
     let mut text = String::with_capacity(CODE_LETTERS + CODE_LETTERS / 4);
@@ -30,8 +29,9 @@ pub fn format_code(random: [u8; CODE_BYTES]) -> String {
     text
 }
 
-/// What is kept of the code `text` for `sale`. Case, spaces and hyphens do not matter, and letters
-/// that are misread are taken for what they look like. `None`: it cannot be a code.
+/// The hash that the store keeps of the code `text` for `sale`. Case, spaces and hyphens are
+/// ignored, and easily confused letters are read as the characters that they resemble. `None` if
+/// the text cannot be a code.
 #[must_use]
 pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     if text.len() > CODE_TEXT_MAX {

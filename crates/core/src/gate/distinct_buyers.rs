@@ -1,27 +1,28 @@
-//! About how many different buyers were seen behind one address, in one word: what tells a school,
-//! an office or a mobile network from a robot.
+//! Estimates in one word how many different buyers use one address. This distinguishes a school, an
+//! office or a mobile network from a robot.
 //!
-//! HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear counting while it is
-//! small: within about a quarter, up to some three hundred thousand, which is as fine as a budget
-//! needs.
+//! HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear counting for small
+//! numbers. The error is about a quarter, up to some three hundred thousand buyers, which is
+//! precise enough for a rate limit.
 
 /// Registers, each of 4 bits.
 const REGISTERS: u32 = 16;
-/// What a register holds at most.
+/// Largest value of a register.
 const RANK_MAX: u64 = 15;
 /// The estimate's constant for 16 registers times their number squared: 0.673 × 256.
 const ESTIMATE_SCALE: u64 = 172;
-/// Up to here empty registers say more than full ones.
+/// Up to this estimate the number of empty registers is more precise than the registers' values.
 const LINEAR_COUNT_MAX: u64 = 40;
-/// Buyers that are likely where so many registers are empty: 16 × ln(16 / empty).
+/// The likely number of buyers for each number of empty registers: 16 × ln(16 / empty).
 const LINEAR_COUNTS: [u64; 17] = [0, 44, 33, 27, 22, 19, 16, 13, 11, 9, 8, 6, 5, 3, 2, 1, 0];
 
-/// About how many different ones were seen.
+/// An estimate of the number of different buyers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DistinctBuyers(pub u64);
 
 impl DistinctBuyers {
-    /// Takes one in, by a hash that nobody can choose. One that was seen before changes nothing.
+    /// Adds a buyer by a keyed hash that callers cannot choose. Adding a buyer again changes
+    /// nothing.
     #[must_use]
     pub const fn with(self, hash: u64) -> Self {
         let at = (hash as u32 % REGISTERS) * 4;
@@ -34,7 +35,7 @@ impl DistinctBuyers {
         }
     }
 
-    /// About how many.
+    /// The estimated number of buyers.
     #[must_use]
     pub const fn about(self) -> u64 {
         let (mut sum, mut empty, mut at) = (0, 0, 0);
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_again_does_not_count_again() {
+    fn a_buyer_who_comes_again_does_not_count_again() {
         let crowd = (0..50).fold(DistinctBuyers::default(), |crowd, n| crowd.with(hash(n)));
         assert_eq!((0..5_000).fold(crowd, |crowd, n| crowd.with(hash(n % 50))), crowd);
         assert_eq!(DistinctBuyers::default().about(), 0);

@@ -1,53 +1,53 @@
-//! The draw: in which order those are called who came before a sale opened.
+//! The draw: the order in which a waiting room admits the visitors who came before the sale opened.
 //!
-//! A seed of 32 random bytes is made when the first of them comes. Its SHA-256, the commitment, is
-//! shown from then on; the seed itself is shown once the sale has opened. Each participant's lot is
-//! `HMAC-SHA-256(key = seed, message = buyer id)`, and the line is in the order of the lots, read
-//! as numbers of 256 bits, the smallest first. So nobody knows the order before the opening, nobody
-//! can choose a seed after having seen the participants, and everybody who has the seed and the
-//! list can make the order again.
+//! The first visitor's arrival creates a seed of 32 random bytes. Its SHA-256, the commitment, is
+//! public from then on; the seed is published once the sale has opened. Each participant's lot is
+//! `HMAC-SHA-256(key = seed, message = buyer id)`. Participants are ranked by their lots, read as
+//! numbers of 256 bits, smallest first. So the order is secret before the opening, the seed cannot
+//! be chosen after the participants are known, and anyone with the seed and the list can repeat the
+//! draw.
 //!
-//! Whoever runs the server can read the seed before: what the draw shows is that it was not
-//! changed, not that nobody looked.
+//! The operator of the server can read the seed early. The draw proves that the seed did not
+//! change, not that it stayed secret.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// What a lot is made by, as it is published.
+/// The published name of the algorithm that makes lots.
 pub const ALGORITHM: &str = "hmac-sha256";
 
 const BYTES: usize = 32;
 const COMMITMENT_PREFIX: &str = "sha256:";
 
-/// What a draw is made from; a secret until the sale opens.
+/// The seed of a draw; a secret until the sale opens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seed([u8; BYTES]);
 
-/// A participant's lot: the smaller one is called first.
+/// A participant's lot: smaller lots are admitted first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lot([u8; BYTES]);
 
 impl Seed {
-    /// From 32 random bytes.
+    /// Creates a seed from 32 random bytes.
     #[must_use]
     pub fn new(random: [u8; BYTES]) -> Self {
         Self(random)
     }
 
-    /// The bytes, as they are kept.
+    /// The bytes that the store keeps.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0
     }
 
-    /// The seed in hexadecimal, as it is shown after the opening.
+    /// The seed in hexadecimal, as it is published after the opening.
     #[must_use]
     pub fn text(&self) -> String {
         hex(&self.0)
     }
 
-    /// What is shown before: `sha256:` and the hash of the seed's bytes.
+    /// The commitment: `sha256:` and the hash of the seed's bytes.
     #[must_use]
     pub fn commitment(&self) -> String {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
@@ -63,7 +63,7 @@ impl Seed {
     }
 }
 
-/// Says nothing of the seed: it may be a secret still.
+/// Does not print the seed, which may still be secret.
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Seed").field(&self.commitment()).finish()
@@ -71,13 +71,13 @@ impl fmt::Debug for Seed {
 }
 
 impl Lot {
-    /// From bytes that were kept.
+    /// Restores a lot from stored bytes.
     #[must_use]
     pub fn new(bytes: [u8; BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes, as they are kept. Their order is that of the line.
+    /// The bytes that the store keeps. Their order is the order of admission.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0
@@ -90,7 +90,7 @@ impl fmt::Debug for Lot {
     }
 }
 
-/// Participants in the order in which they are called.
+/// The participants in the order in which they are admitted.
 #[must_use]
 pub fn drawn_order<'a>(
     seed: &Seed,
@@ -115,7 +115,8 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Made with Python's `hmac` and `hashlib`: nobody else's order may change when this file does.
+    /// The values come from Python's `hmac` and `hashlib`: a change of this file must not change
+    /// the order of a published draw.
     #[test]
     fn a_draw_is_what_was_published_of_it() {
         let seed = Seed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));

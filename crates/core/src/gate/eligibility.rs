@@ -1,11 +1,11 @@
-//! Thresholds: what a sale asks of its buyers' standing.
+//! Thresholds: the membership, level or access code that a sale requires.
 
 use super::pass::Membership;
 
-/// What a buyer lacks.
+/// The requirement that a buyer does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingRequirement {
-    /// To be a member.
+    /// Membership.
     Member,
     /// A higher level.
     Level,
@@ -13,10 +13,9 @@ pub enum MissingRequirement {
     AccessCode,
 }
 
-/// Whether a buyer of this standing may buy in a sale that asks for membership, or for a level; and
-/// if not, what is lacking first.
+/// Checks whether a buyer of this standing may buy in a sale that requires membership or a level.
 ///
-/// # Errors What the buyer lacks.
+/// # Errors The first requirement that the buyer does not meet.
 pub fn check_eligible(
     standing: Membership,
     members_only: bool,

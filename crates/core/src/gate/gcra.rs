@@ -1,37 +1,36 @@
-//! How often: a limit as a rate with a burst, and the one number that is kept of whoever it is held
-//! to.
+//! Rate limits: a rate with a burst, kept as one number for each limited key.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, in the form of a virtual scheduling): what is kept
-//! is the instant at which everything that was asked would be worked off at the limit's rate. A
-//! request moves it on by the limit's interval, and is let in while it is no further ahead than the
-//! burst allows. So the decision is one comparison, the state is one word, and nothing has to be
-//! refilled.
+//! The generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling). The state is
+//! the instant at which all accepted requests would be worked off at the limit's rate. A request
+//! moves the state forward by the limit's interval and is allowed while the state is no further
+//! ahead than the burst. So the decision is one comparison, the state is one word, and nothing has
+//! to be refilled.
 //!
-//! Instants are nanoseconds since any beginning; an instant that is past says nothing, so that zero
-//! is the state of whoever never came.
+//! Instants are nanoseconds since any fixed origin. An instant in the past means no recent
+//! requests, so zero is the state of a new key.
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
-/// A limit: so many at once, and so many a minute after that.
+/// A rate limit: a burst, then a number of requests per minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Between two requests at the limit's rate, rounded up: never more than a minute's worth in a
-    /// minute.
+    /// Nanoseconds between two requests at the limit's rate, rounded up so that a minute never
+    /// allows more than the rate.
     interval: u64,
-    /// Most that can be ahead.
+    /// The most nanoseconds that a state can be ahead.
     burst_nanos: u64,
 }
 
-/// What a limit says of a request.
+/// A limit's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateDecision {
-    /// Let in: this is the state from now on.
+    /// The request is allowed; this is the new state.
     Allowed(u64),
-    /// Not now. It would be let in after so many nanoseconds.
+    /// The request is not allowed yet; it would be allowed after this many nanoseconds.
     Wait {
-        /// The state from now on: the same, unless another limit left it further ahead than this
-        /// one reaches.
+        /// The new state: unchanged, unless another limit left it further ahead than this limit's
+        /// burst.
         state: u64,
         /// Nanoseconds.
         nanos: u64,
@@ -39,8 +38,8 @@ pub enum RateDecision {
 }
 
 impl RateLimit {
-    /// Of `burst` requests at once and `per_minute` after that; both at least one, and at most ten
-    /// million.
+    /// A limit of `burst` requests at once and `per_minute` after that. Both must be at least one
+    /// and at most ten million.
     #[must_use]
     pub const fn new(burst: u32, per_minute: u32) -> Self {
         let (burst, per_minute) =
@@ -50,8 +49,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// A part of it, for one of `parts` that have it together: its rate and its burst, never less
-    /// than one request.
+    /// This limit's share for one of `parts` nodes that share it: its rate and its burst, never
+    /// less than one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
@@ -60,7 +59,7 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// What one request moves the state on by, where `share` requests count as one.
+    /// The cost of one request where `share` requests count as one, in nanoseconds.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });
@@ -73,15 +72,15 @@ impl RateLimit {
         self.burst_nanos
     }
 
-    /// How far a state is ahead. One that a slower or longer limit left further ahead than this one
-    /// reaches is at its end, not beyond.
+    /// How far a state is ahead, capped at this limit's burst. Another limit with a slower rate or
+    /// a longer burst may have left it further ahead.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);
         if ahead > self.burst_nanos { self.burst_nanos } else { ahead }
     }
 
-    /// Asks for one request that costs `cost`.
+    /// Decides one request of cost `cost`.
     #[must_use]
     pub const fn try_take(self, state: u64, now: u64, cost: u64) -> RateDecision {
         let ahead = self.used_nanos(state, now);
@@ -91,7 +90,7 @@ impl RateLimit {
         }
     }
 
-    /// Requests that are left, each at its full cost.
+    /// Requests that remain, each at its full cost.
     #[must_use]
     pub const fn remaining(self, state: u64, now: u64) -> u64 {
         (self.burst_nanos - self.used_nanos(state, now)) / self.interval
@@ -103,20 +102,21 @@ impl RateLimit {
         self.burst_nanos / self.interval
     }
 
-    /// Whole seconds in which a used-up burst comes back.
+    /// Whole seconds until a used-up burst is available again.
     #[must_use]
     pub const fn window_secs(self) -> u64 {
         secs_rounded_up(self.burst_nanos)
     }
 }
 
-/// The state after a request of this cost was taken back.
+/// The state after a request of this cost was withdrawn.
 #[must_use]
 pub const fn return_cost(state: u64, cost: u64) -> u64 {
     state.saturating_sub(cost)
 }
 
-/// Nanoseconds as whole seconds, rounded up: whoever waits so long has waited long enough.
+/// Nanoseconds as whole seconds, rounded up, so that a client that waits this long has waited long
+/// enough.
 #[must_use]
 pub const fn secs_rounded_up(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS_PER_SEC)
@@ -128,8 +128,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket as one would explain it: tokens in parts of a sixty-billionth, a minute's
-    /// worth of them each minute.
+    /// A token bucket as the reference: it counts in sixty-billionths of a token and adds a
+    /// minute's worth each minute.
     struct Bucket {
         burst: u128,
         per_minute: u128,
@@ -166,7 +166,7 @@ mod tests {
         }
     }
 
-    /// Rates by which a minute can be divided without a rest.
+    /// Rates that divide a minute without a remainder.
     fn even_rate() -> impl Strategy<Value = u32> {
         prop::sample::select(vec![
             1, 2, 3, 5, 6, 10, 12, 60, 100, 600, 6_000, 60_000, 1_000_000, 10_000_000,
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_taken_back_may_be_had_again() {
+    fn a_request_that_was_withdrawn_can_be_made_again() {
         let (pace, mut state) = (RateLimit::new(2, 1), 0);
         assert!(
             takes(pace, &mut state, 7) && takes(pace, &mut state, 7) && !takes(pace, &mut state, 7)
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_left_by_a_slower_limit_is_at_the_end_of_a_quicker_one_and_no_further() {
+    fn a_slower_limits_state_is_capped_at_the_burst_of_a_quicker_limit() {
         let (slow, quick, mut state) = (RateLimit::new(5, 1), RateLimit::new(10, 600), 0);
         while takes(slow, &mut state, 0) {}
         let end = quick.burst_nanos();

@@ -1,22 +1,24 @@
-//! Purchase passes: who may buy what, from when and until when, under a keyed MAC that any node of
-//! the deployment can check without a lookup.
+//! Purchase passes: who may buy which item, and when, under a keyed MAC that every node can check
+//! without a lookup.
 //!
-//! A pass is bytes, at most [`PASS_BYTES_MAX`] of them, big-endian: version (1), key id (2),
-//! `valid_from` and `expires_at` in milliseconds (6 each), whether the buyer is a member and
-//! whether no waiting room was in the way (1), the buyer's level (1), the buyer, and the first 16
-//! bytes of a keyed hash of all that with the sale and the item. Sale and item are not in it:
-//! whoever buys names them, and for another sale or item the MAC does not hold.
+//! A pass is at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
+//! and `expires_at` in milliseconds (6 each), flags for membership and for a pass that was issued
+//! without a waiting room (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed
+//! hash of all that with the sale and the item. The sale and the item are not in the pass: a
+//! purchase names them, and the MAC does not match for another sale or item.
 //!
-//! Keys are made from a master for each [`PERIOD_MS`], so that a key serves for hours and a master
-//! for good. Several masters may be known at a time: the first one signs, all of them check.
+//! Keys are derived from a master key for each [`PERIOD_MS`], so a derived key serves for hours and
+//! a master key does not expire. Several master keys may be known at a time: the first one signs,
+//! all of them verify.
 
 use crate::value::Millis;
 
-/// How long one key signs.
+/// How long one key signs, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
-/// How long before the opening a pass can be had, so that the opening second is not spent on it.
+/// How long before the opening passes are issued, so that their issue does not load the opening
+/// second.
 pub const ISSUE_EARLY_MS: i64 = 60_000;
-/// Longest time from a pass's first instant to its last.
+/// Longest time between `valid_from` and `expires_at`.
 pub const TTL_MAX_MS: i64 = 3_600_000;
 /// Most bytes of a pass.
 pub const PASS_BYTES_MAX: usize = HEAD_BYTES + NAME_MAX + TAG_BYTES;
@@ -25,7 +27,7 @@ const NAME_MAX: usize = crate::limits::NAME_BYTES_MAX;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 17;
 const TAG_BYTES: usize = 16;
-/// Bits of the byte that says what is so and what is not.
+/// Bits of the flags byte.
 const MEMBER: u8 = 1;
 const WITHOUT_ROOM: u8 = 2;
 /// Head and buyer, then sale and item with a byte each for their length.
@@ -36,7 +38,7 @@ const _: () = assert!(
     "a pass expires in the period after its key's at the latest"
 );
 
-/// What the shop says of a buyer.
+/// What the shop's token says about a buyer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     /// Whether the buyer is a member.
@@ -45,28 +47,29 @@ pub struct Membership {
     pub level: u8,
 }
 
-/// What a pass says.
+/// The contents of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassTerms<'a> {
-    /// Whose it is.
+    /// The buyer.
     pub buyer: &'a str,
-    /// What the shop said of the buyer when it was made.
+    /// The buyer's standing when the pass was issued.
     pub standing: Membership,
-    /// Whether no waiting room was open when it was made: then it is of no use while one is.
+    /// Whether no waiting room was open when the pass was issued. Such a pass is refused while a
+    /// waiting room is open.
     pub issued_without_room: bool,
-    /// Its first instant.
+    /// When the pass starts to be valid.
     pub valid_from: Millis,
-    /// The instant from which it is of no use.
+    /// When the pass expires.
     pub expires_at: Millis,
 }
 
-/// The period that `now` falls into.
+/// The period that contains `now`.
 #[must_use]
 pub fn period(now: Millis) -> i64 {
     now.0.div_euclid(PERIOD_MS)
 }
 
-/// The key of one period, made from a master.
+/// The key of one period, derived from a master key.
 #[derive(Clone)]
 pub struct PassKey {
     id: u16,
@@ -74,7 +77,7 @@ pub struct PassKey {
 }
 
 impl PassKey {
-    /// The key that `master` gives for `period`.
+    /// Derives the key of `period` from `master`.
     #[must_use]
     pub fn derive(master: &[u8; 32], period: i64) -> Self {
         let mut material = [0; 40];
@@ -85,8 +88,7 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// The name by which passes refer to it. Two keys may share one: it saves work and proves
-    /// nothing.
+    /// The key id in passes. Two keys may share one id: it only saves work and proves nothing.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -108,7 +110,7 @@ impl PassKey {
         hash.as_bytes()[..TAG_BYTES].try_into().expect("a hash has more bytes than a tag")
     }
 
-    /// Makes a pass for `item` of `sale`. All names must be names: at most 64 bytes.
+    /// Issues a pass for `item` of `sale`. Every name must be valid: at most 64 bytes.
     #[must_use]
     pub fn sign(&self, terms: &PassTerms<'_>, sale: &str, item: &str) -> Vec<u8> {
         let mut pass = Vec::with_capacity(HEAD_BYTES + terms.buyer.len() + TAG_BYTES);
@@ -133,7 +135,7 @@ impl std::fmt::Debug for PassKey {
     }
 }
 
-/// A pass as it came, of which nothing is proven yet.
+/// A pass whose MAC is not verified yet.
 #[derive(Clone, Copy, Debug)]
 pub struct UnverifiedPass<'a> {
     signed: &'a [u8],
@@ -142,7 +144,7 @@ pub struct UnverifiedPass<'a> {
 }
 
 impl<'a> UnverifiedPass<'a> {
-    /// Reads a pass's bytes. `None`: they are none.
+    /// Parses a pass's bytes. `None` if they are not a pass.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
@@ -165,14 +167,13 @@ impl<'a> UnverifiedPass<'a> {
         Some(Self { signed, tag, terms })
     }
 
-    /// What it says, unproven.
+    /// The contents, unverified.
     #[must_use]
     pub const fn terms(&self) -> PassTerms<'a> {
         self.terms
     }
 
-    /// Whether `key` sealed it for `item` of `sale`. Takes as long for a wrong tag as for a right
-    /// one.
+    /// Whether `key` signed it for `item` of `sale`. The comparison takes constant time.
     #[must_use]
     pub fn is_signed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
         if self.signed[1..3] != key.id.to_be_bytes() {

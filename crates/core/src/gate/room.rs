@@ -1,59 +1,58 @@
-//! The waiting room as a value: who has which place, who is called in, and what each is told. Rows,
-//! times and stock come in as arguments.
+//! The waiting room as a value: who has which rank, who is admitted, and what each visitor is
+//! shown. Rows, times and stock come in as arguments.
 //!
-//! A line has ranks from 1 on. Those who came before the opening get theirs by the draw, later ones
-//! in the order of arrival, and whoever comes again after a lapsed admission stands at its end.
-//! Ranks are called in their order and each once, so a line is known by how far it was called.
+//! Ranks start at 1. Visitors who came before the opening get their ranks from the draw, later ones
+//! in the order of arrival. A visitor who comes again after a lapsed admission gets a new rank at
+//! the end. Each rank is admitted once, in order, so one number says how far a room has come.
 mod pace;
 
 pub use pace::{PaceEstimator, WaitEstimate};
 
 use crate::value::Millis;
 
-/// Places given in one sale; at the bound nobody else is taken in.
+/// Visitors of one sale; at the bound the room is full and refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// Admissions that are out at once, neither used nor lapsed; at the bound nobody is called until
-/// some are.
+/// Admissions that are neither used nor lapsed; at the bound admission pauses until some are.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
-/// While nothing is known of how much a buyer takes, the first calls leave each at least this part
-/// of what there is.
+/// While the units that a buyer takes are unknown, the first admissions leave each buyer at least
+/// this fraction of the stock.
 const FIRST_BUYERS_MIN: u64 = 8;
-/// Used admissions from which on their mean says how much the next buyer takes.
+/// Number of used admissions from which their mean predicts how many units the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
-/// What the tests call in one step at most.
+/// Most admissions in one step of the tests.
 #[cfg(test)]
 const STEP_ADMISSIONS_MAX: u64 = 500;
 
-/// How far a sale's line has come.
+/// How far a sale's waiting room has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomProgress {
-    /// Places given.
+    /// Visitors who joined.
     pub entered: u64,
-    /// Of these, how many took part in the draw. `None`: the sale has not opened, whoever comes
-    /// takes part.
+    /// How many of them take part in the draw. `None` until the sale opens: all visitors take part.
     pub participants: Option<u64>,
-    /// Ranks called in.
+    /// Ranks that were admitted.
     pub called: u64,
 }
 
-/// Where somebody who comes stands.
+/// What a new visitor gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Takes part in the draw, as the n-th to come.
+    /// Takes part in the draw, as the n-th visitor.
     InDraw(u64),
-    /// Has this rank.
+    /// Gets this rank.
     Ranked(u64),
 }
 
 impl RoomProgress {
-    /// The sale has opened: whoever comes from now on does not take part. False: it was so already.
+    /// Closes the draw because the sale has opened: later visitors do not take part. Returns false
+    /// if it was closed before.
     pub fn close_draw(&mut self) -> bool {
         let open = self.participants.is_none();
         self.participants.get_or_insert(self.entered);
         open
     }
 
-    /// Takes somebody in who has no place, or whose admission has lapsed. `None`: the room is full.
+    /// Adds a visitor who has no rank, or whose admission has lapsed. `None` if the room is full.
     pub fn add_visitor(&mut self) -> Option<Arrival> {
         if self.entered >= VISITORS_MAX {
             return None;
@@ -65,13 +64,13 @@ impl RoomProgress {
         })
     }
 
-    /// Ranks that were not called yet.
+    /// Ranks that are not admitted yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.entered - self.called
     }
 
-    /// Calls the next `count` ranks: those above the first number, up to the second.
+    /// Admits the next `count` ranks: those above the first number returned, up to the second.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.called;
         self.called = (before + count).min(self.entered);
@@ -79,10 +78,10 @@ impl RoomProgress {
     }
 }
 
-/// What there is to sell, and who is on the way to it; all of one snapshot.
+/// The stock and the buyers on their way to it, all from one snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomSupply {
-    /// Units that nobody holds; `None`: without end.
+    /// Free units; `None` for unlimited stock.
     pub free: Option<u64>,
     /// Units that one buyer may hold.
     pub limit: u64,
@@ -90,12 +89,12 @@ pub struct RoomSupply {
     pub out: u64,
     /// Admissions that were used and have not lapsed.
     pub used: u64,
-    /// Units that those who used them hold.
+    /// Units that the buyers with used admissions hold.
     pub used_units: u64,
 }
 
 impl RoomSupply {
-    /// How many units the next buyer is expected to take, at least 1.
+    /// The number of units that the next buyer is expected to take, at least 1.
     #[must_use]
     pub fn units_per_buyer(&self) -> u64 {
         let share = match self.used {
@@ -105,12 +104,12 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// How many ranks are called now, in a step that calls so many at most; the rest is called in
-    /// the next one.
+    /// How many ranks to admit now, at most `admissions_max`; the rest follows in the
+    /// next step.
     ///
-    /// Each of them finds at least one unit that nobody who was called before is expected to take;
-    /// so nobody is called into an empty shop, and while there are units and nobody is on the way
-    /// to them, somebody is called.
+    /// Each admitted buyer finds at least one unit that no earlier buyer is expected to take. So no
+    /// buyer is admitted to an empty shop, and while units are free and no buyer is on the way to
+    /// them, some buyer is admitted.
     #[must_use]
     pub fn admissions(&self, line: &RoomProgress, admissions_max: u64) -> u64 {
         if line.participants.is_none() {
@@ -120,39 +119,39 @@ impl RoomSupply {
             ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(line.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
-        // The rows may say that more are out than there are units: others took more than was
+        // More admissions may be out than there are units: other buyers took more than was
         // expected.
         let unclaimed = free.saturating_sub(self.out.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
     }
 }
 
-/// What is known of a place.
+/// The stored state of a visitor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueuePosition {
-    /// Its rank; `None`: not drawn yet.
+    /// The rank; `None` before the draw.
     pub rank: Option<u64>,
-    /// Called in until then; `None`: not called.
+    /// When the admission ends; `None` if not admitted.
     pub until: Option<Millis>,
 }
 
-/// What a buyer is told of a place.
+/// What a visitor is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VisitorStatus {
-    /// The sale has not opened; the place takes part in the draw.
+    /// The sale has not opened; the visitor takes part in the draw.
     NotDrawn,
-    /// Waits; 1 is called next.
+    /// Waits; 1 is admitted next.
     Waiting(u64),
-    /// More stand before it than there are units left.
+    /// More visitors are ahead than there are units left.
     BeyondStock(u64),
     /// May buy until then.
     Admitted(Millis),
-    /// Was called and did not come in time: the place is no more.
+    /// Was admitted and did not come in time: the rank is lost.
     Lapsed,
 }
 
 impl QueuePosition {
-    /// What is told of it, with so many units free (`None`: without end).
+    /// What the visitor is shown, with this many units free (`None` for unlimited stock).
     #[must_use]
     pub fn status(&self, line: &RoomProgress, free: Option<u64>, now: Millis) -> VisitorStatus {
         match (self.until, self.rank) {
@@ -160,7 +159,8 @@ impl QueuePosition {
             (Some(_), _) => VisitorStatus::Lapsed,
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
-                // Called by another node this instant: next in line until this one hears of it.
+                // Another node has just admitted this rank; until this node learns that, the
+                // visitor is shown as next.
                 let position = rank.saturating_sub(line.called).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

@@ -1,5 +1,5 @@
-//! Where orders are paid for at a provider: one open checkout for each, which is closed only once
-//! its provider takes no money there any more.
+//! Checkouts: an order has at most one open checkout, which is closed only once its provider
+//! accepts no more money there.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
@@ -8,33 +8,33 @@ use crate::rows::{Order, OrderState};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// Where a buyer pays for an order at a provider.
+/// A page at a payment provider where a buyer pays for one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkout {
-    /// For which order.
+    /// The order.
     pub order: TicketId,
-    /// At which provider.
+    /// The provider.
     pub provider: String,
-    /// The provider's id of it.
+    /// The provider's id of the checkout.
     pub session: String,
-    /// Where the buyer's browser goes.
+    /// The URL for the buyer's browser.
     pub url: String,
-    /// Until when the provider takes money there, as far as we asked for.
+    /// When the provider stops accepting money there, as the server requested.
     pub expires_at: Millis,
-    /// Whether the provider may still take money there: it is closed only once the provider said
-    /// that it does not, and has not.
+    /// Whether the provider may still accept money there. It becomes false only once the provider
+    /// confirmed that the checkout is closed and unpaid.
     pub open: bool,
-    /// When it was made.
+    /// When it was created.
     pub at: Millis,
-    /// When its provider was first asked in vain since its order is due: it could not be asked, or
-    /// did not decide.
+    /// When the first question to the provider since the order's `pay_by` failed or stayed
+    /// undecided.
     pub asked_at: Option<Millis>,
 }
 
 impl Checkout {
-    /// How long after its `pay_by` an order with this checkout waits for the provider's word, in
-    /// milliseconds: for [`PROVIDER_GRACE_MS`] after the first question in vain, and for
-    /// [`PROVIDER_CHECK_WITHIN_MS`] in all, also where nobody could ask yet.
+    /// How long an order with this checkout waits for the provider after its `pay_by`, in
+    /// milliseconds: [`PROVIDER_GRACE_MS`] after the first failed question, and at most
+    /// [`PROVIDER_CHECK_WITHIN_MS`] in all, also if no question was possible yet.
     #[must_use]
     pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
         if !self.open {
@@ -52,27 +52,27 @@ impl Checkout {
         }
     }
 
-    /// When its provider was first asked in vain since then. A program of the version before does
-    /// not forget what was asked when it gives an order more time.
+    /// When the first failed question since `pay_by` was asked. The previous version of the program
+    /// does not clear the time when an order's window is extended, so an older time is ignored.
     fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }
 }
 
-/// What an attempt to keep a checkout came to.
+/// The result of keeping a checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutOutcome {
     /// The order's checkout: this one, or the one that was kept before.
     Kept(Checkout),
-    /// The order does not wait for a payment (any more): the new checkout is to be closed at the
+    /// The order does not wait for a payment: the caller must close the new checkout at the
     /// provider.
     WrongState(Order),
     /// No such order.
     NotFound,
 }
 
-/// Keeps a checkout with its order, which must wait for its payment. An order keeps one open
-/// checkout; a closed one is replaced.
+/// Keeps a checkout with its order, which must be reserved. An order keeps one open checkout; a
+/// closed one is replaced.
 pub fn keep_checkout<L: Ledger>(
     ledger: &mut L,
     new: &Checkout,
@@ -93,8 +93,8 @@ pub fn keep_checkout<L: Ledger>(
     Ok(CheckoutOutcome::Kept(new.clone()))
 }
 
-/// Notes that a provider takes no money at this session any more, and took none. False if the order
-/// keeps another one.
+/// Records that the provider accepts no more money at this session and took none. Returns false if
+/// the order keeps another session.
 pub fn close_checkout<L: Ledger>(
     ledger: &mut L,
     order: &TicketId,
@@ -112,9 +112,9 @@ pub fn close_checkout<L: Ledger>(
     Ok(true)
 }
 
-/// Notes that a provider was asked about this session in vain: the order that is due waits for its
-/// word for a while longer, and that while begins with the first question. False if the order keeps
-/// another session, or a closed one.
+/// Records that a question to the provider about this session failed. The first such question
+/// starts the grace period of the overdue order. Returns false if the order keeps another session,
+/// or a closed one.
 pub fn record_unanswered_check<L: Ledger>(
     ledger: &mut L,
     order: &TicketId,
@@ -132,7 +132,7 @@ pub fn record_unanswered_check<L: Ledger>(
     Ok(true)
 }
 
-/// An order got more time: what its provider was asked before does not count any more.
+/// Clears earlier questions to the provider, because the order's payment window was extended.
 pub(crate) fn reset_unanswered_check<L: Ledger>(
     ledger: &mut L,
     order: &TicketId,

@@ -1,14 +1,14 @@
-//! Money that goes back: decided once for a payment, asked for until the provider took it, settled
-//! when it arrived.
+//! Refunds: decided once for a payment, requested until the provider accepts, and settled when the
+//! money arrives.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::ledger::Ledger;
 use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// What the error of a refund begins with whose money came back, until the provider takes it anew.
+/// Prefix of the error of a refund whose money came back, until the provider accepts it again.
 const CAME_BACK_PREFIX: &str = "came back: ";
-/// And from then on until the money arrived: a message that comes late may be about what came back.
+/// Prefix from then on until the money arrives: a late message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Decides the one refund of a payment.
@@ -43,45 +43,45 @@ pub(crate) fn refund<L: Ledger>(
     Ok(refund)
 }
 
-/// What a provider said of a refund.
+/// What a provider reported about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundUpdate {
-    /// It took the request; it is asked again how far that is, after so many milliseconds.
+    /// The provider accepted the request; its progress is queried after this many milliseconds.
     Accepted {
-        /// When it is asked next, from now.
+        /// The pause before the next question.
         again_ms: i64,
     },
     /// The money arrived.
     Settled,
-    /// So much of it arrived, in minor units. If that is less than all of it, the rest was given
-    /// back by hand: how far all of it is, only the provider's answer to a question says.
+    /// This much arrived, in minor units. If it is less than the refund, the rest was returned by
+    /// hand, and only the provider's answer to a question tells the state of the refund.
     Arrived(i64),
-    /// It refused, or could not be reached.
+    /// The provider refused, or could not be reached.
     Failed(String),
-    /// It took the request, and the money came back, or never left: it does nothing more by itself,
-    /// even if it said before that the money arrived.
+    /// The provider accepted the request, and the money came back or never left. The provider does
+    /// nothing more by itself, even if it reported before that the money arrived.
     CameBack(String),
-    /// Somebody gave back some or all of its payment by hand: how far the refund is, only the
-    /// provider's answer to a question says.
+    /// Some or all of the payment was returned by hand. Only the provider's answer to a question
+    /// tells the state of the refund.
     CheckAgain {
-        /// That came to nothing, and may have been counted as this refund.
+        /// That return failed, and may have been counted as this refund.
         lost: bool,
     },
 }
 
-/// What a provider's message about a refund came to.
+/// The result of a provider's message about a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundMessageOutcome {
-    /// It was taken.
+    /// The message was applied.
     Applied,
-    /// It was taken before.
+    /// The message was handled before.
     Repeated,
-    /// There is no such refund: the message was not taken.
+    /// No such refund exists: the message was not handled.
     NoRefund,
 }
 
-/// Takes what a provider said of a refund. `None`: there is no such refund; else the refund as it
-/// is now.
+/// Applies what a provider reported about a refund. Returns the refund as it is now, or `None` if
+/// no such refund exists.
 pub fn apply_refund_update<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
@@ -101,8 +101,7 @@ pub fn apply_refund_update<L: Ledger>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // Money that came back is the one thing that can follow on money that arrived, and nothing
-    // follows on that but an operator.
+    // Only a return of the money can follow its arrival, and after that only an operator can act.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -113,8 +112,8 @@ pub fn apply_refund_update<L: Ledger>(
     }
     match news {
         RefundUpdate::CheckAgain { .. } => {
-            // What was over is only looked at: nothing of it is sent anew without an operator. One
-            // question in vain is not the last one.
+            // A finished refund is only queried: it is not sent again without an operator. One
+            // failed question does not end it.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -124,7 +123,7 @@ pub fn apply_refund_update<L: Ledger>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // One that was given up because no answer came: it is on its way after all.
+            // It was given up because no answer came, but it is on its way.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
@@ -156,10 +155,10 @@ pub fn apply_refund_update<L: Ledger>(
     Ok(Some(refund))
 }
 
-/// Takes what a provider answered about a refund that it was asked about as it was `asked`. What
-/// was said of the refund meanwhile may be newer than the answer: that stays, and the provider is
-/// asked again where the two differ. A try in vain says nothing that could be old, and counts.
-/// `None`: there is no such refund; else the refund as it is now.
+/// Applies the provider's answer to a question about the refund as it was in `asked`. If the refund
+/// changed meanwhile, the newer state stays, and the provider is asked again where the two differ.
+/// A failed attempt cannot be outdated, so it counts. Returns the refund as it is now, or `None` if
+/// no such refund exists.
 pub fn answer_refund<L: Ledger>(
     ledger: &mut L,
     asked: &Refund,
@@ -172,7 +171,7 @@ pub fn answer_refund<L: Ledger>(
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
-        // The provider took the request at any rate: how far that is, is the question from now on.
+        // The provider accepted the request in any case; from now on only its progress is queried.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -184,27 +183,27 @@ pub fn answer_refund<L: Ledger>(
     apply_refund_update(ledger, &asked.id, news, now)
 }
 
-/// Chance enough for one try of one refund, and the same for whoever notes it.
+/// Jitter for one attempt of one refund; the same on every node.
 fn retry_jitter(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Whether its money came back, and the provider did not take it anew since.
+/// Whether its money came back and the provider has not accepted it again since.
 fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// What a refund's error begins with that says whether its money came back, and whether the
-/// provider took it anew since.
+/// The error prefix that records whether the money came back, and whether the provider accepted it
+/// again since.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// What is kept of the word that money came back, while the provider sends it anew. `None`: it
-/// never did.
+/// The error that is kept while the provider sends returned money again. `None` if the money never
+/// came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error
@@ -213,8 +212,8 @@ fn came_back_once_error(refund: &Refund) -> Option<String> {
     Some(format!("{CAME_BACK_ONCE_PREFIX}{why}"))
 }
 
-/// Asks the provider once more for a refund that was given up: anew, whatever it once took. `None`:
-/// there is none that was.
+/// Requests a failed refund from the provider again, even if the provider accepted it before.
+/// `None` if no failed refund has this id.
 pub fn retry_refund<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
@@ -231,7 +230,7 @@ pub fn retry_refund<L: Ledger>(
     Ok(Some(refund))
 }
 
-/// Takes a provider's message about a refund, by the refund's id or its payment's.
+/// Applies a provider's message about a refund, by the refund's id or its payment's.
 pub fn settle_refund<L: Ledger>(
     ledger: &mut L,
     provider: &str,
@@ -243,10 +242,11 @@ pub fn settle_refund<L: Ledger>(
     if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
         return Ok(RefundMessageOutcome::Repeated);
     }
-    // What names no refund of ours may be news of something else, which is taken once by itself.
+    // A message that names no refund of this server may be about a reversal, which is handled once
+    // by itself.
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
-    // It may be news of what came back.
+    // The message may be about the money that came back.
     let may_be_old = refund.state != RefundState::Settled
         && came_back_once_error(&refund).is_some()
         && enforces(Rule::OldNewsAsk);

@@ -1,4 +1,4 @@
-//! The rows of payments and refunds, and what a provider's message says.
+//! The rows of payments and refunds, and the contents of a provider's message.
 use crate::value::Millis;
 
 /// An amount of money.
@@ -14,8 +14,8 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund, which is also the key under which the provider is asked: made of the
-/// payment's, so that a payment has one.
+/// The id of a refund, which is also the provider's idempotency key. It is made from the payment's
+/// id, so a payment has one refund.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
 
@@ -28,14 +28,14 @@ impl RefundId {
     }
 }
 
-/// What became of a payment.
+/// The state of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PaymentState {
     /// It pays for its order.
     Captured,
-    /// Its money goes back, or went: its refund says how far that is.
+    /// It is refunded, or will be: its refund has the details.
     Refunded,
-    /// It was tried and did not succeed.
+    /// It was attempted and did not succeed.
     Failed,
 }
 
@@ -43,7 +43,7 @@ impl PaymentState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Captured, Self::Refunded, Self::Failed];
 
-    /// The word for it, everywhere.
+    /// The name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,36 +53,36 @@ impl PaymentState {
         }
     }
 
-    /// The state that this word names.
+    /// Parses a state's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|s| s.as_str() == word)
     }
 }
 
-/// A payment, as its provider told of it.
+/// A payment, as its provider reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     /// The provider's id.
     pub id: PaymentId,
     /// The provider's name.
     pub provider: String,
-    /// The order that it named, as it was written.
+    /// The order that it named, as the message had it.
     pub order: String,
-    /// How much.
+    /// The amount.
     pub money: Money,
-    /// What became of it.
+    /// Its state.
     pub state: PaymentState,
-    /// When the first message of it was taken (store time).
+    /// When its first message was handled (store time).
     pub at: Millis,
 }
 
-/// How money went back without having been asked to.
+/// How money went back without a refund by this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversalKind {
-    /// Somebody gave it back at the provider's own console.
+    /// Returned by hand at the provider's own console.
     Returned,
-    /// The buyer's bank took it back, or is about to.
+    /// Disputed: the buyer's bank took it back, or will.
     Disputed,
 }
 
@@ -90,7 +90,7 @@ impl ReversalKind {
     /// Every kind.
     pub const ALL: &[Self] = &[Self::Returned, Self::Disputed];
 
-    /// The word for it, everywhere.
+    /// The name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,17 +99,17 @@ impl ReversalKind {
         }
     }
 
-    /// The kind that this word names.
+    /// Parses a kind's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
     }
 }
 
-/// Why money goes back.
+/// Why money is refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefundCause {
-    /// The order had ended, and no unit or no share of the limit was left.
+    /// The order had ended, and no units were left or the buyer's limit was reached.
     Late,
     /// Another amount or currency than the order costs.
     Mismatch,
@@ -126,7 +126,7 @@ impl RefundCause {
     pub const ALL: &[Self] =
         &[Self::Late, Self::Mismatch, Self::Second, Self::UnknownOrder, Self::Operator];
 
-    /// The word for it, everywhere.
+    /// The name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -138,27 +138,27 @@ impl RefundCause {
         }
     }
 
-    /// The cause that this word names.
+    /// Parses a cause's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|c| c.as_str() == word)
     }
 
-    /// Whether somebody else did something wrong: a notice of the audit.
+    /// Whether the cause is an error outside of this server, which the audit reports as a notice.
     #[must_use]
     pub fn is_irregular(self) -> bool {
         matches!(self, Self::Mismatch | Self::Second | Self::UnknownOrder)
     }
 }
 
-/// How far a refund is.
+/// The state of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefundState {
-    /// The provider was not asked yet, or has not said that the money arrived.
+    /// Not requested yet, or the provider has not confirmed that the money arrived.
     Pending,
-    /// It said so.
+    /// The provider confirmed that the money arrived.
     Settled,
-    /// It was asked as often as it may be and refused: an operator must look.
+    /// The provider refused as often as the bound allows: an operator must resolve it.
     Failed,
 }
 
@@ -166,7 +166,7 @@ impl RefundState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Pending, Self::Settled, Self::Failed];
 
-    /// The word for it, everywhere.
+    /// The name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -176,41 +176,41 @@ impl RefundState {
         }
     }
 
-    /// The state that this word names.
+    /// Parses a state's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|s| s.as_str() == word)
     }
 }
 
-/// A refund: the whole of one payment.
+/// A refund of one whole payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
     /// Its id, and the provider's idempotency key.
     pub id: RefundId,
-    /// What is refunded.
+    /// The payment.
     pub payment: PaymentId,
-    /// By which provider.
+    /// The provider.
     pub provider: String,
     /// The order that the payment named.
     pub order: String,
-    /// How much.
+    /// The amount.
     pub money: Money,
-    /// Why.
+    /// The cause.
     pub cause: RefundCause,
-    /// How far it is.
+    /// The state.
     pub state: RefundState,
-    /// Whether the provider took the request. It is only asked how far it is from then on.
+    /// Whether the provider accepted the request. From then on only its progress is queried.
     pub accepted: bool,
-    /// How often the provider was asked in vain since it last answered.
+    /// Failed requests since the provider last answered.
     pub tries: u32,
-    /// When it is asked next.
+    /// When the provider is asked next.
     pub next_at: Millis,
-    /// What it said last in vain.
+    /// The last failure.
     pub error: Option<String>,
     /// When the refund was decided.
     pub at: Millis,
-    /// When the provider said that it arrived.
+    /// When the provider confirmed that the money arrived.
     pub settled_at: Option<Millis>,
 }
 
@@ -219,12 +219,12 @@ pub struct Refund {
 pub struct Capture {
     /// The message's id; unique with the provider's name.
     pub event: String,
-    /// Whose message.
+    /// The provider that sent the message.
     pub provider: String,
-    /// Which payment.
+    /// The payment.
     pub payment: PaymentId,
-    /// For which order, as it was written.
+    /// The order, as the message had it.
     pub order: String,
-    /// How much.
+    /// The amount.
     pub money: Money,
 }

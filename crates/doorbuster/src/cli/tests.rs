@@ -105,13 +105,19 @@ fn has_placeholder(line: &str) -> bool {
         || command.split_whitespace().any(|word| word.contains('<') && word.ends_with('>'))
 }
 
+/// Directories whose pages show commands.
+const DOCUMENT_DIRS: [&str; 3] = ["docs", "docs/how-to", "docs/tutorial"];
+
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let pages = std::fs::read_dir(root.join("docs")).expect("the documents are beside the code");
-    let pages = pages.map(|page| page.expect("it can be read").path());
-    let mut pages: Vec<PathBuf> =
-        pages.filter(|page| page.extension().is_some_and(|end| end == "md")).collect();
-    pages.push(root.join("README.md"));
+    let mut pages = vec![root.join("README.md")];
+    for dir in DOCUMENT_DIRS {
+        let files = std::fs::read_dir(root.join(dir)).unwrap_or_else(|error| {
+            panic!("cannot read {dir}, which has documents: {error}");
+        });
+        let files = files.map(|file| file.expect("a directory entry is readable").path());
+        pages.extend(files.filter(|file| file.extension().is_some_and(|end| end == "md")));
+    }
     pages.sort();
     pages
 }

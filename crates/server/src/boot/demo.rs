@@ -8,19 +8,19 @@ use doorbuster_store::{NewItem, NewSale};
 
 use crate::engine::{Engine, EngineError};
 
-/// From the start of the server to the opening.
+/// Time from the start of the server to the sale's start.
 pub(super) const OPENS_IN: Duration = Duration::from_secs(20);
 /// How long a unit is held unpaid: short enough to watch it come back.
 const HOLD: Duration = Duration::from_secs(120);
-/// Demonstrations that may have left their sales in one data directory.
+/// Most demo sales in one data directory.
 const SALES_MAX: u32 = 10_000;
 
-/// Makes and schedules the sample sale; gives its name.
+/// Creates and schedules the sample sale; returns its id.
 pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
     let starts_at = engine.now().plus(OPENS_IN.as_millis() as i64);
     for number in 1..=SALES_MAX {
         let id = if number == 1 { "demo".to_owned() } else { format!("demo-{number}") };
-        // A name may stand from an earlier demonstration in the same data directory.
+        // An earlier demonstration in the same data directory may have taken the id.
         if engine.catalogue().sale(&id).is_some() {
             continue;
         }

@@ -1,9 +1,9 @@
-//! A copy of the catalogue in the Redis that nodes share: whoever reads the truth leaves it there,
-//! the others take it.
+//! A copy of the catalogue in the shared Redis: the node that reads the store writes it, and the
+//! others take it.
 //!
-//! It lies under a name of its own for each version, and is used only under the very version that
-//! the truth has just named, so it cannot be behind. It proves itself by the deployment's secret,
-//! it goes by itself, and what is too large for it is read by each node.
+//! Each version has its own key, and a copy is used only for the version that the store has just
+//! named, so it is never behind. It is authenticated by the deployment's secret and expires by
+//! itself. If the catalogue is too large for a copy, each node reads it from the store.
 use std::time::Duration;
 
 use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, Spread};
@@ -11,94 +11,94 @@ use doorbuster_slots::{Shared, SlotError};
 use doorbuster_store::{CatalogueRows, ItemRow, SaleRow};
 use serde::{Deserialize, Serialize};
 
-use super::{Left, NAME};
+use super::{CopyLookup, NAME};
 
-/// What a copy looks like; nodes of another version of the program may write others.
+/// The format of a copy. Nodes of another version of the program may write other formats.
 const FORMAT: &str = "catalogue 1";
-/// How long it is kept: until every node that hears of a change has it. One that starts later reads
-/// the truth.
-const LIVES: Duration = Duration::from_secs(10);
-/// The longest copy, in bytes: the same server decides about stock, and must not be kept from it.
+/// How long a copy is kept: until every node that learns of the change has it. A node that starts
+/// later reads the store.
+const COPY_TTL: Duration = Duration::from_secs(10);
+/// The longest copy, in bytes. The same Redis server decides about stock and must not be kept busy.
 const SIZE_MAX: usize = 256 * 1024;
-/// Digits of the proof that stands before the copy.
+/// Digits of the authentication code before the copy.
 const PROOF_DIGITS: usize = 32;
-/// What lies in the place of a copy that would be too long: nobody need wait for it.
+/// Written in place of a copy that would be too long, so that no node waits for it.
 const TOO_LONG: &[u8] = b"-";
 
-/// The copy of this version, if it is there.
+/// The copy of this version, if it exists.
 pub(super) async fn get(
     shared: &Shared,
     key: &IdKey,
     version: &str,
-) -> Result<Left<CatalogueRows>, SlotError> {
-    let Some(bytes) = shared.get(&name(shared, key, version)).await? else {
-        return Ok(Left::Nothing);
+) -> Result<CopyLookup<CatalogueRows>, SlotError> {
+    let Some(bytes) = shared.get(&copy_key(shared, key, version)).await? else {
+        return Ok(CopyLookup::Missing);
     };
-    Ok(parse(&bytes, key, version).map_or(Left::Other, Left::This))
+    Ok(parse(&bytes, key, version).map_or(CopyLookup::Other, CopyLookup::This))
 }
 
-/// What others are to find of these rows.
-pub(super) struct Parcel {
+/// A copy to write for the other nodes.
+pub(super) struct CatalogueCopy {
     name: String,
     bytes: Vec<u8>,
 }
 
-impl Parcel {
-    pub(super) fn of(shared: &Shared, key: &IdKey, rows: &CatalogueRows) -> Self {
-        let bytes = text(key, rows).unwrap_or_else(|| TOO_LONG.to_vec());
-        Self { name: name(shared, key, &rows.version), bytes }
+impl CatalogueCopy {
+    pub(super) fn from_row(shared: &Shared, key: &IdKey, rows: &CatalogueRows) -> Self {
+        let bytes = encode(key, rows).unwrap_or_else(|| TOO_LONG.to_vec());
+        Self { name: copy_key(shared, key, &rows.version), bytes }
     }
 
-    /// Leaves it for them. Not written: they read for themselves.
-    pub(super) async fn leave(self, shared: &Shared) {
-        drop(shared.set(&self.name, &self.bytes, LIVES).await);
+    /// Writes the copy. If this fails, the other nodes read the store.
+    pub(super) async fn publish(self, shared: &Shared) {
+        drop(shared.set(&self.name, &self.bytes, COPY_TTL).await);
     }
 }
 
-/// Another database, and another format, has other names for its versions.
-fn name(shared: &Shared, key: &IdKey, version: &str) -> String {
+/// The key of a copy. Other databases and formats have other keys.
+fn copy_key(shared: &Shared, key: &IdKey, version: &str) -> String {
     let stamp = format!("sales:{:032x}", key.request_hash(FORMAT, version).0);
     shared.key(NAME, &stamp)
 }
 
-/// What nobody can write who has not the secret.
+/// The authentication code, which needs the deployment's secret.
 fn proof(key: &IdKey, version: &str, copy: &str) -> String {
     format!("{:0PROOF_DIGITS$x}", key.request_hash(&format!("{FORMAT} {version}"), copy).0)
 }
 
-fn text(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
-    let words = |sale: &SaleRow| {
+fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
+    let text_bytes = |sale: &SaleRow| {
         sale.front_door.len() + sale.items.iter().map(|item| item.description.len()).sum::<usize>()
     };
-    if rows.sales.iter().map(words).sum::<usize>() > SIZE_MAX {
+    if rows.sales.iter().map(text_bytes).sum::<usize>() > SIZE_MAX {
         return None;
     }
     let copy =
-        serde_json::to_string(&Copy { sales: rows.sales.iter().map(Sale::of).collect() }).ok()?;
+        serde_json::to_string(&CopyBody { sales: rows.sales.iter().map(SaleCopy::from_row).collect() }).ok()?;
     let bytes = [proof(key, &rows.version, &copy).as_bytes(), copy.as_bytes()].concat();
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
 
-/// One that cannot be read is as good as none.
+/// Parses a copy. An invalid copy counts as none.
 fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SIZE_MAX)?;
     let (found, copy) = text.split_at_checked(PROOF_DIGITS)?;
     if found != proof(key, version, copy) {
         return None;
     }
-    let copy: Copy = serde_json::from_str(copy).ok()?;
-    let sales = copy.sales.into_iter().map(Sale::row).collect::<Option<Vec<_>>>()?;
+    let copy: CopyBody = serde_json::from_str(copy).ok()?;
+    let sales = copy.sales.into_iter().map(SaleCopy::into_row).collect::<Option<Vec<_>>>()?;
     Some(CatalogueRows { version: version.to_owned(), sales })
 }
 
 #[derive(Serialize, Deserialize)]
-struct Copy {
-    sales: Vec<Sale>,
+struct CopyBody {
+    sales: Vec<SaleCopy>,
 }
 
 /// [`SaleRow`] in a copy. Times are milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
-struct Sale {
+struct SaleCopy {
     id: String,
     title: String,
     phase: String,
@@ -110,12 +110,12 @@ struct Sale {
     opened_at: Option<i64>,
     closed_at: Option<i64>,
     draining_until: Option<i64>,
-    items: Vec<Item>,
+    items: Vec<ItemCopy>,
 }
 
 /// [`ItemRow`] in a copy.
 #[derive(Serialize, Deserialize)]
-struct Item {
+struct ItemCopy {
     id: i64,
     name: String,
     title: String,
@@ -134,8 +134,8 @@ struct Item {
     refill: u64,
 }
 
-impl Sale {
-    fn of(row: &SaleRow) -> Self {
+impl SaleCopy {
+    fn from_row(row: &SaleRow) -> Self {
         let time = |at: Option<Millis>| at.map(|at| at.0);
         Self {
             id: row.id.clone(),
@@ -149,11 +149,11 @@ impl Sale {
             opened_at: time(row.opened_at),
             closed_at: time(row.closed_at),
             draining_until: time(row.draining_until),
-            items: row.items.iter().map(Item::of).collect(),
+            items: row.items.iter().map(ItemCopy::from_row).collect(),
         }
     }
 
-    fn row(self) -> Option<SaleRow> {
+    fn into_row(self) -> Option<SaleRow> {
         let time = |at: Option<i64>| at.map(Millis);
         Some(SaleRow {
             id: self.id,
@@ -167,13 +167,13 @@ impl Sale {
             opened_at: time(self.opened_at),
             closed_at: time(self.closed_at),
             draining_until: time(self.draining_until),
-            items: self.items.into_iter().map(Item::row).collect::<Option<_>>()?,
+            items: self.items.into_iter().map(ItemCopy::into_row).collect::<Option<_>>()?,
         })
     }
 }
 
-impl Item {
-    fn of(row: &ItemRow) -> Self {
+impl ItemCopy {
+    fn from_row(row: &ItemRow) -> Self {
         let Spread { partitions, choose, initial, threshold, refill } = row.spread;
         Self {
             id: row.id.0,
@@ -195,7 +195,7 @@ impl Item {
         }
     }
 
-    fn row(self) -> Option<ItemRow> {
+    fn into_row(self) -> Option<ItemRow> {
         let Self { partitions, initial, threshold, refill, .. } = self;
         let spread = Spread {
             partitions,
@@ -286,33 +286,33 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_the_same_rows_again() {
+    fn a_copy_has_the_same_rows() {
         let rows = rows(20);
-        let bytes = text(&key(), &rows).expect("short enough");
+        let bytes = encode(&key(), &rows).expect("short enough");
         assert_eq!(parse(&bytes, &key(), &rows.version), Some(rows));
     }
 
     #[test]
-    fn a_copy_of_anything_else_is_none() {
+    fn a_copy_of_another_version_or_database_is_refused() {
         let rows = rows(20);
-        let bytes = text(&key(), &rows).expect("short enough");
+        let bytes = encode(&key(), &rows).expect("short enough");
         assert_eq!(parse(&bytes, &key(), "00000002/77"), None, "another version");
         assert_eq!(parse(&bytes, &IdKey::new([6; 32]), &rows.version), None, "another database");
-        assert_eq!(parse(&bytes[..bytes.len() - 1], &key(), &rows.version), None, "half of one");
+        assert_eq!(parse(&bytes[..bytes.len() - 1], &key(), &rows.version), None, "truncated");
         for nothing in [TOO_LONG, b"", b"{}", "抢".repeat(20).as_bytes()] {
             assert_eq!(parse(nothing, &key(), &rows.version), None);
         }
         let changed = String::from_utf8(bytes)
             .expect("text")
             .replace("\"price_minor\":10,", "\"price_minor\":11,");
-        assert_eq!(parse(changed.as_bytes(), &key(), &rows.version), None, "somebody else's price");
+        assert_eq!(parse(changed.as_bytes(), &key(), &rows.version), None, "a forged price");
     }
 
     #[test]
-    fn a_copy_is_no_longer_than_it_may_be() {
-        assert_eq!(text(&key(), &rows(SIZE_MAX)), None);
+    fn a_catalogue_that_is_too_long_gets_no_copy() {
+        assert_eq!(encode(&key(), &rows(SIZE_MAX)), None);
         let mut long = rows(1);
         long.sales[0].items[0].description = "d".repeat(SIZE_MAX + 1);
-        assert_eq!(text(&key(), &long), None);
+        assert_eq!(encode(&key(), &long), None);
     }
 }

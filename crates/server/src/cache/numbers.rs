@@ -1,5 +1,4 @@
-//! The interception tier's numbers of an item: how many there are, how many are gone, how many are
-//! left.
+//! The published numbers of an item: all units, units that are gone, units that are left.
 
 use doorbuster_core::Stock;
 
@@ -8,12 +7,12 @@ use crate::engine::Engine;
 
 /// An item's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
-    /// All of them; `None`: unlimited.
+pub struct ItemNumbers {
+    /// All units; `None`: unlimited.
     pub count: Option<u64>,
-    /// Not to be had now: held, paid, or in a ticket that is not settled.
+    /// Units that are not available now: held, paid, or in an unsettled ticket.
     pub access: u64,
-    /// To be had now; `None`: unlimited.
+    /// Units that are available now; `None`: unlimited.
     pub remaining: Option<u64>,
     /// Reserved and unpaid: they may come back.
     pub held: u64,
@@ -22,13 +21,13 @@ pub struct Numbers {
 }
 
 impl Engine {
-    /// An item's numbers at the last commit, and what its slots have at this moment as far as they
-    /// can be asked.
-    pub async fn numbers(&self, item: &ItemState) -> Numbers {
+    /// An item's numbers at the last commit, and the units that its slots have now as far as they
+    /// are reachable.
+    pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {
             Stock::Counted(total) => {
-                let at_hand = self.at_hand(item).await.min(counts.in_slots);
+                let at_hand = self.available_units(item).await.min(counts.in_slots);
                 (Some(total), Some((item.gauge.open_pool() + at_hand).min(total)))
             }
             Stock::Unlimited => (None, None),
@@ -37,6 +36,6 @@ impl Engine {
             Some((count, remaining)) => count - remaining,
             None => counts.held + counts.paid,
         };
-        Numbers { count, access, remaining, held: counts.held, paid: counts.paid }
+        ItemNumbers { count, access, remaining, held: counts.held, paid: counts.paid }
     }
 }

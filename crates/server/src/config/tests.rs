@@ -5,15 +5,15 @@ use rand::{RngExt, SeedableRng};
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::scratch::Scratch;
+use crate::temp_dir::TempDir;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     let home = [("HOME", "/home/someone"), ("PATH", "/bin")];
     home.iter().chain(pairs).map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-fn file(text: &str) -> (Scratch, Flags) {
-    let dir = Scratch::new();
+fn file(text: &str) -> (TempDir, Flags) {
+    let dir = TempDir::new();
     let path = dir.path().join("doorbuster.toml");
     std::fs::write(&path, text).expect("a scratch file");
     (dir, Flags { config: Some(path), ..Flags::default() })

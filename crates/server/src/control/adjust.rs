@@ -1,4 +1,4 @@
-//! Changes an item's total while the sale runs. Lowering takes what is free: from the pool first,
+//! Changes an item's total while the sale runs. Lowering takes free units: from the pool first,
 //! then recalled from the slots.
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 
-use super::{gather, tend};
+use super::{tail, reconcile};
 
-/// How long a lowering waits for tickets in flight to settle.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a lowering waits until tickets in flight settle.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What a change of the total came to.
+/// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adjusted {
-    /// Done by this call.
+pub enum AdjustResult {
+    /// This call changed the total.
     Done(ItemCounts),
-    /// Done by an earlier call with the same key; the counts as they are now.
+    /// An earlier call with the same key changed it. The counts are the present ones.
     Repeated(ItemCounts),
-    /// More than is free now.
+    /// The change takes more units than are free.
     MoreThanFree {
-        /// What is.
+        /// The free units.
         free: u64,
     },
     /// The idempotency key was used for another change.
     KeyReused,
-    /// The total would pass the bound.
+    /// The total would exceed its bound.
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
-    /// No such item.
+    /// The item does not exist.
     NotFound,
 }
 
@@ -41,14 +41,14 @@ impl Engine {
     /// Raises or lowers an item's total.
     ///
     /// # Errors
-    /// When a store or slot is away; the same key may be sent again.
-    pub async fn adjust(&self, adjustment: Adjustment) -> Result<Adjusted, EngineError> {
+    /// If a store or slot is unreachable. The caller may repeat the call with the same key.
+    pub async fn adjust(&self, adjustment: Adjustment) -> Result<AdjustResult, EngineError> {
         let catalogue = self.catalogue().clone();
-        let Some(item) = catalogue.item_of(adjustment.item) else { return Ok(Adjusted::NotFound) };
-        let _alone = item.work.tending.lock().await;
+        let Some(item) = catalogue.item_by_id(adjustment.item) else { return Ok(AdjustResult::NotFound) };
+        let _guard = item.work.reconciling.lock().await;
         let outcome = self.adjust_locked(item, adjustment).await;
-        // Whatever was recalled and not used goes back to the slots.
-        tend::tend_locked(self, item).await?;
+        // Recalled units that were not used go back to the slots.
+        reconcile::reconcile_locked(self, item).await?;
         self.control().wake(item.row.id);
         outcome
     }
@@ -57,52 +57,52 @@ impl Engine {
         &self,
         item: &ItemState,
         adjustment: Adjustment,
-    ) -> Result<Adjusted, EngineError> {
+    ) -> Result<AdjustResult, EngineError> {
         let wanted = adjustment.units.unsigned_abs();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + SETTLE_WAIT_MAX;
         loop {
-            // Enabled before the store is asked: a unit that comes back in the very same commit is
-            // not missed.
+            // Enabled before the store is asked, so that a unit that comes back in the same commit
+            // is not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let is_last = Instant::now() >= until;
             let pool = match self.store().adjust(adjustment.clone()).await? {
-                AdjustOutcome::Done(counts) => return Ok(Adjusted::Done(counts)),
-                AdjustOutcome::Repeated(counts) => return Ok(Adjusted::Repeated(counts)),
+                AdjustOutcome::Done(counts) => return Ok(AdjustResult::Done(counts)),
+                AdjustOutcome::Repeated(counts) => return Ok(AdjustResult::Repeated(counts)),
                 AdjustOutcome::NotInPool(pool) => pool,
-                AdjustOutcome::KeyReused => return Ok(Adjusted::KeyReused),
-                AdjustOutcome::TooMuch => return Ok(Adjusted::TooMuch),
-                AdjustOutcome::Unlimited => return Ok(Adjusted::Unlimited),
-                AdjustOutcome::NotFound => return Ok(Adjusted::NotFound),
+                AdjustOutcome::KeyReused => return Ok(AdjustResult::KeyReused),
+                AdjustOutcome::TooMuch => return Ok(AdjustResult::TooMuch),
+                AdjustOutcome::Unlimited => return Ok(AdjustResult::Unlimited),
+                AdjustOutcome::NotFound => return Ok(AdjustResult::NotFound),
             };
-            // Of the truth: this node may not have heard yet of units that came back elsewhere.
+            // From the store: this node may not know yet of units that came back elsewhere.
             let counts = self.store().counts(Some(vec![item.row.id])).await?;
             let free = counts.first().map_or(0, |counts| counts.pool + counts.in_slots);
             if wanted > free {
-                return Ok(Adjusted::MoreThanFree { free });
+                return Ok(AdjustResult::MoreThanFree { free });
             }
-            let moved = self.recall(item, wanted.saturating_sub(pool)).await?;
+            let moved = self.recall_to_pool(item, wanted.saturating_sub(pool)).await?;
             if is_last {
-                // Tickets in flight are not free as long as this.
-                let free = item.gauge.counts().pool + self.at_hand(item).await;
-                return Ok(Adjusted::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
+                // Tickets that stay in flight for so long do not count as free.
+                let free = item.gauge.counts().pool + self.available_units(item).await;
+                return Ok(AdjustResult::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
             }
             if moved == 0 {
-                // What is missing is in tickets in flight, which will be orders or come back. After
-                // the wait, once more.
+                // The missing units are in tickets in flight, which become orders or return. Try
+                // once more after the wait.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }
     }
 
-    /// Moves at most `units` from the item's slots to its pool; returns how many it moved. What
-    /// only another node reaches is asked for: that node moves it.
-    pub(crate) async fn recall(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
-        // Credits of returned tickets are on their way to the slots, and the caller holds the lock
-        // of whoever would bring them.
+    /// Moves at most `units` from the item's slots to its pool and returns the number moved. For a
+    /// slot that only another node reaches it begins a recall, which that node carries out.
+    pub(crate) async fn recall_to_pool(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
+        // Credits of returned tickets are still on their way to the slots. The caller holds the
+        // item's lock, so no other task delivers them.
         let grants = self.store().grants(item.row.id).await?;
-        let mut sources = self.sources(item, grants).await?;
+        let mut sources = self.recall_sources(item, grants).await?;
         sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));
         let pending = self.store().pending_recalls().await?;
         let (mut lacks, mut moved) = (units, 0);
@@ -115,10 +115,10 @@ impl Engine {
             let id = RecallId(rand::random::<u64>() >> 1);
             let begun =
                 self.store().begin_recall(id, grant.id, RecallTarget::Pool, lacks.min(has)).await?;
-            let Some(recall) = begun else { continue };
+            let Some(recall_to_pool) = begun else { continue };
             failpoint::pass(Point::RecallBegun);
             let taken = if is_here {
-                gather::carry_out(self, &grant, &recall).await?.unwrap_or(0)
+                tail::carry_out_recall(self, &grant, &recall_to_pool).await?.unwrap_or(0)
             } else {
                 0
             };
@@ -128,9 +128,9 @@ impl Engine {
         Ok(moved)
     }
 
-    /// The item's open grants, whether this node reaches their slots, and how many units may be
-    /// there.
-    async fn sources(
+    /// The item's open grants. For each: whether this node reaches its slot, and how many units the
+    /// slot may have.
+    async fn recall_sources(
         &self,
         item: &ItemState,
         grants: Vec<Grant>,
@@ -139,7 +139,7 @@ impl Engine {
         for grant in grants.into_iter().filter(|grant| grant.open) {
             let is_here = item.slots.contains(&grant.slot);
             let has = match is_here {
-                true => tend::fed(self, &grant).await?,
+                true => reconcile::feed_and_count(self, &grant).await?,
                 false => grant.unsettled(),
             };
             sources.push((grant, is_here, has));

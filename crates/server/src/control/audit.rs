@@ -1,6 +1,6 @@
-//! The continuous audit: the store's rows are added up every few seconds. A finding pauses its sale
-//! (every open one, if it is nobody's) and raises an alarm: better no sale than a wrong one. (The
-//! auditor of the command line shares no code with this.)
+//! The continuous audit: adds up the store's rows every few seconds. A finding pauses its sale, or
+//! every open sale if it belongs to none, and raises an alarm. (The auditor of the command line
+//! shares no code with this.)
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,55 +14,54 @@ use crate::engine::{Engine, EngineError};
 
 /// Shortest pause between two audits.
 const EVERY: Duration = Duration::from_secs(5);
-/// An audit reads every order, so it pauses this many times as long as it took: it never costs more
-/// than a hundredth of one core.
+/// An audit reads every order, so the pause is this many times as long as the audit took. Audits
+/// cost at most a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
-/// Tickets that this node settles in a [`LOOK`] from which there is a rush, and an audit lets it
-/// pass: while the audit reads, an embedded store cannot carry its log into the database, and
-/// buyers wait for a disk that has more to do.
-const RUSH: u64 = 1_000;
-/// How long it looks whether there is one.
-const LOOK: Duration = Duration::from_secs(1);
-/// An audit that waited so long for the end of a rush is made in it.
+/// This many settled tickets in [`RUSH_WINDOW`] count as a rush, and the audit waits for its end. During
+/// an audit, an embedded store cannot checkpoint its log into the database, and buyers wait for the
+/// busy disk.
+const RUSH_TICKETS: u64 = 1_000;
+/// How long one measurement of the rush takes.
+const RUSH_WINDOW: Duration = Duration::from_secs(1);
+/// The longest wait for the end of a rush.
 const RUSH_MAX: Duration = Duration::from_secs(30);
 
-/// What the audit saw.
+/// The result of an audit.
 #[derive(Clone, Debug)]
 pub struct AuditView {
-    /// When.
+    /// When the audit ran.
     pub checked_at: Millis,
     /// Grants closed because a slot failed.
     pub repairs: u64,
-    /// What does not add up. Empty: all is well.
+    /// Violated invariants. Empty if all is well.
     pub findings: Vec<FindingView>,
-    /// What others did wrong, and what was dealt with: money that goes back. All is well all the
-    /// same.
+    /// Refunds of payments that pay for no order. They are handled, so they are no findings.
     pub notices: Vec<RefundNotice>,
-    /// Money that went back without having been asked to.
+    /// Payments that were reversed without a request of the shop.
     pub reversals: Vec<ReversedPayment>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
 }
 
-/// Something that does not add up.
+/// A violated invariant.
 #[derive(Clone, Debug)]
 pub struct FindingView {
-    /// The invariant.
+    /// The invariant's name.
     pub rule: String,
-    /// Sale and item, if it is about one.
+    /// Sale and item, if it belongs to one.
     pub item: Option<(String, String)>,
-    /// The numbers.
+    /// The numbers that contradict it.
     pub detail: String,
 }
 
 /// One item in an audit.
 #[derive(Clone, Debug)]
 pub struct ItemAudit {
-    /// Its sale.
+    /// The item's sale.
     pub sale: String,
-    /// Its name.
+    /// The item's name.
     pub item: String,
-    /// Where its units are.
+    /// Where the item's units are.
     pub counts: ItemCounts,
 }
 
@@ -70,37 +69,37 @@ pub struct ItemAudit {
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut pause = EVERY;
     loop {
-        tokio::time::sleep(pause - LOOK).await;
-        rush_passed(|| engine.meter().read().tickets).await;
+        tokio::time::sleep(pause - RUSH_WINDOW).await;
+        wait_for_rush_end(|| engine.meter().read().tickets).await;
         if !engine.control().leads() {
             continue;
         }
         let started = Instant::now();
         match engine.audit().await {
             Ok(view) => engine.act_on(&view).await,
-            Err(error) => tracing::warn!(%error, "the audit could not be made"),
+            Err(error) => tracing::warn!(%error, "failed to run the audit; will retry"),
         }
         pause = EVERY.max(started.elapsed() * PAUSE_FACTOR);
     }
 }
 
-/// Returns after the first [`LOOK`] in which fewer than [`RUSH`] tickets were settled, of which
-/// `settled` tells how many there were ever; after [`RUSH_MAX`] anyway.
-async fn rush_passed(settled: impl Fn() -> u64) {
+/// Returns after the first [`RUSH_WINDOW`] with fewer than [`RUSH_TICKETS`] settled tickets, or after
+/// [`RUSH_MAX`]. `settled` returns the number of tickets settled since the start.
+async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     let begun = Instant::now();
     let mut seen = settled();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(RUSH_WINDOW).await;
         let before = std::mem::replace(&mut seen, settled());
-        if seen - before < RUSH || begun.elapsed() >= RUSH_MAX {
+        if seen - before < RUSH_TICKETS || begun.elapsed() >= RUSH_MAX {
             return;
         }
     }
 }
 
 impl Engine {
-    /// Raises the alarm, and pauses the sales that findings are about: every open one for a finding
-    /// of which nobody can say whose units they are.
+    /// Raises the alarm and pauses the sales of the findings. A finding without a sale pauses every
+    /// open sale.
     pub(crate) async fn act_on(&self, view: &AuditView) {
         self.meter().find(view.findings.len());
         for finding in &view.findings {
@@ -131,13 +130,13 @@ impl Engine {
     /// Adds up the store's rows.
     ///
     /// # Errors
-    /// When the store is away.
+    /// If the store is unreachable.
     pub async fn audit(&self) -> Result<AuditView, EngineError> {
         let check = self.store().check().await?;
         let repairs = self.store().repairs().await?;
         let counts = self.store().counts(None).await?;
         let catalogue = self.catalogue();
-        let name = |id| catalogue.item_of(id).map(|i| (i.sale.to_string(), i.row.name.clone()));
+        let name = |id| catalogue.item_by_id(id).map(|i| (i.sale.to_string(), i.row.name.clone()));
         let findings = check.findings.into_iter().map(|f| FindingView {
             rule: f.rule.to_owned(),
             item: f.item.and_then(name),
@@ -162,18 +161,18 @@ impl Engine {
 mod tests {
     use super::*;
 
-    /// Seconds that an audit waits where so many tickets are settled in each second.
+    /// Seconds that an audit waits if `settled` tickets are settled in each second.
     async fn waits(settled: impl Fn(u64) -> u64) -> u64 {
         let begun = Instant::now();
-        rush_passed(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;
+        wait_for_rush_end(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;
         begun.elapsed().as_secs()
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_audit_waits_for_the_end_of_a_rush_but_not_for_ever() {
-        assert_eq!(waits(|_| 0).await, 1, "nobody buys");
-        assert_eq!(waits(|_| RUSH - 1).await, 1, "a few do");
-        assert_eq!(waits(|second| if second < 7 { RUSH } else { 3 }).await, 8, "until it is quiet");
-        assert_eq!(waits(|_| 50_000).await, RUSH_MAX.as_secs(), "a crowd for an hour");
+        assert_eq!(waits(|_| 0).await, 1, "no purchases");
+        assert_eq!(waits(|_| RUSH_TICKETS - 1).await, 1, "few purchases");
+        assert_eq!(waits(|second| if second < 7 { RUSH_TICKETS } else { 3 }).await, 8, "until the rush ends");
+        assert_eq!(waits(|_| 50_000).await, RUSH_MAX.as_secs(), "a rush that does not end");
     }
 }

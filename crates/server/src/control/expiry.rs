@@ -1,6 +1,6 @@
-//! Expires reserved orders whose payment window has passed. Sleeps until the next one is due; rests
-//! while another node leads, and while the machine's clock cannot be trusted where it is the
-//! store's.
+//! Expires reserved orders whose payment window has passed. Sleeps until the next order expires.
+//! Pauses while another node leads, and while the machine's clock is not trusted and the store uses
+//! it.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,35 +10,35 @@ use futures_util::stream::FuturesUnordered;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 
-/// Orders that one transaction expires at most, and at least if so many are due.
+/// Most orders in one transaction, and the smallest batch if that many have expired.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// How long one transaction should take where the store is a database: when it takes twice as long,
-/// the next one has half as many orders.
+/// How long one transaction should take where the store is a database. If it takes twice as long,
+/// the next batch is halved.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// The same where one writer does everything in turn: a purchase waits for the transaction that is
-/// under way, and for the next one.
+/// The same where one writer does everything in turn: a purchase waits for the current transaction
+/// and for the next one.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
-/// Batches under way where the store is a database: while one is told of, the next one is at its
-/// rows. They commit one after the other.
-const AHEAD: usize = 2;
-/// Longest sleep: an order that was made meanwhile is due a second after it at the earliest.
-const LOOK_AT_LEAST: Duration = Duration::from_millis(500);
-/// Shortest sleep when nothing is due.
-const LOOK_AT_MOST: Duration = Duration::from_millis(10);
+/// Concurrent batches where the store is a database: while the events of one are published, the
+/// next one reads its rows. They commit one after the other.
+const BATCHES_AHEAD: usize = 2;
+/// Longest sleep. An order that is created meanwhile expires a second later at the earliest.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Shortest sleep when no order has expired.
+const SLEEP_MIN: Duration = Duration::from_millis(10);
 
 /// Expires orders until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut batch = BATCH_MAX;
     loop {
-        let wait = if rests(&engine) { LOOK_AT_LEAST } else { expire(&engine, &mut batch).await };
+        let wait = if is_resting(&engine) { SLEEP_MAX } else { expire(&engine, &mut batch).await };
         tokio::time::sleep(wait).await;
     }
 }
 
-/// Whether this node lets orders be.
-fn rests(engine: &Engine) -> bool {
-    (engine.layout().is_alone() && engine.clock().has_alarm()) || !engine.control().leads()
+/// Whether this node must not expire orders now.
+fn is_resting(engine: &Engine) -> bool {
+    (engine.layout().is_single_node() && engine.clock().has_alarm()) || !engine.control().leads()
 }
 
 async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
@@ -48,26 +48,26 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
             let until = Duration::from_millis(
                 (due.0 - engine.store().monotonic_now().0).max(0).unsigned_abs(),
             );
-            until.clamp(LOOK_AT_MOST, LOOK_AT_LEAST)
+            until.clamp(SLEEP_MIN, SLEEP_MAX)
         }
-        Ok(None) => LOOK_AT_LEAST,
+        Ok(None) => SLEEP_MAX,
         Err(error) => {
-            tracing::warn!(%error, "the next due order is not known");
-            LOOK_AT_LEAST
+            tracing::warn!(%error, "failed to read the next order to expire; will retry");
+            SLEEP_MAX
         }
     }
 }
 
-/// Expires batch after batch until one has fewer orders than it was asked for; the wait before the
-/// next look.
+/// Expires batches until one has fewer orders than requested. Returns the wait before the next
+/// check.
 ///
-/// There are no pauses: a writer takes turns by itself, and a database gives one session no more
-/// than its share. Pauses made the last order wait longer and nobody else less.
+/// There are no pauses: a writer alternates by itself, and a database gives one session no more
+/// than its share. Pauses only delayed the last order.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
-    // A writer's groups have what waits for it: a batch that waited there would be in one with the
-    // batch before, twice as long.
+    // The writer groups everything that waits for it. Two waiting batches would form one group,
+    // twice as long.
     let (ahead, time) =
-        if engine.layout().is_alone() { (1, BATCH_TIME_ALONE) } else { (AHEAD, BATCH_TIME) };
+        if engine.layout().is_single_node() { (1, BATCH_TIME_ALONE) } else { (BATCHES_AHEAD, BATCH_TIME) };
     let (mut under_way, mut more, mut wait) = (FuturesUnordered::new(), true, Duration::ZERO);
     let mut began = Instant::now();
     loop {
@@ -78,25 +78,25 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
         }
         let Some((asked, expired)) = under_way.next().await else { return wait };
         match expired {
-            Ok(expired) if expired.is_empty() => (more, wait) = (false, wait.max(LOOK_AT_MOST)),
+            Ok(expired) if expired.is_empty() => (more, wait) = (false, wait.max(SLEEP_MIN)),
             Ok(expired) => {
                 failpoint::pass(Point::ExpiryDone);
                 engine.meter().expire(expired.len());
-                more &= expired.len() >= asked && !rests(engine);
+                more &= expired.len() >= asked && !is_resting(engine);
                 *batch = next(*batch, began.elapsed(), time);
             }
             Err(error) => {
-                tracing::warn!(%error, "orders could not be expired yet");
-                (more, wait) = (false, LOOK_AT_LEAST);
+                tracing::warn!(%error, "failed to expire orders; will retry");
+                (more, wait) = (false, SLEEP_MAX);
             }
         }
-        // A batch takes from the end of the one before: until then it waits for its turn.
+        // A batch begins when the one before it ends: until then it waits for its turn.
         began = Instant::now();
     }
 }
 
-/// How many orders the next transaction expires, after one with so many took so long in place of
-/// the time that one should take.
+/// The size of the next batch, after a batch of this size `took` so long and should have taken
+/// `time`.
 fn next(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_batch_takes_about_as_long_as_a_purchase_may_wait() {
-        // What an order costs, in microseconds, and how many are expired together.
+        // Cost of one order in microseconds, and the expected size of a batch.
         for (order_us, expected) in
             [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)]
         {

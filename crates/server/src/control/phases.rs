@@ -1,4 +1,4 @@
-//! Opens and closes sales by the store's clock. Sleeps until the next instant that matters.
+//! Opens and closes sales by the store's clock. Sleeps until the next start or end of a sale.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
-/// Longest sleep: the clock may be pulled meanwhile.
-const LOOK_AT_LEAST: Duration = Duration::from_millis(500);
+/// Longest sleep, because the clock may be adjusted meanwhile.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -25,7 +25,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         let sales: Vec<_> = engine.catalogue().sales().cloned().collect();
         let now = engine.store().monotonic_now();
-        let mut wait = LOOK_AT_LEAST;
+        let mut wait = SLEEP_MAX;
         for sale in sales {
             let Some((step, at)) = next_step(&sale).filter(|_| engine.control().leads()) else {
                 continue;
@@ -33,7 +33,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             if at > now {
                 wait = wait.min(Duration::from_millis((at.0 - now.0).unsigned_abs()));
             } else if under_way.insert(sale.row.id.clone()) {
-                // A drain takes its time; the next sale's opening does not wait for it.
+                // A drain takes time; the next sale's opening must not wait for it.
                 steps.spawn(take_step(engine.clone(), sale, step));
             }
         }
@@ -44,18 +44,18 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Takes one step and tells when it did not come off; it is tried again at the next look. Returns
-/// the sale's id.
+/// Takes one step and returns the sale's id. A failed step is logged and taken again at the next
+/// check.
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
-        tracing::warn!(%error, sale = sale.row.id, step = step.as_str(), "a phase could not be changed yet");
+        tracing::warn!(%error, sale = sale.row.id, step = step.as_str(), "failed to change a sale's phase; will retry");
         tokio::time::sleep(RETRY).await;
     }
-    engine.control().retime();
+    engine.control().sale_retimed();
     sale.row.id.clone()
 }
 
-/// The step that the clock will ask for next, and when.
+/// The next step by the clock, and its time.
 fn next_step(sale: &SaleState) -> Option<(PhaseStep, doorbuster_core::Millis)> {
     match sale.row.phase {
         Phase::Scheduled => sale.row.starts_at.map(|at| (PhaseStep::Open, at)),

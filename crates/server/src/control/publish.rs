@@ -1,7 +1,7 @@
-//! Publishes each sale's `count`, `start` and `access` in the Redis that nodes share, when they
-//! change and at least each second, so that whatever stands in front (an edge, a gateway, another
-//! program) reads them from a replica there and asks no node. One node of all does it, by the lock.
-//! Nothing here reads them back.
+//! Publishes each sale's `count`, `start` and `access` in the shared Redis when they change, and at
+//! least once per second. Programs in front of the server (an edge, a gateway) read them from a
+//! replica and need no node. Only the node with the lock publishes. The server never reads them
+//! back.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -15,33 +15,33 @@ use tokio::time::Instant;
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
-/// Between two looks at the numbers.
+/// Time between two checks of the numbers.
 const EVERY: Duration = Duration::from_millis(250);
-/// What did not change is written again so often.
-const AGAIN: Duration = Duration::from_secs(1);
-/// What is not written again is forgotten then: better no numbers than old ones.
-const LIVES: Duration = Duration::from_secs(5);
-/// How long after its end a sale's numbers are still written; then what was written lives out.
+/// Unchanged numbers are written again after this time.
+const REWRITE_EVERY: Duration = Duration::from_secs(1);
+/// Numbers that are not written again expire after this time: no numbers are better than old ones.
+const KEY_TTL: Duration = Duration::from_secs(5);
+/// How long after its end a sale's numbers are still written. Then they expire.
 const AFTER_END_MS: i64 = 60_000;
-/// How long the lock is waited for before the next try.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause before the next try after one that ended.
+/// How long one attempt waits for the lock.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Pause before the next attempt after publishing ended or failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// Of the lock.
-const NAME: &str = "status";
+/// The lock's name.
+const LOCK_NAME: &str = "status";
 const PUBLISH: &str = include_str!("publish.lua");
 
-/// Publishes until the program stops, whenever it is this node's turn.
+/// Publishes whenever this node has the lock, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let Some((shared, locks)) = engine.cache().shared() else {
         return std::future::pending().await;
     };
     loop {
-        match locks.take(NAME, PATIENCE).await {
-            Ok(Some(held)) => {
-                // However it ended: Redis is away, or somebody else publishes since.
-                let _ = publish(&engine, shared, &held).await;
-                held.release().await;
+        match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
+            Ok(Some(guard)) => {
+                // Both ends are normal: Redis is unreachable, or another node publishes now.
+                let _ = publish(&engine, shared, &guard).await;
+                guard.release().await;
                 tokio::time::sleep(RETRY).await;
             }
             Ok(None) => {}
@@ -50,14 +50,14 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Publishes as long as this node has the lock.
-async fn publish(engine: &Engine, shared: &Shared, held: &LockGuard) -> Result<(), SlotError> {
+/// Publishes while this node has the lock.
+async fn publish(engine: &Engine, shared: &Shared, guard: &LockGuard) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
-    while held.is_held() {
-        let sales = in_turn(engine);
+    while guard.is_held() {
+        let sales = by_urgency(engine);
         written.retain(|name, _| sales.iter().any(|sale| *sale.row.id == **name));
         for sale in sales {
-            let is_due = |at: &Instant| at.elapsed() >= AGAIN;
+            let is_due = |at: &Instant| at.elapsed() >= REWRITE_EVERY;
             let before = written.get(sale.row.id.as_str());
             if !sale.is_warm() && before.is_some_and(|(_, at)| !is_due(at)) {
                 continue;
@@ -66,12 +66,12 @@ async fn publish(engine: &Engine, shared: &Shared, held: &LockGuard) -> Result<(
             if before.is_some_and(|(known, at)| *known == fields && !is_due(at)) {
                 continue;
             }
-            let mut arguments = vec![held.fence().to_string(), LIVES.as_millis().to_string()];
+            let mut arguments = vec![guard.fence().to_string(), KEY_TTL.as_millis().to_string()];
             arguments.extend_from_slice(&fields);
-            let said =
+            let reply =
                 shared.eval(PUBLISH, &[shared.key("status", &sale.row.id)], &arguments).await?;
-            if said.number() != Some(1) {
-                // Somebody else publishes since.
+            if reply.number() != Some(1) {
+                // Another node publishes now.
                 return Ok(());
             }
             written.insert(sale.row.id.as_str().into(), (fields, Instant::now()));
@@ -81,18 +81,18 @@ async fn publish(engine: &Engine, shared: &Shared, held: &LockGuard) -> Result<(
     Ok(())
 }
 
-/// The sales whose numbers are of interest, those first whose numbers change.
-fn in_turn(engine: &Engine) -> Vec<Arc<SaleState>> {
+/// The sales to publish, in the order of [`turn`].
+fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     let (catalogue, now) = (engine.catalogue(), engine.now());
     let mut sales: Vec<_> =
-        catalogue.sales().filter_map(|sale| Some((turn(&sale.row, now)?, sale.clone()))).collect();
-    sales.sort_by_key(|(turn, _)| *turn);
+        catalogue.sales().filter_map(|sale| Some((urgency(&sale.row, now)?, sale.clone()))).collect();
+    sales.sort_by_key(|(urgency, _)| *urgency);
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// How soon a sale's numbers are published, the least first; `None`: not at all. Past sales only
-/// add up.
-fn turn(row: &SaleRow, now: Millis) -> Option<u8> {
+/// The order in which sales are published, lowest first. `None`: not at all, because ended sales
+/// only accumulate.
+fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),
         Phase::Paused => Some(1),
@@ -102,8 +102,8 @@ fn turn(row: &SaleRow, now: Millis) -> Option<u8> {
     }
 }
 
-/// Field and value in turn: of the sale, then `item:NAME` with "count start access"; `-` is a count
-/// without end.
+/// Pairs of field and value: those of the sale, then `item:NAME` with "count start access". The
+/// count `-` means unlimited.
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn open_sales_come_first_and_past_ones_not_at_all() {
         let now = Millis(1_000_000);
-        let turn = |phase, closed_at: Option<i64>| {
+        let urgency = |phase, closed_at: Option<i64>| {
             let row = SaleRow {
                 id: "spring".into(),
                 title: "Spring".into(),
@@ -141,18 +141,18 @@ mod tests {
                 draining_until: None,
                 items: Vec::new(),
             };
-            super::turn(&row, now)
+            super::urgency(&row, now)
         };
-        let ended = |ms_ago: i64| turn(Phase::Closed, Some(now.0 - ms_ago));
+        let ended = |ms_ago: i64| urgency(Phase::Closed, Some(now.0 - ms_ago));
         let published = [
-            turn(Phase::Open, None),
-            turn(Phase::Paused, None),
-            turn(Phase::Scheduled, None),
+            urgency(Phase::Open, None),
+            urgency(Phase::Paused, None),
+            urgency(Phase::Scheduled, None),
             ended(AFTER_END_MS - 1),
         ];
         assert!(published.is_sorted() && published.iter().all(Option::is_some), "{published:?}");
         assert_eq!(
-            [turn(Phase::Draft, None), ended(AFTER_END_MS), turn(Phase::Closed, None)],
+            [urgency(Phase::Draft, None), ended(AFTER_END_MS), urgency(Phase::Closed, None)],
             [None; 3]
         );
     }

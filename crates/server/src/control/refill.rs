@@ -1,5 +1,5 @@
-//! Shares an item's pool out to its slots: everything at once, or in portions that are refilled
-//! before they run dry. Runs while the item is tended.
+//! Distributes an item's pool to its slots: all at once, or in portions that are refilled before
+//! they run out. Runs while the item is reconciled.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use doorbuster_core::{Counter, Spread, Stock};
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-use super::tend::Place;
+use super::reconcile::OpenSlot;
 
-/// A node that gave units to the pool because another needs them there takes none out for so long.
-pub(super) const REST_MS: i64 = 300;
+/// How long a node takes no units from the pool after another node recalled its units to there.
+pub(super) const POOL_REST_MS: i64 = 300;
 
-/// In what portions this item's units reach a slot, and how many slots share its pool.
+/// The portions in which an item's units reach a slot, and the number of slots that share its pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portions {
     pub(super) spread: Spread,
@@ -23,11 +23,11 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// As the shop asked; in small ones where it asked for none and what lies in one slot cannot be
-    /// sold by another.
-    pub(super) fn of(engine: &Engine, item: &ItemState) -> Self {
+    /// The shop's spread. Without one, small portions if another node cannot sell units that one
+    /// slot holds.
+    pub(super) fn for_item(engine: &Engine, item: &ItemState) -> Self {
         let spread = item.row.spread;
-        if engine.layout().reaches_all() {
+        if engine.layout().reaches_all_slots() {
             return Self { spread, slots: spread.partitions };
         }
         let slots = u32::try_from(engine.nodes()).unwrap_or(u32::MAX).max(1);
@@ -39,74 +39,74 @@ impl Portions {
         }
     }
 
-    /// Whether a slot that says this of itself would get units of a pool with so many.
-    pub(super) fn wants(&self, pool: u64, view: &SlotView) -> bool {
+    /// Whether a slot in this state would get units from a pool of this size.
+    pub(super) fn needs_units(&self, pool: u64, view: &SlotView) -> bool {
         !self.spread.uses_sub_domains()
             || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
-    /// What each place gets of the pool.
-    fn share(&self, pool: u64, limit: u32, places: &[Place]) -> Vec<Option<Portion>> {
+    /// The portion of the pool for each place.
+    fn split_pool(&self, pool: u64, limit: u32, open_slots: &[OpenSlot]) -> Vec<Option<Portion>> {
         let first = |units| Portion { units, counter: Counter::A };
         if !self.spread.uses_sub_domains() {
-            let levels: Vec<u64> = places.iter().map(|place| place.view.available).collect();
+            let levels: Vec<u64> = open_slots.iter().map(|open_slot| open_slot.view.available).collect();
             return refill::distribute_pool(pool, u64::from(limit), &levels)
                 .into_iter()
                 .map(first)
                 .map(Some)
                 .collect();
         }
-        let fresh = places.iter().filter(|place| place.grant.granted == 0).count();
-        let others = (self.slots as usize).saturating_sub(places.len());
+        let fresh = open_slots.iter().filter(|open_slot| open_slot.grant.granted == 0).count();
+        let others = (self.slots as usize).saturating_sub(open_slots.len());
         let mut parts = refill::initial_portions(&self.spread, pool, fresh + others).into_iter();
-        let share = |place: &Place| match place.grant.granted {
+        let share = |open_slot: &OpenSlot| match open_slot.grant.granted {
             0 => parts.next().map(first),
-            _ => refill::next_portion(&self.spread, pool, self.slots, &place.view, 0),
+            _ => refill::next_portion(&self.spread, pool, self.slots, &open_slot.view, 0),
         };
-        places.iter().map(share).collect()
+        open_slots.iter().map(share).collect()
     }
 }
 
-/// Gives the slots what they shall have of the pool. True: something was given.
+/// Gives the slots their portions of the pool. True: units were given.
 pub(super) async fn refill(
     engine: &Engine,
     item: &ItemState,
-    places: &[Place],
+    open_slots: &[OpenSlot],
 ) -> Result<bool, EngineError> {
     let pool = item.gauge.open_pool();
     if pool == 0 {
         return Ok(false);
     }
-    let rest_ms = item.work.rests_until.load(Ordering::Acquire) - engine.now().0;
-    if rest_ms > 0 {
+    let pool_rest_ms = item.work.pool_rests_until.load(Ordering::Acquire) - engine.now().0;
+    if pool_rest_ms > 0 {
         engine.wake_after(
-            Duration::from_millis(rest_ms.unsigned_abs().min(REST_MS.unsigned_abs())),
+            Duration::from_millis(pool_rest_ms.unsigned_abs().min(POOL_REST_MS.unsigned_abs())),
             item.row.id,
         );
         return Ok(false);
     }
-    let parts = Portions::of(engine, item).share(pool, item.row.limit, places);
+    let parts = Portions::for_item(engine, item).split_pool(pool, item.row.limit, open_slots);
     let mut any = false;
-    for (place, part) in places.iter().zip(parts) {
+    for (open_slot, part) in open_slots.iter().zip(parts) {
         if let Some(part) = part {
-            any |= give(engine, place, part).await?;
+            any |= refill_slot(engine, open_slot, part).await?;
         }
     }
     Ok(any)
 }
 
-/// One refill; true: the pool had something.
-pub(super) async fn give(
+/// Refills one slot. True: the pool had units.
+pub(super) async fn refill_slot(
     engine: &Engine,
-    place: &Place,
+    open_slot: &OpenSlot,
     part: Portion,
 ) -> Result<bool, EngineError> {
     if part.units == 0 {
         return Ok(false);
     }
-    let given = engine.store().refill(place.grant.id, part.units, part.counter).await?;
+    let given = engine.store().refill(open_slot.grant.id, part.units, part.counter).await?;
     if given > 0 {
-        tracing::debug!(slot = %place.grant.slot, units = given, counter = part.counter.as_str(), "refilled");
+        tracing::debug!(slot = %open_slot.grant.slot, units = given, counter = part.counter.as_str(), "refilled");
         engine.meter().refill(given);
     }
     Ok(given > 0)

@@ -1,4 +1,4 @@
-//! Reads the catalogue again when other nodes changed it. Runs when the store says so.
+//! Reads the catalogue again when other nodes changed it. The store's notifications start it.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,45 +13,46 @@ use crate::engine::{Engine, EngineError};
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Reads until the program stops.
+/// Reloads the catalogue until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         engine.control().catalogue_changed.notified().await;
-        while let Err(error) = engine.catch_up().await {
-            tracing::warn!(%error, "the sales could not be read again yet");
+        while let Err(error) = engine.refresh_catalogue().await {
+            tracing::warn!(%error, "failed to reload the catalogue; will retry");
             tokio::time::sleep(RETRY).await;
         }
     }
 }
 
-/// The newest look for changes of the catalogue.
+/// The newest check for changes of the catalogue.
 #[derive(Debug, Default)]
-pub(crate) struct LastLook {
+pub(crate) struct CatalogueCheck {
     /// When it began.
     began: Option<Instant>,
-    /// The version that this node has all of.
+    /// The version that this node has completely.
     version: Option<String>,
 }
 
-/// Takes in what others changed since this version; the version that this node has all of then.
+/// Loads the changes of other nodes since this version. Returns the version that this node has
+/// completely afterwards.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().look();
-    // Kept from before the truth is asked: whatever is put here meanwhile may be newer than what is
-    // read.
+    // Saved before the store is read: a sale that is put into the catalogue meanwhile may be newer
+    // than the row read.
     let known = engine.catalogue().clone();
     let version = engine.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
         return Ok(Some(version));
     }
     let CatalogueRows { version, sales } = engine.cache().rows(engine, &version).await?;
-    let there: HashSet<&str> = sales.iter().map(|row| row.id.as_str()).collect();
+    let stored: HashSet<&str> = sales.iter().map(|row| row.id.as_str()).collect();
     let gone: Vec<Arc<str>> = known
         .sales()
-        .filter(|sale| !there.contains(sale.row.id.as_str()))
+        .filter(|sale| !stored.contains(sale.row.id.as_str()))
         .map(|sale| sale.row.id.as_str().into())
         .collect();
     for id in gone {
-        // It may have been made here just now.
+        // This node may have created it just now.
         if engine.store().sale(&id).await?.is_none() {
             engine.change_catalogue(|c| c.remove(&id));
         }
@@ -66,8 +67,8 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
     Ok(has_all.then_some(version))
 }
 
-/// Takes in one sale that was read again, unless it is being changed here: then whoever does has it
-/// read once more in the end.
+/// Takes in one sale that was read again. If this node is changing the sale, it is skipped, and the
+/// change triggers another reload at its end.
 async fn reload_one(
     engine: &Engine,
     row: SaleRow,
@@ -75,36 +76,36 @@ async fn reload_one(
 ) -> Result<bool, EngineError> {
     let id = row.id.clone();
     {
-        let _alone = match before.map(|before| before.flags.operating.try_lock()) {
+        let _guard = match before.map(|before| before.flags.sale_lock.try_lock()) {
             Some(Ok(alone)) => Some(alone),
             Some(Err(_)) => return Ok(false),
             None => None,
         };
         let is_untouched = engine.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
-            (Some(_), true) => engine.take_in(row).await.map(|()| true)?,
-            // It was put here since: what was read may be older.
+            (Some(_), true) => engine.show_sale(row).await.map(|()| true)?,
+            // The sale changed here since, so the row read may be older.
             (Some(_), false) => match engine.store().sale(&id).await? {
-                Some(row) => engine.take_in(row).await.map(|()| true)?,
+                Some(row) => engine.show_sale(row).await.map(|()| true)?,
                 None => return Ok(true),
             },
-            (None, _) => engine.take_in_new(row).await?,
+            (None, _) => engine.show_new_sale(row).await?,
         };
         if !is_shown {
-            // It was made here at the same time, and which of the two is newer is not known: once
-            // more, now that it is known.
+            // This node created the sale at the same time. It is not known which row is newer, so
+            // the sale is read again.
             engine.control().reload();
             return Ok(false);
         }
         engine.meter().reload();
     }
-    // Whoever follows a drain takes the sale for itself.
-    follow(engine, &id).await?;
+    // Following a drain needs exclusive access to the sale, so the guard is dropped first.
+    follow_step(engine, &id).await?;
     Ok(true)
 }
 
-/// What another node's step asks of the slots that only this node reaches.
-async fn follow(engine: &Engine, id: &str) -> Result<(), EngineError> {
+/// Applies another node's phase change to the slots that only this node reaches.
+async fn follow_step(engine: &Engine, id: &str) -> Result<(), EngineError> {
     let Some(sale) = engine.catalogue().sale(id).cloned() else { return Ok(()) };
     if sale.row.draining_until.is_some() {
         engine.control().drains_changed.notify_one();
@@ -112,27 +113,29 @@ async fn follow(engine: &Engine, id: &str) -> Result<(), EngineError> {
     for item in &sale.items {
         if sale.is_warm() {
             engine.control().wake_by_commit(item.row.id);
-        } else if sale.row.phase == Phase::Closed && engine.layout().is_own() {
+        } else if sale.row.phase == Phase::Closed && engine.layout().is_node_local() {
             for &slot in &item.slots {
                 engine.slots().retire(slot).await?;
             }
         }
-        item.gauge.nudge();
+        item.gauge.wake_parked();
     }
     Ok(())
 }
 
 impl Engine {
-    /// Shows whatever other nodes had changed before this was called. One reading serves everybody
-    /// who asked before it began.
+    /// Loads all changes that other nodes committed before this call. One read serves all callers
+    /// that came before it began.
     ///
-    /// # Errors When the store is away.
-    pub async fn catch_up(&self) -> Result<(), EngineError> {
-        if self.layout().is_alone() {
+    /// # Errors
+    ///
+    /// If the store is unreachable.
+    pub async fn refresh_catalogue(&self) -> Result<(), EngineError> {
+        if self.layout().is_single_node() {
             return Ok(());
         }
         let asked = Instant::now();
-        let mut looked = self.looked().lock().await;
+        let mut looked = self.last_check().lock().await;
         if looked.began.is_none_or(|began| began < asked) {
             let began = Instant::now();
             looked.version = reload(self, looked.version.as_deref()).await?;
@@ -141,7 +144,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads where the units of these items are and shows it, however many commits come in between.
+    /// Reads and publishes the counts of these items, however many commits come in between.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let mut missing = items;
@@ -149,7 +152,7 @@ impl Engine {
             let seen: Vec<_> = missing
                 .iter()
                 .filter_map(|&id| {
-                    catalogue.item_of(id).map(|item| (item.clone(), item.gauge.published()))
+                    catalogue.item_by_id(id).map(|item| (item.clone(), item.gauge.published()))
                 })
                 .collect();
             let counts = self.store().counts(Some(missing)).await?;

@@ -1,5 +1,5 @@
-//! Drops what slots that nodes share still keep of sales that are over: whoever closes a sale may
-//! not reach them, or end before it has.
+//! Deletes what shared slots still keep of ended sales. The node that closes a sale may not reach
+//! its slots, or may stop before it has deleted them.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use futures_util::StreamExt;
 
 use crate::engine::Engine;
 
-/// Between two rounds.
+/// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long after its end a sale's slots are looked at; what is left then is an operator's to drop.
+/// How long after its end a sale's slots are checked. An operator must delete what is left then.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
-/// Slots that are asked at the same time.
+/// Slots asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
-/// Drops it until the program stops.
+/// Retires slots until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    if engine.layout().is_own() {
-        // They go with the process.
+    if engine.layout().is_node_local() {
+        // Slots in node memory end with the process.
         return std::future::pending().await;
     }
     let mut gone = HashSet::new();
@@ -31,7 +31,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Asks every slot of a sale that ended lately, until it has said once that nothing is left.
+/// Asks every slot of a recently ended sale until the slot has confirmed once that nothing is left.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let since = engine.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine
@@ -48,11 +48,11 @@ async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let asked = futures_util::stream::iter(left)
         .map(|slot| async move { (slot, engine.slots().retire(slot).await) });
     let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
-    while let Some((slot, said)) = asked.next().await {
-        match said {
+    while let Some((slot, reply)) = asked.next().await {
+        match reply {
             Ok(true) => drop(gone.insert(slot)),
             Ok(false) => {}
-            Err(error) => tracing::debug!(%error, %slot, "a slot is retired later"),
+            Err(error) => tracing::debug!(%error, %slot, "failed to retire a slot; will retry"),
         }
     }
 }

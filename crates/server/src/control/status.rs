@@ -1,5 +1,5 @@
-//! Tells readers that a sale's status changed: at once, then at most a few times a second; and of
-//! mere counts more seldom, the more readers there are.
+//! Publishes changes of a sale's status: at once, then a few times per second at most. Changes of
+//! mere counts are published more rarely if there are many readers.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use crate::notify::EventKind;
 
 /// Between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// Readers whom a node tells of mere counts within a second: each event costs it a write to every
-/// connection, which a crowd that only watches must not take from those who buy.
-const TOLD_PER_SEC: u32 = 5_000;
+/// Deliveries of mere count changes per second. Each costs a write to a connection, and readers who
+/// only watch must not slow down buyers.
+const READERS_PER_SEC: u32 = 5_000;
 
-/// Announces until the program stops.
+/// Publishes until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let mut told = Told::default();
-    let mut put_off = HashSet::new();
+    let mut published = StatusPacer::default();
+    let mut postponed = HashSet::new();
     loop {
-        if put_off.is_empty() {
+        if postponed.is_empty() {
             engine.control().sales_changed.notified().await;
         }
-        put_off.extend(engine.control().take_sales());
+        postponed.extend(engine.control().take_sales());
         let (catalogue, now, readers) =
             (engine.catalogue(), Instant::now(), engine.hub().readers());
-        put_off.retain(|sale: &Arc<str>| {
+        postponed.retain(|sale: &Arc<str>| {
             let is_due =
-                told.is_due(sale, catalogue.sale(sale).map(|sale| Gist::of(sale)), now, readers);
+                published.is_due(sale, catalogue.sale(sale).map(|sale| StatusDigest::from_sale(sale)), now, readers);
             if is_due {
                 engine.hub().publish(EventKind::Status(sale.clone()));
             }
@@ -39,43 +39,43 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// What nobody should wait for: the sale's own row, its phase among it, and of which items there
-/// are none left, or none for good.
+/// The parts of a status that are published at once: the version of the sale's row with its phase,
+/// and for each item whether no unit is free and whether none can come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Gist(u64, Vec<(bool, bool)>);
+struct StatusDigest(u64, Vec<(bool, bool)>);
 
-impl Gist {
-    fn of(sale: &SaleState) -> Self {
+impl StatusDigest {
+    fn from_sale(sale: &SaleState) -> Self {
         let state =
             |free: doorbuster_core::refusal::FreeUnits| (free.free == Some(0), free.reserved == 0);
         Self(sale.state_version, sale.items.iter().map(|item| state(item.gauge.free())).collect())
     }
 }
 
-/// When each sale was told last, and what of it.
+/// When each sale was last published, and with what content.
 #[derive(Debug, Default)]
-struct Told(HashMap<Arc<str>, (Instant, Gist)>);
+struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 
-impl Told {
-    /// Whether so many readers are told of the sale now; if not, they are when this is asked again
-    /// later. A sale without a gist is none any more.
+impl StatusPacer {
+    /// Whether to publish the sale now to this many readers. If not, call again later. `digest` is
+    /// `None` if the sale no longer exists.
     fn is_due(
         &mut self,
         sale: &Arc<str>,
-        gist: Option<Gist>,
+        digest: Option<StatusDigest>,
         now: Instant,
         readers: usize,
     ) -> bool {
-        let Some(gist) = gist else {
+        let Some(digest) = digest else {
             self.0.remove(sale);
             return true;
         };
         let readers = u32::try_from(readers).unwrap_or(u32::MAX);
-        let wait = (Duration::from_secs(1) * readers / TOLD_PER_SEC).max(PACE);
-        if self.0.get(sale).is_some_and(|(at, told)| *told == gist && now < *at + wait) {
+        let wait = (Duration::from_secs(1) * readers / READERS_PER_SEC).max(PACE);
+        if self.0.get(sale).is_some_and(|(at, published)| *published == digest && now < *at + wait) {
             return false;
         }
-        self.0.insert(sale.clone(), (now, gist));
+        self.0.insert(sale.clone(), (now, digest));
         true
     }
 }
@@ -85,23 +85,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_told_the_more_seldom_the_more_readers_there_are_and_everything_else_at_once() {
+    fn counts_are_published_more_rarely_with_more_readers_and_other_changes_at_once() {
         let sale: Arc<str> = "spring".into();
-        let gist = |version, is_gone| Some(Gist(version, vec![(is_gone, false)]));
-        let (begun, mut told) = (Instant::now(), Told::default());
-        let mut is_due = |after_ms, gist, readers| {
-            told.is_due(&sale, gist, begun + Duration::from_millis(after_ms), readers)
+        let digest = |version, is_gone| Some(StatusDigest(version, vec![(is_gone, false)]));
+        let (begun, mut published) = (Instant::now(), StatusPacer::default());
+        let mut is_due = |after_ms, digest, readers| {
+            published.is_due(&sale, digest, begun + Duration::from_millis(after_ms), readers)
         };
-        assert!(is_due(0, gist(1, false), 10), "the first time");
-        assert!(!is_due(249, gist(1, false), 10));
-        assert!(is_due(250, gist(1, false), 10), "four times a second where there are few readers");
-        assert!(!is_due(2_249, gist(1, false), 10_000));
-        assert!(is_due(2_250, gist(1, false), 10_000), "10,000 of them: every two seconds");
-        assert!(is_due(2_300, gist(1, true), 20_000), "none are left");
-        assert!(!is_due(2_350, gist(1, true), 20_000));
-        assert!(is_due(2_400, gist(2, true), 20_000), "another phase");
-        assert!(is_due(2_450, None, 20_000), "no sale any more");
-        assert!(is_due(2_500, gist(2, true), 20_000), "and once more");
-        assert!(told.0.len() == 1);
+        assert!(is_due(0, digest(1, false), 10), "the first time");
+        assert!(!is_due(249, digest(1, false), 10));
+        assert!(is_due(250, digest(1, false), 10), "four times a second where there are few readers");
+        assert!(!is_due(2_249, digest(1, false), 10_000));
+        assert!(is_due(2_250, digest(1, false), 10_000), "10,000 of them: every two seconds");
+        assert!(is_due(2_300, digest(1, true), 20_000), "none are left");
+        assert!(!is_due(2_350, digest(1, true), 20_000));
+        assert!(is_due(2_400, digest(2, true), 20_000), "another phase");
+        assert!(is_due(2_450, None, 20_000), "the sale was deleted");
+        assert!(is_due(2_500, digest(2, true), 20_000), "and once more");
+        assert!(published.0.len() == 1);
     }
 }

@@ -1,7 +1,7 @@
-//! Watches slots for loss, and the clock for steps. A slot that lost its memory has its grant
-//! closed, by id, and gets the next one. Runs every second, and at once on a hint. Each node
-//! watches the slots that only it reaches, the leader those that all reach; on a suspicion of its
-//! own, every node does.
+//! Watches slots for loss and the clock for steps. A slot that lost its memory has its grant
+//! closed, by id, and gets a new one. Runs every second, and at once on a hint. Each node watches
+//! the slots that only it reaches; the leader watches those that all nodes reach. A node that
+//! suspects a loss checks all slots that it reaches.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,94 +15,94 @@ use crate::engine::{Engine, EngineError};
 use super::evidence::evidence;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between two looks, however many hints come.
+/// Shortest pause between two checks, however many hints come.
 const PACE: Duration = Duration::from_millis(20);
-/// Slots looked at at the same time.
+/// Slots checked at the same time.
 const WATCHED_AT_ONCE: usize = 64;
 
 /// Watches until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        tokio::time::sleep(if engine.watches() { PACE } else { EVERY }).await;
-        let suspects =
-            tokio::time::timeout(EVERY, engine.control().suspicion.notified()).await.is_ok();
-        if engine.layout().is_alone() {
+        tokio::time::sleep(if engine.watches_slots() { PACE } else { EVERY }).await;
+        let is_suspected =
+            tokio::time::timeout(EVERY, engine.control().loss_suspected.notified()).await.is_ok();
+        if engine.layout().is_single_node() {
             discipline(&engine);
         }
-        engine.waiters().forget_lost(engine.now().plus(-VERDICT_GRACE_MS));
-        if let Err(error) = watch(&engine, suspects).await {
-            tracing::warn!(%error, "slots could not be watched");
+        engine.waiters().forget_overdue(engine.now().plus(-VERDICT_GRACE_MS));
+        if let Err(error) = watch(&engine, is_suspected).await {
+            tracing::warn!(%error, "failed to watch the slots; will retry");
         }
     }
 }
 
-/// Compares the store's clock with the machine's. Where a database has the truth, it has the time
-/// as well.
+/// Compares the store's clock with the machine's. A database has its own clock, so this runs only
+/// without one.
 fn discipline(engine: &Engine) {
     let alarm = engine.clock().has_alarm();
     let ahead_ms = engine.clock().discipline();
     if engine.clock().has_alarm() && !alarm {
         tracing::error!(
             ahead_ms,
-            "the machine's clock was stepped: nothing expires until the program's agrees with it \
-             again, and a step of more than a minute is not followed"
+            "the machine's clock was stepped; nothing expires until both clocks agree again, and a \
+             step of more than a minute is not followed"
         );
     }
 }
 
-/// On a suspicion every node looks at the slots that it reaches: whoever leads may not reach them.
-/// Two that close a grant do no harm.
-async fn watch(engine: &Engine, suspects: bool) -> Result<(), EngineError> {
+/// On a suspicion every node checks the slots that it reaches, because the leader may not reach
+/// them. Closing a grant twice does no harm.
+async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
     sweep(engine, &grants).await?;
     let each = futures_util::stream::iter(grants).map(|grant| async move {
-        if let Err(error) = watch_one(engine, &grant, suspects).await {
-            tracing::warn!(%error, slot = %grant.slot, "a slot could not be watched");
+        if let Err(error) = watch_one(engine, &grant, is_suspected).await {
+            tracing::warn!(%error, slot = %grant.slot, "failed to watch a slot; will retry");
         }
     });
     each.buffer_unordered(WATCHED_AT_ONCE).collect::<()>().await;
     Ok(())
 }
 
-async fn watch_one(engine: &Engine, grant: &Grant, suspects: bool) -> Result<(), EngineError> {
+async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
-    let Some(item) = catalogue.item_of(grant.slot.item) else { return Ok(()) };
-    if !engine.layout().has(&item.row.spread, grant.slot.index) {
-        return left_over(engine, item, grant).await;
+    let Some(item) = catalogue.item_by_id(grant.slot.item) else { return Ok(()) };
+    if !engine.layout().has_slot(&item.row.spread, grant.slot.index) {
+        return close_leftover(engine, item, grant).await;
     }
-    if !item.slots.contains(&grant.slot) || !(engine.watches() || suspects) {
+    if !item.slots.contains(&grant.slot) || !(engine.watches_slots() || is_suspected) {
         return Ok(());
     }
     let Some(cause) = evidence(engine, item, grant).await? else { return Ok(()) };
-    let _alone = item.work.tending.lock().await;
+    let _guard = item.work.reconciling.lock().await;
     if engine.store().close_grant(grant.id, cause).await? {
-        tracing::error!(slot = %grant.slot, cause = cause.as_str(), "a slot lost its memory: its grant was closed");
+        tracing::error!(slot = %grant.slot, cause = cause.as_str(), "a slot lost its memory; its grant was closed");
     }
     engine.control().wake(grant.slot.item);
     Ok(())
 }
 
-/// A slot from before the item's spread was changed.
-async fn left_over(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
+/// Closes the grant of a slot that the item's present spread no longer has.
+async fn close_leftover(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
     if engine.control().leads() && engine.store().close_grant(grant.id, CloseCause::Rolled).await? {
-        tracing::info!(slot = %grant.slot, "a slot left from another spread was closed");
+        tracing::info!(slot = %grant.slot, "closed the grant of a slot from an earlier spread");
         engine.slots().retire(grant.slot).await?;
         engine.control().wake(item.row.id);
     }
     Ok(())
 }
 
-/// Wakes whatever was missed: a warm item without a grant, with units in its pool, or with a slot
-/// that is behind its feed or stands without reason.
+/// Wakes what was missed: a warm item without a grant, with units in its pool, or with a slot that
+/// is behind its feed or stopped without reason.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
-    if engine.watches() {
+    if engine.watches_slots() {
         for sale in catalogue.sales().filter(|s| s.is_warm() && !s.is_draining()) {
             for item in &sale.items {
                 if item.gauge.open_pool() > 0 {
                     engine.control().wake_by_pool(item.row.id);
                 }
-                if !is_well(engine, item, grants).await {
+                if !is_healthy(engine, item, grants).await {
                     engine.control().wake(item.row.id);
                 }
             }
@@ -110,7 +110,7 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     }
     for recall in engine.store().pending_recalls().await? {
         let grant = grants.iter().find(|g| g.id == recall.grant);
-        let item = grant.and_then(|grant| catalogue.item_of(grant.slot.item).zip(Some(grant.slot)));
+        let item = grant.and_then(|grant| catalogue.item_by_id(grant.slot.item).zip(Some(grant.slot)));
         if let Some((item, slot)) = item
             && item.slots.contains(&slot)
         {
@@ -120,10 +120,10 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     Ok(())
 }
 
-async fn is_well(engine: &Engine, item: &ItemState, grants: &[Grant]) -> bool {
+async fn is_healthy(engine: &Engine, item: &ItemState, grants: &[Grant]) -> bool {
     for &slot in &item.slots {
         let grant = grants.iter().find(|g| g.slot == slot);
-        // What cannot be asked is told of by whoever watches it.
+        // A slot that is unreachable is logged by the node that watches it.
         let Ok(view) = engine.slots().view(slot).await else { continue };
         if !grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped) {
             return false;

@@ -1,4 +1,4 @@
-//! Jobs that run as long as the program.
+//! Jobs that run as long as the program does.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. Should it end or panic before the program stops, the program must end: without
-    /// it nothing would be settled, or refilled, or expired.
+    /// Starts a job. If it ends or panics before the program stops, the program must end: without
+    /// the job, tickets would not be settled, refilled or expired.
     pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

@@ -1,5 +1,5 @@
-//! How an engine starts: store and slots of its shape, what a stopped or killed program left, the
-//! jobs of its roles.
+//! Starts an engine: opens the store and slots of its shape, recovers what a stopped or killed
+//! process left, and starts the jobs of its roles.
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::views::Views;
+use super::node_memory::NodeMemory;
 use super::{Engine, EngineError, Jobs};
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -23,66 +23,68 @@ use crate::config::Roles;
 use crate::control::{self, Control};
 use crate::holders::Holders;
 use crate::layout::Layout;
-use crate::meter::Meter;
+use crate::meter::EngineMeter;
 use crate::notify::Hub;
 use crate::settle;
 use crate::waiters::Waiters;
 
-/// Settlers of a node. One: what comes while its batch commits is the next batch, so that batches
-/// are as large as they can be. A second one takes tickets away from it: more commits, each
-/// smaller, and a twentieth fewer orders a second (measured with one to three).
+/// Settlers per node. With one, tickets that come during a commit form the next batch, so batches
+/// are as large as possible. A second one takes tickets from it: more and smaller commits, and a
+/// twentieth fewer orders per second (measured with one to three).
 const SETTLERS: usize = 1;
 /// Grants closed at the same time at start; the store commits them in groups.
-const RECOVER_AT_ONCE: usize = 64;
+const RECOVERIES_AT_ONCE: usize = 64;
 /// Requests read at once while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
 
-/// Where stock is decided and kept.
-pub enum Place {
-    /// In this process, and in a directory.
+/// Where stock is decided and stored.
+pub enum StockLocation {
+    /// In this process and a directory.
     Directory(PathBuf),
-    /// A slot in the memory of each node; the truth in PostgreSQL, at this address.
+    /// Slots in the memory of each node; the store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// Slots in Redis, at these addresses; the truth in PostgreSQL, at this address.
+    /// Slots in Redis at these addresses; the store is PostgreSQL at this address.
     Cluster {
-        /// The truth's.
+        /// The store's address.
         store: SecretString,
-        /// The slots'.
+        /// The addresses of the slots' servers.
         slots: Vec<SecretString>,
-        /// Replicas that are waited for before tickets there are told.
+        /// How many replicas must confirm a ticket before it is published.
         wait_replicas: u32,
     },
 }
 
-/// What an engine is started with.
+/// The options of an engine.
 pub struct EngineOptions {
-    /// Where stock is decided and kept.
-    pub place: Place,
-    /// The parts of the work that this process does.
+    /// Where stock is decided and stored.
+    pub place: StockLocation,
+    /// The roles of this process.
     pub roles: Roles,
     /// The deployment's key for ids.
     pub id_key: IdKey,
     /// The clock of an embedded store.
     pub clock: Clock,
-    /// This node.
+    /// This node's id.
     pub node: NodeId,
-    /// How much one slot may hold: lower in tests, so that it is reached.
+    /// How much one slot may hold. Tests lower it to reach the bounds.
     pub bounds: SlotBounds,
-    /// Do the work of one for all whoever else does it: for tests of two leaders at once.
-    pub leads_regardless: bool,
-    /// Use a PostgreSQL also when it does not sync: for tests.
+    /// Lead even if another node leads: for tests of two leaders at once.
+    pub always_leads: bool,
+    /// Accept a PostgreSQL with `fsync` off: for tests.
     pub allow_fsync_off: bool,
-    /// Called once when the store has failed for good: the process must end.
+    /// Called once when the store has failed permanently: the process must end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Engine {
-    /// Opens the store, recovers what a stopped or killed program left, warms the slots and starts
+    /// Opens the store, recovers what a stopped or killed process left, warms the slots and starts
     /// settling.
     ///
-    /// # Errors When the store cannot be opened or read.
+    /// # Errors
+    ///
+    /// If the store cannot be opened or read.
     pub async fn start(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
-        let views = Arc::new(Views {
+        let node_memory = Arc::new(NodeMemory {
             catalogue: ArcSwap::default(),
             holders: Holders::default(),
             hub: Hub::new(options.clock.now()),
@@ -91,22 +93,22 @@ impl Engine {
             key: options.id_key.clone(),
         });
         let on_fatal = options.on_fatal.clone();
-        let (store, slots, layout) = open(&options, &views).await?;
-        let cache = Cache::new(shared(&options, &slots)?);
+        let (store, slots, layout) = open(&options, &node_memory).await?;
+        let cache = Cache::new(open_shared(&options, &slots)?);
         let engine = Arc::new(Self {
-            views,
+            node_memory,
             store,
             slots,
             cache,
             clock: options.clock,
             node: options.node,
-            leads_regardless: options.leads_regardless,
+            always_leads: options.always_leads,
             layout,
-            living: Arc::default(),
+            node_count: Arc::default(),
             parked: AtomicUsize::new(0),
-            meter: Meter::default(),
+            meter: EngineMeter::default(),
             drained: Notify::new(),
-            changing: Mutex::default(),
+            catalogue_lock: Mutex::default(),
             looked: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -121,41 +123,42 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Slots in memory died with the last process: their grants are closed, and warm items get the
-    /// next ones.
+    /// Loads the catalogue and the holders, and reconciles warm items. Slots in memory ended with
+    /// the last process, so their grants are closed first.
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
-        if self.layout.is_alone() {
+        if self.layout.is_single_node() {
             let open = self.store.open_grants().await?;
             let closing = futures_util::stream::iter(open)
                 .map(|grant| self.store.close_grant(grant.id, CloseCause::LeaseLapsed));
-            closing.buffer_unordered(RECOVER_AT_ONCE).try_for_each(async |_| Ok(())).await?;
+            closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         }
-        // Counts before the requests that hold an order: the latter are complete up to the former.
+        // Counts are read before the requests that hold an order, so that the requests are complete
+        // up to the counts.
         let counts = self.store.counts(None).await?;
         let sales = self.store.sales().await?;
         let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
-        let (key, layout) = (&self.views.key, self.layout);
+        let (key, layout) = (&self.node_memory.key, self.layout);
         self.change_catalogue(|c| {
-            sales.into_iter().for_each(|row| c.put(row, &counts, key, layout))
+            sales.into_iter().for_each(|row| c.put_sale(row, &counts, key, layout))
         });
-        if !self.layout.is_alone() {
+        if !self.layout.is_single_node() {
             self.read_counts(items).await?;
         }
-        self.remember_holders().await?;
+        self.load_holders().await?;
         if roles.settle {
             self.serve();
         }
-        control::lead_now(self, roles).await?;
-        if self.watches() {
-            control::tend_all(self, &self.warm_items()).await;
+        control::renew_leases(self, roles).await?;
+        if self.watches_slots() {
+            control::reconcile_all(self, &self.warm_items()).await;
         }
         Ok(())
     }
 }
 
 impl Engine {
-    /// Reads which requests hold an order, of every sale that is not long over.
-    pub(crate) async fn remember_holders(&self) -> Result<(), EngineError> {
+    /// Reads which requests hold an order, in every sale that did not end long ago.
+    pub(crate) async fn load_holders(&self) -> Result<(), EngineError> {
         let now = self.now();
         let items: Vec<ItemId> = {
             let catalogue = self.catalogue();
@@ -168,7 +171,7 @@ impl Engine {
         let mut after = 0;
         loop {
             let (page, next) = self.store.request_hashes_of(&items, after, HOLDERS_PAGE).await?;
-            page.iter().for_each(|&half| self.views.holders.insert(half));
+            page.iter().for_each(|&hash_half| self.node_memory.holders.insert(hash_half));
             match next {
                 Some(next) => after = next,
                 None => return Ok(()),
@@ -177,15 +180,16 @@ impl Engine {
     }
 }
 
-/// The one place that knows what a shape is made of.
+/// Opens the store and the slots of the configured shape. No other code knows what a shape consists
+/// of.
 async fn open(
     options: &EngineOptions,
-    views: &Arc<Views>,
+    node_memory: &Arc<NodeMemory>,
 ) -> Result<(Store, Slots, Layout), EngineError> {
-    let sink = views.clone();
+    let sink = node_memory.clone();
     let sink: CommitSink = Arc::new(move |committed| sink.publish(committed));
     match &options.place {
-        Place::Directory(dir) => {
+        StockLocation::Directory(dir) => {
             let clock = options.clock.clone();
             let store = Store::open_sqlite(SqliteOptions {
                 dir: dir.clone(),
@@ -194,9 +198,9 @@ async fn open(
                 sink,
                 on_fatal: options.on_fatal.clone(),
             })?;
-            Ok((store, Slots::local(options.id_key.clone(), options.bounds), Layout::Alone))
+            Ok((store, Slots::local(options.id_key.clone(), options.bounds), Layout::SingleNode))
         }
-        Place::Postgres(url) => {
+        StockLocation::Postgres(url) => {
             let store = open_postgres(options, url, sink).await?;
             Ok((
                 store,
@@ -204,7 +208,7 @@ async fn open(
                 Layout::PerNode(options.roles.api.then_some(options.node)),
             ))
         }
-        Place::Cluster { store, slots, wait_replicas } => {
+        StockLocation::Cluster { store, slots, wait_replicas } => {
             let store = open_postgres(options, store, sink).await?;
             Ok((store, open_redis(options, slots, *wait_replicas).await?, Layout::Shared))
         }
@@ -228,14 +232,12 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// The server that nodes share for what may be forgotten, and locks there, in the shape that has
-/// one.
-fn shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Locks)>, EngineError> {
-    let Place::Cluster { slots: urls, .. } = &options.place else { return Ok(None) };
-    let (urls, prefix) = (exposed(urls), prefix(options));
+/// The Redis that nodes share for data that may be lost, and its locks, in the shape that has one.
+fn open_shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Locks)>, EngineError> {
+    let StockLocation::Cluster { slots: urls, .. } = &options.place else { return Ok(None) };
+    let (urls, prefix) = (expose_urls(urls), key_prefix(options));
     let shared = Shared::new(&urls, &prefix)?;
-    // Servers that know nothing of each other decide by majority; a cluster is one, whatever it is
-    // made of.
+    // Independent servers decide by majority. A cluster counts as one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {
@@ -244,13 +246,12 @@ fn shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Lock
     Ok(Some((shared, Locks::new(places)?)))
 }
 
-fn exposed(urls: &[SecretString]) -> Vec<String> {
+fn expose_urls(urls: &[SecretString]) -> Vec<String> {
     urls.iter().map(|url| url.expose_secret().to_owned()).collect()
 }
 
-/// What every key in Redis begins with: what another deployment left in these servers is none of
-/// ours.
-fn prefix(options: &EngineOptions) -> String {
+/// The prefix of every key in Redis. It keeps deployments that share servers apart.
+fn key_prefix(options: &EngineOptions) -> String {
     let deployment = options.id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")
 }
@@ -261,8 +262,8 @@ async fn open_redis(
     wait_replicas: u32,
 ) -> Result<Slots, EngineError> {
     let slots = Slots::redis(RedisOptions {
-        urls: exposed(urls),
-        prefix: prefix(options),
+        urls: expose_urls(urls),
+        prefix: key_prefix(options),
         id_key: options.id_key.clone(),
         node: options.node,
         bounds: options.bounds,

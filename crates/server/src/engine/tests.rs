@@ -1,4 +1,4 @@
-//! The stock side without HTTP: a small crowd at the real store and the real slot.
+//! Tests of the engine without HTTP: a small crowd with the real store and the real slots.
 mod order;
 mod spread;
 mod undecided;
@@ -13,42 +13,42 @@ use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 
-use super::{Engine, EngineOptions, Looked, Place};
+use super::{Engine, EngineOptions, OrderLookup, StockLocation};
 use crate::clock::Clock;
 use crate::config::Roles;
-use crate::control::{Adjusted, FindingView};
-use crate::holders::LOOKED_UP_MAX;
-use crate::purchase::{Bought, Purchase, Refusal};
-use crate::scratch::Scratch;
+use crate::control::{AdjustResult, FindingView};
+use crate::holders::HOLDER_LOOKUPS_MAX;
+use crate::purchase::{PurchaseOutcome, Purchase, Refusal};
+use crate::temp_dir::TempDir;
 
 const WAIT: Duration = Duration::from_secs(5);
 
-async fn engine(dir: &Scratch) -> Arc<Engine> {
+async fn engine(dir: &TempDir) -> Arc<Engine> {
     engine_with(dir, Roles::ALL).await
 }
 
-async fn engine_with(dir: &Scratch, roles: Roles) -> Arc<Engine> {
+async fn engine_with(dir: &TempDir, roles: Roles) -> Arc<Engine> {
     engine_at(dir, roles, Clock::default()).await
 }
 
-async fn engine_at(dir: &Scratch, roles: Roles, clock: Clock) -> Arc<Engine> {
+async fn engine_at(dir: &TempDir, roles: Roles, clock: Clock) -> Arc<Engine> {
     engine_bounded(dir, roles, clock, SlotBounds::default()).await
 }
 
 async fn engine_bounded(
-    dir: &Scratch,
+    dir: &TempDir,
     roles: Roles,
     clock: Clock,
     bounds: SlotBounds,
 ) -> Arc<Engine> {
     Engine::start(EngineOptions {
-        place: Place::Directory(dir.path().to_owned()),
+        place: StockLocation::Directory(dir.path().to_owned()),
         roles,
         id_key: IdKey::new([3; 32]),
         clock,
         node: NodeId(1),
         bounds,
-        leads_regardless: false,
+        always_leads: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     })
@@ -91,16 +91,16 @@ async fn step(engine: &Engine, step: PhaseStep) {
     assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
 }
 
-async fn buy(engine: &Engine, buyer: &str, key: &str, units: u32) -> Bought {
+async fn buy(engine: &Engine, buyer: &str, key: &str, units: u32) -> PurchaseOutcome {
     buy_within(engine, buyer, key, units, WAIT).await
 }
 
-async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: Duration) -> Bought {
+async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: Duration) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("in range");
-    if let Some(refusal) = engine.glance((buyer, key), &sale, &item, units, || None) {
-        return Bought::Refused(refusal);
+    if let Some(refusal) = engine.refuse_from_memory((buyer, key), &sale, &item, units, || None) {
+        return PurchaseOutcome::Refused(refusal);
     }
     let (buyer, key) =
         (BuyerId::new(buyer).expect("a buyer"), RequestKey::new(key).expect("a key"));
@@ -109,7 +109,7 @@ async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: D
 
 async fn bought(engine: &Engine, buyer: &str, key: &str, units: u32) -> Order {
     match buy(engine, buyer, key, units).await {
-        Bought::Created(order) => order,
+        PurchaseOutcome::Created(order) => order,
         other => panic!("expected an order, got {other:?}"),
     }
 }
@@ -118,13 +118,13 @@ fn counts(engine: &Engine) -> ItemCounts {
     engine.catalogue().sale("spring").expect("created").items[0].gauge.counts()
 }
 
-fn is_sold_out(bought: &Bought, may_return: bool) -> bool {
-    matches!(bought, Bought::Refused(Refusal::SoldOut(s)) if s.may_return == may_return)
+fn is_sold_out(bought: &PurchaseOutcome, may_return: bool) -> bool {
+    matches!(bought, PurchaseOutcome::Refused(Refusal::SoldOut(s)) if s.may_return == may_return)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_gets_exactly_what_there_is() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(100), 10, 900_000).await;
     let mut crowd = tokio::task::JoinSet::new();
@@ -133,7 +133,7 @@ async fn a_crowd_gets_exactly_what_there_is() {
         crowd.spawn(async move { buy(&engine, &format!("b{i}"), "k", 10).await });
     }
     let answers = crowd.join_all().await;
-    let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
+    let created = answers.iter().filter(|a| matches!(a, PurchaseOutcome::Created(_))).count();
     let sold_out = answers.iter().filter(|a| is_sold_out(a, true)).count();
     assert_eq!((created, sold_out), (10, 1_990));
     let counts = counts(&engine);
@@ -146,19 +146,19 @@ async fn a_crowd_gets_exactly_what_there_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(3), 3, 900_000).await;
     let first = bought(&engine, "anna", "k1", 2).await;
     let answer = buy(&engine, "bert", "k1", 2).await;
     assert!(
-        matches!(answer, Bought::Refused(Refusal::SoldOut(s)) if s.available == 1 && s.may_return),
+        matches!(answer, PurchaseOutcome::Refused(Refusal::SoldOut(s)) if s.available == 1 && s.may_return),
         "{answer:?}"
     );
     let last = bought(&engine, "bert", "k1", 1).await;
     assert!(is_sold_out(&buy(&engine, "carl", "k1", 1).await, true));
-    assert_eq!(buy(&engine, "anna", "k1", 2).await, Bought::Replayed(first.clone()));
-    assert_eq!(buy(&engine, "anna", "k1", 1).await, Bought::Refused(Refusal::KeyReused));
+    assert_eq!(buy(&engine, "anna", "k1", 2).await, PurchaseOutcome::Replayed(first.clone()));
+    assert_eq!(buy(&engine, "anna", "k1", 1).await, PurchaseOutcome::Refused(Refusal::KeyReused));
     assert!(matches!(
         engine.cancel(first.id, doorbuster_core::event::Attribution::BUYER.clone()).await,
         Ok(ChangeOutcome::Done(_))
@@ -170,29 +170,29 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
     assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
     let limit = buy(&engine, "carl", "k2", 2).await;
     assert!(
-        matches!(limit, Bought::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })),
+        matches!(limit, PurchaseOutcome::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })),
         "{limit:?}"
     );
-    let Looked::Order(seen) = engine.look(last.id, Some(&last.buyer)).await.expect("there") else {
+    let OrderLookup::Order(seen) = engine.look_up_order(last.id, Some(&last.buyer)).await.expect("there") else {
         panic!("an order")
     };
     assert_eq!(seen, last);
     let other = BuyerId::new("anna").expect("a buyer");
-    assert!(matches!(engine.look(last.id, Some(&other)).await, Ok(Looked::NotFound)));
+    assert!(matches!(engine.look_up_order(last.id, Some(&other)).await, Ok(OrderLookup::NotFound)));
     engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 300).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // How soon that is, the program's own tests look at.
+    // The program's own tests check how soon this happens.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match buy(&engine, "bert", "k", 1).await {
-            Bought::Created(_) => break,
+            PurchaseOutcome::Created(_) => break,
             other => assert!(
                 is_sold_out(&other, true) && tokio::time::Instant::now() < deadline,
                 "{other:?}"
@@ -200,7 +200,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let Looked::Order(seen) = engine.look(order.id, None).await.expect("there") else {
+    let OrderLookup::Order(seen) = engine.look_up_order(order.id, None).await.expect("there") else {
         panic!("an order")
     };
     assert_eq!(seen.state.as_str(), "expired");
@@ -209,31 +209,31 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_sale_goes_on_where_it_stopped_and_a_restart_keeps_every_promise() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let first = engine(&dir).await;
     open_sale(&first, Stock::Counted(10), 10, 900_000).await;
     let kept = bought(&first, "anna", "k", 4).await;
     step(&first, PhaseStep::Pause).await;
-    assert_eq!(buy(&first, "bert", "k", 1).await, Bought::Refused(Refusal::Paused));
-    assert_eq!(buy(&first, "anna", "k", 4).await, Bought::Replayed(kept.clone()));
+    assert_eq!(buy(&first, "bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused));
+    assert_eq!(buy(&first, "anna", "k", 4).await, PurchaseOutcome::Replayed(kept.clone()));
     assert_eq!((counts(&first).pool, counts(&first).in_slots), (6, 0));
     step(&first, PhaseStep::Resume).await;
     bought(&first, "bert", "k", 1).await;
     first.stop().await;
     drop(first);
     let second = engine(&dir).await;
-    assert_eq!(buy(&second, "anna", "k", 4).await, Bought::Replayed(kept));
+    assert_eq!(buy(&second, "anna", "k", 4).await, PurchaseOutcome::Replayed(kept));
     bought(&second, "carl", "k", 5).await;
     assert!(is_sold_out(&buy(&second, "dora", "k", 1).await, true));
     assert_eq!(second.store().repairs().await.expect("there"), 0);
     step(&second, PhaseStep::Close).await;
-    assert_eq!(buy(&second, "dora", "k", 1).await, Bought::Refused(Refusal::Ended));
+    assert_eq!(buy(&second, "dora", "k", 1).await, PurchaseOutcome::Refused(Refusal::Ended));
     second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_what_is_taken() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
     bought(&engine, "anna", "k", 4).await;
@@ -242,17 +242,17 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_what_is
         let adjustment = Adjustment { item, units, reason: "recount".into(), key: key.into() };
         engine.adjust(adjustment).await.expect("the store is there")
     };
-    assert!(matches!(adjust(-5, "a").await, Adjusted::Done(c) if c.total == Stock::Counted(5)));
+    assert!(matches!(adjust(-5, "a").await, AdjustResult::Done(c) if c.total == Stock::Counted(5)));
     assert!(
-        matches!(adjust(-5, "a").await, Adjusted::Repeated(_)),
+        matches!(adjust(-5, "a").await, AdjustResult::Repeated(_)),
         "the same key does nothing twice"
     );
-    assert_eq!(adjust(-2, "b").await, Adjusted::MoreThanFree { free: 1 });
-    assert_eq!(adjust(-1, "a").await, Adjusted::KeyReused);
+    assert_eq!(adjust(-2, "b").await, AdjustResult::MoreThanFree { free: 1 });
+    assert_eq!(adjust(-1, "a").await, AdjustResult::KeyReused);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 2).await, true));
-    assert!(matches!(adjust(1, "c").await, Adjusted::Done(c) if c.total == Stock::Counted(6)));
+    assert!(matches!(adjust(1, "c").await, AdjustResult::Done(c) if c.total == Stock::Counted(6)));
     bought(&engine, "bert", "k", 2).await;
-    assert_eq!(adjust(-1, "d").await, Adjusted::MoreThanFree { free: 0 });
+    assert_eq!(adjust(-1, "d").await, AdjustResult::MoreThanFree { free: 0 });
     let audit = engine.audit().await.expect("the store is there");
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
     engine.stop().await;
@@ -260,7 +260,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_what_is
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_request_at_once_is_one_order() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(100), 100, 900_000).await;
     let mut crowd = tokio::task::JoinSet::new();
@@ -272,11 +272,11 @@ async fn the_same_request_at_once_is_one_order() {
     let mut ids: Vec<_> = answers
         .iter()
         .map(|a| match a {
-            Bought::Created(order) | Bought::Replayed(order) => order.id,
+            PurchaseOutcome::Created(order) | PurchaseOutcome::Replayed(order) => order.id,
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(answers.iter().filter(|a| matches!(a, Bought::Created(_))).count(), 1);
+    assert_eq!(answers.iter().filter(|a| matches!(a, PurchaseOutcome::Created(_))).count(), 1);
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!(counts(&engine).held, 2);
@@ -285,7 +285,7 @@ async fn the_same_request_at_once_is_one_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_of_the_machines_clock_takes_no_node_out_of_the_balancer() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let hour_ahead = Arc::new(AtomicBool::new(false));
     let stepped = hour_ahead.clone();
     let wall = move || 1_000_000 + i64::from(stepped.load(Ordering::Relaxed)) * 3_600_000;
@@ -294,41 +294,41 @@ async fn a_step_of_the_machines_clock_takes_no_node_out_of_the_balancer() {
     hour_ahead.store(true, Ordering::Relaxed);
     engine.clock().discipline();
     assert!(engine.clock().has_alarm());
-    assert_eq!(engine.unready().await, Vec::<String>::new());
+    assert_eq!(engine.unready_reasons().await, Vec::<String>::new());
     engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn past_the_bound_of_its_memory_a_node_looks_a_few_up_and_asks_the_others_to_come_again() {
-    let dir = Scratch::new();
+async fn when_its_memory_is_full_a_node_looks_up_a_few_requests_and_refuses_the_rest_for_now() {
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k", 1).await;
     bought(&engine, "bert", "k", 1).await;
-    engine.holders().begin_anew();
+    engine.holders().begin_rebuild();
     assert!(engine.holders().is_empty() && engine.holders().is_full());
-    assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first.clone()));
+    assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
     assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
     let places: Vec<_> =
-        (0..LOOKED_UP_MAX).map(|_| engine.holders().look_up().expect("one is free")).collect();
+        (0..HOLDER_LOOKUPS_MAX).map(|_| engine.holders().lookup_permit().expect("one is free")).collect();
     for buyer in ["anna", "carl"] {
         let answer = buy(&engine, buyer, "k2", 1).await;
-        assert!(matches!(answer, Bought::Refused(Refusal::Unavailable { .. })), "{answer:?}");
+        assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{answer:?}");
     }
     drop(places);
     step(&engine, PhaseStep::Pause).await;
-    assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first.clone()));
-    assert_eq!(buy(&engine, "carl", "k", 1).await, Bought::Refused(Refusal::Paused));
-    engine.remember_holders().await.expect("the store is there");
-    engine.holders().is_complete();
+    assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
+    assert_eq!(buy(&engine, "carl", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused));
+    engine.load_holders().await.expect("the store is there");
+    engine.holders().finish_rebuild();
     assert!(engine.holders().len() == 2 && !engine.holders().is_full());
-    assert_eq!(buy(&engine, "anna", "k", 1).await, Bought::Replayed(first));
+    assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first));
     engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_that_is_long_over_takes_no_room_and_its_orders_are_found() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let first = engine(&dir).await;
     open_sale(&first, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&first, "anna", "k", 1).await;
@@ -339,9 +339,9 @@ async fn a_sale_that_is_long_over_takes_no_room_and_its_orders_are_found() {
     let second = engine_at(&dir, Roles { control: false, ..Roles::ALL }, later).await;
     assert!(second.holders().is_empty());
     assert!(
-        matches!(buy(&second, "anna", "k", 1).await, Bought::Replayed(again) if again.id == order.id)
+        matches!(buy(&second, "anna", "k", 1).await, PurchaseOutcome::Replayed(again) if again.id == order.id)
     );
-    assert_eq!(buy(&second, "bert", "k", 1).await, Bought::Refused(Refusal::Ended));
+    assert_eq!(buy(&second, "bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Ended));
     second.stop().await;
 }
 
@@ -351,8 +351,8 @@ fn clock_of_days_later(days: i64) -> Clock {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_finding_that_is_no_items_own_pauses_whatever_is_open() {
-    let dir = Scratch::new();
+async fn a_finding_without_an_item_pauses_every_open_sale() {
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
     let finding = FindingView {
@@ -371,8 +371,8 @@ async fn a_finding_that_is_no_items_own_pauses_whatever_is_open() {
 }
 
 #[tokio::test]
-async fn a_request_that_waits_keeps_little_room() {
-    let dir = Scratch::new();
+async fn a_waiting_request_keeps_its_future_small() {
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
     let sale = engine.catalogue().sale("spring").cloned().expect("created");

@@ -1,13 +1,15 @@
-//! Access codes of this deployment: made here, kept by the store as hashes.
+//! Creates and redeems a sale's access codes. The store keeps only their hashes.
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::code::{self, CODE_BYTES};
 use doorbuster_store::{CodeHash, CodesOutcome, Store, StoreError};
 
-/// Makes `count` codes for the sale, each for `uses` buyers, and keeps their hashes.
+/// Creates `count` codes for the sale, each for `uses` buyers, and stores their hashes.
 ///
 /// # Errors
-/// When the store is away; codes that nobody saw may have been kept.
+///
+/// If the store is unreachable. The hashes may have been stored, although the codes were not
+/// returned.
 pub async fn create(
     store: &Store,
     sale: &str,
@@ -23,10 +25,11 @@ pub async fn create(
     Ok((codes, outcome))
 }
 
-/// Spends the code that was typed. False: it is none, or others have spent it.
+/// Redeems a code for a buyer. False: the code does not exist or is used up.
 ///
 /// # Errors
-/// When the store is away. Asked again, the same buyer is not charged twice.
+///
+/// If the store is unreachable. A repeated call does not charge the same buyer twice.
 pub async fn spend(
     store: &Store,
     sale: &str,

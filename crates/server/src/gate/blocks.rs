@@ -1,6 +1,6 @@
-//! Whom operators turn away: buyers and networks, until a time or for good. The list is kept in the
-//! store and held in node memory, where a look at it costs a few hash lookups; other nodes read it
-//! again within half a second of a change.
+//! Blocked buyers and networks, temporary or permanent. The store keeps the list and node memory
+//! holds it, so a check costs a few hash lookups. Other nodes read it again within half a second of
+//! a change.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,33 +15,33 @@ use tokio::sync::watch;
 use crate::config::Cidr;
 use crate::engine::Engine;
 
-/// Blocks that there may be; one more is refused.
+/// Most blocks; one more is refused.
 pub(crate) const BLOCKS_MAX: usize = 10_000;
-/// How often a node looks whether others changed them.
+/// How often a node checks for other nodes' changes.
 const REFRESH_EVERY: Duration = Duration::from_millis(400);
-/// Time that stands for good.
+/// The end of a permanent block.
 const NEVER_ENDS: Millis = Millis(i64::MAX);
 
-/// The blocks as a node holds them.
+/// The blocks in a node's memory.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     known: ArcSwap<BlockIndex>,
-    /// Whether there are any: where there are none, that is all a request asks.
+    /// Whether there are any blocks; if not, a request checks nothing else.
     are_any: AtomicBool,
-    /// Held by whoever reads them, with what marks the last reading.
+    /// Held while they are read; contains the version of the last read.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,
-    /// Told when they were read anew.
+    /// Wakes after they were read again.
     changed: watch::Sender<()>,
     turned_away: [AtomicU64; BlockKind::ALL.len()],
 }
 
-/// Until when whom.
+/// The end of each block.
 #[derive(Debug, Default)]
 struct BlockIndex {
     buyers: HashMap<String, Millis>,
-    /// In their one way of writing.
+    /// Networks in canonical form.
     networks: HashMap<Cidr, Millis>,
-    /// One network of each size that there is.
+    /// One network of each prefix length that occurs.
     sizes: Vec<Cidr>,
 }
 
@@ -54,7 +54,7 @@ impl BlockIndex {
                 (BlockKind::Buyer, _) => drop(known.buyers.insert(block.value.clone(), until)),
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
-                    // Of the sizes that are known, none is this network's.
+                    // The network has none of the known prefix lengths.
                     if known
                         .sizes
                         .iter()
@@ -64,7 +64,7 @@ impl BlockIndex {
                     }
                 }
                 (BlockKind::Ip, None) => {
-                    tracing::error!(value = block.value, "a block in the store is no network")
+                    tracing::error!(value = block.value, "the store contains a block with an invalid network; the block is ignored")
                 }
             }
         }
@@ -84,7 +84,7 @@ impl BlockIndex {
 }
 
 impl Blocks {
-    /// Whether this caller, who has one of these addresses, is turned away. It is counted.
+    /// Whether a caller with one of these addresses is blocked. Counts blocked callers.
     pub(crate) fn is_blocked(
         &self,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -102,12 +102,12 @@ impl Blocks {
         true
     }
 
-    /// Tells of changes from now on, to whoever was let in and stays.
+    /// A receiver that wakes at each change, to check connections that stay open.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// How often somebody of this kind was turned away.
+    /// How often a caller of this kind was blocked.
     pub(crate) fn blocked_count(&self, kind: BlockKind) -> u64 {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
     }
@@ -117,10 +117,11 @@ impl Blocks {
         self.are_any.store(!blocks.is_empty(), Ordering::Release);
     }
 
-    /// Reads them again if they changed.
+    /// Reads the blocks again if they changed.
     ///
     /// # Errors
-    /// When the store cannot be read: then they hold as they were.
+    ///
+    /// If the store cannot be read. Then the blocks stay as they were.
     pub(crate) async fn catch_up(&self, engine: &Engine) -> Result<(), StoreError> {
         let mut read = self.reading.lock().await;
         let mark = engine.store().blocks_version().await?;
@@ -132,7 +133,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Follows what other nodes change, until it is dropped.
+    /// Follows other nodes' changes until it is dropped.
     pub(crate) async fn follow(&self, engine: &Engine) {
         let mut every = tokio::time::interval(REFRESH_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -141,11 +142,12 @@ impl Blocks {
             every.tick().await;
             let looked = self.catch_up(engine).await;
             if let (Err(error), false) = (&looked, was_away) {
-                tracing::warn!(%error, "who is turned away could not be read again; it holds as it was");
+                tracing::warn!(%error, "failed to reload the blocks; the previous ones stay in force");
             }
             was_away = looked.is_err();
-            if engine.layout().is_alone() && looked.is_ok() {
-                // Nobody else writes them, and who does reads them again.
+            if engine.layout().is_single_node() && looked.is_ok() {
+                // This is the only writer besides the request handlers, which read the blocks again
+                // themselves.
                 return;
             }
         }

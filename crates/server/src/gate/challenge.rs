@@ -1,6 +1,6 @@
-//! Challenges: what buyers are asked before they get a pass. Anything that a node has to know of
-//! one is sealed into the token that goes with it, so any node can check it and none has to
-//! remember it; that an answer counts once is the store's to say.
+//! Challenges, which buyers solve before they get a pass. Everything that a node must know about a
+//! challenge is sealed in its token, so any node can check it and none has to remember it. The
+//! store makes sure that an answer counts once.
 
 mod pool;
 mod seal;
@@ -26,14 +26,14 @@ use seal::{ChallengeSealer, Sealed};
 
 /// How long a challenge may be answered.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// Wrong answers of one buyer in one sale after which no answer counts any more until they are
+/// After this many wrong answers of one buyer in one sale, no answer counts until they are
 /// forgotten.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// How long after the first one wrong answers are forgotten.
+/// How long after the first wrong answer all of them are forgotten.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// Answers that may be on their way to the store at once; those of one buyer never are.
+/// Most answers in progress at the store; a buyer has at most one.
 const ANSWER_LOCKS: usize = 64;
-/// How long before a sale opens its challenges are drawn in advance.
+/// How long before a sale starts its challenges are drawn in advance.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -41,20 +41,20 @@ const _: () = assert!(
     "what is usual is what is measured"
 );
 
-/// Why an answer did not count. The challenge is spent all the same.
+/// Why an answer was not accepted. The challenge is used up all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
-    /// The answer is wrong, or the challenge is another buyer's, another sale's, spent, over, or
-    /// none at all.
-    #[error("the answer does not count")]
+    /// The answer is wrong, or the challenge is invalid, expired, used, or made for another buyer
+    /// or sale.
+    #[error("the answer was not accepted")]
     Failed,
-    /// The buyer was wrong too often of late, and may try again after so many seconds.
+    /// The buyer gave too many wrong answers and may try again after this time.
     #[error("too many wrong answers")]
     TooMany {
         /// Seconds until the wrong answers are forgotten.
         retry_secs: u32,
     },
-    /// The store could not be asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -62,26 +62,26 @@ pub enum ChallengeFault {
 /// A challenge for one buyer of one sale.
 #[derive(Debug)]
 pub(crate) struct IssuedChallenge {
-    /// What has to be sent with its answer.
+    /// The token, which must be sent with the answer.
     pub token: String,
-    /// When it ends.
+    /// When it expires.
     pub until: Millis,
-    /// What is shown.
+    /// The part that is shown.
     pub shown: ChallengeContent,
 }
 
-/// What came of an answer.
+/// The result of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerOutcome {
-    /// It counts.
+    /// The answer was accepted.
     Right,
-    /// It does not.
+    /// The answer was wrong.
     Wrong,
-    /// Its challenge was spent before.
+    /// The challenge was used before.
     Again,
-    /// Its challenge is somebody else's, over, or none.
+    /// The challenge is invalid, expired, or another buyer's.
     Invalid,
-    /// Its buyer was wrong too often.
+    /// The buyer gave too many wrong answers.
     TooMany,
 }
 
@@ -90,7 +90,7 @@ impl AnswerOutcome {
     pub(crate) const ALL: [Self; 5] =
         [Self::Right, Self::Wrong, Self::Again, Self::Invalid, Self::TooMany];
 
-    /// Its word in metrics.
+    /// The label in metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Right => "right",
@@ -106,18 +106,18 @@ impl AnswerOutcome {
 #[derive(Debug)]
 pub struct Challenges {
     seals: ChallengeSealer,
-    /// By master: the first makes, all of them check.
+    /// By master: the first one creates challenges, all of them check answers.
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// By the buyer whose answer it is.
+    /// Locks by the buyer of an answer.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
-    /// Challenges that every node with the same masters understands, in whichever order it has
-    /// them. Buyers are known to the store by names made from the id key, which stays when masters
-    /// are changed: so do the wrong answers that are counted under them.
+    /// Creates challenges that every node with the same masters accepts, in any order of the
+    /// masters. The store knows buyers by names derived from the id key. The id key stays when
+    /// masters change, and with it the counts of wrong answers.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -134,8 +134,8 @@ impl Challenges {
         }
     }
 
-    /// A challenge of this kind for this buyer; work is as much as is said. `None`: more are asked
-    /// for than can be drawn.
+    /// Creates a challenge of this kind for this buyer. Work has the requested difficulty. `None`:
+    /// more challenges are requested than can be drawn.
     pub(crate) async fn issue(
         &self,
         now: Millis,
@@ -161,10 +161,12 @@ impl Challenges {
         })
     }
 
-    /// Takes an answer. Whatever comes of it, the challenge is spent: of several answers, at
-    /// whichever nodes, one is looked at.
+    /// Checks an answer. The challenge is used up in any case: of several answers, on any nodes,
+    /// only one is checked.
     ///
-    /// # Errors The answer does not count.
+    /// # Errors
+    ///
+    /// Why the answer was not accepted.
     pub async fn redeem(
         &self,
         store: &Store,
@@ -181,8 +183,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // One buyer's answers wait for each other in the store: here, where that takes nobody
-        // else's sessions.
+        // Answers of one buyer exclude each other in the store. Waiting here instead occupies no
+        // sessions of the store.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
         let spending = AnswerSpend {
             id: sealed.id,
@@ -193,7 +195,7 @@ impl Challenges {
         };
         match store.spend_answer(spending).await? {
             SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Again),
-            // On its way to the store.
+            // The answer's permit for the store.
             SpendOutcome::Expired => self.count(AnswerOutcome::Invalid),
             SpendOutcome::Now { misses, until } if misses >= MISSES_MAX => {
                 self.count(AnswerOutcome::TooMany);
@@ -228,17 +230,17 @@ impl Challenges {
         }
     }
 
-    /// Answers of which this came, since the program started.
+    /// How many answers had this result since the program started.
     pub(crate) fn outcome_count(&self, outcome: AnswerOutcome) -> u64 {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// Challenges of a kind that were given out, and those that are drawn in advance.
+    /// For a kind: how many challenges were given out, and how many are drawn in advance.
     pub(crate) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         self.pool.issued_and_ready(kind)
     }
 
-    /// Has those pictures drawn in advance that a sale asks for, or will soon, and no others.
+    /// Draws pictures in advance for the kinds that a sale requires now or soon, and no others.
     pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
         let mut wanted = [false; PRERENDERED_KINDS];
         for sale in catalogue.sales() {
@@ -249,8 +251,8 @@ impl Challenges {
                 }
                 Phase::Draft | Phase::Closed => false,
             };
-            let kind = match sale.door.challenge {
-                // Work is no picture, and made in a moment.
+            let kind = match sale.front_door.challenge {
+                // Work has no picture and is created in a moment.
                 ChallengeKind::Off | ChallengeKind::Pow => continue,
                 ChallengeKind::Image => PuzzleKind::Image,
                 ChallengeKind::Slider => PuzzleKind::Slider,
@@ -260,7 +262,7 @@ impl Challenges {
         self.pool.set_prerendered(wanted);
     }
 
-    /// Prepares what is wanted, once a second, until it is dropped.
+    /// Prepares the required challenges once per second until it is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

@@ -1,4 +1,5 @@
-//! Who comes to a purchase, by token, by pass or by both, and what the front door has against it.
+//! Identifies the buyer of a purchase by token, pass or both, and checks the front door's
+//! requirements.
 
 use doorbuster_core::Millis;
 use doorbuster_core::gate::eligibility::check_eligible;
@@ -9,20 +10,20 @@ use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
 use crate::purchase::Refusal;
 
-/// Somebody at the door.
+/// A buyer at the front door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoorCheck {
-    /// Who, if that is proven; if it is not, there is a refusal.
+    /// The buyer, if proven. Otherwise there is a refusal.
     pub buyer: Option<BuyerName>,
-    /// What the door has against it.
+    /// The front door's refusal.
     pub refusal: Option<Refusal>,
 }
 
-/// Looks at what a purchase of `item` presents. `token` is whom the token names, if one was sent
-/// and holds.
+/// Checks what a purchase of `item` presents. `token` is the buyer of a valid token, if one was
+/// sent.
 ///
-/// A pass that is sent must hold, whether or not the sale asks for one, and speaks for its buyer:
-/// by what the shop said when it was made.
+/// A pass that is sent must be valid, even if the sale does not require one. It also proves its
+/// buyer, with the attributes that the shop gave when the pass was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,
@@ -62,17 +63,17 @@ pub fn check_entry(
 }
 
 fn without_pass(sale: &SaleState, standing: Membership) -> Option<Refusal> {
-    if sale.door.is_off() {
+    if sale.front_door.is_off() {
         return None;
     }
     eligibility_refusal(sale, standing)
-        .or_else(|| sale.door.needs_pass().then_some(Refusal::PassRequired))
+        .or_else(|| sale.front_door.needs_pass().then_some(Refusal::PassRequired))
 }
 
-/// What a buyer of this standing lacks for the sale.
+/// The requirement of the sale that a buyer with these attributes does not meet.
 #[must_use]
 pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<Refusal> {
-    check_eligible(standing, sale.door.members_only, sale.door.min_level)
+    check_eligible(standing, sale.front_door.members_only, sale.front_door.min_level)
         .err()
         .map(Refusal::NotEligible)
 }

@@ -1,8 +1,7 @@
-//! The purchase passes of this deployment: made here, checked here and at every other node, without
-//! a lookup.
+//! Issues and checks purchase passes, on any node and without a lookup.
 //!
-//! The keys of the periods before, at and after the present are kept at hand; a pass of any other
-//! period has expired, or was never made.
+//! The keys of the previous, the present and the next period are cached. A pass of any other period
+//! has expired or was never issued.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,24 +13,24 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
 use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, PassTerms, UnverifiedPass, period};
 
-/// Most masters that may be configured at a time; more are refused at start.
+/// Most masters that may be configured; more are refused at start.
 pub const MASTER_KEYS_MAX: usize = 8;
 /// Bytes of a master.
 pub const MASTER_KEY_BYTES: usize = 32;
 
-/// The secrets that every key of the front door is made from. The first makes what is handed out;
-/// all of them check what comes back.
+/// The secrets from which every key of the front door is derived. The first one signs; all of them
+/// verify.
 #[derive(Clone)]
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
 impl MasterKeys {
-    /// From at least one secret, the one that signs first.
+    /// Takes at least one secret, the signing one first.
     #[must_use]
     pub fn new(masters: Vec<[u8; MASTER_KEY_BYTES]>) -> Option<Self> {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
     }
 
-    /// Keys for another purpose of the front door, named by `context`: the one that signs first.
+    /// The keys for another purpose of the front door, named by `context`; the signing one first.
     pub fn keys(&self, context: &str) -> impl Iterator<Item = [u8; 32]> {
         self.0.iter().map(move |master| blake3::derive_key(context, master))
     }
@@ -43,19 +42,19 @@ impl fmt::Debug for MasterKeys {
     }
 }
 
-/// What a purchase says of its pass.
+/// The pass of a purchase request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PresentedPass<'a> {
-    /// There is none.
+    /// The request has no pass.
     Missing,
-    /// This one.
+    /// The request has this pass.
     Pass(&'a str),
-    /// Something that is no pass, or several.
+    /// The header is no valid pass, or there are several.
     Malformed,
 }
 
 impl<'a> PresentedPass<'a> {
-    /// Reads the values of the header, in the order they were sent.
+    /// Reads the header's values, in the order in which they were sent.
     pub(crate) fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Missing,
@@ -67,7 +66,7 @@ impl<'a> PresentedPass<'a> {
     }
 }
 
-/// The keys at hand in one period.
+/// The cached keys of one period.
 #[derive(Debug)]
 struct KeyRing {
     period: i64,
@@ -85,8 +84,8 @@ impl KeyRing {
     }
 }
 
-/// How a request for a pass is counted: issued, or by the code of its refusal; what is none of
-/// these is the last.
+/// The counters of requests for a pass: issued, or the code of the refusal. The last one counts all
+/// other results.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
     "not_started",
@@ -101,7 +100,7 @@ pub const PASS_ANSWERS: [&str; 11] = [
     "other",
 ];
 
-/// Makes and checks passes.
+/// Issues and checks passes.
 #[derive(Debug)]
 pub struct Passes {
     answers: [AtomicU64; PASS_ANSWERS.len()],
@@ -110,20 +109,20 @@ pub struct Passes {
     ttl_ms: i64,
 }
 
-/// Room for the bytes of a pass, so that a check allocates nothing.
+/// A buffer for the bytes of a pass, so that a check allocates nothing.
 pub type PassBuffer = [u8; PASS_BYTES_MAX + 2];
 
-/// A pass just made.
+/// A pass that was just issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedPass {
-    /// The pass, as it is handed out.
+    /// The pass as text.
     pub text: String,
-    /// The instant from which it is of no use.
+    /// The time at which it expires.
     pub expires_at: Millis,
 }
 
 impl Passes {
-    /// Passes that may be used for `ttl`.
+    /// Creates passes that are valid for `ttl`.
     #[must_use]
     pub fn new(masters: MasterKeys, ttl: Duration) -> Self {
         let ring = ArcSwap::from_pointee(KeyRing::new(&masters, 0));
@@ -131,7 +130,7 @@ impl Passes {
         Self { answers: Default::default(), masters, ring, ttl_ms }
     }
 
-    /// Counts how a request for a pass was answered.
+    /// Counts the answer to a request for a pass.
     pub fn count(&self, answer: &str) {
         let at = PASS_ANSWERS
             .iter()
@@ -140,12 +139,12 @@ impl Passes {
         self.answers[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many requests for a pass were answered how.
+    /// The counts of the answers to requests for a pass.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// The keys at `now`, made anew when a period has passed.
+    /// The keys at `now`, derived again when a period has passed.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {
@@ -157,8 +156,8 @@ impl Passes {
         told
     }
 
-    /// A pass for `item` of `sale`, good from `valid_from` on, no longer than the caller's terms
-    /// say.
+    /// Issues a pass for `item` of `sale`, valid from `valid_from` on and no longer than the
+    /// caller's terms allow.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
@@ -167,8 +166,8 @@ impl Passes {
         IssuedPass { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
     }
 
-    /// Reads the pass `text` if it was made in this deployment for `item` of `sale`, whoever's it
-    /// is, and whether or not it has expired.
+    /// Opens the pass `text` if this deployment issued it for `item` of `sale`, for any buyer and
+    /// even if it has expired.
     pub fn open<'a>(
         &self,
         text: &str,
@@ -248,8 +247,8 @@ mod tests {
 
     #[test]
     fn secrets_are_changed_without_a_pass_that_stops_holding() {
-        // Known everywhere, then signing everywhere, then the old one forgotten: at each step nodes
-        // of two steps understand each other.
+        // First every node knows the new secret, then every node signs with it, then the old one is
+        // removed. Nodes of two neighbouring steps accept each other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
@@ -266,7 +265,7 @@ mod tests {
         assert!(holds(&passes, &last.text, end.plus(-1)));
         assert!(holds(&passes, &last.text, end.plus(PERIOD_MS - 1)));
         assert!(!holds(&passes, &last.text, end.plus(PERIOD_MS)));
-        // A node whose clock is a little ahead signs with the key of the next period.
+        // A node whose clock is slightly ahead signs with the key of the next period.
         assert!(holds(&passes, &issued(&passes, end).text, end.plus(-1)));
     }
 

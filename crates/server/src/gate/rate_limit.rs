@@ -1,13 +1,14 @@
-//! How often a sale may be asked: by one buyer, from one address, by everybody together. Looked at
-//! before anything that costs something.
+//! Request limits of a sale: for one buyer, for one address, and for all buyers together. They are
+//! checked before anything expensive.
 //!
-//! Each route has counts of its own under a sale's limits, so that waiting in line does not use up
-//! what buying needs. A request is held to the buyer's limit first and to everybody's last, and one
-//! that is refused by a later measure takes nothing of an earlier one: nobody can use up what
-//! others share by being refused.
+//! Each route has its own counts under a sale's limits, so that waiting does not use up what buying
+//! needs. The buyer's limit is checked first and the limit of all buyers last. A request that a
+//! later limit refuses takes nothing from an earlier one, so refused requests cannot use up a
+//! shared limit.
 //!
-//! Everything is decided here in node memory, without waiting for anybody ([`table`]). Where nodes
-//! share limits, what was let in is told to the others in batches beside the way ([`run_sharing`]).
+//! Every decision is made in node memory, without waiting for other nodes ([`table`]). Where nodes
+//! share limits, accepted requests are reported to the others in batches, in the background
+//! ([`run_sharing`]).
 
 mod rules;
 mod sharing;
@@ -33,40 +34,40 @@ use sharing::UnsharedUse;
 pub(crate) use status::RateLimitStatus;
 use table::{LimitCell, LimitTable};
 
-/// Buyers known behind an address that have its budget once; twice as many have it twice. Up to
-/// here an address's limit is as it is set.
+/// This many known buyers behind an address share one budget; twice as many have two. Up to this
+/// number an address has its configured limit.
 const BUYERS_PER_BUDGET: u64 = 250;
-/// The buyers behind an address are counted anew after so long.
+/// The period after which the buyers behind an address are counted again.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// How long a crowd that has more than one budget is in use after somebody came, to the table.
+/// How long the table treats a crowd with more than one budget as in use after its last request.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// What crowds and their buyers are hashed with; no route has it.
+/// The pseudo-route for the hashes of crowds and their buyers.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 const NANOS_PER_MICRO: u64 = 1_000;
 
-/// What is asked: each has counts of its own.
+/// What is requested. Each route has its own counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// An order.
+    /// A purchase.
     Purchase,
     /// A purchase pass.
     Pass,
     /// A challenge.
     Challenge,
-    /// A place in the waiting room, or a look at it.
+    /// An entry into the waiting room, or a read of a position.
     Room,
-    /// The place where an order is paid for.
+    /// A checkout of an order.
     Checkout,
 }
 
 impl Route {
-    /// Every one.
+    /// Every route.
     pub(crate) const ALL: [Self; 5] =
         [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
-    /// Its word in metrics.
+    /// The route's label in metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Purchase => "purchase",
@@ -78,44 +79,44 @@ impl Route {
     }
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller<'a> {
-    /// The address that the request comes from, as far as it is believed.
+    /// The request's address, as far as it is trusted.
     pub address: IpAddr,
-    /// The buyer, whose token was checked.
+    /// The buyer of a checked token.
     pub buyer: &'a str,
 }
 
-/// A request that was too many.
+/// A refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateLimitExceeded {
-    /// By which measure.
+    /// The limit that refused it.
     pub scope: Scope,
-    /// Seconds after which it would be let in.
+    /// Seconds after which it would be accepted.
     pub retry_after_secs: u32,
-    /// Where the caller stands.
+    /// The caller's status.
     pub status: RateLimitStatus,
 }
 
-/// What is kept of a sale's limits: everybody's, and what was refused.
+/// A sale's state of limits: that of all buyers together, and the refusals.
 #[derive(Debug, Default)]
 pub struct SaleLimitState {
     everybody: [SaleWide; Route::ALL.len()],
     refused: [[AtomicU64; SCOPES.len()]; Route::ALL.len()],
 }
 
-/// A limit that all buyers of a sale have together.
+/// A limit that all buyers of a sale share.
 #[derive(Debug, Default)]
 struct SaleWide {
     state: AtomicU64,
-    /// What other nodes have not been told of, in nanoseconds of the limit's rate.
+    /// What was not reported to other nodes, in nanoseconds of the limit's rate.
     owed: AtomicU64,
     is_queued: std::sync::atomic::AtomicBool,
 }
 
 impl SaleLimitState {
-    /// Requests that were too many.
+    /// Refused requests.
     pub(crate) fn refused(&self, route: Route, scope: Scope) -> u64 {
         self.refused[route as usize][scope as usize].load(Ordering::Relaxed)
     }
@@ -131,17 +132,18 @@ pub(crate) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// With nobody known. Nodes that hold the same key keep a caller under the same number.
+    /// Creates empty limits. Nodes with the same key hash a caller to the same number.
     pub(crate) fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
         let secret = id_key.buyer_hash("limits").to_be_bytes();
         let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
         Self { table: LimitTable::default(), key, birth: Instant::now(), sharing }
     }
 
-    /// Asks for one request.
+    /// Counts one request.
     ///
     /// # Errors
-    /// It is one too many: nothing was used up.
+    ///
+    /// If the request exceeds a limit. Then nothing was counted.
     pub(crate) fn acquire(
         &self,
         route: Route,
@@ -201,10 +203,11 @@ impl RateLimiter {
         Ok(status)
     }
 
-    /// Asks for one request about one thing of a caller's own, which nobody else may ask about.
+    /// Counts one request about an object that belongs to the caller alone.
     ///
     /// # Errors
-    /// It is one too many: nothing was used up.
+    ///
+    /// If the request exceeds a limit. Then nothing was counted.
     pub(crate) fn acquire_for(
         &self,
         route: Route,
@@ -213,7 +216,7 @@ impl RateLimiter {
         sale: &SaleState,
     ) -> Result<(), RateLimitExceeded> {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
-        // No buyer's name has a control character.
+        // No buyer's name has a control character, so this is no buyer's hash.
         let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
         let pace = self
             .sharing
@@ -227,7 +230,7 @@ impl RateLimiter {
             .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))
     }
 
-    /// Where a caller stands, without using anything up.
+    /// A caller's status, without counting a request.
     pub(crate) fn rate_limit_status(
         &self,
         route: Route,
@@ -250,12 +253,12 @@ impl RateLimiter {
         status
     }
 
-    /// Keys that were forgotten while they still counted.
+    /// Keys that were evicted while they still counted.
     pub(crate) fn evicted(&self) -> u64 {
         self.table.evicted()
     }
 
-    /// What is shared with other nodes, if anything is.
+    /// Statistics of the sharing, if limits are shared.
     pub(crate) fn sharing(&self) -> Option<&LimitSharing> {
         self.sharing.as_ref()
     }
@@ -264,7 +267,7 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A sale's limit, or this node's part of it while the others cannot be told.
+    /// A sale's limit, or this node's part of it while other nodes are unreachable.
     fn pace(&self, route: Route, sale: &SaleState, scope: Scope) -> Option<RateLimit> {
         let pace = sale.limits_of(route).pace(scope)?;
         Some(match &self.sharing {
@@ -283,8 +286,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// How many budgets an address has: as many as it has buyers for, whatever they asked for and
-    /// of which sale. This one is counted among them.
+    /// The number of budgets of an address, by its number of buyers over all routes and sales. This
+    /// buyer is counted as well.
     fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -294,16 +297,16 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Without a crowd nobody behind an address misses what is forgotten of it, and
-            // addresses are to be had in any number: they push nobody out who has used up anything.
-            // Buyers are not: few addresses have a crowd, and it takes hundreds of buyers to count
-            // it anew.
+            // Without a crowd, losing the count of an address harms no buyer behind it. There are
+            // any number of addresses, so they must evict no one with used limits. Buyers are
+            // different: few addresses have a crowd, and it takes hundreds of buyers to count it
+            // again.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
     }
 
-    /// One step on a cell.
+    /// Applies one step to a cell.
     fn charge_cell(
         &self,
         cell: &mut LimitCell,
@@ -337,7 +340,7 @@ impl RateLimiter {
         let everybody = &sale.flags.limits.everybody[route as usize];
         let cost = pace.cost(1);
         let mut turn = RateDecision::Allowed(0);
-        // It never gives up: the closure always has a next state.
+        // This always succeeds: the closure always returns a next state.
         let _ = everybody.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             turn = pace.try_take(state, now, cost);
             Some(state_of(turn))
@@ -361,7 +364,7 @@ impl RateLimiter {
         turn
     }
 
-    /// Takes back what a request used by an earlier measure.
+    /// Returns what a request took from an earlier limit.
     fn release(
         &self,
         used: Option<(RateLimit, u64, u64)>,
@@ -385,8 +388,8 @@ impl SaleState {
     }
 }
 
-/// About how many buyers an address has, by those of this period or of the one before, whichever
-/// are more. This one is counted among them.
+/// The approximate number of buyers of an address: the larger of this period's and the previous
+/// period's count. This buyer is counted as well.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let (known, mut before) = (cell.unshared >> u32::BITS, cell.unshared & u64::from(u32::MAX));
@@ -425,8 +428,8 @@ fn check_turn(
     }
 }
 
-/// What of an address is one caller: an IPv4 address, or the 64 bits of an IPv6 network, in which a
-/// single customer has addresses without end.
+/// The part of an address that counts as one caller: an IPv4 address, or the first 64 bits of an
+/// IPv6 address, because a single customer has a whole such network.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];
     match address.to_canonical() {

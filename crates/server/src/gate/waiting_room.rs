@@ -1,9 +1,9 @@
-//! Waiting rooms: who may go on to a purchase pass, and when.
+//! Waiting rooms: which visitors may get a purchase pass, and when.
 //!
-//! Places are rows of the store; a node keeps those of its own visitors in memory, so that asking
-//! for one costs no lookup, and learns from the rows whom any node called in. Whoever leads calls
-//! in, by one transaction that any number of nodes may try at once: nothing is safe because one
-//! leads.
+//! Positions are rows of the store. A node keeps those of its own visitors in memory, so that
+//! reading one costs no lookup, and learns from the rows which visitors any node admitted. The
+//! leader admits visitors in one transaction, which several nodes may try at once: safety does not
+//! depend on a single leader.
 
 mod admitter;
 mod arrivals;
@@ -34,54 +34,54 @@ use batcher::PositionBatcher;
 pub(crate) use limits::ADMITTED_PER_SEC;
 use room_state::WaitingRoomState;
 
-/// What the key of place tokens is derived for.
+/// The context from which the key of position tokens is derived.
 const TOKEN_CONTEXT: &str = "doorbuster 2026-11 waiting room place";
 const TOKEN_PREFIX: &str = "plc_";
 const TOKEN_BYTES: usize = 16;
 
-/// Why a room could not do what it was asked.
+/// Why a waiting room could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WaitingRoomError {
-    /// More wait at the desk than it takes, or the room is full.
-    #[error("too many wait for a place")]
+    /// The queue of entries is full, or the room is full.
+    #[error("too many visitors wait for a position")]
     Busy,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Whether a buyer may go on.
+/// Whether a buyer may get a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// No room is in the way.
+    /// The sale has no open waiting room.
     NotNeeded,
-    /// The buyer was called in, until then.
+    /// The buyer was admitted, until this time.
     AdmittedUntil(Millis),
     /// The buyer has to wait.
     MustWait,
 }
 
-/// A place as its buyer is told of it.
+/// A position as its buyer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionView {
-    /// The place's own name.
+    /// The position's token.
     pub token: String,
-    /// What it stands for. A position of 0: the sale is over.
+    /// The buyer's state in the room. A position of 0: the sale has ended.
     pub told: VisitorStatus,
-    /// When it is called in.
+    /// When the buyer is expected to be admitted.
     pub estimate: Option<WaitEstimate>,
 }
 
-/// What is counted of a sale's room.
+/// The counts of a sale's room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomCounts {
     /// The sale.
     pub sale: Arc<str>,
-    /// Places that were not called in yet.
+    /// Visitors who were not admitted yet.
     pub waiting: u64,
-    /// Places that were called in, by whichever node.
+    /// Visitors whom any node admitted.
     pub called: u64,
-    /// Places in this node's memory.
+    /// Visitors in this node's memory.
     pub in_memory: u64,
 }
 
@@ -96,8 +96,8 @@ pub struct WaitingRooms {
 }
 
 impl WaitingRooms {
-    /// Rooms whose admissions leave time to fetch a pass that is good for `pass_ttl`, and to use
-    /// it; `per_sec` may be called into each sale within a second.
+    /// Creates the rooms. Admissions leave time to fetch a pass that is valid for `pass_ttl` and to
+    /// use it. At most `per_sec` visitors are admitted to each sale per second.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master");
@@ -106,15 +106,16 @@ impl WaitingRooms {
         Self { states: Mutex::default(), batcher: PositionBatcher::new(), key, for_ms, per_sec }
     }
 
-    /// Counts a buyer who came to a room that may open by itself.
+    /// Counts a buyer who arrived at an automatic waiting room.
     pub(crate) fn record_arrival(&self, sale: &SaleState, buyer: &str) {
         sale.flags.arrivals.record_arrival(buyer, self.per_sec);
     }
 
-    /// Takes a place for the buyer, or finds the one there is; true: it is new.
+    /// Adds the buyer to the room, or finds the existing position. True: it is new.
     ///
     /// # Errors
-    /// When the room is full, or the store is away.
+    ///
+    /// If the room is full or the store is unreachable.
     pub async fn enter(
         &self,
         engine: &Engine,
@@ -123,8 +124,8 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
         self.record_arrival(sale, buyer.as_str());
-        // A place in memory that has not lapsed is the place; the store is not asked again by a
-        // reload.
+        // A position in memory that has not lapsed is valid, so a reload of the page does not read
+        // the store.
         if let Some(shown) = self.cached_position(engine, sale, buyer) {
             return Ok((false, shown));
         }
@@ -142,10 +143,11 @@ impl WaitingRooms {
         ))
     }
 
-    /// The buyer's place. `None`: there is none, or it has lapsed.
+    /// The buyer's position. `None`: there is none, or it has lapsed.
     ///
     /// # Errors
-    /// When the store has to be asked and is away.
+    ///
+    /// If the store must be read and is unreachable.
     pub async fn fetch_position(
         &self,
         engine: &Engine,
@@ -166,8 +168,7 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, sale, &room_state).await?;
-            // What was read may be older than what this node knows of the line: then it is read
-            // again.
+            // The row may be older than this node's knowledge of the room; then it is read again.
             if let Some(shown) = self.position_view(engine, sale, &room_state, buyer) {
                 return Ok(Some(shown));
             }
@@ -175,7 +176,7 @@ impl WaitingRooms {
         Err(WaitingRoomError::Busy)
     }
 
-    /// The buyer's place as far as this node knows it, without asking.
+    /// The buyer's position as far as this node knows it, without reading the store.
     #[must_use]
     pub fn cached_position(
         &self,
@@ -188,17 +189,18 @@ impl WaitingRooms {
         can_tell.then(|| self.position_view(engine, sale, &room_state, buyer)).flatten()
     }
 
-    /// Whether a buyer may go on to a pass.
+    /// Whether a buyer may get a pass.
     ///
     /// # Errors
-    /// When the store has to be asked and is away.
+    ///
+    /// If the store must be read and is unreachable.
     pub async fn admission(
         &self,
         engine: &Engine,
         sale: &SaleState,
         buyer: &BuyerId,
     ) -> Result<Admission, WaitingRoomError> {
-        match sale.door.waiting_room {
+        match sale.front_door.waiting_room {
             Room::Off => return Ok(Admission::NotNeeded),
             Room::Auto => {
                 let room_state = self.room_state(&sale.row.id);
@@ -217,9 +219,8 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let room_state = self.room_state(&sale.row.id);
-        // Whoever stands behind all that were called waits, as the node knows that calls them in.
-        // Others are behind it by a moment, in which their visitor may have been called and told
-        // so.
+        // A visitor behind all admitted ones waits, as far as the admitting node knows. Other nodes
+        // are behind it by a moment, in which their visitor may have been admitted and notified.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -230,10 +231,11 @@ impl WaitingRooms {
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
-    /// The sale's room, made now if it has none; drawn if the sale has opened.
+    /// The sale's room, created now if it has none, and with its draw if the sale has started.
     ///
     /// # Errors
-    /// When the store has to be asked and is away.
+    ///
+    /// If the store must be read and is unreachable.
     pub async fn draw(
         &self,
         engine: &Engine,
@@ -260,18 +262,19 @@ impl WaitingRooms {
         Ok(room)
     }
 
-    /// Whether a sale that has no room any more had one.
+    /// Whether a sale without a room had one before.
     ///
     /// # Errors
-    /// When the store has to be asked and is away.
+    ///
+    /// If the store must be read and is unreachable.
     pub async fn was_open(
         &self,
         engine: &Engine,
         sale: &SaleState,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
-        // A hall of a sale without a room lives until the next tick; so long it is not looked for
-        // again.
+        // The state of a sale without a room lives until the next tick. Until then the store is not
+        // read again.
         if room_state.room().is_none() && !room_state.is_absent() {
             match engine.store().waiting_rooms(vec![sale.row.id.clone()]).await?.pop() {
                 Some(room) => room_state.apply_row(&room),
@@ -281,12 +284,12 @@ impl WaitingRooms {
         Ok(room_state.room().is_some())
     }
 
-    /// Works at the desk, calls in and tells, until it is dropped.
+    /// Runs the batcher and the admitter until it is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         tokio::join!(self.batcher.run(self, engine), admitter::run(self, engine));
     }
 
-    /// The rooms that this node looks after, by sale.
+    /// The rooms in this node's memory, by sale.
     #[must_use]
     pub fn counts(&self) -> Vec<WaitingRoomCounts> {
         let mut counts: Vec<_> =
@@ -295,13 +298,13 @@ impl WaitingRooms {
         counts
     }
 
-    /// Places that this node looked for in the store because its memory did not say enough.
+    /// How often this node read a position from the store because its memory was not enough.
     #[must_use]
     pub fn store_lookups(&self) -> u64 {
         self.batcher.store_lookups()
     }
 
-    /// After the opening, ranks are known as soon as the draw is closed and its lots are read.
+    /// After the start, ranks are known once the draw is closed and its lots are read.
     async fn ensure_drawn(
         &self,
         engine: &Engine,
@@ -309,7 +312,7 @@ impl WaitingRooms {
         room_state: &WaitingRoomState,
     ) -> Result<(), WaitingRoomError> {
         if sale.row.opened_at.is_some() && !room_state.is_drawn() {
-            let _alone = room_state.lock_draw().await;
+            let _guard = room_state.lock_draw().await;
             if !room_state.is_drawn() {
                 self.draw(engine, sale).await?;
                 admitter::read_lots(engine, room_state).await?;
@@ -367,13 +370,13 @@ impl WaitingRooms {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Forgets the rooms of sales that are over.
+    /// Removes the rooms of ended sales.
     fn retain_sales(&self, is_kept: impl Fn(&str) -> bool) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|sale, _| is_kept(sale));
     }
 }
 
-/// Units of a sale that nobody holds, as this node knows them; `None`: without end.
+/// A sale's free units, as this node knows them; `None`: unlimited.
 fn free_units(sale: &SaleState) -> Option<u64> {
     sale.items.iter().map(|item| item.gauge.free().free).sum()
 }

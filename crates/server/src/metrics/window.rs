@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::histogram::HistogramSnapshot;
-use crate::tally::{Answer, Tally};
+use crate::answer_counts::{Answer, AnswerCounts};
 
 /// How many seconds a window is long.
 pub const WINDOW_SECS: u32 = 10;
@@ -24,7 +24,7 @@ pub struct RateSample {
 impl RateSample {
     /// The counts now.
     #[must_use]
-    pub fn from_tally(tally: &Tally, latencies: HistogramSnapshot) -> Self {
+    pub fn from_tally(tally: &AnswerCounts, latencies: HistogramSnapshot) -> Self {
         Self {
             at: Instant::now(),
             answers: std::array::from_fn(|index| tally.get(Answer::ALL[index])),
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_window_forgets_what_is_older_and_shrinks_while_nothing_happens() {
-        let (tally, sample) = (Tally::default(), |tally: &Tally| {
+        let (tally, sample) = (AnswerCounts::default(), |tally: &AnswerCounts| {
             RateSample::from_tally(tally, HistogramSnapshot::default())
         });
         let mut window = RateWindow::new(sample(&tally));

@@ -60,7 +60,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
             })
         }
         Subject::Ticket { id, item, buyer, units, verdict } => {
-            let item = catalogue.item_of(*item)?;
+            let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
             // What a buyer undoes before it is an order is a place in line.
             let code = match event.by.actor {
@@ -79,7 +79,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
             NotificationData::Reversal(ReversalData { reversal: reversal(event)? })
         }
         Subject::Item(item) => {
-            let item = catalogue.item_of(*item)?;
+            let item = catalogue.item_by_id(*item)?;
             NotificationData::Item(ItemData {
                 sale: item.sale.to_string(),
                 item: item.row.name.clone(),

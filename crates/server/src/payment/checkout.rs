@@ -155,7 +155,7 @@ impl Payments {
         base: &str,
     ) -> Option<NewCheckout> {
         let catalogue = self.engine.catalogue();
-        let item = catalogue.item_of(order.item)?;
+        let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
         // The same until something that it says changes: then it is another checkout.
@@ -190,7 +190,7 @@ impl Payments {
 
 /// What an order costs.
 pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
-    let item = catalogue.item_of(order.item)?;
+    let item = catalogue.item_by_id(order.item)?;
     let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
     Some(Money { minor, currency: item.row.currency.clone() })
 }

@@ -71,7 +71,7 @@ impl Payments {
     /// Takes a captured payment: its order is paid by it, or its money goes back.
     pub(super) async fn apply_capture(&self, told: Capture) -> Result<Outcome, EngineError> {
         // It may become an order any moment.
-        if TicketId::parse(&told.order).and_then(|id| self.engine.waits_here(id)).is_some() {
+        if TicketId::parse(&told.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
         Ok(match self.engine.capture(told).await? {

@@ -1,111 +1,111 @@
-//! What a buyer hears who holds as much as the limit allows, as the truth said, or as a slot does.
+//! Answers a buyer who holds as much as the limit allows, by the store's or a slot's count.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
 
-use super::{Attempt, Bought, Purchase, Refusal, Tries, UNAVAILABLE};
+use super::{Attempt, PurchaseOutcome, Purchase, Refusal, AttemptContext, UNAVAILABLE};
 use crate::engine::Engine;
 
-/// How long one such question may take, its turn included.
+/// How long one confirmation by the store may take, including the wait for its turn.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// What the truth said of the buyer's limit not long ago, unless the request holds an order, or
-    /// may.
-    pub(super) async fn at_limit(
+    /// Refuses by the store's recent count of the buyer's units, unless the request holds or may
+    /// hold an order.
+    pub(super) async fn refuse_at_limit(
         &self,
         purchase: &Purchase,
         request: &TicketRequest,
-    ) -> Option<Bought> {
+    ) -> Option<PurchaseOutcome> {
         let work = &purchase.item.work;
         let limit = purchase.item.row.limit;
-        // What is held may be this request's own order, which this node knows of once it has looked
-        // after that was read.
-        let unseen_for = self.store().staleness();
+        // The units may belong to this request's own order. This node knows that order once it has
+        // read the store after the count.
+        let staleness = self.store().staleness();
         let used = work.at_limit.refuses(
             request.buyer_hash,
             request.units,
             limit,
-            work.feed.told(),
-            unseen_for,
+            work.feed.endings(),
+            staleness,
         )?;
-        if !self.is_recent() {
+        if !self.is_memory_recent() {
             return None;
         }
-        if let Some(bought) = self.remembered(purchase, request).await {
+        if let Some(bought) = self.find_remembered(purchase, request).await {
             return Some(bought);
         }
-        Some(Bought::Refused(Refusal::LimitReached { limit, used }))
+        Some(PurchaseOutcome::Refused(Refusal::LimitReached { limit, used }))
     }
 
-    /// What the request holds as far as this node remembers. A slot may have begun a new epoch
-    /// since the request was first looked up: its order comes before a refusal.
-    pub(super) async fn remembered(
+    /// The order that the request holds as far as this node remembers. A slot may have begun a new
+    /// epoch since the request was first looked up, so the order comes before a refusal.
+    pub(super) async fn find_remembered(
         &self,
         purchase: &Purchase,
         request: &TicketRequest,
-    ) -> Option<Bought> {
+    ) -> Option<PurchaseOutcome> {
         match self.may_hold(&purchase.sale, request.request) {
-            true => Box::pin(self.held(purchase, request.request)).await,
+            true => Box::pin(self.held_order(purchase, request.request)).await,
             false => None,
         }
     }
 
-    /// What a slot's refusal comes to. A slot knows what was asked of it; where an item has others,
-    /// the request may hold an order by another one, and what stands in its way may be undecided.
-    /// There the truth has the last word, and until it has it the request waits. A ticket of its
-    /// own comes before that.
+    /// Decides about a slot's refusal. A slot knows only its own requests. Where an item has other
+    /// slots, the request may hold an order through one of them, or the conflicting ticket may be
+    /// undecided. There the store decides, and until then the request waits. A ticket of its own
+    /// comes first.
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,
         request: &TicketRequest,
         refusal: Refusal,
-        tries: Tries,
+        context: AttemptContext,
     ) -> Attempt {
-        if let Some(bought) = self.remembered(purchase, request).await {
+        if let Some(bought) = self.find_remembered(purchase, request).await {
             return Attempt::Answer(bought);
         }
-        if !self.layout().has_elsewhere(purchase.item.slots.len()) {
-            return Attempt::Answer(Bought::Refused(refusal));
+        if !self.layout().has_other_slots(purchase.item.slots.len()) {
+            return Attempt::Answer(PurchaseOutcome::Refused(refusal));
         }
         let confirmed = async {
-            let _place = self.holders().confirm().await;
-            self.confirmed(purchase, request, refusal).await
+            let _place = self.holders().confirm_permit().await;
+            self.confirm_refusal(purchase, request, refusal).await
         };
         if let Ok(Some(bought)) = tokio::time::timeout(CONFIRM_WITHIN, confirmed).await {
             let own = match bought {
-                Bought::Refused(Refusal::LimitReached { .. }) => {
-                    Box::pin(self.ticket_anywhere(purchase, request, tries)).await
+                PurchaseOutcome::Refused(Refusal::LimitReached { .. }) => {
+                    Box::pin(self.find_issued_ticket(purchase, request, context)).await
                 }
                 _ => None,
             };
             return Attempt::Answer(own.unwrap_or(bought));
         }
-        // Whatever commits makes it ask again.
+        // The next commit makes the request try again.
         Attempt::Undecided
     }
 
-    /// What the truth makes of a slot's refusal; `None`: the buyer may yet have as much as is asked
-    /// for.
-    async fn confirmed(
+    /// Checks a slot's refusal against the store. `None`: the buyer may still have the requested
+    /// units.
+    async fn confirm_refusal(
         &self,
         purchase: &Purchase,
         request: &TicketRequest,
         refusal: Refusal,
-    ) -> Option<Bought> {
+    ) -> Option<PurchaseOutcome> {
         let (item, limit) = (&purchase.item, purchase.item.row.limit);
-        let told = item.work.feed.told();
-        // The share before the order: an order that is in the share is seen.
+        let endings = item.work.feed.endings();
+        // The quota is read before the order, so that an order that is in the quota is found.
         let Ok(used) = self.store().quota(item.row.id, purchase.buyer.clone()).await else {
             return Some(UNAVAILABLE);
         };
         match self.store().order_of(purchase.buyer.clone(), purchase.key.clone()).await {
             Err(_) => Some(UNAVAILABLE),
-            Ok(Some(order)) => Some(purchase.shown(order)),
-            Ok(None) if refusal == Refusal::KeyReused => Some(Bought::Refused(refusal)),
+            Ok(Some(order)) => Some(purchase.replay(order)),
+            Ok(None) if refusal == Refusal::KeyReused => Some(PurchaseOutcome::Refused(refusal)),
             Ok(None) if u64::from(used) + purchase.units.to_u64() > u64::from(limit) => {
-                item.work.at_limit.learn(request.buyer_hash, used, told);
-                Some(Bought::Refused(Refusal::LimitReached { limit, used }))
+                item.work.at_limit.learn(request.buyer_hash, used, endings);
+                Some(PurchaseOutcome::Refused(Refusal::LimitReached { limit, used }))
             }
             Ok(None) => None,
         }

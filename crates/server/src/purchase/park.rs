@@ -1,4 +1,4 @@
-//! How long a request may take, what it waits for, and the bounded places in which it waits.
+//! How long a request may take, what it waits for, and how many may wait.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,52 +9,52 @@ use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
-use crate::wants::{Waiting, Want};
+use crate::unit_demand::{DemandGuard, UnitDemand};
 
 /// How long a request may take.
 #[derive(Clone, Copy)]
-pub(super) struct Until {
-    /// Until when it is parked.
+pub(super) struct Deadlines {
+    /// The end of the time in which it is parked.
     pub(super) parked: Instant,
-    /// Until when it waits for a verdict.
+    /// The end of the wait for a verdict.
     pub(super) verdict: Instant,
 }
 
-impl Until {
+impl Deadlines {
     pub(super) fn from_now(wait: Duration) -> Self {
         let now = Instant::now();
         Self { parked: now + Duration::from_millis(PARK_MS as u64), verdict: now + wait }
     }
 }
 
-/// A request that waits asks again at the first news, and then more and more seldom: of an item
-/// that sells they come by the hundred.
-const PACE_MS: [u64; 4] = [0, 50, 100, 200];
+/// Pauses before the next attempts of a waiting request. The first follows at once and later ones
+/// more rarely, because an item that sells has hundreds of commits.
+const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 
-/// What happens to an item from now on.
-pub(super) struct News<'a> {
+/// The changes of an item from now on.
+pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,
 }
 
-impl<'a> News<'a> {
-    pub(super) fn of(item: &'a ItemState) -> Self {
+impl<'a> ItemSignals<'a> {
+    pub(super) fn for_item(item: &'a ItemState) -> Self {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Returns when it is worth asking again, which was done so many times: after any commit, or
-    /// what was told of as progress. Whoever is short waits for units, and hears of progress at
-    /// once; where they are gathered for it, of nothing else.
-    pub(super) async fn worth_another_try(
+    /// Returns when another attempt makes sense: after any commit, or at progress. `waits` counts
+    /// the earlier waits. A short request waits for units and wakes at progress at once. If units
+    /// are gathered for it, it wakes at nothing else.
+    pub(super) async fn wait_for_retry(
         self,
         is_short: bool,
-        is_gathered_for: bool,
+        has_demand: bool,
         waits: usize,
     ) {
         let Self { progress, commit } = self;
-        let pace = PACE_MS.get(waits).or(PACE_MS.last()).copied().unwrap_or_default();
+        let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();
         let paced = tokio::time::sleep(Duration::from_millis(pace));
-        match (is_short, is_gathered_for) {
+        match (is_short, has_demand) {
             (true, true) => progress.await,
             (true, false) => tokio::select! {
                 () = progress => {}
@@ -71,61 +71,62 @@ impl<'a> News<'a> {
     }
 }
 
-/// Who waits for a ticket's verdict.
+/// A request that waits for a ticket's verdict.
 #[derive(Clone, Copy)]
-pub(super) struct Asker {
-    /// Whether the ticket was cut for this very request, rather than for one like it.
+pub(super) struct VerdictWait {
+    /// Whether the ticket was issued for this very request, and not for an earlier one with its
+    /// key.
     pub(super) is_first: bool,
     pub(super) until: Instant,
 }
 
-/// The places in which a request waits for another try.
+/// What a request occupies while it waits for another attempt.
 #[derive(Default)]
-pub(super) struct Places<'a> {
-    parked: Option<Parked<'a>>,
-    wanted: Option<Wanted<'a>>,
+pub(super) struct ParkedPlaces<'a> {
+    parked: Option<ParkedPermit<'a>>,
+    demand: Option<UnitDemandEntry<'a>>,
 }
 
-impl<'a> Places<'a> {
-    /// Takes a place among the parked, and one in the line for the last units if that is what is
-    /// missing. False: there is none among the parked.
-    pub(super) fn stand(
+impl<'a> ParkedPlaces<'a> {
+    /// Parks the request, and adds it to the item's wants if it lacks units. False: the bound of
+    /// parked requests is met.
+    pub(super) fn reserve(
         &mut self,
         engine: &'a Engine,
         item: &'a ItemState,
         request: &TicketRequest,
         is_short: bool,
     ) -> bool {
-        if is_short && self.wanted.is_none() {
-            self.wanted = Wanted::enter(engine, item, request);
+        if is_short && self.demand.is_none() {
+            self.demand = UnitDemandEntry::enter(engine, item, request);
         }
         if self.parked.is_none() {
-            self.parked = Parked::enter(engine);
+            self.parked = ParkedPermit::enter(engine);
         }
         self.parked.is_some()
     }
 
-    /// Nothing is to be gathered for whoever may not have it.
-    pub(super) fn leave_waitlist(&mut self) {
-        self.wanted = None;
+    /// Removes the request from the item's wants: no units are gathered for a refused request.
+    pub(super) fn leave_demand(&mut self) {
+        self.demand = None;
     }
 
-    pub(super) fn is_gathered_for(&self) -> bool {
-        self.wanted.is_some()
+    pub(super) fn has_demand(&self) -> bool {
+        self.demand.is_some()
     }
 
-    /// Whoever has a ticket leaves the places to others.
-    pub(super) fn leave_with(&mut self, answer: &TicketAnswer) {
+    /// Frees everything once the request has a ticket.
+    pub(super) fn release_if_issued(&mut self, answer: &TicketAnswer) {
         if matches!(answer, TicketAnswer::Issued(_) | TicketAnswer::Repeated(_)) {
             *self = Self::default();
         }
     }
 }
 
-/// A bounded place among the parked.
-struct Parked<'a>(&'a Engine);
+/// One of the [`PARKED_MAX`] parked requests.
+struct ParkedPermit<'a>(&'a Engine);
 
-impl<'a> Parked<'a> {
+impl<'a> ParkedPermit<'a> {
     fn enter(engine: &'a Engine) -> Option<Self> {
         let before = engine.parked().fetch_add(1, Ordering::AcqRel);
         let place = Self(engine);
@@ -133,44 +134,44 @@ impl<'a> Parked<'a> {
     }
 }
 
-impl Drop for Parked<'_> {
+impl Drop for ParkedPermit<'_> {
     fn drop(&mut self) {
         self.0.parked().fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// A place in the line of those for whom an item's last units are gathered.
-struct Wanted<'a> {
+/// A request for which an item's last units are gathered.
+struct UnitDemandEntry<'a> {
     engine: &'a Engine,
     item: &'a ItemState,
-    place: Option<Waiting<'a>>,
+    place: Option<DemandGuard<'a>>,
 }
 
-impl<'a> Wanted<'a> {
-    /// Stands in line and asks for units; `None`: there is nowhere to gather from, neither another
-    /// slot nor the pool.
+impl<'a> UnitDemandEntry<'a> {
+    /// Adds the request to the item's wants. `None`: there is neither another slot nor a pool to
+    /// gather from.
     fn enter(engine: &'a Engine, item: &'a ItemState, request: &TicketRequest) -> Option<Self> {
-        if !engine.layout().has_elsewhere(item.slots.len()) && item.gauge.open_pool() == 0 {
+        if !engine.layout().has_other_slots(item.slots.len()) && item.gauge.open_pool() == 0 {
             return None;
         }
-        let place = item.work.wants.enter(Want { slot: item.home(request)?, units: request.units });
+        let place = item.work.unit_demand.register(UnitDemand { slot: item.home(request)?, units: request.units });
         engine.control().wake(item.row.id);
         Some(Self { engine, item, place: Some(place) })
     }
 }
 
-impl Drop for Wanted<'_> {
+impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         drop(self.place.take());
-        if !self.item.work.wants.is_empty() {
-            // Whoever is first now has not been gathered for.
+        if !self.item.work.unit_demand.is_empty() {
+            // The request that is first now needs its own gathering.
             self.engine.control().wake(self.item.row.id);
         }
     }
 }
 
-/// Whether a slot's answer is one for the request, rather than that it has none for now.
-pub(super) fn serves(answer: &TicketAnswer) -> bool {
+/// Whether a slot's answer decides about the request.
+pub(super) fn is_served(answer: &TicketAnswer) -> bool {
     matches!(
         answer,
         TicketAnswer::Issued(_)

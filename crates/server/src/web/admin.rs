@@ -47,7 +47,7 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 /// Whether the queues of this sale's slots, `own` of them, can be read beside those of every sale
 /// that meets it.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
-    let slots = app.engine.slots_beside(row, own);
+    let slots = app.engine.concurrent_slots(row, own);
     if slots <= SLOTS_SERVED_MAX {
         return Ok(());
     }

@@ -36,7 +36,7 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let catalogue = app.engine.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
     // A page that knows no version yet says so.
-    version.is_empty() || sale.is_some_and(|sale| sale.has_been(version, app.engine.id_key()))
+    version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.engine.id_key()))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) async fn alive() -> Answer {
 /// `GET /readyz`
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
     let mut reasons: Vec<Cow<'static, str>> =
-        app.engine.unready().await.into_iter().map(Cow::Owned).collect();
+        app.engine.unready_reasons().await.into_iter().map(Cow::Owned).collect();
     if app.is_leaving.load(Ordering::Acquire) && !reasons.iter().any(|reason| reason == "stopping")
     {
         reasons.push("stopping".into());

@@ -102,10 +102,10 @@ impl App {
     /// Reads the operators' keys again, which other nodes may have made or deleted; not too often.
     /// False: it was not done.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
-        if self.engine.layout().is_alone() {
+        if self.engine.layout().is_single_node() {
             return false;
         }
-        let _alone = self.keys.lock().await;
+        let _guard = self.keys.lock().await;
         let mut read = self.operator_keys_read_at.lock().await;
         if read.is_some_and(|at| at.elapsed() < KEYS_REFRESH_MIN) {
             return true;

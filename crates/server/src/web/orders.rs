@@ -22,7 +22,7 @@ use super::limits::RETRY_SECS;
 use super::reply::{Answer, Refused, Reply, json};
 use super::{App, wire};
 use crate::catalogue::ItemState;
-use crate::engine::{EngineError, Looked};
+use crate::engine::{EngineError, OrderLookup};
 use crate::failpoint::{self, Point};
 
 /// Refunds that an order's history shows; who pays more often than that knows why.
@@ -37,7 +37,7 @@ pub(crate) async fn list(
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     // Nobody's limits are asked, so that what it costs is bounded by turns.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
-    let read = app.engine.holders().lanes.read(turn, page(&app, &query, Some(buyer), None)).await;
+    let read = app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn order_views(
     rows: &[doorbuster_core::Order],
 ) -> Result<Vec<Order>, EngineError> {
     let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
-    let items = app.engine.items_of(&ids).await?;
+    let items = app.engine.find_items(&ids).await?;
     Ok(rows.iter().zip(&items).map(|(row, item)| wire::order(row, item)).collect())
 }
 
@@ -180,7 +180,7 @@ pub(crate) async fn read_order(
     id: TicketId,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, Refused> {
-    let looked = app.engine.look(id, buyer).await.map_err(failed)?;
+    let looked = app.engine.look_up_order(id, buyer).await.map_err(failed)?;
     Ok(order_view(app, id, looked, buyer)?)
 }
 
@@ -188,31 +188,31 @@ pub(crate) async fn read_order(
 pub(crate) fn order_view(
     app: &App,
     id: TicketId,
-    looked: Looked,
+    looked: OrderLookup,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, Problem> {
     let catalogue = app.engine.catalogue();
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
     Ok(match looked {
-        Looked::Order(order) => {
+        OrderLookup::Order(order) => {
             AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(no_such_order)?)
         }
-        Looked::Queued { item, buyer, units, decide_by } => {
+        OrderLookup::Queued { item, buyer, units, decide_by } => {
             AnyOrder::Queued(wire::queued(id, buyer.as_str(), &item, units, decide_by))
         }
-        Looked::Refused { item, units, verdict } => {
+        OrderLookup::Refused { item, units, verdict } => {
             AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
         }
-        Looked::Waiting { item, place, ahead } => {
+        OrderLookup::Waiting { item, place, ahead } => {
             // Nobody is served after the end.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &place, RefusalCode::Ended),
                 false => AnyOrder::Waiting(wire::waiting(&item, &place, ahead)),
             }
         }
-        Looked::Left { item, place } => ended_entry(&item, &place, RefusalCode::Left),
-        Looked::Ended { item, place } => ended_entry(&item, &place, RefusalCode::Ended),
-        Looked::NotFound => return Err(no_such_order()),
+        OrderLookup::Left { item, place } => ended_entry(&item, &place, RefusalCode::Left),
+        OrderLookup::Ended { item, place } => ended_entry(&item, &place, RefusalCode::Ended),
+        OrderLookup::NotFound => return Err(no_such_order()),
     })
 }
 

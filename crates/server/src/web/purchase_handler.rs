@@ -34,7 +34,7 @@ use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{
     DoorCheck, PresentedPass, RateLimitExceeded, RateLimitStatus, Route, check_entry,
 };
-use crate::purchase::{Bought, Purchase, Refusal};
+use crate::purchase::{PurchaseOutcome, Purchase, Refusal};
 use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -156,7 +156,7 @@ pub(crate) fn start_purchase(
     facts: &LearnedFacts,
 ) -> PurchaseStep {
     let trace = trace::purchase();
-    match trace.within(|| parse_purchase(app, asked, body, came, facts)) {
+    match trace.run_sync(|| parse_purchase(app, asked, body, came, facts)) {
         Ok(CheckedPurchase::Refused(refusal, limit_status)) => {
             PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status))
         }
@@ -244,8 +244,8 @@ fn check_purchase(
     let client = asked.client;
     let Some(buyer) = buyer else {
         // Nobody proved to be anybody, so nobody's order is looked for.
-        let refusal = app.engine.refusal_of_phase(sale).unwrap_or(Refusal::PassInvalid);
-        sale.flags.tally.count(refusal.answer());
+        let refusal = app.engine.phase_refusal(sale).unwrap_or(Refusal::PassInvalid);
+        sale.flags.answer_counts.count(refusal.answer());
         let limit_status = SaleRateLimit::new(sale, || {
             app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)
         });
@@ -263,8 +263,8 @@ fn check_purchase(
             &mut standing,
         ))
     };
-    if let Some(refusal) = app.engine.glance((caller.buyer, key), sale, item, units, door) {
-        sale.flags.tally.count(refusal.answer());
+    if let Some(refusal) = app.engine.refuse_from_memory((caller.buyer, key), sale, item, units, door) {
+        sale.flags.answer_counts.count(refusal.answer());
         app.record_latency(sale, started);
         let standing = || {
             standing
@@ -293,7 +293,7 @@ fn check_purchase(
 async fn finish_purchase(app: &App, going: &StartedPurchase) -> PurchaseReply {
     let bought = run_purchase(app, &going.purchase).await;
     let Purchase { buyer, sale, item, units, .. } = &going.purchase;
-    sale.flags.tally.count(bought.answer());
+    sale.flags.answer_counts.count(bought.answer());
     let caller = going.client.caller(buyer.as_str());
     let look = || {
         going
@@ -307,23 +307,23 @@ async fn finish_purchase(app: &App, going: &StartedPurchase) -> PurchaseReply {
 
 /// What is told of a purchase, and where its caller stands now.
 fn purchase_reply(
-    bought: Bought,
+    bought: PurchaseOutcome,
     limit_status: Option<SaleRateLimit>,
     item: &ItemState,
     buyer: &str,
     units: Units,
 ) -> PurchaseReply {
     let reply = match bought {
-        Bought::Refused(refusal) => return PurchaseReply::Refused(refusal, limit_status),
-        Bought::Created(order) => {
+        PurchaseOutcome::Refused(refusal) => return PurchaseReply::Refused(refusal, limit_status),
+        PurchaseOutcome::Created(order) => {
             order_reply(StatusCode::CREATED, order.id, &wire::order(&order, item))
         }
-        Bought::Replayed(order) => {
+        PurchaseOutcome::Replayed(order) => {
             let mut reply = order_reply(StatusCode::OK, order.id, &wire::order(&order, item));
             reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             reply
         }
-        Bought::Queued { id, decide_by } => {
+        PurchaseOutcome::Queued { id, decide_by } => {
             let queued = wire::queued(id, buyer, item, units, decide_by);
             let mut reply = order_reply(StatusCode::ACCEPTED, id, &queued);
             reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
@@ -353,7 +353,7 @@ impl App {
         match self.gate.limits.acquire(Route::Purchase, client.caller(buyer), sale) {
             Ok(stands) => {
                 // The room may have to open for them; while it is open they come to the line.
-                if sale.door.waiting_room == Room::Auto && !sale.is_held(now) {
+                if sale.front_door.waiting_room == Room::Auto && !sale.is_held(now) {
                     self.gate.room.record_arrival(sale, buyer);
                 }
                 *standing = Some(stands);
@@ -396,7 +396,7 @@ impl App {
                 facts.shopper = Some(self.buyers.check_with_fresh_keys(&token, now_secs).await);
             }
             MissingFact::Sale => {
-                self.engine.catch_up_now_and_then().await;
+                self.engine.refresh_catalogue_paced().await;
                 facts.is_caught_up = true;
             }
         }
@@ -428,15 +428,15 @@ fn find_item<'a>(
 ///
 /// A client that hangs up takes this future with it, and nothing else: a ticket that was cut is
 /// settled all the same.
-async fn run_purchase(app: &App, purchase: &Purchase) -> Bought {
+async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
-        return Bought::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
+        return PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
     }
     let _counted = app.running_purchases.token();
     // A panic in there was logged where it happened; the request may be sent again with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
-    let bought = trace::part("ticket and verdict", running_purchases).await;
-    bought.unwrap_or(Bought::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
+    let bought = trace::traced("ticket and verdict", running_purchases).await;
+    bought.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
 }
 
 fn order_reply(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {

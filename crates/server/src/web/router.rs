@@ -228,7 +228,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
             request.extensions_mut().insert(by);
             // What was written at another node is seen at once. A store that is away is told of by
             // the handler.
-            drop(app.engine.catch_up().await);
+            drop(app.engine.refresh_catalogue().await);
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
 use super::wire;
-use crate::cache::Numbers;
+use crate::cache::ItemNumbers;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 use crate::metrics::{Histogram, RateSample, RateWindow};
@@ -91,11 +91,11 @@ impl SaleViews {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
         }
-        let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let mut views = HashMap::clone(&self.by_sale.load());
         let catalogue = engine.catalogue();
         views.retain(|name, _| catalogue.sale(name).is_some());
-        let now = RateSample::from_tally(&sale.flags.tally, Default::default());
+        let now = RateSample::from_tally(&sale.flags.answer_counts, Default::default());
         let fresh = || {
             let (latencies, window) = (Histogram::default(), Mutex::new(RateWindow::new(now)));
             Arc::new(SaleView {
@@ -115,7 +115,7 @@ impl SaleViews {
         let catalogue = engine.catalogue();
         for (name, view) in self.by_sale.load().iter() {
             let Some(sale) = catalogue.sale(name) else { continue };
-            let now = RateSample::from_tally(&sale.flags.tally, view.latencies.read());
+            let now = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
             view.window.lock().unwrap_or_else(PoisonError::into_inner).tick(now);
         }
     }
@@ -153,7 +153,7 @@ impl SaleViews {
         if let Some(status) = view.with_hash(sale, event) {
             return status;
         }
-        let _alone = view.making.lock().await;
+        let _guard = view.making.lock().await;
         // Whoever held it may have made it for this event as well.
         if let Some(status) = view.with_hash(sale, event) {
             return status;
@@ -183,7 +183,7 @@ impl SaleViews {
         if let Some(shown) = look(None) {
             return shown;
         }
-        let _alone = match view.making.try_lock() {
+        let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
             // Somebody makes it anew: a crowd is shown what there was, and asks nobody.
             Err(_) => match look(Some(STATUS_STALE_MAX)) {
@@ -248,7 +248,7 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
         starts_at: sale.row.starts_at.map(wire::time),
         ends_at: sale.row.ends_at.map(wire::time),
         version: sale.version(),
-        front_door: sale.door.into(),
+        front_door: sale.front_door.into(),
         items,
     }
 }
@@ -256,7 +256,7 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
 /// An item's numbers. Units in tickets that are not settled yet are not to be had now, and may come
 /// back.
 async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
-    let Numbers { count, access, remaining, held, paid } = engine.numbers(item).await;
+    let ItemNumbers { count, access, remaining, held, paid } = engine.numbers(item).await;
     let may_return = access > paid;
     let state = match (phase, remaining) {
         (Phase::Draft | Phase::Scheduled, _) => ItemStateWord::Upcoming,
@@ -277,20 +277,20 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::Roles;
-    use crate::engine::{EngineOptions, Place};
-    use crate::scratch::Scratch;
+    use crate::engine::{EngineOptions, StockLocation};
+    use crate::temp_dir::TempDir;
 
     const READERS: usize = 10_000;
 
-    async fn engine(dir: &Scratch) -> Arc<Engine> {
+    async fn engine(dir: &TempDir) -> Arc<Engine> {
         let options = EngineOptions {
-            place: Place::Directory(dir.path().to_owned()),
+            place: StockLocation::Directory(dir.path().to_owned()),
             roles: Roles::ALL,
             id_key: IdKey::new([3; 32]),
             clock: Clock::default(),
             node: NodeId(1),
             bounds: doorbuster_core::slot::SlotBounds::default(),
-            leads_regardless: false,
+            always_leads: false,
             allow_fsync_off: false,
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
@@ -322,14 +322,14 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_crowd_at_an_expired_status_makes_it_once() {
-        let dir = Scratch::new();
+        let dir = TempDir::new();
         let engine = engine(&dir).await;
         let views = Arc::new(SaleViews::default());
         let sale = engine.catalogue().sale("spring").cloned().expect("created");
         views.status(&engine, &sale).await;
         for _ in 0..3 {
             tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
-            let (before, began) = (engine.meter().read().pictures, Instant::now());
+            let (before, began) = (engine.meter().read().view_renders, Instant::now());
             let mut crowd = tokio::task::JoinSet::new();
             for _ in 0..READERS {
                 let (views, engine, sale) = (views.clone(), engine.clone(), sale.clone());
@@ -339,7 +339,7 @@ mod tests {
             let times = u64::try_from(began.elapsed().as_millis() / STATUS_EVERY.as_millis())
                 .unwrap_or(u64::MAX)
                 + 1;
-            let made = engine.meter().read().pictures - before;
+            let made = engine.meter().read().view_renders - before;
             assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
             assert_eq!(shown.len(), READERS);
         }
@@ -348,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_one_makes_it_others_are_shown_what_there_was_and_later_they_wait() {
-        let dir = Scratch::new();
+        let dir = TempDir::new();
         let engine = engine(&dir).await;
         let views = SaleViews::default();
         let sale = engine.catalogue().sale("spring").cloned().expect("created");

@@ -70,7 +70,7 @@ pub(crate) async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>
     match shown(app, name) {
         Ok(sale) => Ok(sale),
         Err(_) => {
-            app.engine.catch_up_now_and_then().await;
+            app.engine.refresh_catalogue_paced().await;
             shown(app, name)
         }
     }

@@ -12,8 +12,8 @@ use super::*;
 use crate::auth::{ExpectedClaims, NewToken, token};
 use crate::clock::Clock;
 use crate::config::{Flags, load};
-use crate::engine::{EngineOptions, Place};
-use crate::scratch::Scratch;
+use crate::engine::{EngineOptions, StockLocation};
+use crate::temp_dir::TempDir;
 use crate::secrets;
 
 mod idle;
@@ -34,7 +34,7 @@ struct Full {
     address: std::net::SocketAddr,
     stop: CancellationToken,
     _purchases: Vec<TaskTrackerToken>,
-    _dir: Scratch,
+    _dir: TempDir,
 }
 
 impl Full {
@@ -51,7 +51,7 @@ impl Full {
         more: &[(&str, &str)],
         change: impl FnOnce(&mut App),
     ) -> Self {
-        let dir = Scratch::new();
+        let dir = TempDir::new();
         let flags = Flags {
             listen: Some("127.0.0.1:0".into()),
             data_dir: Some(dir.path().to_owned()),
@@ -110,23 +110,23 @@ impl Full {
 }
 
 /// What a server of these settings serves: a sale with so many phones, one for each buyer.
-pub(super) async fn app(dir: &Scratch, settings: &Settings, stock: u64) -> Arc<App> {
+pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
     let engine = engine(dir, stock).await;
-    let secrets = secrets::prepare(settings).await.expect("a fresh directory");
+    let secrets = secrets::load_or_create_all(settings).await.expect("a fresh directory");
     let buyers = Buyers::with_secret(&SECRET.into(), ExpectedClaims::default());
     let operators = Operators::new(&secrets.admin_key);
     App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
 }
 
-async fn engine(dir: &Scratch, stock: u64) -> Arc<Engine> {
+async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
     let options = EngineOptions {
-        place: Place::Directory(dir.path().to_owned()),
+        place: StockLocation::Directory(dir.path().to_owned()),
         roles: crate::config::Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
         bounds: doorbuster_core::slot::SlotBounds::default(),
-        leads_regardless: false,
+        always_leads: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };

@@ -24,7 +24,7 @@ use super::sales::shown_or_new;
 use super::{App, wire};
 use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
-use crate::engine::{InLine, Leaving, Looked, NotInLine};
+use crate::engine::{JoinResult, LeaveResult, OrderLookup, JoinRefusal};
 use crate::gate::{DoorCheck, PresentedPass, check_entry};
 
 /// `POST /v1/sales/{sale}/items/{item}/waitlist`
@@ -40,7 +40,7 @@ pub(crate) async fn join(
     input::no_body(request, BODY_BYTES_MAX).await?;
     let key = request_key(&headers)?;
     let (sale, item) = find_item(&app, &sale, &item).await?;
-    let told = match app.engine.order_in_line(&item, &buyer, &key).await.map_err(failed)? {
+    let told = match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
         // An order is its buyer's whatever the door says by now.
         Some(told) => told,
         None => {
@@ -49,10 +49,10 @@ pub(crate) async fn join(
         }
     };
     let (id, looked, status) = match told {
-        InLine::WaitlistEntry { id, looked, is_new: true } => (id, looked, StatusCode::CREATED),
-        InLine::WaitlistEntry { id, looked, is_new: false } => (id, looked, StatusCode::OK),
-        InLine::Order(order) => (order.id, Looked::Order(order), StatusCode::OK),
-        InLine::Refused(why) => return Err(refusal_problem(&app, &sale, why).into()),
+        JoinResult::WaitlistEntry { id, lookup, is_new: true } => (id, lookup, StatusCode::CREATED),
+        JoinResult::WaitlistEntry { id, lookup, is_new: false } => (id, lookup, StatusCode::OK),
+        JoinResult::Order(order) => (order.id, OrderLookup::Order(order), StatusCode::OK),
+        JoinResult::Refused(why) => return Err(refusal_problem(&app, &sale, why).into()),
     };
     let shown = order_view(&app, id, looked, Some(&buyer))?;
     let mut reply = json(status, &shown);
@@ -73,7 +73,7 @@ pub(crate) async fn get(
     PathNames([sale, item]): PathNames<2>,
 ) -> Answer {
     let (sale, item) = find_item(&app, &sale, &item).await?;
-    let read = app.engine.place_in_line(item.row.id, &buyer).await.map_err(failed)?;
+    let read = app.engine.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
     let place = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
     let place = place.ok_or_else(|| Problem::not_found("this buyer does not wait in this line"))?;
     Ok(json(StatusCode::OK, &wire::waiting(&item, &place.place, place.ahead)))
@@ -92,12 +92,12 @@ pub(crate) async fn leave(
         .await
         .map_err(failed)?
     {
-        Leaving::Done => Ok(empty(StatusCode::NO_CONTENT)),
-        Leaving::Served(state) => {
+        LeaveResult::Done => Ok(empty(StatusCode::NO_CONTENT)),
+        LeaveResult::Served(state) => {
             let detail = "a unit came back: the place is an order, which can be cancelled while it is reserved";
             Err(Problem::wrong_state(state.as_str(), detail).into())
         }
-        Leaving::Busy => Err(busy().into()),
+        LeaveResult::Busy => Err(busy().into()),
     }
 }
 
@@ -141,44 +141,44 @@ fn check_front_door(
         pass,
         now,
     );
-    let refusal = app.engine.refusal_of_phase(sale);
+    let refusal = app.engine.phase_refusal(sale);
     match refusal
         .or_else(|| app.door_refusal((client, buyer.as_str()), sale, against, now, &mut None))
     {
-        Some(refusal) => Err(refusals::refusal_problem(&app.engine.if_recent(refusal))),
+        Some(refusal) => Err(refusals::refusal_problem(&app.engine.unless_stale(refusal))),
         None => Ok(()),
     }
 }
 
 /// The problem of somebody who does not get a place.
-fn refusal_problem(app: &App, sale: &SaleState, why: NotInLine) -> Problem {
+fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
     match why {
-        NotInLine::UnitsFree => Problem::not_held_out(),
-        NotInLine::SoldOut => Problem::sold_out(false, 0),
-        NotInLine::LimitReached { limit, used } => Problem::limit_reached(limit, used),
-        NotInLine::Lapsed(state) => Problem::wrong_state(
+        JoinRefusal::UnitsFree => Problem::not_held_out(),
+        JoinRefusal::SoldOut => Problem::sold_out(false, 0),
+        JoinRefusal::LimitReached { limit, used } => Problem::limit_reached(limit, used),
+        JoinRefusal::Lapsed(state) => Problem::wrong_state(
             state.as_str(),
             "a unit came for this buyer and was not paid for: one turn is all that a line gives",
         ),
-        NotInLine::KeyReused => Problem::idempotency_key_reused(),
-        NotInLine::Full => Problem::waitlist_full(),
-        NotInLine::NotOnSale => {
+        JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
+        JoinRefusal::Full => Problem::waitlist_full(),
+        JoinRefusal::NotOnSale => {
             // The store knows more than this node did when it looked.
             let now = app
                 .engine
                 .catalogue()
                 .sale(&sale.row.id)
-                .and_then(|sale| app.engine.refusal_of_phase(sale));
+                .and_then(|sale| app.engine.phase_refusal(sale));
             match now {
-                Some(refusal) => refusals::refusal_problem(&app.engine.if_recent(refusal)),
+                Some(refusal) => refusals::refusal_problem(&app.engine.unless_stale(refusal)),
                 None => Problem::unavailable(
                     "send the same request with the same key again",
                     RETRY_SECS,
                 ),
             }
         }
-        NotInLine::NotFound => no_such_item(),
-        NotInLine::Busy => busy(),
+        JoinRefusal::NotFound => no_such_item(),
+        JoinRefusal::Busy => busy(),
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
 /// An order whose item stands in the catalogue. Items of orders do: only a draft can be deleted,
 /// and it has none.
 pub(crate) fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
-    catalogue.item_of(row.item).map(|item| order(row, item))
+    catalogue.item_by_id(row.item).map(|item| order(row, item))
 }
 
 /// A request that is not decided yet.
@@ -209,7 +209,7 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
                 }
             })
             .collect(),
-        front_door: catalogue::door(row),
+        front_door: catalogue::front_door(row),
     }
 }
 

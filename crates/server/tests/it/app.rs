@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use doorbuster_server::auth::{NewToken, token};
-use doorbuster_server::boot::{ServeError, serve_telling};
+use doorbuster_server::boot::{ServeError, serve_with};
 use doorbuster_server::config::{Flags, load};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::http::{Reply, Wire, request};
+use crate::http::{Reply, Connection, request};
 use crate::watch::Watch;
 
 /// The secret that tests sign buyers' tokens with.
@@ -19,11 +19,11 @@ pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The configured operators' key.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
 /// What purchases ask for: to wait for the order for longer than a machine stops for a while.
-pub(crate) const PATIENT: (&str, &str) = ("Prefer", "wait=5");
+pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// For whatever comes by itself, on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Long after any test.
-pub(crate) const FAR: i64 = 4_000_000_000;
+pub(crate) const FAR_FUTURE: i64 = 4_000_000_000;
 
 /// A running server and the directory it lives in.
 pub(crate) struct TestApp {
@@ -43,18 +43,18 @@ impl TestApp {
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-        Self::try_at(dir, settings, false).await.expect("the server starts")
+        Self::try_start(dir, settings, false).await.expect("the server starts")
     }
 
     /// A demonstration.
     pub(crate) async fn demo() -> Self {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-        Self::try_at(dir, &[], true).await.expect("the server starts")
+        Self::try_start(dir, &[], true).await.expect("the server starts")
     }
 
     /// A server in this directory, or why there is none.
-    pub(crate) async fn try_at(
+    pub(crate) async fn try_start(
         dir: PathBuf,
         settings: &[(&str, &str)],
         demo: bool,
@@ -65,16 +65,16 @@ impl TestApp {
             demo,
             ..Flags::default()
         };
-        let mut told = vec![("DOORBUSTER_AUTH__ADMIN_KEY", ADMIN_KEY), ("DOORBUSTER_WORKERS", "2")];
+        let mut env = vec![("DOORBUSTER_AUTH__ADMIN_KEY", ADMIN_KEY), ("DOORBUSTER_WORKERS", "2")];
         if !settings.iter().any(|(name, _)| *name == "DOORBUSTER_AUTH__BUYER_JWKS") {
-            told.push(("DOORBUSTER_AUTH__BUYER_SECRET", SECRET));
+            env.push(("DOORBUSTER_AUTH__BUYER_SECRET", SECRET));
         }
-        told.extend_from_slice(settings);
+        env.extend_from_slice(settings);
         let settings =
-            load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
+            load(&flags, env.into_iter().map(|(name, value)| (name.into(), value.into())));
         let (ready, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let serving = serve_telling(
+        let serving = serve_with(
             settings.expect("valid settings"),
             move |address| ready.send(address).expect("the test waits"),
             async move {
@@ -105,8 +105,8 @@ impl TestApp {
         std::mem::take(&mut self.dir)
     }
 
-    pub(crate) async fn connect(&self) -> Wire {
-        Wire::connect(self.address).await
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::connect(self.address).await
     }
 
     /// Sends one request on a connection of its own.
@@ -166,7 +166,7 @@ impl TestApp {
         self.buy_with(
             buyer,
             key,
-            &[PATIENT],
+            &[WAIT_FOR_ORDER],
             &json!({"sale": sale, "item": item, "units": units}).to_string(),
         )
         .await
@@ -241,7 +241,7 @@ impl Drop for TestApp {
 pub(crate) fn bearer(buyer: &str) -> String {
     format!(
         "Bearer {}",
-        token(SECRET.as_bytes(), &NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) })
+        token(SECRET.as_bytes(), &NewToken { exp: FAR_FUTURE, ..NewToken::new(buyer, 0, Duration::ZERO) })
     )
 }
 

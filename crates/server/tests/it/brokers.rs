@@ -20,12 +20,12 @@ const NAME: &str = "shop-events";
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A broker, and what it heard.
-enum Home {
+enum BrokerServer {
     Rabbit(Rabbit),
     Nats(NatsServer),
 }
 
-impl Home {
+impl BrokerServer {
     fn url(&self) -> String {
         match self {
             Self::Rabbit(rabbit) => rabbit.url(NAME),
@@ -41,7 +41,7 @@ impl Home {
     }
 
     /// Goes away: the one in good order, the other as in a power cut.
-    fn end(mut self) -> Self {
+    fn stop(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.stop(),
             Self::Nats(nats) => nats.kill(),
@@ -49,7 +49,7 @@ impl Home {
         self
     }
 
-    fn start_again(mut self) -> Self {
+    fn restart(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.start_again(),
             Self::Nats(nats) => nats.start_again(),
@@ -59,16 +59,16 @@ impl Home {
 }
 
 /// What came, in the order in which it came.
-struct Ear {
+struct BrokerConsumer {
     queue: Option<Queue>,
     heard: Vec<Value>,
 }
 
-impl Ear {
-    async fn of(home: &Home) -> Self {
-        let queue = match home {
-            Home::Rabbit(rabbit) => Some(rabbit.queue(NAME, "#").await),
-            Home::Nats(nats) => {
+impl BrokerConsumer {
+    async fn of(broker: &BrokerServer) -> Self {
+        let queue = match broker {
+            BrokerServer::Rabbit(rabbit) => Some(rabbit.queue(NAME, "#").await),
+            BrokerServer::Nats(nats) => {
                 nats.make_stream(NAME).await;
                 None
             }
@@ -77,15 +77,15 @@ impl Ear {
     }
 
     /// Of a broker that was started again.
-    async fn again(&mut self, home: &Home) {
-        if let (Home::Rabbit(rabbit), Some(queue)) = (home, &self.queue) {
+    async fn reconnect(&mut self, broker: &BrokerServer) {
+        if let (BrokerServer::Rabbit(rabbit), Some(queue)) = (broker, &self.queue) {
             self.queue = Some(queue.again(rabbit).await);
         }
     }
 
-    async fn listen(&mut self, home: &Home) {
-        match (home, &self.queue) {
-            (Home::Nats(nats), _) => {
+    async fn listen(&mut self, broker: &BrokerServer) {
+        match (broker, &self.queue) {
+            (BrokerServer::Nats(nats), _) => {
                 let kept = nats.kept(NAME).await;
                 self.heard = kept
                     .iter()
@@ -98,39 +98,39 @@ impl Ear {
                     );
                 }
             }
-            (Home::Rabbit(_), Some(queue)) => {
+            (BrokerServer::Rabbit(_), Some(queue)) => {
                 while let Some(delivery) = queue.take().await {
                     let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
                     assert_eq!(event["type"], delivery.routing_key.as_str());
                     self.heard.push(event);
                 }
             }
-            (Home::Rabbit(_), None) => unreachable!("it has a queue"),
+            (BrokerServer::Rabbit(_), None) => unreachable!("it has a queue"),
         }
     }
 
     /// The types that came for each order, each event once, in the order of their first arrival.
-    fn told(&self) -> BTreeMap<String, Vec<String>> {
+    fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
-        let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for event in self.heard.iter().filter(|event| seen.insert(event["id"].to_string())) {
             let text = |name: &str| event[name].as_str().expect("a text").to_owned();
             if text("subject").starts_with("ord_") {
-                told.entry(text("subject")).or_default().push(text("type"));
+                received.entry(text("subject")).or_default().push(text("type"));
             }
         }
-        told
+        received
     }
 
-    async fn until(&mut self, home: &Home, wanted: &BTreeMap<String, Vec<String>>) {
+    async fn until(&mut self, broker: &BrokerServer, wanted: &BTreeMap<String, Vec<String>>) {
         let since = Watch::start();
         loop {
-            self.listen(home).await;
-            let told = self.told();
-            if told == *wanted {
+            self.listen(broker).await;
+            let received = self.received();
+            if received == *wanted {
                 return;
             }
-            assert!(since.elapsed() < PATIENCE, "{told:?} is not {wanted:?}");
+            assert!(since.elapsed() < PATIENCE, "{received:?} is not {wanted:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -163,18 +163,18 @@ async fn trade(
 }
 
 /// The whole way with one broker.
-async fn a_broker_hears_everything(home: Home, password: &str) {
-    let mut ear = Ear::of(&home).await;
-    let app = start(home.port()).await;
+async fn a_broker_hears_everything(broker: BrokerServer, password: &str) {
+    let mut ear = BrokerConsumer::of(&broker).await;
+    let app = start(broker.port()).await;
     app.open_sale("spring", 999.into(), 1).await;
-    let reply = app.admin("POST", PATH, Some(json!({"url": home.url(), "types": ["*"]}))).await;
+    let reply = app.admin("POST", PATH, Some(json!({"url": broker.url(), "types": ["*"]}))).await;
     assert_eq!(reply.verdict(), "201", "{}", reply.text());
     let made = reply.json();
     assert_eq!((&made["kind"], &made["secret"]), (&json!("broker"), &json!(null)));
     let one = format!("{PATH}/{}", made["id"].as_str().expect("an id"));
     let mut wanted = BTreeMap::new();
     trade(&app, 0..4, &mut wanted).await;
-    ear.until(&home, &wanted).await;
+    ear.until(&broker, &wanted).await;
     let event = ear
         .heard
         .iter()
@@ -189,11 +189,11 @@ async fn a_broker_hears_everything(home: Home, password: &str) {
     assert!(event["id"].as_str().is_some_and(|id| id.starts_with("evt_")), "{event}");
 
     // It goes away while they trade, and for a while.
-    let ending = std::thread::spawn(move || home.end());
+    let ending = std::thread::spawn(move || broker.stop());
     let begun = Watch::start();
     trade(&app, 4..34, &mut wanted).await;
     assert!(begun.elapsed() < Duration::from_secs(20), "buyers go on: {:?}", begun.elapsed());
-    let home = ending.join().expect("no panic");
+    let broker = ending.join().expect("no panic");
     trade(&app, 34..44, &mut wanted).await;
     let standing =
         app.until(&one, "something waits", |one| one["waiting"].as_u64() > Some(0)).await;
@@ -202,10 +202,10 @@ async fn a_broker_hears_everything(home: Home, password: &str) {
         let shown = app.admin("GET", &path, None).await.text();
         assert!(!shown.contains(password), "{path}: {shown}");
     }
-    let home = home.start_again();
-    ear.again(&home).await;
+    let broker = broker.restart();
+    ear.reconnect(&broker).await;
     trade(&app, 44..48, &mut wanted).await;
-    ear.until(&home, &wanted).await;
+    ear.until(&broker, &wanted).await;
     app.until(&one, "it is level", |one| {
         one["waiting"] == 0 && one["failing"] == 0 && one["dead"] == 0
     })
@@ -223,12 +223,12 @@ async fn a_broker_hears_everything(home: Home, password: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rabbitmq_that_is_stopped_in_mid_stream_hears_everything_in_order() {
-    a_broker_hears_everything(Home::Rabbit(Rabbit::start()), ":guest@").await;
+    a_broker_hears_everything(BrokerServer::Rabbit(Rabbit::start()), ":guest@").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nats_that_is_killed_in_mid_stream_hears_everything_in_order() {
-    a_broker_hears_everything(Home::Nats(NatsServer::start()), "secret@").await;
+    a_broker_hears_everything(BrokerServer::Nats(NatsServer::start()), "secret@").await;
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn a_host_that_is_not_allowed_any_more_is_not_gone_to() {
         .await
         .json();
     let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("it starts again, and allows less");
+    let app = TestApp::try_start(dir, &[], false).await.expect("it starts again, and allows less");
     let one = format!("{PATH}/{}", made["id"].as_str().expect("an id"));
     app.admin("PATCH", &one, Some(json!({"enabled": true}))).await;
     buy(&app, 1).await;

@@ -299,7 +299,7 @@ async fn a_crowd_gets_exactly_what_there_is() {
     let crowd: Vec<_> = (0..16)
         .map(|part| {
             tokio::spawn(async move {
-                let mut wire = crate::http::Wire::connect(address).await;
+                let mut wire = crate::http::Connection::connect(address).await;
                 let mut told = Vec::new();
                 for number in 0..25 {
                     let bearer = bearer(&format!("buyer-{part}-{number}"));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
 use crate::http::Reply;
-use crate::sealed::looked_up;
+use crate::sealed::solve_sealed;
 
 /// An open sale that asks for this.
 async fn open(app: &TestApp, id: &str, challenge: &str) {
@@ -93,7 +93,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
         assert_eq!(asked["kind"], kind);
         let solved = match kind {
             "pow" => worked(&asked),
-            _ => looked_up([0x5a; 32], &asked, kind, "anna"),
+            _ => solve_sealed([0x5a; 32], &asked, kind, "anna"),
         };
         let body = json!({"item": "phone", "challenge": asked["challenge"], "answer": solved});
         let passed = post(&app, "anna", &format!("/v1/sales/{kind}/passes"), &body).await;
@@ -111,7 +111,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
     // A little beside the gap is in place, capitals or not are the same, and nothing else is.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
-        let x = looked_up([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
+        let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
         assert_eq!(
             answer(&app, "anna", "slider", &asked, &json!({"x": x + beside})).await,
             verdict,
@@ -120,7 +120,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
     }
     let asked = challenge(&app, "anna", "image", json!({})).await;
     let text =
-        looked_up([0x5a; 32], &asked, "image", "anna")["text"].as_str().expect("text").to_owned();
+        solve_sealed([0x5a; 32], &asked, "image", "anna")["text"].as_str().expect("text").to_owned();
     let spaced = format!(" {} {} ", text[..2].to_uppercase(), text[2..].to_lowercase());
     assert_eq!(answer(&app, "anna", "image", &asked, &json!({"text": spaced})).await, "201");
 }

@@ -12,12 +12,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::app::{PATIENCE, PATIENT, TestApp, bearer, sale};
-use crate::http::{Wire, request};
+use crate::app::{PATIENCE, WAIT_FOR_ORDER, TestApp, bearer, sale};
+use crate::http::{Connection, request};
 use crate::watch::Watch;
 
-#[path = "events/asleep.rs"]
-mod asleep;
+#[path = "events/idle.rs"]
+mod idle;
 #[path = "events/handshake.rs"]
 mod handshake;
 
@@ -60,7 +60,7 @@ pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
 }
 
 /// The next event of a stream of server-sent events, with its id.
-async fn sent(wire: &mut Wire, text: &mut String) -> (Option<u64>, Value) {
+async fn sent(wire: &mut Connection, text: &mut String) -> (Option<u64>, Value) {
     loop {
         if let Some((frame, rest)) = text.clone().split_once("\n\n") {
             *text = rest.to_owned();
@@ -76,7 +76,7 @@ async fn sent(wire: &mut Wire, text: &mut String) -> (Option<u64>, Value) {
     }
 }
 
-async fn stream(app: &TestApp, path: &str, more: &[(&str, &str)]) -> (Wire, String) {
+async fn stream(app: &TestApp, path: &str, more: &[(&str, &str)]) -> (Connection, String) {
     let mut wire = app.connect().await;
     let bearer = bearer("anna");
     let headers = [&[("Authorization", bearer.as_str())], more].concat();
@@ -279,7 +279,7 @@ async fn server_sent_events_tell_of_the_buyers_place_in_the_waiting_room() {
 }
 
 /// A socket whose reader's kernel holds next to nothing for it.
-async fn narrow(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStream> {
+async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a socket");
     let stream = socket.connect(app.address).await.expect("the server listens");
@@ -294,7 +294,7 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
     const ORDERS: usize = 4_000;
     let app = TestApp::start().await;
     app.open_sale("spring", "unlimited".into(), 1_000_000).await;
-    let mut slow = narrow(&app, "anna").await;
+    let mut slow = open_slow_reader(&app, "anna").await;
     let mut quick = socket(&app, "anna", "").await;
     let reading = tokio::spawn(async move {
         for _ in 0..ORDERS {
@@ -313,7 +313,7 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
                 ("Authorization", known.as_str()),
                 ("Idempotency-Key", key.as_str()),
                 ("Content-Type", "application/json"),
-                PATIENT,
+                WAIT_FOR_ORDER,
             ];
             let body = br#"{"sale":"spring","item":"phone","units":1}"#;
             wire.send(&request("POST", "/v1/orders", &headers, body)).await;
@@ -378,7 +378,7 @@ async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
 }
 
 /// Whether the stream ends, which nothing is to be read of before.
-async fn is_over(wire: &mut Wire, text: &str) {
+async fn is_over(wire: &mut Connection, text: &str) {
     let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("it ends at once");
     assert_eq!((text, chunk.as_deref()), ("", Some(&[][..])));
 }
@@ -440,7 +440,7 @@ async fn streams_end_with_the_server() {
         "{close:?}"
     );
     drop(socket);
-    wire.ends().await;
+    wire.read_to_end().await;
     ended.await.expect("no panic").expect("a good end");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

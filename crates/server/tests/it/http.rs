@@ -63,12 +63,12 @@ impl Reply {
 }
 
 /// A connection.
-pub(crate) struct Wire {
+pub(crate) struct Connection {
     pub stream: TcpStream,
     read: Vec<u8>,
 }
 
-impl Wire {
+impl Connection {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server listens");
         stream.set_nodelay(true).expect("a socket");
@@ -99,7 +99,7 @@ impl Wire {
             if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at;
             }
-            self.more().await?;
+            self.read_more().await?;
         };
         let text = String::from_utf8(self.read[..end].to_vec()).expect("a head is ASCII");
         self.read.drain(..end + 4);
@@ -116,16 +116,16 @@ impl Wire {
     /// Reads the body that belongs to `reply`, of which the head alone was read.
     pub(crate) async fn read_body(&mut self, reply: &mut Reply) -> Option<()> {
         reply.body = match (reply.header("content-length"), reply.header("transfer-encoding")) {
-            (Some(length), None) => self.exactly(length.parse().expect("a length")).await?,
+            (Some(length), None) => self.read_exactly(length.parse().expect("a length")).await?,
             (None, Some("chunked")) => self.chunks().await?,
             (length, coding) => panic!("a body of {length:?}, {coding:?}"),
         };
         Some(())
     }
 
-    async fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+    async fn read_exactly(&mut self, length: usize) -> Option<Vec<u8>> {
         while self.read.len() < length {
-            self.more().await?;
+            self.read_more().await?;
         }
         Some(self.read.drain(..length).collect())
     }
@@ -147,13 +147,13 @@ impl Wire {
             if let Some(at) = self.read.windows(2).position(|two| two == b"\r\n") {
                 break at;
             }
-            self.more().await?;
+            self.read_more().await?;
         };
         let size = std::str::from_utf8(&self.read[..end])
             .ok()
             .and_then(|size| usize::from_str_radix(size, 16).ok());
         self.read.drain(..end + 2);
-        let mut chunk = self.exactly(size.expect("a chunk's size") + 2).await?;
+        let mut chunk = self.read_exactly(size.expect("a chunk's size") + 2).await?;
         chunk.truncate(chunk.len() - 2);
         Some(chunk)
     }
@@ -163,7 +163,7 @@ impl Wire {
         self.reply(true).await.expect("a head")
     }
 
-    async fn more(&mut self) -> Option<()> {
+    async fn read_more(&mut self) -> Option<()> {
         let mut bytes = [0; 16 * 1024];
         let read = self.stream.read(&mut bytes).await.unwrap_or(0);
         self.read.extend_from_slice(&bytes[..read]);
@@ -171,8 +171,8 @@ impl Wire {
     }
 
     /// Whether the other end closes, and what it said before.
-    pub(crate) async fn ends(&mut self) -> Vec<u8> {
-        tokio::time::timeout(PATIENCE, async { while self.more().await.is_some() {} })
+    pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
+        tokio::time::timeout(PATIENCE, async { while self.read_more().await.is_some() {} })
             .await
             .expect("it ends");
         std::mem::take(&mut self.read)

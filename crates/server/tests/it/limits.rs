@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
-use crate::http::{Reply, Wire, request};
+use crate::http::{Reply, Connection, request};
 use crate::watch::Watch;
 
 #[path = "limits/nodes.rs"]
@@ -207,7 +207,7 @@ async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
 }
 
 /// One press of the button, on a connection that stays.
-async fn press_once(wire: &mut Wire, buyer: &str, address: &str, key: &str) -> Reply {
+async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str) -> Reply {
     let bearer = bearer(buyer);
     let headers = [
         ("Authorization", bearer.as_str()),
@@ -441,7 +441,7 @@ async fn a_block_outlives_a_restart() {
     let body = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(body)).await.verdict(), "201");
     let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("it starts again");
+    let app = TestApp::try_start(dir, &[], false).await.expect("it starts again");
     assert_eq!(app.buy("robot", "k", "spring", "phone", 1).await.verdict(), "403 forbidden");
     app.stop().await;
 }

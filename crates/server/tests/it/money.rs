@@ -63,11 +63,11 @@ pub(crate) fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> St
 }
 
 /// Sends a message signed with [`KEY`], now.
-pub(crate) async fn tell(app: &TestApp, id: &str, body: &Value) -> Reply {
-    tell_text(app, id, &body.to_string()).await
+pub(crate) async fn send_message(app: &TestApp, id: &str, body: &Value) -> Reply {
+    send_text(app, id, &body.to_string()).await
 }
 
-pub(crate) async fn tell_text(app: &TestApp, id: &str, body: &str) -> Reply {
+pub(crate) async fn send_text(app: &TestApp, id: &str, body: &str) -> Reply {
     let timestamp = now_secs().to_string();
     let signature = signature(KEY, id, &timestamp, body);
     send(
@@ -141,7 +141,7 @@ pub(crate) async fn open_sale(app: &TestApp, stock: Value, limit: u32, hold_secs
 }
 
 /// The audit finds nothing.
-pub(crate) async fn adds_up(app: &TestApp) {
+pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
     assert_eq!(audit["ok"], true, "{audit}");
     let stock = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();

@@ -7,30 +7,30 @@ use std::time::Duration;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{PartitionChoice, Spread};
 use doorbuster_server::config::Roles;
-use doorbuster_server::purchase::{Bought, Refusal};
+use doorbuster_server::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::Adjustment;
 use tokio::time::Instant;
 
 use crate::app::TestApp;
 use crate::watch::Watch;
-use rig::{Home, Node, SALE, until};
+use fixture::{Deployment, TestNode, SALE, until};
 
 #[path = "nodes/cache.rs"]
 mod cache;
 #[path = "nodes/flood.rs"]
 mod flood;
-#[path = "nodes/late.rs"]
-mod late;
+#[path = "nodes/short_stock.rs"]
+mod short_stock;
 #[path = "nodes/leaders.rs"]
 mod leaders;
-#[path = "nodes/patience.rs"]
-mod patience;
+#[path = "nodes/wait_bounds.rs"]
+mod wait_bounds;
 #[path = "nodes/redis.rs"]
 pub(crate) mod redis;
-#[path = "nodes/rig.rs"]
-mod rig;
-#[path = "nodes/roll.rs"]
-mod roll;
+#[path = "nodes/fixture.rs"]
+mod fixture;
+#[path = "nodes/epoch_roll.rs"]
+mod epoch_roll;
 
 /// Longer than a lease and what follows from its end.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
@@ -47,23 +47,23 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
 
 /// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over.
 /// Gives the units that buyers were told of.
-async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
+async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
     let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let give_up = Arc::new(AtomicBool::new(false));
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..24 {
         let (node, sold, next, give_up) =
-            (nodes[n % nodes.len()].shop(), sold.clone(), next.clone(), give_up.clone());
+            (nodes[n % nodes.len()].buyer_client(), sold.clone(), next.clone(), give_up.clone());
         crowd.spawn(async move {
             while sold.load(Ordering::Acquire) < stock && !give_up.load(Ordering::Acquire) {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let mut units = n * 5 % 7 + 1;
                 loop {
                     match node.buy(&format!("b{n}"), "k", units as u32).await {
-                        Bought::Created(order) | Bought::Replayed(order) => {
+                        PurchaseOutcome::Created(order) | PurchaseOutcome::Replayed(order) => {
                             sold.fetch_add(order.units.to_u64(), Ordering::AcqRel);
                         }
-                        Bought::Refused(Refusal::SoldOut(left)) if left.available > 0 => {
+                        PurchaseOutcome::Refused(Refusal::SoldOut(left)) if left.available > 0 => {
                             units = left.available.min(units - 1).max(1);
                             if !give_up.load(Ordering::Acquire)
                                 && sold.load(Ordering::Acquire) < stock
@@ -71,11 +71,11 @@ async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
                                 continue;
                             }
                         }
-                        Bought::Refused(Refusal::SoldOut(_)) => {
+                        PurchaseOutcome::Refused(Refusal::SoldOut(_)) => {
                             tokio::time::sleep(Duration::from_millis(5)).await
                         }
-                        Bought::Queued { .. } => {}
-                        Bought::Refused(
+                        PurchaseOutcome::Queued { .. } => {}
+                        PurchaseOutcome::Refused(
                             Refusal::Unavailable { .. } | Refusal::Overloaded { .. },
                         ) => {
                             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -101,7 +101,7 @@ async fn sell_out(nodes: &[&Node], stock: u64, patience: Duration) -> u64 {
 }
 
 /// Every unit sold and told, the rows in order, and (without a fault) no slot repaired.
-async fn is_sold(node: &Node, stock: u64, told: u64) {
+async fn is_sold(node: &TestNode, stock: u64, told: u64) {
     let counts = node.counts().await;
     assert_eq!((told, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
     let audit = node.audit().await;
@@ -110,10 +110,10 @@ async fn is_sold(node: &Node, stock: u64, told: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_with_a_slot_each_sell_exactly_what_there_is() {
-    let home = Home::postgres();
+    let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(400, 10, Spread::default()).await;
-    second.follows(doorbuster_core::Phase::Open).await;
+    second.wait_for_phase(doorbuster_core::Phase::Open).await;
     let told = sell_out(&[&first, &second], 400, PATIENCE).await;
     is_sold(&first, 400, told).await;
     assert_eq!(first.audit().await.repairs, 0);
@@ -121,27 +121,27 @@ async fn nodes_with_a_slot_each_sell_exactly_what_there_is() {
     until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
         .await;
     let again = second.buy("b0", "k", 1).await;
-    assert!(matches!(again, Bought::Replayed(_)), "{again:?}");
+    assert!(matches!(again, PurchaseOutcome::Replayed(_)), "{again:?}");
     first.stop().await;
     second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
-    let home = Home::postgres();
+    let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 10, Spread::default()).await;
-    second.follows(doorbuster_core::Phase::Open).await;
-    let shop = second.shop();
+    second.wait_for_phase(doorbuster_core::Phase::Open).await;
+    let shop = second.buyer_client();
     assert!(
-        matches!(shop.buy("kept", "k", 2).await, Bought::Created(_)),
+        matches!(shop.buy("kept", "k", 2).await, PurchaseOutcome::Created(_)),
         "the second node has a share"
     );
     second.crash();
     let told = sell_out(&[&first], 98, AFTER_LEASE + PATIENCE).await;
     is_sold(&first, 100, told + 2).await;
     assert!(
-        matches!(first.buy("kept", "k", 2).await, Bought::Replayed(_)),
+        matches!(first.buy("kept", "k", 2).await, PurchaseOutcome::Replayed(_)),
         "what was told is kept"
     );
     first.stop().await;
@@ -149,17 +149,17 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_of_ten_is_served_while_ten_are_left_at_any_node() {
-    let home = Home::postgres();
+    let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(20, 10, Spread::default()).await;
-    second.follows(doorbuster_core::Phase::Open).await;
+    second.wait_for_phase(doorbuster_core::Phase::Open).await;
     for n in 0..10 {
         let node = if n % 2 == 0 { &first } else { &second };
         let told = node.buy(&format!("b{n}"), "k", 1).await;
-        assert!(matches!(told, Bought::Created(_)), "{told:?}");
+        assert!(matches!(told, PurchaseOutcome::Created(_)), "{told:?}");
     }
     let told = second.buy("anna", "k", 10).await;
-    assert!(matches!(told, Bought::Created(_)), "{told:?}");
+    assert!(matches!(told, PurchaseOutcome::Created(_)), "{told:?}");
     is_sold(&first, 20, 20).await;
     first.stop().await;
     second.stop().await;
@@ -167,20 +167,20 @@ async fn a_buyer_of_ten_is_served_while_ten_are_left_at_any_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
-    let home = Home::postgres();
+    let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(60, 3, Spread::default()).await;
-    second.follows(doorbuster_core::Phase::Open).await;
+    second.wait_for_phase(doorbuster_core::Phase::Open).await;
     let mut asking = tokio::task::JoinSet::new();
     for n in 0..20 {
-        let shop = if n % 2 == 0 { first.shop() } else { second.shop() };
+        let shop = if n % 2 == 0 { first.buyer_client() } else { second.buyer_client() };
         asking.spawn(async move { shop.buy("anna", &format!("k{n}"), 1).await });
     }
     let answers = asking.join_all().await;
-    let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
+    let created = answers.iter().filter(|a| matches!(a, PurchaseOutcome::Created(_))).count();
     let limited = answers
         .iter()
-        .filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. })))
+        .filter(|a| matches!(a, PurchaseOutcome::Refused(Refusal::LimitReached { .. })))
         .count();
     assert_eq!((created, limited), (3, 17), "{answers:?}");
     // Lowering takes what lies at both nodes.
@@ -191,13 +191,13 @@ async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
         key: "a".into(),
     };
     let lowered = first.engine.adjust(adjustment).await.expect("the store is there");
-    assert!(matches!(lowered, doorbuster_server::control::Adjusted::Done(_)), "{lowered:?}");
+    assert!(matches!(lowered, doorbuster_server::control::AdjustResult::Done(_)), "{lowered:?}");
     first.step(PhaseStep::Pause).await;
     let paused = first.buy("bert", "k", 1).await;
-    assert!(matches!(paused, Bought::Refused(Refusal::Paused | Refusal::SoldOut(_))), "{paused:?}");
-    second.follows(doorbuster_core::Phase::Paused).await;
+    assert!(matches!(paused, PurchaseOutcome::Refused(Refusal::Paused | Refusal::SoldOut(_))), "{paused:?}");
+    second.wait_for_phase(doorbuster_core::Phase::Paused).await;
     second.step(PhaseStep::Close).await;
-    first.follows(doorbuster_core::Phase::Closed).await;
+    first.wait_for_phase(doorbuster_core::Phase::Closed).await;
     is_sold(&second, 3, 3).await;
     first.stop().await;
     second.stop().await;
@@ -205,21 +205,21 @@ async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
 
 /// Pauses while buyers press at both nodes: what was cut is sold, nothing is sold after it, and
 /// both go on after it.
-async fn pauses_under_load(home: Home, spread: Spread) {
+async fn pauses_under_load(home: Deployment, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;
-    second.follows(doorbuster_core::Phase::Open).await;
+    second.wait_for_phase(doorbuster_core::Phase::Open).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..16 {
-        let (shop, stop) = (if n % 2 == 0 { first.shop() } else { second.shop() }, stop.clone());
+        let (shop, stop) = (if n % 2 == 0 { first.buyer_client() } else { second.buyer_client() }, stop.clone());
         crowd.spawn(async move {
             let (mut sold, mut asked) = (0, 0);
             while !stop.load(Ordering::Acquire) {
                 asked += 1;
                 match shop.buy(&format!("b{n}-{asked}"), "k", 1).await {
-                    Bought::Created(_) => sold += 1,
-                    Bought::Refused(
+                    PurchaseOutcome::Created(_) => sold += 1,
+                    PurchaseOutcome::Refused(
                         Refusal::Unavailable { .. } | Refusal::Overloaded { .. } | Refusal::Paused,
                     ) => {
                         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -236,7 +236,7 @@ async fn pauses_under_load(home: Home, spread: Spread) {
     assert_eq!(at_pause.in_slots, 0);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(second.counts().await, at_pause, "nothing is sold while paused");
-    second.follows(doorbuster_core::Phase::Paused).await;
+    second.wait_for_phase(doorbuster_core::Phase::Paused).await;
     second.step(PhaseStep::Resume).await;
     until("it goes on", async || first.counts().await.held > at_pause.held + 50).await;
     stop.store(true, Ordering::Release);
@@ -251,17 +251,17 @@ async fn pauses_under_load(home: Home, spread: Spread) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_drains_the_slots_of_every_node() {
-    pauses_under_load(Home::postgres(), Spread::default()).await;
+    pauses_under_load(Deployment::postgres(), Spread::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_drains_the_slots_that_nodes_share() {
-    pauses_under_load(Home::cluster(), Spread { partitions: 2, ..Spread::default() }).await;
+    pauses_under_load(Deployment::cluster(), Spread { partitions: 2, ..Spread::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let buyers = Roles { api: true, settle: false, control: false };
     let (first, second) =
         (home.node(Roles { api: false, ..Roles::ALL }).await, home.node(buyers).await);
@@ -274,8 +274,8 @@ async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
         refill: 20,
     };
     first.open_sale(500, 10, spread).await;
-    second.follows(doorbuster_core::Phase::Open).await;
-    third.follows(doorbuster_core::Phase::Open).await;
+    second.wait_for_phase(doorbuster_core::Phase::Open).await;
+    third.wait_for_phase(doorbuster_core::Phase::Open).await;
     let told = sell_out(&[&second, &third], 500, PATIENCE).await;
     is_sold(&first, 500, told).await;
     assert_eq!(first.audit().await.repairs, 0);
@@ -286,16 +286,16 @@ async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_lost_their_memory_begin_anew_and_everything_is_sold() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(300, 10, Spread { partitions: 3, ..Spread::default() }).await;
-    second.follows(doorbuster_core::Phase::Open).await;
+    second.wait_for_phase(doorbuster_core::Phase::Open).await;
     let early = sell_out(&[&first, &second], 100, PATIENCE).await;
     home.redis().flush();
     let lost = Watch::start();
     until("the slots have units again", async || {
         let told = second.buy("after", "k", 1).await;
-        matches!(told, Bought::Created(_) | Bought::Replayed(_))
+        matches!(told, PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_))
     })
     .await;
     assert!(lost.elapsed() < Duration::from_secs(4), "{:?}", lost.elapsed());
@@ -310,7 +310,7 @@ async fn slots_that_lost_their_memory_begin_anew_and_everything_is_sold() {
 }
 
 /// Buyers of one unit each, other ones than [`sell_out`]'s, until so many are sold.
-async fn sell_out_from(nodes: &[&Node], stock: u64) -> u64 {
+async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();
     while sold < stock {
@@ -318,9 +318,9 @@ async fn sell_out_from(nodes: &[&Node], stock: u64) -> u64 {
         n += 1;
         let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match told {
-            Bought::Created(order) => sold += order.units.to_u64(),
-            Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. })
-            | Bought::Queued { .. } => {}
+            PurchaseOutcome::Created(order) => sold += order.units.to_u64(),
+            PurchaseOutcome::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. })
+            | PurchaseOutcome::Queued { .. } => {}
             other => panic!("{sold} of {stock}: {other:?}"),
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use doorbuster_server::auth::{NewToken, token};
 use serde_json::{Value, json};
 
-use crate::app::{FAR, PATIENCE, SECRET, TestApp, bearer, sale};
+use crate::app::{FAR_FUTURE, PATIENCE, SECRET, TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::watch::Watch;
 
@@ -28,9 +28,9 @@ fn time(millis: i64) -> String {
 }
 
 /// The header of a member or of a buyer with a level.
-fn standing(buyer: &str, member: bool, level: u8) -> String {
+fn buyer_token(buyer: &str, member: bool, level: u8) -> String {
     let claims = NewToken {
-        exp: FAR,
+        exp: FAR_FUTURE,
         member,
         level: Some(level),
         ..NewToken::new(buyer, 0, Duration::ZERO)
@@ -267,15 +267,15 @@ async fn thresholds_name_what_a_buyer_lacks() {
         async |token: &str, sale: &str| app.ask_pass(token, sale, json!({"item": "phone"})).await;
     lacks(&order(&bearer("anna"), "members").await, "member");
     lacks(&ask(&bearer("anna"), "members").await, "member");
-    lacks(&order(&standing("anna", true, 2), "levels").await, "level");
-    lacks(&ask(&standing("anna", true, 2), "levels").await, "level");
+    lacks(&order(&buyer_token("anna", true, 2), "levels").await, "level");
+    lacks(&ask(&buyer_token("anna", true, 2), "levels").await, "level");
     assert_eq!(
-        order(&standing("anna", true, 0), "members").await.verdict(),
+        order(&buyer_token("anna", true, 0), "members").await.verdict(),
         "201",
         "the token is enough"
     );
-    assert_eq!(order(&standing("anna", false, 3), "levels").await.verdict(), "403 pass_required");
-    let pass = ask(&standing("bert", false, 3), "levels").await.json()["pass"]
+    assert_eq!(order(&buyer_token("anna", false, 3), "levels").await.verdict(), "403 pass_required");
+    let pass = ask(&buyer_token("bert", false, 3), "levels").await.json()["pass"]
         .as_str()
         .expect("a pass")
         .to_owned();

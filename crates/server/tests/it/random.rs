@@ -10,19 +10,19 @@ use doorbuster_api::problem::Code;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, sale};
-use crate::http::{Reply, Wire, request};
-use draw::{Draw, Drawn};
+use crate::http::{Reply, Connection, request};
+use generator::{RequestGenerator, GeneratedRequest};
 
 #[path = "random/body.rs"]
 mod body;
-#[path = "random/draw.rs"]
-mod draw;
-#[path = "random/drawn.rs"]
-mod drawn;
+#[path = "random/generator.rs"]
+mod generator;
+#[path = "random/from_schema.rs"]
+mod from_schema;
 #[path = "random/schema.rs"]
 mod schema;
-#[path = "random/words.rs"]
-mod words;
+#[path = "random/samples.rs"]
+mod samples;
 
 /// Requests when the environment names no number.
 const REQUESTS: u64 = 2_000;
@@ -47,7 +47,7 @@ fn told<T: std::str::FromStr>(name: &str) -> Option<T> {
 async fn no_request_is_answered_by_anything_but_what_the_table_allows() {
     let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
     let app = TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await;
-    let mut draw = Draw::new(seed);
+    let mut draw = RequestGenerator::new(seed);
     make_a_world(&app, &mut draw).await;
     let document = app.get("/openapi.json").await.json();
     let requests = told("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
@@ -87,7 +87,7 @@ async fn no_request_is_answered_by_anything_but_what_the_table_allows() {
                 reply.text()
             ));
         }
-        draw.learn(&drawn, &reply);
+        draw.record_ids(&drawn, &reply);
     }
     let (orders, busy) = (draw.known.orders.len(), come_again.len());
     println!("seed {seed}: {good} requests succeeded, {orders} orders, {busy} times 503");
@@ -103,7 +103,7 @@ async fn no_request_is_answered_by_anything_but_what_the_table_allows() {
 }
 
 /// Sales in every phase, and keys of every role.
-async fn make_a_world(app: &TestApp, draw: &mut Draw) {
+async fn make_a_world(app: &TestApp, draw: &mut RequestGenerator) {
     for (id, stock, steps) in [
         ("spring", json!(500), &["open"][..]),
         ("endless", json!("unlimited"), &["open"]),
@@ -133,8 +133,8 @@ async fn make_a_world(app: &TestApp, draw: &mut Draw) {
 /// Sends the request, on the last connection or a new one, and hears its answer.
 async fn exchange(
     app: &TestApp,
-    kept: &mut Option<Wire>,
-    drawn: &Drawn,
+    kept: &mut Option<Connection>,
+    drawn: &GeneratedRequest,
 ) -> (Option<Reply>, Vec<u8>) {
     let head = drawn.method == "HEAD";
     let mut headers: Vec<(&str, &str)> =
@@ -147,24 +147,24 @@ async fn exchange(
     if let Some(mut wire) = kept.take().filter(|_| !drawn.fresh) {
         wire.send(&bytes).await;
         // A connection that was closed in the meantime says nothing about this request.
-        if let Some(reply) = hear(&mut wire, drawn, head).await {
+        if let Some(reply) = read_reply(&mut wire, drawn, head).await {
             *kept = stays(&reply, drawn, head).then_some(wire);
             return (Some(reply), bytes);
         }
     }
     let mut wire = app.connect().await;
     wire.send(&bytes).await;
-    let reply = hear(&mut wire, drawn, head).await;
+    let reply = read_reply(&mut wire, drawn, head).await;
     if let Some(reply) = &reply {
         *kept = stays(reply, drawn, head).then_some(wire);
     }
     (reply, bytes)
 }
 
-async fn hear(wire: &mut Wire, drawn: &Drawn, head: bool) -> Option<Reply> {
+async fn read_reply(wire: &mut Connection, drawn: &GeneratedRequest, head: bool) -> Option<Reply> {
     let mut reply = wire.reply(true).await?;
     if head {
-        reply.body = wire.ends().await;
+        reply.body = wire.read_to_end().await;
     } else if !(endless(drawn, &reply) || matches!(reply.status, 101 | 204 | 304)) {
         wire.read_body(&mut reply).await?;
     }
@@ -172,11 +172,11 @@ async fn hear(wire: &mut Wire, drawn: &Drawn, head: bool) -> Option<Reply> {
 }
 
 /// Whether the body is a stream that does not end by itself.
-fn endless(drawn: &Drawn, reply: &Reply) -> bool {
+fn endless(drawn: &GeneratedRequest, reply: &Reply) -> bool {
     drawn.path() == "/v1/events" && reply.status == 200
 }
 
-fn stays(reply: &Reply, drawn: &Drawn, head: bool) -> bool {
+fn stays(reply: &Reply, drawn: &GeneratedRequest, head: bool) -> bool {
     !head
         && reply.status != 101
         && !endless(drawn, reply)
@@ -184,7 +184,7 @@ fn stays(reply: &Reply, drawn: &Drawn, head: bool) -> bool {
 }
 
 /// Whether the table allows this answer to this request, and the document says so of its JSON.
-fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
+fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<(), String> {
     // Too much at once may be told so, and is counted; anything else is a fault of the server.
     if reply.status >= 500 && reply.status != 503 {
         return Err("a fault of the server".into());
@@ -209,7 +209,7 @@ fn judge(drawn: &Drawn, reply: &Reply, document: &Value) -> Result<(), String> {
     };
     if reply.status >= 400 {
         let mut codes = endpoint.problem_codes();
-        if drawn.target.len() > words::TARGET_BYTES {
+        if drawn.target.len() > samples::TARGET_BYTES {
             codes.push(Code::NotFound);
         }
         return problem(drawn, reply, &codes);
@@ -262,7 +262,7 @@ fn matches(template: &str, path: &str) -> bool {
 }
 
 /// Whether the answer is a problem with one of these codes, and all that belongs to one.
-fn problem(drawn: &Drawn, reply: &Reply, codes: &[Code]) -> Result<(), String> {
+fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<(), String> {
     let allowed = |status: u16, code: Option<&str>| {
         codes
             .iter()

@@ -148,7 +148,7 @@ async fn a_place_outlives_the_restart_of_its_node() {
     }
     let commitment = draw(&app).await["commitment"].clone();
     let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
+    let app = TestApp::try_start(dir, &[], false).await.expect("the server starts again");
     assert_eq!(draw(&app).await["commitment"], commitment);
     for (buyer, token) in buyers.iter().zip(&tokens) {
         let place = look(&app, buyer).await;
@@ -160,7 +160,7 @@ async fn a_place_outlives_the_restart_of_its_node() {
     until(&app, &order[0], "is called in", is("admitted")).await;
     let waits = until(&app, &order[1], "waits", |place| place["position"] == 1).await;
     let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
+    let app = TestApp::try_start(dir, &[], false).await.expect("the server starts again");
     assert_eq!(look(&app, &order[1]).await, waits);
     assert_eq!(look(&app, &order[0]).await["state"], "admitted");
     assert_eq!(enter(&app, &order[2]).await.verdict(), "200");
@@ -392,7 +392,7 @@ async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
     app.step("spring", "close").await;
     // A node that knows nothing of it yet.
     let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("the server starts again");
+    let app = TestApp::try_start(dir, &[], false).await.expect("the server starts again");
     assert_eq!(draw(&app).await, before);
     app.step("other", "open").await;
     for _ in 0..3 {

@@ -5,8 +5,8 @@
 mod bodies;
 #[path = "webhooks/endpoints.rs"]
 mod endpoints;
-#[path = "webhooks/given_up.rs"]
-mod given_up;
+#[path = "webhooks/dead_letters.rs"]
+mod dead_letters;
 #[path = "webhooks/libraries.rs"]
 mod libraries;
 #[path = "webhooks/nodes.rs"]
@@ -17,8 +17,8 @@ pub(crate) mod official;
 mod pause;
 #[path = "webhooks/receiver.rs"]
 pub(crate) mod receiver;
-#[path = "webhooks/telling.rs"]
-mod telling;
+#[path = "webhooks/delivery.rs"]
+mod delivery;
 #[path = "webhooks/tls.rs"]
 mod tls;
 

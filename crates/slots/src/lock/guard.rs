@@ -1,5 +1,4 @@
-//! A lock that somebody has: renewed in the background until the last handle is gone, then
-//! released.
+//! A held lock: renewed in the background until its last handle is dropped, then released.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -9,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Locks;
 
-/// A handle of a lock. The lock is released when the last handle of it is gone.
+/// A handle of a held lock. The lock is released when its last handle is dropped.
 ///
-/// To have a lock proves nothing at the moment of a write: what is written carries
+/// Holding the lock proves nothing at the moment of a write, so every write carries
 /// [`LockGuard::fence`].
 #[derive(Debug)]
 pub struct LockGuard {
@@ -21,9 +20,9 @@ pub struct LockGuard {
 #[derive(Debug)]
 struct SharedGuard {
     fence: u64,
-    /// Until when it is held for sure. Past: it was lost.
+    /// Until when the lock is certainly held. If this is past, the lock was lost.
     until: watch::Receiver<Instant>,
-    /// Ends the renewing, which then releases.
+    /// Stops the renewals, after which the lock is released.
     done: CancellationToken,
     renewer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -50,26 +49,26 @@ impl LockGuard {
         }
     }
 
-    /// Another handle of the same lock, for work inside the work.
+    /// Another handle of the same lock, for nested work.
     #[must_use]
     pub fn share(&self) -> Self {
         Self { shared: self.shared.clone() }
     }
 
-    /// Greater than that of every holder before.
+    /// The fencing number: greater than that of every earlier holder.
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.shared.fence
     }
 
-    /// Whether it is held still, as far as this process's clock can tell. To be asked before each
-    /// step of the work.
+    /// Whether the lock is still held, by this process's clock. Check it before each step of the
+    /// work.
     #[must_use]
     pub fn is_held(&self) -> bool {
         Instant::now() < *self.shared.until.borrow()
     }
 
-    /// Waits until it is not held any more though nobody released it.
+    /// Waits until the lock is lost, which is not a release.
     pub async fn lost(&self) {
         let mut until = self.shared.until.clone();
         loop {
@@ -82,21 +81,21 @@ impl LockGuard {
         }
     }
 
-    /// Gives this handle up. With the last one the lock is released when this returns, where
-    /// servers can be reached.
+    /// Drops this handle. If it is the last one, the lock is released when this returns, on all
+    /// servers that can be reached.
     pub async fn release(self) {
         if let Some(shared) = Arc::into_inner(self.shared) {
             shared.done.cancel();
             let renewer = shared.renewer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(renewer) = renewer {
-                // It ends by itself, however it ends.
+                // The outcome does not matter: the lock lapses by itself.
                 drop(renewer.await);
             }
         }
     }
 }
 
-/// Renews until the last handle is gone or the lock is somebody else's, then releases.
+/// Renews until the last handle is dropped or another owner has the lock, then releases.
 async fn renew_until_done(
     locks: Locks,
     name: String,
@@ -113,8 +112,8 @@ async fn renew_until_done(
         }
         let asked = Instant::now();
         if asked >= *until.borrow() {
-            // It slept through its time: somebody else may have had the lock, also if it could be
-            // renewed now.
+            // The process slept past its lease: another owner may have had the lock in between,
+            // even if a renewal would succeed now.
             break;
         }
         match locks.renew(&name, &owner, fence).await {
@@ -123,7 +122,7 @@ async fn renew_until_done(
                 until.send_replace(asked);
                 break;
             }
-            // Asked again as long as there is time.
+            // Repeated while the lease lasts.
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! One of the servers that locks are kept on, and the three steps there, each of them a script.
+//! One server of the locks and its three operations, each of them a script.
 use std::time::Duration;
 
 #[cfg(test)]
@@ -20,7 +20,7 @@ pub(super) enum LockServer {
 }
 
 impl LockServer {
-    /// The fencing number, if nobody had the lock.
+    /// Takes the lock if it is free and returns the fencing number.
     pub(super) async fn take(
         &self,
         name: &str,
@@ -38,7 +38,7 @@ impl LockServer {
         }
     }
 
-    /// Whether it was this owner's.
+    /// Returns whether the lock belonged to this owner.
     pub(super) async fn renew(
         &self,
         name: &str,
@@ -56,7 +56,7 @@ impl LockServer {
         }
     }
 
-    /// Whether it was this owner's.
+    /// Returns whether the lock belonged to this owner.
     pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
         match self {
             Self::Redis(shared) => {

@@ -1,9 +1,9 @@
-//! Locks in a simulated world: the very code of holders and waiters, on simulated servers, in
-//! simulated time, from a seed.
+//! Simulates locks: the production code of holders and waiters on simulated servers, in simulated
+//! time, from a seed.
 //!
-//! Messages come late or get lost, servers go away or forget, processes sleep through their time.
-//! Judged: two processes never believe in the same lock at the same time; fencing numbers grow from
-//! holder to holder; when the faults end everybody gets the lock.
+//! Messages arrive late or get lost, servers fail or lose their memory, and processes sleep past
+//! their lease. The checks: two processes never rely on the same lock at the same time; fencing
+//! numbers grow from holder to holder; once the faults end every process gets the lock.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{LockGuard, Locks};
 use crate::SlotError;
 
 const LEASE: Duration = Duration::from_secs(1);
-/// As long as a real server is waited for.
+/// Timeout of a call, as with a real server.
 const ANSWER_MAX: Duration = Duration::from_millis(250);
 const FAULTY_FOR: Duration = Duration::from_secs(20);
 const NAME: &str = "loader";
@@ -36,7 +36,7 @@ pub(super) struct SimulatedServer {
 struct Server {
     locks: HashMap<String, (String, Instant)>,
     fences: HashMap<String, u64>,
-    /// Its clock is so far ahead, in microseconds.
+    /// How far its clock is ahead, in microseconds.
     ahead: u64,
     down_until: Option<Instant>,
 }
@@ -47,7 +47,7 @@ struct Process {
     paused_until: Option<Instant>,
 }
 
-/// What all share: dice, and what can go wrong.
+/// What all simulated servers share: the random numbers and the faults.
 #[derive(Clone, Debug)]
 struct World {
     rng: Arc<Mutex<StdRng>>,
@@ -55,14 +55,14 @@ struct World {
     faults_on: Faults,
 }
 
-/// What goes wrong in a run.
+/// The faults of a run.
 #[derive(Clone, Copy, Debug)]
 struct Faults {
     servers_forget: bool,
     clocks_differ: bool,
-    /// A fault of ours, which the judge must notice: a release that does not ask whose lock it is.
+    /// A deliberate bug that the checks must find: a release that does not check the owner.
     releases_foreign_locks: bool,
-    /// Another one: a greater number is not carried to the other servers.
+    /// A deliberate bug: a greater number is not copied to the other servers.
     keeps_fence_number: bool,
 }
 
@@ -92,8 +92,8 @@ impl World {
 }
 
 impl SimulatedServer {
-    /// A call: the way there, the step, the way back. A process that sleeps neither sends nor
-    /// hears.
+    /// A call: the request, the step and the answer. A process that sleeps neither sends nor
+    /// receives.
     async fn call<T>(&self, step: impl FnOnce(&mut Server, Instant) -> T) -> Result<T, SlotError> {
         let lost = || SlotError { reason: "no answer".to_owned(), may_have_happened: true };
         self.awake().await;
@@ -178,7 +178,7 @@ impl SimulatedServer {
     }
 }
 
-/// What is judged.
+/// What the checks need.
 #[derive(Debug, Default)]
 struct LockChecker {
     /// The last handle of each process.
@@ -208,7 +208,7 @@ impl LockChecker {
     }
 }
 
-/// One run; what it found.
+/// Runs one simulation and returns the violations.
 async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
     let mut rng = StdRng::seed_from_u64(seed);
     let servers: Vec<_> = (0..servers)
@@ -255,7 +255,7 @@ async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
     faults
 }
 
-/// A process: takes the lock, works in steps, now and then sleeps through its time, releases.
+/// A process: takes the lock, works in steps, sometimes sleeps past its lease, and releases.
 async fn run_process(
     process: usize,
     locks: Locks,
@@ -275,7 +275,7 @@ async fn run_process(
                     sleep_until(until).await;
                 }
             }
-            // The judge keeps a handle to ask; the last one releases.
+            // The checker keeps a handle to query; the last handle releases.
             let mine = lock(&checker.held).remove(&process);
             drop(mine);
             held.release().await;
@@ -321,8 +321,8 @@ fn no_two_processes_believe_in_the_same_lock_and_numbers_grow() {
 fn numbers_grow_also_past_a_server_that_forgot_everything() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // One server that forgets gives its lock away: that two believe in it is what the numbers are
-    // for.
+    // A single server that loses its memory gives the lock away: the numbers protect against two
+    // holders then.
     let is_of_numbers = |fault: &String| !fault.contains("believe");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_of_numbers)), "{found:?}");
 }

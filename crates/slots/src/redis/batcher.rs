@@ -153,7 +153,7 @@ impl BatchWriter {
             reply => {
                 let fail = reply.map_or_else(
                     |e| RedisFailure::of(&e),
-                    |_| RedisFailure::NoReply("answers are missing".to_owned()),
+                    |_| RedisFailure::NoReply("the server sent too few answers".to_owned()),
                 );
                 let fail = fail.with_address(&self.link.address);
                 self.connection = None;

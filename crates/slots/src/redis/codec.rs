@@ -96,7 +96,7 @@ pub(super) fn ticket_answer(
         Some("stopped") => TicketAnswer::Stopped,
         Some("damaged") => {
             return Err(RedisFailure::Refused(
-                "what the slot remembers of the request makes no sense".to_owned(),
+                "the slot's record of the request is invalid".to_owned(),
             ));
         }
         _ => return Err(unexpected_reply(value)),

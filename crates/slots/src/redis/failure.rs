@@ -93,7 +93,7 @@ impl From<RedisFailure> for SlotError {
             | RedisFailure::Busy(reason)
             | RedisFailure::Refused(reason) => Self { reason, may_have_happened: false },
             RedisFailure::NoScript => Self {
-                reason: "the server forgets the scripts".to_owned(),
+                reason: "the server does not keep the scripts".to_owned(),
                 may_have_happened: false,
             },
             RedisFailure::NoReply(reason) => Self { reason, may_have_happened: true },
@@ -111,5 +111,5 @@ pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
 
 /// An answer that no script of ours gives.
 pub(crate) fn unexpected_reply(value: &Value) -> RedisFailure {
-    RedisFailure::NoReply(format!("an answer that makes no sense: {value:?}"))
+    RedisFailure::NoReply(format!("unexpected answer: {value:?}"))
 }

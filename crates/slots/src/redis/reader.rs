@@ -105,7 +105,7 @@ impl Reader {
         if ids.is_empty() {
             return Ok(());
         }
-        tracing::error!(slot = %self.slot, entries = ?ids, "entries of a queue make no sense, and are dropped");
+        tracing::error!(slot = %self.slot, entries = ?ids, "dropped unreadable entries of a slot's queue");
         let mut acknowledge = Cmd::new();
         acknowledge.arg("XACK").arg(self.keys.queue()).arg(GROUP).arg(ids);
         send(connection, &acknowledge).await?;

@@ -189,7 +189,7 @@ impl Routes {
         map.servers
             .get(index)
             .cloned()
-            .ok_or_else(|| RedisFailure::WrongServer("no server".to_owned()))
+            .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))
     }
 
     /// Asks a cluster's servers, in turn, where the hash slots are. Who asks while another does
@@ -205,7 +205,7 @@ impl Routes {
         let before = self.map();
         let mut in_turn: Vec<&Arc<Server>> = before.servers.iter().collect();
         in_turn.sort_by_key(|server| server.link.address != *answered);
-        let mut last = RedisFailure::WrongServer("no server".to_owned());
+        let mut last = RedisFailure::WrongServer("no server is known".to_owned());
         for server in in_turn {
             let asked = server.link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
             match asked.and_then(|reply| self.read_map(reply, &server.link, &before)) {

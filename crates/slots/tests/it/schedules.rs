@@ -33,14 +33,14 @@ const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 const EPOCH: u64 = 2;
 /// What all schedules together hear. Anything else would be judged and never tried.
 const REACHED: &[&str] = &[
-    "Again",
     "At",
-    "Cut",
     "Foreign",
     "Full",
+    "Issued",
     "KeyReused",
     "LimitReached",
     "Refused",
+    "Repeated",
     "Short",
     "Stopped",
     "Taken",

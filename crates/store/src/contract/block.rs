@@ -1,7 +1,7 @@
-//! Rows of those whom operators turn away.
+//! Rows of the buyers and addresses that operators block.
 use doorbuster_core::Millis;
 
-/// What is turned away.
+/// What a block applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlockKind {
     /// A buyer.
@@ -14,7 +14,7 @@ impl BlockKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Buyer, Self::Ip];
 
-    /// Its word.
+    /// The word for this kind in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -23,33 +23,33 @@ impl BlockKind {
         }
     }
 
-    /// The kind of this word.
+    /// Parses the word for a kind.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
-/// Somebody whom operators turn away.
+/// A buyer or a network that operators block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Whether a buyer or addresses.
+    /// Whether the block applies to a buyer or to addresses.
     pub kind: BlockKind,
-    /// The buyer's id, or the network in its one way of writing.
+    /// The buyer's id, or the network in its canonical form.
     pub value: String,
-    /// Until when; `None`: for good.
+    /// The time when the block ends; `None`: it has no end.
     pub until: Option<Millis>,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
-    /// When this was last written.
+    /// When this block was last written.
     pub at: Millis,
 }
 
-/// Changes whenever the blocks do.
+/// A value that changes whenever the blocks change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlocksVersion {
-    /// How many there are.
+    /// The number of blocks.
     pub count: i64,
-    /// All of their times added up.
+    /// The sum of all their times.
     pub sum: i64,
 }

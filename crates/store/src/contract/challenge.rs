@@ -1,33 +1,34 @@
-//! What may be used once, and who was wrong of late.
+//! Challenges, which may be answered once, and counts of recent wrong answers.
 use doorbuster_core::Millis;
 
-/// The answer to a challenge, to be spent.
+/// An answer to a challenge, to be spent.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerSpend {
-    /// The challenge.
+    /// The challenge's id.
     pub id: [u8; 16],
-    /// When it ends: no answer counts from then on, whether or not it is remembered.
+    /// When the challenge ends. No answer counts from then on, whether or not the store still
+    /// remembers the challenge.
     pub until: Millis,
-    /// Whose answer it is, hashed.
+    /// The buyer who answers, hashed.
     pub by: [u8; 16],
-    /// Whether it is right.
+    /// Whether the answer is right.
     pub is_correct: bool,
-    /// For how long wrong answers are counted together.
+    /// The period in which wrong answers are counted together.
     pub window_ms: i64,
 }
 
-/// What came of it.
+/// The result of spending an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpendOutcome {
-    /// It was spent before; nothing was done.
+    /// The challenge was spent before; nothing was written.
     AlreadySpent,
-    /// It had ended when the answer came to the store; nothing was done.
+    /// The challenge had ended when the answer reached the store; nothing was written.
     Expired,
-    /// It is spent now.
+    /// This call spent the challenge.
     Now {
-        /// Wrong answers of the same buyer before this one, of those that are counted together.
+        /// The number of this buyer's earlier wrong answers in the current period.
         misses: u32,
-        /// When they are forgotten.
+        /// When that count resets.
         until: Millis,
     },
 }

@@ -1,23 +1,23 @@
-//! What is told of access codes.
+//! Results of adding and counting access codes.
 
-/// What adding codes came to.
+/// The result of adding codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodesOutcome {
-    /// Every one was added.
+    /// All codes were added.
     Done,
     /// No such sale.
     NotFound,
-    /// The sale would have more than [`crate::limits::CODES_MAX`].
+    /// The sale would have more codes than [`crate::limits::CODES_MAX`].
     TooMany,
 }
 
-/// How many codes a sale has.
+/// The number of codes of a sale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CodeCounts {
-    /// Codes.
+    /// The number of codes.
     pub codes: u64,
-    /// Buyers that they are good for.
+    /// The number of buyers that the codes admit.
     pub uses: u64,
-    /// Buyers that have spent one.
+    /// The number of buyers who have spent one.
     pub spent: u64,
 }

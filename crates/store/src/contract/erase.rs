@@ -1,43 +1,42 @@
-//! What erasing a buyer comes to.
+//! Results of erasing a buyer.
 
-/// What there is of one buyer.
+/// The rows that name one buyer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuyerTraces {
-    /// Orders that can be erased now.
+    /// The number of orders that can be erased now.
     pub orders: u64,
-    /// Other rows that can be erased now: places in rooms and lines, spent codes, what slots were
-    /// told, refused tickets.
+    /// The number of other rows that can be erased now: waiting room positions, waitlist entries,
+    /// spent codes, feed rows and refused tickets.
     pub other: u64,
-    /// What cannot, by sale and reason.
+    /// Rows that cannot be erased now, by sale and reason.
     pub held_back: Vec<RetainedRows>,
-    /// Operators turn this buyer away. That is theirs to end: a block is never erased while it
-    /// holds.
+    /// Operators block this buyer. Only they can end that: an active block is never erased.
     pub blocked: bool,
 }
 
-/// What of one buyer has to stay for now.
+/// Rows of one buyer that must stay for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetainedRows {
-    /// Of which sale.
+    /// The sale.
     pub sale: String,
-    /// Why.
+    /// Why the rows must stay.
     pub why: RetainReason,
-    /// So many orders.
+    /// The number of orders.
     pub orders: u64,
-    /// So many other rows.
+    /// The number of other rows.
     pub other: u64,
 }
 
-/// Why something has to stay for now.
+/// Why a row must stay for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RetainReason {
     /// The sale is not closed.
     NotClosed,
     /// The order waits for its payment.
     Unpaid,
-    /// The provider has not said yet that it takes no money for the order.
+    /// The provider has not yet confirmed that it takes no money for the order.
     OpenCheckout,
-    /// A refund did not arrive, or was given up and nobody has seen to it.
+    /// A refund is not settled, or it is a dead letter that no operator has resolved.
     RefundDue,
 }
 
@@ -45,7 +44,7 @@ impl RetainReason {
     /// Every reason.
     pub const ALL: [Self; 4] = [Self::NotClosed, Self::Unpaid, Self::OpenCheckout, Self::RefundDue];
 
-    /// The word for it, everywhere.
+    /// The word for this reason in the API and in SQL.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,19 +55,19 @@ impl RetainReason {
         }
     }
 
-    /// The reason that this word names.
+    /// Parses the word for a reason.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.as_str() == word)
     }
 }
 
-/// What one transaction of an erasure replaced. Nothing of either: nothing is left that can be
+/// What one transaction of an erasure replaced. Both counts are 0 when nothing is left that can be
 /// erased now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// Orders.
+    /// The number of orders.
     pub orders: u64,
-    /// Other rows.
+    /// The number of other rows.
     pub other: u64,
 }

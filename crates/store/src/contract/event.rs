@@ -1,37 +1,37 @@
-//! What happened, as it stands in the store.
+//! Stored events and their positions.
 use doorbuster_core::event::Event;
 use doorbuster_core::outbox::ordering_key;
 
-/// An event with its place among all.
+/// An event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// What readers continue by: rises by commits, and never changes. Events of one order stand in
-    /// the order in which they happened. 0: not given yet.
+    /// The position by which readers continue: it rises with the commits and never changes. Events
+    /// of one order have positions in the order in which they happened. 0: no position yet.
     pub position: i64,
-    /// Its row.
+    /// The number of its row.
     pub seq: i64,
-    /// What happened. An order is as it was after the change.
+    /// The event. An order in it has the state that followed the change.
     pub event: Event,
 }
 
-/// An event's row that is not as this program writes them: damaged, or of a program that came
-/// later. Nobody can be told of it; the events around it can.
+/// An event row that this program cannot read: it is damaged, or a newer program wrote it. It
+/// cannot be delivered; the events around it can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableEvent {
-    /// Its place, as [`StoredEvent::position`] is.
+    /// Its position, as in [`StoredEvent::position`].
     pub position: i64,
-    /// The word that stands there for what happened.
+    /// The event type in the row.
     pub what: String,
-    /// What it is about, as far as its row says: later events about the same come after it.
+    /// The subject that the row names: later events about the same subject are delivered after it.
     pub about: String,
-    /// What is wrong with it.
+    /// Why the row cannot be read.
     pub reason: String,
 }
 
-/// An event's row as it was read.
+/// The result of reading an event row.
 pub type EventRead = Result<StoredEvent, UnreadableEvent>;
 
-/// What an event's row is about, also one that cannot be read.
+/// The subject of an event row, including one that cannot be read.
 pub(crate) fn event_about(read: &EventRead) -> String {
     read.as_ref()
         .map_or_else(|unreadable| unreadable.about.clone(), |told| ordering_key(&told.event))

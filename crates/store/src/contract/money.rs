@@ -1,35 +1,35 @@
-//! Lists of payments and refunds, and what of them an operator should see.
+//! Lists of payments and refunds, and the payments that an operator should see.
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 pub use doorbuster_core::money::ReversalKind;
 use doorbuster_core::money::{Money, Payment, PaymentId, PaymentState, RefundCause};
 use doorbuster_core::{ItemId, Ledger, Millis, TicketId};
 
-/// A checkout that is to be asked about once more, later.
+/// A checkout whose next check at the provider is postponed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckoutDeferral {
-    /// Of which order.
+    /// The order.
     pub order: TicketId,
-    /// The provider's id of it.
+    /// The provider's id of the checkout.
     pub session: String,
-    /// For how long, from now.
+    /// The delay, from now.
     pub ms: i64,
-    /// Whether its provider was asked in vain: see [`doorbuster_core::money::asked_in_vain`]. Else
-    /// nobody could ask.
+    /// Whether the provider was asked and gave no answer: see
+    /// [`doorbuster_core::money::asked_in_vain`]. False: no request reached the provider.
     pub no_answer: bool,
 }
 
-/// Which payments or refunds to list.
+/// A filter for a list of payments or refunds.
 #[derive(Clone, Debug, Default)]
 pub struct MoneyQuery {
-    /// Only those that named this order, as it was written.
+    /// Only those that name this order, in the provider's spelling.
     pub order: Option<String>,
-    /// Only those of orders of these items; a payment that names no order of ours is of no item.
+    /// Only those of orders of these items. A payment for an unknown order belongs to no item.
     pub items: Option<Vec<ItemId>>,
-    /// Only what somebody else did wrong ([`RefundCause::is_notice`]).
+    /// Only those that a provider or a buyer caused by mistake ([`RefundCause::is_notice`]).
     pub notices: bool,
     /// Continue after this position (from [`MoneyPage::next`]).
     pub after: Option<i64>,
-    /// Oldest first; else newest first.
+    /// True: oldest first. False: newest first.
     pub oldest_first: bool,
     /// At most this many.
     pub limit: usize,
@@ -38,61 +38,61 @@ pub struct MoneyQuery {
 /// A page of payments or refunds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoneyPage<T> {
-    /// In the order that was asked for.
+    /// The rows, in the requested order.
     pub rows: Vec<T>,
-    /// Position to continue after; `None`: no more.
+    /// The position to continue after; `None`: this is the last page.
     pub next: Option<i64>,
 }
 
-/// Money that came though it should not have, and goes back: somebody else's mistake.
+/// A payment that should not have arrived and is refunded: a mistake of a provider or a buyer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundNotice {
-    /// Mismatch, second payment, or unknown order.
+    /// The cause: mismatch, second payment, or unknown order.
     pub what: RefundCause,
-    /// Of which item, if the order is one of ours.
+    /// The item, if the order exists.
     pub item: Option<ItemId>,
-    /// The payment.
+    /// The payment's id.
     pub payment: PaymentId,
-    /// The order that it named, as it was written.
+    /// The order that the payment named, in the provider's spelling.
     pub order: String,
-    /// How much.
+    /// The amount.
     pub money: Money,
-    /// When it was taken.
+    /// When the provider captured it.
     pub at: Millis,
 }
 
-/// What a provider says of money that it took, and that went back without having been asked to.
+/// A provider's report that a captured payment was reversed without a request of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal {
-    /// The message's id, which is taken once; `None`: it was found by asking.
+    /// The message's id, which is handled once; `None`: a query to the provider found it.
     pub event: Option<String>,
-    /// By which provider.
+    /// The provider.
     pub provider: String,
-    /// Which payment.
+    /// The payment's id.
     pub payment: PaymentId,
-    /// How.
+    /// How the money was reversed.
     pub kind: ReversalKind,
-    /// How much, all in all; `None`: the whole payment.
+    /// The total reversed amount; `None`: the whole payment.
     pub money: Option<Money>,
-    /// False: it came to nothing, and the money is there.
+    /// False: the reversal failed or was withdrawn, and the money is back.
     pub stands: bool,
-    /// Which dispute it is, where its provider says so.
+    /// The dispute, where the provider names it.
     pub dispute: Option<Dispute>,
 }
 
-/// A dispute, and when its provider said what is told of it: what it said before and is heard later
+/// A dispute, with the time of the provider's report. A report that is older than the stored one
 /// changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {
-    /// The provider's id, unique among those of a payment.
+    /// The provider's id, unique within a payment.
     pub id: String,
-    /// By the provider's clock; `None`: when it is heard.
+    /// The time by the provider's clock; `None`: the time when the report arrives.
     pub reported_at: Option<Millis>,
 }
 
 impl Reversal {
-    /// Takes its message, once, and not before its payment, which it gives; or what it comes to
-    /// when nothing is to be written.
+    /// Records the report's message once, but not before its payment is known. Returns the payment,
+    /// or the outcome when nothing must be written.
     pub(crate) fn take<L: Ledger>(
         &self,
         ledger: &mut L,
@@ -115,22 +115,22 @@ impl Reversal {
         Ok(Ok(payment))
     }
 
-    /// The dispute that it is told of. One without an id is the payment's only one, and what is
-    /// heard last of it is believed.
+    /// The dispute in this report. A dispute without an id is the payment's only one, and the
+    /// report that arrives last wins.
     pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
         let Dispute { id, reported_at } =
             self.dispute.clone().unwrap_or(Dispute { id: String::new(), reported_at: None });
         (self.kind == ReversalKind::Disputed).then(|| (id, reported_at.unwrap_or(now)))
     }
 
-    /// Whether a dispute that is written down as so much is told of, by what was known of it and
-    /// whether that stood.
+    /// Whether writing this amount changes a stored reversal. `before` holds the stored amount and
+    /// whether it stood.
     pub(crate) fn is_change(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
 
-    /// What is told of it, as it is written down: the order that its payment named, and how much
-    /// went back.
+    /// The event for the stored reversal, with the order that its payment named and the reversed
+    /// amount.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = Attribution::from_actor(Actor::Provider(self.provider.clone()));
         let dispute = self.dispute.as_ref().map(|dispute| dispute.id.clone());
@@ -140,30 +140,30 @@ impl Reversal {
     }
 }
 
-/// What writing down a reversal came to.
+/// The result of recording a reversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversalOutcome {
-    /// It is news.
+    /// The reversal is new.
     Noted,
-    /// It was known, or is our own refund.
+    /// The reversal was known, or is the engine's own refund.
     Known,
-    /// There is no such payment, or it is not known yet: the message was not taken.
+    /// The payment does not exist or is not known yet: the message was not recorded.
     NoPayment,
 }
 
-/// A reversal that an operator should see: its payment stands for an order still, or is disputed.
+/// A reversal that an operator should see: its payment still counts for an order, or is disputed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReversedPayment {
-    /// How.
+    /// How the money was reversed.
     pub kind: ReversalKind,
-    /// Of which item, if the order is one of ours.
+    /// The item, if the order exists.
     pub item: Option<ItemId>,
-    /// The payment.
+    /// The payment's id.
     pub payment: PaymentId,
-    /// The order that it named, as it was written.
+    /// The order that the payment named, in the provider's spelling.
     pub order: String,
-    /// How much.
+    /// The reversed amount.
     pub money: Money,
-    /// When it was told of first.
+    /// When it was first reported.
     pub at: Millis,
 }

@@ -1,4 +1,4 @@
-//! How a store is opened and copied, and why that may fail.
+//! Options for opening a store, and the errors of opening and copying one.
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -6,39 +6,39 @@ use doorbuster_core::{IdKey, Millis, NodeId};
 
 use super::CommitSink;
 
-/// How to open a store in SQLite.
+/// Options for opening a store in SQLite.
 #[derive(Clone)]
 pub struct SqliteOptions {
-    /// The directory that holds the store and nothing else's files; created if need be.
+    /// The directory that holds the store and no other files. It is created if it does not exist.
     pub dir: PathBuf,
     /// The deployment's key.
     pub id_key: IdKey,
     /// The store's clock.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
-    /// Told of every commit.
+    /// Called after every commit.
     pub sink: CommitSink,
-    /// Called once, from a thread of the store, when the disk failed: the process must stop.
+    /// Called once, from a thread of the store, when the disk fails: the process must stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-/// How to open a store in PostgreSQL.
+/// Options for opening a store in PostgreSQL.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database`, or the words of libpq; several hosts are
-    /// tried in turn.
+    /// `postgres://user:password@host:port/database`, or the key-value format of libpq. Several
+    /// hosts are tried in turn.
     pub url: String,
     /// The deployment's key.
     pub id_key: IdKey,
-    /// A clock in place of the database's; tests alone have a use for it.
+    /// A clock that replaces the database's; only for tests.
     pub clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
-    /// This node: verdicts of its tickets are told to it whoever settles them.
+    /// This node. It receives the verdicts of its tickets, also when another node settles them.
     pub node: NodeId,
-    /// Told of every commit of this node, and of what others committed.
+    /// Called after every commit of this node, and for the commits of other nodes.
     pub sink: CommitSink,
-    /// Called once when what the database holds is damaged: the process must stop.
+    /// Called once when the database's data is damaged: the process must stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Use a server also when it does not sync (`fsync = off`), and loses promises or everything at
-    /// a power cut.
+    /// Use a server even if it does not sync (`fsync = off`). Such a server can lose confirmed
+    /// orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
 }
 
@@ -46,9 +46,13 @@ pub struct PostgresOptions {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process uses the directory.
-    #[error("{} is in use by another doorbuster process: stop that one, or name another data directory", .0.display())]
+    #[error(
+        "{} is in use by another doorbuster process: stop that process, or use another data \
+         directory",
+        .0.display()
+    )]
     Locked(PathBuf),
-    /// The file is something else.
+    /// The file is not a store.
     #[error("{} is not a doorbuster store", .0.display())]
     NotAStore(PathBuf),
     /// A newer program wrote it.
@@ -57,15 +61,15 @@ pub enum OpenError {
          newer program"
     )]
     TooNew {
-        /// The file's version.
+        /// The schema version of the file.
         found: i64,
-        /// The newest that this program knows.
+        /// The newest schema version that this program knows.
         known: i64,
     },
     /// The integrity check failed.
     #[error("the store is damaged ({0}): restore a backup")]
     Damaged(String),
-    /// The file system or SQLite said no.
+    /// The file system or SQLite reported an error.
     #[error("the store cannot be opened: {0}")]
     Failed(String),
 }
@@ -73,10 +77,10 @@ pub enum OpenError {
 /// Why a backup was not made.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BackupError {
-    /// Something is there already, and stays.
-    #[error("{} exists already; a backup never overwrites", .0.display())]
+    /// The target file exists and is kept.
+    #[error("{} already exists; a backup never overwrites a file", .0.display())]
     Exists(PathBuf),
-    /// The file system or SQLite said no; nothing is left behind.
+    /// The file system or SQLite reported an error; no partial copy remains.
     #[error("the backup failed: {0}")]
     Failed(String),
 }

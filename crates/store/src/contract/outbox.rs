@@ -1,4 +1,4 @@
-//! Who is told of events, what they were not told yet, and what was given up.
+//! Endpoints, their pending deliveries, and dead letters.
 use std::fmt;
 
 use doorbuster_core::money::{Refund, RefundId};
@@ -7,10 +7,10 @@ use doorbuster_core::{ItemId, Millis, TicketId};
 
 use super::EventRead;
 
-/// What an endpoint is.
+/// The type of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EndpointKind {
-    /// An address of the shop that takes signed messages over HTTP.
+    /// A URL of the shop that accepts signed messages over HTTP.
     Webhook,
     /// A broker.
     Broker,
@@ -20,7 +20,7 @@ impl EndpointKind {
     /// Every kind.
     pub const ALL: &[Self] = &[Self::Webhook, Self::Broker];
 
-    /// The word for it, everywhere.
+    /// The word for this kind in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,12 +34,12 @@ impl EndpointKind {
     }
 }
 
-/// What messages to an endpoint are signed with. It shows nothing of itself.
+/// A secret that signs messages to an endpoint. Its `Debug` output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointSecret {
-    /// As it is written.
+    /// The secret in its text form.
     pub secret: String,
-    /// Until when it signs; `None`: it is the newest one.
+    /// When it stops signing; `None`: it is the newest secret.
     pub until: Option<Millis>,
 }
 
@@ -49,70 +49,70 @@ impl fmt::Debug for EndpointSecret {
     }
 }
 
-/// Somebody who is told of events.
+/// A receiver of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its id.
     pub id: String,
-    /// What it is.
+    /// Its type.
     pub kind: EndpointKind,
-    /// Where it is.
+    /// Its address.
     pub url: String,
-    /// What it is told of.
+    /// The events that it receives.
     pub wanted: EventFilter,
-    /// What its messages are signed with, the newest first.
+    /// The secrets that sign its messages, newest first.
     pub secrets: Vec<EndpointSecret>,
-    /// Every event up to this position was told to it, or has a row of its own.
+    /// Every event up to this position was delivered, or has a delivery row of its own.
     pub position: i64,
-    /// Whether it is told anything now.
+    /// Whether events are delivered to it now.
     pub enabled: bool,
     /// When it was added.
     pub created_at: Millis,
 }
 
-/// An endpoint to be added. It is told of what happens from then on.
+/// An endpoint to add. It receives the events that happen from then on.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {
-    /// See [`Endpoint`]; so are the others.
+    /// See [`Endpoint`]; the same holds for the other fields.
     pub id: String,
-    /// What it is.
+    /// Its type.
     pub kind: EndpointKind,
-    /// Where it is.
+    /// Its address.
     pub url: String,
-    /// What it is told of.
+    /// The events that it receives.
     pub wanted: EventFilter,
-    /// What its messages are signed with, if they are.
+    /// The secret that signs its messages, if they are signed.
     pub secret: Option<EndpointSecret>,
-    /// Whether it is told anything yet.
+    /// Whether events are delivered to it from the start.
     pub enabled: bool,
 }
 
-/// A change of an endpoint; what is `None` stays.
+/// A change of an endpoint. A field that is `None` does not change.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointChange {
-    /// Where it is.
+    /// Its new address.
     pub url: Option<String>,
-    /// What it is told of from its position on.
+    /// The events that it receives, from its current position on.
     pub wanted: Option<EventFilter>,
-    /// Whether it is told anything.
+    /// Whether events are delivered to it.
     pub enabled: Option<bool>,
-    /// A new secret; those before it sign until the given instant at most.
+    /// A new secret. The earlier secrets sign until the given time at most.
     pub rotate: Option<Rotation>,
 }
 
-/// A new secret in place of the others.
+/// A new secret that replaces the others.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// The new one.
+    /// The new secret.
     pub secret: EndpointSecret,
-    /// Until when those before it sign.
+    /// When the earlier secrets stop signing.
     pub old_until: Millis,
-    /// Secrets that are kept at most; the oldest go.
+    /// The maximum number of secrets that are kept; the oldest are removed.
     pub keep: usize,
 }
 
 impl EndpointChange {
-    /// The endpoint with this change.
+    /// Applies this change to the endpoint.
     pub(crate) fn apply(&self, endpoint: &mut Endpoint, now: Millis) {
         if let Some(url) = &self.url {
             endpoint.url.clone_from(url);
@@ -125,7 +125,7 @@ impl EndpointChange {
         }
         let Some(Rotation { secret, old_until, keep }) = &self.rotate else { return };
         if endpoint.secrets.first() == Some(secret) {
-            // This very change, done before by a try whose outcome was not known.
+            // An earlier attempt with an unknown outcome already made this change.
             return;
         }
         for old in &mut endpoint.secrets {
@@ -137,14 +137,14 @@ impl EndpointChange {
     }
 }
 
-/// What became of an event that an endpoint was not told at once.
+/// The state of an event that was not delivered to an endpoint at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeliveryState {
-    /// It will be told.
+    /// The delivery will be tried.
     Pending,
-    /// It was tried as often as it may be.
+    /// The number of attempts is exhausted.
     Dead,
-    /// An operator let it be.
+    /// An operator discarded it.
     Discarded,
 }
 
@@ -152,7 +152,7 @@ impl DeliveryState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Pending, Self::Dead, Self::Discarded];
 
-    /// The word for it, everywhere.
+    /// The word for this state in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -162,52 +162,52 @@ impl DeliveryState {
         }
     }
 
-    /// The state that this word names.
+    /// Parses the word for a state.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|state| state.as_str() == word)
     }
 
-    /// The state of what was tried.
+    /// The state of a delivery after an attempt.
     pub(crate) fn of(parcel: &PendingDelivery) -> Self {
         if parcel.dead { Self::Dead } else { Self::Pending }
     }
 }
 
-/// An event that an endpoint was not told at once.
+/// An event that was not delivered to an endpoint at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its number, by which a dead one is named.
+    /// Its number, which identifies a dead delivery.
     pub seq: i64,
-    /// To whom.
+    /// The endpoint.
     pub endpoint: String,
-    /// Which event.
+    /// The event's position.
     pub position: i64,
-    /// The word for what happened, also one that this program does not know, and when it did;
-    /// `None`: the event is forgotten.
+    /// The event's type, including a type that this program does not know, and its time; `None`:
+    /// the event is deleted.
     pub event: Option<(String, Millis)>,
-    /// What it is about.
+    /// The subject of the event.
     pub about: String,
-    /// What became of it.
+    /// The state of the delivery.
     pub state: DeliveryState,
-    /// How often it was tried in vain.
+    /// The number of failed attempts.
     pub tries: u32,
-    /// When it is tried next, if it is.
+    /// The time of the next attempt, if there will be one.
     pub next_at: Millis,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<String>,
-    /// Why an operator let it be.
+    /// Why an operator discarded it.
     pub why: Option<String>,
-    /// When it got its state.
+    /// When it entered its state.
     pub at: Millis,
 }
 
-/// Which deliveries to list, newest event first.
+/// A filter for a list of deliveries, newest event first.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryQuery {
-    /// To whom.
+    /// The endpoint.
     pub endpoint: String,
-    /// Only in this state.
+    /// Only deliveries in this state.
     pub state: Option<DeliveryState>,
     /// Continue after this position (from [`OutboxPage::next`]).
     pub after: Option<i64>,
@@ -218,14 +218,15 @@ pub struct DeliveryQuery {
 /// A page of deliveries or dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxPage<T> {
-    /// Newest first.
+    /// The rows, newest first.
     pub rows: Vec<T>,
-    /// Position to continue after; `None`: no more.
+    /// The position to continue after; `None`: this is the last page.
     pub next: Option<i64>,
 }
 
 impl<T> OutboxPage<T> {
-    /// A page of what was read, which is one row more than asked if there is a next page.
+    /// Makes a page from rows. The query reads one row more than `limit` to find out whether there
+    /// is a next page.
     pub(crate) fn of(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -234,51 +235,50 @@ impl<T> OutboxPage<T> {
     }
 }
 
-/// What telling one endpoint of one event once more came to.
+/// The result of requesting a new delivery of one event to one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redelivery {
-    /// It is pending.
+    /// The delivery is pending.
     Done,
-    /// There is no such event, or not any more.
+    /// The event does not exist, or it is deleted.
     NoEvent,
     /// No such endpoint.
     NoEndpoint,
-    /// The endpoint has not come to it yet: it will be told in its turn.
+    /// The endpoint has not reached the event yet: it will be delivered in order.
     Ahead,
-    /// As many wait as may wait.
+    /// The endpoint has the maximum number of pending deliveries.
     Full,
 }
 
-/// How far an endpoint is.
+/// The progress of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointStatus {
-    /// Whose.
+    /// The endpoint's id.
     pub endpoint: String,
-    /// What it is.
+    /// Its type.
     pub kind: EndpointKind,
-    /// Whether it is told anything now.
+    /// Whether events are delivered to it now.
     pub enabled: bool,
-    /// Events after its position, whether it wants them or not; of those without a position at most
-    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
+    /// The number of events after its position, including types that it does not receive. Events
+    /// without a position count up to [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
     pub waiting: u64,
-    /// Events behind it that are tried again.
+    /// The number of its deliveries that will be retried.
     pub pending: u64,
-    /// Events behind it that were given up and that nobody has seen to.
+    /// The number of its dead deliveries that no operator has resolved.
     pub dead: u64,
-    /// Since when something waits for it that it was not told yet: when the next event behind its
-    /// position happened, or when the first of those that are tried again failed or was to be told
-    /// once more.
+    /// Since when its oldest undelivered event waits: the time of the next event after its
+    /// position, or the time when its oldest retried delivery failed or was requested again.
     pub oldest_at: Option<Millis>,
 }
 
-/// What can be given up.
+/// The kinds of dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeadLetterKind {
-    /// An event that an endpoint did not take.
+    /// An event that an endpoint did not accept.
     Delivery,
-    /// Money that a provider did not give back.
+    /// A refund that a provider did not make.
     Refund,
-    /// A ticket that could not be settled. Its units went back.
+    /// A ticket that could not be settled. Its units were returned.
     Ticket,
 }
 
@@ -286,7 +286,7 @@ impl DeadLetterKind {
     /// Every kind, in the order in which they are listed.
     pub const ALL: &[Self] = &[Self::Delivery, Self::Refund, Self::Ticket];
 
-    /// The word for it, everywhere.
+    /// The word for this kind in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -296,14 +296,14 @@ impl DeadLetterKind {
         }
     }
 
-    /// The kind that this word names.
+    /// Parses the word for a kind.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
     }
 }
 
-/// Names what was given up.
+/// Identifies a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetterId {
     /// A delivery, by its number.
@@ -315,7 +315,7 @@ pub enum DeadLetterId {
 }
 
 impl DeadLetterId {
-    /// Of which kind it is.
+    /// The kind of this dead letter.
     pub(crate) fn kind(&self) -> DeadLetterKind {
         match self {
             Self::Delivery(_) => DeadLetterKind::Delivery,
@@ -325,58 +325,58 @@ impl DeadLetterId {
     }
 }
 
-/// Something that was given up and that nobody has seen to.
+/// An entry that the server stopped retrying and that no operator has resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
-    /// Which.
+    /// Its id.
     pub id: DeadLetterId,
-    /// What went wrong last.
+    /// The last error.
     pub reason: String,
-    /// The order that it is about, or the item or sale.
+    /// The order, item or sale that it concerns.
     pub about: String,
-    /// When it was given up; of a refund, when it was decided.
+    /// When it became a dead letter; for a refund, when the refund was decided.
     pub at: Millis,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
-    /// Of a delivery: which.
+    /// For a delivery: its endpoint and event.
     pub delivery: Option<DeadDelivery>,
 }
 
-/// To whom, which event, and what happened and when, unless the event is forgotten.
+/// The endpoint, the event's position, and its type and time, unless the event is deleted.
 pub type DeadDelivery = (String, i64, Option<(String, Millis)>);
 
-/// What a dead letter holds.
+/// The content of a dead letter.
 #[derive(Clone, Debug)]
 pub enum DeadLetterContent {
-    /// The event that an endpoint did not take; `None`: it is forgotten.
+    /// The event that an endpoint did not accept; `None`: it is deleted.
     Event(Option<Box<EventRead>>),
     /// The refund that a provider did not make.
     Refund(Box<Refund>),
     /// The request that could not be decided.
     Request {
-        /// What was asked for.
+        /// The item.
         item: ItemId,
-        /// By whom.
+        /// The buyer.
         buyer: String,
-        /// How many.
+        /// The number of units.
         units: u32,
     },
 }
 
-/// What an operator's word on a dead letter came to.
+/// The result of an operator's action on a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterOutcome {
-    /// Done.
+    /// The action was done.
     Done,
-    /// There is no such dead letter, or somebody has seen to it.
+    /// The dead letter does not exist, or an operator has already resolved it.
     NotFound,
-    /// It cannot be tried again: a ticket's units went back, or its event is forgotten.
+    /// It cannot be retried: the ticket's units were returned, or the event is deleted.
     Gone,
-    /// As many wait for its endpoint as may wait.
+    /// Its endpoint has the maximum number of pending deliveries.
     Full,
 }
 
-/// How many of each were given up and not seen to.
+/// The number of unresolved dead letters of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterCounts {
     /// Deliveries.
@@ -387,14 +387,15 @@ pub struct DeadLetterCounts {
     pub tickets: u64,
 }
 
-/// What may be forgotten: rows that are older than these instants and of use to nobody any more.
+/// Which rows may be deleted: rows that are older than these times and that nothing needs.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Events that are about no order and that every endpoint is past. An order's history is kept.
+    /// Events that concern no order and that every endpoint has passed. The history of an order is
+    /// kept.
     pub events_before: Millis,
-    /// Deliveries that are dead or discarded, and dead letters of tickets, whether or not somebody
-    /// has seen to them. A ticket's verdict is kept.
+    /// Dead or discarded deliveries, and dead letters of tickets, whether or not an operator has
+    /// resolved them. The verdict of a ticket is kept.
     pub dead_before: Millis,
-    /// Messages of providers that had their effect. A payment is known by its own id as well.
+    /// Ids of handled provider messages. A payment is also identified by its own id.
     pub inbox_before: Millis,
 }

@@ -1,98 +1,98 @@
-//! The books: every movement of an item's units, and what units and money add up to.
+//! Reconciliation: every movement of an item's units, and the totals of units and money.
 use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
 
 /// Part of a long list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerPage<T> {
-    /// Oldest first.
+    /// The rows, oldest first.
     pub rows: Vec<T>,
-    /// Position to continue after; `None`: no more.
+    /// The position to continue after; `None`: this is the last page.
     pub next: Option<i64>,
 }
 
-/// What an item began with.
+/// The stock that an item started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpeningStock {
-    /// Which item.
+    /// The item.
     pub item: ItemId,
-    /// What there was to sell.
+    /// The units to sell.
     pub total: Stock,
-    /// When its sale was made.
+    /// When its sale was created.
     pub at: Millis,
 }
 
-/// An operator's change of a total, as it was recorded.
+/// A recorded change of an item's total by an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StockAdjustment {
-    /// Which item.
+    /// The item.
     pub item: ItemId,
-    /// By how many units.
+    /// The change in units.
     pub units: i64,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// When.
+    /// When it happened.
     pub at: Millis,
 }
 
-/// Units of an order that went from one hand to another.
+/// A change of an order's state, which moves its units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderTransition {
-    /// Which order.
+    /// The order.
     pub order: TicketId,
-    /// Of which item.
+    /// The item.
     pub item: ItemId,
-    /// How many units.
+    /// The number of units.
     pub units: u64,
-    /// Its state before; `None`: it was no order yet.
+    /// The state before; `None`: the order did not exist.
     pub before: Option<OrderState>,
-    /// Its state after.
+    /// The state after.
     pub after: OrderState,
-    /// When.
+    /// When it happened.
     pub at: Millis,
-    /// By whom: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
+    /// Who changed it: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
     pub by: String,
-    /// Why, as they said.
+    /// The reason that they gave.
     pub why: Option<String>,
 }
 
-/// What the rows of one sale, or of all, add up to, in one snapshot.
+/// The totals of the rows of one sale, or of all sales, in one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reconciliation {
-    /// Units and money of each item, by item.
+    /// Units and money of each item.
     pub items: Vec<ItemTotals>,
-    /// Money for no order of ours, by currency; of all sales only.
+    /// Money for unknown orders, by currency; only in a report of all sales.
     pub unattributed: Vec<MoneyTotals>,
-    /// What does not add up.
+    /// The differences that were found.
     pub differences: Vec<Difference>,
-    /// Kinds of which there are more than [`crate::limits::DIFFERENCES_MAX`], each with the place
-    /// after which to read on.
+    /// Kinds that have more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
+    /// position to continue after.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
-/// Units and money of one item. Units are added up from grants and orders.
+/// Units and money of one item. The units are the sums over grants and orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemTotals {
-    /// Which item.
+    /// The item.
     pub item: ItemId,
-    /// The shop's names.
+    /// The shop's id of the sale.
     pub sale: String,
-    /// The item's.
+    /// The shop's id of the item.
     pub name: String,
-    /// What there is to sell.
+    /// The units to sell.
     pub total: Stock,
-    /// Nobody's yet.
+    /// Units in the pool.
     pub pool: u64,
-    /// Granted and not settled, in open grants.
+    /// Units that are granted and not settled, in open grants.
     pub in_slots: u64,
-    /// In reserved orders.
+    /// Units of reserved orders.
     pub held: u64,
-    /// In paid orders.
+    /// Units of paid orders.
     pub paid: u64,
-    /// In orders that ended.
+    /// Units of orders that ended.
     pub ended: u64,
-    /// Price of a unit, in minor units.
+    /// The price of a unit, in minor units.
     pub price_minor: i64,
-    /// ISO 4217.
+    /// The currency code of ISO 4217.
     pub currency: String,
     /// Money of its orders, by currency.
     pub money: Vec<MoneyTotals>,
@@ -101,45 +101,45 @@ pub struct ItemTotals {
 /// Money in minor units: `captured = standing + refunded + pending + failed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoneyTotals {
-    /// ISO 4217.
+    /// The currency code of ISO 4217.
     pub currency: String,
-    /// What providers captured.
+    /// The amount that providers captured.
     pub captured: i128,
-    /// Of that, what stands for paid orders.
+    /// The part of it that pays for paid orders.
     pub standing: i128,
-    /// What went back.
+    /// The refunded amount.
     pub refunded: i128,
-    /// What is on its way back.
+    /// The amount of pending refunds.
     pub pending: i128,
-    /// What was to go back and did not.
+    /// The amount of failed refunds.
     pub failed: i128,
 }
 
-/// How something does not add up.
+/// The kinds of differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DifferenceKind {
-    /// Units of an item.
+    /// The units of an item do not add up.
     Units,
     /// A captured payment whose order is not paid.
     CapturedWithoutPaidOrder,
     /// A paid order without a payment.
     PaidWithoutPayment,
-    /// A payment of another amount than its order costs.
+    /// A payment whose amount differs from the price of its order.
     WrongAmount,
-    /// An order with several payments that stand.
+    /// An order with several captured payments.
     PaidTwice,
-    /// A payment that goes back, without a refund.
+    /// A payment that should be refunded, without a refund.
     RefundMissing,
-    /// A refund of a payment that stands, failed, or is not there.
+    /// A refund whose payment is captured, failed, or does not exist.
     RefundUnfounded,
-    /// A refund of another amount than its payment.
+    /// A refund whose amount differs from its payment.
     RefundAmount,
     /// Several refunds of one payment.
     RefundedTwice,
-    /// A refund that the provider refused for good, and nobody has seen to.
+    /// A refund that the provider refused permanently and that no operator has resolved.
     RefundFailed,
-    /// Money that went back without having been asked to, of a payment that stands for its order,
-    /// or whose refund arrived as well.
+    /// Money that was reversed without a request, of a payment that still counts for its order, or
+    /// whose refund was settled as well.
     Reversed,
 }
 
@@ -159,7 +159,7 @@ impl DifferenceKind {
         Self::Reversed,
     ];
 
-    /// The word for it, everywhere.
+    /// The word for this kind in the API and the reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -178,17 +178,17 @@ impl DifferenceKind {
     }
 }
 
-/// Something that does not add up.
+/// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What.
+    /// Its kind.
     pub kind: DifferenceKind,
-    /// Of which item.
+    /// The item.
     pub item: Option<ItemId>,
-    /// Of which order, as it was written.
+    /// The order, in the spelling of the row.
     pub order: Option<String>,
-    /// Of which payment.
+    /// The payment.
     pub payment: Option<String>,
-    /// The numbers.
+    /// The numbers that differ.
     pub detail: String,
 }

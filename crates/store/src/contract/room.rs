@@ -6,54 +6,54 @@ use doorbuster_core::{BuyerId, Millis};
 /// A sale's waiting room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoom {
-    /// The sale.
+    /// The sale's id.
     pub sale: String,
-    /// What its draw is made from.
+    /// The seed of its draw.
     pub seed: Seed,
-    /// How far its line has come.
+    /// How far the queue has advanced.
     pub line: RoomProgress,
-    /// A room that opens by itself is open until then.
+    /// The time until which a room that opens automatically stays open.
     pub open_until: Option<Millis>,
 }
 
-/// A buyer's place.
+/// A buyer's position in a waiting room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomVisitor {
-    /// Whose.
+    /// The buyer.
     pub buyer: BuyerId,
-    /// The lot of somebody who came before the opening.
+    /// The lot of a buyer who came before the opening.
     pub lot: Option<Lot>,
-    /// The rank, once it is in the rows: of those drawn it is when they are called in; before, it
-    /// is the lot's place among all lots.
+    /// The rank, once it is stored. A buyer in the draw gets it at admission; until then the rank
+    /// is the position of the lot among all lots.
     pub rank: Option<u64>,
-    /// Until when the buyer may buy; `None`: not called in yet.
+    /// The time until which the buyer may buy; `None`: not admitted yet.
     pub until: Option<Millis>,
 }
 
 impl RoomVisitor {
-    /// What the rules take, given the rank that the draw gives.
+    /// The visitor as the rules read it, given the rank from the draw.
     #[must_use]
     pub fn place(&self, drawn: Option<u64>) -> QueuePosition {
         QueuePosition { rank: self.rank.or(drawn), until: self.until }
     }
 }
 
-/// What became of somebody who came.
+/// The result of entering a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnterOutcome {
-    /// Has a place since this moment.
+    /// The buyer has a position since this call.
     New(RoomVisitor),
-    /// Had this place.
+    /// The buyer already had this position.
     Known(RoomVisitor),
-    /// There is no room.
+    /// The sale has no room.
     Full,
 }
 
-/// A room and its shop, in one snapshot.
+/// A room and its sale's supply, in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomView {
     /// The room.
     pub room: WaitingRoom,
-    /// What there is to sell, and who is on the way to it; nothing, unless the sale is open.
+    /// The units to sell and the admitted buyers; empty, unless the sale is open.
     pub shop: RoomSupply,
 }

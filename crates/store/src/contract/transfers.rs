@@ -1,13 +1,13 @@
-//! How often units moved between an item's pool and its slots.
+//! Counts of unit transfers between an item's pool and its slots.
 use doorbuster_core::GrantId;
 
-/// What happened under one grant.
+/// The transfers of one grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantTransfers {
     /// The grant.
     pub grant: GrantId,
-    /// Times that units of the pool were added to it.
+    /// How often units of the pool were added to it.
     pub refills: u64,
-    /// Times that its slot was asked for units back, and answered.
+    /// How often its slot answered a request to return units.
     pub recalls: u64,
 }

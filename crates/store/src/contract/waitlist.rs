@@ -1,12 +1,12 @@
-//! Places in the lines of items. The rules are in [`doorbuster_core::line`].
+//! Entries of items' waitlists. The rules are in [`doorbuster_core::line`].
 use doorbuster_core::WaitlistEntry;
 pub use doorbuster_core::waitlist::WaitlistServed;
 
-/// A place, and how far off its turn is.
+/// An entry, with the number of entries ahead of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitlistPosition {
-    /// The place.
+    /// The entry.
     pub place: WaitlistEntry,
-    /// Places that wait before it; 0 for one that ended.
+    /// The number of waiting entries ahead of it; 0 for an entry that ended.
     pub ahead: u64,
 }

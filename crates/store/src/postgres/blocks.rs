@@ -1,4 +1,4 @@
-//! Buyers and addresses that operators turn away, in PostgreSQL.
+//! Blocked buyers and addresses, in PostgreSQL.
 use tokio_postgres::Row;
 
 use doorbuster_core::Millis;
@@ -23,8 +23,8 @@ fn block(row: &Row) -> Done<Block> {
     })
 }
 
-/// Several that come at the same moment may together pass the bound by a few: it is there for the
-/// memory of nodes, which have room for that.
+/// Concurrent insertions may together exceed the bound by a few rows. The bound protects the memory
+/// of nodes, which have room for that.
 fn insert(ledger: &mut PostgresLedger<'_>, block: &Block, most: usize) -> Done<bool> {
     ledger.run("DELETE FROM block WHERE until <= $1", &[&block.at.0])?;
     let sql =

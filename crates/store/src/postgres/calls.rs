@@ -1,5 +1,4 @@
-//! The store's methods as transactions over the rules, each with the locks that it needs taken
-//! first.
+//! The store's methods as transactions over the rules, each of which first takes its locks.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::{self, Resolved};
@@ -58,8 +57,8 @@ impl Postgres {
 
     pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         let finish = move |ledger: &mut PostgresLedger<'_>| {
-            // A recall never changes its grants, so they can be found before they are locked; all
-            // else is read under their locks.
+            // A recall never changes its grants, so they can be found before they are locked.
+            // Everything else is read under their locks.
             let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
             let found = ledger.one(sql, &[&super::rows::int(id.0)], |row| {
                 Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?))
@@ -85,7 +84,7 @@ impl Postgres {
         let key = self.shared().id_key.clone();
         let force = move |ledger: &mut PostgresLedger<'_>| {
             if let Some(grant) = ledger.grant(parts.grant)? {
-                // Whoever settles another ticket of this buyer and item is done, or waits.
+                // Another settler of this buyer and item has finished, or waits for this lock.
                 ledger.quota(grant.slot.item, &buyer)?;
             }
             let now = ledger.now;
@@ -122,7 +121,8 @@ impl Postgres {
     }
 }
 
-/// The locks of an order in their order; the rules of a payment ask for the item before the quota.
+/// Locks an order's rows in lock order, because the rules of a payment read the item before the
+/// quota.
 fn lock_order(ledger: &mut PostgresLedger<'_>, id: &TicketId) -> Result<(), Failure> {
     if let Some(seen) = ledger.order(id)? {
         ledger.grant(seen.grant)?;

@@ -1,5 +1,5 @@
-//! What may be used once, in PostgreSQL. Of two answers to one challenge, and of two answers of one
-//! buyer, the second waits for the first one's transaction.
+//! Challenges, in PostgreSQL. Of two answers to one challenge, or of one buyer, the second waits
+//! for the transaction of the first.
 use doorbuster_core::Millis;
 
 use crate::contract::{AnswerSpend, SpendOutcome};
@@ -11,16 +11,16 @@ use super::rows;
 use super::run::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
-/// Whatever another transaction holds at this moment is left to it: nobody waits who forgets.
+/// Skips rows that another transaction has locked, so that a deletion never waits.
 const DELETE_EXPIRED: [&str; 2] = [
     "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= $1 ORDER BY until LIMIT $2 \
      FOR UPDATE SKIP LOCKED)",
     "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= $1 ORDER BY until LIMIT $2 \
      FOR UPDATE SKIP LOCKED)",
 ];
-/// Counts `$4` more, from one again if the others are over, and says how many there are with them.
-/// It holds a row in any case, so that a right answer, which adds none, stands in one line with the
-/// wrong ones: where none counts, it is a row that was over at the beginning of time.
+/// Adds `$4` to the count, or restarts it if the period is over, and returns the new count. It
+/// locks a row in every case, so that a right answer, which adds nothing, waits for concurrent
+/// wrong answers. If no count exists, the row's period is already over.
 const COUNT_WRONG: &str = "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET n = CASE WHEN miss.until > $2 THEN miss.n + $4 ELSE 1 END,
                                     until = CASE WHEN miss.until > $2 THEN miss.until ELSE excluded.until END
@@ -32,7 +32,7 @@ fn spend_answer(
 ) -> Result<SpendOutcome, Failure> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let (id, by, now) = (id.as_slice(), by.as_slice(), ledger.now);
-    // By the database's time, as whatever is forgotten.
+    // By the database's time, as for every deletion of expired rows.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }
@@ -50,7 +50,8 @@ fn spend_answer(
         }
         None => (0, now.plus(*window_ms)),
     };
-    // Last, when nothing more is waited for: two transactions may forget each other's rows.
+    // This comes last, when nothing else must be locked: two transactions may delete each other's
+    // rows.
     for sql in DELETE_EXPIRED {
         ledger.run(sql, &[&now.plus(-SPENT_KEPT_MS).0, &DELETE_ROWS_MAX])?;
     }
@@ -59,7 +60,7 @@ fn spend_answer(
 
 impl Postgres {
     pub(crate) async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
-        // Run again it would find its own row, and take a good answer for a second one.
+        // A second run would find its own row and treat a valid answer as already spent.
         self.job(RetryUnknown::Never, move |ledger| spend_answer(ledger, &spending)).await
     }
 

@@ -1,5 +1,4 @@
-//! Adding the rows up, in one snapshot, by sets: what the orders say against what the other tables
-//! say.
+//! The check of all rows, in one snapshot, with set queries: orders against the other tables.
 use tokio_postgres::{Client, Row};
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
@@ -19,12 +18,12 @@ use super::rows::parse_text;
 use super::run::{RetryState, RetryUnknown};
 use super::shared::Shared;
 
-/// Each query finds rows of one kind: the item, and the numbers as text. The rule that they break
-/// stands beside it.
+/// Each query finds violations of one rule, which stands beside it. Columns: the item, and the
+/// numbers as text.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
-        // It goes to the log, which names nobody: whose it is, the order says.
+        // The log must not contain a buyer's id; the order identifies the buyer.
         "SELECT item_id, format('the buyer of %s: %s units in active orders, %s in the quota, limit %s',
                                 coalesce((SELECT x.id FROM orders x WHERE x.buyer = coalesce(o.buyer, q.buyer)
                                               AND x.item_id = coalesce(o.item_id, q.item_id) ORDER BY x.seq DESC LIMIT 1), 'no order'), coalesce(held, 0),
@@ -112,7 +111,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What others did wrong, newest first.
+/// Payments that a provider or a buyer caused by mistake, newest first.
 const NOTICES: &str = concat!(
     "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, p.at
      FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
@@ -122,7 +121,8 @@ const NOTICES: &str = concat!(
 );
 
 impl Postgres {
-    /// I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and places in line.
+    /// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and waitlist
+    /// entries.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
         shared.check_accepting()?;
@@ -176,8 +176,8 @@ fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
     })
 }
 
-/// Reads in one snapshot, on a session of its own that goes with it: an audit that is given up does
-/// not hold up others.
+/// Reads in one snapshot, on a session of its own. The session ends with the read, so an audit that
+/// is cancelled does not block other callers.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

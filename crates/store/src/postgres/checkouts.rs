@@ -1,8 +1,8 @@
 //! Checkouts in PostgreSQL, and the documents of the built-in provider.
 //!
-//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so
-//! that expiry need not pass by those that wait. When an open checkout is to be closed (`due`)
-//! follows its order: whatever changes orders writes it too (`flush`).
+//! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
+//! need not read orders that still wait. The time to close an open checkout (`due`) follows its
+//! order: every write of an order also writes it (`flush`).
 use std::sync::Arc;
 
 use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
@@ -71,8 +71,8 @@ impl Postgres {
         .await
     }
 
-    /// Whoever does not learn what came of it finds the same when it is run again, put off from
-    /// then on.
+    /// If the outcome is unknown, the caller may run it again: the result is the same, and the
+    /// delay starts then.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
@@ -97,8 +97,8 @@ impl Postgres {
             .await
     }
 
-    /// Whoever does not learn what came of it has to look: the same again would find its own
-    /// document.
+    /// If the outcome is unknown, the caller must read the document: a second run would find its
+    /// own write.
     pub(crate) async fn sandbox_swap(
         &self,
         key: String,
@@ -149,8 +149,8 @@ impl Postgres {
     }
 }
 
-/// Puts checkouts off in sets: read under their orders' locks, changed by the rules, written
-/// together.
+/// Postpones checkouts in sets: reads them under the locks of their orders, applies the rules, and
+/// writes them together.
 async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<usize>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
@@ -166,7 +166,7 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
             if it.no_answer {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
-            // One that got more time meanwhile is not due before.
+            // An order whose payment window was extended meanwhile is not due before that.
             let waits = ledger
                 .cache
                 .orders
@@ -177,7 +177,7 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
         }
         let writer = shared.writer();
         let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
-        // Behind what writes a checkout, which has it closed when its order is due.
+        // After the write of the checkout, which sets `due` to the order's due time.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
@@ -191,7 +191,7 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
     outcome
 }
 
-/// Whether the order keeps this checkout, and it is open.
+/// Whether this is the order's checkout, and it is open.
 fn is_open(ledger: &PostgresLedger<'_>, it: &CheckoutDeferral) -> bool {
     let kept = ledger.cache.checkouts.get(&it.order);
     kept.is_some_and(|kept| kept.row.open && kept.row.session == it.session)

@@ -1,8 +1,8 @@
-//! The database's time on this node: measured, and carried on by the monotonic clock.
+//! The database's time on this node: measured, then advanced by the local monotonic clock.
 //!
-//! Whatever the database says is the time, or its own transactions and this node would differ.
-//! Beside it runs a careful clock, which follows a step of the database's only slowly: nothing that
-//! must not come early (an expiry, an opening) goes by a clock that somebody set forward.
+//! The database's clock is the store's time; otherwise its own transactions and this node would
+//! differ. A second, monotonic clock follows a step of the database's clock only slowly: an expiry
+//! or an opening must not come early because the database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,19 +15,18 @@ use crate::limits::{
 
 /// Store time.
 pub(super) struct Clock {
-    /// A clock that takes its place, in tests.
+    /// A clock that replaces the database's, in tests.
     fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     born: Instant,
     /// Database time at `born`, in milliseconds.
     at_birth: AtomicI64,
-    /// The careful clock's time at `born`.
+    /// The monotonic clock's time at `born`, in milliseconds.
     monotonic_at_birth: AtomicI64,
-    /// When the careful clock was last pulled, in milliseconds since `born`.
+    /// When the monotonic clock was last corrected, in milliseconds since `born`.
     slewed_at: AtomicI64,
-    /// Whether the two differ by more than a step may be.
+    /// Whether the two clocks differ by more than the permitted step.
     stepped: AtomicBool,
-    /// When the look began from which this node last showed what is committed, in milliseconds
-    /// since `born`.
+    /// When the latest published poll began, in milliseconds since `born`.
     saw: AtomicI64,
 }
 
@@ -45,7 +44,7 @@ impl Clock {
         }
     }
 
-    /// The time, or less where the database's clock was set forward.
+    /// The time, or an earlier one where the database's clock was set forward.
     pub(super) fn monotonic(&self) -> Millis {
         match &self.fixed {
             Some(fixed) => fixed(),
@@ -57,22 +56,22 @@ impl Clock {
         }
     }
 
-    /// Whether the database's clock was set, and the careful one has not come up with it.
+    /// Whether the database's clock was set, and the monotonic clock has not caught up.
     pub(super) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
 
-    /// This node shows what a look saw that began then.
+    /// Records that this node has published the result of a poll that began then.
     pub(super) fn set_seen(&self, began: Instant) {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
-    /// What this node shows may lack anything.
+    /// Records that the published state may be arbitrarily old.
     pub(super) fn forget_seen(&self) {
         self.saw.store(i64::MIN / 2, Ordering::Release);
     }
 
-    /// How old what this node shows may be.
+    /// How old the published state may be.
     pub(super) fn staleness(&self) -> Duration {
         let now = millis(self.born.elapsed());
         Duration::from_millis(
@@ -80,13 +79,13 @@ impl Clock {
         )
     }
 
-    /// The time of a transaction to which the database told its own.
+    /// The time of a transaction to which the database reported its own time.
     pub(super) fn for_transaction(&self, told: Millis) -> Millis {
         self.fixed.as_ref().map_or(told, |fixed| fixed())
     }
 
-    /// Takes a measurement: what the database said, between these two instants. One that took long
-    /// says too little.
+    /// Adds a sample: the database's time, read between these two instants. A sample with a long
+    /// round trip is too imprecise and is discarded.
     pub(super) fn add_sample(&self, asked: Instant, told: Millis, answered: Instant) {
         let round_trip = answered.duration_since(asked);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {
@@ -97,7 +96,7 @@ impl Clock {
         self.slew(told.0 - millis(since_birth), millis(since_birth), is_first);
     }
 
-    /// Moves the careful clock towards this time at birth, a little at a time.
+    /// Moves the monotonic clock toward this time at `born`, by a bounded amount.
     fn slew(&self, at_birth: i64, now: i64, is_first: bool) {
         if is_first {
             return self.monotonic_at_birth.store(at_birth, Ordering::Release);
@@ -112,10 +111,10 @@ impl Clock {
         match (self.stepped.swap(stepped, Ordering::AcqRel), stepped) {
             (false, true) => tracing::error!(
                 ahead_ms = ahead,
-                "the database's clock was set: orders expire and sales open by the earlier of its \
-                 time and the time as it was, which is moved towards it by 20 ms a second"
+                "the database's clock was set; orders expire and sales open by the earlier of the \
+                 new time and the expected time, which approaches the new time by 20 ms a second"
             ),
-            (true, false) => tracing::info!("the database's clock is believed again"),
+            (true, false) => tracing::info!("the database's clock is trusted again"),
             _ => {}
         }
     }

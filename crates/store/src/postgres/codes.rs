@@ -28,7 +28,7 @@ fn add(
     hashes: &[CodeHash],
     uses: u32,
 ) -> Done<CodesOutcome> {
-    // The sale is held, so that two who add at once are counted one after the other.
+    // The lock on the sale makes concurrent additions count one after the other.
     if ledger
         .one("SELECT 1 FROM sale WHERE id = $1 FOR NO KEY UPDATE", &[&sale], |_| Ok(()))?
         .is_none()
@@ -46,8 +46,7 @@ fn add(
 }
 
 fn spend(ledger: &mut PostgresLedger<'_>, sale: &str, hash: &[u8], buyer: &str) -> Done<bool> {
-    // Whoever spends a code holds it until the end, so that the uses are counted one after the
-    // other.
+    // The lock on the code lasts until the end, so that uses are counted one after the other.
     let free =
         "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2 FOR NO KEY UPDATE";
     let Some(is_free) = ledger.one(free, &[&sale, &hash], |row| Ok(row.try_get::<_, bool>(0)?))?
@@ -78,8 +77,8 @@ impl Postgres {
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
-        // Done twice it would meet its own codes: its caller is told that nobody knows, and makes
-        // others.
+        // A second run would find its own codes. The caller gets an error with an unknown outcome,
+        // and generates other codes.
         self.job(RetryUnknown::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
     }
 
@@ -89,7 +88,7 @@ impl Postgres {
         hash: CodeHash,
         buyer: &BuyerId,
     ) -> StoreResult<bool> {
-        // Looked up first: somebody who guesses costs a reading, not a transaction.
+        // The lookup comes first: a guessed code costs a read, not a transaction.
         let found = "SELECT 1 FROM access_code WHERE sale_id = $1 AND hash = $2";
         if self.one(found, &[&sale, &hash.as_slice()], |_| Ok(())).await?.is_none() {
             return Ok(false);

@@ -1,5 +1,5 @@
-//! Ways to the database: the address, what a session is set to, pools, and what is looked at before
-//! the first one is used.
+//! Connections to the database: the address, session settings, pools, and the checks before the
+//! first use.
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -19,7 +19,7 @@ use super::failure::Failure;
 /// The oldest server that has what the statements use, by `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// Plans are made once, when tables are still empty, and kept: nothing but the indexes may be
+/// Plans are made once, while the tables are still empty, and are kept. Only index scans may be
 /// chosen then.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
@@ -27,15 +27,15 @@ fn failed(reason: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(reason.to_string())
 }
 
-/// Whether a store's address can be read, and its certificates with it. Nobody is asked.
+/// Checks that a store's address and its certificates can be read. It does not connect.
 ///
 /// # Errors
-/// Why not, for a person, without the address.
+/// The reason, for people, without the address.
 pub fn check_address(url: &str) -> Result<(), String> {
     Address::parse(url).map(drop).map_err(|error| error.to_string())
 }
 
-/// Reads the address and adds what every session is set to.
+/// Parses the address and adds the settings of every session.
 pub(super) fn address(url: &str) -> Result<Address, OpenError> {
     let mut address = Address::parse(url).map_err(|error| failed(format!("store.url: {error}")))?;
     let config = &mut address.config;
@@ -57,7 +57,7 @@ pub(super) fn address(url: &str) -> Result<Address, OpenError> {
     Ok(address)
 }
 
-/// A pool of sessions that write.
+/// A pool of writing sessions.
 pub(super) fn writers(address: &Address, size: usize) -> Result<Pool, OpenError> {
     let mut address = address.clone();
     let options = format!("{}{WRITER_PLANS}", address.config.get_options().unwrap_or_default());
@@ -65,14 +65,14 @@ pub(super) fn writers(address: &Address, size: usize) -> Result<Pool, OpenError>
     pool(address, size)
 }
 
-/// A pool of sessions that read.
+/// A pool of reading sessions.
 pub(super) fn readers(address: &Address, size: usize) -> Result<Pool, OpenError> {
     pool(address.clone(), size)
 }
 
 fn pool(address: Address, size: usize) -> Result<Pool, OpenError> {
-    // Whoever fails in a transaction drops or rolls back its connection itself, so giving it back
-    // needs no query.
+    // Code that fails in a transaction drops its connection or rolls it back, so returning a
+    // connection needs no query.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(address.config, address.tls, manager);
     let timeouts = Timeouts {
@@ -88,7 +88,9 @@ fn pool(address: Address, size: usize) -> Result<Pool, OpenError> {
 /// A session of a pool.
 pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
     if pool.status().waiting >= PG_WAITING_MAX {
-        return Err(Failure::NoConnection("too much waits for the database".to_owned()));
+            return Err(Failure::NoConnection(
+                "too many requests are waiting for the database".to_owned(),
+            ));
     }
     pool.get().await.map_err(|error| match error {
         PoolError::Backend(error) => Failure::NoConnection(Failure::from(error).to_string()),
@@ -96,22 +98,22 @@ pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
     })
 }
 
-/// A session of its own, driven in the background until it ends.
+/// A session outside the pools; a background task drives it until it ends.
 pub(super) async fn client(address: &Address) -> Result<Client, OpenError> {
     let Address { config, tls } = address;
     let away = |error| {
         let failure = Failure::from(error);
         failed(format!(
-            "store.url: cannot connect to the database: {failure}; start it, or write where it is"
+            "store.url: cannot connect to the database: {failure}; start it or correct the address"
         ))
     };
     let (client, connection) = config.connect(tls.clone()).await.map_err(away)?;
-    // It ends with its client.
+    // The task ends with its client.
     tokio::spawn(connection);
     Ok(client)
 }
 
-/// That the server is new enough and keeps what it said; what an operator should know.
+/// Checks that the server is new enough and durable. Returns warnings for the operator.
 pub(super) async fn check_server(
     client: &Client,
     allow_fsync_off: bool,
@@ -124,24 +126,27 @@ pub(super) async fn check_server(
     let (fsync, full_pages): (&str, &str) = (row.get(2), row.get(3));
     let (synchronous, standbys, standby): (&str, &str, bool) = (row.get(4), row.get(5), row.get(6));
     if number < SERVER_MIN {
-        return Err(failed(format!("PostgreSQL {version} is too old: 13 or newer is needed")));
+        return Err(failed(format!("PostgreSQL {version} is too old: use version 13 or newer")));
     }
     if standby {
         return Err(failed(
-            "this PostgreSQL is a standby and takes no writes: name the primary in store.url",
+            "this PostgreSQL is a standby and accepts no writes: set store.url to the primary",
         ));
     }
     let mut warnings = Vec::new();
     if fsync == "off" || full_pages == "off" {
-        let what = "fsync or full_page_writes is off in PostgreSQL: after a power cut promises are lost and the database may be damaged";
+        let what = "fsync or full_page_writes is off in PostgreSQL: a power failure can lose \
+                    orders and damage the database";
         if !allow_fsync_off {
-            return Err(failed(format!("{what}; switch them on")));
+            return Err(failed(format!("{what}; turn them on")));
         }
         warnings.push(what.to_owned());
     }
     if matches!(synchronous, "off") {
         warnings.push(
-            "synchronous_commit is off in PostgreSQL: buyers are told of orders that a crash of the database may still lose".to_owned(),
+            "synchronous_commit is off in PostgreSQL: a crash of the database can lose orders \
+             that buyers already have"
+                .to_owned(),
         );
     } else if standbys.is_empty() || synchronous == "local" {
         warnings.push(

@@ -1,4 +1,4 @@
-//! What was given up, in PostgreSQL: deliveries, refunds and tickets that an operator must see to.
+//! Dead letters in PostgreSQL: deliveries, refunds and tickets that an operator must resolve.
 use tokio_postgres::Row;
 
 use doorbuster_core::money::RefundId;
@@ -110,7 +110,7 @@ fn discard(ledger: &PostgresLedger<'_>, id: &DeadLetterId, why: &str) -> Done<bo
     Ok(changed > 0)
 }
 
-/// Reads a dead letter and its place in the list.
+/// Reads a dead letter and its position in the list.
 type ReadRow = fn(&Row) -> Done<(i64, Dead)>;
 
 fn query_of(kind: DeadLetterKind) -> (&'static str, ReadRow) {
@@ -164,7 +164,7 @@ impl Postgres {
         Ok(held.map(|held| (dead, held)))
     }
 
-    /// What a dead letter holds, unless it went since it was found.
+    /// The content of a dead letter, unless it was resolved since it was found.
     async fn content(&self, dead: &Dead, place: i64) -> StoreResult<Option<DeadLetterContent>> {
         const REFUND: &str =
             concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1");

@@ -1,4 +1,4 @@
-//! Whole tables as the model that the rules are held against.
+//! Reads whole tables as the model that tests compare with the rules.
 use tokio_postgres::{Client, Row};
 
 use doorbuster_core::event::Subject;
@@ -89,8 +89,8 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// What happened (but to sales, which the rules do not know), prices, messages, payments, refunds
-/// and checkouts.
+/// Events (except events of sales, which the rules do not know), prices, messages, payments,
+/// refunds and checkouts.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
     let told = concat!(
         "SELECT ",

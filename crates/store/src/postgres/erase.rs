@@ -1,6 +1,6 @@
-//! Erasing a buyer, in PostgreSQL. Orders are found first, then found again under the locks of
-//! their grants: whoever changes an order, its checkout or what pays for it holds its grant. Their
-//! shares of the limits follow, in the order in which quotas are locked.
+//! Erases a buyer, in PostgreSQL. It finds orders, locks their grants, and reads the orders again:
+//! every change of an order, its checkout or its payments holds the lock on the order's grant. The
+//! buyer's quotas follow, in lock order.
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
@@ -27,7 +27,7 @@ fn order(row: &Row) -> Done<ErasableOrder> {
     Ok(ErasableOrder { grant, n, key, item: row.try_get(3)?, held: row.try_get(4)? })
 }
 
-/// Replaces the name in orders, with their share of the limits.
+/// Replaces the buyer's id in orders, and moves the quotas.
 fn erase_orders(ledger: &mut PostgresLedger<'_>, names: &ErasedNames) -> Done<u64> {
     let (old, new) = (names.old.as_str(), names.new.as_str());
     let limit = as_limit(ERASE_ROWS_MAX);
@@ -41,8 +41,8 @@ fn erase_orders(ledger: &mut PostgresLedger<'_>, names: &ErasedNames) -> Done<u6
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     ledger.lock_grants(&ids)?;
     let mut found = ledger.all(erase::FIND_ORDERS, &[&old, &limit], order)?;
-    // One that came to rest meanwhile may be of a grant that is not locked: the next transaction
-    // has it.
+    // An order that ended meanwhile may belong to a grant that is not locked; the next transaction
+    // erases it.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {
@@ -62,7 +62,7 @@ fn erase_orders(ledger: &mut PostgresLedger<'_>, names: &ErasedNames) -> Done<u6
     Ok(found.len() as u64)
 }
 
-/// Replaces the name elsewhere.
+/// Replaces the buyer's id in all other rows.
 fn erase_other_rows(
     ledger: &PostgresLedger<'_>,
     names: &ErasedNames,

@@ -1,11 +1,11 @@
-//! What happened, in PostgreSQL, and the sequencer.
+//! Events in PostgreSQL, and the sequencer that assigns their positions.
 //!
-//! A row gets its `seq` before it is committed, and rows of several transactions become visible in
-//! whatever order these commit: whoever continued by `seq` would skip some. So readers continue by
-//! `position`, which a row gets once it is visible, in the order of `seq`, by one transaction at a
-//! time. Positions that readers see only grow at their end. An order's later event has the higher
-//! `seq`, as it is written under the lock that the earlier one's transaction held, and is visible
-//! later: positions keep the order of each order.
+//! A row gets its `seq` before its commit, and transactions may commit in another order. A reader
+//! that continued by `seq` would skip rows. So readers continue by `position`, which one
+//! transaction at a time assigns to visible rows, in the order of `seq`. Readers see positions only
+//! grow at the end. The later of two events of one order has the higher `seq` and becomes visible
+//! later, because it is written under the lock that the earlier transaction held. So positions keep
+//! the order of each order's events.
 use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, TicketId};
@@ -23,8 +23,8 @@ use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
-// Columns in the order that `told` reads them, and where they come from, as macros so that
-// `concat!` takes them.
+// The columns in the order in which `told` reads them, and their tables, as macros so that
+// `concat!` accepts them.
 macro_rules! event_columns {
     () => {
         concat!(
@@ -63,11 +63,11 @@ pub(super) fn told(row: &Row) -> Done<StoredEvent> {
     };
     let event = event
         .event()
-        .ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
+        .ok_or_else(|| Failure::Row(format!("event {seq} has an unknown type or invalid data")))?;
     Ok(StoredEvent { position: row.try_get::<_, Option<i64>>(12)?.unwrap_or(0), seq, event })
 }
 
-/// A row of `event_columns`, whatever stands in it.
+/// A row of `event_columns`, whether or not it is valid.
 pub(super) fn read(row: &Row) -> Done<EventRead> {
     let position = row.try_get::<_, Option<i64>>(12)?.unwrap_or(0);
     let word = |at: usize| row.try_get::<_, Option<String>>(at).ok().flatten();
@@ -79,19 +79,20 @@ pub(super) fn read(row: &Row) -> Done<EventRead> {
     }))
 }
 
-/// Whoever sequences has this row; it holds the last position that was given.
+/// Locks the sequencer's row, which holds the last assigned position.
 const LOCK_TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
-/// Read after the turn was had: rows of every sequencer before are visible, with their positions.
+/// Runs after the lock was taken, so it sees the rows of every earlier sequencer, with their
+/// positions.
 const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
      FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
            FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $2) AS fresh) AS t
      WHERE event.seq = t.seq";
 
-/// Gives at most `limit` committed events their positions; how many.
+/// Assigns positions to at most `limit` committed events, and returns their number.
 fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
     let last = ledger.one(LOCK_TURN, &[], |row| Ok(row.try_get::<_, i64>(0)?))?;
     let last = last
-        .ok_or_else(|| Failure::Row("nobody can number events: event_turn is empty".to_owned()))?;
+        .ok_or_else(|| Failure::Row("cannot number events: table event_turn is empty".to_owned()))?;
     let numbered = ledger.run(ASSIGN_POSITIONS, &[&last, &as_limit(limit)])?;
     if numbered > 0 {
         ledger.run("UPDATE event_turn SET position = $1", &[&(last + int(numbered))])?;
@@ -100,10 +101,10 @@ fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
 }
 
 impl Postgres {
-    /// Gives committed events their positions, at most `limit` of them; how many. Less than
-    /// `limit`: all that was committed before has one.
+    /// Assigns positions to at most `limit` committed events, and returns their number. If it is
+    /// less than `limit`, every event that was committed before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Most of the time there is none: that is seen without a transaction.
+        // Usually there is no such event; a query without a transaction shows that.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

@@ -1,5 +1,5 @@
-//! What goes wrong between here and the database, and what it means: run the transaction again, ask
-//! later, give one ticket up, or stop.
+//! Failures between this node and the database, and the reaction to each: retry the transaction,
+//! report an error for the caller to retry, give up one ticket, or stop.
 use tokio_postgres::error::SqlState;
 
 use crate::contract::StoreError;
@@ -7,38 +7,38 @@ use crate::contract::StoreError;
 /// Why a statement, and so its transaction, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The database, or the way to it, said no.
+    /// The database or the connection reported an error.
     #[error("{}", error_text(.0))]
     Sql(#[from] tokio_postgres::Error),
-    /// No connection could be had.
+    /// No connection could be opened.
     #[error("no connection to the database: {0}")]
     NoConnection(String),
-    /// No answer within the time that a transaction has.
-    #[error("the database does not answer")]
+    /// No answer arrived within the time limit of a transaction.
+    #[error("the database does not answer in time")]
     TimedOut,
-    /// A row is not as the program wrote it.
+    /// A row is invalid.
     #[error("{0}")]
     Row(String),
     /// The transaction's own code panicked.
     #[error("a transaction panicked: {0}")]
     Panicked(String),
-    /// COMMIT was sent, and nobody said what came of it.
-    #[error("the outcome of a transaction is not known: {0}")]
+    /// COMMIT was sent, and no answer says whether it succeeded.
+    #[error("the outcome of a transaction is unknown: {0}")]
     Unknown(String),
 }
 
 /// What to do about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// Somebody else was faster: the same again, at once.
+    /// Another transaction won a conflict: retry at once.
     Conflict,
-    /// The database is away, busy or changing hands: the same again, a little later.
+    /// The database is unreachable, overloaded or failing over: retry a little later.
     Unreachable,
-    /// As [`FailureKind::Unreachable`], and the effect may have happened.
+    /// As [`FailureKind::Unreachable`], but the effect may have happened.
     Unknown,
-    /// It will fail again.
+    /// A retry would fail again.
     Bad,
-    /// What the database holds is damaged: nothing may be done with it.
+    /// The database's data is damaged: it must not be used.
     Damaged,
 }
 
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// Whether the connection can be used on once the transaction is rolled back.
+    /// Whether the connection can still be used after the transaction is rolled back.
     pub(super) fn leaves_connection(&self) -> bool {
         match self {
             Self::Row(_) => true,
@@ -67,7 +67,8 @@ impl Failure {
         }
     }
 
-    /// The same, where COMMIT had been sent: what the database did not refuse may have happened.
+    /// The same failure after COMMIT was sent: unless the database refused the commit, it may have
+    /// happened.
     pub(super) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable if !matches!(&self, Self::Sql(error) if error.code().is_some_and(is_refused)) => {
@@ -82,8 +83,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// The database says that this statement did not happen, and goes on: its transaction is rolled
-/// back.
+/// Whether the database reports that this statement failed, and keeps running: the transaction is
+/// then rolled back.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
@@ -93,11 +94,11 @@ fn is_refused(code: &SqlState) -> bool {
 fn kind_of_code(code: &SqlState) -> FailureKind {
     let text = code.code();
     match &text[..2.min(text.len())] {
-        // Serialisation and deadlock; a key that another transaction just took.
+        // Serialisation failure and deadlock; a key that another transaction just inserted.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // Connections, shutdowns, timeouts, resources; a server that is read-only while it changes
-        // hands; a session that idled too long in a transaction.
+        // Connections, shutdowns, timeouts, resources; a server that is read-only during a
+        // failover; a session that was idle too long in a transaction.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
@@ -105,9 +106,9 @@ fn kind_of_code(code: &SqlState) -> FailureKind {
     }
 }
 
-/// What the database said, with its detail: `tokio_postgres` shows only that it said something. The
-/// detail of a row that is refused is that row, and with it whoever it is about: that is for no
-/// log.
+/// The database's message with its detail; `tokio_postgres` alone shows only that there was an
+/// error. The detail of a refused row is left out: it is the row itself, and names the buyer, which
+/// must not reach a log.
 fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {
@@ -135,9 +136,9 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a word".to_owned())
+        .unwrap_or_else(|| "no message".to_owned())
 }

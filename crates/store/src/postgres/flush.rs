@@ -1,5 +1,5 @@
-//! What a transaction changed, written in sets: a statement for each table that has anything, and
-//! COMMIT behind them, in one round trip.
+//! Writes the changes of a transaction in sets: one statement for each table with changes, followed
+//! by COMMIT, in one round trip.
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use tokio_postgres::types::ToSql;
@@ -25,7 +25,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Notes a ticket that was given up.
+    /// Inserts the dead letter of a ticket.
     pub(super) fn dead_letter(id: &TicketId, ticket: &Ticket, reason: &str, now: Millis) -> Self {
         let sql = "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (ticket) DO NOTHING";
@@ -42,15 +42,15 @@ impl Query {
     }
 }
 
-/// The channel on which a node says that it committed something. It is a hint: nothing depends on
-/// its being heard.
+/// The channel on which a node notifies others of a commit. A notification is a hint: nothing
+/// depends on its delivery.
 pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
     Box::new(value)
 }
 
-/// Everything that differs from the tables, in the order in which rows may be written.
+/// The statements for all changed rows, in the order in which rows may be written.
 pub(super) fn queries(cache: &RowCache, now: Millis, writer: i32, catalogue: bool) -> Vec<Query> {
     let mut queries = Vec::new();
     orders(cache, writer, &mut queries);
@@ -76,7 +76,7 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
         .iter()
         .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
         .collect();
-    // Two transactions that insert the same requests wait for each other in one order.
+    // Two transactions that insert the same requests then wait for each other in one order.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
         let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, node, writer)
@@ -176,9 +176,9 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// New rows must not have come meanwhile, else the statement fails and all is run again. Those that
-/// were there are locked, or only given back to: they are written by how much they changed, in the
-/// order in which they are locked, and hold nothing at the least, as the rules have it.
+/// A new row must not have appeared meanwhile, or the statement fails and the transaction runs
+/// again. Existing rows are locked, or only decrease. They are written as differences, in lock
+/// order, and never fall below 0, as in the rules.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
     let update =
@@ -205,7 +205,7 @@ fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Closed grants first, so that a slot never has two open ones.
+/// Closed grants come first, so that a slot never has two open ones.
 fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
     let update = "UPDATE slot_grant SET granted = $2, settled = $3, open = $4, acked = $5, max_n = $6, resolved = $7, feed_len = $8,
                                closed_cause = $9, closed_at = coalesce(closed_at, $10), changed = pg_current_xact_id()
@@ -271,8 +271,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// By how much they changed: a settler or an expiry reads an item without its lock, as nothing that
-/// it decides depends on the pool.
+/// Items are written as differences: a settler or an expiry reads an item without its lock, because
+/// none of its decisions depends on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };
@@ -293,17 +293,17 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// What other nodes are told of a commit.
+/// The notification of a commit for other nodes.
 #[derive(Clone, Copy)]
 pub(super) struct CommitNotice {
-    /// Whose commit it is.
+    /// The store of the node that committed.
     pub(super) writer: i32,
-    /// Whether somebody is to be told of something that happened.
+    /// Whether the commit appended events.
     pub(super) events: bool,
 }
 
-/// Behind the writer in a hint: events were written. A node of the version before takes it for a
-/// writer that it does not know, which is a hint as well.
+/// The suffix behind the writer that means that events were written. A node of the version before
+/// reads the text as an unknown writer, which still serves as a hint.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {
@@ -313,20 +313,20 @@ impl CommitNotice {
         text
     }
 
-    /// What a hint says. One that cannot be read is of somebody else.
+    /// Parses a notification. One that cannot be parsed is from another program.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let writer = text.strip_suffix(WITH_EVENTS);
         Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })
     }
 }
 
-/// Writes and commits. The statements are sent in one go, each result is looked at: a failed
-/// statement turns COMMIT into ROLLBACK without an error.
+/// Writes and commits. The statements are sent together, and each result is checked: after a failed
+/// statement, COMMIT becomes ROLLBACK without an error.
 ///
-/// The hint follows COMMIT instead of standing before it: a transaction that notifies commits
-/// alone, one after the other, while the log is written.
+/// The notification follows COMMIT instead of preceding it: transactions that notify commit one
+/// after the other while the log is written.
 ///
-/// Returns the transaction by which its rows are known, if it is news (`commit_notice`).
+/// Returns the id of the transaction, if other nodes must read its rows (`commit_notice`).
 pub(super) async fn commit(
     client: &Object,
     queries: &[Query],
@@ -362,7 +362,7 @@ pub(super) async fn commit(
     let transaction = transaction.map_err(|error| Failure::from(error).after_commit())?;
     committed.map_err(|error| Failure::from(error).after_commit())?;
     if let Err(error) = hinted {
-        tracing::debug!(%error, "the hint to other nodes was not sent; they look by themselves");
+        tracing::debug!(%error, "failed to notify other nodes; they find the commit when they poll");
     }
     Ok(transaction)
 }

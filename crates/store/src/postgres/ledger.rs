@@ -1,9 +1,9 @@
 //! The rules' [`Ledger`] over one PostgreSQL transaction.
 //!
-//! Rows are read once, under their locks, and kept ([`RowCache`]); what the rules write is written
-//! in sets at the end (`flush`). A live ledger reads what it does not hold, and must run on a
-//! thread that may block. A prefetched one holds everything that its rules can ask for: what it
-//! lacks is not there.
+//! Rows are read once, under their locks, and kept ([`RowCache`]); `flush` writes the changes in
+//! sets at the end. A live ledger reads rows on demand, and must run on a thread that may block. A
+//! prefetched ledger holds every row that its rules can read: a row that it does not hold does not
+//! exist.
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -26,11 +26,11 @@ use super::waitlist;
 type Done<T> = Result<T, Failure>;
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// How a live ledger reaches its transaction.
+/// A live ledger's connection to its transaction.
 pub(super) struct LiveConnection<'c> {
     pub(super) client: &'c Object,
     pub(super) runtime: Handle,
-    /// How long one statement may take.
+    /// The time limit of one statement.
     pub(super) wait_max: Duration,
 }
 
@@ -40,7 +40,7 @@ impl LiveConnection<'_> {
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Done<T> {
-        // The timer belongs to the runtime: it is made inside.
+        // The timer needs the runtime, so it is created inside.
         let answer =
             self.runtime.block_on(async { tokio::time::timeout(self.wait_max, work).await });
         Ok(answer.map_err(|_| Failure::TimedOut)??)
@@ -53,9 +53,9 @@ pub struct PostgresLedger<'c> {
     pub(super) cache: RowCache,
     /// The store's time.
     pub(super) now: Millis,
-    /// Who waits for the ticket at hand.
+    /// The node that waits for the current ticket.
     pub(super) node: Option<NodeId>,
-    /// Sales, or what items are described by, were changed.
+    /// Sales or descriptions of items were changed.
     pub(super) catalogue: bool,
 }
 
@@ -68,7 +68,7 @@ impl<'c> PostgresLedger<'c> {
         Self { live: None, cache, now, node: None, catalogue: false }
     }
 
-    /// Every row.
+    /// Every row of a query.
     pub(super) fn all<T>(
         &self,
         sql: &str,
@@ -82,7 +82,7 @@ impl<'c> PostgresLedger<'c> {
         rows.iter().map(read).collect()
     }
 
-    /// The first row.
+    /// The first row of a query.
     pub(super) fn one<T>(
         &self,
         sql: &str,
@@ -92,17 +92,17 @@ impl<'c> PostgresLedger<'c> {
         Ok(self.all(sql, params, read)?.into_iter().next())
     }
 
-    /// Runs a statement; how many rows it changed.
+    /// Runs a statement and returns the number of changed rows.
     pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Done<u64> {
         let Some(live) = &self.live else {
-            return Err(Failure::Row("nothing can be run here".to_owned()));
+            return Err(Failure::Row("a prefetched ledger cannot run statements".to_owned()));
         };
         live.wait(async {
             live.client.execute(&live.client.prepare_cached(sql).await?, params).await
         })
     }
 
-    /// Locks grants by id, as every transaction must that locks several.
+    /// Locks grants by id. Every transaction that locks several grants must do so.
     pub(super) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
         let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
         for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
@@ -131,7 +131,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        // Shared with others who open grants, and not with whoever moves the sale to another phase.
+        // A shared lock: other openings of grants may run, but a phase change of the sale waits.
         let sql = "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1 FOR SHARE OF s";
         Ok(self.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
     }
@@ -221,8 +221,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order is changed only under its grant's lock: what is read under that lock is kept, what
-    /// is read before is not.
+    /// An order changes only under its grant's lock: a read under that lock is cached, an earlier
+    /// read is not.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));
@@ -322,7 +322,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(found.map(|row| self.cache.cache_recall(row)))
     }
 
-    /// A recall is changed only under the lock of the grant that it takes from.
+    /// A recall changes only under the lock of the grant that it takes from.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
         let ids = vec![int(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
@@ -378,8 +378,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(self.one(sql, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
-    /// Of two that take the same message at once, the second one's insertion fails, and it is run
-    /// again.
+    /// If two transactions take the same message at once, the second one's insertion fails, and it
+    /// runs again.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
         self.cache.inbox.insert((provider.to_owned(), event.to_owned()), at);
         Ok(())
@@ -435,7 +435,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// A checkout is changed only under its order's lock, which is that of its grant.
+    /// A checkout changes only under its order's lock, which is the lock of the grant.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
         if let Some(kept) = self.cache.checkouts.get(order) {
             return Ok(Some(kept.row.clone()));

@@ -1,4 +1,4 @@
-//! Migrations: append-only files, run by whichever node comes first, under a lock.
+//! Migrations: append-only files, which the first node that starts runs under a lock.
 use std::time::Duration;
 
 use tokio_postgres::{Client, Transaction};
@@ -7,7 +7,7 @@ use crate::contract::OpenError;
 
 use super::connect;
 
-/// Number, name and text of every migration, in their order.
+/// Number, name and text of every migration, in order.
 const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "truth", include_str!("../../migrations/postgres/0001_truth.sql")),
     (2, "secret", include_str!("../../migrations/postgres/0002_secret.sql")),
@@ -22,28 +22,31 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.
 const LOCK: i64 = 0x4462_726d;
-/// How long a node waits for another one that migrates; then it gives up.
+/// How long a node waits for another node that migrates; then it fails.
 const WAIT: Duration = Duration::from_secs(120);
-/// Newer schemas by at most so many versions are served: nodes are upgraded one after the other.
+/// Newer schemas are accepted up to this number of versions, because nodes are upgraded one after
+/// the other.
 const NEWER_MAX: i32 = 1;
 
-/// Brings the database at this address to the schema of this program; makes it if there is none.
-/// Nodes may run meanwhile.
+/// Migrates the database at this address to the schema of this program, and creates the schema if
+/// there is none. Nodes may run meanwhile.
 ///
-/// # Errors When the database cannot be reached, is not ours, or was written by a program that is
-/// too new.
+/// # Errors
+///
+/// The database is unreachable, contains foreign tables, or was migrated by a program that is too
+/// new.
 pub async fn migrate_postgres(url: &str) -> Result<(), OpenError> {
     let mut client = connect::client(&connect::address(url)?).await?;
     connect::check_server(&client, true).await?;
     migrate(&mut client).await
 }
 
-/// Brings the schema to what this program knows, all in one transaction.
+/// Migrates the schema to the newest version that this program knows, in one transaction.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     let failed = |error: tokio_postgres::Error| {
         let said =
             error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
-        OpenError::Failed(format!("the store's schema could not be brought up to date: {said}"))
+        OpenError::Failed(format!("failed to migrate the store's schema: {said}"))
     };
     let transaction = client.transaction().await.map_err(failed)?;
     let wait = WAIT.as_millis();
@@ -55,7 +58,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     let (migrated, foreign): (bool, bool) = (row.get(0), row.get(1));
     if foreign && !migrated {
         return Err(OpenError::Failed(
-            "the database holds tables that are not doorbuster's: name an empty one".to_owned(),
+            "the database contains tables of another program: use an empty database".to_owned(),
         ));
     }
     let history = "CREATE TABLE IF NOT EXISTS schema_migration
@@ -77,8 +80,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     transaction.commit().await.map_err(failed)
 }
 
-/// Rows that were copied from another database, by a dump for one, name transactions that this one
-/// has yet to count to. To every look they would be news.
+/// Rows that were copied from another database, for example by a dump, name transaction ids that
+/// this database has not reached yet. Every poll would read them as new, so they are written again.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())";
@@ -86,7 +89,7 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         if transaction.query_one(&any, &[]).await?.get(0) {
             tracing::warn!(
                 table,
-                "rows come from another database: they are written anew, which may take a while"
+                "rows come from another database; rewriting them, which may take a while"
             );
             transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
             let anew = format!("UPDATE {table} SET changed = pg_current_xact_id() WHERE {ahead}");

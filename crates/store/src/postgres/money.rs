@@ -1,5 +1,5 @@
-//! Payments and refunds in PostgreSQL. Whatever takes money takes its order's locks first, as all
-//! that changes orders does.
+//! Payments and refunds in PostgreSQL. A transaction that takes money locks its order first, as
+//! every change of an order does.
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -22,7 +22,7 @@ use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
-/// Refunds that show that somebody else did something wrong ([`money::RefundCause::is_notice`]).
+/// Refunds whose cause is a mistake of a provider or a buyer ([`money::RefundCause::is_notice`]).
 macro_rules! notices {
     () => {
         "r.cause IN ('mismatch', 'second', 'unknown_order')"
@@ -30,18 +30,17 @@ macro_rules! notices {
 }
 pub(super) use notices;
 
-/// What tells lists of payments and of refunds apart.
+/// The differences between lists of payments and lists of refunds.
 struct MoneyTable<T> {
     /// `SELECT` with the row's columns and, last, its `seq`.
     select: &'static str,
-    /// The table, as it is called there.
+    /// The alias of the table.
     table: &'static str,
-    /// Whether it is about an order of these items, whose numbers stand in the parameter that
-    /// follows.
+    /// Whether the row concerns an order of these items, whose numbers are in the next parameter.
     of_items: &'static str,
     of_notices: &'static str,
     read: fn(&Row) -> Done<T>,
-    /// Where `seq` stands.
+    /// The column of `seq`.
     seq: usize,
 }
 
@@ -104,7 +103,7 @@ impl Postgres {
         id: RefundId,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        // A try in vain that is noted twice only lengthens the rest.
+        // An attempt that is recorded twice only lengthens the pause.
         let note = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             money::apply_refund_update(ledger, &id, &news, now)
@@ -179,7 +178,7 @@ impl Postgres {
         let after = query.after.unwrap_or(start);
         let items: Option<Vec<i64>> =
             query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
-        // Conditions that are not asked for are not there: each kind of list has its own plan.
+        // Unused conditions are left out: each kind of list has its own plan.
         let mut sql = format!("{select} WHERE {table}.seq {beyond} $1");
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after];
         if let Some(order) = &query.order {
@@ -193,7 +192,7 @@ impl Postgres {
         if query.notices {
             sql.push_str(&format!(" AND {of_notices}"));
         }
-        // One more than asked tells whether there is a next page.
+        // One row more than the limit shows whether there is a next page.
         let most = as_limit(limit + 1);
         params.push(&most);
         sql.push_str(&format!(" ORDER BY {table}.seq {direction} LIMIT ${}", params.len()));
@@ -206,11 +205,11 @@ impl Postgres {
     }
 }
 
-/// The locks of an order that a payment names, in their order: the rules ask for the item before
-/// the quota.
+/// Locks the rows of an order that a payment names, in lock order, because the rules read the item
+/// before the quota.
 ///
-/// For one that ended they look at all slots of its item, to see whether its units may be recalled:
-/// their grants are locked with its own.
+/// For an order that ended, the rules read all slots of its item, to find out whether its units may
+/// be recalled. So the grants of those slots are locked as well.
 fn lock_order_named(ledger: &mut PostgresLedger<'_>, order: &str) -> Done<()> {
     let Some(id) = TicketId::parse(order) else { return Ok(()) };
     let Some(seen) = ledger.order(&id)? else { return Ok(()) };

@@ -1,5 +1,4 @@
-//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of
-//! every node.
+//! Rows of operators and nodes: keys, a log of actions, leases of the leader and of every node.
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{AdminKey, AdminRole};
@@ -39,7 +38,7 @@ impl Postgres {
                 .run(sql, &[&key.id, &key.name, &role, &key.hash.as_slice(), &key.created_at.0])?
             {
                 0 => Err(Failure::Row(format!(
-                    "a key of the id {} or of the same hash exists",
+                    "a key with the id {} or the same hash already exists",
                     key.id
                 ))),
                 _ => Ok(()),
@@ -70,7 +69,7 @@ impl Postgres {
         self.job(RetryUnknown::Never, log).await
     }
 
-    /// Takes the lease if it is this node's or has lapsed.
+    /// Takes the lease if this node has it or it has expired.
     pub(crate) async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         let lead = move |ledger: &mut super::PostgresLedger<'_>| {
             let sql = "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)

@@ -1,4 +1,4 @@
-//! Expiry, more time for an order, and lists of orders.
+//! Expiry, extensions of orders, and lists of orders.
 use std::sync::Arc;
 
 use tokio_postgres::Row;
@@ -23,11 +23,11 @@ use super::run::{
 use super::shared::Shared;
 use super::{Postgres, connect, rows};
 
-/// By number alone: the rows are read under their locks.
+/// Selects the numbers alone: the rows are read under their locks.
 const DUE: &str = "SELECT o.grant_id, o.n, o.item_id, o.pay_by + o.ask_ms, o.seq FROM orders o
      WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms LIMIT $2";
 
-/// Which end of the orders a list begins with.
+/// The order of a list of orders.
 #[derive(Clone, Copy)]
 enum PageOrder {
     Newest,
@@ -84,13 +84,13 @@ impl Postgres {
             PageOrder::Newest => ("<", i64::MAX, "DESC"),
             PageOrder::Oldest => (">", 0, "ASC"),
         };
-        // Conditions that are not asked for are not there: each kind of list has its own plan.
+        // Unused conditions are left out: each kind of list has its own plan.
         let mut sql = format!(
             concat!("SELECT ", rows::order_columns!(), ", o.seq FROM orders o WHERE o.seq {} $1"),
             beyond
         );
         let after = query.after.unwrap_or(start);
-        // One more than asked tells whether there is a next page.
+        // One row more than the limit shows whether there is a next page.
         let most = as_limit(limit + 1);
         let buyer = query.buyer.as_ref().map(|b| b.as_str());
         let items: Option<Vec<i64>> =
@@ -153,21 +153,21 @@ impl Postgres {
     }
 }
 
-/// Ends what is due, in sets: found first, then locked and looked at again, ended by the rules,
-/// written together.
+/// Expires due orders in sets: finds them, locks and reads them again, expires them by the rules,
+/// and writes them together.
 async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
-            // What is due by this clock and not by the database's is left as it is by the rules,
-            // under the locks.
+            // An order that is due by this clock but not by the database's stays as it is: the
+            // rules decide under the locks.
             let now = shared.clock.monotonic();
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
                 .await?;
             let mut due = found.iter().map(due).collect::<Result<Vec<_>, _>>()?;
-            // Those that are due at the same instant stand as they were made, whatever was written
-            // of them since.
+            // Orders that are due at the same time keep the order of their creation, whatever
+            // updates followed.
             due.sort_unstable_by_key(|(place, _)| *place);
             Ok::<Vec<DueOrder>, Failure>(due.into_iter().map(|(_, order)| order).collect())
         })
@@ -203,7 +203,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
     outcome
 }
 
-/// When an order is due and after whom, and the order.
+/// When an order is due, its sequence number, and the order.
 fn due(row: &Row) -> Result<((i64, i64), DueOrder), Failure> {
     let (grant, n) = (GrantId(rows::number(row, 0)?), TicketN(rows::number(row, 1)?));
     Ok((
@@ -219,8 +219,8 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it
-            // knows it. What is written anew is found when the rules have it.
+            // The provider still has time: the version before wrote another `provider_wait_ms`. The
+            // rewritten row is found once its time is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.rewrite_checkout(&order.id);
             }

@@ -1,5 +1,5 @@
-//! The outbox in PostgreSQL: events in their order, endpoints, and what these were not told yet.
-//! Whoever changes an endpoint or its rows holds its row.
+//! The outbox in PostgreSQL: events in order, endpoints, and pending deliveries. A change of an
+//! endpoint or of its deliveries locks the endpoint's row.
 use tokio_postgres::Row;
 
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
@@ -49,14 +49,14 @@ fn endpoint(row: &Row) -> Done<Endpoint> {
     };
     found
         .endpoint()
-        .ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
+            .ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
 }
 
 fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
-    // Two that are added at once are counted one after the other.
+    // The lock makes concurrent additions count one after the other.
     ledger.run("LOCK TABLE endpoint IN SHARE ROW EXCLUSIVE MODE", &[])?;
     if let Some(there) = ledger.one(FIND, &[&new.id], endpoint)? {
-        // Added before, by a try whose outcome was not known.
+        // An earlier attempt with an unknown outcome already added it.
         return Ok(Some(there));
     }
     let count = ledger.one("SELECT count(*) FROM endpoint", &[], |row| number(row, 0))?;
@@ -155,7 +155,8 @@ fn record(ledger: &PostgresLedger<'_>, id: &str, notes: &[RowChange]) -> Done<()
     Ok(())
 }
 
-/// Pending rows of an endpoint, whose row is held: they become more only by whoever holds it.
+/// The number of pending deliveries of an endpoint whose row is locked. Only the holder of that
+/// lock can add more.
 pub(super) fn pending_count(ledger: &PostgresLedger<'_>, id: &str) -> Done<u64> {
     let count = "SELECT count(*) FROM delivery WHERE endpoint_id = $1 AND state = 'pending'";
     Ok(ledger.one(count, &[&id], |row| number(row, 0))?.unwrap_or(0))
@@ -187,7 +188,7 @@ fn redeliver(
     Ok(Redelivery::Done)
 }
 
-/// What happened and when, as these columns say; `None`: the event is forgotten.
+/// The event's type and time, from these columns; `None`: the event is deleted.
 pub(super) fn event_summary(row: &Row, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
     Ok(row.try_get::<_, Option<String>>(what)?.zip(time(row, at)?))
 }
@@ -256,8 +257,8 @@ impl Postgres {
         new: NewEndpoint,
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
-        // What happened before is not told: it gets its positions first. Where nobody was told of
-        // anything these are many.
+        // Earlier events must not be delivered, so they get their positions first. Where no
+        // endpoint existed before, there can be many of them.
         while self.sequence_events(SEQUENCE_ROWS_MAX).await? == SEQUENCE_ROWS_MAX {}
         self.job(RetryUnknown::Allowed, move |ledger| insert(ledger, &new, most)).await
     }
@@ -295,8 +296,8 @@ impl Postgres {
     }
 
     pub(crate) async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
-        // What has no position yet comes after everything that has one: it waits for every
-        // endpoint, also where nobody gives positions.
+        // Events without a position come after all events with one. They wait for every endpoint,
+        // even where no node assigns positions.
         let sql = "WITH unplaced AS MATERIALIZED (
                  SELECT count(*) AS many, min(e.at) AS oldest
                  FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $1) AS e)

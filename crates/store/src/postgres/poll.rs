@@ -1,11 +1,11 @@
-//! One look at what was committed since the look before: a snapshot, and everything in it that the
-//! snapshot before did not show.
+//! One poll of the committed changes: a snapshot, and every row that it shows and the previous
+//! snapshot did not.
 //!
-//! A row names the transaction that wrote it last. Whatever order transactions commit in, a row is
-//! news exactly once: when the new snapshot shows its transaction and the old one did not. Counts
-//! come from the same snapshot, so the orders told are complete up to them. That holds for this
-//! node's own commits as well: one that is in the snapshot and was not announced yet, or whose fate
-//! nobody knows, is read like another's.
+//! A row names the transaction that wrote it last. In whatever order transactions commit, a row is
+//! new exactly once: when the new snapshot includes its transaction and the old one did not. Counts
+//! come from the same snapshot, so the published orders are complete up to them. That holds for
+//! this node's own commits as well: a commit that is in the snapshot, but was not announced or has
+//! an unknown outcome, is read like another node's.
 use std::time::Instant;
 
 use tokio_postgres::types::ToSql;
@@ -25,8 +25,8 @@ use super::rows::{self, int};
 type Done<T> = Result<T, Failure>;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// The snapshot, the database's time, and its history: a promoted standby counts transactions anew
-/// where it stood.
+/// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
+/// again from where it stood.
 const SNAPSHOT: &str =
     "SELECT pg_current_snapshot()::text, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8)";
@@ -43,7 +43,7 @@ const ORDERS: &str = concat!(
            AND (o.changed, o.seq) > ($4::text::xid8, $5::bigint)
      ORDER BY o.changed, o.seq LIMIT $6"
 );
-/// What is known to all snapshots from this one on, in the order in which it was written last.
+/// Orders that all snapshots include up to this one, in the order of their last write.
 const OLD_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -60,27 +60,27 @@ const RESOLUTIONS: &str = concat!(
            AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8, $6::text)
      ORDER BY r.changed, r.ticket LIMIT $7"
 );
-/// The snapshot that shows nothing.
+/// The snapshot that includes nothing.
 const UNKNOWN: &str = "1:1:";
 const ORDER: &str =
     concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
 
-/// Where one look ended and the next begins.
+/// Where one poll ended and the next begins.
 #[derive(Clone, Debug)]
 pub(super) struct SnapshotPosition {
     /// The snapshot.
     snapshot: String,
-    /// The database's history.
+    /// The database's timeline.
     timeline: String,
 }
 
 impl SnapshotPosition {
-    /// The database's transaction below which everything is in the snapshot.
+    /// The transaction id below which the snapshot includes every transaction.
     fn xmin(&self) -> &str {
         self.snapshot.split(':').next().unwrap_or("0")
     }
 
-    /// Whether the snapshot shows what this transaction did, which is committed.
+    /// Whether the snapshot includes this transaction, which is committed.
     pub(super) fn includes(&self, transaction: &str) -> bool {
         let mut parts = self.snapshot.split(':').skip(1);
         let (xmax, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
@@ -89,7 +89,7 @@ impl SnapshotPosition {
             && !running.split(',').any(|running| running == transaction)
     }
 
-    /// The same history, and nothing of it known.
+    /// The same timeline, with no known transaction.
     pub(super) fn with_unknown_past(&self) -> Self {
         Self::beginning(self.timeline.clone())
     }
@@ -98,13 +98,14 @@ impl SnapshotPosition {
         self.snapshot == UNKNOWN
     }
 
-    /// A history from its very beginning.
+    /// The beginning of a timeline.
     fn beginning(timeline: String) -> Self {
         Self { snapshot: UNKNOWN.to_owned(), timeline }
     }
 }
 
-/// Orders of before a look that are yet to be read: all that its snapshot shows, from here on.
+/// Earlier orders that must still be read: everything that the poll's snapshot includes, from here
+/// on.
 #[derive(Debug)]
 pub(super) struct Backlog {
     snapshot: String,
@@ -112,16 +113,16 @@ pub(super) struct Backlog {
     seq: i64,
 }
 
-/// What a look came to.
+/// The result of a poll.
 pub(super) struct PollResult {
-    /// Where it ended.
+    /// The position where it ended.
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// What of before it is yet to be read, if nothing that was known can be relied on.
+    /// The earlier orders that must still be read, if the previous position is unusable.
     pub(super) old: Option<Backlog>,
 }
 
-/// What a look saw.
+/// The changes that a poll read.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) counts: Vec<ItemCounts>,
@@ -130,7 +131,7 @@ pub(super) struct Changes {
     pub(super) sales: bool,
 }
 
-/// Who looks, with its statements.
+/// The connection that polls, with its prepared statements.
 pub(super) struct Poller {
     client: Client,
     node: NodeId,
@@ -168,19 +169,19 @@ impl Poller {
         self.client.is_closed()
     }
 
-    /// Where everything that is committed now lies behind.
+    /// The position that includes everything that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let asked = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
         since(&row, asked, Instant::now(), clock)
     }
 
-    /// Looks once; orders of the transactions in `own` are known and left out. `publish` hears what
-    /// does not fit at once, in pieces; the last piece, with the counts, is returned.
+    /// Polls once. Orders of the transactions in `own` are known and left out. `publish` receives
+    /// earlier parts of a long result; the last part, with the counts, is returned.
     ///
-    /// Where what was seen before says nothing of this database, everything is news. Its orders are
-    /// left to be read by and by ([`Poller::read_backlog`]): whoever waits for a commit of this
-    /// node does not wait for all that were ever made.
+    /// If the previous position does not belong to this database's timeline, everything is new. The
+    /// orders are then read gradually ([`Poller::read_backlog`]), so that a commit of this node
+    /// does not wait until all orders have been read.
     pub(super) async fn poll(
         &self,
         since: &SnapshotPosition,
@@ -199,7 +200,7 @@ impl Poller {
                     tracing::warn!(
                         before = since.timeline,
                         now = other.timeline,
-                        "the database changed hands: every order is read again"
+                        "the database failed over to another server; reading every order again"
                     );
                     position.replace(other);
                 }
@@ -212,12 +213,12 @@ impl Poller {
                 let old = Backlog { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }
-            // It changed hands once more: the next look begins anew.
+            // It failed over once more: the next poll starts again.
             Err(_) => Err(Failure::TimedOut),
         }
     }
 
-    /// Reads some of the old orders and goes on behind them. True: none is left.
+    /// Reads some of the backlog and continues after it. True: the backlog is empty.
     pub(super) async fn read_backlog(
         &self,
         old: &mut Backlog,
@@ -236,8 +237,8 @@ impl Poller {
         Ok(page.len() < PG_POLL_ROWS)
     }
 
-    /// A look at orders since `of_orders` and at everything else since `since_then`. The database's
-    /// history, should it be another one.
+    /// Polls for orders since `of_orders` and for everything else since `since_then`. Returns the
+    /// database's timeline as an error if it is another one.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -256,7 +257,7 @@ impl Poller {
             [orders_snapshot, &orders_xmin, &own, &"0", &none, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
-        // COMMIT is not among them: further pages, if there are some, are of the same snapshot.
+        // COMMIT is not among them: further pages must read the same snapshot.
         let (begun, (position, answered), counts, catalogue, orders, resolutions) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
@@ -307,8 +308,8 @@ impl Poller {
         }
     }
 
-    /// Takes up orders, and the verdicts of those that this node waits for and did not settle
-    /// itself.
+    /// Adds orders, and the verdicts of those that this node waits for and that another node
+    /// settled.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {
             let order = rows::order(row)?;
@@ -322,7 +323,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Returns the verdicts that name an order, which is yet to be read.
+    /// Returns the verdicts that name an order, which must still be read.
     async fn read_resolutions(
         &self,
         mut page: Vec<Row>,

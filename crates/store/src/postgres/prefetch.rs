@@ -1,4 +1,4 @@
-//! What a batch of tickets or of orders needs, read and locked in one pipeline.
+//! Reads and locks the rows for a batch of tickets or orders in one pipeline.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::rows::{self, int, money};
 type Done<T> = Result<T, Failure>;
 
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-/// Store time, after every lock was had.
+/// The store's time, read after all locks were taken.
 pub(super) const NOW: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 pub(super) const GRANTS: &str = concat!(
     "SELECT ",
@@ -28,19 +28,18 @@ pub(super) const RECALLS: &str = concat!(
     " FROM recall WHERE grant_id = ANY($1) AND NOT done"
 );
 const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ANY($1)");
-/// Rows for buyers who have none, in the order in which they are locked.
+/// Inserts rows for buyers who have none, in lock order.
 const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0 FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      ON CONFLICT DO NOTHING";
 pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Orders that the requests hold, and orders whose number a ticket bears. No number above `max_n`
-/// was ever resolved.
+/// Orders that the requests hold, and orders with a ticket's number. No number above `max_n` was
+/// ever resolved.
 ///
-/// Each is looked up by itself, behind `OFFSET 0`, which the planner does not look through: what it
-/// planned while there were hardly any rows must not read all of a grant's orders once there are
-/// many.
+/// Each order is looked up alone, behind `OFFSET 0`, which the planner does not optimise across. A
+/// plan from a time with hardly any rows must not read all orders of a grant later.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -64,7 +63,7 @@ const RESOLUTIONS: &str = concat!(
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
       CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id AND r.n = t.n OFFSET 0) r"
 );
-/// One by one, as [`ORDERS`].
+/// Looked up one by one, as in [`ORDERS`].
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
@@ -78,20 +77,20 @@ const ORDERS_BY_NUMBER: &str = concat!(
       CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.grant_id = t.grant_id AND o.n = t.n OFFSET 0) o"
 );
 
-/// Whether quota rows that are not there are made first, so that they can be locked.
+/// Whether missing quota rows are inserted first, so that they can be locked.
 ///
-/// Most buyers are new, and most batches meet nobody else's: they insert their rows at their end,
-/// once, and are run again if somebody was faster.
+/// Most buyers are new, and most batches conflict with no other batch. Such a batch inserts its
+/// rows at its end, and runs again if another transaction inserted one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,
     First,
 }
 
-/// Begins a transaction and reads what settling these tickets asks for, in one round trip.
+/// Begins a transaction and reads the rows for settling these tickets, in one round trip.
 ///
-/// In this order: grants, locked; quotas, locked; only then orders, so that a request's order is
-/// seen if its quota is.
+/// The order is: lock grants, lock quotas, then read orders. So if a request's quota is visible,
+/// its order is too.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,
@@ -108,7 +107,7 @@ pub(super) async fn tickets(
     let of_resolutions: [&(dyn ToSql + Sync); 3] = [&asked.ids, &asked.grants, &asked.numbers];
     let locked: [&(dyn ToSql + Sync); 1] = [&asked.locked];
     let of_items: [&(dyn ToSql + Sync); 1] = [&asked.items];
-    // Each is sent when it is polled first: in this order.
+    // Each is sent when it is first polled, which gives this order.
     let (begun, grants, made, quotas, orders, resolutions, items, recalls, now) = tokio::join!(
         client.batch_execute(BEGIN),
         client.query(&grants, &locked),
@@ -125,8 +124,7 @@ pub(super) async fn tickets(
         client.query(&recalls, &locked),
         client.query_one(&now, &[]),
     );
-    // The first that failed is the reason; those behind it only say that the transaction is
-    // aborted.
+    // The first failure is the reason; the later ones only report an aborted transaction.
     begun?;
     let mut cache = RowCache::default();
     for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
@@ -141,7 +139,7 @@ pub(super) async fn tickets(
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// Which order is due: its number, and whose units it has if they are to move.
+/// A due order: its number, and the buyer whose quota is needed if its units move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueOrder {
     pub(super) grant: GrantId,
@@ -149,8 +147,8 @@ pub(super) struct DueOrder {
     pub(super) item: Option<ItemId>,
 }
 
-/// Begins a transaction and reads what ending these orders, or asking about them, asks for, in one
-/// round trip; the orders as they are under their grants' locks.
+/// Begins a transaction and reads the rows for ending these orders, or for checking them with their
+/// provider, in one round trip. Returns the orders as they are under their grants' locks.
 pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCache, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;
@@ -184,7 +182,7 @@ pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCac
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// Columns of what a batch asks for.
+/// The parameter columns of a batch.
 #[derive(Default)]
 struct TicketColumns<'a> {
     ids: Vec<String>,
@@ -192,7 +190,7 @@ struct TicketColumns<'a> {
     keys: Vec<&'a str>,
     grants: Vec<i64>,
     numbers: Vec<i64>,
-    /// Each once, in the order in which they are locked.
+    /// Each item once, in lock order.
     quota_buyers: Vec<&'a str>,
     quota_items: Vec<i64>,
     locked: Vec<i64>,
@@ -225,7 +223,7 @@ async fn prepare<const N: usize>(client: &Object, texts: [&str; N]) -> Done<[Sta
     for text in texts {
         statements.push(client.prepare_cached(text).await?);
     }
-    statements.try_into().map_err(|_| Failure::Row("as many statements as texts".to_owned()))
+        statements.try_into().map_err(|_| Failure::Row("wrong number of statements".to_owned()))
 }
 
 fn for_each_row(rows: &[Row], read: impl FnMut(&Row) -> Done<()>) -> Done<()> {

@@ -1,8 +1,8 @@
-//! The task that tells the node what was committed: by this node, before its callers hear; by
-//! others, on their hint and at least each second.
+//! The task that publishes commits to the node: its own commits before their callers get their
+//! answers, and other nodes' commits after a notification and at least once a second.
 //!
-//! It alone calls the sink, and only with what a look saw, so that counts never go back and orders
-//! are complete up to them.
+//! Only this task calls the sink, and only with the results of polls. So counts never go back, and
+//! orders are complete up to them.
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -33,28 +33,27 @@ pub(super) struct Publisher {
     commits: mpsc::Receiver<CommitMessage>,
     look: Option<Poller>,
     since: SnapshotPosition,
-    /// Where looks ended some time ago, a second apart, the oldest first.
+    /// Positions of earlier polls, a second apart, oldest first.
     before: VecDeque<(Instant, SnapshotPosition)>,
-    /// Orders of before the last look that are yet to be read. Until they are, nobody is to be
-    /// refused from what this node shows.
+    /// Earlier orders that must still be read. Until then, no request may be refused from the
+    /// published state.
     old: Option<Backlog>,
-    /// Transactions of this node that were announced and are in no look yet.
+    /// Transactions of this node that were announced and that no poll includes yet.
     own: Vec<String>,
 }
 
-/// Commits of this node that are to be told.
+/// Commits of this node that must be published.
 #[derive(Default)]
 struct OwnCommits {
     orders: Vec<Order>,
-    /// Whether something is to be told that happened.
+    /// Whether one of them appended events.
     events: bool,
-    /// Who waits until all of it was told.
+    /// Callers that wait until all of it is published.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Publisher {
-    /// Begins here: what is committed before is read by whoever asks for it, what is committed
-    /// later is told.
+    /// Starts at the current state: earlier commits are read on demand, later ones are published.
     pub(super) async fn new(
         shared: Arc<Shared>,
         commits: mpsc::Receiver<CommitMessage>,
@@ -68,12 +67,12 @@ impl Publisher {
         Ok(Self { shared, commits, look: Some(look), since, before, old: None, own })
     }
 
-    /// Works until it is stopped. A panic of the sink ends the store: from then on nobody would be
-    /// told anything.
+    /// Runs until it is stopped. A panic of the sink fails the store, because nothing would be
+    /// published from then on.
     pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
-            shared.fail("the task that tells of commits panicked");
+                shared.fail("the task that publishes commits panicked");
         }
         shared.stop_accepting();
     }
@@ -87,8 +86,8 @@ impl Publisher {
                 biased;
                 commits = self.commits.recv() => commits,
                 () = self.shared.wake.notified() => {
-                    // Hints that come close together share a look; a commit of this node does not
-                    // wait.
+                    // Notifications that arrive close together share a poll; a commit of this node
+                    // does not wait.
                     tokio::select! {
                         biased;
                         commits = self.commits.recv() => commits,
@@ -106,13 +105,13 @@ impl Publisher {
         }
     }
 
-    /// What waits to be told, and whether this is the end.
+    /// Collects the queued commits, and whether the task must end.
     fn collect(&mut self, first: Option<CommitMessage>) -> (OwnCommits, bool) {
         let (mut own, mut next) = (OwnCommits::default(), first);
         loop {
             match next {
                 Some(CommitMessage::Committed(transaction, orders, events, told)) => {
-                    // A look that came before the announcement told of it already; the orders may
+                    // A poll before the announcement has already published these orders; they may
                     // have changed since.
                     let lives = self.old.is_none()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
@@ -132,7 +131,7 @@ impl Publisher {
         }
     }
 
-    /// Looks, tells what was seen and what this node committed, and lets its callers go.
+    /// Polls, publishes the changes and this node's commits, and releases the callers.
     async fn publish_commits(&mut self, own: OwnCommits) {
         let OwnCommits { orders, events, waiting } = own;
         let began = Instant::now();
@@ -144,11 +143,11 @@ impl Publisher {
                 seen
             }
             Err(failure) => {
-                tracing::warn!(%failure, "what was committed cannot be read; it is tried again");
+                tracing::warn!(%failure, "failed to poll for commits; retrying");
                 self.look = None;
                 self.shared.set_unavailable(Some(failure.to_string()));
-                // What is committed is committed: its callers hear of it. Counts follow with the
-                // next look that succeeds.
+                // The commits are durable, so their callers get their answers. The counts follow
+                // with the next successful poll.
                 Changes::default()
             }
         };
@@ -164,27 +163,29 @@ impl Publisher {
             self.shared.clock.set_seen(began);
         }
         for told in waiting {
-            // Whoever does not wait any more need not hear.
+            // A caller that no longer waits needs no answer.
             let _ = told.send(());
         }
     }
 
-    /// Reads some more of what is old, if anything is. Should it fail, it goes on from there.
+    /// Reads a part of the backlog, if there is one. After a failure the next call continues there.
     async fn read_backlog(&mut self) {
         let (Some(look), Some(old)) = (&self.look, &mut self.old) else { return };
         let mut tell = publish_in_parts(&self.shared);
         match timeout(PG_POLL_WAIT, look.read_backlog(old, self.shared.writer(), &mut tell)).await {
             Ok(Ok(true)) => self.old = None,
             Ok(Ok(false)) => {}
-            Ok(Err(failure)) => tracing::warn!(%failure, "orders of before cannot be read yet"),
-            Err(_) => tracing::warn!("orders of before are read slowly"),
+            Ok(Err(failure)) => {
+                tracing::warn!(%failure, "failed to read the backlog of orders; retrying");
+            }
+            Err(_) => tracing::warn!("timed out while reading the backlog of orders; retrying"),
         }
     }
 
     fn publish(&self, mut orders: Vec<Order>, seen: Changes, events: bool) {
         orders.extend(seen.orders);
-        // Also counts that are the same as before: units that went from one grant to another are in
-        // their slot's feed now, and the counts do not show it.
+        // Unchanged counts are published too: units that moved between grants are in their slots'
+        // feeds now, and the counts do not show that.
         let committed = Committed {
             counts: seen.counts,
             orders,
@@ -209,7 +210,7 @@ impl Publisher {
         let looked = look.poll(&self.since, &self.own, shared.writer(), &shared.clock, &mut piece);
         let PollResult { position, seen, old } =
             timeout(wait, looked).await.unwrap_or(Err(Failure::TimedOut))?;
-        // Whatever was announced before this look began is in its snapshot.
+        // Every commit that was announced before this poll began is in its snapshot.
         self.since = position;
         self.old = old.or(self.old.take());
         self.own.clear();
@@ -223,10 +224,10 @@ impl Publisher {
         Ok(seen)
     }
 
-    /// After a lost connection the database may have crashed. Transactions whose last words were
-    /// not on its disk yet (a hint, an abort) are then forgotten, and their numbers are given to
-    /// others, which a snapshot of before shows as ended. One that is old enough does not know such
-    /// numbers.
+    /// After a lost connection the database may have crashed. It may then forget the last
+    /// transactions that were not on its disk yet (a notification, an abort), and assign their ids
+    /// again, although an earlier snapshot shows those ids as ended. A snapshot that is old enough
+    /// does not know such ids.
     fn rewind(&mut self) {
         let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_POLL_BACK).cloned();
         let long_ago = Instant::now().checked_sub(PG_POLL_BACK).unwrap_or_else(Instant::now);
@@ -237,7 +238,7 @@ impl Publisher {
     }
 }
 
-/// Tells what is seen in pieces, without counts.
+/// Publishes a part of the changes, without counts.
 fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> {
     let shared = Arc::clone(shared);
     move |seen: Changes| {
@@ -249,7 +250,7 @@ fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> 
     }
 }
 
-/// A reason to look, and nobody who waits for it.
+/// Requests a poll that no caller waits for.
 fn empty_commit() -> CommitMessage {
     CommitMessage::Committed(None, Vec::new(), false, oneshot::channel().0)
 }
@@ -259,15 +260,15 @@ fn is_empty(committed: &Committed) -> bool {
     counts.is_empty() && orders.is_empty() && told.is_empty() && !sales && !events
 }
 
-/// A connection that hears hints and looks.
+/// A connection that listens for notifications and polls.
 async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
     let Address { mut config, tls } = shared.address.clone();
-    // It reads by indexes that it must use also when its tables were empty at first.
+    // It must read by indexes even if its tables were empty when it connected.
     let options = format!("{} -c enable_seqscan=off", config.get_options().unwrap_or_default());
     let connected = timeout(PG_CONNECT_WAIT, config.options(options).connect(tls)).await;
     let (client, mut connection) = connected.map_err(|_| Failure::TimedOut)??;
     let heard = Arc::downgrade(shared);
-    // It ends with its client.
+    // The task ends with its client.
     tokio::spawn(async move {
         while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
             let Some(shared) = heard.upgrade() else { return };
@@ -280,7 +281,7 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
                 shared.wake.notify_one();
             }
         }
-        // The next look makes a new connection.
+        // The next poll opens a new connection.
         if let Some(shared) = heard.upgrade() {
             shared.wake.notify_one();
         }

@@ -1,5 +1,5 @@
-//! What is only read: each query is a snapshot of its own, which holds every commit that was told
-//! before it was asked.
+//! Read-only queries. Each one has a snapshot of its own, which includes every commit that was
+//! published before the query.
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
     BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq,
@@ -12,14 +12,14 @@ use crate::store::StoreResult;
 use super::Postgres;
 use super::rows::{self, int};
 
-/// Where units are: the columns that `rows::counts` reads.
+/// The units of an item: the columns that `rows::counts` reads.
 pub(super) const COUNTS: &str =
     "SELECT i.id, i.total, i.pool, i.ended, i.paid, coalesce(g.in_slots, 0)::bigint, coalesce(g.settled, 0)::bigint, i.waiting
      FROM item i LEFT JOIN LATERAL (
          SELECT sum(s.granted - s.settled) FILTER (WHERE s.open AND s.counted) AS in_slots, sum(s.settled) AS settled
          FROM slot_grant s WHERE s.item_id = i.id) g ON TRUE";
 
-/// A bound as SQL takes it.
+/// A limit as a SQL parameter.
 pub(super) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -70,8 +70,8 @@ impl Postgres {
     }
 
     pub(crate) async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
-        // Refills are counted grant by grant, by their own index, whatever the planner knew when it
-        // planned: of a feed nearly all rows are something else.
+        // Refills are counted grant by grant, by their own index, whatever the planner knew: nearly
+        // all rows of a feed are something else.
         let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'), coalesce(r.times, 0)
              FROM slot_grant g
              LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done GROUP BY grant_id) r
@@ -103,8 +103,8 @@ impl Postgres {
     }
 
     pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
-        // The id names its grant and number, by which orders are unique; the rest of it must be the
-        // same as well.
+        // The id contains the grant and the number, by which orders are unique. The rest of the id
+        // must match as well.
         let Some(parts) = id.parts() else { return Ok(None) };
         const SQL: &str = concat!(
             "SELECT ",
@@ -128,7 +128,7 @@ impl Postgres {
         self.one(SQL, &[&buyer.as_str(), &key.as_str()], rows::order).await
     }
 
-    /// A verdict never changes, so that it may be looked for in one table after the other.
+    /// A verdict never changes, so the two tables may be read one after the other.
     pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
         if let Some(order) = self.order(id).await? {
             return Ok(Some(Resolved {

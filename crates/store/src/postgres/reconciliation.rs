@@ -1,4 +1,5 @@
-//! The books in PostgreSQL: sums in one snapshot, movements by the positions of their events.
+//! Reconciliation in PostgreSQL: totals in one snapshot, movements by the positions of their
+//! events.
 use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, Stock, TicketId};
@@ -72,7 +73,7 @@ fn difference(kind: DifferenceKind, row: &Row) -> Done<Difference> {
     })
 }
 
-/// A difference with its place.
+/// A difference with its position.
 fn keyed_difference(kind: DifferenceKind, row: &Row) -> Done<(i64, Difference)> {
     Ok((row.try_get(4)?, difference(kind, row)?))
 }
@@ -121,7 +122,7 @@ fn stock_adjustments(row: &Row) -> Done<(i64, StockAdjustment)> {
 }
 
 fn order_transitions(row: &Row) -> Done<(i64, OrderTransition)> {
-    let wrong = |what: &str| Failure::Row(format!("what happened to an order has no {what}"));
+    let wrong = |what: &str| Failure::Row(format!("event of an order has no valid {what}"));
     let order_transitions = OrderTransition {
         order: TicketId::parse(row.try_get(1)?).ok_or_else(|| wrong("order"))?,
         item: ItemId(row.try_get(2)?),
@@ -180,7 +181,7 @@ impl Postgres {
         self.ledger_page(TRANSITIONS_BY_POSITION, (sale, after, limit), order_transitions).await
     }
 
-    /// A page of rows that begin with their position.
+    /// A page of rows whose first column is their position.
     async fn ledger_page<T>(
         &self,
         sql: &str,

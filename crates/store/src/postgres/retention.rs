@@ -1,4 +1,4 @@
-//! What is forgotten after a while, in PostgreSQL.
+//! Deletes expired rows, in PostgreSQL.
 use crate::contract::RetentionCutoffs;
 use crate::store::StoreResult;
 

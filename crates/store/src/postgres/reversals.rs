@@ -1,4 +1,4 @@
-//! Money that went back at a provider without having been asked to, in PostgreSQL.
+//! Money that a provider reversed without a request of the engine, in PostgreSQL.
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -16,8 +16,8 @@ use super::read::as_limit;
 use super::rows::parse_text;
 use super::run::RetryUnknown;
 
-/// What came to nothing takes back what is known to have gone, and no more: a refund that failed
-/// says nothing of another one. What was taken back counts for nothing afterwards.
+/// A failed reversal cancels the recorded amount, and no more: a refund that failed says nothing
+/// about another one. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
@@ -28,8 +28,8 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// What was said last is believed, and of what was said in the same moment that it came to nothing;
-/// without an id, what is heard last, whatever the clock says.
+/// The latest report wins, and among reports of the same time the one that the dispute failed.
+/// Without an id, the report that arrives last wins, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
      SELECT p.id, $7::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency), $5::boolean, $6::bigint, $8::bigint FROM payment p
      WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed'
@@ -59,7 +59,7 @@ fn money(row: &Row) -> Result<Money, Failure> {
     Ok(Money { minor: row.try_get(0)?, currency: row.try_get(1)? })
 }
 
-/// Writes down what is told; how much that is by now, if it is news.
+/// Records a reversal, and returns its current amount if the reversal is new.
 fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
@@ -85,7 +85,7 @@ impl Postgres {
                 Err(nothing) => return Ok(nothing),
             };
             let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
-            // An event takes its order's number, which never changes, from the row in hand: nothing
+            // An event takes its order's number, which never changes, from the cached row: no row
             // of the order is locked or written here.
             if let Some(id) = TicketId::parse(&payment.order)
                 && let Some(order) = ledger.order(&id)?

@@ -1,5 +1,5 @@
-//! Waiting rooms in PostgreSQL. Whoever enters or calls in holds the room's row, so that both come
-//! one after another.
+//! Waiting rooms in PostgreSQL. Entering and admitting lock the room's row, so that they run one
+//! after the other.
 use std::collections::HashMap;
 
 use tokio_postgres::Row;
@@ -30,8 +30,8 @@ const ROOM: &str =
 const ROOMS: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
 const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = $1 AND buyer = ANY($2)";
-/// Units that nobody holds in an open sale, whether all of it is counted, and how many one buyer
-/// may have.
+/// Units of an open sale that no buyer holds, whether all its stock is counted, and the limit for
+/// one buyer.
 const STOCK: &str =
     "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer), 1)::bigint,
          coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
@@ -85,13 +85,13 @@ fn visitor(row: &Row) -> Done<RoomVisitor> {
     })
 }
 
-/// The sale's room under its lock, made from this seed if there is none, its draw closed if the
-/// sale has opened.
+/// The sale's room under its lock. It is created from this seed if it does not exist, and its draw
+/// is closed if the sale has opened.
 fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
     let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1 ON CONFLICT DO NOTHING";
     ledger.run(sql, &[&sale, &seed.bytes().as_slice()])?;
     let Some(mut found) = ledger.one(ROOM, &[&sale], room)? else { return Ok(None) };
-    // Read under the lock: whoever opened the sale before is seen.
+    // Read under the lock, so that an earlier opening of the sale is visible.
     let sql = "SELECT opened_at IS NOT NULL FROM sale WHERE id = $1";
     let opened = ledger.one(sql, &[&sale], |row| Ok(row.try_get(0)?))?.unwrap_or(false);
     if opened && found.line.close_draw() {
@@ -146,7 +146,7 @@ fn enter(
         entered.push(EnterOutcome::New(visitor));
     }
     if room.line != before {
-        // Whoever took part in the draw stays in its list.
+        // A buyer who took part in the draw stays in its list.
         let sql = "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
              SELECT $1, buyer, lot, $5, rank FROM unnest($2::text[], $3::bytea[], $4::bigint[]) AS t (buyer, lot, rank)
              ON CONFLICT (sale_id, buyer) DO UPDATE

@@ -1,4 +1,4 @@
-//! The rows that one transaction holds: read once, changed in memory, written together at its end.
+//! The rows of one transaction: read once, changed in memory, and written together at its end.
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use doorbuster_core::event::Event;
@@ -10,11 +10,11 @@ use doorbuster_core::{
 
 use super::flush::CommitNotice;
 
-/// A row and what the table has of it.
+/// A row, with the version that the table has.
 #[derive(Clone, Debug)]
 pub(super) struct CachedRow<T> {
     pub(super) row: T,
-    /// What was read; `None`: the row is not in the table yet.
+    /// The row as it was read; `None`: it is not in the table yet.
     pub(super) read: Option<T>,
 }
 
@@ -29,8 +29,8 @@ impl<T: Clone + PartialEq> CachedRow<T> {
     }
 }
 
-/// A buyer's units of an item: as they are now, and as the table has them (`None`: no row). Written
-/// by how much they changed.
+/// A buyer's units of an item: the current number, and the number in the table (`None`: no row).
+/// Written as a difference.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -38,54 +38,54 @@ pub(super) struct CachedQuota {
 }
 
 impl CachedQuota {
-    /// One that is only taken from, and was not read: more than can be taken.
+    /// A quota that only decreases and was not read: larger than any decrease.
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
-/// Everything that a transaction has in hand. What is under a lock of this transaction is the truth
-/// until it ends.
+/// All rows of a transaction. A row under a lock of this transaction is current until the
+/// transaction ends.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
     pub(super) grants: BTreeMap<GrantId, CachedRow<Grant>>,
     pub(super) items: BTreeMap<ItemId, CachedRow<Item>>,
     pub(super) quotas: BTreeMap<(BuyerId, ItemId), CachedQuota>,
     pub(super) recalls: BTreeMap<RecallId, CachedRow<Recall>>,
-    /// Orders by id; those read before, made or changed here.
+    /// Orders by id that were read, created or changed here.
     pub(super) orders: HashMap<TicketId, Order>,
     /// Orders by request.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
-    /// Whose a number is.
+    /// The order that has a number.
     pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
     /// Returned tickets.
     pub(super) resolutions: HashMap<TicketId, Resolution>,
-    /// Orders to insert, each with the node that waits for it.
+    /// Orders to insert, with the node that waits for each.
     pub(super) inserted: Vec<(TicketId, NodeId)>,
     /// Orders to update, each once.
     pub(super) changed: Vec<TicketId>,
     is_changed: HashSet<TicketId>,
-    /// Resolutions to insert, each with the node that waits for it, if known.
+    /// Resolutions to insert, with the node that waits for each, if known.
     pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
     /// Feed rows to append.
     pub(super) feed: Vec<FeedRow>,
-    /// Orders made and changed, in the order of their change.
+    /// Orders that were created or changed, in the order of their change.
     pub(super) touched_orders: Vec<TicketId>,
-    /// What happened, to append.
+    /// Events to append.
     pub(super) events: Vec<Event>,
-    /// Messages of providers to note: provider, message, when.
+    /// Provider messages to record: provider, message, time.
     pub(super) inbox: BTreeMap<(String, String), Millis>,
     pub(super) payments: BTreeMap<PaymentId, CachedRow<Payment>>,
     pub(super) refunds: BTreeMap<RefundId, CachedRow<Refund>>,
     pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
-    /// Places in lines, by item and turn.
+    /// Waitlist entries, by item and turn.
     pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
-    /// Of the orders in hand, those that are not among `checkouts` have none.
+    /// Cached orders that are not in `checkouts` have no checkout.
     pub(super) has_every_checkout: bool,
-    /// Shares of the limits are only given back here, which no rule makes depend on how large they
-    /// are: they are neither read nor locked before they are written.
+    /// Quotas only decrease here, and no rule depends on their size: they are neither read nor
+    /// locked before they are written.
     pub(super) only_returns_quota: bool,
 }
 
-/// Puts a row in its place: as a change of what was read, or as a new one.
+/// Stores a row: as a change of the row that was read, or as a new row.
 fn put<K: Ord, T>(rows: &mut BTreeMap<K, CachedRow<T>>, key: K, row: T) {
     match rows.get_mut(&key) {
         Some(kept) => kept.row = row,
@@ -106,7 +106,7 @@ impl RowCache {
         self.recalls.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
     }
 
-    /// Keeps an order that was read, unless it was made or changed here.
+    /// Caches an order that was read, unless it was created or changed here.
     pub(super) fn cache_order(&mut self, order: Order) {
         self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         self.numbers.insert((order.grant, order.n), order.id);
@@ -156,7 +156,7 @@ impl RowCache {
         put(&mut self.checkouts, row.order, row.clone());
     }
 
-    /// Has a checkout written anew though it is as it was read: what its order says of it is not.
+    /// Has an unchanged checkout written again, because its columns in the order must change.
     pub(super) fn rewrite_checkout(&mut self, order: &TicketId) {
         if let Some(kept) = self.checkouts.get_mut(order) {
             kept.read = None;
@@ -190,7 +190,7 @@ impl RowCache {
         self.cache_resolution(row.clone());
     }
 
-    /// The record of a ticket, as far as it is in hand; a consumed one's is its order.
+    /// The record of a ticket, if it is cached; the record of a consumed ticket is its order.
     pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
         match self.orders.get(ticket) {
             Some(o) => Some(Resolution {
@@ -203,7 +203,7 @@ impl RowCache {
         }
     }
 
-    /// Whether a slot, an item's stock or an order changes: whatever others are told of.
+    /// Whether a slot, an item's stock or an order changes: the changes that are published.
     pub(super) fn has_changes(&self) -> bool {
         !self.touched_orders.is_empty()
             || self.grants.values().any(CachedRow::is_dirty)
@@ -212,12 +212,12 @@ impl RowCache {
             || !self.events.is_empty()
     }
 
-    /// What others are to be told of this transaction, if anything.
+    /// The notification of this transaction for other nodes, if it needs one.
     pub(super) fn commit_notice(&self, writer: i32) -> Option<CommitNotice> {
         self.has_changes().then_some(CommitNotice { writer, events: !self.events.is_empty() })
     }
 
-    /// Orders to tell of, each once, as they are at the end.
+    /// The orders to publish, each once, in their final state.
     pub(super) fn changed_orders(&self) -> Vec<Order> {
         self.touched_orders.iter().filter_map(|id| self.orders.get(id)).cloned().collect()
     }

@@ -1,5 +1,5 @@
-//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in signed columns as
-//! they are.
+//! Converts rows of the tables to and from the values of the rules. Numbers of 63 bits fit signed
+//! columns unchanged.
 use tokio_postgres::Row;
 
 use doorbuster_core::rows::FeedCause;
@@ -17,7 +17,8 @@ pub(super) mod money;
 
 type RowResult<T> = Result<T, Failure>;
 
-// Columns in the order that the functions below read them, as macros so that `concat!` takes them.
+// The columns in the order in which the functions below read them, as macros so that `concat!`
+// accepts them.
 macro_rules! item_columns {
     () => {
         "id, total, pool, limit_per_buyer, hold_ms, ended, paid, waiting"
@@ -54,21 +55,20 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` as a signed column holds it; every number of ours is below 2^63 but for a damaged one,
-/// which stays what it is.
+/// A `u64` in a signed column. Every valid number is below 2^63; a damaged one keeps its bits.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
 
 pub(super) fn bad_row(what: &str) -> Failure {
-    Failure::Row(format!("a row holds a {what} that is none"))
+    Failure::Row(format!("row contains an invalid {what}"))
 }
 
 pub(super) fn number(row: &Row, at: usize) -> RowResult<u64> {
     Ok(row.try_get::<_, i64>(at)?.cast_unsigned())
 }
 
-/// A number that is smaller than its column.
+/// A number that must fit a type smaller than its column.
 pub(super) fn small(row: &Row, at: usize, what: &str) -> RowResult<u32> {
     u32::try_from(row.try_get::<_, i64>(at)?).map_err(|_| bad_row(what))
 }
@@ -115,7 +115,7 @@ pub(super) fn time(row: &Row, at: usize) -> RowResult<Option<Millis>> {
     Ok(row.try_get::<_, Option<i64>>(at)?.map(Millis))
 }
 
-/// What there is to sell, as a column: NULL is without end.
+/// The units to sell, as a column: NULL means unlimited.
 pub(super) fn total(stock: Stock) -> Option<i64> {
     match stock {
         Stock::Counted(units) => Some(int(units)),
@@ -202,8 +202,8 @@ pub(super) fn recall(row: &Row) -> RowResult<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's
-/// record is its order.
+/// The word for the verdict of a returned ticket, and the order that it names. The record of a
+/// consumed ticket is its order.
 pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),
@@ -236,8 +236,8 @@ pub(super) fn counts(row: &Row) -> RowResult<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: number(row, 5)?,
-        // Rows that do not add up are found by `check`, which pauses one item; an error here would
-        // end every look at it.
+        // `check` finds rows that do not add up and pauses their item; an error here would end
+        // every poll of the item.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,

@@ -1,5 +1,5 @@
-//! Running transactions: on a thread that may block, to their end whether or not the caller waits,
-//! and again when that is right.
+//! Runs transactions: on a thread that may block, to completion even if the caller stops waiting,
+//! and again where a retry is right.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,21 +25,21 @@ use super::prefetch::{BEGIN, NOW};
 use super::shared::Shared;
 use super::{Postgres, failure};
 
-/// Whether a transaction whose outcome is not known may be run again.
+/// Whether a transaction with an unknown outcome may run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryUnknown {
-    /// It finds what it did before, and gives the same answer.
+    /// Yes: a second run finds the effect of the first and returns the same answer.
     Allowed,
-    /// Its caller has to look.
+    /// No: the caller must read the result.
     Never,
 }
 
-/// What was tried of one transaction.
+/// The attempts of one transaction.
 pub(super) struct RetryState {
     began: Instant,
     conflicts: u32,
     pause: Duration,
-    /// Some try may have been committed.
+    /// An attempt may have been committed.
     unknown: bool,
 }
 
@@ -48,8 +48,7 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// Rests and returns when the transaction is to be run again; else the failure that its caller
-    /// hears.
+    /// Waits until the transaction should run again; otherwise returns the failure for its caller.
     pub(super) async fn wait_to_retry(
         &mut self,
         shared: &Shared,
@@ -77,26 +76,26 @@ impl RetryState {
         if self.began.elapsed() >= PG_RETRY_WITHIN || shared.check_accepting().is_err() {
             return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
         }
-        tracing::warn!(%failure, "the database is away: trying again");
+        tracing::warn!(%failure, "the database is unreachable; retrying");
         tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         self.pause = (self.pause * 2).min(PG_RETRY_PAUSE_MAX);
         Ok(())
     }
 }
 
-/// What a committed transaction gives its caller, and what is to be told of it before.
+/// The result of a committed transaction, and what must be published before the caller gets it.
 pub(super) struct Committed<T> {
     pub(super) value: T,
     pub(super) orders: Vec<Order>,
-    /// Whether something is to be told that happened.
+    /// Whether the transaction appended events.
     pub(super) events: bool,
-    /// The transaction, if it changed what others are told of.
+    /// The id of the transaction, if it made changes that are published.
     pub(super) transaction_id: Option<String>,
 }
 
 impl<T> Committed<T> {
-    /// Tells it, and gives the caller what it waits for. Of a try whose outcome was not known, the
-    /// next look tells: it is waited for as well.
+    /// Publishes the commit and returns the result. The next poll publishes an attempt with an
+    /// unknown outcome, so the caller waits for that poll as well.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
         if self.transaction_id.is_some() || tries.unknown {
             shared.publish(self.transaction_id, self.orders, self.events || tries.unknown).await;
@@ -106,8 +105,7 @@ impl<T> Committed<T> {
 }
 
 impl Postgres {
-    /// Runs `work` as one transaction. It may be run several times, each time on the rows as they
-    /// are then.
+    /// Runs `work` as one transaction. `work` may run several times, each time on the current rows.
     pub(super) async fn job<T: Send + 'static>(
         &self,
         again: RetryUnknown,
@@ -131,7 +129,7 @@ impl Postgres {
         .await
     }
 
-    /// Runs work in a task of its own, which goes on when nobody waits for it any more.
+    /// Runs `work` in a task of its own, which continues when the caller stops waiting.
     pub(super) async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = StoreResult<T>> + Send + 'static,
@@ -189,14 +187,14 @@ async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row
     rows
 }
 
-/// Waits for an answer as long as a node does.
+/// Waits for an answer, up to the time limit of a node.
 pub(super) async fn await_answer<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or(Err(Failure::TimedOut))
 }
 
-/// Waits for what comes of a COMMIT: silence means that nobody knows.
+/// Waits for the answer to a COMMIT; without one, the outcome is unknown.
 pub(super) async fn await_commit<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
@@ -204,7 +202,7 @@ pub(super) async fn await_commit<T>(
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or_else(|_| silent())
 }
 
-/// Gives a connection back after a failed transaction if it can still be used, and drops it
+/// Returns a connection to its pool after a failed transaction if it is still usable, and drops it
 /// otherwise.
 pub(super) async fn return_connection(object: Object, failure: &Failure) {
     let rolled_back = failure.leaves_connection()
@@ -214,8 +212,8 @@ pub(super) async fn return_connection(object: Object, failure: &Failure) {
     }
 }
 
-/// One try, on a thread that may block. The thread comes first: a session that waited for one would
-/// be missing where none is needed, as in settling.
+/// One attempt, on a thread that may block. The thread is acquired first: a session that waited for
+/// a thread would be missing where no thread is needed, as in settling.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
 where
     T: Send + 'static,

@@ -31,19 +31,19 @@ macro_rules! sale_columns {
          s.draining_until"
     };
 }
-/// A sale in each row, with one of its items if it has any.
+/// One row for each item of a sale; a sale without items has one row.
 const SALES: &str =
     concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
-/// The database's history, and the transaction that changed the catalogue last: a promoted standby
-/// counts transactions anew where it stood. Changes wait for each other at this row, so it names no
-/// transaction twice.
+/// The database's timeline, and the transaction that changed the catalogue last: a promoted standby
+/// assigns transaction ids again from where it stood. Changes lock this row one after the other, so
+/// it never names a transaction twice.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
     };
 }
 const VERSION: &str = concat!("SELECT ", version!());
-/// All of them, newest first, each row with the version.
+/// All sales, newest first; each row has the version.
 const CATALOGUE: &str = concat!(
     "SELECT ",
     sale_columns!(),
@@ -99,7 +99,7 @@ fn pair(row: &Row) -> Done<(SaleRow, Option<ItemRow>)> {
     Ok((sale_row(row)?, item_row(row)?))
 }
 
-/// Sales from rows in which those of one sale stand together.
+/// Builds sales from rows in which the rows of one sale are adjacent.
 fn group_by_sale(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
     let mut sales: Vec<SaleRow> = Vec::new();
     for (sale, item) in pairs {
@@ -119,7 +119,7 @@ fn one(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     Ok(group_by_sale(pairs).into_iter().next())
 }
 
-/// The sale, which nobody else changes until this transaction ends.
+/// The sale, locked until this transaction ends.
 fn lock_sale(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     ledger.all(LOCK_SALE, &[&id], |_| Ok(()))?;
     one(ledger, id)
@@ -130,7 +130,7 @@ impl Postgres {
         let mut version = String::new();
         let read = |row: &Row| {
             version = row.try_get(27)?;
-            // A shop without a sale has a row all the same.
+            // A shop without sales still has one row.
             row.try_get::<_, Option<&str>>(0)?.map(|_| pair(row)).transpose()
         };
         let pairs = self.all(CATALOGUE, &[], read).await?;
@@ -158,8 +158,8 @@ impl Postgres {
         v: Option<u64>,
         patch: SalePatch,
     ) -> StoreResult<PatchOutcome> {
-        // A patch can be run once; the sale is locked before, so that nothing but a lost connection
-        // makes a second run necessary.
+        // A patch can run only once. The sale is locked first, so that only a lost connection could
+        // require a second run.
         let (id, patch) = (id.to_owned(), Mutex::new(Some(patch)));
         self.job(RetryUnknown::Never, move |ledger| apply(ledger, &id, v, &patch)).await
     }
@@ -264,7 +264,7 @@ fn apply(
     let patch = patch.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(patch) = patch else {
         return Err(Failure::NoConnection(
-            "the connection was lost while a sale was changed".to_owned(),
+                "the connection was lost while a sale was being changed".to_owned(),
         ));
     };
     let mut after = before.clone();
@@ -326,7 +326,7 @@ fn delete(
     Ok(DeleteOutcome::Done)
 }
 
-/// Moves a sale to its next phase, and notes when it first opened and when it closed.
+/// Moves a sale to its next phase, and records when it first opened and when it closed.
 fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Done<StepOutcome> {
     let Some(sale) = lock_sale(ledger, id)? else { return Ok(StepOutcome::NotFound) };
     let phase = match sale.phase.step(step) {
@@ -340,7 +340,7 @@ fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Don
         Phase::Draft | Phase::Scheduled | Phase::Open => None,
     };
     if let Some(cause) = closing {
-        // Grants of all its items at once: they are locked by id.
+        // All grants of all its items, locked by id.
         let items: Vec<i64> = sale.items.iter().map(|item| item.id.0).collect();
         let sql = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND open";
         let open = ledger.all(sql, &[&items], |row| Ok(GrantId(rows::number(row, 0)?)))?;
@@ -363,7 +363,7 @@ fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Don
         .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 
-/// Changes how an item's stock is spread, before its sale opens.
+/// Changes how an item's stock is divided among its slots, before its sale opens.
 fn set_spread(
     ledger: &mut PostgresLedger<'_>,
     item: ItemId,
@@ -397,10 +397,10 @@ fn set_spread(
     Ok(one(ledger, &id)?.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
 }
 
-/// Changes an item's total and records it, once for each key.
+/// Changes an item's total and records the change, once for each key.
 fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
-    // The item's lock comes first: of two calls with one key the second one finds the record.
+    // The item's lock comes first: of two calls with one key, the second finds the record.
     if ledger.item(*item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }
@@ -426,7 +426,7 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
         },
     }
     let counts = ledger.one(&format!("{COUNTS} WHERE i.id = $1"), &[&item.0], rows::counts)?;
-    // The item is written at the end: what changed of it is only in hand.
+    // The item is written at the end: its changes are only in the row cache.
     let now = ledger.item(*item)?;
     let counts = counts.zip(now).map(|(mut counts, item)| {
         (counts.total, counts.pool) = (item.total, item.pool);

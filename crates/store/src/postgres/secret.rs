@@ -1,15 +1,17 @@
-//! Secrets that nobody configured: all nodes of a deployment must have the same, so the first
-//! node's is kept beside the truth.
+//! Secrets that are not configured. All nodes of a deployment must share them, so the first node
+//! stores its secret in the database.
 use crate::contract::OpenError;
 
 use super::connect;
 use super::failure::Failure;
 use super::migrate;
 
-/// The deployment's secret of this name: the one that is kept, or else `fresh`, which is kept from
-/// now on. Before any store is opened: it brings the schema up to date itself.
+/// The deployment's secret of this name: the stored one, or else `fresh`, which is then stored. It
+/// runs before any store is opened, so it migrates the schema itself.
 ///
-/// # Errors When the database cannot be reached or is not ours.
+/// # Errors
+///
+/// The database is unreachable or is not a store.
 pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
     let mut client = connect::client(&connect::address(url)?).await?;
@@ -23,10 +25,12 @@ pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String,
     Ok(row.get(0))
 }
 
-/// The deployment's secret of this name, if one is kept. Changes nothing, and makes no schema.
+/// The deployment's stored secret of this name, if there is one. Changes nothing and creates no
+/// schema.
 ///
 /// # Errors
-/// When the database cannot be reached.
+///
+/// The database is unreachable.
 pub async fn stored_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
     let client = connect::client(&connect::address(url)?).await?;

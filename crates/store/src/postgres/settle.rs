@@ -1,9 +1,8 @@
-//! Settling tickets: a batch is one transaction of two round trips.
+//! Settles tickets: a batch is one transaction of two round trips.
 //!
-//! The first one locks and reads everything that the batch can ask for; the rules of the core run
-//! over it in memory; the second one writes what they changed, in sets, and commits. One round trip
-//! would do if the rules stood in SQL as well: they stand in one place instead, and a batch pays
-//! for that with one exchange, not with one for each ticket.
+//! The first round trip locks and reads every row that the batch can need. The rules of the core
+//! then run in memory. The second round trip writes the changes in sets, and commits. A single
+//! round trip would need a copy of the rules in SQL; instead a batch pays for one more round trip.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -35,18 +34,18 @@ impl Postgres {
     }
 }
 
-/// What is to become of the tickets of one transaction.
+/// What to do with the tickets of one transaction.
 #[derive(Clone, Copy)]
 enum SettleTask<'a> {
     Settle,
-    /// Return it, and note why it was given up.
+    /// Return the ticket, and record a dead letter.
     GiveUp(&'a str),
-    /// Only note why it was given up.
+    /// Only record a dead letter.
     DeadLetter(&'a str),
 }
 
-/// Settles tickets in one transaction. If one of them cannot be, the halves are settled apart,
-/// until it stands alone and is given up.
+/// Settles tickets in one transaction. If one of them fails, the halves are settled separately,
+/// until the failing ticket is alone and becomes a dead letter.
 async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Resolved>> {
     let failure = match run_with_retries(shared, tickets, SettleTask::Settle).await {
         Ok(resolved) => return Ok(resolved),
@@ -61,14 +60,18 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Reso
     if let [ticket] = tickets {
         return settle_poisoned(shared, ticket, &failure).await.map(|resolved| vec![resolved]);
     }
-    tracing::warn!(%failure, tickets = tickets.len(), "a ticket cannot be settled: settling the halves apart");
+    tracing::warn!(
+        %failure,
+        tickets = tickets.len(),
+        "failed to settle a batch; settling its halves separately"
+    );
     let (first, second) = tickets.split_at(tickets.len() / 2);
     let mut resolved = Box::pin(batch(shared, first)).await?;
     resolved.extend(Box::pin(batch(shared, second)).await?);
     Ok(resolved)
 }
 
-/// Past its `decide_by` a ticket is never consumed: what remains of the rules is to return it.
+/// After its `decide_by` a ticket is never consumed: the rules can only return it.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
@@ -76,29 +79,29 @@ async fn settle_poisoned(
 ) -> Result<Resolved, StoreError> {
     let id = shared.id_key.id_of(ticket);
     let reason = failure.to_string();
-    tracing::error!(%reason, ticket = %id, "a ticket cannot be settled and is given up");
+    tracing::error!(%reason, ticket = %id, "failed to settle a ticket; returning it as a dead letter");
     let one = std::slice::from_ref(ticket);
     let failure = match run_with_retries(shared, one, SettleTask::GiveUp(&reason)).await {
         Ok(mut resolved) if !resolved.is_empty() => return Ok(resolved.swap_remove(0)),
-        Ok(_) => Failure::Row("a ticket without an answer".to_owned()),
+        Ok(_) => Failure::Row("a ticket got no verdict".to_owned()),
         Err(failure) if matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) => {
             failure
         }
         Err(failure) => return Err(shared.store_error(failure)),
     };
-    // Not even that: its units come back when its grant is closed.
+    // The return failed too: the units come back when the grant is closed.
     let reason = format!("{reason}; and it cannot be returned: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
             return Err(shared.store_error(failure));
         }
-        tracing::error!(%failure, ticket = %id, "the dead letter cannot be written");
+        tracing::error!(%failure, ticket = %id, "failed to write a dead letter");
     }
     Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// Runs one transaction, again where that helps. A batch whose outcome is not known is settled
-/// again: each ticket finds its verdict if it has one.
+/// Runs one transaction, with retries where they help. A batch with an unknown outcome is settled
+/// again: a ticket that has a verdict gets the same one.
 async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],
@@ -160,7 +163,7 @@ async fn attempt(
     outcome
 }
 
-/// The rules, ticket by ticket.
+/// Applies the rules to each ticket.
 fn resolve(
     ledger: &mut PostgresLedger<'_>,
     key: &IdKey,

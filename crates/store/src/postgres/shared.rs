@@ -1,4 +1,4 @@
-//! What every part of one store shares: pools, clock, who is told, and whether it still works.
+//! State that all parts of one store share: pools, clock, sink, and health.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,12 +13,12 @@ use crate::contract::{CommitSink, StoreError};
 use super::clock::Clock;
 use super::failure::Failure;
 
-/// A commit of this node that is to be told.
+/// A message to the publisher.
 pub(super) enum CommitMessage {
-    /// Its transaction, its orders, whether events were written, and who waits until they, and the
-    /// counts after them, were told.
+    /// A commit of this node: its transaction, its orders, whether it appended events, and the
+    /// caller that waits until the orders and the counts are published.
     Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
-    /// Tell what waits, then end.
+    /// Publish the queued commits, then end.
     Stop,
 }
 
@@ -32,19 +32,19 @@ pub(super) struct Shared {
     pub(super) writes: Pool,
     pub(super) reads: Pool,
     pub(super) commits: mpsc::Sender<CommitMessage>,
-    /// Another node said that it committed something.
+    /// Signals that another node announced a commit.
     pub(super) wake: Notify,
-    /// It said that events were written, and nobody here was told yet.
+    /// Another node announced events, and this node has not published that yet.
     pub(super) events: AtomicBool,
-    /// Held from finding what is due to its commit: the next transaction that expires finds it
-    /// ended, and begins while it is still told of.
+    /// Held from finding due orders to the commit of their expiry. The next expiry finds them
+    /// ended, and may begin while the commit is still being published.
     pub(super) expiring: tokio::sync::Mutex<()>,
-    /// By what verdicts that this node's settlers gave, and its own changes of the catalogue, are
-    /// known.
+    /// The writer number that marks the verdicts of this node's settlers, and its own changes of
+    /// the catalogue.
     writer: i32,
-    /// Why the database cannot be used now, if it cannot.
+    /// Why the database cannot be used now, if so.
     unavailable: Mutex<Option<String>>,
-    /// Why nothing may be done any more.
+    /// Why the store failed permanently, if so.
     failed: OnceLock<String>,
     closed: AtomicBool,
 }
@@ -92,7 +92,7 @@ impl Shared {
         self.writer
     }
 
-    /// Tells a commit of this node, and returns when it was told.
+    /// Publishes a commit of this node, and returns when that is done.
     pub(super) async fn publish(
         &self,
         transaction: Option<String>,
@@ -106,7 +106,7 @@ impl Shared {
             .await
             .is_ok()
         {
-            // An error means that the store ends: nobody is told anything any more.
+            // An error means that the store is closing: nothing is published any more.
             let _ = heard.await;
         }
     }
@@ -115,7 +115,7 @@ impl Shared {
         *self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    /// Whether the database was there when it was looked at last.
+    /// Whether the database was reachable at the last poll.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         self.check_accepting()?;
         match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -126,7 +126,7 @@ impl Shared {
         }
     }
 
-    /// Whether something new may be asked.
+    /// Whether the store accepts new work.
     pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         if let Some(reason) = self.failed.get() {
             return Err(StoreError::Fatal(reason.clone()));
@@ -138,15 +138,15 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// The first to say so tells the program; from then on everything is refused.
+    /// The first failure is reported to the program; from then on every call is refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
-            tracing::error!(reason, "the store failed and is not used further");
+            tracing::error!(reason, "the store failed and must not be used further");
             (self.on_fatal)(reason);
         }
     }
 
-    /// What a failure means to the caller. A fatal one ends the store.
+    /// Converts a failure into the caller's error. A fatal failure fails the store.
     pub(super) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {
@@ -156,7 +156,7 @@ impl Shared {
     }
 }
 
-/// A writer's number: never 0, which is the migrations'.
+/// A random writer number. It is never 0, which marks rows that migrations wrote.
 fn random_writer() -> i32 {
     rand::random_range(1..=i32::MAX)
 }

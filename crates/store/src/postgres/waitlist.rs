@@ -1,8 +1,8 @@
-//! Places in the lines of items: what the rules read of them, and the store's methods.
+//! Waitlist entries of items: the rows that the rules read, and the store's methods.
 //!
-//! A place is changed only under the lock of its line's grant: what is read under that lock is
-//! kept, what is read before is not. Serving locks the sale, the line, and the quotas of everybody
-//! whom it may serve before it comes to the item: in the order of every transaction.
+//! An entry changes only under the lock of its waitlist's grant: a read under that lock is cached,
+//! an earlier read is not. Serving locks the sale, the waitlist, and the quotas of all buyers that
+//! it may serve before it locks the item: the lock order of every transaction.
 use tokio_postgres::Row;
 
 use doorbuster_core::event::Actor;
@@ -35,7 +35,7 @@ macro_rules! entry_columns {
 }
 pub(super) use entry_columns;
 
-/// With `ahead` behind its columns.
+/// The entry's columns, with `ahead` behind them.
 macro_rules! select_position {
     () => {
         concat!(
@@ -72,7 +72,7 @@ pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
     Ok(units + cache.filter(|g| g.open && g.slot.item == item).map(Grant::unsettled).sum::<u64>())
 }
 
-/// What has ended stays so: nothing is locked.
+/// A sale that has ended stays ended, so no lock is needed.
 pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool> {
     let sql =
         "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1";
@@ -83,7 +83,8 @@ fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
     ledger.cache.grants.values().any(|kept| kept.row.slot == SlotKey::waitlist(item))
 }
 
-/// Of two who make an item's line at once, the second one's insertion fails, and it is run again.
+/// If two transactions create an item's waitlist at once, the second one's insertion fails, and it
+/// runs again.
 pub(super) fn waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Option<Grant>> {
     if let Some(kept) =
         ledger.cache.grants.values().find(|kept| kept.row.slot == SlotKey::waitlist(item))
@@ -135,7 +136,7 @@ pub(super) fn waitlist_entry_of(
         return Ok(Some(kept.row.clone()));
     }
     let found = ledger.one(SQL, &[&item.0, &buyer.as_str()], row)?;
-    // One in hand that ended here is still among the rows.
+    // A cached entry that ended here is still among the rows.
     Ok(found.map(|place| cache_if_locked(ledger, place)).filter(waits))
 }
 
@@ -149,7 +150,7 @@ pub(super) fn waiting_entries(
         entry_columns!(),
         " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' ORDER BY w.n LIMIT $2"
     );
-    // Those in hand may have ended here.
+    // Cached entries may have ended here.
     let among = as_limit(limit.saturating_add(ledger.cache.waitlist.len()));
     let mut places = ledger.all(SQL, &[&item.0, &among], row)?;
     places.retain(|place| !ledger.cache.waitlist.contains_key(&(place.item, place.n)));
@@ -160,8 +161,8 @@ pub(super) fn waiting_entries(
     Ok(places.into_iter().map(|place| cache_if_locked(ledger, place)).collect())
 }
 
-/// Looked for among the buyer's orders, behind `OFFSET 0`: sorted by number, all of the grant's
-/// would be walked through.
+/// Looks among the buyer's orders, behind `OFFSET 0`: sorting by number would read all orders of
+/// the grant.
 pub(super) fn first_unpaid(
     ledger: &PostgresLedger<'_>,
     grant: GrantId,
@@ -179,7 +180,7 @@ pub(super) fn first_unpaid(
     ledger.one(SQL, &[&buyer.as_str(), &int(grant.0), &by.map(actor_text)], rows::order)
 }
 
-/// Locks the line, and the quotas of those who are first in it.
+/// Locks the waitlist, and the quotas of its first buyers.
 fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) -> Done<()> {
     if ledger.waitlist(item)?.is_none() {
         return Ok(());
@@ -194,8 +195,8 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }
     for place in places {
-        // Without a row there is nothing to lock: should somebody make one meanwhile, making it
-        // fails here, and all is run again.
+        // A missing row cannot be locked. If another transaction inserts it meanwhile, the
+        // insertion fails here, and the transaction runs again.
         ledger
             .cache
             .quotas
@@ -261,7 +262,7 @@ impl Postgres {
         self.job(RetryUnknown::Allowed, move |ledger| end_with_sale(ledger, item)).await
     }
 
-    /// Looked for among the buyer's orders, as what was not paid for is.
+    /// Looks among the buyer's orders, as [`first_unpaid`] does.
     pub(crate) async fn waitlist_order_of(
         &self,
         item: ItemId,

@@ -1,4 +1,4 @@
-//! Backups: a consistent copy beside a store that goes on.
+//! Backups: a consistent copy of a store that stays in use.
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -11,8 +11,8 @@ use crate::limits::LOCK_WAIT;
 
 use super::open::{create_private, data_path};
 
-/// Copies the store of a directory to `path`, which must not exist, whether a program uses the
-/// store or not. The copy appears whole or not at all.
+/// Copies the store of a directory to `path`, which must not exist. A program may use the store
+/// meanwhile. The copy is either complete or absent.
 pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()));
@@ -20,13 +20,13 @@ pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
     let part = partial_path(path);
     let copied = copy(&data_path(dir), &part).and_then(|()| publish(&part, path));
     if copied.is_err() {
-        // Best effort: what failed may be the file system itself.
+        // Best effort: the file system itself may have failed.
         let _ = fs::remove_file(&part);
     }
     copied
 }
 
-/// The name under which the copy grows, of this backup alone.
+/// The temporary name of the copy, unique to this backup.
 fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".part-{:08x}", rand::random::<u32>()));
@@ -50,7 +50,7 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Gives the copy its name, once it is on the disk, without ever replacing a file.
+/// Renames the copy after it was synced, without ever replacing a file.
 fn publish(part: &Path, path: &Path) -> Result<(), BackupError> {
     File::open(part).and_then(|file| file.sync_all()).map_err(failed)?;
     match fs::hard_link(part, path) {
@@ -58,7 +58,7 @@ fn publish(part: &Path, path: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(BackupError::Exists(path.to_owned()));
         }
-        // A file system without hard links.
+        // The file system has no hard links.
         Err(_) if !path.exists() => fs::rename(part, path).map_err(failed)?,
         Err(_) => return Err(BackupError::Exists(path.to_owned())),
     }

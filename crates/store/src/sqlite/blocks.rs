@@ -1,4 +1,4 @@
-//! Buyers and addresses that operators turn away, in SQLite.
+//! Blocked buyers and addresses, in SQLite.
 use rusqlite::{Row, params};
 
 use doorbuster_core::Millis;
@@ -17,7 +17,7 @@ fn block(row: &Row<'_>) -> Done<Block> {
     let word: String = row.get(0)?;
     Ok(Block {
         kind: BlockKind::parse(&word)
-            .ok_or_else(|| Failure::Row(format!("no block is of the kind {word:?}")))?,
+                .ok_or_else(|| Failure::Row(format!("unknown kind of block {word:?}")))?,
         value: row.get(1)?,
         until: row.get::<_, Option<i64>>(2)?.map(Millis),
         reason: row.get(3)?,

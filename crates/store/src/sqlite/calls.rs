@@ -1,4 +1,4 @@
-//! The store's methods as jobs: what runs at the writer, what at a reader.
+//! The store's methods as jobs for the writer or a reader.
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
@@ -23,7 +23,7 @@ use super::ledger::SqliteLedger;
 use super::{Sqlite, check, operators, orders, read, sales};
 
 impl Sqlite {
-    /// A job that stands or falls as one.
+    /// Runs a job that succeeds or fails as a whole.
     pub(super) async fn job<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut SqliteLedger<'_>) -> Result<T, Failure> + Send + 'static,

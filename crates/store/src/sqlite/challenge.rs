@@ -1,4 +1,4 @@
-//! What may be used once, in SQLite.
+//! Challenges, in SQLite.
 use rusqlite::params;
 
 use doorbuster_core::Millis;
@@ -17,7 +17,7 @@ fn spend_answer(
 ) -> Result<SpendOutcome, Failure> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let (now, sql) = (ledger.now, &mut ledger.sql);
-    // It waited for its turn: what was spent of it may be forgotten by now.
+    // The job waited in the queue: the record of a spent challenge may be deleted by now.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }

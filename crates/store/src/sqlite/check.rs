@@ -1,8 +1,8 @@
-//! Adding the rows up: one pass over the orders, in one snapshot, against what the other tables
-//! say.
+//! The check of all rows: one pass over the orders, in one snapshot, compared with the other
+//! tables.
 //!
-//! It reads every order, a fraction of a microsecond each, on a reader's thread; the writer does
-//! not wait for it. It rests after every few orders: the same work in one go takes a core from the
+//! It reads every order, a fraction of a microsecond each, on a reader's thread, and never blocks
+//! the writer. It pauses after every few orders: without pauses it would take one core from the
 //! buyers for longer than an order takes.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -24,18 +24,18 @@ mod money;
 
 type Done<T> = Result<T, Failure>;
 
-/// What the orders of an item add up to.
+/// The sums over the orders of an item.
 #[derive(Default)]
 struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
-    /// Orders that are paid, and payments that stand for one.
+    /// Paid orders, and captured payments of orders.
     paid_orders: u64,
     payments: u64,
 }
 
-/// What the orders add up to, and what was found on the way.
+/// The sums over the orders, and the findings so far.
 #[derive(Default)]
 struct CheckRun {
     items: BTreeMap<ItemId, Sums>,
@@ -65,7 +65,7 @@ impl CheckRun {
     }
 }
 
-/// What is counted of an order.
+/// The counted columns of an order.
 struct CountedOrder<'a> {
     buyer: &'a str,
     item: ItemId,
@@ -85,7 +85,7 @@ fn counted_order<'a>(row: &'a Row<'_>) -> Done<CountedOrder<'a>> {
     })
 }
 
-/// What is counted of a quota.
+/// The counted columns of a quota.
 struct QuotaRow<'a> {
     buyer: &'a str,
     item: ItemId,
@@ -104,7 +104,7 @@ fn text<'a>(row: &'a Row<'_>, at: usize) -> Done<&'a str> {
     row.get_ref(at)?.as_str().map_err(|_| Failure::Row("a buyer is no text".to_owned()))
 }
 
-/// Counts rows, and rests after every few.
+/// Counts rows, and pauses after every few.
 #[derive(Default)]
 struct Pacer {
     read: usize,
@@ -119,7 +119,7 @@ impl Pacer {
     }
 }
 
-/// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and places in line.
+/// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and waitlist entries.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut run = CheckRun::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| {
@@ -133,11 +133,11 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: run.findings })
 }
 
-/// Buyers' orders against their quotas: each table once, in the order in which it lies, which is
-/// several times as fast as buyer by buyer. By item, the units of active orders and those in quotas
-/// must have one fingerprint: the sum of a keyed hash of the buyer for each unit (MSet-Add-Hash:
-/// Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is not known to
-/// anybody; different units pass for the same once in 2⁶⁰ checks.
+/// Compares buyers' orders with their quotas, reading each table once in storage order, which is
+/// several times as fast as buyer by buyer. For each item, the units of active orders and the units
+/// in quotas must have one fingerprint: the sum of a keyed hash of the buyer for each unit
+/// (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is
+/// secret and random; a difference stays undetected once in 2⁶⁰ checks.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
@@ -172,7 +172,7 @@ fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u3
     Ok(())
 }
 
-/// Every grant against its orders and its feed. Units in slots by item.
+/// Compares every grant with its orders and its feed. Returns the units in slots by item.
 fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64>> {
     let mut in_slots = BTreeMap::new();
     let grants =
@@ -214,12 +214,13 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
         }
     }
     for (id, units) in std::mem::take(&mut run.settled) {
-        run.report("I2", None, format!("orders of {units} units name grant {id}, which is none"));
+        let detail = format!("orders of {units} units name grant {id}, which does not exist");
+        run.report("I2", None, detail);
     }
     Ok(in_slots)
 }
 
-/// Places in line against what the items and orders say.
+/// Compares waitlist entries with the items and orders.
 fn check_waitlists(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     for (rule, text) in waitlist::CHECKS {
         let found = sql.all(text, [], |row| {
@@ -230,13 +231,13 @@ fn check_waitlists(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     Ok(())
 }
 
-/// Every item's stock against its orders.
+/// Compares every item's stock with its orders.
 fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u64>) -> Done<()> {
     for item in sql.all(concat!("SELECT ", rows::item_columns!(), " FROM item"), [], rows::item)? {
         let sums = run.items.remove(&item.id).unwrap_or_default();
         if (item.paid, item.ended) != (sums.paid, sums.ended) {
             let detail = format!(
-                "paid {} and ended {} noted, {} and {} in the orders",
+                "the item has paid {} and ended {}, its orders have paid {} and ended {}",
                 item.paid, item.ended, sums.paid, sums.ended
             );
             run.report("I2", Some(item.id), detail);
@@ -259,7 +260,8 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
         }
     }
     for (id, sums) in std::mem::take(&mut run.items) {
-        let detail = format!("orders of {} active units name an item that is none", sums.active);
+        let detail =
+            format!("orders of {} active units name an item that does not exist", sums.active);
         run.report("I2", Some(id), detail);
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Checkouts in SQLite, and the documents of the built-in provider.
 //!
-//! How long an order waits for its provider stands in the order as well (`provider_wait_ms`), so
-//! that expiry need not pass by those that wait. When an open checkout is to be closed (`due`)
-//! follows its order by a trigger.
+//! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
+//! need not read orders that still wait. The time to close an open checkout (`due`) follows its
+//! order by a trigger.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
@@ -21,7 +21,7 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-// Columns in the order that `row` reads them.
+// The columns in the order in which `row` reads them.
 macro_rules! checkout_columns {
     () => {
         "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at, c.asked_at"

@@ -90,7 +90,7 @@ impl Sqlite {
         hash: CodeHash,
         buyer: &BuyerId,
     ) -> StoreResult<bool> {
-        // Looked up first: somebody who guesses costs a reading, not a commit.
+        // The lookup comes first: a guessed code costs a read, not a commit.
         const FOUND: &str = "SELECT 1 FROM access_code WHERE sale_id = ?1 AND hash = ?2";
         let (sale, buyer) = (sale.to_owned(), buyer.clone());
         let of = sale.clone();

@@ -1,4 +1,4 @@
-//! What was given up, in SQLite: deliveries, refunds and tickets that an operator must see to.
+//! Dead letters in SQLite: deliveries, refunds and tickets that an operator must resolve.
 use rusqlite::params;
 
 use doorbuster_core::money::RefundId;
@@ -99,7 +99,7 @@ fn list(
     }
 }
 
-/// One dead letter, found at its place in the list, and what it holds.
+/// One dead letter, found by its position in the list, with its content.
 fn find(sql: &mut Statements<'_>, id: &DeadLetterId) -> Done<Option<(Dead, DeadLetterContent)>> {
     let place = match id {
         DeadLetterId::Delivery(seq) => Some(*seq),

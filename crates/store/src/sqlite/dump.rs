@@ -1,4 +1,4 @@
-//! Whole tables as the model that the rules are held against.
+//! Reads whole tables as the model that tests compare with the rules.
 use rusqlite::{Connection, params};
 
 use doorbuster_core::model::Model;
@@ -80,7 +80,7 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     Ok(model)
 }
 
-/// What happened, prices, messages, payments, refunds and checkouts.
+/// Events, prices, messages, payments, refunds and checkouts.
 fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
     let told = sql.all(
         concat!(

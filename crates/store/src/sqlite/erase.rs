@@ -1,5 +1,5 @@
-//! Erasing a buyer, in SQLite: what has no index by buyer is found by a reader, and replaced by the
-//! writer.
+//! Erases a buyer, in SQLite: a reader finds the rows that have no index by buyer, and the writer
+//! replaces them.
 use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
@@ -25,7 +25,7 @@ fn traces(sql: &mut Reader<'_>, buyer: &BuyerId, now: Millis) -> Done<BuyerTrace
         let (parse_text, rows): (String, i64) = (row.get(1)?, row.get(3)?);
         let counted = traces.count(row.get(0)?, &parse_text, row.get(2)?, rows.unsigned_abs());
         counted
-            .ok_or_else(|| Failure::Row(format!("nothing is held back because of {parse_text:?}")))
+            .ok_or_else(|| Failure::Row(format!("unknown reason to keep a row {parse_text:?}")))
     })?;
     let is_blocked =
         sql.one(erase::IS_BLOCKED, params![buyer.as_str(), now.0], |_| Ok(()))?.is_some();
@@ -51,7 +51,7 @@ fn order(row: &Row<'_>) -> Done<ErasableOrder> {
     Ok(ErasableOrder { grant, n, key, item: row.get(3)?, held: row.get(4)? })
 }
 
-/// Replaces the name in orders, with their share of the limits.
+/// Replaces the buyer's id in orders, and moves the quotas.
 fn erase_orders(ledger: &mut SqliteLedger<'_>, names: &ErasedNames) -> Done<usize> {
     let sql = &mut ledger.sql;
     let (old, new) = (names.old.as_str(), names.new.as_str());
@@ -72,7 +72,7 @@ fn erase_orders(ledger: &mut SqliteLedger<'_>, names: &ErasedNames) -> Done<usiz
     Ok(found.len())
 }
 
-/// Replaces the name elsewhere.
+/// Replaces the buyer's id in all other rows.
 fn erase_other_rows(
     ledger: &mut SqliteLedger<'_>,
     names: &ErasedNames,
@@ -125,7 +125,7 @@ impl Sqlite {
                 orders: erase_orders(ledger, &names)? as u64,
                 other: erase_other_rows(ledger, &names, &found)? as u64,
             };
-            // What is kept of quotas in memory was written, and is read anew.
+            // Cached quotas were written above, and are read again.
             ledger.flush()?;
             ledger.reset();
             Ok(erased)

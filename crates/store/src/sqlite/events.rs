@@ -1,5 +1,5 @@
-//! What happened, in SQLite: one row for each change, in its transaction. There is one writer, so
-//! `seq` is the order of commits, and what readers continue by.
+//! Events in SQLite: one row for each change, in its transaction. There is one writer, so `seq` is
+//! the commit order, and readers continue by it.
 use rusqlite::{Row, params};
 
 use doorbuster_core::event::{Event, Subject};
@@ -15,8 +15,8 @@ use super::rows::{self, int};
 
 type Done<T> = Result<T, Failure>;
 
-// Columns in the order that `told` reads them, and where they come from, as macros so that
-// `concat!` takes them.
+// The columns in the order in which `told` reads them, and their tables, as macros so that
+// `concat!` accepts them.
 macro_rules! event_columns {
     () => {
         "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at, o.ended_at, \
@@ -30,7 +30,7 @@ macro_rules! event_rows {
 }
 pub(super) use {event_columns, event_rows};
 
-/// Appends what happened. Order's events are many, and name nothing but their order.
+/// Appends an event. Events of orders are numerous, and store nothing but the order's number.
 pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     let (what, at, by) = (event.what.as_str(), event.at.0, actor_text(&event.by.actor));
     let why = event.by.why.as_deref();
@@ -82,7 +82,7 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     Ok(())
 }
 
-/// Grant and number of the order that somebody named, if there is one.
+/// The grant and number of a named order, if it exists.
 pub(super) fn order_numbers(
     ledger: &mut SqliteLedger<'_>,
     order: &str,
@@ -114,11 +114,11 @@ pub(super) fn told(row: &Row<'_>) -> Done<StoredEvent> {
     };
     let event = event
         .event()
-        .ok_or_else(|| Failure::Row(format!("event {seq} tells of nothing that is known")))?;
+        .ok_or_else(|| Failure::Row(format!("event {seq} has an unknown type or invalid data")))?;
     Ok(StoredEvent { position: seq, seq, event })
 }
 
-/// A row of [`event_columns`], whatever stands in it.
+/// A row of [`event_columns`], whether or not it is valid.
 pub(super) fn read(row: &Row<'_>) -> Done<EventRead> {
     let position = row.get(12)?;
     let word = |at: usize| row.get::<_, Option<String>>(at).ok().flatten();
@@ -130,7 +130,7 @@ pub(super) fn read(row: &Row<'_>) -> Done<EventRead> {
     }))
 }
 
-/// What happened to an order, oldest first, as far as it can be read.
+/// The history of an order, oldest event first, without rows that cannot be read.
 pub(super) fn history(sql: &mut Reader<'_>, id: &TicketId) -> Done<Vec<StoredEvent>> {
     let Some(order) = order(sql, id)? else { return Ok(Vec::new()) };
     let found = sql.all(

@@ -1,4 +1,5 @@
-//! What goes wrong below, and what it means: try again, a bug, or stop the process.
+//! Failures of SQLite and the disk, and the reaction to each: retry, report a bug, or stop the
+//! process.
 use rusqlite::ErrorCode;
 
 use crate::contract::StoreError;
@@ -6,20 +7,20 @@ use crate::contract::StoreError;
 /// Why a statement, and so its transaction, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// SQLite said no.
+    /// SQLite reported an error.
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
-    /// A row is not as the program wrote it.
+    /// A row is invalid.
     #[error("{0}")]
     Row(String),
-    /// The transaction is gone, and what earlier jobs of its group did with it.
+    /// SQLite rolled back the transaction, including earlier jobs of its group.
     #[error("the transaction was lost: {0}")]
     Lost(String),
-    /// The store's files are no longer where they were opened: what was committed may not be there
-    /// at the next start.
+    /// The store's files are no longer where they were opened: the next start may not find
+    /// committed data.
     #[error("{0}")]
     Gone(String),
-    /// The store's file was not synced: what was carried into it may be lost.
+    /// The store's file was not synced: checkpointed pages may be lost.
     #[error("the store's file cannot be synced: {0}")]
     Unsynced(String),
     /// The transaction's own code panicked.
@@ -28,8 +29,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether nothing may be written any more: the disk is full or failed, or the file is not what
-    /// it was. Retrying could turn a promise that was never durable into one that looks so.
+    /// Whether no further write is allowed: the disk is full or failed, or the file was replaced. A
+    /// retry could make a confirmed order look durable that is not.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => true,

@@ -1,4 +1,4 @@
-//! What the rules write of feeds, and read and write of recalls.
+//! Writes rows of feeds; reads and writes recalls.
 use rusqlite::params;
 
 use doorbuster_core::{BuyerId, FeedRow, GrantId, Recall, RecallId, RecallTarget, RequestKey};

@@ -1,7 +1,7 @@
 //! The rules' [`Ledger`] over SQLite.
 //!
-//! Items and grants are read once and written once, however many tickets pass through them (see
-//! `cache`). Everything else is written as it comes.
+//! Items and grants are read once and written once, for any number of tickets (see `row_cache`).
+//! Everything else is written at once.
 use rusqlite::params;
 
 use doorbuster_core::event::{Actor, Event};
@@ -19,16 +19,16 @@ use super::{checkouts, events, feed, money, orders, waitlist};
 
 type Done<T> = Result<T, Failure>;
 
-/// What the quota table says of the buyer asked for last: tickets of one buyer come in a row, and
-/// most buyers are new.
+/// The quota rows of the most recent buyer: tickets of one buyer follow each other, and most buyers
+/// are new.
 struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
-    /// Whether `used` is all there is.
+    /// Whether `used` contains all of the buyer's rows.
     all: bool,
 }
 
-/// Quota rows that are read of a buyer at once.
+/// Quota rows that are read at once for a buyer.
 const CACHED_QUOTAS_MAX: usize = 4;
 
 /// The tables under one transaction.
@@ -38,11 +38,11 @@ pub struct SqliteLedger<'c> {
     pub(super) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// Orders made or changed, for those who are told of the commit.
+    /// Orders that were created or changed, for the commit's publication.
     pub(super) orders: Vec<Order>,
-    /// Items whose units moved, for the same.
+    /// Items whose units moved, for the same purpose.
     pub(super) touched: Vec<ItemId>,
-    /// Whether something happened, for the same.
+    /// Whether an event was appended, for the same purpose.
     pub(super) events: bool,
 }
 
@@ -60,12 +60,12 @@ impl<'c> SqliteLedger<'c> {
         }
     }
 
-    /// Writes every copy that changed.
+    /// Writes every cached row that changed.
     pub(super) fn flush(&mut self) -> Done<()> {
         self.cache.flush(&mut self.sql, self.now)
     }
 
-    /// Forgets every copy: the tables may have changed under them.
+    /// Drops every cached row, because the tables may have changed.
     pub(super) fn reset(&mut self) {
         (self.cache, self.quotas) = (RowCache::default(), None);
     }
@@ -76,7 +76,7 @@ impl<'c> SqliteLedger<'c> {
         }
     }
 
-    /// Looks at the buyer's quota rows unless they were looked at last.
+    /// Reads the buyer's quota rows, unless this buyer's rows are cached.
     fn cached_quotas(&mut self, buyer: &BuyerId) -> Done<&mut CachedQuotas> {
         if self.quotas.as_ref().is_none_or(|quotas| quotas.buyer != *buyer) {
             let used = self.sql.all(
@@ -252,7 +252,7 @@ impl Ledger for SqliteLedger<'_> {
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Done<Option<Order>> {
         let quotas = self.cached_quotas(buyer)?;
         if quotas.used.is_empty() {
-            return Ok(None); // a quota row is made with the first order of a buyer, and stays
+            return Ok(None); // a buyer's first order inserts the quota row, and it stays
         }
         self.sql.one(
             concat!(

@@ -1,4 +1,4 @@
-//! Payments and refunds in SQLite: what the rules read and write of them, and the store's methods.
+//! Payments and refunds in SQLite: the rows of the rules, and the store's methods.
 use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
@@ -21,7 +21,8 @@ use super::{Sqlite, events};
 
 type Done<T> = Result<T, Failure>;
 
-// Columns in the order that the functions below read them, as macros so that `concat!` takes them.
+// The columns in the order in which the functions below read them, as macros so that `concat!`
+// accepts them.
 macro_rules! payment_columns {
     () => {
         "id, provider, order_id, amount_minor, currency, state, at"
@@ -33,7 +34,7 @@ macro_rules! refund_columns {
          tries, next_at, error, at, settled_at"
     };
 }
-/// Refunds that show that somebody else did something wrong ([`RefundCause::is_notice`]).
+/// Refunds whose cause is a mistake of a provider or a buyer ([`RefundCause::is_notice`]).
 macro_rules! notices {
     () => {
         "cause IN ('mismatch', 'second', 'unknown_order')"
@@ -141,7 +142,7 @@ pub(super) fn refund(sql: &mut Statements<'_>, id: &RefundId) -> Done<Option<Ref
     )
 }
 
-// One that is asked for again was not seen to.
+// A refund that is requested again is no longer discarded.
 pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> {
     sql.run(
         "INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, error,
@@ -195,16 +196,16 @@ fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
     Ok(next.flatten().map(Millis))
 }
 
-/// What tells lists of payments and of refunds apart.
+/// The differences between lists of payments and lists of refunds.
 struct MoneyTable<T> {
     /// `SELECT` with the row's columns and, last, its `seq`, from the table as `m`.
     select: &'static str,
-    /// Whether it is about an order of these items, whose numbers follow.
+    /// Whether the row concerns an order of these items, whose numbers follow.
     of_items: &'static str,
-    /// Whether it is a notice.
+    /// Whether the row is a notice.
     of_notices: &'static str,
     read: fn(&Row<'_>) -> Done<T>,
-    /// Where `seq` stands.
+    /// The column of `seq`.
     seq: usize,
 }
 
@@ -246,7 +247,7 @@ fn page<T>(sql: &mut Reader<'_>, list: &MoneyTable<T>, query: &MoneyQuery) -> Do
         text.push_str(&format!(" AND {}", list.of_notices));
     }
     text.push_str(&format!(" ORDER BY seq {direction} LIMIT ?"));
-    // One more than asked tells whether there is a next page.
+    // One row more than the limit shows whether there is a next page.
     values.push(Value::Integer(as_limit(limit + 1)));
     let mut statement = sql.conn().prepare_cached(&text)?;
     let mut found = statement.query(params_from_iter(values))?;

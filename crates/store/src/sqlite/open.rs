@@ -1,4 +1,5 @@
-//! Opening: the directory's lock, the file's checks, its migrations, and a connection's settings.
+//! Opens a store: the directory's lock, the checks of the file, its migrations, and the
+//! connections' settings.
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -14,26 +15,26 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// "DbrM": what the first migration writes into the file's header.
+/// "DbrM": the id that the first migration writes into the file's header.
 const APPLICATION_ID: i64 = 1_147_302_477;
 const FILE: &str = "doorbuster.sqlite3";
-/// Only its owner may read a store.
+/// The file mode: only its owner may read a store.
 const FILE_MODE: u32 = 0o600;
 
-/// Where the store of a directory lies.
+/// The path of a directory's store.
 pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-/// What SQLite keeps beside a file, by the end of its name: `-wal`, the log, or `-shm`, the log's
-/// index.
+/// A file that SQLite keeps beside the store's, by its suffix: `-wal`, the log, or `-shm`, the
+/// log's index.
 pub(super) fn with_suffix(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
-/// Where the lock of a directory lies.
+/// The path of a directory's lock.
 pub(super) fn lock_path(dir: &Path) -> PathBuf {
     dir.join("lock")
 }
@@ -42,7 +43,8 @@ pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(format!("{what}: {error}"))
 }
 
-/// Creates the directory if need be and takes its lock, which lasts as long as the file is open.
+/// Creates the directory if it does not exist, and takes its lock, which lasts until the file is
+/// closed.
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);
@@ -55,7 +57,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes an empty file that only its owner may read, unless there is one. SQLite gives its log the
+/// Creates an empty file that only its owner may read, unless it exists. SQLite gives its log the
 /// mode of the file.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
@@ -64,8 +66,8 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes a store that was made readable for others from them, with its log and the log's index: it
-/// holds names of buyers and keys.
+/// Makes a store that others can read private, with its log and the log's index: it contains
+/// buyers' ids and keys.
 fn restrict_mode(path: &Path) -> io::Result<()> {
     for end in ["", "-wal", "-shm"] {
         let name = with_suffix(path, end);
@@ -81,11 +83,11 @@ fn restrict_mode(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What the lock of a directory says once there is a store in it.
+/// The content of a directory's lock file once the directory contains a store.
 const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
-/// Refuses to begin anew where a store was: its file was taken away, and what is left of it would
-/// be lost with a new one in its place.
+/// Refuses to create a new store in place of one whose file was removed: the new file would destroy
+/// what is left of the old store.
 fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
@@ -94,13 +96,13 @@ fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
         true => Err(failed(
             &path.display().to_string(),
             "the store that was in this directory is gone: put its file back, or name another \
-             directory for a new one",
-        )),
+            "the store that was in this directory is gone: restore its file, or use another \
+             directory for a new store",
         false => Ok(()),
     }
 }
 
-/// Notes in the lock that there is a store.
+/// Records in the lock file that the directory contains a store.
 fn write_lock_text(mut lock: &File) -> io::Result<()> {
     match lock.metadata()?.len() {
         0 => lock.write_all(LOCK_FILE_TEXT).and_then(|()| lock.sync_all()),
@@ -108,7 +110,7 @@ fn write_lock_text(mut lock: &File) -> io::Result<()> {
     }
 }
 
-/// The connection that writes: the file is created, checked and migrated.
+/// Creates, checks and migrates the file, and returns the writing connection.
 pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
     let path = data_path(dir);
     expect_store(&path, lock)?;
@@ -124,11 +126,11 @@ pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-/// What a connection that writes is set to. A commit is on the disk before it returns; the log is
-/// carried by a thread of its own.
+/// The settings of the writing connection. A commit is on the disk before it returns; a separate
+/// thread runs checkpoints.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
-    // Closing must not carry the log by itself: after a failed sync its pages may be lost, and the
-    // orderly end carries it on purpose.
+    // Closing must not checkpoint by itself: after a failed sync, pages of the log may be lost. A
+    // clean shutdown runs the checkpoint explicitly.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;
@@ -140,7 +142,7 @@ fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// A connection that carries pages of the log into the file.
+/// The connection of the checkpoint thread.
 pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
@@ -154,14 +156,14 @@ pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     open().map_err(|e| open_error(&data_path(dir), &e))
 }
 
-/// The file itself, to be synced. It must be closed after every connection: closing it ends the
-/// locks that this process holds on the file.
+/// The file itself, for syncs. It must be closed after all connections: closing it releases the
+/// locks of this process on the file.
 pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     let path = data_path(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
 }
 
-/// A connection that only reads.
+/// A read-only connection.
 pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
@@ -183,7 +185,7 @@ fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-/// That the file is ours (or new), whole, and not from the future.
+/// Checks that the file is a store (or empty), undamaged, and of a known version.
 fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |e| open_error(path, &e);
     let tables: i64 =
@@ -192,8 +194,8 @@ fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let id: i64 = conn.query_row("PRAGMA application_id", [], |r| r.get(0)).map_err(fault)?;
-    // The migrations' own table is made before the first migration runs: a crash between leaves
-    // only that.
+    // The migrations' own table is created before the first migration runs: a crash between the two
+    // leaves only that table.
     if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }
@@ -227,14 +229,15 @@ fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {
     )
 }
 
-/// Brings the schema to what this program knows.
+/// Migrates the schema to the newest version that this program knows.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
-    // One transaction with its history: a program that is killed meanwhile starts again.
+    // One transaction, with its history: a program that is killed meanwhile starts again.
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
-        // The text of the migration follows the reason, and is not the operator's.
+        // The first line is the reason; the migration's text follows it and does not help an
+        // operator.
         let said = error.to_string();
         failed(
-            "the store's schema could not be brought up to date",
+            "failed to migrate the store's schema",
             said.lines().next().unwrap_or_default(),
         )
     })?;

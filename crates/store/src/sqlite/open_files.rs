@@ -1,14 +1,13 @@
-//! Whether the store's files are still where they were opened.
+//! Checks that the store's files are still where they were opened.
 //!
-//! A file that was removed, moved or mounted over is written and synced as before while it is open,
-//! and the next start does not find what is in it. So each commit is told only after a look at the
-//! paths: every one must lead to the very file that is open. Open files keep their numbers, so no
-//! new file has one of them. Nothing is opened for a look: closing a file of the store would end
-//! the locks that this process holds on it.
+//! A file that was removed, moved or mounted over accepts writes and syncs while it is open, but
+//! the next start does not find its data. So a commit is published only after a check of the paths:
+//! each must lead to the file that is open. Open files keep their inode numbers, so no new file has
+//! one of them. The check opens no file: closing a file of the store would release the locks of
+//! this process on it.
 //!
-//! SQLite replaces none of these files while a connection is open: a checkpoint cuts the log to
-//! nothing at most, `VACUUM` writes into the file that is there, and `VACUUM INTO` into another
-//! one.
+//! SQLite replaces none of these files while a connection is open: a checkpoint at most truncates
+//! the log, `VACUUM` writes into the existing file, and `VACUUM INTO` into another one.
 use std::fs::{self, File, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +18,7 @@ use crate::contract::OpenError;
 use super::failure::Failure;
 use super::open::{data_path, failed, lock_path, with_suffix};
 
-/// Which file it is, whatever its name.
+/// The identity of a file, independent of its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct FileId {
     device: u64,
@@ -32,17 +31,17 @@ impl FileId {
     }
 }
 
-/// The files that a store has open, by the paths that led to them.
+/// The files that a store has open, with their paths.
 pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 
 impl OpenFiles {
-    /// Remembers the store's file, its log and the log's index, all of which are there once a
-    /// connection has read, and the lock that is held on the directory.
+    /// Records the store's file, its log, the log's index, and the lock file. All of them exist
+    /// after a connection has read.
     pub(super) fn remember(dir: &Path, lock: &File) -> Result<Self, OpenError> {
         let at = |path: &Path| path.display().to_string();
         let dir = &fs::canonicalize(dir).map_err(|e| failed(&at(dir), e))?;
         let file = data_path(dir);
-        // The log is beside the file itself, also where its name in the directory is a link.
+        // The log is beside the file itself, even if the file's name in the directory is a link.
         let real = fs::canonicalize(&file).map_err(|e| failed(&at(&file), e))?;
         let mut files = Vec::new();
         for path in [file, with_suffix(&real, "-wal"), with_suffix(&real, "-shm")] {
@@ -55,7 +54,7 @@ impl OpenFiles {
         Ok(Self(files))
     }
 
-    /// Fails unless every path leads to the file that it led to when it was opened.
+    /// Fails unless every path leads to the file that it led to at the opening.
     pub(super) fn check_in_place(&self) -> Result<(), Failure> {
         for (path, id) in &self.0 {
             let what = match fs::metadata(path) {
@@ -66,7 +65,7 @@ impl OpenFiles {
                 {
                     format!("cannot be found any more: {error}")
                 }
-                // Nobody can tell: the file that is open may be well.
+                // The check itself failed; the open file may be fine.
                 Err(_) => continue,
             };
             return Err(Failure::Gone(format!("{} {what}", path.display())));

@@ -1,5 +1,4 @@
-//! What operators and nodes leave in the store: keys, a log of actions, leases of the leader and of
-//! every node.
+//! Rows of operators and nodes: keys, a log of actions, leases of the leader and of every node.
 use rusqlite::params;
 
 use doorbuster_core::{Millis, NodeId};
@@ -26,7 +25,7 @@ pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
             Ok(AdminKey {
                 id: row.get(0)?,
                 name: row.get(1)?,
-                role: role.ok_or_else(|| Failure::Row(format!("no role is called {word:?}")))?.0,
+                role: role.ok_or_else(|| Failure::Row(format!("unknown role {word:?}")))?.0,
                 hash: row.get(3)?,
                 created_at: Millis(row.get(4)?),
             })
@@ -49,7 +48,7 @@ pub(super) fn delete_key(sql: &mut Statements<'_>, id: &str) -> Done<bool> {
     Ok(sql.run("DELETE FROM admin_key WHERE id = ?1", params![id])? > 0)
 }
 
-/// Notes an action.
+/// Records an action.
 pub(super) fn log_action(
     ledger: &mut SqliteLedger<'_>,
     actor: &str,
@@ -64,7 +63,7 @@ pub(super) fn log_action(
     Ok(())
 }
 
-/// Takes the lease if it is this node's or has lapsed.
+/// Takes the lease if this node has it or it has expired.
 pub(super) fn take_leader_lease(
     ledger: &mut SqliteLedger<'_>,
     node: u32,
@@ -80,7 +79,7 @@ pub(super) fn take_leader_lease(
     Ok(taken > 0)
 }
 
-/// Renews the node's row: it lives for so long from now.
+/// Renews the node's lease from now on.
 pub(super) fn renew_node_lease(
     ledger: &mut SqliteLedger<'_>,
     node: NodeId,
@@ -95,7 +94,7 @@ pub(super) fn renew_node_lease(
     Ok(())
 }
 
-/// Nodes whose lease has not lapsed, by number.
+/// Nodes whose lease has not expired, by number.
 pub(super) fn live_nodes(sql: &mut Statements<'_>, now: Millis) -> Done<Vec<NodeId>> {
     sql.all("SELECT node FROM node WHERE until > ?1 ORDER BY node", params![now.0], |row| {
         Ok(NodeId(row.get(0)?))

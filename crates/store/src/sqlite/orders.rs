@@ -23,7 +23,8 @@ use super::txn::Txn;
 
 type Done<T> = Result<T, Failure>;
 
-/// Settles every ticket. If one cannot be, they are settled one by one, and that one is given up.
+/// Settles every ticket. If one fails, they are settled one by one, and the failing ticket becomes
+/// a dead letter.
 pub(super) fn settle(
     txn: &mut Txn<'_>,
     key: &IdKey,
@@ -39,7 +40,11 @@ pub(super) fn settle(
     });
     match together {
         Err(failure) if !failure.is_fatal() => {
-            tracing::warn!(%failure, tickets = tickets.len(), "a ticket cannot be settled: settling them one by one");
+            tracing::warn!(
+                %failure,
+                tickets = tickets.len(),
+                "failed to settle a batch; settling its tickets one by one"
+            );
             tickets.iter().map(|ticket| settle_alone(txn, key, ticket, now)).collect()
         }
         outcome => outcome,
@@ -52,8 +57,12 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
         outcome => return outcome,
     };
     let reason = failure.to_string();
-    tracing::error!(%reason, ticket = %key.id_of(ticket), "a ticket cannot be settled and is given up");
-    // Past its `decide_by` a ticket is never consumed: what remains of the rules is to return it.
+    tracing::error!(
+        %reason,
+        ticket = %key.id_of(ticket),
+        "failed to settle a ticket; returning it as a dead letter"
+    );
+    // After its `decide_by` a ticket is never consumed: the rules can only return it.
     let late = ticket.decide_by.plus(1).max(now);
     let returned = txn.attempt(|ledger| {
         let resolved = settle::settle(ledger, key, ticket, late)?;
@@ -62,7 +71,7 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
     });
     match returned {
         Err(failure) if !failure.is_fatal() => {
-            // Not even that: its units come back when its grant is closed.
+            // The return failed too: the units come back when the grant is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; and it cannot be returned: {failure}");
             if let Err(failure) =
@@ -71,7 +80,7 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
                 if failure.is_fatal() {
                     return Err(failure);
                 }
-                tracing::error!(%failure, ticket = %id, "the dead letter cannot be written");
+                tracing::error!(%failure, ticket = %id, "failed to write a dead letter");
             }
             Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
         }
@@ -120,8 +129,7 @@ pub(super) fn orders_of_buyer(
     Ok(orders)
 }
 
-/// Looked for among the buyer's orders: the `+` keeps SQLite from walking through all of the
-/// grant's.
+/// Looks among the buyer's orders: the `+` prevents SQLite from reading all orders of the grant.
 pub(super) fn first_unpaid(
     sql: &mut Statements<'_>,
     grant: GrantId,
@@ -157,7 +165,7 @@ pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadT
     )
 }
 
-/// Expires at most `limit` orders that are due.
+/// Expires at most `limit` due orders.
 pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Vec<Order>> {
     let now = ledger.now;
     let due = ledger.sql.all(
@@ -170,8 +178,8 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // Its provider is waited for still: the version before wrote `provider_wait_ms` as it
-            // knew it. What is written anew is found when the rules have it.
+            // The provider still has time: the version before wrote another `provider_wait_ms`. The
+            // rewritten row is found once its time is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;
@@ -183,7 +191,7 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     Ok(expired)
 }
 
-/// Which end of the orders a list begins with.
+/// The order of a list of orders.
 #[derive(Clone, Copy)]
 pub(super) enum PageOrder {
     Newest,
@@ -216,7 +224,7 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: PageOrder) -
         values.push(Value::Text(state.as_str().to_owned()));
     }
     text.push_str(&format!(" ORDER BY seq {direction} LIMIT ?"));
-    // One more than asked tells whether there is a next page.
+    // One row more than the limit shows whether there is a next page.
     values.push(Value::Integer(as_limit(limit + 1)));
     let mut statement = sql.conn().prepare_cached(&text)?;
     let mut found = statement.query(params_from_iter(values))?;
@@ -233,7 +241,8 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: PageOrder) -
     Ok(page)
 }
 
-/// Requests that hold an order of one of these items, oldest first, and where to continue.
+/// Requests that hold an order of one of these items, oldest first, and the position to continue
+/// after.
 pub(super) fn request_hashes_of(
     sql: &mut Reader<'_>,
     key: &IdKey,

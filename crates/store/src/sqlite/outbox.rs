@@ -1,4 +1,4 @@
-//! The outbox in SQLite: events in their order, endpoints, and what these were not told yet.
+//! The outbox in SQLite: events in order, endpoints, and pending deliveries.
 use rusqlite::{Row, params};
 
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
@@ -42,7 +42,7 @@ fn endpoint(row: &Row<'_>) -> Done<Endpoint> {
     };
     found
         .endpoint()
-        .ok_or_else(|| Failure::Row(format!("endpoint {id} is not as this program writes one")))
+            .ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
 }
 
 fn last_position(sql: &mut Statements<'_>) -> Done<i64> {
@@ -216,7 +216,7 @@ fn parcel(row: &Row<'_>) -> Done<PendingDelivery> {
     })
 }
 
-/// What happened and when, as these columns say; `None`: the event is forgotten.
+/// The event's type and time, from these columns; `None`: the event is deleted.
 pub(super) fn event_summary(
     row: &Row<'_>,
     what: usize,

@@ -1,6 +1,6 @@
-//! Readers: a few threads with read-only connections of their own, and what is read there.
+//! Readers: a few threads with read-only connections of their own, and the queries that they run.
 //!
-//! A read sees one snapshot, which holds every commit that was told before it was asked.
+//! A read sees one snapshot, which includes every commit that was published before the call.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,39 +21,40 @@ use super::rows::{self, int};
 use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
-/// What a reader can use.
+/// A reader's connection.
 pub(super) type Reader<'c> = Statements<'c>;
-/// Reads and answers its caller, or hears why it cannot.
+/// Reads and answers its caller, or receives the error that prevents it.
 pub(super) type Run = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
 
-/// What a handle sends to the readers.
+/// A message from a handle to the readers.
 pub(super) enum Job {
-    /// Something to read.
+    /// A query.
     Read(Run),
-    /// One reader ends.
+    /// Ends one reader.
     Stop,
 }
 
-/// A reader's thread.
+/// Runs a reader's thread.
 pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mut reader = Statements::new(&conn);
     loop {
-        // One waits in `recv`, the others wait for the lock. A panic of another reader leaves the
-        // receiver as it was.
+        // One reader waits in `recv`, the others wait for the lock. A panic of another reader
+        // leaves the receiver intact.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job::Read(run)) = job else { return };
         match reader.run("BEGIN", []) {
             Ok(_) => {
-                // A panic is one read's alone: its caller hears that the job was dropped, the
-                // statements reset themselves.
+                // A panic affects one read only: its caller gets the error of a dropped job, and
+                // the statements reset themselves.
                 if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut reader)))).is_err() {
                     tracing::error!("a read panicked");
                 }
             }
             Err(failure) => run(Err(failure.into())),
         }
-        // It only read: whether the snapshot ends by this or with the connection does not matter.
+        // It only read, so it does not matter whether this or the connection's end closes the
+        // snapshot.
         let _ = reader.run("ROLLBACK", []);
     }
 }
@@ -79,8 +80,8 @@ pub(super) fn counts_row(row: &Row<'_>) -> Done<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: at(5)?,
-        // Rows that do not add up are found by `check`, which pauses one item; an error here would
-        // end every commit that touches it.
+        // `check` finds rows that do not add up and pauses their item; an error here would fail
+        // every commit that touches the item.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,
@@ -183,8 +184,8 @@ pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(CloseCause, u64)>> {
 }
 
 pub(super) fn order(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Order>> {
-    // The id names its grant and number, by which orders are unique; the rest of it must be the
-    // same as well.
+    // The id contains the grant and the number, by which orders are unique. The rest of the id must
+    // match as well.
     let Some(parts) = id.parts() else { return Ok(None) };
     let found = sql.one(
         concat!("SELECT ", rows::order_columns!(), " FROM orders WHERE grant_id = ?1 AND n = ?2"),
@@ -246,7 +247,7 @@ pub(super) fn quota(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done
     Ok(used.unwrap_or(0))
 }
 
-/// A bound as SQL takes it.
+/// A limit as a SQL parameter.
 pub(super) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The books in SQLite: each in one snapshot, on a reader's thread.
+//! Reconciliation in SQLite: each report in one snapshot, on a reader's thread.
 use rusqlite::{Row, params};
 
 use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
@@ -65,7 +65,7 @@ fn difference(kind: DifferenceKind, row: &Row<'_>) -> Done<Difference> {
     Ok(Difference { kind, item, order: row.get(1)?, payment: row.get(2)?, detail: row.get(3)? })
 }
 
-/// A difference with its place.
+/// A difference with its position.
 fn keyed_difference(kind: DifferenceKind, row: &Row<'_>) -> Done<(i64, Difference)> {
     Ok((row.get(4)?, difference(kind, row)?))
 }
@@ -108,7 +108,7 @@ fn state(row: &Row<'_>, at: usize) -> Done<Option<OrderState>> {
 }
 
 fn order_transitions(row: &Row<'_>) -> Done<(i64, OrderTransition)> {
-    let wrong = |what: &str| Failure::Row(format!("what happened to an order has no {what}"));
+    let wrong = |what: &str| Failure::Row(format!("event of an order has no valid {what}"));
     let order_transitions = OrderTransition {
         order: TicketId::parse(row.get_ref(1)?.as_str().unwrap_or_default())
             .ok_or_else(|| wrong("order"))?,
@@ -123,7 +123,7 @@ fn order_transitions(row: &Row<'_>) -> Done<(i64, OrderTransition)> {
     Ok((row.get(0)?, order_transitions))
 }
 
-/// A page of rows that begin with their position.
+/// A page of rows whose first column is their position.
 fn page<T>(
     sql: &mut Reader<'_>,
     text: &'static str,

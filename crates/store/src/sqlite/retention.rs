@@ -1,4 +1,4 @@
-//! What is forgotten after a while, in SQLite.
+//! Deletes expired rows, in SQLite.
 use rusqlite::params;
 
 use crate::contract::RetentionCutoffs;
@@ -25,7 +25,7 @@ fn delete_expired(
          seq LIMIT ?2)",
         params![what.dead_before.0, limit],
     )?;
-    // The newest row stays: without it its number would be given to another one.
+    // The newest row stays, because its number would otherwise be used again.
     let events = sql.run(
         "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < ?1

@@ -1,4 +1,4 @@
-//! Money that went back at a provider without having been asked to, in SQLite.
+//! Money that a provider reversed without a request of the engine, in SQLite.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{Money, PaymentId};
@@ -14,8 +14,8 @@ use super::ledger::SqliteLedger;
 use super::read::as_limit;
 use super::rows::parse_text;
 
-/// What came to nothing takes back what is known to have gone, and no more: a refund that failed
-/// says nothing of another one. What was taken back counts for nothing afterwards.
+/// A failed reversal cancels the recorded amount, and no more: a refund that failed says nothing
+/// about another one. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6 FROM payment p
      WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
@@ -26,8 +26,8 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// What was said last is believed, and of what was said in the same moment that it came to nothing;
-/// without an id, what is heard last, whatever the clock says.
+/// The latest report wins, and among reports of the same time the one that the dispute failed.
+/// Without an id, the report that arrives last wins, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
      SELECT p.id, ?7, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6, ?8 FROM payment p
      WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed'
@@ -46,7 +46,7 @@ fn money(row: &Row<'_>) -> Result<Money, Failure> {
     Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
 }
 
-/// Writes down what is told; how much that is by now, if it is news.
+/// Records a reversal, and returns its current amount if the reversal is new.
 fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = told;
     let (minor, currency) =

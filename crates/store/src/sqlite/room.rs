@@ -25,7 +25,7 @@ fn number(row: &Row<'_>, at: usize) -> Done<u64> {
 
 fn buyer(row: &Row<'_>, at: usize) -> Done<BuyerId> {
     let name: String = row.get(at)?;
-    BuyerId::new(&name).ok_or_else(|| Failure::Row("a row holds a buyer that is none".to_owned()))
+    BuyerId::new(&name).ok_or_else(|| Failure::Row("row contains an invalid buyer".to_owned()))
 }
 
 fn room(row: &Row<'_>) -> Done<WaitingRoom> {
@@ -51,7 +51,8 @@ fn visitor(row: &Row<'_>) -> Done<RoomVisitor> {
     })
 }
 
-/// The sale's room, made from this seed if there is none, its draw closed if the sale has opened.
+/// The sale's room. It is created from this seed if it does not exist, and its draw is closed if
+/// the sale has opened.
 fn open(ledger: &mut SqliteLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
     let sql = &mut ledger.sql;
     let opened =
@@ -105,7 +106,7 @@ fn enter(
             Arrival::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
             Arrival::Ranked(rank) => (None, Some(rank)),
         };
-        // Whoever took part in the draw stays in its list.
+        // A buyer who took part in the draw stays in its list.
         ledger.sql.run(
             "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL",
@@ -124,8 +125,8 @@ fn enter(
     Ok(Some((room, entered)))
 }
 
-/// Units that nobody holds (`None`: without end), and how many one buyer may have. Nothing, unless
-/// the sale is open.
+/// Units that no buyer holds (`None`: unlimited), and the limit for one buyer. Empty, unless the
+/// sale is open.
 fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
     let found = sql.one(
         "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer), 1),

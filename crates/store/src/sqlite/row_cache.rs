@@ -1,5 +1,5 @@
-//! Working copies of items and grants: read once a group of jobs, written once a job, however many
-//! tickets pass through them.
+//! Cached items and grants: read once for a group of jobs, written once for a job, for any number
+//! of tickets.
 use rusqlite::params;
 
 use doorbuster_core::{CloseCause, Grant, GrantId, Item, ItemId, Millis, Stock};
@@ -12,11 +12,11 @@ struct CachedRow<T> {
     row: T,
     /// It is not in the table yet.
     new: bool,
-    /// The table holds an older one.
+    /// The table holds an older version.
     dirty: bool,
 }
 
-/// Rows that were read or made. A handful, so they are searched from the front.
+/// Rows that were read or created. There are few, so a search is linear.
 #[derive(Default)]
 pub(super) struct RowCache {
     items: Vec<CachedRow<Item>>,
@@ -32,13 +32,13 @@ impl RowCache {
         self.grants.iter().find(|c| c.row.id == id).map(|c| &c.row)
     }
 
-    /// Keeps an item that was read.
+    /// Caches an item that was read.
     pub(super) fn cache_item(&mut self, row: Item) -> Item {
         self.items.push(CachedRow { row: row.clone(), new: false, dirty: false });
         row
     }
 
-    /// Keeps a grant that was read, unless there is a copy, which is newer.
+    /// Caches a grant that was read, unless a cached version exists, which is newer.
     pub(super) fn cache_grant(&mut self, row: Grant) -> Grant {
         if let Some(copy) = self.grant(row.id) {
             return copy.clone();
@@ -54,7 +54,7 @@ impl RowCache {
         }
     }
 
-    /// The rules read a grant before they write it, so one without a copy is new.
+    /// The rules read a grant before they write it, so a grant that is not cached is new.
     pub(super) fn put_grant(&mut self, grant: &Grant) {
         match self.grants.iter_mut().find(|c| c.row.id == grant.id) {
             Some(copy) => (copy.row, copy.dirty) = (grant.clone(), true),
@@ -62,7 +62,8 @@ impl RowCache {
         }
     }
 
-    /// Writes every copy that changed; closed grants first, so that a slot never has two open ones.
+    /// Writes every cached row that changed. Closed grants come first, so that a slot never has two
+    /// open ones.
     pub(super) fn flush(&mut self, sql: &mut Statements<'_>, now: Millis) -> Result<(), Failure> {
         for open in [false, true] {
             for copy in self.grants.iter_mut().filter(|c| c.dirty && c.row.open == open) {

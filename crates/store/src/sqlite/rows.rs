@@ -1,5 +1,5 @@
-//! Rows of the tables as the rules' values, and back. Numbers of 63 bits stand in SQLite's signed
-//! integers as they are.
+//! Converts rows of the tables to and from the values of the rules. Numbers of 63 bits fit SQLite's
+//! signed integers unchanged.
 use rusqlite::Row;
 
 use doorbuster_core::rows::FeedCause;
@@ -13,7 +13,8 @@ use super::failure::Failure;
 
 type RowResult<T> = Result<T, Failure>;
 
-// Columns in the order that the functions below read them, as macros so that `concat!` takes them.
+// The columns in the order in which the functions below read them, as macros so that `concat!`
+// accepts them.
 macro_rules! item_columns {
     () => {
         "id, total, pool, limit_per_buyer, hold_ms, ended, paid, waiting"
@@ -50,14 +51,13 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` as SQLite holds it; every number of ours is below 2^63 but for a damaged one, which
-/// stays what it is.
+/// A `u64` in a signed column. Every valid number is below 2^63; a damaged one keeps its bits.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
 
 fn bad_row(what: &str) -> Failure {
-    Failure::Row(format!("a row holds a {what} that is none"))
+    Failure::Row(format!("row contains an invalid {what}"))
 }
 
 pub(super) fn number(row: &Row<'_>, at: usize) -> RowResult<u64> {
@@ -176,8 +176,8 @@ pub(super) fn recall(row: &Row<'_>) -> RowResult<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. A consumed ticket's
-/// record is its order.
+/// The word for the verdict of a returned ticket, and the order that it names. The record of a
+/// consumed ticket is its order.
 pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),

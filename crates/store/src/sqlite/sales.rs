@@ -39,7 +39,7 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
         id: row.get(0)?,
         title: row.get(1)?,
         phase: Phase::parse(&phase)
-            .ok_or_else(|| Failure::Row(format!("no phase is called {phase:?}")))?,
+                .ok_or_else(|| Failure::Row(format!("unknown phase {phase:?}")))?,
         starts_at: time(3)?,
         ends_at: time(4)?,
         front_door: row.get(5)?,
@@ -47,7 +47,7 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
         created_at: Millis(row.get(7)?),
         opened_at: time(8)?,
         closed_at: time(9)?,
-        // The one process that there is knows it by itself.
+        // The only process that uses the store tracks its own changes.
         draining_until: None,
         items: Vec::new(),
     })
@@ -71,7 +71,7 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
         spread: Spread {
             partitions: row.get(12)?,
             choose: PartitionChoice::parse(&choose)
-                .ok_or_else(|| Failure::Row(format!("nobody chooses by {choose:?}")))?,
+                .ok_or_else(|| Failure::Row(format!("unknown way to choose a slot {choose:?}")))?,
             initial: units(14)?,
             threshold: units(15)?,
             refill: units(16)?,
@@ -190,7 +190,7 @@ pub(super) fn patch(
     if after == before {
         return Ok(PatchOutcome::Done(before));
     }
-    // Copies of the items would hide the new limits.
+    // Cached items would hide the new limits.
     ledger.flush()?;
     ledger.reset();
     let sql = &mut ledger.sql;
@@ -227,7 +227,7 @@ pub(super) fn patch(
     Ok(one(sql, id)?.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
 }
 
-/// Changes how an item's stock is spread, before its sale opens.
+/// Changes how an item's stock is divided among its slots, before its sale opens.
 pub(super) fn set_spread(
     ledger: &mut SqliteLedger<'_>,
     item: ItemId,
@@ -280,7 +280,7 @@ pub(super) fn delete(
     Ok(DeleteOutcome::Done)
 }
 
-/// Moves a sale to its next phase, and notes when it first opened and when it closed.
+/// Moves a sale to its next phase, and records when it first opened and when it closed.
 pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> Done<StepOutcome> {
     let now = ledger.now;
     let Some(sale) = one(&mut ledger.sql, id)? else { return Ok(StepOutcome::NotFound) };
@@ -314,7 +314,7 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> 
         .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 
-/// Changes an item's total and records it, once for each key.
+/// Changes an item's total and records the change, once for each key.
 pub(super) fn adjust(
     ledger: &mut SqliteLedger<'_>,
     adjustment: &Adjustment,

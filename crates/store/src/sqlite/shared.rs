@@ -1,4 +1,4 @@
-//! What the threads of one store share: its clock, who is told, and whether it still works.
+//! State that the threads of one store share: its clock, sink, and health.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,18 +13,18 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Pages still to be carried at which the writer rests.
+    /// Remaining pages from which the writer pauses.
     pub(super) log_pages_max: i64,
-    /// Why nothing may be done any more.
+    /// Why the store failed permanently, if so.
     pub(super) failed: OnceLock<String>,
-    /// Pages of the log are on their way into the database and onto the disk.
+    /// Whether a checkpoint is running.
     pub(super) is_checkpointing: AtomicBool,
-    /// Nothing new is taken: the store is closing or closed.
+    /// Whether new work is refused: the store is closing or closed.
     pub(super) closed: AtomicBool,
 }
 
 impl Shared {
-    /// Whether something may be asked.
+    /// Whether the store works.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         match self.failed.get() {
             Some(reason) => Err(StoreError::Fatal(reason.clone())),
@@ -32,7 +32,7 @@ impl Shared {
         }
     }
 
-    /// Whether something new may be asked.
+    /// Whether the store accepts new work.
     pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         self.health()?;
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
@@ -42,10 +42,10 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// The first to say so tells the program; from then on everything is refused.
+    /// The first failure is reported to the program; from then on every call is refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
-            tracing::error!(reason, "the store failed and is not used further");
+            tracing::error!(reason, "the store failed and must not be used further");
             (self.on_fatal)(reason);
         }
     }
@@ -55,7 +55,7 @@ impl Shared {
         FailsOnPanic(self)
     }
 
-    /// What a failure means to the caller. A fatal one ends the store.
+    /// Converts a failure into the caller's error. A fatal failure fails the store.
     pub(super) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {

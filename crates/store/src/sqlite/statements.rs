@@ -1,12 +1,11 @@
-//! Prepared statements, kept as long as their connection works, found by the address of their text.
+//! Prepared statements, kept as long as their connection, and found by the address of their text.
 use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
 
 use super::failure::Failure;
 
 /// The statements of one connection.
 ///
-/// A text is a constant beside its use, so its address names it: no hashing of the text on the way
-/// to a statement.
+/// A statement's text is a constant, so its address identifies it, and no lookup hashes the text.
 pub(super) struct Statements<'c> {
     conn: &'c Connection,
     cached: Vec<(*const str, CachedStatement<'c>)>,
@@ -32,7 +31,7 @@ impl<'c> Statements<'c> {
         Ok(&mut self.cached[at].1)
     }
 
-    /// Runs a statement; how many rows it changed.
+    /// Runs a statement and returns the number of changed rows.
     pub(super) fn run(&mut self, sql: &'static str, params: impl Params) -> Result<usize, Failure> {
         Ok(self.get(sql)?.execute(params)?)
     }

@@ -1,4 +1,4 @@
-//! A long log, whoever reads an old snapshot of it, and threads that panic.
+//! Tests of a long log, of readers with old snapshots, and of threads that panic.
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use doorbuster_core::IdKey;
 use super::*;
 use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 
-/// A log that is long, here: hardly longer than what is carried at all.
+/// The bound of a long log here: little more than the log's minimum for a checkpoint.
 const LONG: i64 = CHECKPOINT_PAGES + 100;
-/// Commits that are looked at.
+/// The number of measured commits.
 const COMMITS: usize = 20;
-/// For whatever comes by itself, on a slow machine.
+/// The time limit for an asynchronous effect, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A store with a short bound, in a directory that goes with it.
+/// A store with a small bound, in a temporary directory.
 struct Fixture {
     store: Sqlite,
     dir: PathBuf,
-    /// When each commit was told: behind it the writer tends the log.
+    /// When each commit was published; after that the writer maintains the log.
     told: Receiver<Instant>,
-    /// A second connection, which sees how long the log is.
+    /// A second connection, which reads the length of the log.
     shell: Connection,
 }
 
@@ -36,7 +36,7 @@ impl Fixture {
             dir: dir.clone(),
             id_key: IdKey::new([5; 32]),
             clock: Arc::new(|| Millis(1)),
-            // A test that does not listen for long misses some.
+            // A test that is slow to receive misses some commits.
             sink: Arc::new(move |_| {
                 let _ = tells.try_send(Instant::now());
             }),
@@ -47,7 +47,7 @@ impl Fixture {
         Self { store, dir, told, shell }
     }
 
-    /// Writes so many bytes, and says when that began.
+    /// Writes this number of bytes, and returns the start time.
     async fn write(&self, bytes: usize) -> Instant {
         let written = self.store.job(move |ledger| {
             let began = Instant::now();
@@ -61,7 +61,7 @@ impl Fixture {
             .expect("writes")
     }
 
-    /// Pages in the log that are not carried, and those that are.
+    /// The numbers of pages in the log that are not checkpointed, and of those that are.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (pages, carried) =
@@ -69,8 +69,8 @@ impl Fixture {
         (pages - carried, carried)
     }
 
-    /// Somebody who reads a snapshot as it is now, to the end of their connection; behind it the
-    /// log gets long.
+    /// Returns a connection that holds a snapshot of the current state until it is closed, and
+    /// makes the log long after that snapshot.
     async fn long_log(&self) -> Connection {
         let reads = Connection::open(open::data_path(&self.dir)).expect("the store's file");
         reads.execute_batch("BEGIN; SELECT count(*) FROM sandbox").expect("a snapshot");
@@ -80,8 +80,8 @@ impl Fixture {
         reads
     }
 
-    /// As though the log were on its way into the file, or no more: said between two commits, while
-    /// nobody carries.
+    /// Sets whether a checkpoint counts as running. Takes effect between two commits, while no
+    /// checkpoint runs.
     async fn is_checkpointing(&self, is_so: bool) {
         let shared = Arc::clone(&self.store.0.shared);
         let said = self.store.job(move |_| {
@@ -94,7 +94,7 @@ impl Fixture {
         said.await.expect("no job fails");
     }
 
-    /// How long the writer was away after each commit.
+    /// The pause of the writer after each commit.
     async fn pauses(&self) -> Vec<Duration> {
         let mut began = Vec::new();
         while self.told.try_recv().is_ok() {}
@@ -108,13 +108,13 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        // A leftover in the temporary directory harms nobody.
+        // A leftover in the temporary directory does no harm.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
 #[tokio::test]
-async fn behind_a_long_log_the_writer_rests_while_it_is_carried_and_leaves_it_to_others() {
+async fn while_a_long_log_is_checkpointed_the_writer_pauses_and_copies_no_pages_itself() {
     let fixture = Fixture::open();
     assert!(fixture.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "the log is short");
     let reads = fixture.long_log().await;
@@ -124,12 +124,12 @@ async fn behind_a_long_log_the_writer_rests_while_it_is_carried_and_leaves_it_to
     drop(reads);
     let (_, carried) = fixture.log();
     fixture.pauses().await;
-    assert_eq!(fixture.log().1, carried, "the writer carries nothing of a long log");
+    assert_eq!(fixture.log().1, carried, "the writer checkpoints nothing of a long log");
     fixture.is_checkpointing(false).await;
     let begun = Instant::now();
     while fixture.log().0 >= LONG {
         fixture.write(1).await;
-        assert!(begun.elapsed() < PATIENCE, "the log is carried: {:?}", fixture.log());
+        assert!(begun.elapsed() < PATIENCE, "the log is checkpointed: {:?}", fixture.log());
     }
     fixture.is_checkpointing(true).await;
     assert!(fixture.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "it is short again");
@@ -138,7 +138,7 @@ async fn behind_a_long_log_the_writer_rests_while_it_is_carried_and_leaves_it_to
 }
 
 #[tokio::test]
-async fn under_an_old_snapshot_the_log_grows_and_nobody_waits_for_its_end() {
+async fn while_a_reader_holds_an_old_snapshot_the_log_grows_and_close_does_not_wait() {
     let fixture = Fixture::open();
     let reads = fixture.long_log().await;
     let (left, carried) = fixture.log();
@@ -146,7 +146,7 @@ async fn under_an_old_snapshot_the_log_grows_and_nobody_waits_for_its_end() {
         fixture.write(1).await;
     }
     let (left_now, carried_now) = fixture.log();
-    assert!(left_now >= LONG, "nothing behind the snapshot is carried: {left_now} pages are left");
+    assert!(left_now >= LONG, "no page after the snapshot is checkpointed: {left_now} remain");
     assert!(left_now + carried_now > left + carried, "the log grows");
     tokio::time::timeout(PATIENCE, fixture.store.close()).await.expect("closes");
     drop(reads);

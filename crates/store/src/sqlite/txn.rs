@@ -1,4 +1,4 @@
-//! One commit on the writer's connection, and the jobs that share it without harming each other.
+//! One commit on the writer's connection, shared by several independent jobs.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ use super::ledger::SqliteLedger;
 use super::read;
 use super::statements::Statements;
 
-/// The writer's transaction. Jobs run in it one after another; each that fails is undone alone.
+/// The writer's transaction. Jobs run in it one after another; a failing job is undone alone.
 pub(super) struct Txn<'c> {
     ledger: SqliteLedger<'c>,
-    /// Nothing was written since BEGIN, so that undoing needs no savepoint.
+    /// Whether nothing was written since BEGIN, so that an undo needs no savepoint.
     is_clean: bool,
 }
 
@@ -25,7 +25,7 @@ impl<'c> Txn<'c> {
         Self { ledger: SqliteLedger::new(sql), is_clean: true }
     }
 
-    /// Store time, as the job that runs now was given it.
+    /// The store's time that the current job was given.
     pub(super) fn now(&self) -> Millis {
         self.ledger.now
     }
@@ -40,8 +40,8 @@ impl<'c> Txn<'c> {
         Ok(())
     }
 
-    /// Runs `work` whole or not at all, and leaves what was done before it in this transaction as
-    /// it was.
+    /// Runs `work` completely or not at all. A failure does not undo earlier work of this
+    /// transaction.
     pub(super) fn attempt<T>(
         &mut self,
         work: impl FnOnce(&mut SqliteLedger<'c>) -> Result<T, Failure>,
@@ -52,7 +52,7 @@ impl<'c> Txn<'c> {
         }
         self.is_clean = false;
         let told = self.ledger.orders.len();
-        // A panic leaves half-made copies behind; they are forgotten below, and the rows are rolled
+        // A panic leaves incomplete cached rows; they are dropped below, and the rows are rolled
         // back.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let value = work(&mut self.ledger)?;
@@ -78,7 +78,7 @@ impl<'c> Txn<'c> {
     }
 
     fn roll_back(&mut self, savepoint: bool, failure: &Failure) -> Result<(), Failure> {
-        // Some errors make SQLite roll everything back by itself: then earlier jobs of the group
+        // Some errors make SQLite roll back the whole transaction: then earlier jobs of the group
         // are lost as well.
         if self.ledger.sql.conn().is_autocommit() {
             return Err(Failure::Lost(failure.to_string()));
@@ -93,7 +93,7 @@ impl<'c> Txn<'c> {
         Ok(())
     }
 
-    /// Commits, and says what changed. After an error nothing more may be written.
+    /// Commits, and returns the changes. After an error no further write is allowed.
     pub(super) fn commit(&mut self) -> Result<Committed, Failure> {
         let touched = std::mem::take(&mut self.ledger.touched);
         let mut counts: Vec<ItemCounts> = Vec::with_capacity(touched.len());
@@ -111,7 +111,7 @@ impl<'c> Txn<'c> {
         Ok(Committed { counts, orders, events, ..Committed::default() })
     }
 
-    /// Pages in the write-ahead log, and how many of them are carried into the database.
+    /// The pages in the write-ahead log, and how many of them are checkpointed.
     pub(super) fn log_pages(&mut self) -> Result<(i64, i64), Failure> {
         let pages = self
             .ledger
@@ -120,20 +120,19 @@ impl<'c> Txn<'c> {
         Ok(pages.unwrap_or((0, 0)))
     }
 
-    /// Carries pages of the write-ahead log into the database, as many as can be without waiting
-    /// for anybody.
+    /// Checkpoints as many pages of the write-ahead log as possible without waiting for another
+    /// connection.
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
     }
 
-    /// Carries all of the log into the file, so that the file is whole without it. False: somebody
-    /// else carries it, or reads what is old, all the time.
+    /// Checkpoints the whole log, so that the file is complete without it. False: another
+    /// connection kept checkpointing, or kept reading an old snapshot.
     pub(super) fn checkpoint_all(&mut self) -> Result<bool, Failure> {
         let until = Instant::now() + CHECKPOINT_WITHIN;
         loop {
-            // Nobody is waited for inside of it: neither who carries at the same time nor who
-            // reads.
+            // The statement itself waits neither for a concurrent checkpoint nor for readers.
             let done = self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
                 let [busy, pages, carried]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
                 Ok(busy == 0 && pages == carried)
@@ -150,5 +149,5 @@ impl<'c> Txn<'c> {
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a word".to_owned())
+        .unwrap_or_else(|| "no message".to_owned())
 }

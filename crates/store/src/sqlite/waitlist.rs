@@ -1,4 +1,4 @@
-//! Places in the lines of items: what the rules read and write of them, and the store's methods.
+//! Waitlist entries of items: the rows of the rules, and the store's methods.
 use rusqlite::{Row, params};
 
 use doorbuster_core::limits::WAITLIST_BATCH_MAX;
@@ -102,8 +102,8 @@ pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, place: &WaitlistEntry
     Ok(())
 }
 
-/// The order that the buyer's last place in a line became. Looked for among the buyer's orders: the
-/// `+` keeps SQLite from walking through all of the grant's.
+/// The order that the buyer's last waitlist entry became. Looks among the buyer's orders: the `+`
+/// prevents SQLite from reading all orders of the grant.
 fn order_of_last_entry(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done<Option<Order>> {
     let text = concat!(
         "SELECT ",

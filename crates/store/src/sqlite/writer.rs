@@ -1,8 +1,8 @@
-//! The writer: one thread that owns the connection that writes, and commits whole groups of jobs.
+//! The writer: one thread that owns the writing connection and commits groups of jobs.
 //!
-//! It takes the first job that waits and whatever waits behind it up to a bound, commits them
-//! together, looks whether the files are still where they were, tells the sink what changed, and
-//! only then answers. While a commit is on its way to the disk, further jobs gather: the busier the
+//! It takes the first waiting job and the jobs behind it up to a bound, and commits them together.
+//! Then it checks that the files are still in place, publishes the changes to the sink, and only
+//! then answers the callers. While a commit is being synced, further jobs gather: the busier the
 //! store, the larger its groups.
 use std::fs::File;
 use std::sync::Arc;
@@ -24,22 +24,22 @@ use super::shared::Shared;
 use super::statements::Statements;
 use super::txn::Txn;
 
-/// Answers the caller once the fate of the commit is known.
+/// Answers the caller once the outcome of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Runs in a transaction, or hears why it cannot.
+/// Runs in a transaction, or receives the error that prevents it.
 pub(super) type Run =
     Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
 
-/// What a handle sends to the writer.
+/// A message from a handle to the writer.
 pub(super) enum Job {
-    /// Something to do.
+    /// A job.
     Write {
-        /// How many tickets it resolves; at least 1.
+        /// The number of tickets that it resolves; at least 1.
         weight: usize,
         /// The work.
         run: Run,
     },
-    /// Finish what came before, then end.
+    /// Finish the earlier jobs, then end.
     Stop,
 }
 
@@ -48,20 +48,21 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) jobs: Receiver<Job>,
     pub(super) shared: Arc<Shared>,
-    /// Wakes the thread that carries pages of the log into the database.
+    /// Wakes the checkpoint thread.
     pub(super) checkpoint: SyncSender<()>,
-    /// That thread.
+    /// The checkpoint thread.
     pub(super) checkpointer: JoinHandle<()>,
-    /// The file that it syncs, held by whoever has a connection to it.
+    /// The file that the checkpoint thread syncs; each thread with a connection to it holds one
+    /// reference.
     pub(super) data: Arc<File>,
-    /// The files that nobody may take away meanwhile.
+    /// The files that must stay in place.
     pub(super) files: OpenFiles,
-    /// The lock on the directory, given free when everything else ended.
+    /// The lock on the directory, released after everything else has ended.
     pub(super) lock: File,
 }
 
 impl Writer {
-    /// Works until it is stopped or every handle is gone.
+    /// Runs until it is stopped or every handle is dropped.
     pub(super) fn run(self) {
         let Self { conn, jobs, shared, checkpoint, checkpointer, data, files, lock } = self;
         let ends = WriterGuard(Arc::clone(&shared));
@@ -87,15 +88,15 @@ impl Writer {
         }
         drop(checkpoint);
         if checkpointer.join().is_err() {
-            tracing::warn!("the thread that carries the write-ahead log panicked");
+            tracing::warn!("the checkpoint thread panicked");
         }
         if shared.health().is_ok()
             && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
-            tracing::warn!(%error, "the write-ahead log stays; the next start reads it");
+            tracing::warn!(%error, "failed to checkpoint the log at shutdown; the next start reads it");
         }
         if let Err((_, error)) = conn.close() {
-            tracing::warn!(%error, "the store's file was not closed cleanly; the next start recovers it");
+            tracing::warn!(%error, "failed to close the store's file; the next start recovers it");
         }
         drop(data);
         drop(ends);
@@ -103,7 +104,7 @@ impl Writer {
     }
 }
 
-/// Whatever way the writer ends, a panic too, those who still ask hear of it.
+/// However the writer ends, even by a panic, the callers that still wait get an error.
 struct WriterGuard(Arc<Shared>);
 
 impl Drop for WriterGuard {
@@ -115,8 +116,8 @@ impl Drop for WriterGuard {
     }
 }
 
-/// Waits for the first job of a group; `None` when no more shall come. Without work it looks after
-/// the files now and then.
+/// Waits for the first job of a group; `None` when the writer must end. While idle, it checks the
+/// files at intervals.
 fn next_job(
     jobs: &Receiver<Job>,
     txn: &mut Txn<'_>,
@@ -138,15 +139,15 @@ fn next_job(
     }
 }
 
-/// Looks after the files. Where one is gone, what the log still holds is carried into the store's
-/// own file, which may be found again: the log lives as long as this process.
+/// Checks the files. If one is gone, copies the log into the store's own file, which may be
+/// recovered: the log lives only as long as this process.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();
         if !matches!(carried, Ok(true)) {
             tracing::warn!(
                 ?carried,
-                "the write-ahead log of a store that is gone could not be carried into its file"
+                "failed to copy the log into the file of a store that was removed"
             );
         }
     })
@@ -169,7 +170,7 @@ fn collect_group(jobs: &Receiver<Job>, mut weight: usize, first: Run) -> (Vec<Ru
 
 fn fail_group(group: Vec<Run>, why: &StoreError) {
     for run in group {
-        // A job that is refused answers its caller itself.
+        // A refused job answers its caller itself.
         let _ = run(Err(why.clone()));
     }
 }
@@ -201,7 +202,7 @@ fn commit(
         Some(why) => Err(why),
         None => {
             let committed = txn.commit().map_err(|f| Failure::Lost(f.to_string()));
-            // What is in files that nobody finds again is told to nobody.
+            // Commits in files that were removed are not published.
             let kept =
                 committed.and_then(|committed| check_in_place(txn, files).map(|()| committed));
             kept.map_err(|f| shared.store_error(f))
@@ -220,8 +221,8 @@ fn commit(
     }
 }
 
-/// Keeps the write-ahead log short: mostly beside the writer, the last pages by the writer itself,
-/// since the log begins anew only when no page is left.
+/// Keeps the write-ahead log short: mostly through the checkpoint thread. The writer copies the
+/// last pages itself, because the log restarts only when no page is left.
 fn limit_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
     let tended = txn.log_pages().and_then(|(pages, carried)| {
         if pages < CHECKPOINT_PAGES || pages == carried {
@@ -234,7 +235,7 @@ fn limit_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
             }
             return Ok(());
         }
-        // Whoever carried it may have failed at that: then nothing is synced again.
+        // The sync of the checkpoint thread may have failed: then no further sync is allowed.
         if shared.health().is_err() {
             return Ok(());
         }
@@ -242,7 +243,7 @@ fn limit_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
             return txn.checkpoint();
         }
         shared.is_checkpointing.store(true, Ordering::Release);
-        // Gone means that the store is closing.
+        // A missing receiver means that the store is closing.
         let _ = checkpoint.try_send(());
         Ok(())
     });

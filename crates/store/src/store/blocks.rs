@@ -1,4 +1,4 @@
-//! Buyers and addresses that operators turn away.
+//! Blocked buyers and addresses.
 use doorbuster_core::Millis;
 
 use crate::contract::{Block, BlockKind, BlocksVersion};
@@ -7,8 +7,8 @@ use super::{Store, StoreResult};
 
 /// Blocks.
 impl Store {
-    /// Turns this buyer or network away until then, in place of what was said of it before; forgets
-    /// blocks that are over. `None`: there are `most` others.
+    /// Blocks this buyer or network until the given time, and replaces an earlier block of it.
+    /// Deletes blocks that have ended. `None`: there are already `most` other blocks.
     pub async fn insert_block(
         &self,
         kind: BlockKind,
@@ -23,7 +23,7 @@ impl Store {
         }
     }
 
-    /// Lets them in again. False: they were not turned away.
+    /// Removes a block. False: there was none.
     pub async fn delete_block(&self, kind: BlockKind, value: &str) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_block(kind, value).await,
@@ -31,7 +31,7 @@ impl Store {
         }
     }
 
-    /// Every block that is not over, newest first.
+    /// Every block that has not ended, newest first.
     pub async fn blocks(&self) -> StoreResult<Vec<Block>> {
         match self {
             Self::Sqlite(s) => s.blocks().await,
@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// What changes with them, for less than it takes to read them.
+    /// A value that changes with the blocks and is cheaper to read than they are.
     pub async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
         match self {
             Self::Sqlite(s) => s.blocks_version().await,

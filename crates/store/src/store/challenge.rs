@@ -1,14 +1,14 @@
-//! What may be used once: answered challenges.
+//! Answered challenges, each of which may be used once.
 use crate::contract::{AnswerSpend, SpendOutcome};
 
 use super::{Store, StoreResult};
 
 /// Challenges.
 impl Store {
-    /// Spends a challenge, whatever the answer was: of several answers to it, wherever they come
-    /// in, exactly one hears [`SpendOutcome::Now`]. A wrong one is counted; of one buyer's answers
-    /// at once each hears of the wrong ones that came to the store before it. Forgets some of what
-    /// ended a while ago, so that there is never much more than what has not.
+    /// Spends a challenge, whether the answer is right or wrong. Of several concurrent answers,
+    /// exactly one gets [`SpendOutcome::Now`]. A wrong answer is counted; each of one buyer's
+    /// concurrent answers gets the number of wrong answers that the store handled before it.
+    /// Deletes some rows that ended a while ago, so that their number stays bounded.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
         match self {
             Self::Sqlite(s) => s.spend_answer(spending).await,
@@ -16,7 +16,7 @@ impl Store {
         }
     }
 
-    /// How many spent challenges are remembered.
+    /// The number of spent challenges that are remembered.
     pub async fn spent_answers(&self) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.spent_answers().await,

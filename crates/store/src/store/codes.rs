@@ -1,16 +1,17 @@
-//! Access codes: made in bulk by operators, kept as hashes, spent by buyers.
+//! Access codes: operators create them in bulk, the store keeps their hashes, and buyers spend
+//! them.
 use doorbuster_core::BuyerId;
 
 use crate::contract::{CodeCounts, CodesOutcome};
 
 use super::{Store, StoreResult};
 
-/// Hash of a code, which covers its sale.
+/// The hash of a code, which includes its sale.
 pub type CodeHash = [u8; 32];
 
 /// Access codes.
 impl Store {
-    /// Adds codes that may each be spent by so many buyers; all of them or none.
+    /// Adds codes, each of which admits the given number of buyers; adds all of them or none.
     pub async fn add_codes(
         &self,
         sale: &str,
@@ -23,8 +24,9 @@ impl Store {
         }
     }
 
-    /// Spends a code for the buyer. True: it is the buyer's, by this call or by an earlier one,
-    /// which costs nothing again. False: there is no such code, or others have spent it.
+    /// Spends a code for the buyer. True: the buyer has the code, by this call or by an earlier
+    /// one; a repeated call uses nothing up. False: the code does not exist, or other buyers have
+    /// spent it.
     pub async fn spend_code(
         &self,
         sale: &str,
@@ -37,7 +39,7 @@ impl Store {
         }
     }
 
-    /// How many codes a sale has, and how much of them is spent.
+    /// The number of codes of a sale, and how many uses are spent.
     pub async fn code_counts(&self, sale: &str) -> StoreResult<CodeCounts> {
         match self {
             Self::Sqlite(s) => s.code_counts(sale).await,

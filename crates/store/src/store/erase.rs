@@ -7,7 +7,7 @@ use super::{Store, StoreResult};
 
 /// Erasure.
 impl Store {
-    /// What there is of this buyer, and what of it can be erased now.
+    /// The rows that name this buyer, and which of them can be erased now.
     pub async fn traces(&self, buyer: &BuyerId) -> StoreResult<BuyerTraces> {
         match self {
             Self::Sqlite(s) => s.traces(buyer).await,
@@ -15,9 +15,9 @@ impl Store {
         }
     }
 
-    /// Puts [`doorbuster_core::IdKey::erased_buyer`] in the place of this buyer in some of what can
-    /// be erased now, at most [`crate::limits::ERASE_ROWS_MAX`] rows of each table, and the like in
-    /// the place of their requests' keys. To be called until it replaces nothing.
+    /// Replaces this buyer by [`doorbuster_core::IdKey::erased_buyer`] in some of the rows that can
+    /// be erased now, at most [`crate::limits::ERASE_ROWS_MAX`] rows of each table, and replaces
+    /// their request keys likewise. Call it until it replaces nothing.
     pub async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
         match self {
             Self::Sqlite(s) => s.erase_batch(buyer).await,

@@ -1,4 +1,4 @@
-//! Grants, feeds and recalls: how units reach the slots and come back.
+//! Grants, feeds and recalls: how units move to the slots and back.
 use doorbuster_core::{
     CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq,
     SlotKey,
@@ -30,7 +30,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::stock::refill`]. How many units were given.
+    /// See [`doorbuster_core::stock::refill`]. Returns the number of granted units.
     pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.refill(id, units, counter).await,
@@ -38,7 +38,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::stock::close`]. False if it was closed before, or never was.
+    /// See [`doorbuster_core::stock::close`]. False if it was already closed or never existed.
     pub async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.close_grant(id, cause).await,
@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// The grant.
+    /// The grant of this id.
     pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.grant(id).await,
@@ -62,8 +62,8 @@ impl Store {
         }
     }
 
-    /// Every grant of an item's slots, open or closed: newest first within a slot, slots in their
-    /// order. That of its line is not among them.
+    /// Every grant of an item's slots, open or closed: by slot, newest first within a slot. The
+    /// waitlist's grant is not included.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
@@ -71,7 +71,7 @@ impl Store {
         }
     }
 
-    /// How often units moved under each grant of an item, open or closed.
+    /// The number of transfers under each grant of an item, open or closed.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         match self {
             Self::Sqlite(s) => s.grant_transfers(item).await,
@@ -79,7 +79,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` rows of a grant's feed after `seq`, in their turn.
+    /// At most `limit` rows of a grant's feed after `seq`, in order.
     pub async fn feed_after(
         &self,
         id: GrantId,
@@ -92,7 +92,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::recall::begin`]. `None`: there is nothing to ask.
+    /// See [`doorbuster_core::recall::begin`]. `None`: there are no units to recall.
     pub async fn begin_recall(
         &self,
         id: RecallId,
@@ -106,7 +106,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::recall::finish`]. How many units this call moved.
+    /// See [`doorbuster_core::recall::finish`]. Returns the number of units that this call moved.
     pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.finish_recall(id, taken).await,
@@ -114,7 +114,7 @@ impl Store {
         }
     }
 
-    /// Recalls that are not done, by id.
+    /// Recalls that are not finished, by id.
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
         match self {
             Self::Sqlite(s) => s.pending_recalls().await,
@@ -132,7 +132,7 @@ impl Store {
             .sum())
     }
 
-    /// Closed grants of slots by cause, causes without any left out.
+    /// The number of closed grants of slots by cause, without causes that have none.
     pub async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
         match self {
             Self::Sqlite(s) => s.closings().await,

@@ -1,4 +1,4 @@
-//! Payments, refunds, checkouts, an order's history, and what the built-in provider keeps.
+//! Payments, refunds, checkouts, the history of an order, and documents of the built-in provider.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Payment, Refund, RefundId,
@@ -71,7 +71,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::retry_refund`]. One that was discarded is taken up again.
+    /// See [`doorbuster_core::money::retry_refund`]. A discarded refund is retried as well.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         match self {
             Self::Sqlite(s) => s.retry_refund(id).await,
@@ -79,8 +79,8 @@ impl Store {
         }
     }
 
-    /// Lets a refund be that was given up: an operator saw to it, and says how. False: there is
-    /// none that was, or it was discarded before.
+    /// Discards a failed refund that an operator has resolved, with the operator's reason. False:
+    /// there is no such failed refund, or it was discarded before.
     pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.discard_refund(id, why).await,
@@ -88,8 +88,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` pending refunds that the provider is to be asked about by now, the longest
-    /// due first.
+    /// At most `limit` pending refunds that are due for a request to the provider, the longest due
+    /// first.
     pub async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
         match self {
             Self::Sqlite(s) => s.refunds_due(limit).await,
@@ -105,7 +105,7 @@ impl Store {
         }
     }
 
-    /// How many refunds are pending.
+    /// The number of pending refunds.
     pub async fn refunds_pending(&self) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.refunds_pending().await,
@@ -113,7 +113,7 @@ impl Store {
         }
     }
 
-    /// A page of payments. With `notices`: those whose refund is one.
+    /// A page of payments. With `notices`: those whose refund is a notice.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         match self {
             Self::Sqlite(s) => s.payments(query).await,
@@ -130,10 +130,10 @@ impl Store {
     }
 }
 
-/// Money that went back without having been asked to.
+/// Money that a provider reversed without a request.
 impl Store {
-    /// Writes down what a provider says of a payment that it took; the payment and its order stay
-    /// as they are. What is sent back by our own refund is none.
+    /// Records a provider's report that a captured payment was reversed. The payment and its order
+    /// do not change. The engine's own refund is not a reversal.
     pub async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         match self {
             Self::Sqlite(s) => s.record_reversal(reversal).await,
@@ -141,7 +141,7 @@ impl Store {
         }
     }
 
-    /// What went back so and an operator should see, newest first, at most
+    /// The reversals that an operator should see, newest first, at most
     /// [`crate::limits::NOTICES_MAX`].
     pub async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         match self {
@@ -177,9 +177,9 @@ impl Store {
         }
     }
 
-    /// At most `limit` open checkouts that are to be closed at their provider, each with its order
-    /// as it is: it waits for no payment any more, or its `pay_by` has passed. The longest due
-    /// first.
+    /// At most `limit` open checkouts that must be closed at their provider, the longest due first,
+    /// each with its current order: the order waits for no payment any more, or its `pay_by` has
+    /// passed.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         match self {
             Self::Sqlite(s) => s.checkouts_to_close(limit).await,
@@ -188,8 +188,9 @@ impl Store {
     }
 
     /// Leaves checkouts out of [`Store::checkouts_to_close`], each for a while from now (at least
-    /// until its order is due) or until its order changes, and notes which were asked about in
-    /// vain, all in one transaction. How many of them are open still.
+    /// until its order is due) or until its order changes. Also records which checks got no answer
+    /// of the provider. All of it is one transaction. Returns how many of the checkouts are still
+    /// open.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,
@@ -198,7 +199,7 @@ impl Store {
     }
 }
 
-/// Orders in time.
+/// Extensions and histories of orders.
 impl Store {
     /// See [`doorbuster_core::order::extend`].
     pub async fn extend_order(
@@ -213,7 +214,7 @@ impl Store {
         }
     }
 
-    /// What happened to an order, and to payments that named it, oldest first.
+    /// The events of an order, and of payments that named it, oldest first.
     pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
         match self {
             Self::Sqlite(s) => s.history(id).await,
@@ -222,9 +223,9 @@ impl Store {
     }
 }
 
-/// What the built-in provider keeps: documents under keys, of no meaning here.
+/// Documents of the built-in provider, under keys. The store does not interpret them.
 impl Store {
-    /// The document.
+    /// The document under this key.
     pub async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
         match self {
             Self::Sqlite(s) => s.sandbox_get(key).await,
@@ -232,7 +233,8 @@ impl Store {
         }
     }
 
-    /// Writes `new` if the document is `old` now (`None`: there is none). False: it is another one.
+    /// Writes `new` if the current document is `old` (`None`: no document). False: it is another
+    /// one.
     pub async fn sandbox_swap(
         &self,
         key: String,
@@ -245,7 +247,7 @@ impl Store {
         }
     }
 
-    /// Deletes those of these documents that are as they are given; how many.
+    /// Deletes those of these documents that have the given content, and returns their number.
     pub async fn sandbox_delete(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.sandbox_delete(documents).await,
@@ -253,7 +255,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` documents whose keys begin with `prefix` and come after `after`, by key.
+    /// At most `limit` documents whose keys begin with `prefix` and are greater than `after`, by
+    /// key.
     pub async fn sandbox_list(
         &self,
         prefix: String,

@@ -1,4 +1,4 @@
-//! Tickets and orders: settling, verdicts, what becomes of an order, and lists.
+//! Tickets and orders: settling, verdicts, changes of an order, and lists.
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
@@ -13,9 +13,10 @@ use super::{Store, StoreResult};
 /// Tickets and orders.
 impl Store {
     /// Resolves each ticket, all in one transaction at one instant
-    /// ([`doorbuster_core::settle::settle`]); the answers stand in the tickets' order.
+    /// ([`doorbuster_core::settle::settle`]). The answers have the tickets' order.
     ///
-    /// A ticket whose statement fails is returned and becomes a dead letter; the rest settles.
+    /// A ticket whose statement fails is returned and becomes a dead letter; the other tickets
+    /// settle.
     pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
         match self {
             Self::Sqlite(s) => s.settle(tickets).await,
@@ -23,7 +24,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::settle::force`]. `None`: it may still be settled.
+    /// See [`doorbuster_core::settle::force`]. `None`: the ticket may still be settled.
     pub async fn force(
         &self,
         id: TicketId,
@@ -68,7 +69,7 @@ impl Store {
         }
     }
 
-    /// A page of orders, oldest first, for an export: orders made meanwhile come at its end.
+    /// A page of orders, oldest first, for an export: orders that are created meanwhile come last.
     pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders_oldest_first(query).await,
@@ -97,12 +98,12 @@ impl Store {
         }
     }
 
-    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first;
-    /// one with an open checkout waits for its provider first, for
-    /// [`doorbuster_core::money::Checkout::provider_wait_ms`]. Those that it expired.
+    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first,
+    /// and returns them. An order with an open checkout first waits for its provider, for
+    /// [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
-    /// Of two calls at once the second one begins when the first has committed, and while it is
-    /// still told of.
+    /// Of two concurrent calls the second begins when the first has committed, while that commit is
+    /// still being published.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
@@ -110,8 +111,8 @@ impl Store {
         }
     }
 
-    /// When the next reserved order is to be expired: the earliest `pay_by`, or that and how long
-    /// the order waits for its provider where a checkout is open.
+    /// When the next reserved order will expire: the earliest `pay_by`, plus the time that the
+    /// order waits for its provider where a checkout is open.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,
@@ -120,7 +121,8 @@ impl Store {
     }
 
     /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders of these
-    /// items, oldest first, and where to continue (`after`, 0 at first); `None`: no more.
+    /// items, oldest first, and the position to continue after (`after`, 0 at first); `None`: no
+    /// more.
     pub async fn request_hashes_of(
         &self,
         items: &[ItemId],

@@ -1,5 +1,4 @@
-//! The outbox: what happened in the order in which it is told, who is told of it, how far each one
-//! is, and what was given up.
+//! The outbox: events in their order of delivery, endpoints and their progress, and dead letters.
 use doorbuster_core::NodeId;
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
@@ -11,10 +10,10 @@ use crate::contract::{
 
 use super::{Store, StoreResult};
 
-/// Events in their order.
+/// Events in order.
 impl Store {
-    /// Gives committed events their positions, at most `limit` of them, where positions are not
-    /// given by the commit itself; how many.
+    /// Assigns positions to at most `limit` committed events, and returns their number. Does
+    /// nothing where the commit itself assigns positions.
     pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),
@@ -22,7 +21,7 @@ impl Store {
         }
     }
 
-    /// The position of the last event that has one; 0: nothing happened.
+    /// The position of the last event that has one; 0: there is none.
     pub async fn last_position(&self) -> StoreResult<i64> {
         match self {
             Self::Sqlite(s) => s.last_position().await,
@@ -30,8 +29,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` events after this position, in their order. Nothing ever appears before what
-    /// was read. A row that cannot be read hides no other.
+    /// At most `limit` events after this position, in order. No event ever appears before one that
+    /// was already read. A row that cannot be read hides no other row.
     pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         match self {
             Self::Sqlite(s) => s.events_after(position, limit).await,
@@ -39,7 +38,7 @@ impl Store {
         }
     }
 
-    /// The event at this position, unless it is forgotten.
+    /// The event at this position, unless it is deleted.
     pub async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
         match self {
             Self::Sqlite(s) => s.event_at(position).await,
@@ -47,7 +46,8 @@ impl Store {
         }
     }
 
-    /// Forgets at most `limit` rows of each kind that are of use to nobody any more; how many.
+    /// Deletes at most `limit` rows of each kind that nothing needs any more, and returns their
+    /// number.
     pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.delete_expired(what, limit).await,
@@ -66,8 +66,8 @@ impl Store {
         }
     }
 
-    /// Adds an endpoint, which is told of what happens from now on. `None`: there are `most`
-    /// already.
+    /// Adds an endpoint, which receives the events that happen from now on. `None`: there are
+    /// already `most` endpoints.
     pub async fn insert_endpoint(
         &self,
         new: NewEndpoint,
@@ -79,7 +79,7 @@ impl Store {
         }
     }
 
-    /// Changes an endpoint. `None`: there is none of this id.
+    /// Changes an endpoint. `None`: it does not exist.
     pub async fn update_endpoint(
         &self,
         id: &str,
@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// Removes an endpoint with everything that it was not told. False: there is none of this id.
+    /// Removes an endpoint with all its deliveries. False: it does not exist.
     pub async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_endpoint(id).await,
@@ -99,8 +99,8 @@ impl Store {
         }
     }
 
-    /// Takes or renews the lease of an endpoint for this node; 0 gives it up. It saves work: two
-    /// nodes that both tell tell twice, and no less.
+    /// Takes or renews the lease of an endpoint for this node; 0 releases it. The lease only saves
+    /// work: two nodes that both deliver would deliver twice, and skip nothing.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lease_endpoint(id, node, lease_ms).await,
@@ -108,7 +108,7 @@ impl Store {
         }
     }
 
-    /// How far each endpoint is, oldest endpoint first.
+    /// The progress of each endpoint, oldest endpoint first.
     pub async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
         match self {
             Self::Sqlite(s) => s.endpoint_statuses().await,
@@ -117,10 +117,10 @@ impl Store {
     }
 }
 
-/// What endpoints were not told yet.
+/// Pending deliveries.
 impl Store {
-    /// Moves an endpoint's position and adds the rows of what was not told on the way, if it is
-    /// where the caller believes. False: it is not.
+    /// Moves an endpoint's position and inserts the deliveries that failed on the way, if the
+    /// endpoint is at the position that the caller expects. False: it is not.
     pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.advance_endpoint(id, progress).await,
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` pending rows of an endpoint, by position.
+    /// At most `limit` pending deliveries of an endpoint, by position.
     pub async fn pending_deliveries(
         &self,
         id: &str,
@@ -140,7 +140,7 @@ impl Store {
         }
     }
 
-    /// Notes what came of trying pending rows; one that is not pending any more stays as it is.
+    /// Records the results of attempts; a delivery that is no longer pending does not change.
     pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.record_deliveries(id, notes).await,
@@ -148,7 +148,7 @@ impl Store {
         }
     }
 
-    /// A page of what an endpoint was not told at once.
+    /// A page of the deliveries of an endpoint.
     pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
         match self {
             Self::Sqlite(s) => s.deliveries(query).await,
@@ -156,7 +156,7 @@ impl Store {
         }
     }
 
-    /// Tells an endpoint of one event once more, whatever became of it before; at most `most` may
+    /// Delivers one event to an endpoint again, whatever its state; at most `most` deliveries may
     /// be pending.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         match self {
@@ -168,7 +168,7 @@ impl Store {
 
 /// Dead letters of every kind.
 impl Store {
-    /// A page of what was given up of one kind and not seen to, newest first.
+    /// A page of the unresolved dead letters of one kind, newest first.
     pub async fn list_dead_letters(
         &self,
         kind: DeadLetterKind,
@@ -181,8 +181,7 @@ impl Store {
         }
     }
 
-    /// One dead letter with what it holds. `None`: there is none of this id, or somebody has seen
-    /// to it.
+    /// One dead letter with its content. `None`: it does not exist, or an operator has resolved it.
     pub async fn dead_letter(
         &self,
         id: DeadLetterId,
@@ -193,7 +192,7 @@ impl Store {
         }
     }
 
-    /// Tries it again, from the first try on; at most `most` deliveries may be pending at its
+    /// Retries it, starting from the first attempt; at most `most` deliveries may be pending at its
     /// endpoint.
     pub async fn retry_dead_letter(
         &self,
@@ -214,7 +213,8 @@ impl Store {
         }
     }
 
-    /// Lets it be, and keeps why. False: there is no such dead letter, or somebody has seen to it.
+    /// Discards it, and stores the reason. False: it does not exist, or an operator has resolved
+    /// it.
     pub async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
         if let DeadLetterId::Refund(refund) = id {
             return self.discard_refund(refund, why).await;
@@ -225,7 +225,7 @@ impl Store {
         }
     }
 
-    /// How many of each kind were given up and not seen to.
+    /// The number of unresolved dead letters of each kind.
     pub async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
         match self {
             Self::Sqlite(s) => s.dead_letter_counts().await,

@@ -1,15 +1,16 @@
-//! The books: movements of units, and what units and money add up to.
+//! Reconciliation: movements of units, and the totals of units and money.
 use crate::contract::{
     DifferenceKind, LedgerPage, OpeningStock, OrderTransition, Reconciliation, StockAdjustment,
 };
 
 use super::{Store, StoreResult};
 
-/// The books.
+/// Reconciliation.
 impl Store {
-    /// Adds up units and money of a sale, or of all, in one snapshot, and names what does not add
-    /// up. Reads every order; it is for reports. With `after`, the [`Reconciliation::more`] of
-    /// books that were read before: only what else does not add up of those kinds is named.
+    /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
+    /// differences. It reads every order, so it is meant for reports. With `after`, the
+    /// [`Reconciliation::more`] of an earlier report, it lists only further differences of those
+    /// kinds.
     pub async fn reconcile(
         &self,
         sale: Option<String>,
@@ -21,7 +22,7 @@ impl Store {
         }
     }
 
-    /// What each item of a sale, or of all, began with, by item.
+    /// The initial stock of each item of a sale, or of all sales, by item.
     pub async fn opening_stocks(&self, sale: Option<String>) -> StoreResult<Vec<OpeningStock>> {
         match self {
             Self::Sqlite(s) => s.opening_stocks(sale).await,
@@ -29,7 +30,7 @@ impl Store {
         }
     }
 
-    /// A page of changes of totals by operators, oldest first (`after`: 0 at first).
+    /// A page of the operators' changes of totals, oldest first (`after`: 0 at first).
     pub async fn stock_adjustments(
         &self,
         sale: Option<String>,
@@ -42,9 +43,8 @@ impl Store {
         }
     }
 
-    /// A page of what happened to the units of orders, in the order of their events' positions
-    /// (`after`: 0 at first). What has no position yet ([`Store::sequence_events`]) is not among
-    /// them.
+    /// A page of the state changes of orders, by the positions of their events (`after`: 0 at
+    /// first). Events without a position ([`Store::sequence_events`]) are not included.
     pub async fn order_transitions(
         &self,
         sale: Option<String>,

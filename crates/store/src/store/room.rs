@@ -1,4 +1,4 @@
-//! Waiting rooms: places, the draw, and who is called in.
+//! Waiting rooms: positions, the draw, and admission.
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::{Lot, Seed};
 use doorbuster_core::gate::room::RoomSupply;
@@ -9,14 +9,14 @@ use super::{Store, StoreResult};
 
 /// Waiting rooms.
 impl Store {
-    /// Makes the sale's room from this seed unless it has one, and closes its draw if the sale has
+    /// Creates the sale's room from this seed unless it exists, and closes its draw if the sale has
     /// opened. `None`: no such sale.
     pub async fn open_room(&self, sale: &str, seed: Seed) -> StoreResult<Option<WaitingRoom>> {
         Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
-    /// The same, and gives each of these buyers a place who has none, or whose admission has
-    /// lapsed; the answers stand in the buyers' order.
+    /// Does the same, and gives a position to each of these buyers who has none or whose admission
+    /// has expired. The answers have the buyers' order.
     pub async fn enter_room(
         &self,
         sale: &str,
@@ -29,7 +29,7 @@ impl Store {
         }
     }
 
-    /// The rooms of these sales, in no order. Those that were not made are left out.
+    /// The rooms of these sales, in no order. Rooms that were not created are left out.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         match self {
             Self::Sqlite(s) => s.waiting_rooms(sales).await,
@@ -37,7 +37,7 @@ impl Store {
         }
     }
 
-    /// The places that these buyers have, in no order.
+    /// The positions of these buyers, in no order.
     pub async fn visitors(
         &self,
         sale: &str,
@@ -49,7 +49,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` places that were called in, of ranks above `after`, by rank.
+    /// At most `limit` admitted visitors with ranks above `after`, by rank.
     pub async fn admitted_after(
         &self,
         sale: &str,
@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` of those who take part in the draw, in its order, after this lot.
+    /// At most `limit` participants of the draw after this lot, in the order of the draw.
     pub async fn drawn_after(
         &self,
         sale: &str,
@@ -75,7 +75,7 @@ impl Store {
         }
     }
 
-    /// The sale's room and its shop, in one snapshot. `None`: it has no room.
+    /// The sale's room and its supply, in one snapshot. `None`: it has no room.
     pub async fn waiting_room_view(&self, sale: &str) -> StoreResult<Option<WaitingRoomView>> {
         match self {
             Self::Sqlite(s) => s.waiting_room_view(sale).await,
@@ -83,9 +83,9 @@ impl Store {
         }
     }
 
-    /// Calls in as many as the rules say ([`RoomSupply::calls`]), but `calls_max` at most, for
-    /// `for_ms` from now, judging by the snapshot's admissions and by the stock as it is. Those who
-    /// were called, by rank; nobody, when the line was called further since the snapshot.
+    /// Admits as many visitors as the rules allow ([`RoomSupply::calls`]), but at most `calls_max`,
+    /// for `for_ms` from now, given the snapshot's admissions and the current stock. Returns the
+    /// admitted visitors by rank; none, if visitors were admitted since the snapshot.
     pub async fn admit_visitors(
         &self,
         sale: &str,
@@ -102,7 +102,7 @@ impl Store {
         }
     }
 
-    /// Keeps a room that opens by itself open for `for_ms` from now.
+    /// Keeps a room that opens automatically open for `for_ms` from now.
     pub async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.keep_room_open(sale, for_ms).await,

@@ -1,4 +1,4 @@
-//! Lines of items that are held out: who waits for a unit that comes back.
+//! Waitlists of held-out items: the buyers who wait for a unit that comes back.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{BuyerId, GrantId, ItemId, Order, RequestKey, TicketId, Token};
@@ -7,12 +7,12 @@ use crate::contract::{WaitlistPosition, WaitlistServed};
 
 use super::{Store, StoreResult};
 
-/// Lines.
+/// Waitlists.
 impl Store {
-    /// Puts a buyer in an item's line, for one unit. See [`doorbuster_core::line::join`].
+    /// Adds a buyer to an item's waitlist, for one unit. See [`doorbuster_core::line::join`].
     ///
-    /// Once it committed, asking again with the same key gives the same place, or the order that it
-    /// became; so it may be asked again whatever the error.
+    /// After the commit, a call with the same key returns the same entry, or the order that it
+    /// became. So the call may be repeated after any error.
     pub async fn join_waitlist(
         &self,
         item: ItemId,
@@ -40,7 +40,7 @@ impl Store {
         }
     }
 
-    /// Gives a place up. See [`doorbuster_core::line::leave`].
+    /// Ends an entry for its buyer. See [`doorbuster_core::line::leave`].
     pub async fn leave_waitlist(&self, id: TicketId) -> StoreResult<LeaveOutcome> {
         match self {
             Self::Sqlite(s) => s.leave_waitlist(id).await,
@@ -48,12 +48,12 @@ impl Store {
         }
     }
 
-    /// Serves those who have waited longest, as many as the pool has units for and at most
+    /// Serves the buyers who have waited longest, as many as the pool has units for and at most
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`] ([`doorbuster_core::line::serve`]). Without
-    /// a unit in the pool, or anybody in line, it writes nothing and locks nothing.
+    /// a unit in the pool, or without a waiting buyer, it writes nothing and locks nothing.
     ///
-    /// Whatever it did is told like any commit, also what a lost answer left unknown; then the
-    /// answer may lack it.
+    /// Its changes are published like those of any commit, even if a lost answer left the outcome
+    /// unknown; then the returned value may lack them.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
         match self {
             Self::Sqlite(s) => s.serve_waitlist(item).await,
@@ -61,12 +61,12 @@ impl Store {
         }
     }
 
-    /// Ends the places of those who still stand in line though the sale has ended, at most
+    /// Ends the entries that still wait after the sale has ended, at most
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`] ([`doorbuster_core::line::end_with_sale`]).
-    /// Where the sale has not ended, or nobody is left, it writes nothing.
+    /// If the sale has not ended, or no buyer waits, it writes nothing.
     ///
-    /// Whatever it did is told like any commit, also what a lost answer left unknown; then the
-    /// answer may lack it.
+    /// Its changes are published like those of any commit, even if a lost answer left the outcome
+    /// unknown; then the returned value may lack them.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
         match self {
             Self::Sqlite(s) => s.end_waitlist(item).await,
@@ -74,8 +74,8 @@ impl Store {
         }
     }
 
-    /// The order that the buyer's last place in the item's line became, as it is now. `None`: there
-    /// was no place, or the last one became nothing, or waits.
+    /// The order that the buyer's last entry in the item's waitlist became, in its current state.
+    /// `None`: there was no entry, or the last one became no order, or still waits.
     pub async fn waitlist_order_of(
         &self,
         item: ItemId,
@@ -87,7 +87,7 @@ impl Store {
         }
     }
 
-    /// The place of this id, waiting or ended.
+    /// The entry of this id, waiting or ended.
     pub async fn waitlist_position(&self, id: TicketId) -> StoreResult<Option<WaitlistPosition>> {
         match self {
             Self::Sqlite(s) => s.waitlist_position(id).await,
@@ -95,7 +95,7 @@ impl Store {
         }
     }
 
-    /// The place in which a buyer waits for the item.
+    /// The entry with which a buyer waits for the item.
     pub async fn waitlist_position_of(
         &self,
         item: ItemId,

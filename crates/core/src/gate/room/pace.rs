@@ -1,8 +1,8 @@
-//! How quickly a line moves, and when it can honestly be said.
+//! Estimates how quickly a waiting room admits, and only where the estimate is reliable.
 //!
-//! The first calls fill the shop as quickly as calls can be made, and no later ones come like them.
-//! So a pace is measured only once the shop is full: from then on somebody is called when somebody
-//! else has bought or has given up.
+//! The first admissions fill the shop as quickly as steps can be made; later ones are slower. So
+//! the pace is measured only once the shop is full: from then on a visitor is admitted when another
+//! buyer has bought or given up.
 use std::collections::VecDeque;
 
 use super::{ADMISSIONS_OUT_MAX, RoomProgress};
@@ -10,34 +10,33 @@ use crate::value::Millis;
 
 /// How long a rate is measured over.
 const WINDOW_MS: i64 = 60_000;
-/// It is not told before it was measured for so long.
+/// No estimate is given before this much was measured.
 const MEASURED_MIN_MS: i64 = 20_000;
-/// Between two marks.
+/// Time between two samples.
 const SAMPLE_EVERY_MS: i64 = 1_000;
-/// A rate is known from so many calls on.
+/// A rate needs at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
-/// The parts of what was measured that are held against each other: calls that come in waves have
-/// no rate.
+/// The measured time is compared in this many parts: admissions that come in waves have no rate.
 const PARTS: u64 = 4;
-/// The quickest part is at most so many times as quick as the slowest.
+/// The quickest part is at most this many times as quick as the slowest.
 const UNEVENNESS_MAX: u64 = 3;
-/// Admissions that end so far apart end in two waves.
+/// Admissions that end further apart than this belong to different waves.
 const WAVE_GAP_MS: i64 = 10_000;
-/// Waves that are known.
+/// Waves that are remembered.
 const WAVES_MAX: usize = 64;
-/// Nobody is told of a time further ahead than so many times what was measured.
+/// An estimate reaches at most this many times the measured time ahead.
 const HORIZON_FACTOR: u64 = 2;
 
-/// How far a line had come.
+/// A sample of a room's progress.
 #[derive(Clone, Copy, Debug)]
 struct ProgressSample {
     at: Millis,
     called: u64,
-    /// Units that nobody held; `None`: without end.
+    /// Free units; `None` for unlimited stock.
     free: Option<u64>,
 }
 
-/// So many calls in so many milliseconds.
+/// A number of admissions in a number of milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     calls: u64,
@@ -49,41 +48,41 @@ impl Rate {
         self.calls.saturating_mul(other.ms) > other.calls.saturating_mul(self.ms)
     }
 
-    /// How long so many calls take.
+    /// How long this many admissions take.
     fn ms_for(self, calls: u64) -> u64 {
         calls.saturating_mul(self.ms).div_ceil(self.calls.max(1))
     }
 }
 
-/// How quickly a line moves.
+/// Measures how quickly a waiting room admits.
 #[derive(Clone, Debug)]
 pub struct PaceEstimator {
-    /// Places called in one step at most.
+    /// Most admissions in one step.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// Whose calls were heard of last: the end of their admissions, which all of one step have in
-    /// common, and how many there are.
+    /// The latest step: when its admissions end, which all of one step have in common, and their
+    /// number.
     step: (Millis, u64),
-    /// When many admissions end together, the first and the last of each wave: of those who filled
-    /// the shop, and of those who were called in their stead.
+    /// Waves of admissions that end together, as first and last end: the buyers who filled the
+    /// shop, and those who were admitted to replace them.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
 }
 
-/// What the marks say.
+/// The result of the samples.
 #[derive(Clone, Copy, Debug)]
 struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Positions from here on are called only if more give up than can be told. `None`: all are
-    /// called some day.
+    /// Positions above this one are admitted only if more buyers give up than can be predicted.
+    /// `None` if all positions will be admitted.
     up_to: Option<u64>,
-    /// How far ahead may be told.
+    /// How far ahead an estimate may reach, in milliseconds.
     ahead_ms: u64,
 }
 
-/// In how many seconds a place is expected to be called.
+/// The expected waiting time in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitEstimate {
     /// At the earliest.
@@ -93,7 +92,7 @@ pub struct WaitEstimate {
 }
 
 impl PaceEstimator {
-    /// The pace of a line of which so many are called in one step at most.
+    /// A pace for a room that admits at most this many visitors in one step.
     #[must_use]
     pub fn new(admissions_max: u64) -> Self {
         Self {
@@ -107,7 +106,7 @@ impl PaceEstimator {
         }
     }
 
-    /// Notes that somebody was called in, until then.
+    /// Records an admission that lasts until then.
     pub fn note_admission(&mut self, until: Millis) {
         if self.step.0 != until {
             self.step = (until, 0);
@@ -124,8 +123,7 @@ impl PaceEstimator {
         }
     }
 
-    /// Notes how far the line has come, with so many units free of which one buyer may hold
-    /// `limit`.
+    /// Records how far the room has come, with this many free units and `limit` units per buyer.
     pub fn note_progress(
         &mut self,
         now: Millis,
@@ -140,8 +138,8 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
-        // A step that called as many as it may was held up by nothing else; and where nobody waits
-        // it is the coming that has a pace.
+        // A step at its maximum says nothing about the pace of the shop; and where no visitor
+        // waits, the arrivals decide the pace.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && line.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -160,8 +158,9 @@ impl PaceEstimator {
         self.measured = self.measure(limit);
     }
 
-    /// When this position is expected to be called: the measured rate, with twice its own
-    /// uncertainty to both sides, and at least as far as it varied. `None`: nobody can say.
+    /// When this position is expected to be admitted: from the measured rate, with twice its
+    /// uncertainty on both sides and at least its observed variation. `None` if no reliable
+    /// estimate exists.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -178,7 +177,8 @@ impl PaceEstimator {
         if last.at.0 - first.at.0 < MEASURED_MIN_MS || all.calls < ADMISSIONS_MIN {
             return None;
         }
-        // Calls come by chance: of n, the square root of n more or fewer might have come as well.
+        // Admissions vary by chance: n of them have a standard deviation of about the square root
+        // of n.
         let spread = 2 * all.calls.isqrt();
         let mut quick = Rate { calls: all.calls + spread, ..all };
         let mut slow = Rate { calls: all.calls.saturating_sub(spread).max(1), ..all };
@@ -213,7 +213,7 @@ fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     Some(Rate { calls: to.called.saturating_sub(from.called), ms })
 }
 
-/// How many more will be called, as far as can be told.
+/// How many more visitors will be admitted, as far as can be predicted.
 fn positions_reachable(
     first: &ProgressSample,
     last: &ProgressSample,
@@ -222,15 +222,15 @@ fn positions_reachable(
 ) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
     if before > ADMISSIONS_OUT_MAX {
-        // As many may be on the way as can be: what they may take is theirs.
+        // Assume that the most admissions possible are out and that each takes its limit.
         return Some(free.saturating_sub(ADMISSIONS_OUT_MAX.saturating_mul(limit)) / limit);
     }
-    // All units are spoken for, and whoever is called comes for one who gave up. That goes on until
+    // All units are reserved, and each admission replaces a buyer who gave up. That continues until
     // the last unit is sold.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
-    // Half of it: what few calls say of the end is uncertain.
+    // Half of it, because few admissions predict the end badly.
     Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
 }
 

@@ -1,6 +1,6 @@
-//! The waiting room attacked at random: two nodes that call in from old readings and crash, buyers
-//! who come twice, take much, take nothing, give back; judged after every step by what the rules
-//! promise.
+//! Tests the waiting room with random runs: two nodes that admit from old readings and crash, and
+//! buyers who come twice, take much, take nothing or give units back. The rules are checked after
+//! every step.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -26,13 +26,13 @@ struct VisitorRow {
     until: Option<Millis>,
 }
 
-/// What is durable.
+/// The durable state.
 struct World {
     seed: Seed,
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
-    /// Units that each holds, and when each last bought: who gives back has used an admission all
-    /// the same.
+    /// Units that each buyer holds, and when each last bought: a buyer who returned the units has
+    /// still used an admission.
     held: BTreeMap<String, (u64, Millis)>,
     free: u64,
     limit: u64,
@@ -41,7 +41,7 @@ struct World {
     ever_called: Vec<u64>,
 }
 
-/// What a node forgets when it crashes: a reading of the rows, on which it will act.
+/// What a node loses when it crashes: an old reading of the rows.
 #[derive(Clone, Copy, Default)]
 struct Node {
     seen: Option<(RoomProgress, RoomSupply)>,
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// One transaction, whichever node runs it.
+    /// One transaction, on any node.
     fn add_visitor(&mut self, buyer: &str) {
         let lapsed =
             self.rows.get(buyer).map(|row| row.until.is_some_and(|until| until <= self.now));
@@ -99,8 +99,8 @@ impl World {
         (self.line, shop)
     }
 
-    /// One transaction: nothing happens when the line was called further since it was looked at,
-    /// and stock is looked at again.
+    /// One transaction: it does nothing if more ranks were admitted since `seen`, and reads the
+    /// stock again.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
         if seen.called != self.line.called {
             return 0;
@@ -109,8 +109,8 @@ impl World {
             .admissions(&self.line, STEP_ADMISSIONS_MAX);
         let (_, shop) = self.snapshot();
         let (before, after) = self.line.admit(count);
-        // Judged by what is so now, not by what was seen: whoever is called finds a unit that
-        // nobody called before needs.
+        // Checked against the current state, not the old reading: each admitted buyer finds a unit
+        // that no earlier buyer needs.
         assert!(
             after == before || after - before + shop.out <= self.free,
             "called into an empty shop: {shop:?}, {before}..{after}"
@@ -130,7 +130,7 @@ impl World {
         after - before
     }
 
-    /// Who has this rank: by the row, or the first of those drawn who were not called.
+    /// The buyer with this rank: by the row, or the first drawn participant who was not admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
             self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.until.is_none())
@@ -196,7 +196,7 @@ fn run(seed: u64) {
             }
             5 | 6 => nodes[node].seen = Some(world.snapshot()),
             7 | 8 => {
-                // Acts on what it saw, however old.
+                // Acts on an old reading.
                 if let Some((line, shop)) = nodes[node].seen.take() {
                     world.admit(line, shop);
                 }
@@ -217,8 +217,7 @@ fn run(seed: u64) {
         }
         world.check_invariants();
     }
-    // Left alone, with nobody buying, everybody is called in time: nobody starves while units are
-    // there.
+    // When buyers stop buying, every visitor is admitted in time while units are free.
     world.line.close_draw();
     for _ in 0..2 * crowd {
         world.now = world.now.plus(WINDOW_MS);
@@ -226,7 +225,7 @@ fn run(seed: u64) {
         let calls = world.admit(line, shop);
         assert!(
             calls > 0 || world.free == 0 || line.waiting() == 0,
-            "somebody starves: {line:?} {shop:?}"
+            "a visitor is never admitted: {line:?} {shop:?}"
         );
         world.check_invariants();
     }
@@ -235,6 +234,6 @@ fn run(seed: u64) {
 }
 
 #[test]
-fn a_room_keeps_its_word_at_random() {
+    fn a_room_keeps_its_rules_at_random() {
     (1..=500).for_each(run);
 }

@@ -6,7 +6,7 @@ use super::driver::{Browser, INSECURE};
 use super::passes::{guarded, noted, opening, sent};
 use super::tab::Tab;
 use super::{BUY, STATE, link, prepared_before_opening, states};
-use crate::sealed::looked_up;
+use crate::sealed::solve_sealed;
 use crate::windows::fixture::ServerFixture;
 
 /// The puzzle is there and may be moved.
@@ -134,7 +134,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
 fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
     (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
-        looked_up([0x5a; 32], &tab.eval("asked").await, sale, buyer)
+        solve_sealed([0x5a; 32], &tab.eval("asked").await, sale, buyer)
     })
 }
 

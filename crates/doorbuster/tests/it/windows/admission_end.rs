@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::{Reply, request, signed_in};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
-use crate::sealed::looked_up;
+use crate::sealed::solve_sealed;
 
 /// What the server's challenges are sealed with.
 const MASTER: [u8; 32] = [0x5a; 32];
@@ -95,7 +95,7 @@ async fn an_admission_that_ends_while_its_pass_is_made_gives_none() {
     let asked = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(asked.verdict(), "201", "{asked}");
     let asked = asked.json();
-    let solved = looked_up(MASTER, &asked, "spring", "anna");
+    let solved = solve_sealed(MASTER, &asked, "spring", "anna");
     let wanted = json!({"item": "phone", "challenge": asked["challenge"], "answer": solved, "access_code": code});
     assert_eq!(overtaken(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "the challenge was overtaken, and no code is spent behind it");

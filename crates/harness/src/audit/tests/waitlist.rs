@@ -10,7 +10,7 @@ pub(super) fn with_waitlist(fixture: StoreFixture) -> StoreFixture {
     fixture.run(&with_entry_ids(&format!(
         "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len,
                                  closed_cause, opened_at, closed_at)
-         VALUES (51, 1, 2147483647, 1, 1, 1, 1, 0, 0, 4, 3, 0, 'line', {at}, {at});
+         VALUES (51, 1, 2147483647, 1, 1, 1, 1, 0, 0, 4, 3, 0, 'waitlist', {at}, {at});
          INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at, ended_at)
          VALUES (1, 1, '{{p1}}', 'lea', 'k-lea', 'served', {at}, {at} + 900000), (1, 2, '{{p2}}', 'max', 'k-max', 'left', {at}, {at} + 5),
                 (1, 3, '{{p3}}', 'ida', 'k-ida', 'passed_over', {at}, {at} + 900000), (1, 4, '{{p4}}', 'kim', 'k-kim', 'waiting', {at}, NULL);

@@ -8,7 +8,7 @@ use aws_lc_rs::signature::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::scratch::Scratch;
+use crate::temp_dir::TempDir;
 
 fn b64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -69,7 +69,7 @@ impl Shop {
     }
 }
 
-async fn of_file(scratch: &Scratch, set: &Value) -> Jwks {
+async fn of_file(scratch: &TempDir, set: &Value) -> Jwks {
     let path = scratch.path().join("jwks.json");
     std::fs::write(&path, set.to_string()).expect("writable");
     let jwks = Jwks::new(JwksSource::File(path));
@@ -79,7 +79,7 @@ async fn of_file(scratch: &Scratch, set: &Value) -> Jwks {
 
 #[tokio::test]
 async fn each_kind_of_key_checks_its_own_tokens() {
-    let (scratch, shop) = (Scratch::new(), Shop::new());
+    let (scratch, shop) = (TempDir::new(), Shop::new());
     let jwks = of_file(&scratch, &shop.set()).await;
     let expected = ExpectedClaims::default();
     let check = |token: &str| jwks.check(token, &expected, 1_000);
@@ -122,7 +122,7 @@ async fn each_kind_of_key_checks_its_own_tokens() {
 
 #[tokio::test]
 async fn an_unknown_key_makes_the_set_be_read_again_but_not_all_the_time() {
-    let (scratch, shop) = (Scratch::new(), Shop::new());
+    let (scratch, shop) = (TempDir::new(), Shop::new());
     let mut set = shop.set();
     let ed = set["keys"].as_array_mut().expect("a list").remove(1);
     let jwks = of_file(&scratch, &set).await;

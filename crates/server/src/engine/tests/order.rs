@@ -1,12 +1,12 @@
-//! The order in which the server takes its steps, where no function of the core has it: see "Rules
-//! of order" in docs/protocol.md.
+//! The order of the server's steps where no function of the core has it: see "Rules of order" in
+//! docs/protocol.md.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
 
 use super::*;
 use crate::catalogue::ItemState;
-use crate::control::tend;
+use crate::control::reconcile;
 use crate::settle;
 
 fn item(engine: &Engine) -> Arc<ItemState> {
@@ -19,12 +19,12 @@ async fn grant(engine: &Engine) -> Grant {
     grants.into_iter().find(|grant| grant.open).expect("one is open")
 }
 
-/// Buys in a task of its own, and waits until that is parked, or was answered.
+/// Buys in its own task, and waits until the request is parked or answered.
 async fn parks(
     engine: &Arc<Engine>,
     buyer: &'static str,
     key: &'static str,
-) -> tokio::task::JoinHandle<Bought> {
+) -> tokio::task::JoinHandle<PurchaseOutcome> {
     let before = engine.parked().load(Ordering::Acquire);
     let buying = engine.clone();
     let buying = tokio::spawn(async move { buy(&buying, buyer, key, 1).await });
@@ -36,7 +36,7 @@ async fn parks(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_units() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
     bought(&engine, "anna", "k", 1).await;
@@ -48,7 +48,7 @@ async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_uni
             .await
             .expect("the store is there")
     );
-    tend(&engine, &item).await.expect("the store is there");
+    reconcile(&engine, &item).await.expect("the store is there");
     let next = grant(&engine).await;
     assert!(next.epoch > first.epoch && next.acked && next.granted == 0, "{next:?}");
     let view = engine.slots().view(next.slot).await.expect("in memory").expect("it has an epoch");
@@ -58,17 +58,17 @@ async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_uni
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recall_that_its_slot_refused_stays_pending() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let bounds = SlotBounds { recalls: 1, ..SlotBounds::default() };
     let engine = engine_bounded(&dir, Roles::ALL, Clock::default(), bounds).await;
     open_sale(&engine, Stock::Counted(10), 1, 900_000).await;
     let item = item(&engine);
-    // As for whoever recalls: nobody else tends the item meanwhile.
-    let alone = item.work.tending.lock().await;
-    assert_eq!(engine.recall(&item, 2).await.expect("the store is there"), 2);
+    // Like a recall: no other task reconciles the item meanwhile.
+    let alone = item.work.reconciling.lock().await;
+    assert_eq!(engine.recall_to_pool(&item, 2).await.expect("the store is there"), 2);
     let before = grant(&engine).await;
     assert_eq!(
-        engine.recall(&item, 3).await.expect("the store is there"),
+        engine.recall_to_pool(&item, 3).await.expect("the store is there"),
         0,
         "it remembers no more of them"
     );
@@ -84,22 +84,22 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn places_for_parked_requests_are_bounded() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
-    assert!(matches!(first, Bought::Queued { .. }), "{first:?}");
+    assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     engine.parked().fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
-    // The unit is in flight: it may come back.
+    // The unit is in flight, so it may come back.
     let last = parks(&engine, "bert", "k").await;
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;
-    assert!(matches!(answer, Bought::Refused(Refusal::Overloaded { .. })), "{answer:?}");
+    assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Overloaded { .. })), "{answer:?}");
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX, "who was refused left");
     last.abort();
     drop(last.await);
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX - 1);
-    // So that the end has nothing to wait for.
+    // The sale's end then has nothing to wait for.
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;
     settling.abort();
@@ -107,19 +107,19 @@ async fn places_for_parked_requests_are_bounded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ticket_that_was_refused_is_not_the_verdict_of_a_new_try() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k1", 1).await;
-    // The slot of the next grant does not know of that order.
+    // The slot of the next grant does not know that order.
     step(&engine, PhaseStep::Pause).await;
     step(&engine, PhaseStep::Resume).await;
     let item = item(&engine);
-    tend(&engine, &item).await.expect("the store is there");
-    // Nobody tells the slot what comes back to it.
-    let alone = item.work.tending.lock().await;
+    reconcile(&engine, &item).await.expect("the store is there");
+    // No job delivers returned units to the slot.
+    let alone = item.work.reconciling.lock().await;
     let refused = buy(&engine, "anna", "k2", 1).await;
-    assert_eq!(refused, Bought::Refused(Refusal::LimitReached { limit: 1, used: 1 }));
+    assert_eq!(refused, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 }));
     assert!(matches!(
         engine.cancel(first.id, Attribution::BUYER.clone()).await,
         Ok(ChangeOutcome::Done(_))
@@ -127,6 +127,6 @@ async fn a_ticket_that_was_refused_is_not_the_verdict_of_a_new_try() {
     let again = parks(&engine, "anna", "k2").await;
     drop(alone);
     let again = again.await.expect("no panic");
-    assert!(matches!(again, Bought::Created(_)), "{again:?}");
+    assert!(matches!(again, PurchaseOutcome::Created(_)), "{again:?}");
     engine.stop().await;
 }

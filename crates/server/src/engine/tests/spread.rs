@@ -1,5 +1,5 @@
-//! One item over several slots: every unit is sold, limits hold, the tail is gathered, and at every
-//! look the units add up.
+//! One item over several slots: every unit is sold, limits hold, the last units are gathered, and
+//! the units add up at every check.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
     step(engine, PhaseStep::Open).await;
 }
 
-/// Adds the units up again and again until it is told to stop; gives how often.
+/// Adds the units up repeatedly until it is stopped; returns how often.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -37,9 +37,9 @@ async fn is_sound(engine: &Engine) {
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
 }
 
-/// Buyers of 1 to 7 units, as many as there have to be until nothing is left.
+/// Buyers of 1 to 7 units, until nothing is left.
 async fn sell_out(spread: Spread, stock: u64) {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, stock, 7, spread).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -54,14 +54,14 @@ async fn sell_out(spread: Spread, stock: u64) {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let units = (n * 5 % 7 + 1).min(most) as u32;
                 match buy(&engine, &format!("b{n}"), "k", units).await {
-                    Bought::Created(order) => {
+                    PurchaseOutcome::Created(order) => {
                         _ = sold.fetch_add(order.units.to_u64(), Ordering::Relaxed);
                     }
-                    // Fewer are left, or none.
-                    Bought::Refused(Refusal::SoldOut(left)) => {
+                    // Fewer units are left, or none.
+                    PurchaseOutcome::Refused(Refusal::SoldOut(left)) => {
                         most = left.available.min(u64::from(units) - 1)
                     }
-                    Bought::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) => {}
+                    PurchaseOutcome::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) => {}
                     other => panic!("{other:?}"),
                 }
             }
@@ -105,7 +105,7 @@ async fn every_unit_is_sold_in_portions_that_are_refilled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_of_ten_is_served_while_ten_are_left_anywhere() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 80, 10, Spread { choose: PartitionChoice::Random, ..over(8) }).await;
     for n in 0..70 {
@@ -126,7 +126,7 @@ async fn a_buyer_of_ten_is_served_while_ten_are_left_anywhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 40, 3, Spread { choose: PartitionChoice::Random, ..over(8) }).await;
     let mut asking = tokio::task::JoinSet::new();
@@ -135,10 +135,10 @@ async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
         asking.spawn(async move { buy(&engine, "anna", &format!("k{n}"), 1).await });
     }
     let answers = asking.join_all().await;
-    let created = answers.iter().filter(|a| matches!(a, Bought::Created(_))).count();
+    let created = answers.iter().filter(|a| matches!(a, PurchaseOutcome::Created(_))).count();
     let limited = answers
         .iter()
-        .filter(|a| matches!(a, Bought::Refused(Refusal::LimitReached { .. })))
+        .filter(|a| matches!(a, PurchaseOutcome::Refused(Refusal::LimitReached { .. })))
         .count();
     assert_eq!((created, limited), (3, 47), "{answers:?}");
     for n in 0..37 {
@@ -151,7 +151,7 @@ async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spread_can_change_until_the_sale_opens_and_no_unit_is_left_behind() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     draft(&engine, Stock::Counted(64), 64, 900_000).await;
     let patch = Box::new(|row: &mut doorbuster_store::SaleRow| {
@@ -179,13 +179,13 @@ async fn a_spread_can_change_until_the_sale_opens_and_no_unit_is_left_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 80, 10, over(8)).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
     let lower = Adjustment { item, units: -75, reason: "recount".into(), key: "a".into() };
     let lowered = engine.adjust(lower).await.expect("the store is there");
-    assert!(matches!(lowered, Adjusted::Done(c) if c.total == Stock::Counted(5)), "{lowered:?}");
+    assert!(matches!(lowered, AdjustResult::Done(c) if c.total == Stock::Counted(5)), "{lowered:?}");
     bought(&engine, "anna", "k", 3).await;
     step(&engine, PhaseStep::Pause).await;
     assert_eq!((counts(&engine).pool, counts(&engine).in_slots), (2, 0));
@@ -197,7 +197,7 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stock_without_end_is_sold_from_every_partition() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     draft(&engine, Stock::Unlimited, 10, 900_000).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
@@ -218,15 +218,15 @@ async fn stock_without_end_is_sold_from_every_partition() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    // Nobody moves units meanwhile, and nobody mends a slot.
-    let still = item.work.tending.lock().await;
-    let is_short = |answer: &Bought| matches!(answer, Bought::Refused(Refusal::SoldOut(left)) if left.may_return);
+    // No job moves units meanwhile, and none repairs a slot.
+    let still = item.work.reconciling.lock().await;
+    let is_short = |answer: &PurchaseOutcome| matches!(answer, PurchaseOutcome::Refused(Refusal::SoldOut(left)) if left.may_return);
     for buyer in ["emil", "fred"] {
-        assert!(matches!(buy(&engine, buyer, "k", 4).await, Bought::Created(_)));
+        assert!(matches!(buy(&engine, buyer, "k", 4).await, PurchaseOutcome::Created(_)));
     }
     let whole = buy(&engine, "anna", "k", 8).await;
     assert!(
@@ -236,7 +236,7 @@ async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back
     engine.slots().retire(item.slots[0]).await.expect("local");
     for buyer in ["bert", "carl", "dora"] {
         let answer = buy(&engine, buyer, "k", 8).await;
-        assert!(matches!(answer, Bought::Refused(Refusal::Unavailable { .. })), "{answer:?}");
+        assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{answer:?}");
     }
     drop(still);
     engine.stop().await;
@@ -244,7 +244,7 @@ async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_larger_than_its_slots_portion_is_served_from_the_pool() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 40, 20, Spread { initial: 10, threshold: 5, refill: 10, ..over(1) }).await;
     bought(&engine, "anna", "k", 20).await;
@@ -256,19 +256,19 @@ async fn a_request_larger_than_its_slots_portion_is_served_from_the_pool() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partition() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     spread_sale(&engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(8) }).await;
     let mut ids = Vec::new();
     for n in 0..8 {
         match buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await {
-            Bought::Queued { id, .. } => ids.push(id),
+            PurchaseOutcome::Queued { id, .. } => ids.push(id),
             other => panic!("nothing is settled: {other:?}"),
         }
     }
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    // Nobody looks where what is.
-    let _still = item.work.tending.lock().await;
+    // No job checks where the units are.
+    let _still = item.work.reconciling.lock().await;
     let mut again = tokio::task::JoinSet::new();
     for n in 0..24 {
         let engine = engine.clone();
@@ -277,13 +277,13 @@ async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partitio
         });
     }
     for (n, answer) in again.join_all().await {
-        assert!(matches!(answer, Bought::Queued { id, .. } if id == ids[n]), "{n}: {answer:?}");
+        assert!(matches!(answer, PurchaseOutcome::Queued { id, .. } if id == ids[n]), "{n}: {answer:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_partition() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     spread_sale(&engine, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let waiting = engine.clone();
@@ -292,15 +292,15 @@ async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_
     while engine.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
-    // The second partition has three of the ten; a request of somebody else makes the first try's
-    // key come there as well.
+    // The second partition has three of the ten units. A request of another buyer sends the first
+    // attempt's key there as well.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
-        assert!(matches!(queued, Bought::Queued { .. }), "{queued:?}");
+        assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");
     }
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
     let first = first.await.expect("no panic");
-    assert!(matches!(first, Bought::Queued { .. }), "nothing is settled: {first:?}");
+    assert!(matches!(first, PurchaseOutcome::Queued { .. }), "nothing is settled: {first:?}");
     assert_eq!(again, first);
     engine.stop().await;
 }
@@ -308,12 +308,12 @@ async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whose_ticket_is_undecided_in_another_partition_does_not_hear_of_the_limit_that_the_truth_tells()
  {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let selling = engine(&dir).await;
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
     selling.stop().await;
-    // Slots that begin anew know nothing of that order.
+    // Slots under a new epoch do not know that order.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {
@@ -328,13 +328,13 @@ async fn whose_ticket_is_undecided_in_another_partition_does_not_hear_of_the_lim
     }
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
-        assert!(matches!(queued, Bought::Queued { .. }), "{queued:?}");
+        assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");
     }
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
-    let limit = Bought::Refused(Refusal::LimitReached { limit: 10, used: 1 });
+    let limit = PurchaseOutcome::Refused(Refusal::LimitReached { limit: 10, used: 1 });
     assert_eq!(buy(&engine, "anna", "new", 10).await, limit, "it has no ticket");
     let first = first.await.expect("no panic");
-    assert!(matches!(first, Bought::Queued { .. }), "nothing is settled: {first:?}");
+    assert!(matches!(first, PurchaseOutcome::Queued { .. }), "nothing is settled: {first:?}");
     assert_eq!(again, first);
     engine.stop().await;
 }

@@ -1,5 +1,4 @@
-//! A request that was told it is queued: what a retry hears whose pass has expired since, or that
-//! is one too many.
+//! Retries of a queued request whose pass has expired since, or which would exceed a limit now.
 
 use std::time::Duration;
 
@@ -9,19 +8,19 @@ use tokio::time::Instant;
 use super::*;
 use crate::settle;
 
-/// A purchase that the door lets in, or not.
+/// A purchase with this refusal of the front door, if any.
 async fn ask(
     engine: &Engine,
     key: &str,
     units: u32,
     door: Option<Refusal>,
     wait: Duration,
-) -> Bought {
+) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("in range");
-    if let Some(refusal) = engine.glance(("anna", key), &sale, &item, units, || door) {
-        return Bought::Refused(refusal);
+    if let Some(refusal) = engine.refuse_from_memory(("anna", key), &sale, &item, units, || door) {
+        return PurchaseOutcome::Refused(refusal);
     }
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new(key).expect("a key"));
@@ -32,15 +31,15 @@ const EXPIRED: Option<Refusal> = Some(Refusal::PassExpired);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_was_let_in_hears_the_same_again_when_its_pass_has_expired() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
     assert_eq!(
         ask(&engine, "k", 2, EXPIRED, Duration::ZERO).await,
-        Bought::Refused(Refusal::PassExpired)
+        PurchaseOutcome::Refused(Refusal::PassExpired)
     );
     let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
-    assert!(matches!(first, Bought::Queued { .. }), "{first:?}");
+    assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     let limited =
         Refusal::RateLimited { scope: doorbuster_api::problem::Scope::Buyer, retry_after_secs: 7 };
     for door in [EXPIRED, Some(Refusal::Blocked), Some(limited), None] {
@@ -48,11 +47,11 @@ async fn a_request_that_was_let_in_hears_the_same_again_when_its_pass_has_expire
     }
     assert_eq!(
         ask(&engine, "k", 3, EXPIRED, Duration::ZERO).await,
-        Bought::Refused(Refusal::KeyReused)
+        PurchaseOutcome::Refused(Refusal::KeyReused)
     );
     assert_eq!(
         ask(&engine, "other", 2, EXPIRED, Duration::ZERO).await,
-        Bought::Refused(Refusal::PassExpired)
+        PurchaseOutcome::Refused(Refusal::PassExpired)
     );
     assert_eq!(
         ask(&engine, "k", 2, EXPIRED, Duration::from_millis(5)).await,
@@ -63,14 +62,14 @@ async fn a_request_that_was_let_in_hears_the_same_again_when_its_pass_has_expire
     let begun = Instant::now();
     let order = loop {
         match ask(&engine, "k", 2, EXPIRED, WAIT).await {
-            Bought::Replayed(order) => break order,
-            Bought::Queued { .. } => assert!(begun.elapsed() < WAIT, "it is settled"),
+            PurchaseOutcome::Replayed(order) => break order,
+            PurchaseOutcome::Queued { .. } => assert!(begun.elapsed() < WAIT, "it is settled"),
             other => panic!("{other:?}"),
         }
     };
-    let Bought::Queued { id, .. } = first else { unreachable!("it was queued") };
+    let PurchaseOutcome::Queued { id, .. } = first else { unreachable!("it was queued") };
     assert_eq!(order.id, id);
-    assert_eq!(ask(&engine, "k", 2, EXPIRED, WAIT).await, Bought::Replayed(order));
+    assert_eq!(ask(&engine, "k", 2, EXPIRED, WAIT).await, PurchaseOutcome::Replayed(order));
     settling.abort();
     engine.stop().await;
 }

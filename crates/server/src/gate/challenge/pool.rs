@@ -1,10 +1,10 @@
-//! Where challenges are drawn: a few threads of their own, beside those that serve requests.
-//! Pictures that will be wanted are drawn in advance, while there is time; work is made when it is
-//! asked for, as much of it as the sale says then.
+//! Draws challenges in a few threads of their own, beside those that serve requests. Pictures are
+//! drawn in advance while there is time. Work is created on request, with the difficulty that the
+//! sale has then.
 //!
-//! Whoever asks gets one from the shelf, or waits until it is drawn; a bounded number may wait for
-//! each kind, and the kinds take turns, so that a flood for one of them makes no other wait. What
-//! was taken from the shelf is nobody else's.
+//! A request takes a prepared challenge or waits until one is drawn. The number of waiting requests
+//! is bounded for each kind, and the kinds take turns, so that a flood of requests for one kind
+//! does not delay the others. A prepared challenge is given out once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,19 +23,19 @@ use super::seal::{ANSWER_BYTES, PuzzleKind};
 
 /// Threads that draw.
 const THREADS: usize = 2;
-/// Requests that wait for a challenge of one kind to be drawn; at the bound a request for this kind
-/// is told to come again.
+/// Most requests that wait for one kind. At the bound further requests are asked to retry.
 const WAITING_MAX: usize = 512;
-/// Kinds that are drawn in advance: the first ones.
+/// The kinds that are drawn in advance: the first ones.
 pub(super) const PRERENDERED_KINDS: usize = 2;
-/// Challenges of a kind that are kept drawn.
+/// Most prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
-/// Bytes of a kind that are kept drawn; whichever of the two bounds comes first.
+/// Most bytes of prepared challenges of a kind. The lower of the two bounds applies.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// Drawing in advance rests so many times as long as it took, so that requests hardly notice it.
+/// Drawing in advance pauses this many times as long as it took, so that it hardly affects
+/// requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
-/// What is to be drawn.
+/// What to draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RenderRequest {
     Image,
@@ -44,7 +44,7 @@ pub(super) enum RenderRequest {
 }
 
 impl RenderRequest {
-    /// What lies on the shelves, in their order.
+    /// The prepared challenges, by kind.
     const PRERENDERED_KINDS: [Self; PRERENDERED_KINDS] = [Self::Image, Self::Slider];
 
     pub(super) const fn kind(self) -> PuzzleKind {
@@ -56,7 +56,7 @@ impl RenderRequest {
     }
 }
 
-/// A challenge, drawn for whoever comes first.
+/// A challenge that was drawn for the first request that takes it.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
@@ -68,9 +68,9 @@ pub(super) struct RenderedChallenge {
 pub(crate) enum ChallengeContent {
     /// Data URL of an image.
     Image { image: String },
-    /// Data URLs of a picture and a piece, and how far down the piece lies.
+    /// Data URLs of a picture and a piece, and the piece's vertical position.
     Slider { background: String, piece: String, piece_y: u16 },
-    /// The protocol's own challenge, and how many keys it takes at most.
+    /// The protocol's own challenge, and the largest number of keys to try.
     WorkChallenge { altcha: serde_json::Value, tries_max: u32 },
 }
 
@@ -84,7 +84,7 @@ impl RenderedChallenge {
     }
 }
 
-/// Challenges of one kind that are drawn already.
+/// The prepared challenges of one kind.
 #[derive(Debug, Default)]
 struct PrerenderedQueue {
     is_wanted: bool,
@@ -113,38 +113,38 @@ impl PrerenderedQueue {
 
 #[derive(Debug, Default)]
 struct PoolState {
-    /// Challenges that were given out, by kind.
+    /// Challenges given out, by kind.
     given: [u64; PuzzleKind::ALL.len()],
     prerendered: [PrerenderedQueue; PRERENDERED_KINDS],
-    /// Who waits for a challenge of which kind.
+    /// The waiting requests, by kind.
     waiting: [VecDeque<(RenderRequest, oneshot::Sender<RenderedChallenge>)>; PuzzleKind::ALL.len()],
-    /// The kind whose turn it is, should somebody wait for it.
+    /// The kind that is served next if a request waits for it.
     turn: usize,
     is_closing: bool,
 }
 
 impl PoolState {
-    /// The shelf that is emptiest of those that are to be filled.
+    /// The emptiest of the shelves that should be filled.
     fn next_to_prerender(&self) -> Option<RenderRequest> {
         let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
         let open = prerendered.filter(|(_, shelf)| shelf.is_wanted && !shelf.is_full());
         open.min_by_key(|(_, shelf)| shelf.made.len()).map(|(wish, _)| wish)
     }
 
-    /// The shelf of such challenges. `None`: they are not drawn in advance.
+    /// The shelf for these challenges. `None`: they are not drawn in advance.
     fn prerendered_queue(&mut self, wish: RenderRequest) -> Option<&mut PrerenderedQueue> {
         self.prerendered.get_mut(wish.kind() as usize)
     }
 
-    /// A place among those who wait for this kind. `None`: there is none.
+    /// Adds a request to those that wait for this kind. `None`: the bound is met.
     fn enqueue(&mut self, wish: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
         let waiting = &mut self.waiting[wish.kind() as usize];
         let (sender, drawn) = oneshot::channel();
         (waiting.len() < WAITING_MAX).then(|| waiting.push_back((wish, sender))).map(|()| drawn)
     }
 
-    /// Who is drawn for next: the first of the next kind that somebody waits for. Whoever hung up
-    /// meanwhile is passed over.
+    /// The next request to draw for: the first one of the next kind that has any. Requests whose
+    /// clients disconnected are skipped.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
@@ -167,12 +167,12 @@ struct PoolShared {
 
 impl PoolShared {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // The state is whole between any two of its changes.
+        // The state is consistent between any two changes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The threads, and what they share with requests.
+/// The threads, and the state that they share with requests.
 pub(super) struct ChallengePool {
     shared: Arc<PoolShared>,
     threads: Vec<JoinHandle<()>>,
@@ -193,19 +193,18 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // With fewer threads there is less to give away; without any, requests are told to come
-        // again.
+        // With fewer threads fewer challenges are drawn; without any, requests are asked to retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(
                 started = threads.len(),
-                "not every thread that draws challenges could be started"
+                "failed to start every thread that draws challenges"
             );
         }
         Self { shared, threads }
     }
 
-    /// A challenge that nobody else gets. `None`: too many wait for this kind.
+    /// A challenge for one request alone. `None`: too many requests wait for this kind.
     pub(super) async fn take(&self, wish: RenderRequest) -> Option<RenderedChallenge> {
         let drawn = {
             let mut state = self.shared.lock();
@@ -224,7 +223,7 @@ impl ChallengePool {
         Some(made)
     }
 
-    /// Keeps pictures of these kinds drawn in advance, and no others.
+    /// Keeps pictures of these kinds prepared, and no others.
     pub(super) fn set_prerendered(&self, wanted: [bool; PRERENDERED_KINDS]) {
         let mut state = self.shared.lock();
         for (shelf, is_wanted) in state.prerendered.iter_mut().zip(wanted) {
@@ -240,7 +239,7 @@ impl ChallengePool {
         }
     }
 
-    /// How many of a kind were given out, and how many are drawn in advance.
+    /// For a kind: how many were given out, and how many are prepared.
     pub(super) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         let state = self.shared.lock();
         (
@@ -258,13 +257,13 @@ impl Drop for ChallengePool {
         drop(state);
         self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
-            // One that panicked has said so.
+            // A panicking thread has logged its panic already.
             drop(thread.join());
         }
     }
 }
 
-/// What a thread draws with.
+/// A drawing thread's tools.
 struct Renderer {
     chance: RandomSource,
     work: WorkKeys,
@@ -306,9 +305,9 @@ fn data_url(png: &[u8]) -> String {
     url
 }
 
-/// Draws for those who wait; when nobody does, one thread fills the shelves, with rests.
+/// Draws for waiting requests. When none waits, one thread fills the shelves, with pauses.
 fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
-    let mut rests_until = Instant::now();
+    let mut pool_rests_until = Instant::now();
     let mut state = shared.lock();
     while !state.is_closing {
         if let Some((wish, sender)) = state.next_waiting() {
@@ -320,13 +319,13 @@ fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
             }
             continue;
         }
-        let rest = rests_until.saturating_duration_since(Instant::now());
+        let rest = pool_rests_until.saturating_duration_since(Instant::now());
         match state.next_to_prerender().filter(|_| fills) {
             Some(wish) if rest == Duration::ZERO => {
                 drop(state);
                 let began = Instant::now();
                 let made = renderer.render(wish);
-                rests_until = Instant::now() + began.elapsed() * RENDER_PAUSE_FACTOR;
+                pool_rests_until = Instant::now() + began.elapsed() * RENDER_PAUSE_FACTOR;
                 state = shared.lock();
                 if let Some(shelf) = state.prerendered_queue(wish) {
                     shelf.push_if_wanted(made);

@@ -1,8 +1,7 @@
-//! The token of a challenge: everything a node has to know of it, sealed, so that its buyer can
-//! neither read nor change it.
+//! The token of a challenge: everything that a node must know about it, encrypted and
+//! authenticated, so that its buyer can neither read nor change it.
 //!
-//! It is sealed for one buyer and one sale; for any other it does not open. What is inside is
-//! always as long, whatever the answer.
+//! It opens only for its buyer and its sale. Its length is the same for every answer.
 
 use std::fmt;
 
@@ -13,18 +12,18 @@ use doorbuster_core::{IdKey, Millis};
 
 use crate::gate::MasterKeys;
 
-/// Bytes inside: an id, a kind, an end, an answer.
+/// Bytes of the plain text: an id, a kind, an end, an answer.
 const SEALED_BYTES: usize = 16 + 1 + 8 + ANSWER_BYTES;
-/// Bytes kept for an answer.
+/// Bytes reserved for an answer.
 pub(super) const ANSWER_BYTES: usize = 32;
-/// Bytes that show whether anything was changed.
+/// Bytes of the authentication tag.
 const TAG_BYTES: usize = 16;
-/// Bytes of a token before it is written as text.
+/// Bytes of a token before it is encoded as text.
 const TOKEN_BYTES: usize = NONCE_LEN + SEALED_BYTES + TAG_BYTES;
-/// What the keys are for.
+/// The context of the keys.
 const CONTEXT: &str = "doorbuster: challenges";
 
-/// What a challenge is of.
+/// The kinds of challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PuzzleKind {
     /// Characters to read.
@@ -39,7 +38,7 @@ impl PuzzleKind {
     /// Every kind, in the order of their numbers.
     pub(crate) const ALL: [Self; 3] = [Self::Image, Self::Slider, Self::Work];
 
-    /// Its word.
+    /// The kind's name.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -49,7 +48,7 @@ impl PuzzleKind {
     }
 }
 
-/// What is inside a token.
+/// The content of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sealed {
     pub(super) id: [u8; 16],
@@ -59,13 +58,13 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// The answer of an image.
+    /// Encodes the answer of an image.
     pub(super) fn text(&self) -> Option<&str> {
         let len = self.answer.iter().position(|byte| *byte == 0)?;
         std::str::from_utf8(&self.answer[..len]).ok().filter(|text| !text.is_empty())
     }
 
-    /// The answer of a slider.
+    /// Encodes the answer of a slider.
     pub(super) fn x(&self) -> u16 {
         u16::from_be_bytes([self.answer[0], self.answer[1]])
     }
@@ -90,7 +89,7 @@ impl Sealed {
     }
 }
 
-/// The keys that tokens are sealed with: the first seals, all of them open.
+/// The keys of tokens: the first one seals, all of them open.
 pub(super) struct ChallengeSealer {
     keys: Box<[LessSafeKey]>,
     names: [u8; 32],
@@ -115,10 +114,10 @@ impl ChallengeSealer {
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
     }
 
-    /// A token for this buyer and this sale.
+    /// Seals a token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // Of this cipher a nonce that comes twice, by chance, only shows whether the same was
-        // sealed twice; ids see to it that it never is.
+        // With this cipher a repeated nonce only reveals that the same content was sealed twice.
+        // The ids prevent equal content.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());
@@ -133,7 +132,7 @@ impl ChallengeSealer {
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// What is inside, if it was sealed for this buyer and this sale.
+    /// Opens a token if it was sealed for this buyer and this sale.
     pub(super) fn open(&self, text: &str, sale: &str, buyer: &str) -> Option<Sealed> {
         let mut token = [0; TOKEN_BYTES];
         let len = URL_SAFE_NO_PAD.decode_slice(text, &mut token).ok()?;
@@ -146,7 +145,7 @@ impl ChallengeSealer {
         })
     }
 
-    /// A buyer of a sale, as wrong answers are counted.
+    /// The name under which a buyer's wrong answers in a sale are counted.
     pub(super) fn buyer_pseudonym(&self, sale: &str, buyer: &str) -> [u8; 16] {
         let hash = blake3::keyed_hash(&self.names, &binding(sale, buyer));
         let mut name = [0; 16];
@@ -155,7 +154,7 @@ impl ChallengeSealer {
     }
 }
 
-/// Names have no zero in them, so no two pairs are written alike.
+/// Names contain no zero byte, so no two pairs are encoded alike.
 fn binding(sale: &str, buyer: &str) -> Vec<u8> {
     [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
 }

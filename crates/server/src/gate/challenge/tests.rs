@@ -1,4 +1,4 @@
-//! Every way to misuse a challenge, on a real store.
+//! Misuse of challenges, against a real store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use doorbuster_core::IdKey;
 use doorbuster_store::SqliteOptions;
 
 use super::*;
-use crate::scratch::Scratch;
+use crate::temp_dir::TempDir;
 
 struct Rig {
     store: Store,
     clock: Arc<std::sync::atomic::AtomicI64>,
     challenges: Challenges,
-    _scratch: Scratch,
+    _scratch: TempDir,
 }
 
 fn masters() -> MasterKeys {
@@ -46,7 +46,7 @@ fn open_by(dir: &Path, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Store {
 
 impl Rig {
     fn new() -> Self {
-        let (scratch, clock) = (Scratch::new(), Arc::new(1_795_168_800_000.into()));
+        let (scratch, clock) = (TempDir::new(), Arc::new(1_795_168_800_000.into()));
         let store = open(scratch.path(), &clock);
         Self { store, clock, challenges: Challenges::new(&masters(), &id_key()), _scratch: scratch }
     }
@@ -56,7 +56,7 @@ impl Rig {
         self.offer_by(&self.challenges, who, kind).await
     }
 
-    /// The same of another node.
+    /// The same for another node's challenge.
     async fn offer_by(
         &self,
         node: &Challenges,
@@ -96,7 +96,7 @@ fn worked(altcha: &serde_json::Value) -> String {
 
 const KINDS: [ChallengeKind; 3] = [ChallengeKind::Image, ChallengeKind::Slider, ChallengeKind::Pow];
 const USUAL: PowEffort = PowEffort::DEFAULT;
-const FAILED: &str = "the answer does not count";
+const FAILED: &str = "the answer was not accepted";
 
 #[tokio::test]
 async fn a_right_answer_counts_once() {
@@ -171,14 +171,14 @@ async fn a_challenge_ends_after_two_minutes() {
 
 #[tokio::test]
 async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
-    let (rig, dir) = (Rig::new(), Scratch::new());
+    let (rig, dir) = (Rig::new(), TempDir::new());
     let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    // Whoever looks at this clock finds it a moment later than whoever looked before.
+    // Each read of this clock returns a later time than the one before.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(rig.store.now().0));
     let looked = Arc::clone(&clock);
     let store =
         open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
-    // The challenge ends between the node's look and the store's.
+    // The challenge expires between the node's check and the store's.
     clock.store(rig.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
     let outcome = rig.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
     assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");

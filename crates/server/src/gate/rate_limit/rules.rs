@@ -1,38 +1,38 @@
-//! The limits of one sale, as they are set or else by default, and what clients are told of them.
+//! The limits of one sale, configured or default, and their description for clients.
 
 use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::Scope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// One buyer, where the sale says nothing: bounds what one token can cost the server. What is fair
-/// among buyers is for the sale to say.
+/// The default for one buyer. It bounds what one token can cost the server. The sale decides what
+/// is fair among buyers.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
-/// One address, where the sale says nothing. Grows with the buyers known behind it.
+/// The default for one address. It grows with the known buyers behind it.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
-/// Challenges of one buyer, whatever the sale says: each has to be drawn, by threads that all sales
-/// share. A sale may ask for less.
+/// The limit of one buyer's challenges for every sale, because all sales share the threads that
+/// draw them. A sale may set a lower one.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
-/// Checkouts of one buyer, whatever the sale says: each may ask the payment provider, whose own
-/// limits all buyers share. A sale may ask for less.
+/// The limit of one buyer's checkouts for every sale, because each may call the payment provider,
+/// whose own limits all buyers share. A sale may set a lower one.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// Checkouts of one order.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
 
-/// The measures, in the order in which they are asked.
+/// The limits' scopes, in the order of the checks.
 pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
 
 /// The limits of one sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LimitRules {
-    /// By measure, in the order of [`SCOPES`].
+    /// By scope, in the order of [`SCOPES`].
     paces: [Option<RateLimit>; SCOPES.len()],
     /// The value of `RateLimit-Policy`.
     policy: String,
 }
 
 impl LimitRules {
-    /// The limits of a sale that is set so.
+    /// The limits of a sale with these settings.
     pub(crate) fn new(limits: &Limits) -> Self {
         let settings = [
             (limits.buyer, Some(BUYER_DEFAULT)),
@@ -64,12 +64,12 @@ impl LimitRules {
         Self::capped(limits, CHECKOUTS)
     }
 
-    /// The limit of the checkouts of one order, beside its buyer's.
+    /// The limit of one order's checkouts, beside its buyer's.
     pub(crate) fn order_pace() -> RateLimit {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// These, but of one buyer at most so many.
+    /// These limits, but with at most this limit for one buyer.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {
@@ -81,17 +81,17 @@ impl LimitRules {
         Self::new(&Limits { buyer: LimitSetting::Some(buyer), ..*limits })
     }
 
-    /// The limit by this measure.
+    /// The limit of this scope.
     pub(crate) fn pace(&self, scope: Scope) -> Option<RateLimit> {
         self.paces[scope as usize]
     }
 
-    /// Whether nothing is limited.
+    /// Whether there are no limits.
     pub(crate) fn is_none(&self) -> bool {
         self.policy.is_empty()
     }
 
-    /// The value of `RateLimit-Policy`: for each measure its burst, and the seconds in which a
+    /// The value of `RateLimit-Policy`: for each scope its burst, and the seconds in which a
     /// used-up burst comes back.
     pub(crate) fn policy(&self) -> &str {
         &self.policy

@@ -1,14 +1,13 @@
-//! Limits that nodes share: what this node let in is charged to one state in Redis, a batch a round
-//! trip, beside the way of the requests.
+//! Limits that nodes share: each node reports its accepted requests to one state in Redis, in the
+//! background, one batch per round trip.
 //!
-//! While a round trip is under way the next batch gathers. What comes back is how far all nodes
-//! together have used a limit; the node's own state is moved on to that. So nobody waits for
-//! another node, a refusal costs no round trip, and what is let in too much is bounded: on each
-//! node what came during one round trip, and over all of them the part of the burst that is too
-//! small to be told.
+//! The next batch gathers during a round trip. The answer says how much of a limit all nodes have
+//! used together, and the node advances its own state to that. So no request waits for another
+//! node, a refusal costs no round trip, and the excess is bounded: on each node what arrives during
+//! one round trip, and over all nodes the part of the burst that is too small to be reported.
 //!
-//! While the server is away a node holds to its share: limits divided by the nodes that lived
-//! lately. Nothing is charged twice; what could not be told is forgotten.
+//! While the server is unreachable, each node applies its part: the limits divided by the number of
+//! recent nodes. Nothing is charged twice, and what could not be reported is dropped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,51 +18,50 @@ use tokio::sync::Notify;
 
 use super::{NANOS_PER_MICRO, RateLimiter, Route};
 use crate::catalogue::SaleFlags;
-use crate::engine::Living;
+use crate::engine::NodeCount;
 
-/// Keys that one call charges; the rest waits for the next one. The server does nothing else
-/// meanwhile.
+/// Most keys in one call; the rest waits for the next one. The server does nothing else meanwhile.
 const BATCH_KEYS_MAX: usize = 256;
-/// Keys that wait to be told of; what comes beyond stays with its node until there is room.
+/// Most keys that wait to be reported. Further ones stay on their node until there is room.
 const QUEUE_MAX: usize = 65_536;
-/// Shortest time from one call to the next.
+/// Shortest time between two calls.
 const BATCH_EVERY: Duration = Duration::from_millis(2);
 
-/// What all nodes together keep to themselves of what a key used is at most this part of its burst:
-/// a crowd in which each asks once or twice costs the others nothing.
+/// All nodes together leave at most this part of a key's burst unreported, so that a crowd in which
+/// each buyer asks once or twice costs the other nodes nothing.
 const UNSHARED_PART: u64 = 16;
 
-/// What waits to be told.
+/// What waits to be reported.
 pub(super) enum UnsharedUse {
-    /// What a cell of the table owes.
+    /// The unreported use of a cell of the table.
     LimitCell { key: u64, burst_us: u64 },
-    /// What everybody together used of a sale.
+    /// The use of a sale by all buyers together.
     SaleWide { key: u64, flags: Arc<SaleFlags>, route: Route, burst_us: u64 },
 }
 
-/// The way to the other nodes.
+/// The connection to the other nodes.
 #[derive(Debug)]
 pub(crate) struct LimitSharing {
     shared: Shared,
     queue: Mutex<Vec<UnsharedUse>>,
-    /// Something waits.
+    /// Wakes when something waits.
     waits: Notify,
-    living: Arc<Living>,
+    living: Arc<NodeCount>,
     away: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
-    /// Keys for which there was no room.
+    /// How often a key found no room.
     kept: AtomicU64,
 }
 
-/// What was shared so far.
+/// Statistics of the sharing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SharingCounts {
-    /// Calls that were answered.
+    /// Successful calls.
     pub batches: u64,
-    /// Calls that were not.
+    /// Failed calls.
     pub failures: u64,
-    /// Times that a key had to wait because too many did.
+    /// How often a key had to wait because the queue was full.
     pub kept: u64,
 }
 
@@ -75,8 +73,8 @@ impl std::fmt::Debug for UnsharedUse {
 }
 
 impl LimitSharing {
-    /// Over this server, with so many others.
-    pub(crate) fn new(shared: Shared, living: Arc<Living>) -> Self {
+    /// Shares over this server, with this count of nodes.
+    pub(crate) fn new(shared: Shared, living: Arc<NodeCount>) -> Self {
         Self {
             shared,
             queue: Mutex::default(),
@@ -89,25 +87,25 @@ impl LimitSharing {
         }
     }
 
-    /// Among how many a limit is divided now: by those who lived lately while they cannot be told.
-    /// Whoever is not heard of for a moment keeps its part.
+    /// The number by which limits are divided now: the recent nodes, while they are unreachable. A
+    /// node that is missed for a moment keeps its part.
     pub(super) fn node_divisor(&self) -> u32 {
-        if self.is_unreachable() { self.living.lately() } else { 1 }
+        if self.is_unreachable() { self.living.recent() } else { 1 }
     }
 
-    /// How much of a limit that reaches so far this node need not tell: its share of what all nodes
-    /// together keep to themselves. What it kept while it knew of fewer nodes is told with the
-    /// key's next request.
+    /// How much of a limit with this burst this node may leave unreported: its part of what all
+    /// nodes together may. What it kept while it knew of fewer nodes is reported with the key's
+    /// next request.
     pub(super) fn unshared_allowance(&self, reach: u64) -> u64 {
-        reach / UNSHARED_PART / u64::from(self.living.lately())
+        reach / UNSHARED_PART / u64::from(self.living.recent())
     }
 
-    /// Whether the other nodes cannot be told at present.
+    /// Whether the other nodes are unreachable now.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }
 
-    /// What was shared so far.
+    /// Statistics of the sharing so far.
     pub(crate) fn counts(&self) -> SharingCounts {
         SharingCounts {
             batches: self.batches.load(Ordering::Relaxed),
@@ -116,7 +114,7 @@ impl LimitSharing {
         }
     }
 
-    /// Puts a key in line to be told of. False: there is no room, and it has to ask again.
+    /// Queues a key to be reported. False: there is no room, and the key must try again.
     pub(super) fn enqueue(&self, owed: UnsharedUse) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= QUEUE_MAX {
@@ -137,8 +135,8 @@ impl LimitSharing {
 }
 
 impl RateLimiter {
-    /// Tells other nodes what was let in here, until it is dropped. Returns at once where limits
-    /// are not shared.
+    /// Reports this node's accepted requests until it is dropped. Returns at once if limits are not
+    /// shared.
     pub(crate) async fn run_sharing(&self) {
         let Some(sharing) = &self.sharing else { return };
         loop {
@@ -155,7 +153,7 @@ impl RateLimiter {
     }
 
     async fn send_batch(&self, sharing: &LimitSharing, batch: Vec<UnsharedUse>) {
-        // Before it is read what is owed: what is used from here on is for the next call.
+        // Cleared before the use is read: later use goes into the next call.
         let sent_at = self.now();
         let charges: Vec<LimitCharge> = batch.iter().map(|owed| self.charge(owed)).collect();
         match sharing.shared.charge(&charges).await {
@@ -171,13 +169,13 @@ impl RateLimiter {
             Err(error) => {
                 sharing.failures.fetch_add(1, Ordering::Relaxed);
                 if !sharing.away.swap(true, Ordering::AcqRel) {
-                    tracing::warn!(%error, "limits are not shared with other nodes: each holds to its share of them");
+                    tracing::warn!(%error, "failed to share limits with other nodes; each node applies its part of them");
                 }
             }
         }
     }
 
-    /// What is owed, which from here on is on its way.
+    /// Takes the unreported use, which is now on its way.
     pub(super) fn charge(&self, owed: &UnsharedUse) -> LimitCharge {
         match owed {
             UnsharedUse::LimitCell { key, burst_us } => {
@@ -203,7 +201,8 @@ impl RateLimiter {
         }
     }
 
-    /// All nodes together are so far ahead; on top of that comes what was used here meanwhile.
+    /// Applies the answer: all nodes together have used this much. What was used here meanwhile is
+    /// added.
     pub(super) fn apply_shared(&self, owed: &UnsharedUse, sent_at: u64, ahead_us: u64) {
         let all = |owed: u64| sent_at + ahead_us * NANOS_PER_MICRO + owed;
         match owed {

@@ -1,4 +1,4 @@
-//! Where a caller stands, as the headers `RateLimit` and `RateLimit-Policy` tell it
+//! A caller's status in the headers `RateLimit` and `RateLimit-Policy`
 //! (draft-ietf-httpapi-ratelimit-headers, structured fields).
 
 use doorbuster_api::problem::Scope;
@@ -7,28 +7,28 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::rules::{LimitRules, SCOPES};
 
-/// The header that says what is left.
+/// The header with the remaining requests.
 const RATE_LIMIT: &str = "ratelimit";
-/// The header that says what the limits are.
+/// The header with the limits.
 const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
-/// Room for the value of `RateLimit`: three measures of two numbers.
+/// A buffer for the value of `RateLimit`: three scopes with two numbers each.
 const VALUE_BYTES: usize = 128;
 
-/// Where a caller stands, by each measure that there is.
+/// A caller's status under each limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RateLimitStatus([Option<Remaining>; SCOPES.len()]);
 
-/// What is left of one limit.
+/// The rest of one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Remaining {
-    /// Requests.
+    /// The remaining requests.
     requests: u32,
-    /// Seconds until all of them are back.
+    /// Seconds until the full burst is available again.
     secs: u32,
 }
 
 impl RateLimitStatus {
-    /// Where whoever used nothing up stands.
+    /// The status of a caller that has used nothing.
     pub(crate) fn unused(rules: &LimitRules) -> Self {
         let mut status = Self::default();
         for scope in SCOPES {
@@ -39,7 +39,7 @@ impl RateLimitStatus {
         status
     }
 
-    /// Notes where the caller stands by one measure.
+    /// Records the status under one limit.
     pub(super) fn record(&mut self, scope: Scope, pace: RateLimit, state: u64, now: u64) {
         let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
         self.0[scope as usize] = Some(Remaining {
@@ -48,8 +48,8 @@ impl RateLimitStatus {
         });
     }
 
-    /// The value of `RateLimit`, at the end of `out`: for each measure what is left, and the
-    /// seconds until all of it is back.
+    /// Appends the value of `RateLimit` to `out`: for each scope the remaining requests, and the
+    /// seconds until the full burst is available.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
         for (scope, left) in SCOPES.iter().zip(self.0) {
@@ -65,7 +65,7 @@ impl RateLimitStatus {
         }
     }
 
-    /// Both headers as lines of a head.
+    /// Appends both headers as lines of an HTTP head.
     pub(crate) fn write(&self, rules: &LimitRules, out: &mut Vec<u8>) {
         if rules.is_none() {
             return;
@@ -77,7 +77,7 @@ impl RateLimitStatus {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Both headers.
+    /// Sets both headers.
     pub(crate) fn insert(&self, rules: &LimitRules, headers: &mut HeaderMap) {
         if rules.is_none() {
             return;
@@ -92,13 +92,13 @@ impl RateLimitStatus {
         }
     }
 
-    /// Whether these headers are there already.
+    /// Whether the headers are set already.
     pub(crate) fn is_present(headers: &HeaderMap) -> bool {
         headers.contains_key(RATE_LIMIT)
     }
 }
 
-/// A number in digits, at the end of `out`.
+/// Appends a number in digits to `out`.
 fn write_decimal(mut number: u32, out: &mut Vec<u8>) {
     let (mut digits, mut at) = ([0; 10], 10);
     loop {

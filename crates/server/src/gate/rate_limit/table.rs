@@ -1,17 +1,16 @@
-//! What is kept of whoever a limit was held to: a table of fixed size, so that no number of buyers
-//! or addresses can fill the memory.
+//! The states of limits, in a table of fixed size, so that no number of buyers or addresses can
+//! fill the memory.
 //!
-//! The table is made of sets of eight cells; a key belongs to one set, found by a keyed hash, so
-//! that nobody can choose whose set it is. A key that is not there takes the cell of its set that
-//! is full again soonest: nearly always one that is full again, so that nothing is lost. Only when
-//! all eight are in use does one that is not lose its state, and then the one that has used the
-//! least: whoever is at a limit is the last to be forgotten, and would need as many others at
-//! theirs as the table has cells. Such losses are counted. What is counted of an address takes a
-//! cell too; one with a crowd behind it ranks as if it were at a limit for some seconds, any other
-//! as if it had used nothing.
+//! The table consists of sets of eight cells. A key belongs to one set by a keyed hash, so that no
+//! caller can choose the set. A new key takes the cell whose limit is full again soonest. That
+//! limit is nearly always full again already, so nothing is lost. Only if all eight are in use is a
+//! state lost: the one with the least use. So a caller at a limit is evicted last, and evicting it
+//! would take as many other callers at their limits as the table has cells. Such losses are
+//! counted. The count of an address takes a cell as well. With a crowd behind it, it ranks like a
+//! caller at a limit for some seconds; otherwise it ranks as unused.
 //!
-//! A set is changed under the short lock of its shard, in which nothing waits. A shard's memory is
-//! taken when it is first needed.
+//! A set is changed under the short lock of its shard, and nothing waits while holding it. A
+//! shard's memory is allocated at first use.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -22,11 +21,11 @@ use doorbuster_core::gate::distinct_buyers::DistinctBuyers;
 const WAYS: usize = 8;
 /// Shards, each with a lock of its own.
 const SHARDS: usize = 128;
-/// Sets of a shard.
+/// Sets per shard.
 const SETS: usize = 1_024;
-/// Keys that are kept at most.
+/// Most keys.
 const CELLS: usize = SHARDS * SETS * WAYS;
-/// Memory that they take up at most, in bytes.
+/// Most memory that they use, in bytes.
 const BYTES_MAX: usize = 32 << 20;
 
 const _: () =
@@ -36,26 +35,26 @@ const _: () = assert!(
     "the table is as small as it is said to be"
 );
 
-/// What [`LimitCell::unshared`] holds at most; the bit above it says whether the cell is queued.
+/// The maximum of [`LimitCell::unshared`]. The bit above it says whether the cell is queued.
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Keys, states, crowds and the rest of eight cells, each kind side by side: a look at the keys
-/// touches one line of memory.
+/// Keys, states, crowds and the rest of eight cells, each kind together, so that comparing keys
+/// touches one cache line.
 type Set = [[u64; WAYS]; 4];
 
-/// What is kept under a key.
+/// The value of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LimitCell {
-    /// State of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
-    /// made.
+    /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
+    /// created.
     pub state: u64,
-    /// Buyers seen behind an address, in a cell that counts them.
+    /// The buyers seen behind an address, in a cell that counts them.
     pub crowd: DistinctBuyers,
-    /// What other nodes have not been told of, in nanoseconds of the limit's rate. In a cell that
-    /// counts buyers, since when it does, and how many there were before.
+    /// What was not reported to other nodes, in nanoseconds of the limit's rate. In a cell that
+    /// counts buyers: the start of the count, and the previous count.
     pub unshared: u64,
-    /// Whether it waits to be told.
+    /// Whether the cell is queued to be reported.
     pub is_queued: bool,
 }
 
@@ -79,7 +78,7 @@ impl LimitCell {
 #[derive(Debug)]
 pub(crate) struct LimitTable {
     shards: Box<[Mutex<Vec<Set>>]>,
-    /// Keys that lost a state that was not over.
+    /// Keys that were evicted while they still counted.
     lost: AtomicU64,
 }
 
@@ -90,7 +89,7 @@ impl Default for LimitTable {
 }
 
 impl LimitTable {
-    /// One step on the cell of `key`, which is made if there is none.
+    /// Applies one step to the cell of `key`, created if it is missing.
     pub(crate) fn with_cell<T>(
         &self,
         key: u64,
@@ -120,7 +119,7 @@ impl LimitTable {
         told
     }
 
-    /// One step on the cell of `key`, if there is one.
+    /// Applies one step to the cell of `key`, if it exists.
     pub(crate) fn with_existing<T>(
         &self,
         key: u64,
@@ -140,12 +139,12 @@ impl LimitTable {
         Some(told)
     }
 
-    /// Keys that lost a state that was not over.
+    /// Keys that were evicted while they still counted.
     pub(crate) fn evicted(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Memory that it takes up.
+    /// The memory in use.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         let sets = |shard: &Mutex<Vec<Set>>| {
@@ -169,7 +168,7 @@ mod tests {
         let table = LimitTable::default();
         assert_eq!(table.bytes(), 0, "what is not used is not there");
         for n in 0..1_000_000 {
-            // Each of them is done with before the next comes.
+            // Each of them is full again before the next one comes.
             table.with_cell(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
         assert_eq!(table.bytes(), BYTES_MAX);
@@ -183,8 +182,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // Twice as many as there are cells, none of which is full again; each has used less than
-        // those at a limit.
+        // Twice as many keys as cells, none of them full again; each has used less than the keys at
+        // a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

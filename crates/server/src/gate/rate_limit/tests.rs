@@ -1,4 +1,4 @@
-//! The limits of a node, as callers meet them.
+//! The limits of a node, from the callers' point of view.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use super::{Caller, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route};
 use crate::catalogue::{Catalogue, SaleState};
-use crate::engine::Living;
+use crate::engine::NodeCount;
 use crate::layout::Layout;
 
 const SECOND: u64 = 1_000_000_000;
@@ -56,7 +56,7 @@ fn sale(id: &str, limits: &str) -> Arc<SaleState> {
         items: vec![item],
     };
     let mut catalogue = Catalogue::default();
-    catalogue.put(row, &[counts], &IdKey::new([7; 32]), Layout::Alone);
+    catalogue.put_sale(row, &[counts], &IdKey::new([7; 32]), Layout::SingleNode);
     catalogue.sale(id).expect("just put").clone()
 }
 
@@ -64,16 +64,16 @@ fn limiter() -> RateLimiter {
     RateLimiter::new(&IdKey::new([7; 32]), None)
 }
 
-/// One of the nodes that live, which share limits.
-fn one_of(living: &Arc<Living>) -> RateLimiter {
+/// One of several live nodes that share limits.
+fn one_of(living: &Arc<NodeCount>) -> RateLimiter {
     let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
     RateLimiter::new(&IdKey::new([7; 32]), Some(LimitSharing::new(shared, living.clone())))
 }
 
-/// So many nodes live.
-fn living(nodes: usize) -> Arc<Living> {
-    let living = Living::default();
-    living.saw(nodes);
+/// Sets the number of live nodes.
+fn node_count(nodes: usize) -> Arc<NodeCount> {
+    let living = NodeCount::default();
+    living.observe(nodes);
     Arc::new(living)
 }
 
@@ -152,7 +152,7 @@ fn what_a_later_measure_refuses_uses_up_nothing_of_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(Scope::Interface));
     }
-    // Nobody else lost anything by it, and everybody's limit comes back for all.
+    // No other caller lost anything by it, and the limit of all comes back for all.
     let later = |address, buyer| {
         limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
@@ -202,7 +202,7 @@ fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_
         let acquire = |name: &&String| {
             limiter.acquire_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
         };
-        // One of them, as often as it goes.
+        // One of them, as often as possible.
         (0..9_000).map(|_| &names[0]).filter(acquire).count()
     };
     for name in &names {
@@ -218,7 +218,7 @@ fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_
 
 #[test]
 fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten() {
-    // Ten a second: whoever is at this limit is at it for half a second.
+    // Ten per second: a caller at this limit is at it for half a second.
     let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
     let (limiter, sale) = (&limiter(), sale("spring", limits));
     let acquire = |address, buyer: &str| {
@@ -234,7 +234,7 @@ fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten()
     }
     let before = address_budgets("customer-0");
     assert!(before > 4, "{before}");
-    // As many as the table has cells, each with a network of its own.
+    // As many as the table has cells, each from its own network.
     std::thread::scope(|scope| {
         for part in 0..4_u64 {
             let flood = move || {
@@ -258,7 +258,7 @@ fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten()
 
 #[test]
 fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
-    let limiter = one_of(&living(1));
+    let limiter = one_of(&node_count(1));
     // 60.002 microseconds each.
     let fast = r#"{"burst":1000,"per_minute":999983}"#;
     let sale = sale("spring", &format!(r#"{{"buyer":{fast},"ip":null,"interface":{fast}}}"#));
@@ -272,13 +272,13 @@ fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
     }
 }
 
-/// Of a buyer, a sixteenth of which are a hundred requests.
+/// A buyer's limit; a sixteenth of its burst is a hundred requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 #[test]
 fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
     for nodes in [1, 2, 3, 16, 100, 1_000] {
-        let (limiter, sale) = (one_of(&living(nodes)), sale("spring", SLOW));
+        let (limiter, sale) = (one_of(&node_count(nodes)), sale("spring", SLOW));
         let is_kept = |_: &usize| {
             assert!(
                 limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok()
@@ -296,7 +296,7 @@ fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
 
 #[test]
 fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
-    let (living, sale) = (living(1), sale("spring", SLOW));
+    let (living, sale) = (node_count(1), sale("spring", SLOW));
     let limiter = one_of(&living);
     let acquire = || {
         assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok())
@@ -304,7 +304,7 @@ fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
     (0..50).for_each(|_| acquire());
     let sharing = limiter.sharing().expect("it is shared");
     assert_eq!(sharing.take_batch().len(), 0);
-    living.saw(4);
+    living.observe(4);
     acquire();
     let told: Vec<u64> =
         sharing.take_batch().iter().map(|owed| limiter.charge(owed).used_us).collect();
@@ -314,13 +314,13 @@ fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
 #[test]
 fn whoever_goes_from_node_to_node_gets_a_sixteenth_too_many_at_most() {
     const NODES: usize = 8;
-    let living = living(NODES);
+    let living = node_count(NODES);
     let (mut let_in, mut told_us) = (0, 0);
     for _ in 0..NODES {
         let (limiter, sale) = (one_of(&living), sale("spring", SLOW));
         while limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok() {
             let_in += 1;
-            // What the Redis does, with an answer before the next request comes.
+            // Acts as Redis, which answers before the next request comes.
             for owed in limiter.sharing().expect("it is shared").take_batch() {
                 told_us += limiter.charge(&owed).used_us;
                 limiter.apply_shared(&owed, 0, told_us);

@@ -1,5 +1,5 @@
-//! The usher: a few times a second it looks at the rooms of the sales that have one, calls in where
-//! this node leads, and tells whoever waits here.
+//! The admitter: a few times per second it checks the rooms of the sales that have one, admits
+//! visitors if this node leads, and notifies the visitors that wait here.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::notify::EventKind;
 
-/// Works until it is dropped.
+/// Runs until it is dropped.
 pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
     let mut every = interval(TICK);
     every.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -34,8 +34,8 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
             continue;
         }
         if let Err(error) = refresh(rooms, engine, &sales).await {
-            // The next look makes good for it; whoever is asked meanwhile answers from memory.
-            tracing::debug!(%error, "the waiting rooms could not be looked at");
+            // The next check makes up for it; meanwhile requests are answered from memory.
+            tracing::debug!(%error, "failed to check the waiting rooms; will retry");
         }
     }
 }
@@ -45,7 +45,7 @@ fn sales_with_rooms(engine: &Engine) -> Vec<Arc<SaleState>> {
     let catalogue = engine.catalogue();
     catalogue
         .sales()
-        .filter(|sale| !sale.door.waiting_room.is_off() && is_on(sale.row.phase))
+        .filter(|sale| !sale.front_door.waiting_room.is_off() && is_on(sale.row.phase))
         .cloned()
         .collect()
 }
@@ -73,9 +73,9 @@ async fn refresh(
         if sale.row.phase == Phase::Open && engine.control().leads() && !sale.is_draining() {
             admit(rooms, engine, sale, &room_state).await?;
         }
-        if sale.door.waiting_room == Room::Auto {
+        if sale.front_door.waiting_room == Room::Auto {
             let until = keep_open(engine, sale, &room_state).await?;
-            sale.flags.held_until.store(until.0, Ordering::Relaxed);
+            sale.flags.room_open_until.store(until.0, Ordering::Relaxed);
         }
         let limit = sale.items.iter().map(|item| u64::from(item.row.limit)).max().unwrap_or(1);
         room_state.record_pace(engine.now(), free_units(sale), limit);
@@ -86,7 +86,7 @@ async fn refresh(
     Ok(())
 }
 
-/// Reads the lots of a draw that is closed, all of them.
+/// Reads all lots of a closed draw.
 pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) -> StoreResult<()> {
     let mut lots = Vec::new();
     loop {
@@ -101,7 +101,7 @@ pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) ->
     Ok(())
 }
 
-/// Hears of whom others called in.
+/// Reads which visitors other nodes admitted.
 async fn read_admitted(
     engine: &Engine,
     room_state: &WaitingRoomState,
@@ -120,7 +120,7 @@ async fn read_admitted(
     Ok(())
 }
 
-/// Calls in whoever finds something.
+/// Admits visitors while units are free.
 async fn admit(
     rooms: &WaitingRooms,
     engine: &Engine,
@@ -142,15 +142,15 @@ async fn admit(
     Ok(())
 }
 
-/// Tells those who were called in.
+/// Notifies the admitted visitors.
 fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[RoomVisitor]) {
     for buyer in room_state.apply_admitted(called, |buyer| engine.hub().has_reader(buyer)) {
         engine.hub().publish(EventKind::Place { sale: room_state.sale().clone(), buyer });
     }
 }
 
-/// Opens a room when too many come, and keeps it open while somebody is in line. Until when it is
-/// open.
+/// Opens a room when too many buyers arrive, and keeps it open while visitors wait. Returns until
+/// when it is open.
 async fn keep_open(
     engine: &Engine,
     sale: &SaleState,
@@ -159,7 +159,7 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(room) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
-    // Counted in any case. Whoever comes to an empty shop hears so, and needs no line.
+    // Counted in any case. If no units are left, buyers are told so and need no waiting room.
     let is_pressed =
         room_state.is_overcrowded(&sale.flags.arrivals, Instant::now(), engine.nodes())
             && free_units(sale) != Some(0);

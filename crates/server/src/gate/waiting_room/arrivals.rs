@@ -1,9 +1,9 @@
-//! Who came to a sale whose room opens by itself since that was last counted: at the line, for a
-//! pass, or at the button with a pass that they have already.
+//! Counts the buyers who arrived at a sale with an automatic waiting room since the last count: at
+//! the room, for a pass, or with a pass at the purchase.
 //!
-//! However often one buyer asks, that is one who came. Nothing is locked: whoever comes sets the
-//! bit of a hash that nobody can choose, and counts if it was not set. Two who meet at one bit are
-//! one, of 2,000 about fifteen.
+//! A buyer who asks several times counts once. Nothing is locked: each arrival sets the bit of a
+//! secret hash and counts if the bit was not set. Two buyers with the same bit count once; of 2,000
+//! this affects about fifteen.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -14,17 +14,17 @@ use super::limits::{arrivals_bits, arrivals_counted_max};
 
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// Who came.
+/// The arrivals since the last count.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    /// Taken when the first comes: 16 KiB where 2,000 may come in a second.
+    /// Allocated at the first arrival: 16 KiB for 2,000 per second.
     seen: OnceLock<Box<[AtomicU64]>>,
     came: AtomicUsize,
     secret: RandomState,
 }
 
 impl Arrivals {
-    /// This buyer came, to a room that so many may come to in a second.
+    /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub(super) fn record_arrival(&self, buyer: &str, per_sec: u64) {
         // So many are too many by any count.
         if self.came.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
@@ -42,7 +42,7 @@ impl Arrivals {
         }
     }
 
-    /// How many buyers came since this was last asked.
+    /// The number of buyers since the last call.
     pub(super) fn take_count(&self) -> usize {
         self.seen.get().into_iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
         self.came.swap(0, Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! The desk: where places are given and looked up, in batches. What comes while one batch is
-//! written goes into the next one.
+//! Creates and reads positions in batches. Requests that arrive while one batch is written go into
+//! the next one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX};
 use super::{WaitingRoomError, WaitingRooms};
 use crate::engine::Engine;
 
-/// Somebody at the desk.
+/// A visitor's request to the batcher.
 #[derive(Debug)]
 struct PositionRequest {
     sale: Arc<str>,
     buyer: BuyerId,
-    /// Takes a place; else only looks for it.
+    /// Whether to create a position; otherwise it is only read.
     enters: bool,
     answer: oneshot::Sender<StoreResult<Option<EnterOutcome>>>,
 }
 
-/// The desk of this node.
+/// This node's batcher.
 #[derive(Debug)]
 pub(super) struct PositionBatcher {
     queue: mpsc::Sender<PositionRequest>,
@@ -38,8 +38,8 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
     }
 
-    /// Takes a place or looks for it. What comes back is in the sale's hall by then. `None`: there
-    /// is no place.
+    /// Creates or reads a position. The result is in the sale's room state before this returns.
+    /// `None`: there is no position.
     pub(super) async fn request(
         &self,
         sale: &Arc<str>,
@@ -52,16 +52,16 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let asked = PositionRequest { sale: sale.clone(), buyer: buyer.clone(), enters, answer };
         self.queue.try_send(asked).map_err(|_| WaitingRoomError::Busy)?;
-        // The desk is dropped only with the program.
+        // The batcher is dropped only when the program ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
-    /// Places that were looked for in the store.
+    /// How many positions were read from the store.
     pub(super) fn store_lookups(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// Serves until it is dropped.
+    /// Runs until it is dropped.
     pub(super) async fn run(&self, rooms: &WaitingRooms, engine: &Engine) {
         let mut waiting = self.waiting.lock().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -110,7 +110,7 @@ async fn find_batch(
     sale: &Arc<str>,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    // The room first: a place is at least as new as what is known of its line.
+    // The room is read first, so that a position is at least as new as the room's state.
     let rows = engine.store().waiting_rooms(vec![sale.to_string()]).await?;
     let places = engine.store().visitors(sale, buyers.clone()).await?;
     let room_state = rooms.room_state(sale);
@@ -122,7 +122,7 @@ async fn find_batch(
     Ok(buyers.iter().map(find).collect())
 }
 
-/// Whoever is gone meanwhile hears nothing.
+/// Answers the requests of a batch. Callers that disconnected meanwhile are skipped.
 fn send_answers(group: Vec<PositionRequest>, found: BatchResult) {
     match found {
         Ok(found) => {

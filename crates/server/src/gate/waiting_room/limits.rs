@@ -1,57 +1,56 @@
-//! Every bound of the waiting rooms on a node.
+//! All bounds of the waiting rooms on a node.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Entries and look-ups that wait at the desk; at the bound whoever comes hears `503`.
+/// Most requests that wait for the batcher. At the bound further requests get `503`.
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
-/// Entries or look-ups that go to the store at once; the rest waits for the next batch.
+/// Most requests in one batch; the rest waits for the next one.
 pub(super) const BATCH_MAX: usize = 500;
-/// Places of one sale that a node keeps in memory; further ones are read from the store each time
-/// they are asked for.
+/// Most positions of one sale in a node's memory. Further ones are read from the store each time.
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
-/// Between two looks at the rooms of open sales.
+/// Time between two checks of the rooms of open sales.
 pub(super) const TICK: Duration = Duration::from_millis(250);
-/// So long a place that waited at the last look is believed to wait: the time from one look to the
-/// next, and what a look may take.
+/// How long a position that waited at the last check is assumed to wait: the time between two
+/// checks and the duration of one.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
-/// Of so many looks one is taken while no sale with a room is open.
+/// One of this many checks runs while no sale with a room is open.
 pub(super) const IDLE_TICKS: u32 = 4;
-/// Rows that are read at once when whom others called in, or the lots of a draw, are read.
+/// Rows read at once when reading other nodes' admissions or the lots of a draw.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// Longest time that an admission leaves to fetch a pass, beside the time that the pass is good
-/// for.
+/// Longest time that an admission leaves to fetch a pass, beside the time for which the pass is
+/// valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// How often a place is read again that is older than what is known of its line; past it whoever
-/// asks hears `503`.
+/// How often a position that is older than the room's state is read again. After that the request
+/// gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
-/// Looks within a second.
+/// Checks per second.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
-/// How many ranks of a sale the settings may have called in within a second: what admission takes.
-/// A room that opens by itself does when more come.
+/// The configured number of admissions per second. An automatic waiting room opens when more buyers
+/// arrive.
 pub(crate) const ADMITTED_PER_SEC: RangeInclusive<u64> = TICKS_PER_SEC..=100_000;
-/// Bits for each who may be called in within a second, by which those who come are told apart.
+/// Bits per admission in a second that distinguish arriving buyers.
 const BITS_PER_ARRIVAL: usize = 64;
 
-/// Ranks that are called at one look, of so many in a second.
+/// Admissions in one check, for a number of admissions per second.
 pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
 
-/// Buyers that are told apart among those who came since arrivals were last counted.
+/// Most buyers that are distinguished since the last count of arrivals.
 pub(super) const fn arrivals_counted_max(per_sec: u64) -> usize {
     4 * per_sec as usize
 }
 
-/// Bits by which they are told apart.
+/// Bits that distinguish them.
 pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
     (BITS_PER_ARRIVAL * per_sec as usize).next_power_of_two()
 }
 
-/// How long a room that opened by itself stays open after the last second with too many arrivals,
-/// or with somebody in line.
+/// How long an automatic waiting room stays open after the last second with too many arrivals or
+/// with a waiting visitor.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
-/// Shortest time between two tellings of one sale's positions.
+/// Shortest time between two notifications of one sale's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-/// Positions that are told within a second; with more readers each is told more seldom.
+/// Position notifications per second. With more readers each gets them more rarely.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

@@ -1,5 +1,5 @@
-//! One sale's waiting room in a node's memory: its row as last read, the places of those who came
-//! here, the lots of its draw.
+//! One sale's waiting room in a node's memory: its row as last read, the positions of this node's
+//! visitors, and the lots of its draw.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,15 +20,15 @@ use super::{Arrivals, WaitingRoomCounts};
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// Those of them that have no rank took part in the draw; their lots are made again when it is
+    /// Visitors without a rank took part in the draw. Their lots are set again when the draw is
     /// read.
     places: HashMap<BuyerId, QueuePosition>,
     /// The lots of all who took part, in order; `None`: not read yet.
     lots: Option<Box<[Lot]>>,
-    /// Ranks up to which whoever was called in is known here.
+    /// The rank up to which this node knows all admissions.
     heard: Option<u64>,
     pace: PaceEstimator,
-    /// There is no row, as of the last look for it.
+    /// At the last read there was no row.
     has_none: bool,
     /// When the row was last read.
     read: Option<Instant>,
@@ -53,11 +53,11 @@ impl RoomMemory {
     }
 }
 
-/// A hall: where visitors of one sale wait.
+/// The state of one sale's waiting room.
 #[derive(Debug)]
 pub(super) struct WaitingRoomState {
     sale: Arc<str>,
-    /// How many may be called in within a second.
+    /// The number of admissions per second.
     per_sec: u64,
     state: Mutex<RoomMemory>,
     drawing: tokio::sync::Mutex<()>,
@@ -74,7 +74,7 @@ impl WaitingRoomState {
     }
 
     fn lock(&self) -> MutexGuard<'_, RoomMemory> {
-        // Each change is whole before anything in it can panic.
+        // Each change is complete before anything in it can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +82,7 @@ impl WaitingRoomState {
         &self.sale
     }
 
-    /// Held by whoever reads the draw.
+    /// Held while the draw is read.
     pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.drawing.lock().await
     }
@@ -92,7 +92,7 @@ impl WaitingRoomState {
         self.lock().room.clone()
     }
 
-    /// Takes in the row. A reading that is older than what is known changes nothing.
+    /// Stores the row. A row that is older than the known one changes nothing.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
@@ -104,29 +104,29 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.heard.is_none() {
-            // Who comes later is read with what became of the place; who is here already may have
-            // been called in.
+            // Positions of later visitors are read with their state. Visitors already here may have
+            // been admitted.
             state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
         }
     }
 
-    /// There is no row.
+    /// Records that there is no row.
     pub(super) fn set_absent(&self) {
         self.lock().has_none = true;
     }
 
-    /// Whether there was no row when it was looked for.
+    /// Whether there was no row at the last read.
     pub(super) fn is_absent(&self) -> bool {
         self.lock().has_none
     }
 
-    /// Notes that the row was read, and whoever was called in by then, no earlier than at this
+    /// Records that the row and all admissions until then were read, no earlier than at this
     /// instant.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
 
-    /// Whether that was just now.
+    /// Whether the row was read just now.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
@@ -142,7 +142,7 @@ impl WaitingRoomState {
         self.lock().lots = Some(lots.into());
     }
 
-    /// Takes in a place as the store has it.
+    /// Stores a position from the store.
     pub(super) fn apply_position(&self, place: &RoomVisitor) {
         let mut state = self.lock();
         if state.places.len() < POSITIONS_MAX || state.places.contains_key(&place.buyer) {
@@ -150,7 +150,7 @@ impl WaitingRoomState {
         }
     }
 
-    /// Takes in who was called in; those of them who are known here, or `reads` here and came to
+    /// Stores admissions: of the visitors known here, and of those who read here and came to
     /// another node.
     pub(super) fn apply_admitted(
         &self,
@@ -177,19 +177,19 @@ impl WaitingRoomState {
         here
     }
 
-    /// Up to which rank whoever was called in is known here.
+    /// The rank up to which this node knows all admissions.
     pub(super) fn admitted_up_to(&self) -> u64 {
         self.lock().heard.unwrap_or(0)
     }
 
-    /// Whether what is known here of the line goes with the sale's phase, as it must where a place
-    /// is told by its rank. Of whoever was called in nothing else has to be known.
+    /// Whether the known room state matches the sale's phase, as positions by rank require. For an
+    /// admitted visitor nothing else is needed.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |place: &QueuePosition| place.until.is_some();
         self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
     }
 
-    /// What the buyer is told. `None`: what is known here is not enough, or the place has lapsed.
+    /// The buyer's position. `None`: the known state is not enough, or the position has lapsed.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -206,7 +206,7 @@ impl WaitingRoomState {
         }
         let line = room.line;
         if place.until.is_none() && place.rank.is_some_and(|rank| rank <= line.called) {
-            // It was called in since it was read.
+            // The visitor was admitted since the row was read.
             return None;
         }
         let told = place.status(&line, free, now);
@@ -219,15 +219,15 @@ impl WaitingRoomState {
         }
     }
 
-    /// Notes how far the line has come.
+    /// Records how far admission has come.
     pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
         let mut state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Whether more buyers came here in the last second than this node's part of those who can be
-    /// let in, of so many nodes. Asked more often, it says no.
+    /// Whether more buyers arrived here in the last second than this node's part of the admissions,
+    /// with this number of nodes. If called more than once per second, it returns false.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -246,13 +246,13 @@ impl WaitingRoomState {
             || came as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
     }
 
-    /// Whether a room that opens by itself is open.
+    /// Whether an automatic waiting room is open.
     pub(super) fn is_held_open(&self, now: Millis) -> bool {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Whether positions are to be told now, to so many readers: something changed, and the last
-    /// telling is long enough ago, or units ran out or came back.
+    /// Whether to notify this many readers of positions now: something changed and the last
+    /// notification is long enough ago, or units ran out or came back.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
@@ -273,7 +273,7 @@ impl WaitingRoomState {
         news
     }
 
-    /// What is counted of it.
+    /// The room's counts.
     pub(super) fn counts(&self) -> WaitingRoomCounts {
         let state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A hall's own rules, without a store.
+//! Rules of a waiting room's state, without a store.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
         };
         assert_eq!(told(&room_state, name, 9), Some(wanted));
     }
-    // The first three are called in, elsewhere; one of them is unknown until it is heard of.
+    // The first three are admitted elsewhere; one of them is unknown until the node learns of it.
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(told(&room_state, order[0], 9), None);
     let called: Vec<_> =
@@ -72,7 +72,7 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
         (Some(VisitorStatus::Admitted(Millis(2_000))), 3)
     );
     assert_eq!(told(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
-    // An old reading takes nothing back.
+    // An old row takes nothing back.
     room_state.apply_row(&room(20, None, 0));
     assert_eq!(told(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
     assert_eq!(room_state.position(&buyer(order[2]), None, Millis(2_000)), None, "lapsed");
@@ -111,15 +111,15 @@ fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
     };
     assert!(!pressed(2 * PER_SEC, 0), "nothing was counted before");
     assert!(!pressed(PER_SEC, 1));
-    // Who is who is known nearly, by hashes.
+    // Buyers are distinguished approximately, by hashes.
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(!pressed(PER_SEC, 2), "asked again within the second");
     assert!(!pressed(0, 3));
-    // One who asks again and again is one.
+    // A buyer who asks again and again counts once.
     (0..100 * PER_SEC).for_each(|_| came.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
     assert!(pressed(20 * PER_SEC, 5), "more than are told apart");
-    // Of several nodes each looks after its part.
+    // Each of several nodes has its part of the admissions.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));
     assert!(pressed(PER_SEC * 21 / 80, 7));

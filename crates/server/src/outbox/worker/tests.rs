@@ -8,19 +8,19 @@ use doorbuster_store::StoredEvent;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Flags, Roles, load};
-use crate::engine::{Engine, EngineOptions, Place};
-use crate::scratch::Scratch;
+use crate::engine::{Engine, EngineOptions, StockLocation};
+use crate::temp_dir::TempDir;
 
 /// Of a server that knows no sale.
-async fn outbox(dir: &Scratch) -> Outbox {
+async fn outbox(dir: &TempDir) -> Outbox {
     let options = EngineOptions {
-        place: Place::Directory(dir.path().to_owned()),
+        place: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
         bounds: SlotBounds::default(),
-        leads_regardless: false,
+        always_leads: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };
@@ -48,7 +48,7 @@ fn endpoint() -> Endpoint {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoints() {
-    let (dir, endpoint) = (Scratch::new(), endpoint());
+    let (dir, endpoint) = (TempDir::new(), endpoint());
     let outbox = outbox(&dir).await;
     let (subject, by) = (Subject::Item(ItemId(99)), Attribution::from_actor(Actor::Engine));
     let event = Event { what: EventType::ItemSoldOut, subject, by, at: Millis(1) };

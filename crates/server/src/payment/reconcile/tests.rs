@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Roles, StripeSettings};
-use crate::engine::{Engine, EngineOptions, Place};
+use crate::engine::{Engine, EngineOptions, StockLocation};
 use crate::payment::PaymentMetrics;
 use crate::payment::provider::Provider;
 use crate::payment::silence::AT_ONCE;
 use crate::payment::stripe::{self, Stripe};
-use crate::purchase::{Bought, Purchase};
-use crate::scratch::Scratch;
+use crate::purchase::{PurchaseOutcome, Purchase};
+use crate::temp_dir::TempDir;
 
 #[test]
 fn a_full_page_is_followed_by_the_next_as_soon_as_somebody_can_ask() {
@@ -53,15 +53,15 @@ fn who_says_nothing_is_asked_more_and_more_seldom() {
 }
 
 /// An engine with an order that waits for its payment at a checkout of Stripe.
-async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Checkout, Order) {
+async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Checkout, Order) {
     let engine = Engine::start(EngineOptions {
-        place: Place::Directory(dir.path().to_owned()),
+        place: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock,
         node: NodeId(1),
         bounds: doorbuster_core::slot::SlotBounds::default(),
-        leads_regardless: false,
+        always_leads: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     });
@@ -96,7 +96,7 @@ async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Chec
     let wait = Duration::from_secs(5);
     let bought =
         engine.buy(&Purchase { buyer, key, sale, item, units: Units::ONE, wait, door: None }).await;
-    let Bought::Created(order) = bought else { panic!("{bought:?}") };
+    let PurchaseOutcome::Created(order) = bought else { panic!("{bought:?}") };
     let checkout = Checkout {
         order: order.id,
         provider: stripe::NAME.to_owned(),
@@ -114,7 +114,7 @@ async fn engine_with_checkout(dir: &Scratch, clock: Clock) -> (Arc<Engine>, Chec
 
 #[tokio::test]
 async fn units_that_wait_make_the_lag_and_silence_about_ended_orders_does_not() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
     let now = order.pay_by.plus(7_000);
     let ended = Order {
@@ -150,7 +150,7 @@ async fn undecided() -> String {
 
 #[tokio::test]
 async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
-    let (dir, wall) = (Scratch::new(), Arc::new(AtomicI64::new(1_000_000_000_000)));
+    let (dir, wall) = (TempDir::new(), Arc::new(AtomicI64::new(1_000_000_000_000)));
     let read = wall.clone();
     let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
     let (engine, checkout, order) = engine_with_checkout(&dir, clock).await;

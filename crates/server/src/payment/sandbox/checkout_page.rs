@@ -239,11 +239,11 @@ fn checkout_view(session: &Session, now: Millis) -> CheckoutView {
 mod tests {
     use super::super::{fixture, session_json, session_key};
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::temp_dir::TempDir;
 
     #[tokio::test]
     async fn a_button_that_is_pressed_in_vain_leaves_nothing_behind() {
-        let dir = Scratch::new();
+        let dir = TempDir::new();
         let engine = fixture::engine(&dir).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());
         let session = fixture::session(engine.now().plus(3_600_000).0);

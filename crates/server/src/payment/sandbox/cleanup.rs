@@ -92,11 +92,11 @@ impl Sandbox {
 mod tests {
     use super::super::fixture;
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::temp_dir::TempDir;
 
     #[tokio::test]
     async fn what_ended_long_ago_is_forgotten_and_nothing_else() {
-        let dir = Scratch::new();
+        let dir = TempDir::new();
         let engine = fixture::engine(&dir).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());
         let put = async |key: String, value: String| {

@@ -6,19 +6,19 @@ use doorbuster_core::{IdKey, NodeId};
 use super::Session;
 use crate::clock::Clock;
 use crate::config::Roles;
-use crate::engine::{Engine, EngineOptions, Place};
-use crate::scratch::Scratch;
+use crate::engine::{Engine, EngineOptions, StockLocation};
+use crate::temp_dir::TempDir;
 
 /// An engine in this directory.
-pub(super) async fn engine(dir: &Scratch) -> Arc<Engine> {
+pub(super) async fn engine(dir: &TempDir) -> Arc<Engine> {
     let engine = Engine::start(EngineOptions {
-        place: Place::Directory(dir.path().to_owned()),
+        place: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),
         node: NodeId(1),
         bounds: doorbuster_core::slot::SlotBounds::default(),
-        leads_regardless: false,
+        always_leads: false,
         allow_fsync_off: false,
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     });

@@ -67,7 +67,7 @@ pub(crate) async fn create(
     if block.kind == store::BlockKind::Buyer
         && let Some(buyer) = BuyerId::new(&block.value)
     {
-        app.engine.leave_lines(&buyer).await.map_err(failed)?;
+        app.engine.leave_all_waitlists(&buyer).await.map_err(failed)?;
     }
     let block = block_view(&app, &block);
     let detail =

@@ -98,7 +98,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNa
         DeadLetterContent::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
         DeadLetterContent::Request { item, buyer, units } => {
             let catalogue = app.engine.catalogue();
-            detail.request = catalogue.item_of(item).map(|item| DeadRequest {
+            detail.request = catalogue.item_by_id(item).map(|item| DeadRequest {
                 sale: item.sale.to_string(),
                 item: item.row.name.clone(),
                 buyer,

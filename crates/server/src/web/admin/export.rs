@@ -55,7 +55,7 @@ pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuer
 /// The sale that is asked for, if one is, which has to be there. What other nodes did with sales
 /// before is known from here on.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
-    app.engine.catch_up().await.map_err(failed)?;
+    app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
         sale(app, name)?;
     }

@@ -44,7 +44,7 @@ pub(crate) async fn create(
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
     let wanted = NewKey::from_json(&body)?;
-    let _alone = app.keys.lock().await;
+    let _guard = app.keys.lock().await;
     if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
         return Err(Problem::wrong_state(
             "full",
@@ -87,7 +87,7 @@ pub(crate) async fn delete(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([key]): PathNames<1>,
 ) -> Answer {
-    let _alone = app.keys.lock().await;
+    let _guard = app.keys.lock().await;
     if !app.engine.store().delete_key(&key).await.map_err(failed)? {
         return Err(Problem::not_found("there is no such key").into());
     }

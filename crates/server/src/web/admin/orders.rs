@@ -32,7 +32,7 @@ use crate::web::{App, wire};
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
     // An item that this node has not heard of yet would be no item at all.
-    app.engine.catch_up().await.map_err(failed)?;
+    app.engine.refresh_catalogue().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
         // Nothing goes by that name: nothing to look for.

@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::sale;
 use crate::gate::{Route, SCOPES, SaleLimitState};
 use crate::metrics::{RateSample, WINDOW_SECS};
-use crate::tally::Answer as Kind;
+use crate::answer_counts::Answer as Kind;
 use crate::web::input::PathNames;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
@@ -18,7 +18,7 @@ use crate::web::{App, wire};
 pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     let sale = sale(&app, &name)?;
     let view = app.views.sale_view(&app.engine, &sale);
-    let now = RateSample::from_tally(&sale.flags.tally, view.latencies.read());
+    let now = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
     let count = |sample: &RateSample, wanted: &dyn Fn(Kind) -> bool| -> u64 {

@@ -17,7 +17,7 @@ use serde_json::json as object;
 
 use super::{record_action, sale};
 use crate::catalogue::{ItemState, SaleState};
-use crate::control::Adjusted;
+use crate::control::AdjustResult;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
@@ -57,7 +57,7 @@ pub(crate) async fn adjust(
         key: key.to_owned(),
     };
     let adjusted = app.engine.adjust(adjustment).await.map_err(failed)?;
-    let repeated = matches!(adjusted, Adjusted::Repeated(_));
+    let repeated = matches!(adjusted, AdjustResult::Repeated(_));
     let counts = adjusted_counts(adjusted, &sale)?;
     let mut reply = json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts));
     if repeated {
@@ -71,25 +71,25 @@ pub(crate) async fn adjust(
 
 /// The counts after an adjustment that was done.
 fn adjusted_counts(
-    adjusted: Adjusted,
+    adjusted: AdjustResult,
     sale: &SaleState,
 ) -> Result<doorbuster_store::ItemCounts, Problem> {
     let phase = sale.row.phase.as_str();
     Err(match adjusted {
-        Adjusted::Done(counts) | Adjusted::Repeated(counts) => return Ok(counts),
-        Adjusted::MoreThanFree { free } => Problem::too_little_free(phase, free),
-        Adjusted::KeyReused => Problem::idempotency_key_reused(),
-        Adjusted::TooMuch => {
+        AdjustResult::Done(counts) | AdjustResult::Repeated(counts) => return Ok(counts),
+        AdjustResult::MoreThanFree { free } => Problem::too_little_free(phase, free),
+        AdjustResult::KeyReused => Problem::idempotency_key_reused(),
+        AdjustResult::TooMuch => {
             let fault = Fault::new(
                 FaultLocation::Body("/units".into()),
                 "would raise the stock over 1000000000 units",
             );
             Problem::invalid_request(vec![fault])
         }
-        Adjusted::Unlimited => {
+        AdjustResult::Unlimited => {
             Problem::wrong_state("unlimited", "stock without end cannot be adjusted")
         }
-        Adjusted::NotFound => Problem::not_found("the sale has no such item"),
+        AdjustResult::NotFound => Problem::not_found("the sale has no such item"),
     })
 }
 

@@ -122,7 +122,7 @@ impl Feed {
     /// node knows is told.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
-        let waits = |sale: &Arc<SaleState>| match sale.door.waiting_room {
+        let waits = |sale: &Arc<SaleState>| match sale.front_door.waiting_room {
             Room::Off => false,
             Room::Auto => sale.is_held(now),
             Room::Always => sale.row.phase != Phase::Closed,
@@ -268,13 +268,13 @@ impl Feed {
                 Some(json(&Event::Order { order: AnyOrder::Order(order) }))
             }
             EventKind::Refused { id, item, buyer, units, verdict } => {
-                let item = self.app.engine.catalogue().item_of(*item)?.clone();
+                let item = self.app.engine.catalogue().item_by_id(*item)?.clone();
                 let refused =
                     wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             EventKind::WaitlistEnded { id, item, buyer } => {
-                let item = self.app.engine.catalogue().item_of(*item)?.clone();
+                let item = self.app.engine.catalogue().item_by_id(*item)?.clone();
                 let refused =
                     wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))

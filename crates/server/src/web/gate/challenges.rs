@@ -40,15 +40,15 @@ pub(crate) async fn create(
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());
     }
-    if sale.door.challenge.is_off() {
+    if sale.front_door.challenge.is_off() {
         return Err(Problem::not_found("this sale asks for no challenge").into());
     }
     app.admit(Route::Challenge, client, &buyer, &sale)?;
-    let kind = asked.kind.unwrap_or(sale.door.challenge);
+    let kind = asked.kind.unwrap_or(sale.front_door.challenge);
     let offered = app
         .gate
         .challenges
-        .issue(app.engine.now(), &sale.row.id, &buyer, kind, sale.door.pow_effort)
+        .issue(app.engine.now(), &sale.row.id, &buyer, kind, sale.front_door.pow_effort)
         .await;
     let IssuedChallenge { token, until, shown } =
         offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
@@ -85,7 +85,7 @@ pub(crate) async fn redeem(
     challenge: Option<&str>,
     answer: Option<&ChallengeAnswer>,
 ) -> Result<(), Refused> {
-    if sale.door.challenge.is_off() {
+    if sale.front_door.challenge.is_off() {
         return Ok(());
     }
     let (Some(challenge), Some(answer)) = (challenge, answer) else {

@@ -109,7 +109,7 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
         (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
         _ => Err(app
             .engine
-            .refusal_of_phase(sale)
+            .phase_refusal(sale)
             .unwrap_or(Refusal::NotStarted { opens_at: starts_at })),
     }
 }
@@ -130,7 +130,7 @@ async fn check_challenge(
     wanted: &NewPass,
     until: Millis,
 ) -> Result<(), Refused> {
-    let code = match (&wanted.access_code, sale.door.access_codes.is_required()) {
+    let code = match (&wanted.access_code, sale.front_door.access_codes.is_required()) {
         (Some(code), true) => Some(code),
         (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
         (_, false) => None,

@@ -155,7 +155,7 @@ pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Op
 /// The sale of this name, if it has a waiting room.
 async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     let sale = shown_or_new(app, name).await?;
-    if sale.door.waiting_room.is_off() {
+    if sale.front_door.waiting_room.is_off() {
         return Err(no_room());
     }
     Ok(sale)
@@ -165,7 +165,7 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
 /// checked for good.
 async fn sale_with_draw(app: &App, name: &str) -> Result<(Arc<SaleState>, WaitingRoom), Refused> {
     let sale = shown_or_new(app, name).await?;
-    if sale.door.waiting_room.is_off()
+    if sale.front_door.waiting_room.is_off()
         && !app.gate.room.was_open(&app.engine, &sale).await.map_err(room_problem)?
     {
         return Err(no_room().into());

@@ -6,9 +6,9 @@ use doorbuster_store::BlockKind;
 
 use crate::gate::waiting_room::WaitingRoomCounts;
 use crate::gate::{AnswerOutcome, ChallengeKind, LimitSharing, Route, SCOPES};
-use crate::meter::{BATCH_BOUNDS, Reading};
+use crate::meter::{BATCH_BOUNDS, MeterReading};
 use crate::metrics::{MetricKind, MetricsText};
-use crate::tally::Answer;
+use crate::answer_counts::Answer;
 use crate::web::App;
 
 /// The page of metrics.
@@ -102,7 +102,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
     );
     let catalogue = app.engine.catalogue();
     for answer in Answer::ALL {
-        let count: u64 = catalogue.sales().map(|sale| sale.flags.tally.get(*answer)).sum();
+        let count: u64 = catalogue.sales().map(|sale| sale.flags.answer_counts.get(*answer)).sum();
         text.sample(&[("answer", answer.as_str())], count);
     }
     text.metric(
@@ -264,9 +264,9 @@ fn waitlists(app: &App, text: &mut MetricsText) {
         MetricKind::Counter,
         "Places in line that this node ended, by what became of them.",
     )
-    .sample(&[("outcome", "served")], reading.line_served)
-    .sample(&[("outcome", "passed_over")], reading.line_passed_over)
-    .sample(&[("outcome", "closed")], reading.line_closed);
+    .sample(&[("outcome", "served")], reading.waitlist_served)
+    .sample(&[("outcome", "passed_over")], reading.waitlist_passed_over)
+    .sample(&[("outcome", "closed")], reading.waitlist_closed);
 }
 
 fn rooms(app: &App, text: &mut MetricsText) {
@@ -341,7 +341,7 @@ async fn money(app: &App, text: &mut MetricsText) {
     }
 }
 
-fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
+fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
     [
         (
             "doorbuster_tickets_settled_total",
@@ -365,7 +365,7 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
         (
             "doorbuster_requests_retried_total",
             "Requests put again because their ticket's grant was closed.",
-            reading.asked_again,
+            reading.retried,
         ),
         (
             "doorbuster_sales_reread_total",
@@ -375,7 +375,7 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
         (
             "doorbuster_catalogue_reads_total",
             "Looks at the truth for others' changes of the catalogue.",
-            reading.looks,
+            reading.catalogue_checks,
         ),
         (
             "doorbuster_catalogue_reloads_total",
@@ -385,7 +385,7 @@ fn counters(reading: &Reading) -> [(&'static str, &'static str, u64); 13] {
         (
             "doorbuster_challenge_images_total",
             "Pictures of sales that were made anew for readers.",
-            reading.pictures,
+            reading.view_renders,
         ),
         (
             "doorbuster_audit_findings_total",

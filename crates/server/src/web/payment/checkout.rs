@@ -119,7 +119,7 @@ fn within_limits(
     order: &Order,
 ) -> Result<(), RateLimitExceeded> {
     let catalogue = app.engine.catalogue();
-    let sale = catalogue.item_of(order.item).and_then(|item| catalogue.sale(&item.sale));
+    let sale = catalogue.item_by_id(order.item).and_then(|item| catalogue.sale(&item.sale));
     let Some(sale) = sale else { return Ok(()) };
     app.gate.limits.acquire_for(
         Route::Checkout,

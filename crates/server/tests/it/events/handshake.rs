@@ -8,7 +8,7 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// What asks for a WebSocket, as clients write it.
-const ASKED: [(&str, &str); 4] = [
+const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
     ("Sec-WebSocket-Version", "13"),
@@ -16,8 +16,8 @@ const ASKED: [(&str, &str); 4] = [
 ];
 
 /// The same, but for one header, which is another or none.
-fn but(name: &'static str, value: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
-    let others = ASKED.into_iter().filter(|(known, _)| *known != name);
+fn headers_except(name: &'static str, value: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
+    let others = UPGRADE_HEADERS.into_iter().filter(|(known, _)| *known != name);
     others.chain(value.map(|value| (name, value))).collect()
 }
 
@@ -26,10 +26,10 @@ async fn headers_are_lists_of_words_in_any_case() {
     let app = TestApp::start().await;
     let bearer = bearer("anna");
     let ways = [
-        but("", None),
-        but("Connection", Some("keep-alive, Upgrade")),
-        but("Connection", Some("upgrade,keep-alive")),
-        but("Upgrade", Some("WebSocket")),
+        headers_except("", None),
+        headers_except("Connection", Some("keep-alive, Upgrade")),
+        headers_except("Connection", Some("upgrade,keep-alive")),
+        headers_except("Upgrade", Some("WebSocket")),
     ];
     for mut headers in ways {
         headers.push(("Authorization", bearer.as_str()));
@@ -63,20 +63,20 @@ async fn whoever_asks_for_something_else_is_refused() {
         assert_eq!(reply.verdict(), expected, "{method} {headers:?}");
     };
     let others = [
-        but("Sec-WebSocket-Version", Some("8")),
-        but("Sec-WebSocket-Version", Some("14")),
-        but("Sec-WebSocket-Version", None),
-        but("Sec-WebSocket-Key", None),
-        but("Upgrade", Some("h2c")),
-        but("Upgrade", None),
-        but("Connection", Some("keep-alive")),
-        but("Connection", None),
+        headers_except("Sec-WebSocket-Version", Some("8")),
+        headers_except("Sec-WebSocket-Version", Some("14")),
+        headers_except("Sec-WebSocket-Version", None),
+        headers_except("Sec-WebSocket-Key", None),
+        headers_except("Upgrade", Some("h2c")),
+        headers_except("Upgrade", None),
+        headers_except("Connection", Some("keep-alive")),
+        headers_except("Connection", None),
     ];
     for headers in &others {
         asks("GET", headers, "422 invalid_request").await;
     }
-    asks("POST", &ASKED, "405 method_not_allowed").await;
+    asks("POST", &UPGRADE_HEADERS, "405 method_not_allowed").await;
     // Who asks is looked at first.
-    let nobody = app.call("GET", "/v1/ws", &but("Sec-WebSocket-Key", None), b"").await;
+    let nobody = app.call("GET", "/v1/ws", &headers_except("Sec-WebSocket-Key", None), b"").await;
     assert_eq!(nobody.verdict(), "401 unauthenticated");
 }

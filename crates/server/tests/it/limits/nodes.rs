@@ -11,7 +11,7 @@ use crate::app::{PATIENCE, TestApp};
 use crate::nodes::number;
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
-use crate::several::address;
+use crate::several_servers::address;
 use crate::watch::Watch;
 
 /// What a limit lets in at once; then one comes a minute, which is next to none.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{adds_up, captured, open_sale, order, payments, read, start, tell};
+use super::{assert_ledger_adds_up, captured, open_sale, order, payments, read, start, send_message};
 use crate::app::{TestApp, bearer};
 use crate::http::Reply;
 
@@ -41,13 +41,13 @@ async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
     let app = start().await;
     open_sale(&app, 20.into(), 5, 900).await;
     let paid = order(&app, BUYER, "cart-1", 2).await;
-    tell(&app, "m1", &captured("pay_1", &paid, 20)).await;
+    send_message(&app, "m1", &captured("pay_1", &paid, 20)).await;
     let cancelled = order(&app, BUYER, "cart-2", 1).await;
     let path = format!("/v1/orders/{cancelled}/cancel");
     assert_eq!(app.buyer(BUYER, "POST", &path).await.verdict(), "200");
     let reserved = order(&app, BUYER, "cart-3", 1).await;
     let other = order(&app, "bert", "cart-1", 1).await;
-    tell(&app, "m2", &captured("pay_2", &other, 10)).await;
+    send_message(&app, "m2", &captured("pay_2", &other, 10)).await;
 
     assert_eq!(summary(&erase(&app).await), (0, vec![("not_closed", 3)]), "the sale is on");
     app.step("spring", "close").await;
@@ -97,7 +97,7 @@ async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
     }
     let books = app.admin("GET", "/v1/admin/exports/reconciliation", None).await.json();
     assert_eq!(books["ok"], true, "{books}");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]

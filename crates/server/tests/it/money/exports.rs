@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::{adds_up, captured, open_sale, order, start, tell};
+use super::{assert_ledger_adds_up, captured, open_sale, order, start, send_message};
 use crate::app::TestApp;
 
 /// An export's lines, each as its cells by their names. No cell here holds a comma.
@@ -47,8 +47,8 @@ async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
         order(app, "carl", "k", 3).await,
         order(app, "dora", "k", 2).await,
     ];
-    tell(app, "m1", &captured("pay_anna", &anna, 50)).await;
-    tell(app, "m2", &captured("pay_bert", &bert, 40)).await;
+    send_message(app, "m1", &captured("pay_anna", &anna, 50)).await;
+    send_message(app, "m2", &captured("pay_bert", &bert, 40)).await;
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{bert}/refund"), None).await.verdict(),
         "200"
@@ -57,16 +57,16 @@ async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
         app.admin("POST", &format!("/v1/admin/orders/{carl}/cancel"), None).await.verdict(),
         "200"
     );
-    assert_eq!(tell(app, "m3", &captured("pay_carl", &carl, 30)).await.json()["outcome"], "paid");
+    assert_eq!(send_message(app, "m3", &captured("pay_carl", &carl, 30)).await.json()["outcome"], "paid");
     assert_eq!(
-        tell(app, "m4", &captured("pay_dora", &dora, 19)).await.json()["outcome"],
+        send_message(app, "m4", &captured("pay_dora", &dora, 19)).await.json()["outcome"],
         "refunded"
     );
     assert_eq!(
-        tell(app, "m5", &captured("pay_nobody", "no order", 7)).await.json()["outcome"],
+        send_message(app, "m5", &captured("pay_nobody", "no order", 7)).await.json()["outcome"],
         "refunded"
     );
-    adds_up(app).await;
+    assert_ledger_adds_up(app).await;
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{
-    KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send,
-    signature, start, tell, tell_text,
+    KEY, assert_ledger_adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send,
+    signature, start, send_message, send_text,
 };
 use crate::app::{PATIENCE, TestApp};
 use crate::watch::Watch;
@@ -15,7 +15,7 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     assert_eq!(read(&app, &id).await["payments"], json!([]));
-    let first = tell(&app, "msg_1", &captured("pay_1", &id, 100)).await;
+    let first = send_message(&app, "msg_1", &captured("pay_1", &id, 100)).await;
     assert_eq!(
         (first.verdict().as_str(), &first.json()["outcome"]),
         ("200", &json!("paid")),
@@ -37,7 +37,7 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
         ("msg_2", captured("pay_1", &id, 100)),
         ("msg_3", captured("pay_1", "ord_other", 1)),
     ] {
-        let again = tell(&app, message, &body).await;
+        let again = send_message(&app, message, &body).await;
         assert_eq!(
             (again.verdict().as_str(), &again.json()["outcome"]),
             ("200", &json!("repeated")),
@@ -52,7 +52,7 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
     );
     assert!(refunds(&app, &id).await.is_empty());
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
         let (message, begun) = (captured(&format!("pay_{round}"), &id, 10), Watch::start());
         loop {
             assert!(begun.elapsed() < PATIENCE, "it is decided in the end");
-            let told = tell(&app, &format!("msg_{round}"), &message).await;
+            let told = send_message(&app, &format!("msg_{round}"), &message).await;
             match told.verdict().as_str() {
                 "503 unavailable" => assert!(told.header("retry-after").is_some()),
                 verdict => {
@@ -88,7 +88,7 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
         let told =
-            tell(&app, &format!("other_{round}"), &captured(&format!("pay_o{round}"), &other, 10))
+            send_message(&app, &format!("other_{round}"), &captured(&format!("pay_o{round}"), &other, 10))
                 .await;
         assert_eq!(
             (told.verdict().as_str(), &told.json()["outcome"]),
@@ -97,7 +97,7 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
             told.text()
         );
     }
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -113,13 +113,13 @@ async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
         ("pay_euros", euros),
         ("pay_nothing", captured("pay_nothing", &id, 0)),
     ] {
-        let told = tell(&app, payment, &body).await;
+        let told = send_message(&app, payment, &body).await;
         assert_eq!(told.json()["outcome"], "refunded", "{payment}");
     }
     assert_eq!(read(&app, &id).await["state"], "reserved", "nothing was paid");
-    assert_eq!(tell(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"], "paid");
+    assert_eq!(send_message(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"], "paid");
     assert_eq!(
-        tell(&app, "second", &captured("pay_second", &id, 100)).await.json()["outcome"],
+        send_message(&app, "second", &captured("pay_second", &id, 100)).await.json()["outcome"],
         "refunded"
     );
     for unknown in
@@ -127,7 +127,7 @@ async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
     {
         let payment = format!("pay_{}", unknown.len());
         assert_eq!(
-            tell(&app, &payment, &captured(&payment, &unknown, 7)).await.json()["outcome"],
+            send_message(&app, &payment, &captured(&payment, &unknown, 7)).await.json()["outcome"],
             "refunded"
         );
         assert_eq!(
@@ -273,14 +273,14 @@ async fn what_is_signed_and_malformed_is_400_and_not_remembered() {
         "\u{0}".into(),
     ] {
         assert_eq!(
-            tell_text(&app, "msg_1", &wrong).await.verdict(),
+            send_text(&app, "msg_1", &wrong).await.verdict(),
             "400 malformed_request",
             "{wrong}"
         );
     }
     for unknown in [r#"{"type":"customer.created","data":{}}"#, r#"{"type":"payment.authorised"}"#]
     {
-        let told = tell_text(&app, "msg_1", unknown).await;
+        let told = send_text(&app, "msg_1", unknown).await;
         assert_eq!(
             (told.verdict().as_str(), &told.json()["outcome"]),
             ("200", &json!("ignored")),
@@ -291,7 +291,7 @@ async fn what_is_signed_and_malformed_is_400_and_not_remembered() {
     extended["api_version"] = json!("next");
     extended["data"]["method"] = json!({"card": true});
     assert_eq!(
-        tell(&app, "msg_1", &extended).await.json()["outcome"],
+        send_message(&app, "msg_1", &extended).await.json()["outcome"],
         "paid",
         "none of them spent the message's id"
     );
@@ -335,13 +335,13 @@ async fn a_failed_payment_is_written_down_and_may_succeed_after_all() {
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let failed = |payment: &str| json!({"type": "payment.failed", "data": {"payment": payment, "order": id}});
-    assert_eq!(tell(&app, "msg_1", &failed("pay_1")).await.json()["outcome"], "noted");
-    assert_eq!(tell(&app, "msg_1", &failed("pay_1")).await.json()["outcome"], "repeated");
+    assert_eq!(send_message(&app, "msg_1", &failed("pay_1")).await.json()["outcome"], "noted");
+    assert_eq!(send_message(&app, "msg_1", &failed("pay_1")).await.json()["outcome"], "repeated");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "failed".into())]);
     assert_eq!(read(&app, &id).await["state"], "reserved");
-    assert_eq!(tell(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"], "paid");
+    assert_eq!(send_message(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"], "paid");
     // Out of order: that it failed before it was captured comes last, and changes nothing.
-    assert_eq!(tell(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
+    assert_eq!(send_message(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
     assert_eq!(read(&app, &id).await["state"], "paid");
 }

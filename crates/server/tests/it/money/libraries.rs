@@ -9,8 +9,8 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{
-    BRIEF_SECS, KEY, adds_up, captured, now_secs, open_sale, order, payments, read, refunds,
-    secret, send, start, tell, until,
+    BRIEF_SECS, KEY, assert_ledger_adds_up, captured, now_secs, open_sale, order, payments, read, refunds,
+    secret, send, start, send_message, until,
 };
 use crate::app::TestApp;
 use crate::http::Reply;
@@ -134,7 +134,7 @@ async fn what_is_signed_is_taken_once(library: &Library) {
     assert_eq!(less.outcome(&app).await, "refunded");
     assert_eq!(refunds(&app, &other).await, [("pay_3".into(), "pending".into())]);
     assert_eq!(read(&app, &other).await["state"], "reserved", "nothing was paid");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 /// What the secret's owner did not sign, or not now, or not so, does nothing.
@@ -157,8 +157,8 @@ async fn what_is_unsigned_forged_stale_or_changed_is_401(library: &Library) {
         ("another time", Message { at: (now + 60).to_string(), ..good.clone() }),
         ("no signature", Message { signature: String::new(), ..good.clone() }),
     ];
-    for (what, message) in &refused {
-        assert_eq!(message.send(&app).await.verdict(), "401 unauthenticated", "{what}");
+    for (event_type, message) in &refused {
+        assert_eq!(message.send(&app).await.verdict(), "401 unauthenticated", "{event_type}");
     }
     assert_eq!(send(&app, &[], &good.body).await.verdict(), "401 unauthenticated", "no headers");
     assert_eq!(read(&app, &id).await["state"], "reserved");
@@ -166,7 +166,7 @@ async fn what_is_unsigned_forged_stale_or_changed_is_401(library: &Library) {
     // While a secret is replaced a message has several signatures.
     let both = Message { signature: format!("{} {}", forged.signature, good.signature), ..good };
     assert_eq!(both.outcome(&app).await, "paid", "none of them spent the message's id");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 /// Money that comes after its order expired buys what is left, and goes back when nothing is.
@@ -185,7 +185,7 @@ async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
     })
     .await;
     assert_eq!(
-        tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"],
+        send_message(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"],
         "paid"
     );
     assert_eq!(
@@ -200,7 +200,7 @@ async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
     assert_eq!(read(&app, &second).await["state"], "expired");
     assert!(refunds(&app, &first).await.is_empty());
     assert_eq!(refunds(&app, &second).await, [("pay_2".into(), "pending".into())]);
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 async fn are_judged(library: Library) {

@@ -2,11 +2,11 @@
 //! at another.
 
 use super::{
-    KEY, adds_up, captured, open_sale, order, payments, read, refunds, secret, tell, until,
+    KEY, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, secret, send_message, until,
 };
 use crate::app::TestApp;
 use crate::postgres::Cluster;
-use crate::several::address;
+use crate::several_servers::address;
 
 async fn server(home: &Cluster, database: &str) -> TestApp {
     let url = address(home, database);
@@ -28,7 +28,7 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
     // A message to both at once is taken by one.
     let id = order(&first, "anna", "k", 2).await;
     let told = captured("pay_1", &id, 20);
-    let (here, there) = tokio::join!(tell(&first, "msg_1", &told), tell(&second, "msg_1", &told));
+    let (here, there) = tokio::join!(send_message(&first, "msg_1", &told), send_message(&second, "msg_1", &told));
     let mut outcomes =
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
@@ -40,7 +40,7 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         let payment = format!("pay_late{n}");
-        let told = tell(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
+        let told = send_message(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
         assert_eq!(told.json()["outcome"], "paid", "{n}: all eight were free");
         assert_eq!(read(&first, &id).await["state"], "paid");
         let back = second.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
@@ -76,7 +76,7 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
             .then_some(())
     })
     .await;
-    adds_up(&first).await;
+    assert_ledger_adds_up(&first).await;
     for server in [first, second] {
         server.stop().await;
     }

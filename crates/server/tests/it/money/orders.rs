@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::exports::reconciliation;
 use super::{
-    BRIEF_SECS, adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until,
+    BRIEF_SECS, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, start, send_message, until,
 };
 use crate::app::TestApp;
 
@@ -23,7 +23,7 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
         (refused.verdict().as_str(), &refused.json()["state"]),
         ("409 wrong_state", &json!("reserved"))
     );
-    tell(&app, "msg_1", &captured("pay_1", &id, 100)).await;
+    send_message(&app, "msg_1", &captured("pay_1", &id, 100)).await;
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
     let reason = json!({"reason": "broken in transit"});
     for _ in 0..3 {
@@ -49,8 +49,8 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
     let refund = row["refund"].as_str().expect("an id");
     assert!(refund.starts_with("ref_"), "{refund}");
     let settled = json!({"type": "refund.settled", "data": {"refund": refund, "order": id}});
-    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "noted");
-    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
+    assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "noted");
+    assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
     assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200", "still harmless");
     assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
@@ -79,18 +79,18 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
         app.buyer("bert", "GET", &format!("/v1/orders/{id}/history")).await.verdict(),
         "404 not_found"
     );
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn a_refund_settles_by_its_payment_as_well() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
-    tell(&app, "msg_1", &captured("pay_1", "ord_unknown", 100)).await;
+    send_message(&app, "msg_1", &captured("pay_1", "ord_unknown", 100)).await;
     let settled = json!({"type": "refund.settled", "data": {"payment": "pay_1"}});
-    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "noted");
+    assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "noted");
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_1".into(), "settled".into())]);
-    assert_eq!(tell(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
+    assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_message_about_a_refund_or_payment_that_is_not_known_is_ignored_howeve
     ];
     for (kind, data) in &unknown {
         for _ in 0..2 {
-            let told = tell(&app, "msg_1", &json!({"type": kind, "data": data})).await;
+            let told = send_message(&app, "msg_1", &json!({"type": kind, "data": data})).await;
             assert_eq!(
                 (told.verdict().as_str(), &told.json()["outcome"]),
                 ("200", &json!("ignored")),
@@ -118,7 +118,7 @@ async fn a_message_about_a_refund_or_payment_that_is_not_known_is_ignored_howeve
         }
     }
     // None of them spent the message's id.
-    tell(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
+    send_message(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_2".into(), "pending".into())]);
 }
 
@@ -137,11 +137,11 @@ async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot()
             })
             .await;
         }
-        let told = tell(&app, &format!("msg_{n}"), &captured(&format!("pay_{n}"), &id, 20)).await;
+        let told = send_message(&app, &format!("msg_{n}"), &captured(&format!("pay_{n}"), &id, 20)).await;
         assert_eq!(told.json()["outcome"], "paid", "{n}");
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(read(&app, &id).await["ended_at"].is_null());
-        adds_up(&app).await;
+        assert_ledger_adds_up(&app).await;
     }
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
 }
@@ -158,7 +158,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
     // Anna holds as many as she may by another order: units there are, but no share of the limit.
     let other = order(&app, "anna", "k2", 2).await;
     assert_eq!(
-        tell(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
+        send_message(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
         "refunded"
     );
     assert_eq!(refunds(&app, &gone).await, [("pay_1".into(), "pending".into())]);
@@ -176,11 +176,11 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
     })
     .await;
     assert_eq!(
-        tell(&app, "msg_2", &captured("pay_2", &other, 20)).await.json()["outcome"],
+        send_message(&app, "msg_2", &captured("pay_2", &other, 20)).await.json()["outcome"],
         "refunded"
     );
     assert_eq!(
-        tell(&app, "msg_3", &captured("pay_2", &other, 20)).await.json()["outcome"],
+        send_message(&app, "msg_3", &captured("pay_2", &other, 20)).await.json()["outcome"],
         "repeated"
     );
     assert_eq!(refunds(&app, &other).await, [("pay_2".into(), "pending".into())]);
@@ -192,7 +192,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         (&json!("payment.refunded"), &json!("cancelled")),
         "{history}"
     );
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn an_unpaid_order_may_be_given_more_time() {
         (&json!("order.extended"), &json!("the bank is slow"), &json!(after))
     );
     assert!(detail["history"][2].is_null(), "the repetition is no step: {detail}");
-    tell(&app, "msg_1", &captured("pay_1", &id, 10)).await;
+    send_message(&app, "msg_1", &captured("pay_1", &id, 10)).await;
     assert_eq!(
         app.admin("POST", &path, Some(json!({"secs": 60}))).await.verdict(),
         "409 wrong_state"
@@ -255,9 +255,9 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
         let (path, told) = (format!("/v1/orders/{id}/cancel"), captured(&payment, &id, 10));
         let twin = format!("{message}_b");
         let (first, cancelled, again) = tokio::join!(
-            tell(&app, &message, &told),
+            send_message(&app, &message, &told),
             app.buyer("anna", "POST", &path),
-            tell(&app, &twin, &told)
+            send_message(&app, &twin, &told)
         );
         assert_eq!((first.status, again.status), (200, 200));
         let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
@@ -272,7 +272,7 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
         assert_eq!(payments(&app, &id).await.len(), 1);
     }
     assert_eq!(paid + refunded, 60);
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 /// Sends a payment twice, so long after its order is due, while somebody else wants the unit; what
@@ -286,9 +286,9 @@ async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String 
     let (message, twin, rival) = (format!("msg_{n}"), format!("msg_{n}_b"), format!("rival{n}"));
     let told = captured(&format!("pay_{n}"), id, 10);
     let (first, bought, again) = tokio::join!(
-        tell(app, &message, &told),
+        send_message(app, &message, &told),
         app.buy(&rival, "k", "spring", "phone", 1),
-        tell(app, &twin, &told)
+        send_message(app, &twin, &told)
     );
     assert!(bought.status < 300 || bought.verdict() == "409 sold_out", "{}", bought.text());
     assert_eq!((first.status, again.status), (200, 200), "{} {}", first.text(), again.text());
@@ -320,7 +320,7 @@ async fn of_paying_and_expiring_at_once_exactly_one_wins_and_money_is_one_thing(
         };
         assert_eq!(payments(&app, id).await, [(format!("pay_{n}"), stands.into())]);
     }
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
     let report = reconciliation(&app, "").await;
     assert_eq!(report["ok"], true, "{report}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{KEY, captured, order, secret, tell};
+use super::{KEY, captured, order, secret, send_message};
 use crate::app::TestApp;
 use crate::webhooks::receiver::Receiver;
 
@@ -17,7 +17,7 @@ async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
     app.open_sale("spring", 10.into(), 10).await;
     crate::webhooks::add(&app, &shop.url(), json!(["payment.reversed", "order.paid"])).await;
     let id = order(&app, "anna", "k", 1).await;
-    assert_eq!(tell(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    assert_eq!(send_message(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
     let reversed = |what: &str, minor: i64| {
         let amount = json!({"amount_minor": minor, "currency": "CNY"});
         json!({"type": what, "timestamp": "2026-11-20T10:00:00.000Z", "data": {"payment": "pay_1", "order": id, "amount": amount}})
@@ -27,14 +27,14 @@ async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
         ("m3", "payment.returned", 4),
         ("m4", "payment.disputed", 10),
     ] {
-        assert_eq!(tell(&app, message, &reversed(what, minor)).await.verdict(), "200", "{what}");
+        assert_eq!(send_message(&app, message, &reversed(what, minor)).await.verdict(), "200", "{what}");
     }
     let heard = shop
         .until(10, "the dispute", |heard| heard.iter().any(|one| kind(&one.json()) == "disputed"))
         .await;
     let told: Vec<Value> = heard
         .iter()
-        .filter(|one| one.what() == "payment.reversed")
+        .filter(|one| one.event_type() == "payment.reversed")
         .map(|one| one.json()["data"].clone())
         .collect();
     let expected = |kind: &str, minor: i64| {
@@ -46,7 +46,7 @@ async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
         [expected("returned", 4), expected("disputed", 10)],
         "each once, in their order"
     );
-    assert_eq!(heard[0].what(), "order.paid", "behind what happened to the order before");
+    assert_eq!(heard[0].event_type(), "order.paid", "behind what happened to the order before");
     let history =
         app.admin("GET", &format!("/v1/admin/orders/{id}"), None).await.json()["history"].clone();
     let last = history.as_array().and_then(|all| all.last()).expect("steps");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    BRIEF_SECS, adds_up, captured, open_sale, order, payments, read, refunds, start, tell, until,
+    BRIEF_SECS, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, start, send_message, until,
 };
 use crate::app::TestApp;
 use crate::watch::Watch;
@@ -84,7 +84,7 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
         app.call("POST", &format!("{page}/steal"), &[], b"").await.verdict(),
         "404 not_found"
     );
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -101,8 +101,8 @@ async fn nobody_pays_by_a_button_unless_it_is_a_demonstration_or_wanted() {
     let state = app.get(&format!("{page}/state")).await.json();
     assert_eq!((&state["state"], payments(&app, &id).await.len()), (&json!("open"), 0));
     // Whoever has the secret pays.
-    assert_eq!(tell(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
-    adds_up(&app).await;
+    assert_eq!(send_message(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn paying_twice_pays_once_and_gives_the_second_back() {
     })
     .await;
     assert_eq!(read(&app, &id).await["state"], "paid");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn money_that_goes_back_without_the_shop_leaves_the_order_paid_and_is_not_
         })
         .await;
     }
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_lost_message_is_made_good_by_asking_before_the_units_return() {
     let events: Vec<_> =
         paid["history"].as_array().expect("a list").iter().map(|step| &step["event"]).collect();
     assert_eq!(events, ["order.reserved", "order.paid"], "it never expired: {paid}");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn money_that_comes_too_late_buys_a_unit_that_is_left_or_goes_back() {
     })
     .await;
     assert_eq!(
-        tell(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"],
+        send_message(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"],
         "paid"
     );
     let ends = until("both are decided", async || {
@@ -250,7 +250,7 @@ async fn money_that_comes_too_late_buys_a_unit_that_is_left_or_goes_back() {
     })
     .await;
     assert!(ends.contains(&json!("expired")), "{ends:?}");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
@@ -301,19 +301,19 @@ async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
     }
     // At once: some were delivered, some were not.
     let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &settings, false).await.expect("it starts again");
+    let app = TestApp::try_start(dir, &settings, false).await.expect("it starts again");
     for id in &orders {
         becomes(&app, id, "paid").await;
         assert_eq!(payments(&app, id).await.len(), 1);
     }
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn refunds_of_payments_that_others_invented_stay_pending_until_somebody_settles_them() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
-    tell(&app, "msg_1", &captured("pay_theirs", "ord_unknown", 5)).await;
+    send_message(&app, "msg_1", &captured("pay_theirs", "ord_unknown", 5)).await;
     // Until the worker has asked.
     until("it was asked for", async || {
         let text = app.get("/metrics").await.text();
@@ -321,7 +321,7 @@ async fn refunds_of_payments_that_others_invented_stay_pending_until_somebody_se
     })
     .await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "pending".into())]);
-    tell(&app, "msg_2", &json!({"type": "refund.settled", "data": {"payment": "pay_theirs"}}))
+    send_message(&app, "msg_2", &json!({"type": "refund.settled", "data": {"payment": "pay_theirs"}}))
         .await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "settled".into())]);
 }

@@ -1,14 +1,14 @@
 //! Stripe, by a stand-in on this machine that answers as Stripe does and writes down what it is
 //! sent.
 
-#[path = "stripe/elsewhere.rs"]
-mod elsewhere;
+#[path = "stripe/external_refunds.rs"]
+mod external_refunds;
 #[path = "stripe/grace.rs"]
 mod grace;
 #[path = "stripe/later.rs"]
 mod later;
-#[path = "stripe/lost.rs"]
-mod lost;
+#[path = "stripe/lost_answers.rs"]
+mod lost_answers;
 #[path = "stripe/official.rs"]
 mod official;
 #[path = "stripe/prices.rs"]
@@ -23,20 +23,20 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{
-    BRIEF_SECS, adds_up, dead_refunds, now_secs, open_sale, order, payments, read, refunds, until,
+    BRIEF_SECS, assert_ledger_adds_up, dead_refunds, now_secs, open_sale, order, payments, read, refunds, until,
 };
 use crate::app::TestApp;
 use crate::http::Reply;
-use stand_in::{Sent, StandIn};
+use stand_in::{SentRequest, StripeStandIn};
 
 const KEY: &str = "sk_test_a_key_of_the_account";
 const SECRET: &str = "whsec_of_the_endpoint";
 
-async fn start(stripe: &StandIn) -> TestApp {
+async fn start(stripe: &StripeStandIn) -> TestApp {
     start_with(stripe, &[]).await
 }
 
-async fn start_with(stripe: &StandIn, more: &[(&str, &str)]) -> TestApp {
+async fn start_with(stripe: &StripeStandIn, more: &[(&str, &str)]) -> TestApp {
     let settings = [
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", KEY),
@@ -62,12 +62,12 @@ async fn send(app: &TestApp, body: &str, header: &str) -> Reply {
     app.call("POST", "/v1/payments/stripe/webhook", &headers, body.as_bytes()).await
 }
 
-async fn tell(app: &TestApp, id: &str, kind: &str, object: &Value) -> Reply {
-    tell_of(app, id, kind, object, now_secs()).await
+async fn send_message(app: &TestApp, id: &str, kind: &str, object: &Value) -> Reply {
+    send_event_at(app, id, kind, object, now_secs()).await
 }
 
 /// The same of something that happened at this time.
-async fn tell_of(app: &TestApp, id: &str, kind: &str, object: &Value, created: u64) -> Reply {
+async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, created: u64) -> Reply {
     let event = json!({"id": id, "object": "event", "type": kind, "created": created, "data": {"object": object}});
     let body = event.to_string();
     let proof = header(&body, now_secs(), SECRET);
@@ -75,16 +75,16 @@ async fn tell_of(app: &TestApp, id: &str, kind: &str, object: &Value, created: u
 }
 
 /// The mark that the server puts into its sessions; it has made one, or tried.
-fn mark(stripe: &StandIn) -> String {
-    let [Sent { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
+fn refund_marker(stripe: &StripeStandIn) -> String {
+    let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
         panic!("no session")
     };
     form.iter().find(|(name, _)| name == "metadata[doorbuster]").expect("a mark").1.clone()
 }
 
 /// A session that was paid, as Stripe tells of it.
-fn paid(stripe: &StandIn, session: &str, order: &str, minor: i64) -> Value {
-    json!({"id": session, "metadata": {"order": order, "doorbuster": mark(stripe)}, "object": "checkout.session", "client_reference_id": order, "payment_intent": "pi_1",
+fn paid(stripe: &StripeStandIn, session: &str, order: &str, minor: i64) -> Value {
+    json!({"id": session, "metadata": {"order": order, "doorbuster": refund_marker(stripe)}, "object": "checkout.session", "client_reference_id": order, "payment_intent": "pi_1",
            "payment_status": "paid", "status": "complete", "amount_total": minor, "currency": "cny"})
 }
 
@@ -97,16 +97,16 @@ async fn checkout(app: &TestApp, id: &str) -> String {
 
 #[tokio::test]
 async fn an_order_is_paid_and_refunded_at_stripe() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let url = checkout(&app, &id).await;
     assert_eq!(url, "https://checkout.stripe.example/c/pay/cs_test_1");
     assert_eq!(checkout(&app, &id).await, url, "the same for as long as it takes money");
-    let [made]: [Sent; 1] =
+    let [made]: [SentRequest; 1] =
         stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("made once");
-    let Sent { form, key, authorization, .. } = made;
+    let SentRequest { form, key, authorization, .. } = made;
     assert_eq!(authorization, format!("Bearer {KEY}"));
     assert!(key.is_some_and(|key| key.len() <= 255));
     let field =
@@ -144,15 +144,15 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
         taken.text()
     );
     assert_eq!(
-        tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
+        send_message(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
         "repeated"
     );
     assert_eq!(
-        tell(&app, "evt_2", "checkout.session.completed", &event).await.json()["outcome"],
+        send_message(&app, "evt_2", "checkout.session.completed", &event).await.json()["outcome"],
         "repeated"
     );
     assert_eq!(
-        tell(&app, "evt_3", "customer.created", &json!({})).await.json()["outcome"],
+        send_message(&app, "evt_3", "customer.created", &json!({})).await.json()["outcome"],
         "ignored"
     );
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
@@ -166,18 +166,18 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!((asked.form.len(), &asked.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
     let settled = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
-    assert_eq!(tell(&app, "evt_4", "refund.updated", &settled).await.json()["outcome"], "noted");
+    assert_eq!(send_message(&app, "evt_4", "refund.updated", &settled).await.json()["outcome"], "noted");
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once");
     let unsigned = app.call("POST", "/v1/payments/sandbox/webhook", &[], b"{}").await;
     assert_eq!(unsigned.verdict(), "404 not_found", "nobody pays by the sandbox here");
     assert_eq!(app.get("/sandbox/checkout/cs_1").await.verdict(), "404 not_found");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn stripe_is_asked_before_the_units_of_a_due_order_return() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
     // Nothing was paid: the session is closed, and the units return.
@@ -188,15 +188,15 @@ async fn stripe_is_asked_before_the_units_of_a_due_order_return() {
     // It was paid, and the message was lost.
     let id = order(&app, "anna", "k2", 1).await;
     checkout(&app, &id).await;
-    stripe.put("cs_test_2", paid(&stripe, "cs_test_2", &id, 10));
+    stripe.set_session("cs_test_2", paid(&stripe, "cs_test_2", &id, 10));
     until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
     assert_eq!(read(&app, &id).await["history"].as_array().map(Vec::len), Some(2));
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -204,7 +204,7 @@ async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
     let away = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(away.verdict(), "503 unavailable");
     assert_eq!(
-        tell(&app, "evt_1", "checkout.session.completed", &paid(&stripe, "cs_x", &id, 1))
+        send_message(&app, "evt_1", "checkout.session.completed", &paid(&stripe, "cs_x", &id, 1))
             .await
             .json()["outcome"],
         "refunded"
@@ -228,14 +228,14 @@ async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
 
 #[tokio::test]
 async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     checkout(&app, &id).await;
     let event = paid(&stripe, "cs_test_1", &id, 1);
     assert_eq!(
-        tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
+        send_message(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
         "refunded"
     );
     let row =
@@ -247,13 +247,13 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
                                      "metadata": {"refund": refund}})
     };
     assert_eq!(
-        tell(&app, "evt_2", "refund.created", &made("succeeded")).await.json()["outcome"],
+        send_message(&app, "evt_2", "refund.created", &made("succeeded")).await.json()["outcome"],
         "noted"
     );
     assert_eq!(row().await["state"], "settled");
     stripe.refunds_are("failed");
     assert_eq!(
-        tell(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"],
+        send_message(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"],
         "noted"
     );
     let failed = row().await;
@@ -262,7 +262,7 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
         failed["error"].as_str().is_some_and(|error| error.contains("lost_or_stolen_card")),
         "{failed}"
     );
-    assert_eq!(tell(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(), "200");
+    assert_eq!(send_message(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(), "200");
     assert_eq!(row().await["state"], "failed", "late news do not undo it");
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
     assert_eq!(dead.json()["dead_letters"].as_array().map(Vec::len), Some(1), "{}", dead.text());
@@ -287,17 +287,17 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
     );
     stripe.refunds_are("succeeded");
     assert_eq!(
-        tell(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"],
+        send_message(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"],
         "noted"
     );
     until("it settles", async || (row().await["state"] == "settled").then_some(())).await;
     assert_eq!(dead_refunds(&app).await, 0, "it arrived");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn what_others_sell_by_the_same_account_is_theirs() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -314,7 +314,7 @@ async fn what_others_sell_by_the_same_account_is_theirs() {
         let mut theirs = ours.clone();
         (theirs["client_reference_id"], theirs["metadata"]) = (json!(order), metadata);
         for kind in ["completed", "async_payment_failed", "expired"] {
-            let told = tell(
+            let told = send_message(
                 &app,
                 &format!("evt_{nth}_{kind}"),
                 &format!("checkout.session.{kind}"),
@@ -330,7 +330,7 @@ async fn what_others_sell_by_the_same_account_is_theirs() {
     }
     let subscription = json!({"id": "cs_2", "mode": "subscription", "payment_intent": null, "payment_status": "paid"});
     assert_eq!(
-        tell(&app, "evt_s", "checkout.session.completed", &subscription).await.status,
+        send_message(&app, "evt_s", "checkout.session.completed", &subscription).await.status,
         200,
         "none of ours to judge"
     );
@@ -340,15 +340,15 @@ async fn what_others_sell_by_the_same_account_is_theirs() {
     );
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
     assert_eq!(
-        tell(&app, "evt_o", "checkout.session.completed", &ours).await.json()["outcome"],
+        send_message(&app, "evt_o", "checkout.session.completed", &ours).await.json()["outcome"],
         "paid"
     );
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn an_order_that_costs_nothing_is_paid_by_its_session_and_goes_back_by_itself() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     let mut sale = crate::app::sale("spring", 10.into(), 10);
     sale["items"][0]["price"]["amount_minor"] = json!(0);
@@ -360,7 +360,7 @@ async fn an_order_that_costs_nothing_is_paid_by_its_session_and_goes_back_by_its
     (event["payment_intent"], event["payment_status"]) =
         (Value::Null, json!("no_payment_required"));
     assert_eq!(
-        tell(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
+        send_message(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
         "paid"
     );
     assert_eq!(payments(&app, &id).await, [("cs_test_1".into(), "captured".into())]);
@@ -370,5 +370,5 @@ async fn an_order_that_costs_nothing_is_paid_by_its_session_and_goes_back_by_its
     );
     until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is nothing to ask for");
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }

@@ -7,37 +7,37 @@ use std::time::Duration;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
-use doorbuster_server::purchase::Bought;
+use doorbuster_server::purchase::PurchaseOutcome;
 use doorbuster_store::NewSale;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::rig::{Home, Node, SALE, phone, until};
+use super::fixture::{Deployment, TestNode, SALE, phone, until};
 use crate::app::PATIENCE;
 use crate::watch::Watch;
 
 /// Requests that name what nobody knows.
 const MISSES: usize = 10_000;
 /// So long a node waits for another one's reading.
-const OTHER_READS_MAX: Duration = Duration::from_millis(50);
+const PEER_READ_MAX: Duration = Duration::from_millis(50);
 /// Between two readings of the store, on a node or in a cluster.
-const NOTHING_NEW: Duration = Duration::from_millis(10);
+const MARKER_TTL: Duration = Duration::from_millis(10);
 
-fn readings(nodes: &[&Node]) -> u64 {
-    nodes.iter().map(|node| node.engine.meter().read().looks).sum()
+fn readings(nodes: &[&TestNode]) -> u64 {
+    nodes.iter().map(|node| node.engine.meter().read().catalogue_checks).sum()
 }
 
 /// So many requests for unknown ids at these nodes, all at the same time; how long they took, and
 /// what the store was read for them.
-async fn misses(nodes: &[&Node]) -> (Duration, u64) {
+async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
     let before = readings(nodes);
     let began = Instant::now();
     let mut crowd = JoinSet::new();
     for _ in 0..MISSES {
         for node in nodes {
             let engine = node.engine.clone();
-            crowd.spawn(async move { engine.catch_up_now_and_then().await });
+            crowd.spawn(async move { engine.refresh_catalogue_paced().await });
         }
     }
     crowd.join_all().await;
@@ -45,12 +45,12 @@ async fn misses(nodes: &[&Node]) -> (Duration, u64) {
 }
 
 fn at_most(took: Duration) -> u64 {
-    u64::try_from(took.as_millis() / NOTHING_NEW.as_millis()).unwrap_or(u64::MAX) + 2
+    u64::try_from(took.as_millis() / MARKER_TTL.as_millis()).unwrap_or(u64::MAX) + 2
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     let (took, read) = misses(&[&a, &b]).await;
     println!("{} misses at two nodes in {took:?}: the store was read {read} times", 2 * MISSES);
@@ -73,7 +73,7 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_misses_read_a_truth_without_a_redis_a_few_times() {
-    let home = Home::postgres();
+    let home = Deployment::postgres();
     let a = home.node(Roles::ALL).await;
     let (took, read) = misses(&[&a]).await;
     println!("{MISSES} misses in {took:?}: the store was read {read} times");
@@ -83,32 +83,32 @@ async fn ten_thousand_misses_read_a_truth_without_a_redis_a_few_times() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     let stop = Arc::new(AtomicBool::new(false));
     let flood = {
         let (engine, stop) = (b.engine.clone(), stop.clone());
         tokio::spawn(async move {
             while !stop.load(Ordering::Acquire) {
-                engine.catch_up_now_and_then().await;
+                engine.refresh_catalogue_paced().await;
                 tokio::task::yield_now().await;
             }
         })
     };
     a.open_sale(20, 10, Spread::default()).await;
     let opened = Watch::start();
-    b.follows(Phase::Open).await;
+    b.wait_for_phase(Phase::Open).await;
     println!("known elsewhere after {:?}", opened.elapsed());
     assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
     stop.store(true, Ordering::Release);
     flood.await.expect("no panic");
-    assert!(matches!(b.buy("anna", "k", 1).await, Bought::Created(_)));
+    assert!(matches!(b.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
     a.stop().await;
     b.stop().await;
 }
 
 /// How often these nodes read all sales from the truth.
-fn read_all(nodes: &[Node]) -> u64 {
+fn read_all(nodes: &[TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
 }
 
@@ -126,7 +126,7 @@ fn another(number: usize) -> NewSale {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let mut nodes = Vec::new();
     for _ in 0..4 {
         nodes.push(home.node(Roles::ALL).await);
@@ -136,7 +136,7 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
     for number in 0..CHANGES {
         let (before, begun) = (read_all(&nodes), Instant::now());
         nodes[0].engine.create_sale(another(number)).await.expect("a store").expect("a free id");
-        let looks = nodes.iter().map(|node| node.engine.catch_up());
+        let looks = nodes.iter().map(|node| node.engine.refresh_catalogue());
         for looked in join_all(looks).await {
             looked.expect("a store");
         }
@@ -146,7 +146,7 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
         // Nobody waited so long for another one that it read for itself.
-        if begun.elapsed() < OTHER_READS_MAX {
+        if begun.elapsed() < PEER_READ_MAX {
             (quick, read) = (quick + 1, read + round);
         }
     }
@@ -158,20 +158,20 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
     // Nothing is read where nothing was changed.
     let before = read_all(&nodes);
     for node in &nodes {
-        node.engine.catch_up().await.expect("a store");
+        node.engine.refresh_catalogue().await.expect("a store");
     }
     assert_eq!(read_all(&nodes), before);
     // What the copy says of a sale is what the truth says.
     nodes[1].open_sale(20, 10, Spread::default()).await;
     for node in &nodes {
-        node.follows(Phase::Open).await;
+        node.wait_for_phase(Phase::Open).await;
         let truth = node.engine.store().sale(SALE).await.expect("a store").expect("a sale");
         assert_eq!(node.engine.catalogue().sale(SALE).expect("known").row, truth);
     }
     home.redis().end();
     nodes[0].engine.create_sale(another(CHANGES)).await.expect("a store").expect("a free id");
     for node in &nodes {
-        node.engine.catch_up().await.expect("a store");
+        node.engine.refresh_catalogue().await.expect("a store");
         assert!(
             node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
             "without the Redis"
@@ -184,19 +184,19 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     a.open_sale(20, 10, Spread::default()).await;
-    b.follows(Phase::Open).await;
+    b.wait_for_phase(Phase::Open).await;
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
-    b.engine.catch_up().await.expect("a store");
+    b.engine.refresh_catalogue().await.expect("a store");
     // Nobody looks in between.
     let looked = b.engine.clone();
     let store = a.engine.store();
     store.delete_sale("other-1", None).await.expect("a store");
     store.create_sale(draft()).await.expect("a store").expect("a free id");
-    looked.catch_up().await.expect("a store");
+    looked.refresh_catalogue().await.expect("a store");
     let sale = b.engine.catalogue().sale("other-1").cloned().expect("it is there");
     assert_eq!(sale.items.len(), 1);
     a.stop().await;
@@ -204,7 +204,7 @@ async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
 }
 
 /// What the interception tier's hash says of the item, and who wrote it.
-fn published(home: &Home) -> Option<(String, u64)> {
+fn published(home: &Deployment) -> Option<(String, u64)> {
     let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
     let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
     Some((said("item:phone"), said("fence").parse().ok()?))
@@ -212,7 +212,7 @@ fn published(home: &Home) -> Option<(String, u64)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let first = home.node(Roles::ALL).await;
     first.open_sale(20, 10, Spread::default()).await;
     until("the numbers are there", async || {
@@ -220,7 +220,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     })
     .await;
     let second = home.node(Roles::ALL).await;
-    assert!(matches!(first.buy("anna", "k", 3).await, Bought::Created(_)));
+    assert!(matches!(first.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
     until("they follow", async || published(&home).is_some_and(|(text, _)| text == "20 1 3")).await;
     let (_, fence) = published(&home).expect("they are there");
     first.crash();
@@ -240,7 +240,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 async fn numbers_of_a_later_writer_are_not_written_over() {
     /// After any that a clock gives for centuries, and a number that scripts can hold.
     const LATER: u64 = 9_000_000_000_000_000;
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(20, 10, Spread::default()).await;
     until("the numbers are there", async || published(&home).is_some()).await;
@@ -272,14 +272,14 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_were_given_nothing_are_not_asked_what_they_have() {
-    let home = Home::cluster();
+    let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(3, 10, Spread::default()).await;
-    assert!(matches!(node.buy("anna", "k", 3).await, Bought::Created(_)));
+    assert!(matches!(node.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
     until("all is sold", async || node.gauge().counts().in_slots == 0).await;
     let before = home.redis().script_calls();
     for _ in 0..1_000 {
-        assert_eq!(node.engine.at_hand(&node.item()).await, 0);
+        assert_eq!(node.engine.available_units(&node.item()).await, 0);
     }
     assert!(home.redis().script_calls() - before < 1_000, "the leader's own looks, and no other");
     node.stop().await;

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::number;
 use super::redis::Redis;
 use crate::app::{PATIENCE, TestApp, bearer};
-use crate::http::{Wire, request};
+use crate::http::{Connection, request};
 use crate::postgres::Cluster;
-use crate::several::address;
+use crate::several_servers::address;
 use crate::watch::Watch;
 
 /// Connections to each node.
@@ -22,9 +22,9 @@ const CONNECTIONS: usize = 32;
 const MISSES: u64 = 10_000;
 /// Between two readings of the store for unknown ids, on a node or in a cluster; so long lives the
 /// marker that nodes share.
-const NOTHING_NEW: Duration = Duration::from_millis(10);
+const MARKER_TTL: Duration = Duration::from_millis(10);
 /// So long a node waits for another one's reading.
-const OTHER_READS_MAX: Duration = Duration::from_millis(50);
+const PEER_READ_MAX: Duration = Duration::from_millis(50);
 /// Sales that are made in the midst of it.
 const SALES: u32 = 4;
 /// Readings for what operators ask, and for what nodes hear of each other, with each of these
@@ -87,7 +87,7 @@ impl Flood {
     }
 }
 
-async fn ask_for_nothing(mut wire: Wire, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) {
+async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) {
     let bearer = bearer("robot");
     let headers = [
         ("Authorization", bearer.as_str()),
@@ -187,7 +187,7 @@ async fn a_flood_of_unknown_ids_reads_the_store_seldom_and_hides_no_new_sale() {
     let database = home.database();
     let (first, second) = (node(&home, &database, None).await, node(&home, &database, None).await);
     let (read, took) = flood(&[&first, &second], (&home, &database), None).await;
-    assert!((1..=2 * at_most(took, NOTHING_NEW)).contains(&read), "{read} in {took:?}");
+    assert!((1..=2 * at_most(took, MARKER_TTL)).contains(&read), "{read} in {took:?}");
     first.stop().await;
     second.stop().await;
 }
@@ -202,7 +202,7 @@ async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
     );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
     // Whoever waited for the other's reading in vain reads for itself.
-    let most = at_most(took, NOTHING_NEW) + at_most(took, OTHER_READS_MAX);
+    let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
     assert!((1..=most).contains(&read), "{read} in {took:?}");
     first.stop().await;
     second.stop().await;

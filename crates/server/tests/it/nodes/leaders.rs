@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use doorbuster_core::{PartitionChoice, Phase, Spread};
 use doorbuster_server::config::Roles;
-use doorbuster_server::purchase::Bought;
+use doorbuster_server::purchase::PurchaseOutcome;
 
-use super::rig::{Home, Node, until};
+use super::fixture::{Deployment, TestNode, until};
 use super::{PATIENCE, is_sold, sell_out, sell_out_from};
 
 const STOCK: u64 = 600;
 
-async fn two_leaders(home: &mut Home, spread: Spread) -> [Node; 2] {
+async fn two_leaders(home: &mut Deployment, spread: Spread) -> [TestNode; 2] {
     home.all_lead = true;
     let nodes = [home.node(Roles::ALL).await, home.node(Roles::ALL).await];
     nodes[0].open_sale(STOCK, 10, spread).await;
-    nodes[1].follows(Phase::Open).await;
+    nodes[1].wait_for_phase(Phase::Open).await;
     nodes
 }
 
 /// That both took the lead and neither gave it up.
-fn both_led(nodes: [&Node; 2]) {
+fn both_led(nodes: [&TestNode; 2]) {
     assert_eq!(nodes.map(|node| node.engine.meter().read().leads), [1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
-    let mut home = Home::cluster();
+    let mut home = Deployment::cluster();
     let spread = Spread {
         partitions: 4,
         choose: PartitionChoice::Buyer,
@@ -56,19 +56,19 @@ async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_leaders_look_after_the_slots_of_both_and_of_one_that_died() {
-    let mut home = Home::postgres();
+    let mut home = Deployment::postgres();
     let [first, second] = two_leaders(&mut home, Spread::default()).await;
     let third = home.node(Roles::ALL).await;
-    third.follows(Phase::Open).await;
+    third.wait_for_phase(Phase::Open).await;
     let selling = Arc::new(AtomicBool::new(false));
-    let (shop, is_selling) = (third.shop(), selling.clone());
+    let (buyer_client, is_selling) = (third.buyer_client(), selling.clone());
     let dying = tokio::spawn(async move {
-        let bought = shop.buy("kept", "k", 2).await;
+        let bought = buyer_client.buy("kept", "k", 2).await;
         is_selling.store(true, Ordering::Release);
         bought
     });
     until("the third node sells", async || selling.load(Ordering::Acquire)).await;
-    assert!(matches!(dying.await.expect("no panic"), Bought::Created(_)));
+    assert!(matches!(dying.await.expect("no panic"), PurchaseOutcome::Created(_)));
     third.crash();
     // Both find its lease lapsed, and sell its units.
     let told = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;

@@ -9,7 +9,7 @@ use super::CROWD;
 use crate::app::{PATIENCE, TestApp, bearer};
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
-use crate::several::address;
+use crate::several_servers::address;
 use crate::watch::Watch;
 
 /// Nothing stands in a crowd's way but what is shown here.

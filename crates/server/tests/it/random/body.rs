@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
-use super::draw::{one_in, pick};
+use super::generator::{one_in, pick};
 
 /// A member that no shape has room for, or just so.
 fn odd(rng: &mut SmallRng) -> Value {

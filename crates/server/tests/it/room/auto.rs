@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{announce, buy, enter, is, until};
-use crate::app::{PATIENCE, PATIENT, TestApp, bearer, sale};
+use crate::app::{PATIENCE, WAIT_FOR_ORDER, TestApp, bearer, sale};
 use crate::http::{Reply, request};
 use crate::watch::Watch;
 
@@ -48,13 +48,13 @@ pub(super) async fn pass(app: &TestApp, buyer: &str) -> String {
 /// What a buyer hears who presses with this pass.
 pub(super) async fn order(app: &TestApp, buyer: &str, key: &str, pass: &str) -> String {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
-    app.buy_with(buyer, key, &[("Purchase-Pass", pass), PATIENT], &wanted).await.verdict()
+    app.buy_with(buyer, key, &[("Purchase-Pass", pass), WAIT_FOR_ORDER], &wanted).await.verdict()
 }
 
 /// Buyers, each with the pass that was given while the room was not open.
-pub(super) struct Crowd(Vec<(String, String)>);
+pub(super) struct CrowdWithPasses(Vec<(String, String)>);
 
-impl Crowd {
+impl CrowdWithPasses {
     /// Opens a sale and has them fetch passes.
     pub(super) async fn with_passes(app: &TestApp, stock: u64) -> Self {
         open_sale(app, stock).await;
@@ -68,7 +68,7 @@ impl Crowd {
     }
 
     /// What they hear who all press at once, each under this key.
-    pub(super) async fn press(&self, app: &TestApp, key: &str) -> Vec<String> {
+    pub(super) async fn try_to_buy(&self, app: &TestApp, key: &str) -> Vec<String> {
         let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
     }
@@ -78,7 +78,7 @@ impl Crowd {
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let begun = Watch::start();
         for wave in 0.. {
-            let told = self.press(app, &format!("wave{wave}")).await;
+            let told = self.try_to_buy(app, &format!("wave{wave}")).await;
             let is_right = |told: &String| matches!(told.as_str(), "201" | "403 waiting_room");
             assert!(told.iter().all(is_right), "{told:?}");
             if told.iter().any(|told| told != "201") {
@@ -100,7 +100,7 @@ async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) ->
             ("Content-Type", "application/json"),
             ("Idempotency-Key", key),
             ("Purchase-Pass", pass.as_str()),
-            PATIENT,
+            WAIT_FOR_ORDER,
         ];
         wire.send(&request("POST", "/v1/orders", &headers, wanted.as_bytes())).await;
         told.push(wire.reply(false).await.expect("an answer").verdict());
@@ -119,13 +119,13 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
 
 /// The same server, which lets few in from now on. Who came before is not counted there.
 async fn let_few_in(app: TestApp) -> TestApp {
-    TestApp::try_at(app.stop().await, &[FEW], false).await.expect("the server starts again")
+    TestApp::try_start(app.stop().await, &[FEW], false).await.expect("the server starts again")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_at_the_button_opens_the_room() {
     let app = TestApp::start().await;
-    let crowd = Crowd::with_passes(&app, 1_000_000).await;
+    let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let app = let_few_in(app).await;
     crowd.press_until_the_room_is_open(&app).await;
     assert_eq!(buy(&app, "b0").await.verdict(), "403 waiting_room", "and leads them to the line");
@@ -137,13 +137,13 @@ async fn a_crowd_at_the_button_opens_the_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_at_the_button_of_an_empty_shop_hears_that_it_is_empty() {
     let app = TestApp::start().await;
-    let crowd = Crowd::with_passes(&app, 1).await;
+    let crowd = CrowdWithPasses::with_passes(&app, 1).await;
     let app = let_few_in(app).await;
     let first = pass(&app, "first").await;
     assert_eq!(order(&app, "first", "k", &first).await, "201");
     let begun = Watch::start();
     for wave in 0.. {
-        let told = crowd.press(&app, &format!("wave{wave}")).await;
+        let told = crowd.try_to_buy(&app, &format!("wave{wave}")).await;
         assert!(told.iter().all(|told| told == "409 sold_out"), "{told:?}");
         if begun.elapsed() > NOTICED_WITHIN {
             break;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::auto::{Crowd, ask, open_sale, order, pass};
+use super::auto::{CrowdWithPasses, ask, open_sale, order, pass};
 use super::{announce, draw, drawn, enter, is, told, until};
 use crate::app::{PATIENCE, TestApp};
 use crate::events::{next, socket};
@@ -12,7 +12,7 @@ use crate::postgres::Cluster;
 
 /// A server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
-    let url = crate::several::address(home, database);
+    let url = crate::several_servers::address(home, database);
     TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())])
         .await
 }
@@ -160,8 +160,8 @@ async fn each_node_looks_after_its_part_of_those_who_come() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = node(&home, &database).await;
-    let crowd = Crowd::with_passes(&app, 1_000_000).await;
-    let told = crowd.press(&app, "k").await;
+    let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
+    let told = crowd.try_to_buy(&app, "k").await;
     assert!(told.iter().all(|told| told == "201"), "they are not many: {told:?}");
     // Of a thousand nodes each looks after two who come in a second; the others of this
     // installation are silent.

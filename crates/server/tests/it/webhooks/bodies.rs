@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::add;
-use super::receiver::{Heard, Receiver};
+use super::receiver::{ReceivedRequest, Receiver};
 use crate::app::TestApp;
-use crate::money::{BRIEF_SECS, KEY, captured, open_sale, order, read, secret, tell};
+use crate::money::{BRIEF_SECS, KEY, captured, open_sale, order, read, secret, send_message};
 
 /// A server that may tell this machine, and believes messages signed with [`KEY`].
 async fn start() -> TestApp {
@@ -18,8 +18,8 @@ async fn start() -> TestApp {
 }
 
 /// Every message that was heard, without its id.
-fn bare(heard: &[Heard]) -> Vec<Value> {
-    let bare = |one: &Heard| {
+fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
+    let bare = |one: &ReceivedRequest| {
         let mut message = one.json();
         let id = message.as_object_mut().and_then(|members| members.remove("id"));
         assert!(id.is_some(), "{one:?}");
@@ -28,7 +28,7 @@ fn bare(heard: &[Heard]) -> Vec<Value> {
     heard.iter().map(bare).collect()
 }
 
-/// The message, without its id, that tells what became of an order last, which is `what`: made of
+/// The message, without its id, that tells what became of an order last, which is `event_type`: made of
 /// what an operator is shown of the order now.
 async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
@@ -65,15 +65,15 @@ async fn what_is_told_of_money_and_of_the_last_unit_is_what_operators_are_shown(
     level().await;
     let reserved = last(&app, &id, "order.reserved").await;
     assert_eq!(
-        bare(&shop.heard()),
+        bare(&shop.received()),
         std::slice::from_ref(&reserved),
         "nothing is left, but what is held may return"
     );
 
-    assert_eq!(tell(&app, "msg_1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    assert_eq!(send_message(&app, "msg_1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
     let paid = last(&app, &id, "order.paid").await;
     assert_eq!(
-        tell(&app, "msg_2", &captured("pay_2", &id, 10)).await.json()["outcome"],
+        send_message(&app, "msg_2", &captured("pay_2", &id, 10)).await.json()["outcome"],
         "refunded"
     );
     let refund = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
@@ -91,7 +91,7 @@ async fn what_is_told_of_money_and_of_the_last_unit_is_what_operators_are_shown(
     let gone = json!({"type": "item.sold_out", "timestamp": paid["timestamp"], "data": {"sale": "spring", "item": "phone"}});
 
     level().await;
-    let heard = shop.heard();
+    let heard = shop.received();
     heard.iter().for_each(|one| one.verify(&key));
     let (sold_out, of_order): (Vec<_>, Vec<_>) =
         bare(&heard).into_iter().partition(|message| message["type"] == "item.sold_out");
@@ -112,7 +112,7 @@ async fn what_is_told_of_more_time_and_of_its_end_is_what_operators_were_shown_t
     let extended = last(&app, &id, "order.extended").await;
     assert_ne!(extended["data"]["order"]["pay_by"], reserved["data"]["order"]["pay_by"]);
     let heard = shop
-        .until(30, "its end", |heard| heard.iter().any(|one| one.what() == "order.expired"))
+        .until(30, "its end", |heard| heard.iter().any(|one| one.event_type() == "order.expired"))
         .await;
     let expired = last(&app, &id, "order.expired").await;
     assert_eq!([&reserved, &extended, &expired].map(state), ["reserved", "reserved", "expired"]);

@@ -147,7 +147,7 @@ async fn an_address_that_became_private_is_not_gone_to() {
     // Also where private addresses are not allowed this is how an address is to begin.
     let (id, _) = add(&app, &shop.url().replacen("http://", "https://", 1), json!(["*"])).await;
     let dir = app.stop().await;
-    let app = TestApp::try_at(dir, &[], false).await.expect("it starts again, and allows less");
+    let app = TestApp::try_start(dir, &[], false).await.expect("it starts again, and allows less");
     buy(&app, 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let page = app
@@ -235,7 +235,7 @@ async fn a_disabled_endpoint_hears_what_it_missed_once_it_is_enabled() {
     add(&app, &other.url(), json!(["*"])).await;
     buy(&app, 1).await;
     other.until(30, "the other one hears it", |heard| heard.len() == 1).await;
-    assert!(shop.heard().is_empty());
+    assert!(shop.received().is_empty());
     enable(true).await;
     shop.until(30, "it is told", |heard| heard.len() == 1).await;
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::official::Official;
 use super::{add, buy, start};
-use crate::http::{Wire, request};
+use crate::http::{Connection, request};
 use crate::money::now_secs;
 
 /// How long a line of an example may take, with its language's start.
@@ -86,7 +86,7 @@ async fn refuses_what_is_forged(port: u16) {
     for forged in FORGED {
         let headers =
             [("webhook-id", "msg_1"), ("webhook-timestamp", &time), ("webhook-signature", forged)];
-        let mut wire = Wire::connect(([127, 0, 0, 1], port).into()).await;
+        let mut wire = Connection::connect(([127, 0, 0, 1], port).into()).await;
         wire.send(&request("POST", "/", &headers, b"{}")).await;
         assert_eq!(wire.head().await.status, 401, "{forged}");
     }

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::receiver::{Heard, Receiver};
+use super::receiver::{ReceivedRequest, Receiver};
 use super::{add, buy};
 use crate::app::TestApp;
 use crate::postgres::Cluster;
-use crate::several::address;
+use crate::several_servers::address;
 
 async fn node(home: &Cluster, database: &str) -> TestApp {
     let url = address(home, database);
@@ -20,11 +20,11 @@ async fn node(home: &Cluster, database: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-fn taken(heard: &[Heard]) -> HashSet<String> {
+fn accepted(heard: &[ReceivedRequest]) -> HashSet<String> {
     heard
         .iter()
-        .filter(|one| one.taken && one.what() == "order.reserved")
-        .map(Heard::order)
+        .filter(|one| one.accepted && one.event_type() == "order.reserved")
+        .map(ReceivedRequest::order)
         .collect()
 }
 
@@ -41,7 +41,7 @@ async fn one_node_tells_an_endpoint_and_the_other_goes_on_without_it() {
     for n in 0..20 {
         orders.insert(buy(if n % 2 == 0 { &first } else { &second }, n).await);
     }
-    let heard = shop.until(60, "orders of both nodes", |heard| taken(heard) == orders).await;
+    let heard = shop.until(60, "orders of both nodes", |heard| accepted(heard) == orders).await;
     heard.iter().for_each(|one| one.verify(&secret));
     assert_eq!(heard.len(), orders.len(), "while nobody fails, each once");
     let ended = first.ask_to_stop();
@@ -49,6 +49,6 @@ async fn one_node_tells_an_endpoint_and_the_other_goes_on_without_it() {
         orders.insert(buy(&second, n).await);
     }
     ended.await.expect("no panic").expect("a good end");
-    shop.until(60, "orders after one node is gone", |heard| taken(heard) == orders).await;
+    shop.until(60, "orders after one node is gone", |heard| accepted(heard) == orders).await;
     second.stop().await;
 }

@@ -19,7 +19,7 @@ use crate::watch::Watch;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum CannedReply {
     /// With this status.
     Status(u16),
     /// With this status and these header lines.
@@ -38,15 +38,15 @@ pub(crate) enum Answer {
 
 /// A request that came.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedRequest {
     pub(crate) headers: HashMap<String, String>,
     pub(crate) text: String,
     pub(crate) at: Instant,
     /// Whether it was answered with 2xx.
-    pub(crate) taken: bool,
+    pub(crate) accepted: bool,
 }
 
-impl Heard {
+impl ReceivedRequest {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).expect("JSON")
     }
@@ -55,7 +55,7 @@ impl Heard {
         self.headers["webhook-id"].clone()
     }
 
-    pub(crate) fn what(&self) -> String {
+    pub(crate) fn event_type(&self) -> String {
         self.json()["type"].as_str().expect("a type").to_owned()
     }
 
@@ -83,54 +83,54 @@ impl Heard {
 
 /// How a body ended that was too long or too slow for whoever asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut {
+pub(crate) struct AbortedBody {
     /// Bytes of it that this end got rid of.
     pub(crate) bytes: usize,
     /// How long it took until the other end closed the connection.
     pub(crate) after: Duration,
 }
 
-type Rule = Arc<dyn Fn(usize, &Heard) -> Answer + Send + Sync>;
+type ReplyRule = Arc<dyn Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync>;
 
 /// What a receiver knows.
 #[derive(Default)]
-struct Kept {
+struct ReceiverState {
     connections: AtomicUsize,
-    heard: Mutex<Vec<Heard>>,
-    cut: Mutex<Vec<Cut>>,
+    received: Mutex<Vec<ReceivedRequest>>,
+    aborted_bodies: Mutex<Vec<AbortedBody>>,
 }
 
-impl Kept {
-    fn heard(&self) -> MutexGuard<'_, Vec<Heard>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+impl ReceiverState {
+    fn received(&self) -> MutexGuard<'_, Vec<ReceivedRequest>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cut(&self) -> MutexGuard<'_, Vec<Cut>> {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    fn aborted_bodies(&self) -> MutexGuard<'_, Vec<AbortedBody>> {
+        self.aborted_bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A running receiver; it ends when it is dropped.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
-    kept: Arc<Kept>,
+    state: Arc<ReceiverState>,
     task: JoinHandle<()>,
 }
 
 impl Receiver {
     /// One that takes everything.
     pub(crate) async fn start() -> Self {
-        Self::with(|_, _| Answer::Status(200)).await
+        Self::with(|_, _| CannedReply::Status(200)).await
     }
 
     /// One that answers by this rule, which is told how many came before.
     pub(crate) async fn with(
-        rule: impl Fn(usize, &Heard) -> Answer + Send + Sync + 'static,
+        rule: impl Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let kept: Arc<Kept> = Arc::default();
-        let (ours, rule): (_, Rule) = (kept.clone(), Arc::new(rule));
+        let state: Arc<ReceiverState> = Arc::default();
+        let (ours, rule): (_, ReplyRule) = (state.clone(), Arc::new(rule));
         let task = tokio::spawn(async move {
             let mut serving = tokio::task::JoinSet::new();
             loop {
@@ -139,25 +139,25 @@ impl Receiver {
                 serving.spawn(serve(stream, ours.clone(), rule.clone()));
             }
         });
-        Self { address, kept, task }
+        Self { address, state, task }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook?shop=1", self.address)
     }
 
-    pub(crate) fn heard(&self) -> Vec<Heard> {
-        self.kept.heard().clone()
+    pub(crate) fn received(&self) -> Vec<ReceivedRequest> {
+        self.state.received().clone()
     }
 
     /// Connections so far, whatever was said on them.
     pub(crate) fn connections(&self) -> usize {
-        self.kept.connections.load(Ordering::SeqCst)
+        self.state.connections.load(Ordering::SeqCst)
     }
 
     /// Waits until a body without measure has ended.
-    pub(crate) async fn cut(&self, what: &str) -> Cut {
-        crate::money::until(what, async || self.kept.cut().first().copied()).await
+    pub(crate) async fn aborted_bodies(&self, what: &str) -> AbortedBody {
+        crate::money::until(what, async || self.state.aborted_bodies().first().copied()).await
     }
 
     /// Waits until what was heard is enough, for at most `secs` seconds.
@@ -165,15 +165,15 @@ impl Receiver {
         &self,
         secs: u64,
         what: &str,
-        holds: impl Fn(&[Heard]) -> bool,
-    ) -> Vec<Heard> {
+        holds: impl Fn(&[ReceivedRequest]) -> bool,
+    ) -> Vec<ReceivedRequest> {
         let begun = Watch::start();
         loop {
-            let heard = self.heard();
-            if holds(&heard) {
-                return heard;
+            let received = self.received();
+            if holds(&received) {
+                return received;
             }
-            let short: Vec<_> = heard.iter().map(|one| (one.what(), one.id(), one.taken)).collect();
+            let short: Vec<_> = received.iter().map(|one| (one.event_type(), one.id(), one.accepted)).collect();
             assert!(begun.elapsed() < Duration::from_secs(secs), "{what}: {short:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -187,61 +187,61 @@ impl Drop for Receiver {
 }
 
 /// Takes requests from a connection until it ends.
-async fn serve(mut stream: TcpStream, kept: Arc<Kept>, rule: Rule) {
+async fn serve(mut stream: TcpStream, state: Arc<ReceiverState>, rule: ReplyRule) {
     let mut bytes = Vec::new();
-    while let Some(mut heard) = read(&mut stream, &mut bytes).await {
+    while let Some(mut received) = read(&mut stream, &mut bytes).await {
         let answer = {
-            let mut all = kept.heard();
-            let answer = rule(all.len(), &heard);
+            let mut all = state.received();
+            let answer = rule(all.len(), &received);
             let status = match &answer {
-                Answer::Status(status) | Answer::With(status, _) => *status,
-                Answer::Late(_) | Answer::Flood(_) | Answer::Trickle => 200,
-                Answer::Hang | Answer::Drop => 0,
+                CannedReply::Status(status) | CannedReply::With(status, _) => *status,
+                CannedReply::Late(_) | CannedReply::Flood(_) | CannedReply::Trickle => 200,
+                CannedReply::Hang | CannedReply::Drop => 0,
             };
-            heard.taken = (200..300).contains(&status);
-            all.push(heard);
+            received.accepted = (200..300).contains(&status);
+            all.push(received);
             answer
         };
-        if !respond(&mut stream, answer, &kept).await {
+        if !respond(&mut stream, answer, &state).await {
             return;
         }
     }
 }
 
-async fn respond(stream: &mut TcpStream, answer: Answer, kept: &Kept) -> bool {
+async fn respond(stream: &mut TcpStream, answer: CannedReply, state: &ReceiverState) -> bool {
     let head = |status: u16, more: &str, length: usize| {
         format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {length}\r\n{more}\r\n")
     };
     let written = match answer {
-        Answer::Status(status) => stream.write_all(head(status, "", 0).as_bytes()).await,
-        Answer::With(status, more) => stream.write_all(head(status, &more, 0).as_bytes()).await,
-        Answer::Hang => return std::future::pending().await,
-        Answer::Late(after) => {
+        CannedReply::Status(status) => stream.write_all(head(status, "", 0).as_bytes()).await,
+        CannedReply::With(status, more) => stream.write_all(head(status, &more, 0).as_bytes()).await,
+        CannedReply::Hang => return std::future::pending().await,
+        CannedReply::Late(after) => {
             tokio::time::sleep(after).await;
             stream.write_all(head(200, "", 0).as_bytes()).await
         }
-        Answer::Flood(length) => {
+        CannedReply::Flood(length) => {
             let _ = stream.write_all(head(200, "", length).as_bytes()).await;
-            return pour(stream, length, 65_536, Duration::ZERO, kept).await;
+            return write_slowly(stream, length, 65_536, Duration::ZERO, state).await;
         }
-        Answer::Trickle => {
+        CannedReply::Trickle => {
             let length = 1_000_000;
             let _ = stream.write_all(head(200, "", length).as_bytes()).await;
-            return pour(stream, length, 1, Duration::from_millis(20), kept).await;
+            return write_slowly(stream, length, 1, Duration::from_millis(20), state).await;
         }
-        Answer::Drop => return false,
+        CannedReply::Drop => return false,
     };
     written.is_ok()
 }
 
 /// Writes a body piece by piece until it is whole, or the other end has closed the connection;
 /// whether it is whole.
-async fn pour(
+async fn write_slowly(
     stream: &mut TcpStream,
     length: usize,
     piece: usize,
     pause: Duration,
-    kept: &Kept,
+    state: &ReceiverState,
 ) -> bool {
     let (begun, piece, mut bytes) = (Watch::start(), vec![b'x'; piece], 0);
     while bytes < length && stream.write_all(&piece).await.is_ok() {
@@ -250,12 +250,12 @@ async fn pour(
             tokio::time::sleep(pause).await;
         }
     }
-    kept.cut().push(Cut { bytes, after: begun.elapsed() });
+    state.aborted_bodies().push(AbortedBody { bytes, after: begun.elapsed() });
     bytes >= length
 }
 
 /// The next request of a connection; `bytes` is what was read beyond the one before.
-async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Heard> {
+async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<ReceivedRequest> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
@@ -268,7 +268,7 @@ async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<Heard> {
                 let text =
                     String::from_utf8(bytes[end + 4..end + 4 + length].to_vec()).expect("UTF-8");
                 bytes.drain(..end + 4 + length);
-                return Some(Heard { headers, text, at: Instant::now(), taken: false });
+                return Some(ReceivedRequest { headers, text, at: Instant::now(), accepted: false });
             }
         }
         let mut more = [0; 8_192];

@@ -1,4 +1,4 @@
-//! What happened, appended in one statement.
+//! Appends the events of a transaction in one statement.
 use doorbuster_core::event::{Event, Subject};
 use doorbuster_core::{ItemId, Order, TicketId};
 
@@ -8,7 +8,7 @@ use crate::postgres::rows::int;
 
 use super::{Query, value};
 
-/// Events of one transaction stand in the order in which they happened.
+/// Events of one transaction keep the order in which they happened.
 pub(super) fn events(cache: &RowCache, queries: &mut Vec<Query>) {
     let events = &cache.events;
     if events.is_empty() {
@@ -48,8 +48,8 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// The order that an event is about, or that its payment named if there is one: capturing locked
-/// it.
+/// The order that an event concerns, or that its payment named, if it exists. The capture has
+/// locked that order.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,

@@ -1,5 +1,5 @@
-//! Messages, payments and refunds: a handful in a transaction, each with a statement of its own, in
-//! one order. Checkouts in sets.
+//! Writes provider messages, payments and refunds, a few for each transaction, with one statement
+//! each and in one order. Checkouts are written in sets.
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
@@ -8,10 +8,10 @@ use crate::postgres::rows::int;
 
 use super::{Query, value};
 
-/// Everything of money that differs from the tables.
+/// The statements for all changed money rows.
 ///
-/// What is new must not have come meanwhile, else its statement fails and all is run again: then
-/// the rules find it.
+/// A new row must not have appeared meanwhile, or its statement fails and the transaction runs
+/// again: then the rules find the row.
 pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &cache.inbox {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";
@@ -27,7 +27,7 @@ pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
-    // Another message may name another order: the columns of a failed one are written anew.
+    // Another message may name another order, so the columns of a failed payment are written again.
     let update = "UPDATE payment SET state = $2, provider = $3, order_id = $4, grant_id = o.grant_id, n = o.n, amount_minor = $5, currency = $6, at = $7
          FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g AND o.n = t.m AND o.id = $4
          WHERE payment.id = $1";
@@ -52,7 +52,7 @@ fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
-    // One that is asked for again was not seen to.
+    // A refund that is requested again is no longer discarded.
     let update = "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6, settled_at = $7,
                            discarded = CASE WHEN $2 = 'failed' THEN discarded END
          WHERE id = $1";
@@ -85,7 +85,8 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Each with how long its order waits for its provider; a page of them may be put off at once.
+/// Writes each checkout with the time that its order waits for the provider. A whole page may be
+/// postponed at once.
 fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     let dirty = cache.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =
@@ -127,13 +128,13 @@ fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values: vec![number(&grants), number(&numbers), waits] });
 }
 
-/// When an order's open checkout is to be closed.
+/// When an order's open checkout must be closed.
 fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
-/// Open checkouts are closed at their provider when their orders wait for no payment any more, or
-/// are due.
+/// Sets when open checkouts must be closed at their provider: when their orders no longer wait for
+/// payment, or are due.
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(kept) => kept.row.open,
@@ -147,8 +148,8 @@ fn due(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 impl Query {
-    /// Has checkouts closed later: of which orders, and when. Whoever writes it has looked at them
-    /// under their locks.
+    /// Postpones the closing of checkouts, given their orders and the new times. The caller has
+    /// read the checkouts under their locks.
     pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
         let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
              WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";

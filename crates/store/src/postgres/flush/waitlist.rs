@@ -1,4 +1,4 @@
-//! Places in lines: those that ended, then those that are new, each in one statement.
+//! Writes waitlist entries: the ended ones, then the new ones, each in one statement.
 use doorbuster_core::WaitlistEntry;
 
 use crate::postgres::row_cache::RowCache;
@@ -6,7 +6,7 @@ use crate::postgres::rows::int;
 
 use super::{Query, value};
 
-/// Every place that differs from the table.
+/// The statements for all changed entries.
 pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
     let (ended, new): (Vec<_>, Vec<_>) = cache
         .waitlist

@@ -1,4 +1,4 @@
-//! Rows of payments, refunds and checkouts as the rules' values.
+//! Converts rows of payments, refunds and checkouts to the values of the rules.
 use tokio_postgres::Row;
 
 use doorbuster_core::Millis;

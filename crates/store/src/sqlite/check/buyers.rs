@@ -1,4 +1,4 @@
-//! I4, once it is known that it is broken: whose orders and quota differ.
+//! Finds the buyers whose orders and quota differ, after the check found that I4 is broken.
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, params};
@@ -8,7 +8,7 @@ use doorbuster_core::ItemId;
 use super::super::read::Reader;
 use super::{CheckRun, Done, Pacer, counted_order, quota};
 
-/// A buyer's units of an item: of an active order, or in a quota.
+/// A buyer's units of an item: of an active order, or of a quota.
 struct BuyerUnits {
     buyer: String,
     item: ItemId,
@@ -26,7 +26,7 @@ fn used(row: &Row<'_>) -> Done<BuyerUnits> {
     Ok(BuyerUnits { buyer: quota.buyer.to_owned(), item: quota.item, units: quota.used })
 }
 
-/// Orders and quotas side by side, buyer by buyer, in the snapshot in which they differ.
+/// Reads orders and quotas together, buyer by buyer, in the snapshot in which they differ.
 pub(super) fn report(
     sql: &mut Reader<'_>,
     run: &mut CheckRun,
@@ -64,7 +64,7 @@ pub(super) fn report(
         for (item, (held, used)) in both {
             let limit = limits.get(&item).copied().map_or(0, u64::from);
             if held != used || held > limit {
-                // It goes to the log, which names nobody: whose it is, the order says.
+                // The log must not contain a buyer's id; the order identifies the buyer.
                 let sql = "SELECT id FROM orders WHERE buyer = ?1 AND item_id = ?2 ORDER BY seq DESC LIMIT 1";
                 let order: Option<String> =
                     conn.query_row(sql, params![buyer, item.0], |row| row.get(0)).optional()?;

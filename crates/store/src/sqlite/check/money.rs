@@ -1,5 +1,5 @@
-//! I5: each captured payment stands for its one paid order, each that goes back has its one refund,
-//! and the amounts are the same everywhere.
+//! I5: each captured payment pays for one paid order, each refunded payment has one refund, and the
+//! amounts agree.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{Money, PaymentId, PaymentState, RefundCause};
@@ -21,7 +21,7 @@ struct PaymentRow {
     payment: String,
     state: PaymentState,
     money: Money,
-    /// The order's state and item, and what it costs.
+    /// The order's state, item and price.
     order: Option<(OrderState, ItemId, Option<Money>)>,
     refund: Option<Money>,
 }
@@ -34,7 +34,7 @@ const PAYMENTS: &str =
                                    LEFT JOIN refund r ON r.payment_id = p.id
                     ORDER BY p.seq";
 
-/// An amount, if its two columns hold one.
+/// An amount, if both columns are present.
 fn money(row: &Row<'_>, at: usize) -> Done<Option<Money>> {
     let (minor, currency): (Option<i64>, Option<String>) = (row.get(at)?, row.get(at + 1)?);
     Ok(minor.zip(currency).map(|(minor, currency)| Money { minor, currency }))
@@ -59,7 +59,7 @@ fn seen(row: &Row<'_>) -> Done<PaymentRow> {
     })
 }
 
-/// Every payment against its order and its refund.
+/// Compares every payment with its order and its refund.
 pub(super) fn check(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     let conn = sql.conn();
     let mut payments = conn.prepare_cached(PAYMENTS)?;
@@ -121,7 +121,7 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
     }
 }
 
-/// Orders of an item that a provider's payment paid, and whose payment is not there.
+/// Orders of an item that a provider's payment paid, without that payment.
 fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(
         "SELECT id FROM orders o
@@ -143,7 +143,7 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
     Ok(())
 }
 
-/// What somebody else did wrong, newest first.
+/// Payments that a provider or a buyer caused by mistake, newest first.
 pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<RefundNotice>> {
     sql.all(
         concat!(

@@ -113,7 +113,7 @@ impl Ledger {
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
             let openings = store.opening_stocks(self.sale.clone()).await?;
             let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
-            let items = app.engine.items_of(&ids).await?;
+            let items = app.engine.find_items(&ids).await?;
             for (opening, item) in openings.iter().zip(items) {
                 let total = match opening.total {
                     Stock::Counted(units) => Some(units.cast_signed()),

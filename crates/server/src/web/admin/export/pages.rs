@@ -11,15 +11,15 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::config::{Flags, load};
-use crate::purchase::{Bought, Purchase};
-use crate::scratch::Scratch;
+use crate::purchase::{PurchaseOutcome, Purchase};
+use crate::temp_dir::TempDir;
 use crate::web::tests;
 
 /// Two pages and a bit of a third.
 const MANY: usize = 2 * EXPORT_PAGE + 100;
 const STOCK: usize = 9_999;
 
-async fn start(dir: &Scratch) -> Arc<App> {
+async fn start(dir: &TempDir) -> Arc<App> {
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
     let told = (
         "DOORBUSTER_AUTH__BUYER_SECRET".into(),
@@ -47,7 +47,7 @@ async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
     let wishes: Vec<_> = wishes.collect();
     let bought = join_all(wishes.iter().map(|wish| app.engine.buy(wish))).await;
     let order = |bought| match bought {
-        Bought::Created(order) => order,
+        PurchaseOutcome::Created(order) => order,
         other => panic!("expected an order, got {other:?}"),
     };
     bought.into_iter().map(order).collect()
@@ -96,7 +96,7 @@ async fn while_rows_are_written(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_order_is_exported_once_while_others_come_and_go() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let app = start(&dir).await;
     let mut orders = crowd(&app, 0..MANY).await;
     let lines = while_rows_are_written(&app, Export::Orders, &mut orders).await;
@@ -111,7 +111,7 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let app = start(&dir).await;
     let mut orders = crowd(&app, 0..MANY).await;
     let lines = while_rows_are_written(&app, Export::Ledger, &mut orders).await;
@@ -134,7 +134,7 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() {
-    let dir = Scratch::new();
+    let dir = TempDir::new();
     let app = start(&dir).await;
     crowd(&app, 0..3).await;
     let begun = async |which: Export| {

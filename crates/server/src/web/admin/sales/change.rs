@@ -118,7 +118,7 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     match patch.front_door {
         Change::Keep => {}
         Change::Clear => row.front_door = FrontDoor::default().to_json(),
-        Change::Set(patch) => row.front_door = patch.apply(catalogue::door(row))?.to_json(),
+        Change::Set(patch) => row.front_door = patch.apply(catalogue::front_door(row))?.to_json(),
     }
     let mut late = false;
     for (index, item) in patch.items.into_iter().enumerate() {

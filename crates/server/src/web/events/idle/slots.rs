@@ -61,8 +61,8 @@ async fn run_idle_task(
                 return;
             }
         };
-        let tending = IdleConnections::new(app.clone(), poller).run(&mut newcomers, &cut);
-        if AssertUnwindSafe(tending).catch_unwind().await.is_ok() {
+        let reconciling = IdleConnections::new(app.clone(), poller).run(&mut newcomers, &cut);
+        if AssertUnwindSafe(reconciling).catch_unwind().await.is_ok() {
             return;
         }
         tracing::error!("sleeping WebSockets were lost by a fault, see above");

@@ -7,7 +7,7 @@ use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 
 use super::*;
 use crate::postgres::Cluster;
-use crate::several::address;
+use crate::several_servers::address;
 
 /// More orders than are asked about at once, and than fit in a page.
 const MANY: usize = 300;
@@ -16,16 +16,16 @@ const MANY: usize = 300;
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server over a database in which time can be let pass.
-struct Shop {
+struct StripeShop {
     app: TestApp,
-    stripe: StandIn,
+    stripe: StripeStandIn,
     home: Cluster,
     database: String,
 }
 
-impl Shop {
+impl StripeShop {
     async fn open(stock: usize, hold_secs: u32) -> Self {
-        let (home, stripe) = (Cluster::start(&[]), StandIn::start().await);
+        let (home, stripe) = (Cluster::start(&[]), StripeStandIn::start().await);
         let database = home.database();
         let url = address(&home, &database);
         let app = start_with(
@@ -78,7 +78,7 @@ impl Shop {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_is_down_delays_the_return_for_a_while_and_no_longer() {
-    let shop = Shop::open(2, BRIEF_SECS).await;
+    let shop = StripeShop::open(2, BRIEF_SECS).await;
     let id = order(&shop.app, "anna", "k", 2).await;
     checkout(&shop.app, &id).await;
     shop.stripe.fail(true);
@@ -94,13 +94,13 @@ async fn a_provider_that_is_down_delays_the_return_for_a_while_and_no_longer() {
     assert_eq!(shop.state(&id).await, "reserved");
     shop.pass(PROVIDER_GRACE_MS / 2);
     until("its units return", async || (shop.state(&id).await == "expired").then_some(())).await;
-    adds_up(&shop.app).await;
+    assert_ledger_adds_up(&shop.app).await;
     shop.app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever() {
-    let shop = Shop::open(2, BRIEF_SECS).await;
+    let shop = StripeShop::open(2, BRIEF_SECS).await;
     shop.stripe.busy(true);
     let first = order(&shop.app, "anna", "k1", 1).await;
     checkout(&shop.app, &first).await;
@@ -114,7 +114,7 @@ async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever()
         "that it is asked too much begins no grace"
     );
     // It was paid in time, and the message is lost: whoever is asked in the end knows.
-    shop.stripe.put("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
+    shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
     shop.stripe.busy(false);
     until("it is paid", async || (shop.state(&first).await == "paid").then_some(())).await;
 
@@ -128,13 +128,13 @@ async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever()
     shop.pass(PROVIDER_GRACE_MS);
     until("its unit returns", async || (shop.state(&second).await == "expired").then_some(()))
         .await;
-    adds_up(&shop.app).await;
+    assert_ledger_adds_up(&shop.app).await;
     shop.app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent() {
-    let shop = Shop::open(MANY, 900).await;
+    let shop = StripeShop::open(MANY, 900).await;
     for n in 0..MANY {
         let buyer = format!("buyer-{n}");
         let id = order(&shop.app, &buyer, "k", 1).await;
@@ -164,6 +164,6 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     assert_eq!(shop.held().await, json!(MANY));
     shop.pass(PROVIDER_GRACE_MS);
     until("all units return", async || (shop.held().await == json!(0)).then_some(())).await;
-    adds_up(&shop.app).await;
+    assert_ledger_adds_up(&shop.app).await;
     shop.app.stop().await;
 }

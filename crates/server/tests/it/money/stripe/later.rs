@@ -3,7 +3,7 @@
 use super::*;
 
 /// A session that the buyer went through, whose payment is this far.
-fn gone_through(stripe: &StandIn, order: &str, payment: &str) -> Value {
+fn completed_payment(stripe: &StripeStandIn, order: &str, payment: &str) -> Value {
     let mut session = paid(stripe, "cs_test_1", order, 20);
     (session["payment_status"], session["payment_intent"]) =
         (json!("unpaid"), json!({"id": "pi_1", "status": payment}));
@@ -13,69 +13,69 @@ fn gone_through(stripe: &StandIn, order: &str, payment: &str) -> Value {
 #[tokio::test]
 async fn a_payment_on_its_way_holds_its_order_until_it_failed() {
     for failed in ["requires_payment_method", "canceled"] {
-        let stripe = StandIn::start().await;
+        let stripe = StripeStandIn::start().await;
         let app = start(&stripe).await;
         open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
         let id = order(&app, "anna", "k", 2).await;
         checkout(&app, &id).await;
-        stripe.put("cs_test_1", gone_through(&stripe, &id, "processing"));
+        stripe.set_session("cs_test_1", completed_payment(&stripe, &id, "processing"));
         let asked =
             async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(1);
         until("it is asked again and again", asked).await;
         assert_eq!(read(&app, &id).await["state"], "reserved");
-        stripe.put("cs_test_1", gone_through(&stripe, &id, failed));
+        stripe.set_session("cs_test_1", completed_payment(&stripe, &id, failed));
         until("its units return", async || {
             (read(&app, &id).await["state"] == "expired").then_some(())
         })
         .await;
         assert!(payments(&app, &id).await.is_empty());
-        adds_up(&app).await;
+        assert_ledger_adds_up(&app).await;
     }
 }
 
 #[tokio::test]
 async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 2).await;
     let spent = checkout(&app, &id).await;
-    let mut session = gone_through(&stripe, &id, "processing");
-    stripe.put("cs_test_1", session.clone());
+    let mut session = completed_payment(&stripe, &id, "processing");
+    stripe.set_session("cs_test_1", session.clone());
     session["payment_intent"] = json!("pi_1");
     assert_eq!(
-        tell(&app, "evt_1", "checkout.session.completed", &session).await.json()["outcome"],
+        send_message(&app, "evt_1", "checkout.session.completed", &session).await.json()["outcome"],
         "ignored"
     );
     assert_eq!(checkout(&app, &id).await, spent, "it may succeed yet");
-    stripe.put("cs_test_1", gone_through(&stripe, &id, "requires_payment_method"));
+    stripe.set_session("cs_test_1", completed_payment(&stripe, &id, "requires_payment_method"));
     let failed = "checkout.session.async_payment_failed";
-    assert_eq!(tell(&app, "evt_2", failed, &session).await.json()["outcome"], "noted");
+    assert_eq!(send_message(&app, "evt_2", failed, &session).await.json()["outcome"], "noted");
     let history = app.buyer("anna", "GET", &format!("/v1/orders/{id}/history")).await.json();
     assert!(history["payment_failed_at"].is_string(), "{history}");
     let other = checkout(&app, &id).await;
     assert_ne!(other, spent);
-    assert_eq!(tell(&app, "evt_2", failed, &session).await.json()["outcome"], "repeated");
-    assert_eq!(tell(&app, "evt_3", failed, &session).await.status, 200);
+    assert_eq!(send_message(&app, "evt_2", failed, &session).await.json()["outcome"], "repeated");
+    assert_eq!(send_message(&app, "evt_3", failed, &session).await.status, 200);
     assert_eq!(checkout(&app, &id).await, other, "that one is not spent");
     let mut event = paid(&stripe, "cs_test_2", &id, 20);
     event["payment_intent"] = json!("pi_2");
     assert_eq!(
-        tell(&app, "evt_4", "checkout.session.completed", &event).await.json()["outcome"],
+        send_message(&app, "evt_4", "checkout.session.completed", &event).await.json()["outcome"],
         "paid"
     );
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
 async fn a_key_that_may_not_read_payments_finds_what_was_paid() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
     stripe.hide_payments();
     let id = order(&app, "anna", "k", 2).await;
     checkout(&app, &id).await;
-    stripe.put("cs_test_1", gone_through(&stripe, &id, "requires_payment_method"));
+    stripe.set_session("cs_test_1", completed_payment(&stripe, &id, "requires_payment_method"));
     let asked = async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(3);
     until("it is asked again", asked).await;
     assert_eq!(
@@ -83,8 +83,8 @@ async fn a_key_that_may_not_read_payments_finds_what_was_paid() {
         "reserved",
         "whether that payment may still succeed is not to be seen"
     );
-    stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
+    stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
     until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }

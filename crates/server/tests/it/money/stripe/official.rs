@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::stand_in::{Sent, StandIn};
+use super::stand_in::{SentRequest, StripeStandIn};
 use super::{
-    BRIEF_SECS, KEY, SECRET, checkout, header, mark, now_secs, open_sale, order, paid, send, start,
+    BRIEF_SECS, KEY, SECRET, checkout, header, refund_marker, now_secs, open_sale, order, paid, send, start,
     until,
 };
 use crate::webhooks::official::not_checked;
@@ -58,14 +58,14 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
         );
         return;
     };
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
     // Every request there is: the session is closed in vain and read, the refund asked for, and
     // looked at.
-    stripe.put("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
+    stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     let ours = stripe.all();
@@ -82,12 +82,12 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let (payload, next_payload) = (event("evt_1"), event("evt_2"));
     let given = json!({
         "key": KEY, "api": stripe.address, "order": id, "paid_url": field("success_url"), "left_url": field("cancel_url"), "units": 3,
-        "title": "Phone", "mark": mark(&stripe),
+        "title": "Phone", "mark": refund_marker(&stripe),
         "expires_at": field("expires_at").parse::<u64>().expect("seconds"), "checkout_key": made.key, "session": "cs_test_1",
         "payment": "pi_1", "refund": asked.key, "secret": SECRET, "at": now,
         "payload": payload, "header": header(&payload, now, SECRET), "next_payload": next_payload,
     });
-    let theirs = StandIn::start().await;
+    let theirs = StripeStandIn::start().await;
     let mut given = given;
     given["api"] = json!(theirs.address);
     let script =
@@ -109,7 +109,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             let (our, their) = (stripe.sent(method, path), theirs.sent(method, path));
             assert_eq!(our.is_empty(), their.is_empty(), "{method} {path}");
             let (Some(our), Some(their)) = (our.first(), their.first()) else { continue };
-            let sorted = |sent: &Sent| {
+            let sorted = |sent: &SentRequest| {
                 let mut form = sent.form.clone();
                 form.sort_unstable();
                 form

@@ -4,7 +4,7 @@ use super::*;
 #[tokio::test]
 async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not_to_be_sent_again()
 {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     for currency in ["ISK", "UGX", "MGA"] {
         let mut sale = crate::app::sale("spring", 10.into(), 10);
@@ -27,7 +27,7 @@ async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not
 
 #[tokio::test]
 async fn a_price_of_three_decimals_ends_in_nought() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     let mut sale = crate::app::sale("spring", 10.into(), 10);
     let price = |minor: i64| json!({"amount_minor": minor, "currency": "KWD"});

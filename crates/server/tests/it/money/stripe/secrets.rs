@@ -6,7 +6,7 @@ const OTHER: &str = "whsec_of_another_endpoint";
 
 #[tokio::test]
 async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
-    let stripe = StandIn::start().await;
+    let stripe = StripeStandIn::start().await;
     let both = format!("{NEW},{SECRET}");
     let app = start_with(&stripe, &[("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", &both)]).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -46,5 +46,5 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         );
     }
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
-    adds_up(&app).await;
+    assert_ledger_adds_up(&app).await;
 }

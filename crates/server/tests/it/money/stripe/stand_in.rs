@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// A request that it was sent.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentRequest {
     pub method: String,
     pub path: String,
     /// What the form says, or the query, decoded.
@@ -22,7 +22,7 @@ pub(super) struct Sent {
 
 #[derive(Default)]
 struct State {
-    sent: Vec<Sent>,
+    sent: Vec<SentRequest>,
     /// Sessions that are not open any more.
     sessions: HashMap<String, Value>,
     made: usize,
@@ -36,7 +36,7 @@ struct State {
     /// What somebody gave back by hand, of every payment.
     by_hand: i64,
     /// How far that is.
-    by_hand_is: &'static str,
+    by_hand_status: &'static str,
     /// What every payment is of: what the last session asks for, unless said otherwise.
     paid: i64,
     refuses_sessions: bool,
@@ -48,23 +48,23 @@ struct State {
 }
 
 /// The stand-in; it ends with the test.
-pub(super) struct StandIn {
+pub(super) struct StripeStandIn {
     pub address: String,
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
 
-impl Drop for StandIn {
+impl Drop for StripeStandIn {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl StandIn {
+impl StripeStandIn {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let state = Arc::new(Mutex::new(State { by_hand_is: "succeeded", ..State::default() }));
+        let state = Arc::new(Mutex::new(State { by_hand_status: "succeeded", ..State::default() }));
         let known = state.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -79,17 +79,17 @@ impl StandIn {
     }
 
     /// Every request so far.
-    pub(super) fn all(&self) -> Vec<Sent> {
+    pub(super) fn all(&self) -> Vec<SentRequest> {
         self.with(|state| state.sent.clone())
     }
 
     /// Requests to this path so far.
-    pub(super) fn sent(&self, method: &str, path: &str) -> Vec<Sent> {
+    pub(super) fn sent(&self, method: &str, path: &str) -> Vec<SentRequest> {
         self.all().into_iter().filter(|sent| sent.method == method && sent.path == path).collect()
     }
 
     /// From now on this session is as said.
-    pub(super) fn put(&self, id: &str, session: Value) {
+    pub(super) fn set_session(&self, id: &str, session: Value) {
         self.with(|state| state.sessions.insert(id.to_owned(), session));
     }
 
@@ -131,8 +131,8 @@ impl StandIn {
     }
 
     /// How far what was refunded by hand is, from now on.
-    pub(super) fn by_hand_is(&self, status: &'static str) {
-        self.with(|state| state.by_hand_is = status);
+    pub(super) fn by_hand_status(&self, status: &'static str) {
+        self.with(|state| state.by_hand_status = status);
     }
 
     /// What refunds of ours are of, the least first.
@@ -207,7 +207,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let _ = stream.write_all(format!("{head}{text}").as_bytes()).await;
 }
 
-fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
+fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
     let refused = |code: &str| {
         (400, json!({"error": {"type": "invalid_request_error", "code": code, "message": "no"}}))
     };
@@ -276,7 +276,7 @@ fn answer(state: &mut State, sent: &Sent) -> (u16, Value) {
             )
         }
         ("GET", ["v1", "refunds"]) => {
-            let by_hand = json!({"id": "re_9", "object": "refund", "status": state.by_hand_is, "amount": state.by_hand, "currency": "cny",
+            let by_hand = json!({"id": "re_9", "object": "refund", "status": state.by_hand_status, "amount": state.by_hand, "currency": "cny",
                                  "metadata": {}});
             let mut all: Vec<Value> = state.refunds.values().cloned().collect();
             all.extend((state.by_hand > 0).then_some(by_hand));
@@ -293,10 +293,10 @@ fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> 
         state.refunds.values().filter(|made| made["payment_intent"].as_str() == payment.as_deref());
     let made = of_it.filter(|made| made["status"].as_str().is_some_and(lives));
     let gone: i64 = made.filter_map(|made| made["amount"].as_i64()).sum();
-    let by_hand = if lives(state.by_hand_is) { state.by_hand } else { 0 };
+    let by_hand = if lives(state.by_hand_status) { state.by_hand } else { 0 };
     let status = match std::mem::take(&mut state.by_hand_fails_next) {
         true => {
-            state.by_hand_is = "failed";
+            state.by_hand_status = "failed";
             "succeeded"
         }
         false => "pending",
@@ -321,7 +321,7 @@ fn read_session(session: &Value, expand: Option<&str>, by_hand: i64) -> Value {
     session
 }
 
-async fn read(stream: &mut TcpStream) -> Option<(Sent, Vec<u8>)> {
+async fn read(stream: &mut TcpStream) -> Option<(SentRequest, Vec<u8>)> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -354,7 +354,7 @@ async fn read(stream: &mut TcpStream) -> Option<(Sent, Vec<u8>)> {
         .collect();
     let authorization = header("authorization").unwrap_or_default();
     Some((
-        Sent { method, path: path.to_owned(), form, key: header("idempotency-key"), authorization },
+        SentRequest { method, path: path.to_owned(), form, key: header("idempotency-key"), authorization },
         body,
     ))
 }

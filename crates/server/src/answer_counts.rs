@@ -1,0 +1,77 @@
+//! Counts of answers to buyers, by kind: atomic adds, read by statistics and metrics.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! answers {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// How a purchase request was answered.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Answer { $($(#[$doc])* $name,)* }
+
+        impl Answer {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name: the problem's code, or the order's state.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+        }
+    };
+}
+
+answers! {
+    /// An order was created.
+    Reserved = "reserved",
+    /// The order that the request holds was shown again.
+    Replayed = "replayed",
+    /// The verdict comes later.
+    Queued = "queued",
+    /// No units are available now.
+    SoldOut = "sold_out",
+    /// The buyer's limit is reached.
+    LimitReached = "limit_reached",
+    /// The sale has not started.
+    NotStarted = "not_started",
+    /// The sale is paused.
+    Paused = "paused",
+    /// The sale has ended.
+    Ended = "ended",
+    /// An operator blocked the buyer or the address.
+    Forbidden = "forbidden",
+    /// The buyer does not meet a requirement of the sale.
+    NotEligible = "not_eligible",
+    /// The request has no pass.
+    PassRequired = "pass_required",
+    /// The pass is invalid.
+    PassInvalid = "pass_invalid",
+    /// The pass has expired.
+    PassExpired = "pass_expired",
+    /// The pass is from before the waiting room opened.
+    WaitingRoom = "waiting_room",
+    /// Too many requests.
+    RateLimited = "rate_limited",
+    /// The request key was used for another request.
+    KeyReused = "idempotency_key_reused",
+    /// A bound was met.
+    Overloaded = "overloaded",
+    /// The client should retry.
+    Unavailable = "unavailable",
+}
+
+/// One counter for each kind of answer.
+#[derive(Debug, Default)]
+pub struct AnswerCounts([AtomicU64; Answer::ALL.len()]);
+
+impl AnswerCounts {
+    /// Counts one answer.
+    pub fn count(&self, answer: Answer) {
+        self.0[answer as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of these answers so far.
+    #[must_use]
+    pub fn get(&self, answer: Answer) -> u64 {
+        self.0[answer as usize].load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,29 @@
+//! Raises the limit of open files, because each connection needs one file handle.
+
+use super::ServeError;
+use crate::web::HANDLES_SPARE;
+
+/// A server with fewer connections does not start.
+const CONNECTIONS_MIN: u64 = 16;
+
+/// Raises the process's limit of open files as far as possible. Returns how many connections it
+/// allows, at most `wanted`.
+pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
+    let needed = wanted as u64 + HANDLES_SPARE;
+    // If the limit cannot be read, assume none: accepting connections will show it.
+    let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
+    if allowed < CONNECTIONS_MIN + HANDLES_SPARE {
+        return Err(ServeError::Handles { allowed, needed: CONNECTIONS_MIN + HANDLES_SPARE });
+    }
+    if allowed < needed {
+        let connections = allowed - HANDLES_SPARE;
+        tracing::warn!(
+            wanted,
+            connections,
+            "the limit of open files (ulimit -n) is {allowed}, so the server takes fewer \
+             connections than limits.connections"
+        );
+        return Ok(usize::try_from(connections).unwrap_or(wanted));
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,80 @@
+//! Takes the units for a payment that arrives after its order ended: from the pool, then recalled
+//! from the slots.
+use std::time::Duration;
+
+use doorbuster_core::money::{Capture, CaptureOutcome};
+use tokio::time::Instant;
+
+use super::reconcile;
+use crate::catalogue::ItemState;
+use crate::engine::{Engine, EngineError};
+use crate::failpoint::{self, Point};
+
+/// How long a late payment waits for units on their way. Then the pool's units pay for it, or it is
+/// refunded.
+const RECALL_WAIT_MAX: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Takes a captured payment; see [`doorbuster_core::money::capture`]. Never returns
+    /// [`CaptureOutcome::UnitsMissing`].
+    ///
+    /// # Errors
+    ///
+    /// If a store or slot is unreachable. The caller may repeat the call.
+    pub async fn capture(&self, payment: Capture) -> Result<CaptureOutcome, EngineError> {
+        let first = self.store().capture(payment.clone(), false).await?;
+        let CaptureOutcome::UnitsMissing { order, .. } = &first else { return Ok(first) };
+        failpoint::pass(Point::LateLacks);
+        if self.catalogue().item_by_id(order.item).is_none() {
+            self.refresh_catalogue().await?;
+        }
+        let catalogue = self.catalogue().clone();
+        let Some(item) = catalogue.item_by_id(order.item) else {
+            return Ok(self.store().capture(payment, true).await?);
+        };
+        let _guard = item.work.reconciling.lock().await;
+        let captured = self.capture_with_recall(item, payment).await;
+        failpoint::pass(Point::LateCaptured);
+        // Recalled units that were not used go back to the slots, and a slot learns of the quota
+        // that is used again.
+        if let Err(error) = reconcile::reconcile_locked(self, item).await {
+            tracing::warn!(%error, "failed to reconcile slots after a late payment; will retry");
+        }
+        self.control().wake(item.row.id);
+        captured
+    }
+
+    async fn capture_with_recall(
+        &self,
+        item: &ItemState,
+        payment: Capture,
+    ) -> Result<CaptureOutcome, EngineError> {
+        let until = Instant::now() + RECALL_WAIT_MAX;
+        loop {
+            // Enabled before the store is asked, so that a unit that comes back in the same commit
+            // is not missed.
+            let changed = item.gauge.changed().notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let is_last = Instant::now() >= until;
+            let units = match self.store().capture(payment.clone(), is_last).await? {
+                CaptureOutcome::UnitsMissing { units, .. } => units,
+                captured => return Ok(captured),
+            };
+            let moved = match self.recall_to_pool(item, units).await {
+                Ok(moved) => moved,
+                Err(error) => {
+                    // Money does not wait for unreachable slots: the pool decides.
+                    tracing::warn!(%error, "failed to recall units for a late payment; only the pool is used");
+                    return Ok(self.store().capture(payment, true).await?);
+                }
+            };
+            failpoint::pass(Point::LateGathered);
+            if moved == 0 {
+                // The missing units are in tickets in flight, which become orders or return, or
+                // another node delivers them.
+                drop(tokio::time::timeout_at(until, changed).await);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Renews leases: each node's own lease, and the leader's. Runs a few times per lease.
+//!
+//! The leader closes the grants of nodes whose lease lapsed, so that other nodes sell their units.
+//! Leases save work; safety depends on the store's rows alone. Tickets of a node that continues
+//! without its lease are returned.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::{CloseCause, lease};
+use tokio::time::Instant;
+
+use crate::config::Roles;
+use crate::engine::{Engine, EngineError};
+
+/// How long a node counts as alive after its last renewal.
+pub(crate) const LEASE_MS: i64 = 3_000;
+/// Time between two renewals.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Renews the leases until the program stops.
+pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
+    if engine.layout().is_single_node() {
+        return std::future::pending().await;
+    }
+    let mut last = Instant::now();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let asked = Instant::now();
+        match renew_leases(&engine, roles).await {
+            Ok(()) => {
+                if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
+                    lapsed_grants(&engine, asked.duration_since(last));
+                }
+                last = asked;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to renew this node's lease; will retry");
+                engine.control().leads.store(false, Ordering::Release);
+                engine.control().reconciles_on_commit.store(engine.layout().is_node_local(), Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Checks everything that this node reaches: its lease lapsed, so other nodes may have closed its
+/// grants.
+fn lapsed_grants(engine: &Engine, away: Duration) {
+    tracing::warn!(
+        away_ms = away.as_millis(),
+        "this node's lease lapsed; its slots start a new epoch if other nodes took their units"
+    );
+    engine.meter().lapse();
+    engine.control().suspect_loss();
+    for item in engine.warm_items() {
+        engine.control().wake(item.row.id);
+    }
+}
+
+/// Renews this node's lease and, with the control role, takes or renews the leader's. Then closes
+/// the grants of dead nodes.
+pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
+    let control = engine.control();
+    if engine.layout().is_single_node() {
+        control.leads.store(true, Ordering::Release);
+        control.reconciles_on_commit.store(true, Ordering::Release);
+        return Ok(());
+    }
+    engine.store().renew_node_lease(engine.node(), LEASE_MS).await?;
+    let has_lead =
+        roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
+    let leads = has_lead || engine.always_leads();
+    if control.leads.swap(leads, Ordering::AcqRel) != leads {
+        tracing::info!(leads, node = %engine.node(), "leadership changed");
+        engine.meter().lead();
+    }
+    control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
+    // Read before the live nodes: a node that opened a grant had a lease before.
+    let may_lapse = leads && !engine.layout().reaches_all_slots();
+    let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
+    let live = engine.store().live_nodes().await?;
+    engine.node_count().observe(live.len());
+    for grant in lease::lapsed_grants(&grants, &live, engine.node()) {
+        if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
+            tracing::warn!(slot = %grant.slot, units = grant.unsettled(), "a node's lease lapsed; other nodes sell its units");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Frees memory when a node's set of requests that hold orders is full: it forgets sales that ended
+//! long ago.
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Engine;
+
+/// Time between two checks whether the set is full.
+const EVERY: Duration = Duration::from_secs(60);
+/// Pause after a full read that freed no room: the read is long, and sales end rarely.
+const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
+
+/// Frees memory until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if !engine.holders().is_full() {
+            continue;
+        }
+        engine.holders().begin_rebuild();
+        while let Err(error) = engine.load_holders().await {
+            tracing::warn!(%error, "failed to refresh the set of request keys that hold orders; will retry");
+            tokio::time::sleep(EVERY).await;
+        }
+        engine.holders().finish_rebuild();
+        tracing::warn!(
+            requests = engine.holders().len(),
+            full = engine.holders().is_full(),
+            "the set of request keys that hold orders was full; keys of sales that ended long ago were removed"
+        );
+        if engine.holders().is_full() {
+            tokio::time::sleep(REST_AFTER_FULL).await;
+        }
+    }
+}

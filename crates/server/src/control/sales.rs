@@ -1,0 +1,219 @@
+//! The operators' changes of sales. Each change is in the store and in the catalogue before the
+//! answer.
+use std::sync::atomic::Ordering;
+
+use doorbuster_core::sale::{PhaseChange, PhaseStep};
+use doorbuster_core::{CloseCause, Phase, Spread};
+use doorbuster_store::{
+    DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
+};
+use tokio::sync::MutexGuard;
+
+use super::Control;
+use crate::catalogue::{ItemState, SaleFlags, SaleState};
+use crate::engine::{Engine, EngineError};
+
+/// Exclusive access to a sale's changes on this node. When it is dropped, the catalogue is read
+/// again for changes of other nodes.
+pub(super) struct SaleLock<'a> {
+    alone: Option<MutexGuard<'a, ()>>,
+    control: &'a Control,
+}
+
+impl Drop for SaleLock<'_> {
+    fn drop(&mut self) {
+        drop(self.alone.take());
+        self.control.reload();
+    }
+}
+
+impl Engine {
+    /// Waits for exclusive access to the sale.
+    async fn lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> SaleLock<'a> {
+        SaleLock { alone: Some(flags.sale_lock.lock().await), control: self.control() }
+    }
+
+    /// The same without waiting; `None` if another task has it.
+    pub(super) fn try_lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> Option<SaleLock<'a>> {
+        let alone = flags.sale_lock.try_lock().ok()?;
+        Some(SaleLock { alone: Some(alone), control: self.control() })
+    }
+
+    /// Creates a draft. `None`: the id is taken.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn create_sale(&self, sale: NewSale) -> Result<Option<SaleRow>, EngineError> {
+        let Some(row) = self.store().create_sale(sale).await? else { return Ok(None) };
+        self.show_new_sale(row.clone()).await?;
+        Ok(Some(row))
+    }
+
+    /// Changes a sale's description.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn patch_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+        patch: SalePatch,
+    ) -> Result<PatchOutcome, EngineError> {
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+            return Ok(PatchOutcome::NotFound);
+        };
+        let _guard = self.lock_sale(&flags).await;
+        let outcome = self.store().patch_sale(id, if_version, patch).await?;
+        if let PatchOutcome::Done(row) = &outcome {
+            self.show_sale(row.clone()).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Deletes a draft.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn delete_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+    ) -> Result<DeleteOutcome, EngineError> {
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+            return Ok(DeleteOutcome::NotFound);
+        };
+        let _guard = self.lock_sale(&flags).await;
+        let outcome = self.store().delete_sale(id, if_version).await?;
+        if outcome == DeleteOutcome::Done {
+            self.change_catalogue(|c| c.remove(id));
+        }
+        Ok(outcome)
+    }
+
+    /// Moves a sale to another phase. Pause and close return when the tickets in flight have
+    /// settled; meanwhile buyers are asked to retry.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable. The caller may repeat the step.
+    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
+        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+            return Ok(StepOutcome::NotFound);
+        };
+        let _guard = self.lock_sale(&flags).await;
+        let Some(sale) = self.catalogue().sale(id).cloned() else {
+            return Ok(StepOutcome::NotFound);
+        };
+        let outcome = match sale.row.phase.step(step) {
+            PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
+            PhaseChange::Already => {
+                Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false })
+            }
+            PhaseChange::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
+            PhaseChange::To(_) => self.step_at_once(id, step).await,
+        };
+        self.reconcile_after_step(id).await?;
+        outcome
+    }
+
+    async fn step_at_once(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
+        let outcome = self.store().step_sale(id, step).await?;
+        if let StepOutcome::Done { sale: row, .. } = &outcome {
+            self.show_sale(row.clone()).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Stops the slots, waits until their tickets are settled, and only then shows the new phase.
+    /// The transaction that changes the phase closes the grants.
+    async fn step_drained(
+        &self,
+        sale: &SaleState,
+        step: PhaseStep,
+    ) -> Result<StepOutcome, EngineError> {
+        sale.flags.draining.store(true, Ordering::Release);
+        let stepped = async {
+            self.drain_everywhere(sale).await?;
+            let outcome = self.store().step_sale(&sale.row.id, step).await?;
+            if let StepOutcome::Done { sale: row, .. } = &outcome {
+                self.show_sale(row.clone()).await?;
+            }
+            Ok(outcome)
+        };
+        let outcome = stepped.await;
+        // The step ends the drain. If another node took the step first, this node must end its own
+        // drain.
+        if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
+            self.cancel_drain(sale).await;
+        }
+        sale.flags.draining.store(false, Ordering::Release);
+        outcome
+    }
+
+    /// Changes how an item's stock is spread, before its sale opens.
+    ///
+    /// # Errors
+    /// If a store or slot is unreachable. The caller may repeat the call.
+    pub async fn set_spread(
+        &self,
+        item: &ItemState,
+        spread: Spread,
+    ) -> Result<SpreadOutcome, EngineError> {
+        let Some(flags) = self.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
+            return Ok(SpreadOutcome::NotFound);
+        };
+        let _guard = self.lock_sale(&flags).await;
+        let before = self.catalogue().item_by_id(item.row.id).map(|item| item.row.spread);
+        let outcome = self.store().set_spread(item.row.id, spread).await?;
+        if let SpreadOutcome::Done(row) = &outcome
+            && before != Some(spread)
+        {
+            {
+                let _guard = item.work.reconciling.lock().await;
+                self.show_sale(row.clone()).await?;
+                // A slot keeps the portions of its grant, so the grant must be replaced.
+                for grant in
+                    self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
+                {
+                    self.store().close_grant(grant.id, CloseCause::Rolled).await?;
+                }
+            }
+            self.reconcile_after_step(&row.id).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Puts a changed row into the catalogue and notifies its watchers. The caller has exclusive
+    /// access to the sale.
+    pub(super) async fn show_sale(&self, row: SaleRow) -> Result<(), EngineError> {
+        self.show_row(row, false).await.map(drop)
+    }
+
+    /// The same for a new sale, which has no exclusive access yet. False: another task put it into
+    /// the catalogue meanwhile, and that row may be newer.
+    pub(super) async fn show_new_sale(&self, row: SaleRow) -> Result<bool, EngineError> {
+        self.show_row(row, true).await
+    }
+
+    async fn show_row(&self, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
+        // A known sale may have unknown items too: another node deleted it and created it again.
+        let known = self.catalogue().clone();
+        let items: Vec<_> =
+            row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();
+        let counts = match items.is_empty() {
+            true => Vec::new(),
+            false => self.store().counts(Some(items.clone())).await?,
+        };
+        let id: std::sync::Arc<str> = row.id.as_str().into();
+        if !self.put_sale(row, &counts, is_new) {
+            return Ok(false);
+        }
+        if !items.is_empty() {
+            // Commits of other nodes came before the catalogue had the items.
+            self.read_counts(items).await?;
+        }
+        self.control().status_changed(&id);
+        self.control().sale_retimed();
+        Ok(true)
+    }
+}

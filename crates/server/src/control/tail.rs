@@ -1,0 +1,122 @@
+//! Gathers an item's last units from its other slots into the slot whose request came first, when
+//! the pool is empty.
+//!
+//! Runs while the item is reconciled. For units in a slot that only another node reaches it begins
+//! a recall, which that node carries out.
+use std::time::Duration;
+
+use doorbuster_core::refill::Portion;
+use doorbuster_core::slot::RecallOutcome;
+use doorbuster_core::tail::{self, SlotHolding};
+use doorbuster_core::{Counter, Grant, Recall, RecallId, RecallTarget};
+
+use crate::catalogue::ItemState;
+use crate::engine::{Engine, EngineError};
+use crate::failpoint::{self, Point};
+
+use super::refill::refill_slot;
+use super::reconcile::OpenSlot;
+
+/// A node that gave units away waits this long, and at random up to twice as long, before it
+/// recalls them: meanwhile the other node sells them.
+const GIVE_WAY: Duration = Duration::from_millis(20);
+
+/// An item's state while it is reconciled.
+pub(super) struct ItemSnapshot<'a> {
+    /// Its open grants.
+    pub(super) grants: &'a [Grant],
+    /// Its pending recalls.
+    pub(super) pending: &'a [Recall],
+    /// Whether a slot of this node had to give units to another.
+    pub(super) gave_away: bool,
+}
+
+impl ItemSnapshot<'_> {
+    fn open(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().filter(|grant| grant.open && grant.acked)
+    }
+}
+
+/// Gathers the units that the first waiting request lacks. True: units moved or were requested.
+pub(super) async fn gather(
+    engine: &Engine,
+    item: &ItemState,
+    open_slots: &[OpenSlot],
+    snapshot: ItemSnapshot<'_>,
+) -> Result<bool, EngineError> {
+    let Some(want) = item.work.unit_demand.first() else { return Ok(false) };
+    let holdings = holdings(open_slots, &snapshot);
+    let Some(plan) = tail::gather(want.units, want.slot, item.gauge.open_pool(), &holdings) else {
+        return Ok(false);
+    };
+    let Some(target) = open_slots.iter().find(|open_slot| open_slot.grant.slot == plan.into) else {
+        return Ok(false);
+    };
+    let mut moved =
+        refill_slot(engine, target, Portion { units: plan.refill, counter: Counter::A }).await?;
+    if snapshot.gave_away && !plan.recalls.is_empty() {
+        retry_later(engine, item);
+        return Ok(moved);
+    }
+    for part in plan.recalls {
+        let Some(from) = snapshot.open().find(|grant| grant.slot == part.from) else { continue };
+        let (id, into) =
+            (RecallId(rand::random::<u64>() >> 1), RecallTarget::Grant(target.grant.id));
+        let Some(recall) = engine.store().begin_recall(id, from.id, into, part.units).await? else {
+            continue;
+        };
+        moved = true;
+        if open_slots.iter().any(|open_slot| open_slot.grant.id == from.id) {
+            carry_out_recall(engine, from, &recall).await?;
+        }
+    }
+    Ok(moved)
+}
+
+/// Where the item's units are. For a slot that only another node reaches, tickets in flight count
+/// as units.
+fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHolding> {
+    let holding = |grant: &Grant| {
+        let here = open_slots.iter().find(|open_slot| open_slot.grant.id == grant.id);
+        let into = RecallTarget::Grant(grant.id);
+        SlotHolding {
+            slot: grant.slot,
+            available: here.map_or(grant.unsettled(), |open_slot| open_slot.view.available),
+            on_its_way: snapshot
+                .pending
+                .iter()
+                .filter(|recall| recall.target == into)
+                .map(|recall| recall.asked)
+                .sum(),
+            reachable: here.is_some(),
+            asked: snapshot.pending.iter().any(|recall| recall.grant == grant.id),
+        }
+    };
+    let here = open_slots.iter().map(|open_slot| &open_slot.grant);
+    let away = snapshot.open().filter(|grant| open_slots.iter().all(|open_slot| open_slot.grant.id != grant.id));
+    here.chain(away).filter(|grant| grant.counted).map(holding).collect()
+}
+
+/// Takes the recalled units from a slot and finishes the recall. Returns the units moved. `None`:
+/// the slot refused; the recall ends when the grant closes.
+pub(super) async fn carry_out_recall(
+    engine: &Engine,
+    from: &Grant,
+    recall: &Recall,
+) -> Result<Option<u64>, EngineError> {
+    match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
+        RecallOutcome::Taken(taken) => {
+            failpoint::pass(Point::RecallTaken);
+            let moved = engine.store().finish_recall(recall.id, taken).await?;
+            tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
+            engine.meter().recall();
+            Ok(Some(moved))
+        }
+        RecallOutcome::Refused => Ok(None),
+    }
+}
+
+fn retry_later(engine: &Engine, item: &ItemState) {
+    let pause = GIVE_WAY.mul_f64(1.0 + rand::random::<f64>());
+    engine.wake_after(pause, item.row.id);
+}

@@ -1,0 +1,160 @@
+//! Serves the waitlists with units that came back, and ends the waitlists of ended sales. It wakes
+//! after the commit that left such a unit, when a sale continues or ends, and every second for
+//! missed signals. The leader runs it. Two nodes that run it do no harm: the store gives each unit
+//! once, by turn, and ends each entry once. A buyer who was passed over is notified by the node
+//! that holds the buyer's connection.
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::{Phase, TicketId, Verdict, WaitlistEntry, WaitlistState};
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+
+use crate::catalogue::{ItemState, SaleState};
+use crate::engine::{Engine, EngineError};
+use crate::notify::EventKind;
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Waitlists served at the same time; the store commits them in groups.
+const WAITLISTS_AT_ONCE: usize = 16;
+
+/// Most refusals of other nodes that wait for a check. More are dropped; a waiting page then asks
+/// by itself.
+const REFUSED_MAX: usize = 1_000;
+
+/// Refusals that another node wrote, until this node checks whether they end waitlist entries.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    ids: Mutex<Vec<TicketId>>,
+    arrived: Notify,
+}
+
+impl Refused {
+    pub(super) fn push(&self, id: TicketId) {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.len() < REFUSED_MAX {
+            ids.push(id);
+        }
+        drop(ids);
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> Vec<TicketId> {
+        std::mem::take(&mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Notifies buyers connected here whom another node passed over, until the program stops. An order
+/// carries its buyer; a refusal does not.
+pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
+    loop {
+        engine.control().foreign_refusals.arrived.notified().await;
+        for id in engine.control().foreign_refusals.take() {
+            let notified = async {
+                match engine.store().waitlist_position(id).await?.map(|found| found.place) {
+                    Some(place) if place.state == WaitlistState::PassedOver => {
+                        notify_entry(&engine, place).await
+                    }
+                    // A buyer who left the waitlist knows of it.
+                    _ => Ok(()),
+                }
+            };
+            if let Err(error) = notified.await {
+                tracing::debug!(%error, %id, "failed to publish another node's refusal; waiting pages poll by themselves");
+            }
+        }
+    }
+}
+
+/// What to do with a waitlist.
+#[derive(Clone, Copy, Debug)]
+enum WaitlistWork {
+    /// Serve it: units are kept for it.
+    Serve,
+    /// End it: its sale has ended.
+    End,
+}
+
+/// Serves and ends waitlists until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    loop {
+        drop(tokio::time::timeout(EVERY, engine.control().waitlists_changed.notified()).await);
+        while engine.control().leads() && !engine.is_stopping() && process_waitlists(&engine).await {}
+    }
+}
+
+/// Serves or ends each waitlist by as many entries as one transaction takes. True: some entries are
+/// left.
+async fn process_waitlists(engine: &Engine) -> bool {
+    let catalogue = engine.catalogue().clone();
+    let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
+    for sale in catalogue.sales() {
+        waitlists.extend(sale.items.iter().filter_map(|item| Some((item.clone(), work(sale, item)?))));
+    }
+    let each = futures_util::stream::iter(waitlists).map(|(item, work)| async move {
+        let done = match work {
+            WaitlistWork::Serve => serve_entries(engine, &item).await,
+            WaitlistWork::End => end_entries(engine, &item).await,
+        };
+        done.unwrap_or_else(|error| {
+            tracing::warn!(%error, item = %item.row.id, ?work, "failed to serve or end a waitlist; will retry");
+            false
+        })
+    });
+    each.buffer_unordered(WAITLISTS_AT_ONCE).fold(false, async |any, more| any | more).await
+}
+
+fn work(sale: &SaleState, item: &ItemState) -> Option<WaitlistWork> {
+    let counts = item.gauge.counts();
+    match sale.row.phase {
+        Phase::Open if !sale.is_draining() && counts.kept > 0 => Some(WaitlistWork::Serve),
+        Phase::Closed if counts.waiting > 0 => Some(WaitlistWork::End),
+        _ => None,
+    }
+}
+
+async fn serve_entries(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
+    let served = engine.store().serve_waitlist(item.row.id).await?;
+    engine.meter().serve_waitlist(served.orders.len(), served.passed_over.len());
+    for place in served.passed_over {
+        notify_entry(engine, place).await?;
+    }
+    Ok(served.more)
+}
+
+async fn end_entries(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
+    let ended = engine.store().end_waitlist(item.row.id).await?;
+    engine.meter().end_waitlist(ended.places.len());
+    ended.places.into_iter().for_each(|place| notify_entry_ended(engine, place));
+    Ok(ended.more)
+}
+
+fn notify_entry_ended(engine: &Engine, place: WaitlistEntry) {
+    let WaitlistEntry { id, item, buyer, .. } = place;
+    engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
+}
+
+/// Notifies a passed-over buyer if this node may have the buyer's connection. Orders are published
+/// as usual.
+async fn notify_entry(engine: &Engine, place: WaitlistEntry) -> Result<(), EngineError> {
+    if !engine.hub().may_have_readers() {
+        return Ok(());
+    }
+    let Some(resolved) = engine.store().verdict(place.id).await? else { return Ok(()) };
+    match (resolved.order, resolved.verdict) {
+        (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
+        // A served entry is refused only because of the limit.
+        (None, Verdict::Unavailable) => notify_entry_ended(engine, place),
+        (None, verdict) => {
+            let WaitlistEntry { id, item, buyer, .. } = place;
+            engine.hub().publish(EventKind::Refused {
+                id,
+                item,
+                buyer,
+                units: doorbuster_core::Units::ONE,
+                verdict,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Wakes jobs early: when other nodes recall units from this node, and when a slot's server
+//! changed. Missing a hint only costs time.
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::Phase;
+
+use crate::catalogue::ItemState;
+use crate::engine::{Engine, EngineError};
+
+/// Time between two checks for recalls from this node's slots while a sale is open. Returned units
+/// may arrive here at any moment.
+const RECALL_POLL: Duration = Duration::from_millis(40);
+/// The same while an open item's pool is empty and its last units are gathered.
+const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
+/// The same while no sale is open.
+const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
+
+/// Checks the slots whenever their servers changed, until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let mut seen = engine.slots().evidence().changes;
+    loop {
+        seen = engine.slots().wait_for_change(seen).await;
+        let evidence = engine.slots().evidence();
+        tracing::warn!(servers = ?evidence.servers, "servers that hold slots changed");
+        for refusal in evidence.refusals {
+            tracing::error!(refusal, "a server that holds slots would be refused at a start");
+        }
+        engine.control().suspect_loss();
+    }
+}
+
+/// Checks for recalls that other nodes began from slots that only this node reaches, until the
+/// program stops.
+pub(super) async fn poll_recalls(engine: Arc<Engine>) {
+    if engine.layout().reaches_all_slots() {
+        return std::future::pending().await;
+    }
+    loop {
+        drop(tokio::time::timeout(poll_pause(&engine), engine.control().sale_opened.notified()).await);
+        if let Err(error) = wake_recalled_items(&engine).await {
+            tracing::debug!(%error, "failed to read the recalls of other nodes; will retry");
+        }
+    }
+}
+
+fn poll_pause(engine: &Engine) -> Duration {
+    let catalogue = engine.catalogue();
+    let open =
+        catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
+    let is_at_the_tail =
+        |item: &Arc<ItemState>| item.gauge.open_pool() == 0 && item.gauge.counts().in_slots > 0;
+    let pauses = open.map(|item| if is_at_the_tail(item) { RECALL_POLL_AT_TAIL } else { RECALL_POLL });
+    pauses.min().unwrap_or(RECALL_POLL_IDLE)
+}
+
+async fn wake_recalled_items(engine: &Engine) -> Result<(), EngineError> {
+    let pending = engine.store().pending_recalls().await?;
+    for recall in pending {
+        let Some(grant) = engine.store().grant(recall.grant).await? else { continue };
+        let catalogue = engine.catalogue();
+        if let Some(item) = catalogue.item_by_id(grant.slot.item)
+            && item.slots.contains(&grant.slot)
+        {
+            engine.control().wake(item.row.id);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! A node's view of the store. The store's own thread updates it after each commit, before any
+//! request learns of the commit.
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use doorbuster_core::{IdKey, ItemId, OrderState, Verdict};
+use doorbuster_store::Committed;
+
+use crate::catalogue::Catalogue;
+use crate::control::Control;
+use crate::failpoint::{self, Point};
+use crate::holders::Holders;
+use crate::notify::{EventKind, Hub};
+use crate::waiters::{TicketInfo, Delivery, Waiters};
+
+/// The memory to which commits are published; the store's own thread writes it.
+#[derive(Debug)]
+pub(super) struct NodeMemory {
+    pub(super) catalogue: ArcSwap<Catalogue>,
+    pub(super) holders: Holders,
+    pub(super) hub: Hub,
+    pub(super) control: Control,
+    pub(super) waiters: Waiters,
+    pub(super) key: IdKey,
+}
+
+impl NodeMemory {
+    /// Publishes a commit of this or another node, in this order: the requests that hold orders,
+    /// the counts that may say "sold out", the verdicts that requests here wait for, and the hints.
+    /// An order may come twice.
+    pub(super) fn publish(&self, committed: &Committed) {
+        if !committed.orders.is_empty() {
+            failpoint::pass(Point::Committed);
+        }
+        let catalogue = self.catalogue.load();
+        let mut woken: Option<ItemId> = None;
+        for order in &committed.orders {
+            // In any state: another node's order may have ended before this node learned of it.
+            self.holders.insert(
+                self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
+            );
+            if order.state != OrderState::Reserved && woken != Some(order.item) {
+                if let Some(item) = catalogue.item_by_id(order.item) {
+                    item.work.feed.record_ending();
+                }
+                self.control.wake_by_commit(order.item);
+                woken = Some(order.item);
+            }
+        }
+        for counts in &committed.counts {
+            let Some(item) = catalogue.item_by_id(counts.item) else { continue };
+            item.gauge.publish(*counts);
+            // Even if the counts are known: they may have been read from the store before this
+            // commit arrived, and then no reader was notified.
+            self.control.status_changed(&item.sale);
+            if item.gauge.open_pool() > 0 {
+                self.control.wake_by_pool(counts.item);
+            }
+            if counts.kept > 0 {
+                self.control.wake_waitlists();
+            }
+            if !item.work.unit_demand.is_empty() {
+                self.control.wake(counts.item);
+            }
+        }
+        for (token, resolved) in &committed.told {
+            let refused = !matches!(resolved.verdict, Verdict::Reserved);
+            let told = self.waiters.deliver(*token, resolved.clone());
+            match told {
+                Delivery::Abandoned(TicketInfo { item, buyer, units, .. }) if refused => {
+                    let (id, verdict) = (resolved.id, resolved.verdict);
+                    self.hub.publish(EventKind::Refused { id, item, buyer, units, verdict });
+                }
+                Delivery::Unknown if refused && self.hub.may_have_readers() => {
+                    self.control.refused_elsewhere(resolved.id)
+                }
+                Delivery::Received | Delivery::Abandoned(_) | Delivery::Unknown => {}
+            }
+        }
+        if committed.sales {
+            self.control.reload();
+        }
+        if committed.events {
+            self.control.signal_events();
+        }
+        if self.hub.may_have_readers() {
+            for order in &committed.orders {
+                self.hub.publish(EventKind::Order(Arc::new(order.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Stops an engine: refuses new requests, settles accepted tickets, and returns the units that only
+//! this node could sell.
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::{CloseCause, SlotKey};
+use tokio::time::Instant;
+
+use super::{Engine, EngineError};
+
+/// How long a pause, a close or a stop waits for tickets in flight.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long a stopping node waits for verdicts on tickets that outlive it. Together with the later
+/// steps this is less than the program gives the engine to stop.
+const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a stopping node returns unsettled tickets to their queues. Other nodes claim the rest
+/// once this node counts as dead.
+const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
+/// Time between two checks of a draining queue, beside notifications.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+impl Engine {
+    /// Makes this node refuse new requests; buyers are asked to retry.
+    pub async fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        if !self.layout.is_node_local() {
+            // Other nodes continue to sell from these slots.
+            return;
+        }
+        for item in self.warm_items() {
+            // Reconciliation checks `stopping` under this lock before it lets the slots go on.
+            let _guard = item.work.reconciling.lock().await;
+            for &slot in &item.slots {
+                if let Err(error) = self.slots.stop(slot, true).await {
+                    tracing::warn!(%error, %slot, "failed to stop a slot");
+                }
+            }
+        }
+    }
+
+    /// Refuses new requests, settles accepted tickets, and closes the store.
+    pub async fn stop(&self) {
+        self.begin_stop().await;
+        let drained = if self.layout.is_node_local() {
+            self.drain(&self.own_slots(), Instant::now() + DRAIN_MAX).await
+        } else {
+            self.wait_for_verdicts().await
+        };
+        if let Err(error) = drained {
+            tracing::warn!(%error, "stopping with tickets in flight; they are returned, or other nodes settle them");
+        }
+        if !self.layout.is_single_node()
+            && let Err(error) = self.release_leases().await
+        {
+            tracing::warn!(%error, "failed to release this node's leases; other nodes get its units when the lease lapses");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        match tokio::time::timeout(RELEASE_TICKETS_MAX, self.slots.release_tickets()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "failed to release unsettled tickets; other nodes claim them later")
+            }
+            Err(_) => {
+                tracing::warn!("releasing unsettled tickets timed out; other nodes claim them later")
+            }
+        }
+        self.store.close().await;
+    }
+
+    fn own_slots(&self) -> Vec<SlotKey> {
+        self.warm_items().iter().flat_map(|item| item.slots.iter().copied()).collect()
+    }
+
+    /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
+    /// does not delay the ones after it.
+    pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
+        let mut drained = Ok(());
+        for &slot in slots {
+            loop {
+                match self.slots.view(slot).await {
+                    Ok(Some(view)) if view.unacknowledged > 0 => self.wait_for_batch(until).await?,
+                    Ok(_) => break,
+                    Err(error) => {
+                        drained = Err(error.into());
+                        break;
+                    }
+                }
+            }
+        }
+        drained
+    }
+
+    /// Waits until every ticket of this node has its verdict or has passed its `decide_by`. Other
+    /// nodes settle the rest.
+    async fn wait_for_verdicts(&self) -> Result<(), EngineError> {
+        let until = Instant::now() + VERDICT_WAIT_MAX;
+        while self.waiters().has_pending(self.now()) {
+            self.wait_for_batch(until).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_batch(&self, until: Instant) -> Result<(), EngineError> {
+        if Instant::now() > until {
+            return Err(EngineError::Drain);
+        }
+        // Notified after each batch, and polled as well.
+        drop(tokio::time::timeout(DRAIN_POLL, self.drained.notified()).await);
+        Ok(())
+    }
+
+    /// Returns at once what would go back when this node's leases lapse.
+    async fn release_leases(&self) -> Result<(), EngineError> {
+        if self.layout.is_node_local() {
+            let mine = self.own_slots();
+            for grant in
+                self.store.open_grants().await?.iter().filter(|grant| mine.contains(&grant.slot))
+            {
+                self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
+            }
+        }
+        self.store.renew_node_lease(self.node, 0).await?;
+        if self.control().leads() {
+            self.store.take_leader_lease(self.node.0, 0).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! An item's waitlist for its buyers: joining it, looking up an entry, leaving it. The control jobs
+//! serve it.
+//!
+//! Reads of the store go through a limiter, one at a time for each buyer and few at once, so that a
+//! crowd in a waitlist has a bounded cost.
+use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
+use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
+use doorbuster_core::{
+    BuyerId, ItemId, Order, OrderState, Phase, RequestKey, TicketId, Units, Verdict, WaitlistEntry,
+    WaitlistState,
+};
+use doorbuster_store::WaitlistPosition;
+
+use super::{Engine, EngineError, OrderLookup};
+use crate::catalogue::ItemState;
+use crate::holders::ReadError;
+
+/// The answer to a buyer who wants to join a waitlist.
+#[derive(Clone, Debug)]
+pub enum JoinResult {
+    /// The buyer has an entry; this is its present state.
+    WaitlistEntry {
+        /// The entry's id.
+        id: TicketId,
+        /// The entry's state.
+        lookup: OrderLookup,
+        /// Whether this request created the entry.
+        is_new: bool,
+    },
+    /// The order that the request holds, in its present state.
+    Order(Order),
+    /// The buyer cannot join.
+    Refused(JoinRefusal),
+}
+
+/// Why a buyer cannot join a waitlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinRefusal {
+    /// A unit is available without waiting.
+    UnitsFree,
+    /// No unit is held that could come back.
+    SoldOut,
+    /// The buyer's limit is reached.
+    LimitReached {
+        /// The limit.
+        limit: u32,
+        /// Units that the buyer holds.
+        used: u32,
+    },
+    /// The buyer was served before, and that order ended unpaid in this state.
+    Lapsed(OrderState),
+    /// The key belongs to an order of another item or of other units.
+    KeyReused,
+    /// The waitlist has as many entries as allowed, or as units that may come back.
+    Full,
+    /// The sale is not open in the store.
+    NotOnSale,
+    /// The item does not exist.
+    NotFound,
+    /// Too many requests at once.
+    Busy,
+}
+
+/// The result of leaving a waitlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaveResult {
+    /// The buyer has no waiting entry there.
+    Done,
+    /// The buyer's last entry became an order, now in this state.
+    Served(OrderState),
+    /// Too many requests at once.
+    Busy,
+}
+
+impl Engine {
+    /// The answer to a request that holds an order, whatever the state of the sale. `None`: this
+    /// node remembers no order for it.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable.
+    pub async fn replay_waitlist_order(
+        &self,
+        item: &ItemState,
+        buyer: &BuyerId,
+        key: &RequestKey,
+    ) -> Result<Option<JoinResult>, EngineError> {
+        let request = self.id_key().request_hash(buyer.as_str(), key.as_str());
+        if !self.holders().holds(request) {
+            return Ok(None);
+        }
+        let order = self.store.order_of(buyer.clone(), key.clone());
+        match self.holders().retry_limiter.read_order(self.lane_key(buyer), request, order).await {
+            Ok(order) => Ok(order.map(|order| replayed_order(item, order))),
+            Err(ReadError::Busy) => Ok(Some(JoinResult::Refused(JoinRefusal::Busy))),
+            Err(ReadError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Adds a buyer to an item's waitlist, or finds the existing entry.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable. The caller may repeat the request.
+    pub async fn join_waitlist(
+        &self,
+        item: &ItemState,
+        buyer: &BuyerId,
+        key: &RequestKey,
+    ) -> Result<JoinResult, EngineError> {
+        let id = item.row.id;
+        if let Some(why) = self.join_refusal(item) {
+            // A buyer who already waits gets the existing entry.
+            let read = self.buyer_waitlist_position(id, buyer).await?;
+            return match read {
+                Some(Some(found)) => self.join_result(found.place.id, buyer, false).await,
+                Some(None) => Ok(JoinResult::Refused(why)),
+                None => Ok(JoinResult::Refused(JoinRefusal::Busy)),
+            };
+        }
+        let joining = self.store.join_waitlist(id, buyer.clone(), key.clone());
+        let Some(joined) = self.holders().waitlist_limiter.read(self.lane_key(buyer), joining).await else {
+            return Ok(JoinResult::Refused(JoinRefusal::Busy));
+        };
+        Ok(JoinResult::Refused(match joined? {
+            JoinOutcome::Done(join_result) => return self.join_result(join_result.id, buyer, true).await,
+            JoinOutcome::Already(join_result) => return self.join_result(join_result.id, buyer, false).await,
+            JoinOutcome::Order(order) => return Ok(replayed_order(item, order)),
+            JoinOutcome::Lapsed(order) => JoinRefusal::Lapsed(order.state),
+            JoinOutcome::KeyReused => JoinRefusal::KeyReused,
+            JoinOutcome::LimitReached => {
+                let used = self.store.quota(id, buyer.clone()).await?;
+                JoinRefusal::LimitReached { limit: item.row.limit, used }
+            }
+            JoinOutcome::UnitsFree => JoinRefusal::UnitsFree,
+            JoinOutcome::SoldOut => JoinRefusal::SoldOut,
+            JoinOutcome::Full => JoinRefusal::Full,
+            JoinOutcome::NotOnSale => JoinRefusal::NotOnSale,
+            JoinOutcome::NotFound => JoinRefusal::NotFound,
+        }))
+    }
+
+    /// The entry with which a buyer waits for the item. The outer `None`: too many requests at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable.
+    pub async fn buyer_waitlist_position(
+        &self,
+        item: ItemId,
+        buyer: &BuyerId,
+    ) -> Result<Option<Option<WaitlistPosition>>, EngineError> {
+        let reading = self.store.waitlist_position_of(item, buyer);
+        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await else {
+            return Ok(None);
+        };
+        Ok(Some(read?.filter(|found| found.place.state == WaitlistState::Waiting)))
+    }
+
+    /// Ends the entry with which a buyer waits, if there is one. `is_over`: the sale has ended, and
+    /// the buyer was notified of the entry's end.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable. The caller may repeat the request.
+    pub async fn leave_waitlist(
+        &self,
+        item: ItemId,
+        buyer: &BuyerId,
+        is_over: bool,
+    ) -> Result<LeaveResult, EngineError> {
+        let Some(found) = self.buyer_waitlist_position(item, buyer).await? else { return Ok(LeaveResult::Busy) };
+        if let Some(WaitlistPosition { place, .. }) = found {
+            if is_over {
+                return Ok(LeaveResult::Done);
+            }
+            match self.store.leave_waitlist(place.id).await? {
+                LeaveOutcome::Already(WaitlistEntry { state: WaitlistState::Served, .. }) => {}
+                LeaveOutcome::Done(_) | LeaveOutcome::Already(_) | LeaveOutcome::NotFound => {
+                    return Ok(LeaveResult::Done);
+                }
+            }
+        }
+        // The last entry may have become an order, just now or long ago.
+        let reading = self.store.waitlist_order_of(item, buyer);
+        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await else {
+            return Ok(LeaveResult::Busy);
+        };
+        Ok(read?.map_or(LeaveResult::Done, |order| LeaveResult::Served(order.state)))
+    }
+
+    /// Ends all waiting entries of a blocked buyer, so that they are not served. Entries of closed
+    /// sales are never served and stay.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable. Some entries may remain; the caller may repeat the call.
+    pub async fn leave_all_waitlists(&self, buyer: &BuyerId) -> Result<(), EngineError> {
+        let catalogue = self.catalogue().clone();
+        let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
+        for item in
+            sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0)
+        {
+            if let Some(found) = self.store.waitlist_position_of(item.row.id, buyer).await? {
+                self.store.leave_waitlist(found.place.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The present state of an entry.
+    pub(super) async fn look_up_waitlist(
+        &self,
+        id: TicketId,
+        item: ItemId,
+        buyer: Option<&BuyerId>,
+    ) -> Result<OrderLookup, EngineError> {
+        let Some(WaitlistPosition { place, ahead }) = self.store.waitlist_position(id).await?
+        else {
+            return Ok(OrderLookup::NotFound);
+        };
+        if buyer.is_some_and(|buyer| place.buyer != *buyer) {
+            // The entry belongs to another buyer.
+            return Ok(OrderLookup::NotFound);
+        }
+        let Some(item) = self.find_item(item).await? else { return Ok(OrderLookup::NotFound) };
+        Ok(match place.state {
+            WaitlistState::Waiting => OrderLookup::Waiting { item, place, ahead },
+            WaitlistState::Left => OrderLookup::Left { item, place },
+            // The entry may have been served in this very moment.
+            WaitlistState::Served | WaitlistState::PassedOver => {
+                match self.store.verdict(id).await? {
+                    Some(resolved) => match resolved.order {
+                        Some(order) => OrderLookup::Order(order),
+                        // A served entry is refused only because of the limit.
+                        None if resolved.verdict == Verdict::Unavailable => {
+                            OrderLookup::Ended { item, place }
+                        }
+                        None => {
+                            OrderLookup::Refused { item, units: Units::ONE, verdict: resolved.verdict }
+                        }
+                    },
+                    None => OrderLookup::NotFound,
+                }
+            }
+        })
+    }
+
+    /// The refusal that needs only node memory.
+    fn join_refusal(&self, item: &ItemState) -> Option<JoinRefusal> {
+        if !self.is_memory_recent() {
+            return None;
+        }
+        match item.gauge.free().refuses(Units::ONE) {
+            None => Some(JoinRefusal::UnitsFree),
+            Some(sold_out) if !sold_out.may_return => Some(JoinRefusal::SoldOut),
+            Some(_) => {
+                let counts = item.gauge.counts();
+                let may_come = counts.held + counts.kept;
+                (counts.waiting >= WAITLIST_ENTRIES_MAX.min(may_come)).then_some(JoinRefusal::Full)
+            }
+        }
+    }
+
+    async fn join_result(
+        &self,
+        id: TicketId,
+        buyer: &BuyerId,
+        is_new: bool,
+    ) -> Result<JoinResult, EngineError> {
+        Ok(JoinResult::WaitlistEntry { id, lookup: self.look_up_order(id, Some(buyer)).await?, is_new })
+    }
+
+    fn lane_key(&self, buyer: &BuyerId) -> u64 {
+        self.id_key().buyer_hash(buyer.as_str())
+    }
+}
+
+/// The answer for an order under the request's key: a replay, or a reused key if the order has
+/// another item or other units.
+fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
+    match order.item == item.row.id && order.units == Units::ONE {
+        true => JoinResult::Order(order),
+        false => JoinResult::Refused(JoinRefusal::KeyReused),
+    }
+}

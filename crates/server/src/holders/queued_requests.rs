@@ -1,0 +1,138 @@
+//! Remembers requests that were answered as queued until their `decide_by`. A retry gets the same
+//! answer, even if the front door would refuse it by then.
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use doorbuster_core::slot::IssuedTicket;
+use doorbuster_core::{ItemId, Millis, RequestHash};
+use hashbrown::HashMap;
+
+/// Most requests remembered per node. Beyond the bound the oldest are forgotten and have to pass
+/// the front door again.
+const UNDECIDED_MAX: usize = 65_536;
+
+/// The content of a queued request, and its ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queued {
+    pub(crate) item: ItemId,
+    pub(crate) ticket: IssuedTicket,
+}
+
+/// The queued requests of a node.
+#[derive(Debug, Default)]
+pub(crate) struct QueuedRequests {
+    count: AtomicUsize,
+    state: Mutex<QueuedState>,
+}
+
+#[derive(Debug, Default)]
+struct QueuedState {
+    told: HashMap<u64, Queued, foldhash::fast::FixedState>,
+    /// In the order of their answers, with each ticket's `decide_by`.
+    due: VecDeque<(Millis, u64)>,
+}
+
+impl QueuedRequests {
+    fn lock(&self) -> MutexGuard<'_, QueuedState> {
+        // A panic between two changes leaves at worst a time without its request.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a request that is answered as queued at `now` (store time), and forgets those
+    /// whose `decide_by` has passed.
+    pub(crate) fn remember(&self, request: RequestHash, queued: Queued, now: Millis) {
+        let mut state = self.lock();
+        while let Some(&(due, low_64_bits)) = state.due.front()
+            && (due < now || state.due.len() >= UNDECIDED_MAX)
+        {
+            state.due.pop_front();
+            if state.told.get(&low_64_bits).is_some_and(|queued| queued.ticket.decide_by == due) {
+                state.told.remove(&low_64_bits);
+            }
+        }
+        let due = queued.ticket.decide_by;
+        if state
+            .told
+            .insert(request.low_64_bits(), queued)
+            .is_none_or(|before| before.ticket.decide_by != due)
+        {
+            state.due.push_back((due, request.low_64_bits()));
+        }
+        self.count.store(state.told.len(), Ordering::Release);
+    }
+
+    /// Whether a request was answered as queued and may still be undecided.
+    pub(crate) fn contains(&self, request: RequestHash) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+            && self.lock().told.contains_key(&request.low_64_bits())
+    }
+
+    /// The queued request, if its `decide_by` has not passed at `now` (store time).
+    pub(crate) fn told(&self, request: RequestHash, now: Millis) -> Option<Queued> {
+        self.lock()
+            .told
+            .get(&request.low_64_bits())
+            .copied()
+            .filter(|queued| now <= queued.ticket.decide_by)
+    }
+
+    /// Forgets a decided request.
+    pub(crate) fn forget(&self, request: RequestHash) {
+        let mut state = self.lock();
+        state.told.remove(&request.low_64_bits());
+        self.count.store(state.told.len(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::{GrantId, IdKey, TicketN, Token, Units};
+
+    use super::*;
+
+    fn queued(token: u64, due: i64) -> Queued {
+        let units = Units::new(1).expect("in range");
+        let ticket = IssuedTicket {
+            token: Token(token),
+            grant: GrantId(1),
+            n: TicketN(1),
+            units,
+            decide_by: Millis(due),
+        };
+        Queued { item: ItemId(1), ticket }
+    }
+
+    #[test]
+    fn a_request_is_remembered_until_its_verdict_is_due() {
+        let (queued_requests, key) = (QueuedRequests::default(), IdKey::new([1; 32]));
+        let [a, b, c] = ["a", "b", "c"].map(|name| key.request_hash("anna", name));
+        assert!(!queued_requests.contains(a));
+        queued_requests.remember(a, queued(1, 10), Millis(0));
+        queued_requests.remember(a, queued(1, 10), Millis(1));
+        queued_requests.remember(b, queued(2, 11), Millis(1));
+        assert_eq!(queued_requests.told(a, Millis(10)), Some(queued(1, 10)));
+        assert_eq!(queued_requests.told(a, Millis(11)), None);
+        // After an answer with another ticket, the request is remembered for that ticket's time.
+        queued_requests.remember(a, queued(3, 20), Millis(9));
+        queued_requests.remember(c, queued(4, 30), Millis(15));
+        assert_eq!((queued_requests.contains(a), queued_requests.contains(b), queued_requests.contains(c)), (true, false, true));
+        assert_eq!(queued_requests.told(a, Millis(15)), Some(queued(3, 20)));
+        queued_requests.forget(a);
+        assert!(!queued_requests.contains(a) && queued_requests.contains(c));
+    }
+
+    #[test]
+    fn the_number_of_queued_requests_is_bounded() {
+        let (queued_requests, key) = (QueuedRequests::default(), IdKey::new([1; 32]));
+        for n in 0..UNDECIDED_MAX + 10 {
+            queued_requests.remember(
+                key.request_hash("anna", &n.to_string()),
+                queued(n as u64, 10),
+                Millis(0),
+            );
+        }
+        let state = queued_requests.lock();
+        assert_eq!((state.told.len(), state.due.len()), (UNDECIDED_MAX, UNDECIDED_MAX));
+    }
+}

@@ -1,0 +1,250 @@
+//! Bounds the reads of the store for repeated requests. A request that holds an order is never
+//! refused, so its cost is bounded here. Each buyer has one read at a time; requests for the same
+//! order that wait meanwhile share the next read. A few buyers are served at once.
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::{Order, RequestHash};
+use doorbuster_store::StoreError;
+use hashbrown::HashMap;
+use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+/// Most buyers with an entry; idle entries are removed for new ones.
+const BUYERS_MAX: usize = 16_384;
+/// Concurrent reads for all buyers, so that other reads have sessions left.
+const READS_MAX: usize = 3;
+/// Reads that a buyer may have in quick succession.
+const READ_BURST: u32 = 200;
+/// The time after which a buyer may have one more read.
+const READ_INTERVAL: Duration = Duration::from_millis(10);
+/// Longest wait for a turn. Then the request is asked to retry.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A node's limiter.
+#[derive(Debug)]
+pub(crate) struct RetryLimiter {
+    by_buyer: Mutex<HashMap<u64, Arc<BuyerReads>, foldhash::fast::FixedState>>,
+    reads: Semaphore,
+    pace: ReadPace,
+}
+
+/// The rate of one buyer's reads.
+#[derive(Clone, Copy, Debug)]
+struct ReadPace {
+    burst: u32,
+    every: Duration,
+    turn_wait: Duration,
+}
+
+#[derive(Debug, Default)]
+struct BuyerReads {
+    requested: AtomicU64,
+    turn: tokio::sync::Mutex<ReadTurn>,
+}
+
+#[derive(Debug, Default)]
+struct ReadTurn {
+    /// When the buyer's burst is fully available again.
+    idle_at: Option<Instant>,
+    /// The last read: how many requests had come before it, its request, and the result.
+    last: Option<(u64, RequestHash, Option<Order>)>,
+}
+
+impl Default for RetryLimiter {
+    fn default() -> Self {
+        let pace = ReadPace { burst: READ_BURST, every: READ_INTERVAL, turn_wait: TURN_WAIT_MAX };
+        Self { by_buyer: Mutex::default(), reads: Semaphore::new(READS_MAX), pace }
+    }
+}
+
+/// Why there was no read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// Too many requests wait.
+    Busy,
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl RetryLimiter {
+    /// The order of this buyer's request. The read begins after this call, and may be shared with
+    /// other callers.
+    pub(crate) async fn read_order(
+        &self,
+        buyer: u64,
+        request: RequestHash,
+        read: impl Future<Output = Result<Option<Order>, StoreError>>,
+    ) -> Result<Option<Order>, ReadError> {
+        let buyer_reads = self.buyer_reads(buyer).ok_or(ReadError::Busy)?;
+        let mine = buyer_reads.requested.fetch_add(1, Ordering::AcqRel) + 1;
+        let until = Instant::now() + self.pace.turn_wait;
+        let mut turn = timeout_at(until, buyer_reads.turn.lock()).await.map_err(|_| ReadError::Busy)?;
+        if let Some((requested, of, order)) = &turn.last
+            && (*requested >= mine && *of == request)
+        {
+            return Ok(order.clone());
+        }
+        let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
+        // This read serves every request that came before it.
+        let requested = buyer_reads.requested.load(Ordering::Acquire);
+        let order = read.await.map_err(ReadError::Store)?;
+        turn.last = Some((requested, request, order.clone()));
+        Ok(order)
+    }
+
+    /// Another read for this buyer, in turn. `None`: too many requests wait.
+    pub(crate) async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
+        let buyer_reads = self.buyer_reads(buyer)?;
+        let until = Instant::now() + self.pace.turn_wait;
+        let mut turn = timeout_at(until, buyer_reads.turn.lock()).await.ok()?;
+        let _reading = self.begin_read(&mut turn, until).await?;
+        Some(read.await)
+    }
+
+    /// Waits until a read may begin. `None`: it may not begin before `until`.
+    async fn begin_read(
+        &self,
+        turn: &mut MutexGuard<'_, ReadTurn>,
+        until: Instant,
+    ) -> Option<SemaphorePermit<'_>> {
+        let now = Instant::now();
+        let idle_at = turn.idle_at.map_or(now, |at| at.max(now)) + self.pace.every;
+        let ahead = idle_at - now;
+        let from = now + ahead.saturating_sub(self.pace.every * self.pace.burst);
+        if from > until {
+            return None;
+        }
+        tokio::time::sleep_until(from).await;
+        let place = timeout_at(until, self.reads.acquire()).await.ok()?.ok()?;
+        turn.idle_at = Some(idle_at);
+        Some(place)
+    }
+
+    fn buyer_reads(&self, buyer: u64) -> Option<Arc<BuyerReads>> {
+        let mut limiter = self.by_buyer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buyer_reads) = limiter.get(&buyer) {
+            return Some(buyer_reads.clone());
+        }
+        if limiter.len() >= BUYERS_MAX {
+            let now = Instant::now();
+            limiter.retain(|_, buyer_reads| {
+                let rests =
+                    buyer_reads.turn.try_lock().is_ok_and(|turn| turn.idle_at.is_none_or(|at| at <= now));
+                Arc::strong_count(buyer_reads) > 1 || !rests
+            });
+        }
+        (limiter.len() < BUYERS_MAX).then(|| limiter.entry(buyer).or_default().clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use doorbuster_core::IdKey;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    struct Rig {
+        limiter: RetryLimiter,
+        /// Reads so far, reads in progress, and most at once.
+        reads: [AtomicUsize; 3],
+    }
+
+    impl Rig {
+        fn new() -> Arc<Self> {
+            Arc::new(Self { limiter: RetryLimiter::default(), reads: Default::default() })
+        }
+
+        async fn reading(&self) -> Result<Option<Order>, StoreError> {
+            self.reads[0].fetch_add(1, Ordering::SeqCst);
+            let now = self.reads[1].fetch_add(1, Ordering::SeqCst) + 1;
+            self.reads[2].fetch_max(now, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.reads[1].fetch_sub(1, Ordering::SeqCst);
+            Ok(None)
+        }
+
+        async fn ask(self: Arc<Self>, buyer: u64, key: u32) -> bool {
+            let request = IdKey::new([1; 32]).request_hash(&buyer.to_string(), &key.to_string());
+            self.limiter.read_order(buyer, request, self.reading()).await.is_ok()
+        }
+
+        fn count(&self) -> usize {
+            self.reads[0].load(Ordering::SeqCst)
+        }
+
+        fn most_at_once(&self) -> usize {
+            self.reads[2].load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thousand_replays_of_one_key_share_a_few_reads_and_all_are_answered() {
+        let rig = Rig::new();
+        let mut crowd = JoinSet::new();
+        (0..1_000).for_each(|_| drop(crowd.spawn(rig.clone().ask(1, 1))));
+        assert!(crowd.join_all().await.into_iter().all(|told| told));
+        // They arrive during the first read; the next one serves the rest.
+        assert!(rig.count() <= 2, "{}", rig.count());
+        let before = rig.count();
+        assert!(rig.clone().ask(1, 1).await);
+        assert_eq!(rig.count(), before + 1, "a later request needs a later read");
+    }
+
+    #[tokio::test]
+    async fn a_few_buyers_are_served_at_once_and_each_with_one_read_at_a_time() {
+        let (rig, alone) = (Rig::new(), Rig::new());
+        let mut crowd = JoinSet::new();
+        for n in 0..100 {
+            crowd.spawn(rig.clone().ask(u64::from(n % 20), n));
+            crowd.spawn(alone.clone().ask(1, n));
+        }
+        assert!(crowd.join_all().await.into_iter().all(|told| told));
+        assert_eq!((rig.most_at_once(), alone.most_at_once()), (READS_MAX, 1));
+    }
+
+    #[tokio::test]
+    async fn a_buyer_who_asks_too_often_is_slowed_down_and_then_asked_to_retry() {
+        let pace = ReadPace {
+            burst: 5,
+            every: Duration::from_secs(3_600),
+            turn_wait: Duration::from_secs(7_200),
+        };
+        let limiter = RetryLimiter { pace, ..RetryLimiter::default() };
+        let rig = Arc::new(Rig { limiter, reads: Default::default() });
+        for n in 0..5 {
+            assert!(rig.clone().ask(1, n).await);
+        }
+        // The sixth would wait for an hour, and so would the next requests of this buyer.
+        let slowed = tokio::time::timeout(Duration::from_millis(50), rig.clone().ask(1, 6)).await;
+        assert!(slowed.is_err());
+        assert!(rig.clone().ask(2, 1).await, "other buyers are not slowed down");
+        assert_eq!(rig.count(), 6);
+        let hasty = ReadPace { turn_wait: Duration::from_secs(1_800), ..pace };
+        let rig = Arc::new(Rig {
+            limiter: RetryLimiter { pace: hasty, ..RetryLimiter::default() },
+            reads: Default::default(),
+        });
+        for n in 0..6 {
+            assert_eq!(rig.clone().ask(1, n).await, n < 5, "{n}");
+        }
+    }
+
+    #[tokio::test]
+    async fn idle_buyers_make_room_for_new_ones() {
+        let rig = Rig::new();
+        for buyer in 0..BUYERS_MAX as u64 {
+            drop(rig.limiter.buyer_reads(buyer).expect("there is room"));
+        }
+        let busy = rig.limiter.buyer_reads(3).expect("it is there");
+        drop(rig.limiter.buyer_reads(u64::MAX).expect("others are idle"));
+        let left = rig.limiter.by_buyer.lock().expect("nobody panicked").len();
+        assert_eq!(left, 2, "the one in use and the new one");
+        drop(busy);
+    }
+}

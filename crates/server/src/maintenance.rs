@@ -1,0 +1,45 @@
+//! Maintenance of a store without a server: copies it, and migrates it to this program's schema.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use doorbuster_core::IdKey;
+use doorbuster_store::{BackupError, OpenError, SqliteOptions, Store, migrate_postgres};
+use secrecy::ExposeSecret;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+
+/// Copies the store of the embedded shape to `path`, which must not exist. A server may use the
+/// store meanwhile. Blocks.
+///
+/// # Errors
+///
+/// If `path` exists, or the file system or the store fails. Then no partial copy is left behind.
+pub fn backup(settings: &Settings, path: &Path) -> Result<(), BackupError> {
+    doorbuster_store::backup(&settings.data_dir, path)
+}
+
+/// Migrates the store to this program's schema; creates it if it is missing.
+///
+/// # Errors
+///
+/// If a server uses the embedded store, a newer program wrote it, or it is damaged or cannot be
+/// opened.
+pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
+    if let Some(url) = settings.shape.store() {
+        return migrate_postgres(url.expose_secret()).await;
+    }
+    let clock = Clock::default();
+    let store = Store::open_sqlite(SqliteOptions {
+        dir: settings.data_dir.clone(),
+        // Opening neither creates nor reads ids, and the store is closed before anything else
+        // could.
+        id_key: IdKey::new([0; 32]),
+        clock: Arc::new(move || clock.now()),
+        sink: Arc::new(|_| {}),
+        on_fatal: Arc::new(|_| {}),
+    })?;
+    store.close().await;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Decides the last answer to a request for which its slots had too few units. It is never "sold
+//! out" while the request holds an order or an earlier attempt may be undecided.
+use std::time::Duration;
+
+use doorbuster_core::refusal::SoldOut;
+use doorbuster_core::slot::{TicketAnswer, TicketRequest};
+use tokio::time::{Instant, timeout};
+
+use super::park::ParkedPlaces;
+use super::{Attempt, PurchaseOutcome, Purchase, Refusal, AttemptContext, UNAVAILABLE};
+use crate::engine::Engine;
+use crate::waiters::TicketInfo;
+
+/// How long a request that asks all slots waits for each. A slot that does not answer in time is
+/// skipped, like one that is unreachable.
+const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
+/// How long it waits for all slots together. If a skipped slot may have its ticket, the request
+/// gets no final answer.
+const ALL_SLOTS_QUERY_MAX: Duration = Duration::from_secs(1);
+
+/// The time spent on asking all slots.
+#[derive(Default)]
+struct SlotQueryBudget {
+    spent: Duration,
+}
+
+impl SlotQueryBudget {
+    fn is_over(&self) -> bool {
+        self.spent >= ALL_SLOTS_QUERY_MAX
+    }
+
+    /// One slot's answer; `None` after [`SLOT_QUERY_MAX`].
+    async fn query<T>(&mut self, answer: impl Future<Output = T>) -> Option<T> {
+        let asked = Instant::now();
+        let received = timeout(SLOT_QUERY_MAX, answer).await;
+        self.spent += asked.elapsed();
+        received.ok()
+    }
+}
+
+impl Engine {
+    /// The final answer to a request that was parked for the full time. If its slots were short,
+    /// all of them are asked once more: units may have come unannounced, and any slot may have an
+    /// undecided ticket of an earlier attempt. If a slot refused it, another slot may have its
+    /// ticket.
+    pub(super) async fn parked_too_long(
+        &self,
+        purchase: &Purchase,
+        request: &TicketRequest,
+        (mut context, places): (AttemptContext, &mut ParkedPlaces<'_>),
+        mut is_short: bool,
+    ) -> PurchaseOutcome {
+        if is_short {
+            match self.try_every_slot(purchase, request, &mut context, places).await {
+                Attempt::Answer(bought) => return bought,
+                Attempt::Short => {}
+                Attempt::NotReady | Attempt::Undecided | Attempt::Retry => is_short = false,
+            }
+        } else if !context.is_uncertain
+            && let Some(bought) = self.find_issued_ticket(purchase, request, context).await
+        {
+            return bought;
+        }
+        if let Some(refused) = self.refuse_if_sold_out(purchase, request).await {
+            return refused;
+        }
+        let left = purchase.item.gauge.free().parked_too_long(purchase.units);
+        let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
+        match sale.and_then(|sale| self.phase_refusal(&sale)) {
+            Some(refusal) => PurchaseOutcome::Refused(self.unless_stale(refusal)),
+            // A slot that this node cannot reach may know the request.
+            None if is_short && !context.is_uncertain && self.layout().reaches_all_slots() => {
+                self.refuse_sold_out(purchase, request, left).await
+            }
+            None => {
+                // A slot without an epoch for so long may have lost its memory, and the leader may
+                // not reach it.
+                if context.is_uncertain {
+                    self.control().suspect_loss();
+                }
+                UNAVAILABLE
+            }
+        }
+    }
+
+    /// Sends the request to every slot of its item that this node reaches, its own first, until one
+    /// serves it.
+    async fn try_every_slot(
+        &self,
+        purchase: &Purchase,
+        request: &TicketRequest,
+        context: &mut AttemptContext,
+        places: &mut ParkedPlaces<'_>,
+    ) -> Attempt {
+        let mut budget = SlotQueryBudget::default();
+        for slot in purchase.item.every_slot(request) {
+            if budget.is_over() {
+                context.is_uncertain = true;
+                break;
+            }
+            let (verdict, entry) =
+                self.waiters().register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
+            let answer = budget.query(self.slots().ticket(slot, request)).await;
+            let answer = answer.and_then(Result::ok).unwrap_or(TicketAnswer::NoEpoch);
+            places.release_if_issued(&answer);
+            match self.handle_answer(purchase, request, &(slot, answer), (verdict, entry), context).await {
+                Attempt::Short => {}
+                Attempt::NotReady | Attempt::Undecided => context.is_uncertain = true,
+                other => return other,
+            }
+        }
+        Attempt::Short
+    }
+
+    /// The result of the request's own ticket, if a slot that this node reaches has it. No slot
+    /// issues a new ticket, because the limit sent is 0.
+    pub(super) async fn find_issued_ticket(
+        &self,
+        purchase: &Purchase,
+        request: &TicketRequest,
+        context: AttemptContext,
+    ) -> Option<PurchaseOutcome> {
+        let known = TicketRequest { limit: 0, ..request.clone() };
+        let mut budget = SlotQueryBudget::default();
+        for slot in purchase.item.every_slot(request) {
+            if budget.is_over() {
+                return Some(UNAVAILABLE);
+            }
+            if let Some(Ok(TicketAnswer::Repeated(ticket))) =
+                budget.query(self.slots().ticket(slot, &known)).await
+                && let Attempt::Answer(bought) = self.join_earlier_ticket(purchase, &ticket, context).await
+            {
+                return Some(bought);
+            }
+        }
+        None
+    }
+
+    /// Answers "sold out" if the store's counts allow it.
+    pub(super) async fn refuse_if_sold_out(
+        &self,
+        purchase: &Purchase,
+        request: &TicketRequest,
+    ) -> Option<PurchaseOutcome> {
+        let sold_out = purchase.item.gauge.free().refuses(purchase.units)?;
+        Some(self.refuse_sold_out(purchase, request, sold_out).await)
+    }
+
+    /// Answers "sold out", by counts that were read before this call, unless the request holds an
+    /// order.
+    async fn refuse_sold_out(
+        &self,
+        purchase: &Purchase,
+        request: &TicketRequest,
+        sold_out: SoldOut,
+    ) -> PurchaseOutcome {
+        if self.may_hold(&purchase.sale, request.request)
+            && let Some(bought) = Box::pin(self.held_order(purchase, request.request)).await
+        {
+            return bought;
+        }
+        PurchaseOutcome::Refused(self.unless_stale(Refusal::SoldOut(sold_out)))
+    }
+}

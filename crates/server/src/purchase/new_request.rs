@@ -1,0 +1,141 @@
+//! Handles a request that holds no order yet: asks a slot for a ticket, and waits a moment while
+//! the slot cannot serve it.
+use doorbuster_core::limits::DECIDE_WITHIN_MS;
+use doorbuster_core::slot::{TicketAnswer, TicketRequest};
+use doorbuster_core::{SlotKey, Token};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::park::{ItemSignals, ParkedPlaces, Deadlines, is_served};
+use super::{Attempt, PurchaseOutcome, OVERLOADED, Purchase, AttemptContext, UNAVAILABLE};
+use crate::catalogue::ItemState;
+use crate::engine::Engine;
+use crate::waiters::TicketInfo;
+
+/// After this time without news, a request that waits for a decision has its item reconciled. A
+/// decision from before the request arrived is not announced again.
+const UNDECIDED_WAIT: Duration = Duration::from_millis(200);
+
+impl Engine {
+    pub(super) async fn buy_new(
+        &self,
+        purchase: &Purchase,
+        request: &mut TicketRequest,
+    ) -> PurchaseOutcome {
+        if let Some(bought) = self.refuse_at_limit(purchase, request).await {
+            return bought;
+        }
+        let item = &purchase.item;
+        let mut until = Deadlines::from_now(purchase.wait);
+        let mut places = ParkedPlaces::default();
+        let mut was_retried = false;
+        let mut undecided = 0;
+        let mut waits = 0;
+        let mut was_short = false;
+        let mut context =
+            AttemptContext { verdict: until.verdict, endings: item.work.feed.endings(), is_uncertain: false };
+        loop {
+            // Created before the slot is asked, so that no later change is missed.
+            let signals = ItemSignals::for_item(item);
+            let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
+                Attempt::Answer(bought) => return bought,
+                Attempt::NotReady => false,
+                Attempt::Undecided => {
+                    places.leave_demand();
+                    undecided += 1;
+                    // The store may have decided by now, and what it gave back is on its way to the
+                    // slot. Any node may deliver it.
+                    if undecided == 2 {
+                        self.control().wake(item.row.id);
+                    }
+                    false
+                }
+                Attempt::Short => true,
+                // One retry is enough: a second returned ticket is not the slot's fault.
+                Attempt::Retry if was_retried => return UNAVAILABLE,
+                Attempt::Retry => {
+                    was_retried = true;
+                    self.meter().ask_again();
+                    request.token = Token(rand::random::<u64>() >> 16);
+                    request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
+                    // The slot's next epoch takes a moment, so the request may park for the full
+                    // time again.
+                    until.parked = Deadlines::from_now(purchase.wait).parked;
+                    waits = waits.max(1);
+                    false
+                }
+            };
+            item.gauge.note_parked(purchase.units.get());
+            if let Some(bought) = self.refuse_if_sold_out(purchase, request).await {
+                return bought;
+            }
+            if !places.reserve(self, item, request, is_short) {
+                return OVERLOADED;
+            }
+            // A request that is not short tries once more at the end: it may have missed the change
+            // that it waits for.
+            let is_late = Instant::now() >= until.parked;
+            let retry_until = match undecided {
+                1 if !is_short => until.parked.min(Instant::now() + UNDECIDED_WAIT),
+                _ => until.parked,
+            };
+            // Boxed, so that the future of a waiting request stays small.
+            let signals = Box::pin(signals.wait_for_retry(is_short, places.has_demand(), waits));
+            if is_late || tokio::time::timeout_at(retry_until, signals).await.is_err() && is_short {
+                // A request that was never short before has not waited for units, so the answer
+                // must not claim that there are none.
+                context.is_uncertain |= is_short && is_late && !was_short;
+                return Box::pin(self.parked_too_long(
+                    purchase,
+                    request,
+                    (context, &mut places),
+                    is_short,
+                ))
+                .await;
+            }
+            waits += 1;
+            was_short |= is_short;
+        }
+    }
+
+    async fn attempt<'a>(
+        &'a self,
+        purchase: &'a Purchase,
+        request: &TicketRequest,
+        context: &mut AttemptContext,
+        places: &mut ParkedPlaces<'a>,
+    ) -> Attempt {
+        let Some(home) = purchase.item.home(request) else {
+            context.is_uncertain = true;
+            return Attempt::NotReady;
+        };
+        let waiter = self.waiters().register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
+        let answer = self.request_ticket(&purchase.item, home, request, context).await;
+        places.release_if_issued(&answer.1);
+        self.handle_answer(purchase, request, &answer, waiter, context).await
+    }
+
+    /// Asks the request's own slot, and another one if that slot cannot serve the request now.
+    /// Returns the slot that answered.
+    async fn request_ticket(
+        &self,
+        item: &ItemState,
+        home: SlotKey,
+        request: &TicketRequest,
+        context: &mut AttemptContext,
+    ) -> (SlotKey, TicketAnswer) {
+        let first = self.slots().ticket(home, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        context.is_uncertain |= first == TicketAnswer::NoEpoch;
+        if is_served(&first) {
+            return (home, first);
+        }
+        let Some(other) = item.second_slot(home, request) else { return (home, first) };
+        let second = self.slots().ticket(other, request).await.unwrap_or(TicketAnswer::NoEpoch);
+        context.is_uncertain |= second == TicketAnswer::NoEpoch;
+        // If either slot is short, units may still be gathered.
+        match is_served(&second) || matches!(second, TicketAnswer::Short { .. }) {
+            true => (other, second),
+            false => (home, first),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The possible answers to a purchase.
+use doorbuster_api::problem::Scope;
+use doorbuster_core::gate::eligibility::MissingRequirement;
+use doorbuster_core::refusal::SoldOut;
+use doorbuster_core::{Millis, Order, TicketId};
+
+use crate::answer_counts::Answer;
+
+/// The answer to a purchase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PurchaseOutcome {
+    /// The order was created by this request.
+    Created(Order),
+    /// The order that the request holds, in its present state.
+    Replayed(Order),
+    /// The request is queued and may still be refused.
+    Queued {
+        /// The ticket's id, which is the order's id if the ticket becomes one.
+        id: TicketId,
+        /// The time after which the ticket cannot become an order.
+        decide_by: Millis,
+    },
+    /// The request is refused.
+    Refused(Refusal),
+}
+
+/// The reason for a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No units are available now.
+    SoldOut(SoldOut),
+    /// The buyer's limit is reached.
+    LimitReached {
+        /// The limit.
+        limit: u32,
+        /// Units that the buyer holds or has requested.
+        used: u32,
+    },
+    /// The sale has not started.
+    NotStarted {
+        /// When the sale opens, if that is known.
+        opens_at: Option<Millis>,
+    },
+    /// The sale is paused.
+    Paused,
+    /// The sale has ended.
+    Ended,
+    /// An operator blocked this buyer or address.
+    Blocked,
+    /// The buyer does not meet a requirement of the sale.
+    NotEligible(MissingRequirement),
+    /// The sale requires a pass.
+    PassRequired,
+    /// The pass is forged, or for another buyer, sale or item.
+    PassInvalid,
+    /// The pass has expired.
+    PassExpired,
+    /// The waiting room opened by itself after the pass was given.
+    WaitingRoom,
+    /// Too many requests.
+    RateLimited {
+        /// The limit that was exceeded.
+        scope: Scope,
+        /// Seconds until the next try.
+        retry_after_secs: u32,
+    },
+    /// The request key was used for another request.
+    KeyReused,
+    /// A bound was met. The client should try again later.
+    Overloaded {
+        /// Seconds until the next try.
+        retry_after_secs: u32,
+    },
+    /// The client should send the same request with the same key again.
+    Unavailable {
+        /// Seconds until the next try.
+        retry_after_secs: u32,
+    },
+}
+
+impl PurchaseOutcome {
+    /// The counter for this answer.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Created(_) => Answer::Reserved,
+            Self::Replayed(_) => Answer::Replayed,
+            Self::Queued { .. } => Answer::Queued,
+            Self::Refused(refusal) => refusal.answer(),
+        }
+    }
+}
+
+impl Refusal {
+    /// The counter for this refusal.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::SoldOut(_) => Answer::SoldOut,
+            Self::LimitReached { .. } => Answer::LimitReached,
+            Self::NotStarted { .. } => Answer::NotStarted,
+            Self::Paused => Answer::Paused,
+            Self::Ended => Answer::Ended,
+            Self::Blocked => Answer::Forbidden,
+            Self::NotEligible(_) => Answer::NotEligible,
+            Self::PassRequired => Answer::PassRequired,
+            Self::PassInvalid => Answer::PassInvalid,
+            Self::PassExpired => Answer::PassExpired,
+            Self::WaitingRoom => Answer::WaitingRoom,
+            Self::RateLimited { .. } => Answer::RateLimited,
+            Self::KeyReused => Answer::KeyReused,
+            Self::Overloaded { .. } => Answer::Overloaded,
+            Self::Unavailable { .. } => Answer::Unavailable,
+        }
+    }
+}

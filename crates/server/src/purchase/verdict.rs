@@ -1,0 +1,87 @@
+//! Waits for a ticket's verdict. A slot can lose its memory while this node runs. The node then
+//! detects that the ticket is lost and requests a new one under the slot's next epoch, if the
+//! ticket's id was never published.
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use doorbuster_core::GrantId;
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::slot::IssuedTicket;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{VerdictWait, Purchase};
+use crate::catalogue::ItemState;
+use crate::engine::Engine;
+
+/// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
+const GRANT_CHECK_AFTER: Duration = Duration::from_millis(300);
+/// Shortest time between two reads of an item's open grants for waiting requests.
+const READ_EVERY: Duration = Duration::from_millis(200);
+
+/// Why there is no verdict.
+pub(super) enum NoVerdict {
+    /// The ticket's grant is closed, so the verdict may never come.
+    GrantClosed,
+    /// The verdict has not come yet.
+    Pending,
+}
+
+/// An item's open grants at the last read.
+#[derive(Debug, Default)]
+pub struct OpenGrants {
+    read: Option<Instant>,
+    grants: Vec<GrantId>,
+}
+
+impl Engine {
+    pub(super) async fn receive_verdict(
+        &self,
+        purchase: &Purchase,
+        ticket: &IssuedTicket,
+        mut verdict: oneshot::Receiver<Resolved>,
+        verdict_wait: VerdictWait,
+    ) -> Result<Resolved, NoVerdict> {
+        // A slot in this node's memory is lost only together with the requests that wait here, and
+        // its tickets are settled here.
+        let may_die = !self.layout().is_node_local() && verdict_wait.is_first;
+        let mut until = match may_die {
+            true => verdict_wait.until.min(Instant::now() + GRANT_CHECK_AFTER),
+            false => verdict_wait.until,
+        };
+        loop {
+            if let Ok(received) = tokio::time::timeout_at(until, &mut verdict).await {
+                return received.map_err(|_| NoVerdict::Pending);
+            }
+            if until == verdict_wait.until {
+                return Err(NoVerdict::Pending);
+            }
+            if Box::pin(self.is_grant_closed(&purchase.item, ticket.grant)).await {
+                // The verdict may have arrived while the grants were read.
+                return verdict.try_recv().map_err(|_| NoVerdict::GrantClosed);
+            }
+            until = verdict_wait.until.min(Instant::now() + READ_EVERY);
+        }
+    }
+
+    /// Whether this grant is closed, by a recent read. One read serves all requests that wait.
+    /// False if the grants cannot be read.
+    async fn is_grant_closed(&self, item: &ItemState, grant: GrantId) -> bool {
+        let cached = || {
+            let open = item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_fresh = open.read.is_some_and(|read| read.elapsed() < READ_EVERY);
+            is_fresh.then(|| !open.grants.contains(&grant))
+        };
+        if let Some(gone) = cached() {
+            return gone;
+        }
+        let Ok(_guard) = item.work.reading_grants.try_lock() else { return false };
+        let Ok(grants) = self.store().grants(item.row.id).await else { return false };
+        let grants: Vec<GrantId> =
+            grants.into_iter().filter(|grant| grant.open).map(|grant| grant.id).collect();
+        let gone = !grants.contains(&grant);
+        *item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner) =
+            OpenGrants { read: Some(Instant::now()), grants };
+        gone
+    }
+}

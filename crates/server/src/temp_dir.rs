@@ -1,0 +1,26 @@
+//! A temporary directory for one test, removed at its end.
+
+use std::path::{Path, PathBuf};
+
+/// A directory that is removed on drop.
+#[derive(Debug)]
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("doorbuster-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&path).expect("a random name is free");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // A directory that cannot be removed stays in the system's temporary directory.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

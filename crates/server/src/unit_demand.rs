@@ -1,0 +1,91 @@
+//! The units that an item's parked requests lack, first come, first served: the last units are
+//! gathered for the first request.
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::{SlotKey, Units};
+
+/// The units that a parked request lacks, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnitDemand {
+    /// The slot that serves the request first.
+    pub slot: SlotKey,
+    /// The units that it requests.
+    pub units: Units,
+}
+
+/// The demand of an item's parked requests. The bound of parked requests bounds it.
+#[derive(Debug, Default)]
+pub struct DemandQueue {
+    queue: Mutex<BTreeMap<u64, UnitDemand>>,
+    next: AtomicU64,
+    /// The length of the queue, readable without its lock.
+    waiting: AtomicU64,
+}
+
+impl DemandQueue {
+    /// Adds a demand to the queue until the result is dropped.
+    pub fn register(&self, demand: UnitDemand) -> DemandGuard<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(number, demand);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        DemandGuard { unit_demand: self, number }
+    }
+
+    /// Whether the queue is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// The demand of the first request.
+    #[must_use]
+    pub fn first(&self) -> Option<UnitDemand> {
+        if self.is_empty() {
+            return None;
+        }
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .first_key_value()
+            .map(|(_, demand)| *demand)
+    }
+}
+
+/// An entry in the queue.
+#[derive(Debug)]
+pub struct DemandGuard<'a> {
+    unit_demand: &'a DemandQueue,
+    number: u64,
+}
+
+impl Drop for DemandGuard<'_> {
+    fn drop(&mut self) {
+        self.unit_demand.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.unit_demand.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbuster_core::ItemId;
+
+    #[test]
+    fn whoever_came_first_is_first_until_gone() {
+        let unit_demand = DemandQueue::default();
+        let demand = |units| UnitDemand {
+            slot: SlotKey { item: ItemId(1), index: units },
+            units: Units::new(units).expect("in range"),
+        };
+        assert!(unit_demand.is_empty() && unit_demand.first().is_none());
+        let first = unit_demand.register(demand(1));
+        let second = unit_demand.register(demand(2));
+        assert_eq!(unit_demand.first(), Some(demand(1)));
+        drop(first);
+        assert_eq!(unit_demand.first(), Some(demand(2)));
+        drop(second);
+        assert!(unit_demand.is_empty() && unit_demand.first().is_none());
+    }
+}

@@ -1,0 +1,104 @@
+//! What a refusal takes of memory: a crowd hears little else.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+
+use crate::app::{TestApp, bearer, sale};
+use crate::http::request;
+
+/// Refusals that are counted together. What the server does beside them (it tends sales, looks at
+/// clocks) falls among a few of the bursts.
+const BURST: u64 = 50;
+/// Bursts, of each kind of refusal.
+const BURSTS: usize = 41;
+/// What each may allocate: room that it is read into and room that it is written from. A connection
+/// that waits keeps neither.
+const EACH: u64 = 2;
+/// How long a burst may take, on a machine that stands still now and then.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A buyer who is refused again and again on one connection.
+struct RefusedRequest {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl RefusedRequest {
+    /// Asks until everything that is made once is made, and remembers how the answer ends.
+    async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
+        let bearer = bearer("late");
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Idempotency-Key", "late"),
+            ("Content-Type", "application/json"),
+        ];
+        let body = json!({"sale": sale, "item": "phone", "units": 1}).to_string();
+        let request = request("POST", "/v1/orders", &headers, body.as_bytes());
+        let mut wire = app.connect().await;
+        for _ in 0..10 {
+            wire.send(&request).await;
+            let reply = wire.reply(false).await.expect("an answer");
+            assert!(reply.verdict().ends_with(code), "{sale}: {}", reply.text());
+        }
+        let mut answer = vec![0; 4_096];
+        wire.stream.write_all(&request).await.expect("it is sent");
+        let length = wire.stream.read(&mut answer).await.expect("an answer");
+        assert!(
+            length < answer.len() && answer[..length].ends_with(b"}"),
+            "it came at once, and whole"
+        );
+        answer.truncate(length);
+        Self { stream: wire.stream, request, answer }
+    }
+
+    async fn again(&mut self, times: u64) {
+        for _ in 0..times {
+            self.stream.write_all(&self.request).await.expect("it is sent");
+            self.stream.read_exact(&mut self.answer).await.expect("an answer");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_allocates_room_for_its_bytes_and_nothing_else() {
+    // Everything that the server does for a client happens on this thread, so all of it is counted.
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let app = runtime.block_on(async {
+        let app = TestApp::start().await;
+        for sale in ["gone", "paused", "ended"] {
+            app.open_sale(sale, 1.into(), 1).await;
+        }
+        assert_eq!(app.buy("anna", "k", "gone", "phone", 1).await.verdict(), "201");
+        app.step("paused", "pause").await;
+        app.step("ended", "close").await;
+        let mut soon = sale("soon", 1.into(), 1);
+        soon["starts_at"] = "2090-01-01T00:00:00Z".into();
+        assert_eq!(app.admin("POST", "/v1/admin/sales", Some(soon)).await.verdict(), "201");
+        app.step("soon", "schedule").await;
+        app
+    });
+    for (sale, code) in
+        [("gone", "sold_out"), ("paused", "paused"), ("ended", "ended"), ("soon", "not_started")]
+    {
+        let mut refused = runtime.block_on(RefusedRequest::new(&app, sale, code));
+        let mut counted = Vec::new();
+        for _ in 0..BURSTS {
+            let burst = allocation_counter::measure(|| {
+                runtime.block_on(async {
+                    tokio::time::timeout(PATIENCE, refused.again(BURST))
+                        .await
+                        .expect("answers in time");
+                });
+            });
+            counted.push(burst.count_total);
+        }
+        counted.sort_unstable();
+        assert!(counted[BURSTS / 2] <= EACH * BURST, "{sale}: {counted:?}");
+    }
+    runtime.block_on(async { drop(app.stop().await) });
+}

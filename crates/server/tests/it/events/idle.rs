@@ -1,0 +1,225 @@
+//! WebSockets to which nothing happens for a while: their clients see no difference.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::{Socket, next, open, socket};
+use crate::app::{PATIENCE, TestApp, bearer, sale};
+use crate::watch::Watch;
+
+/// Longer than it takes to fall asleep.
+const A_WHILE: Duration = Duration::from_millis(400);
+
+/// How many are asleep.
+async fn idle_count(app: &TestApp) -> u64 {
+    let page = app.get("/metrics").await.text();
+    let number =
+        page.lines().find_map(|line| line.strip_prefix("doorbuster_events_websockets_idle "));
+    number.and_then(|number| number.parse().ok()).expect("it is counted")
+}
+
+/// Waits until so many are.
+async fn wait_for_idle(app: &TestApp, count: u64) {
+    let begun = Watch::start();
+    while idle_count(app).await != count {
+        assert!(begun.elapsed() < PATIENCE, "{count} fall asleep");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The next message that is no ping.
+async fn message(socket: &mut Socket) -> Option<Message> {
+    loop {
+        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time")?;
+        match message.expect("a message") {
+            Message::Ping(_) => {}
+            message => return Some(message),
+        }
+    }
+}
+
+/// Reads until an order; where it stands.
+async fn order(socket: &mut Socket) -> Value {
+    loop {
+        let mut event = next(socket).await;
+        if event["type"] == "order" {
+            return event["order"]["state"].take();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sleeper_hears_of_its_orders_in_turn_and_of_the_sale() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 10.into(), 10).await;
+    let mut anna = socket(&app, "anna", "?sale=spring").await;
+    let mut bert = socket(&app, "bert", "").await;
+    for round in 0..3 {
+        wait_for_idle(&app, 2).await;
+        let placed = app.buy("anna", &format!("k{round}"), "spring", "phone", 3).await.json();
+        assert_eq!(order(&mut anna).await, "reserved");
+        assert_eq!(idle_count(&app).await, 2, "nobody is woken for it");
+        let id = placed["id"].as_str().expect("an id");
+        assert_eq!(
+            app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
+            "200"
+        );
+        assert_eq!(order(&mut anna).await, "cancelled");
+        assert_eq!(
+            app.buy("carl", &format!("k{round}"), "spring", "phone", 1).await.verdict(),
+            "201"
+        );
+        loop {
+            let event = next(&mut anna).await;
+            if event["status"]["items"][0]["held"] == round + 1 {
+                break;
+            }
+        }
+    }
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(next(&mut bert).await["order"]["buyer"], "bert", "and of nobody else's");
+}
+
+#[tokio::test]
+async fn a_sleeper_is_told_that_its_place_was_called_in() {
+    let app = TestApp::start().await;
+    let mut body = sale("spring", 1.into(), 1);
+    body["front_door"] = json!({"waiting_room": "always"});
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
+    app.step("spring", "open").await;
+    let mut anna = socket(&app, "anna", "?sale=spring").await;
+    wait_for_idle(&app, 1).await;
+    let entered = app.buyer("anna", "POST", "/v1/sales/spring/waiting-room").await;
+    assert_eq!(entered.verdict(), "201");
+    let told = loop {
+        let event = next(&mut anna).await;
+        if event["type"] == "waiting_room" && event["state"] == "admitted" {
+            break event;
+        }
+    };
+    assert_eq!((&told["sale"], &told["place"]), (&json!("spring"), &entered.json()["place"]));
+}
+
+#[tokio::test]
+async fn what_a_sleeper_says_is_answered() {
+    let app = TestApp::start().await;
+    let mut anna = socket(&app, "anna", "").await;
+    for said in [&[1_u8, 2][..], &[], &[7; 125]] {
+        wait_for_idle(&app, 1).await;
+        anna.send(Message::Ping(said.to_vec().into())).await.expect("it is taken");
+        assert_eq!(message(&mut anna).await, Some(Message::Pong(said.to_vec().into())));
+    }
+    wait_for_idle(&app, 1).await;
+    anna.send(Message::Text("x".repeat(200).into())).await.expect("it is taken");
+    // The answer to what came behind it shows that it was heard.
+    anna.send(Message::Ping(vec![9].into())).await.expect("it is taken");
+    assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![9].into())));
+    wait_for_idle(&app, 1).await;
+    anna.send(Message::Close(None)).await.expect("it is taken");
+    assert_eq!(message(&mut anna).await, Some(Message::Close(None)));
+    assert_eq!(message(&mut anna).await, None);
+    wait_for_idle(&app, 0).await;
+    // What is too long is told so, as it is to one awake.
+    let mut long = socket(&app, "anna", "").await;
+    wait_for_idle(&app, 1).await;
+    long.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
+    let Some(Message::Close(Some(frame))) = message(&mut long).await else {
+        panic!("it is closed")
+    };
+    assert_eq!(u16::from(frame.code), 1002);
+}
+
+#[tokio::test]
+async fn half_a_frame_is_not_forgotten() {
+    let app = TestApp::start().await;
+    let mut anna = socket(&app, "anna", "").await;
+    // Masked with nothing.
+    let ping = [0x89, 0x82, 0, 0, 0, 0, 3, 4];
+    for falls_asleep in [false, true] {
+        if falls_asleep {
+            wait_for_idle(&app, 1).await;
+        }
+        anna.get_mut().write_all(&ping[..5]).await.expect("it is taken");
+        wait_for_idle(&app, 0).await;
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(idle_count(&app).await, 0, "it waits for the other half");
+        anna.get_mut().write_all(&ping[5..]).await.expect("it is taken");
+        assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![3, 4].into())));
+    }
+    wait_for_idle(&app, 1).await;
+}
+
+#[tokio::test]
+async fn whom_operators_turn_away_is_told_in_its_sleep_and_counted_once() {
+    let app = TestApp::start().await;
+    let (mut anna, mut bert) = (socket(&app, "anna", "").await, socket(&app, "bert", "").await);
+    app.open_sale("spring", 10.into(), 10).await;
+    wait_for_idle(&app, 2).await;
+    let body = Some(json!({"kind": "buyer", "value": "anna"}));
+    assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
+    let Some(Message::Close(Some(frame))) = message(&mut anna).await else {
+        panic!("it is closed")
+    };
+    assert_eq!(u16::from(frame.code), 1008);
+    let page = app.get("/metrics").await.text();
+    assert!(
+        page.lines().any(|line| line == "doorbuster_blocked_total{kind=\"buyer\"} 1"),
+        "{page}"
+    );
+    assert_eq!(idle_count(&app).await, 1, "nobody else was woken");
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(order(&mut bert).await, "reserved");
+}
+
+#[tokio::test]
+async fn whose_network_operators_turn_away_is_told_in_its_sleep() {
+    let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    app.open_sale("spring", 10.into(), 10).await;
+    let from = async |buyer: &str, address: &str| {
+        let headers = [("authorization", bearer(buyer)), ("x-forwarded-for", address.to_owned())];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        open(&app, "", &headers).await.expect("an upgrade").0
+    };
+    let (mut anna, mut bert) =
+        (from("anna", "192.0.2.7").await, from("bert", "198.51.100.7").await);
+    wait_for_idle(&app, 2).await;
+    let body = Some(json!({"kind": "ip", "value": "192.0.2.0/24"}));
+    assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
+    let close = loop {
+        match message(&mut anna).await {
+            // Its greeting.
+            Some(Message::Text(_)) => {}
+            other => break other,
+        }
+    };
+    let Some(Message::Close(Some(frame))) = close else { panic!("{close:?}") };
+    assert_eq!(u16::from(frame.code), 1008);
+    assert_eq!(idle_count(&app).await, 1, "nobody else was woken");
+    assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    assert_eq!(order(&mut bert).await, "reserved");
+}
+
+#[tokio::test]
+async fn sleepers_are_told_that_the_server_stops() {
+    let mut app = TestApp::start().await;
+    let mut sockets = Vec::new();
+    for number in 0..20 {
+        sockets.push(socket(&app, &format!("b{number}"), "").await);
+    }
+    wait_for_idle(&app, 20).await;
+    let begun = Watch::start();
+    let ended = app.ask_to_stop();
+    for socket in &mut sockets {
+        let Some(Message::Close(Some(frame))) = message(socket).await else {
+            panic!("it is closed")
+        };
+        assert_eq!(u16::from(frame.code), 1001);
+    }
+    drop(sockets);
+    ended.await.expect("no panic").expect("a good end");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}

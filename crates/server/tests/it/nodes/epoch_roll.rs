@@ -1,0 +1,51 @@
+//! Slots whose memory is full: they are drained and go on under the next epoch, as often as it
+//! takes, and everything adds up.
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{Phase, Spread};
+use doorbuster_server::config::Roles;
+use doorbuster_server::purchase::PurchaseOutcome;
+
+use super::fixture::{Deployment, TestNode, until};
+use super::{PATIENCE, is_sold, sell_out_from};
+
+/// Requests that one slot remembers here.
+const REQUESTS: usize = 50;
+const STOCK: u64 = 220;
+
+async fn sells_on(mut home: Deployment) {
+    home.bounds = SlotBounds { requests: REQUESTS, ..SlotBounds::default() };
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(STOCK, 10, Spread::default()).await;
+    second.wait_for_phase(Phase::Open).await;
+    // One buyer for each unit, more than a slot remembers.
+    let told = sell_out_from(&[&first, &second], STOCK).await;
+    is_sold(&first, STOCK, told).await;
+    let rolled = async |node: &TestNode| {
+        let closed = node.engine.store().closings().await.expect("the store is there");
+        closed
+            .iter()
+            .find(|(cause, _)| *cause == doorbuster_core::CloseCause::Rolled)
+            .map_or(0, |(_, times)| *times)
+    };
+    assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
+    assert_eq!(first.audit().await.repairs, 0, "a full memory is no fault");
+    // Whoever bought before a slot went on holds that order all the same.
+    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
+        .await;
+    for node in [&first, &second] {
+        let again = node.buy("late1", "k", 1).await;
+        assert!(matches!(again, PurchaseOutcome::Replayed(_)), "{again:?}");
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_slot_that_nodes_share_goes_on_under_the_next_epoch() {
+    tokio::time::timeout(PATIENCE, sells_on(Deployment::cluster())).await.expect("in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_slot_in_a_nodes_memory_goes_on_under_the_next_epoch() {
+    tokio::time::timeout(PATIENCE, sells_on(Deployment::postgres())).await.expect("in time");
+}

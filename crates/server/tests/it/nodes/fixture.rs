@@ -1,0 +1,305 @@
+//! Engines with an event loop of their own each, so that one can die without a word while the
+//! others go on.
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{BuyerId, IdKey, NodeId, Phase, RequestKey, Spread, Stock, Units};
+use doorbuster_server::catalogue::ItemState;
+use doorbuster_server::clock::Clock;
+use doorbuster_server::config::Roles;
+use doorbuster_server::control::AuditView;
+use doorbuster_server::engine::{Engine, EngineOptions, StockLocation};
+use doorbuster_server::gauge::Gauge;
+use doorbuster_server::purchase::{PurchaseOutcome, Purchase, Refusal};
+use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
+use tokio::runtime::{Builder, Runtime};
+
+use super::redis::Redis;
+use crate::app::PATIENCE;
+use crate::postgres;
+use crate::watch::Watch;
+
+pub(crate) const SALE: &str = "spring";
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Asks until `holds`.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let began = Watch::start();
+    while !holds().await {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A truth of its own, and slots in Redis or in the nodes.
+pub(crate) struct Deployment {
+    database: String,
+    redis: Option<Redis>,
+    pub(crate) bounds: SlotBounds,
+    pub(crate) all_lead: bool,
+}
+
+impl Deployment {
+    pub(crate) fn postgres() -> Self {
+        Self {
+            database: postgres::shared().database(),
+            redis: None,
+            bounds: SlotBounds::default(),
+            all_lead: false,
+        }
+    }
+
+    pub(crate) fn cluster() -> Self {
+        Self { redis: Some(Redis::start()), ..Self::postgres() }
+    }
+
+    pub(crate) fn redis(&self) -> &Redis {
+        self.redis.as_ref().expect("a cluster")
+    }
+
+    /// Keeps whatever changes rows of this table waiting.
+    pub(crate) fn lock_table(&self, table: &str) -> TableLock {
+        let database = self.database.clone();
+        let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
+        let locking = std::thread::spawn(move || postgres::shared().psql(&database, &lock));
+        let held = format!(
+            "SELECT pid FROM pg_locks WHERE relation = '{table}'::regclass AND mode = \
+             'ExclusiveLock' AND granted"
+        );
+        let mut backend_pid = String::new();
+        let began = Watch::start();
+        while backend_pid.is_empty() {
+            assert!(began.elapsed() < PATIENCE, "{table} is locked");
+            backend_pid = postgres::shared()
+                .psql(&self.database, &held)
+                .expect("the database answers")
+                .trim()
+                .to_owned();
+        }
+        TableLock { backend_pid, locking }
+    }
+
+    /// Starts a node.
+    pub(crate) async fn node(&self, roles: Roles) -> TestNode {
+        let store = postgres::shared().url(&self.database).into();
+        let place = match &self.redis {
+            None => StockLocation::Postgres(store),
+            Some(redis) => {
+                StockLocation::Cluster { store, slots: vec![redis.url().into()], wait_replicas: 0 }
+            }
+        };
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+        let options = EngineOptions {
+            place,
+            roles,
+            id_key: IdKey::new([3; 32]),
+            clock: Clock::default(),
+            node: NodeId(rand::random_range(1..1 << 31)),
+            bounds: self.bounds,
+            always_leads: self.all_lead,
+            allow_fsync_off: true,
+            on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
+        };
+        let engine = runtime
+            .spawn(Engine::start(options))
+            .await
+            .expect("no panic")
+            .expect("the servers are there");
+        TestNode { engine, runtime: OnceLock::from(runtime) }
+    }
+}
+
+/// Rows that nobody may change yet.
+pub(crate) struct TableLock {
+    backend_pid: String,
+    locking: std::thread::JoinHandle<Result<String, String>>,
+}
+
+impl TableLock {
+    pub(crate) fn release(self) {
+        let end = format!("SELECT pg_terminate_backend({})", self.backend_pid);
+        postgres::shared().psql("postgres", &end).expect("the database answers");
+        self.locking.join().expect("no panic").expect_err("its connection was ended");
+    }
+}
+
+/// A node.
+pub(crate) struct TestNode {
+    pub(crate) engine: Arc<Engine>,
+    runtime: OnceLock<Runtime>,
+}
+
+/// An item of this stock.
+pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
+    NewItem {
+        name: "phone".into(),
+        title: "Phone".into(),
+        description: String::new(),
+        image: None,
+        price_minor: 10,
+        currency: "CNY".into(),
+        list_price_minor: None,
+        limit,
+        hold_ms: 900_000,
+        stock: Stock::Counted(stock),
+        spread: Spread::default(),
+    }
+}
+
+/// A node as its buyers see it.
+#[derive(Clone)]
+pub(crate) struct BuyerClient {
+    engine: Arc<Engine>,
+    handle: tokio::runtime::Handle,
+}
+
+impl BuyerClient {
+    pub(crate) async fn buy(&self, buyer: &str, key: &str, units: u32) -> PurchaseOutcome {
+        let (engine, buyer, key) = (self.engine.clone(), buyer.to_owned(), key.to_owned());
+        let buying = self.handle.spawn(async move {
+            let sale = engine.catalogue().sale(SALE).cloned().expect("created");
+            let item = sale.items[0].clone();
+            let units = Units::new(units).expect("in range");
+            if let Some(refusal) = engine.refuse_from_memory((&buyer, &key), &sale, &item, units, || None) {
+                return PurchaseOutcome::Refused(refusal);
+            }
+            let (buyer, key) =
+                (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
+            engine.buy(&Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
+        });
+        buying.await.expect("no panic")
+    }
+}
+
+impl TestNode {
+    pub(crate) fn buyer_client(&self) -> BuyerClient {
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        BuyerClient { engine: self.engine.clone(), handle }
+    }
+
+    pub(crate) async fn buy(&self, buyer: &str, key: &str, units: u32) -> PurchaseOutcome {
+        self.buyer_client().buy(buyer, key, units).await
+    }
+
+    pub(crate) fn item(&self) -> Arc<ItemState> {
+        self.engine.catalogue().sale(SALE).expect("created").items[0].clone()
+    }
+
+    pub(crate) fn gauge(&self) -> Arc<Gauge> {
+        self.item().gauge.clone()
+    }
+
+    /// Does something as this node's own work is done.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        handle.spawn(work).await.expect("no panic")
+    }
+
+    /// Keeps all of this node's own work waiting for so long, as when its process is stopped.
+    pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        handle.spawn(async move { std::thread::sleep(so_long) })
+    }
+
+    /// The same until it is told to go on, by a word or by an end of the channel.
+    pub(crate) fn block_until_released(
+        &self,
+    ) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
+        let (go_on, told) = std::sync::mpsc::sync_channel(1);
+        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let stands = handle.spawn(async move {
+            let _ = told.recv();
+        });
+        (go_on, stands)
+    }
+
+    /// What a buyer hears from this node's memory alone.
+    pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
+        let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
+        self.engine.refuse_from_memory(
+            (buyer, key),
+            &sale,
+            &sale.items[0],
+            Units::new(units).expect("in range"),
+            || None,
+        )
+    }
+
+    /// Tickets in this node's reach that wait for their verdicts.
+    pub(crate) async fn queued(&self) -> u64 {
+        self.engine.queued(&self.item()).await
+    }
+
+    /// Requests that wait at this node for something to happen.
+    pub(crate) fn parked(&self) -> usize {
+        self.engine.parked().load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn counts(&self) -> ItemCounts {
+        self.engine.store().counts(None).await.expect("the store is there")[0]
+    }
+
+    pub(crate) async fn audit(&self) -> AuditView {
+        self.engine.audit().await.expect("the store is there")
+    }
+
+    pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
+        self.make_sale(stock, limit, spread).await;
+        self.step(PhaseStep::Open).await;
+    }
+
+    /// Makes a draft.
+    pub(crate) async fn make_sale(&self, stock: u64, limit: u32, spread: Spread) {
+        let item = phone(stock, limit);
+        let sale = NewSale {
+            id: SALE.into(),
+            title: "Spring".into(),
+            starts_at: None,
+            ends_at: None,
+            front_door: "{}".into(),
+            items: vec![item],
+        };
+        self.engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+        let set = self.engine.set_spread(&self.item(), spread).await.expect("the store is there");
+        assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+    }
+
+    pub(crate) async fn step(&self, step: PhaseStep) {
+        let outcome = self.engine.step_sale(SALE, step).await.expect("the store is there");
+        assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
+    }
+
+    /// Waits until this node shows what another did.
+    pub(crate) async fn wait_for_phase(&self, phase: Phase) {
+        let shows =
+            async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
+        until("the other node follows", shows).await;
+    }
+
+    /// Ends in good order.
+    pub(crate) async fn stop(mut self) {
+        let (runtime, engine) = (self.runtime.take().expect("it lives"), self.engine.clone());
+        runtime.spawn(async move { engine.stop().await }).await.expect("no panic");
+        runtime.shutdown_background();
+    }
+
+    /// Ends without a word, as if killed.
+    pub(crate) fn crash(mut self) {
+        self.runtime.take().expect("it lives").shutdown_background();
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

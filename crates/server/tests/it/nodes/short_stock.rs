@@ -1,0 +1,362 @@
+//! What one node hears of another late, or cannot ask it at all: nobody is refused for it.
+use std::time::{Duration, Instant};
+
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::{Phase, Spread};
+use doorbuster_server::config::Roles;
+use doorbuster_server::purchase::{PurchaseOutcome, Refusal};
+use doorbuster_store::{SaleRow, StepOutcome};
+
+use super::fixture::{Deployment, TestNode, SALE, until};
+use crate::watch::Watch;
+
+/// What happens within this is to be heard of by a request that waits for a second.
+const SOON: Duration = Duration::from_millis(600);
+/// A request that hears nothing asks once more when its second is over.
+const LAST: Duration = Duration::from_millis(950);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
+    let home = Deployment::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
+    second.wait_for_phase(Phase::Open).await;
+    assert!(matches!(second.buy("anna", "k1", 1).await, PurchaseOutcome::Created(_)));
+    let PurchaseOutcome::Created(order) = first.buy("bert", "k1", 1).await else {
+        panic!("there are units")
+    };
+    let engine = first.engine.clone();
+    let cancelled = first
+        .run(async move {
+            engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
+        })
+        .await;
+    assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
+    until("the second node knows", async || second.gauge().counts().held == 1).await;
+    for n in 2..6 {
+        let asked = Watch::start();
+        let told = second.buy("anna", &format!("k{n}"), 1).await;
+        assert!(
+            matches!(told, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
+            "{told:?}"
+        );
+        assert!(
+            asked.elapsed() < Duration::from_millis(900),
+            "not after it was parked: {:?}",
+            asked.elapsed()
+        );
+    }
+    assert!(
+        matches!(second.buy("bert", "k2", 1).await, PurchaseOutcome::Created(_)),
+        "whose order ended may buy again"
+    );
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_undecided_at_one_node_never_hears_sold_out_at_another() {
+    let home = Deployment::postgres();
+    let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
+    first.open_sale(1, 1, Spread::default()).await;
+    until("the first node has the unit", async || first.counts().await.in_slots == 1).await;
+    let second = home.node(Roles::ALL).await;
+    second.wait_for_phase(Phase::Open).await;
+    let shop = first.buyer_client();
+    let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
+    until("its ticket is cut", async || first.queued().await == 1).await;
+    let told = second.buy("anna", "k", 1).await;
+    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
+    assert!(matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })), "nothing is settled there");
+    second.stop().await;
+    first.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_undecided_at_one_node_never_hears_of_the_limit_at_another() {
+    let home = Deployment::postgres();
+    let no_settler = Roles { settle: false, ..Roles::ALL };
+    let (first, second) = (home.node(no_settler).await, home.node(no_settler).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.wait_for_phase(Phase::Open).await;
+    let (one, other) = (first.buyer_client(), second.buyer_client());
+    let waiting = tokio::spawn(async move { one.buy("anna", "k", 1).await });
+    until("its ticket is cut", async || first.queued().await == 1).await;
+    let beside = tokio::spawn(async move { other.buy("anna", "other", 1).await });
+    until("and another one of hers at the other node", async || second.queued().await == 1).await;
+    let told = second.buy("anna", "k", 1).await;
+    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
+    for undecided in [waiting, beside] {
+        assert!(matches!(undecided.await, Ok(PurchaseOutcome::Queued { .. })), "nothing is settled");
+    }
+    first.crash();
+    second.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
+    let home = Deployment::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread { partitions: 4, ..Spread::default() }).await;
+    second.wait_for_phase(Phase::Open).await;
+    assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
+    home.redis().end();
+    first.step(PhaseStep::Pause).await;
+    let counts = first.counts().await;
+    assert_eq!(
+        (counts.pool, counts.in_slots, counts.held),
+        (99, 0, 1),
+        "nothing can be sold from them"
+    );
+    second.wait_for_phase(Phase::Paused).await;
+    assert!(matches!(second.buy("bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused)));
+    second.step(PhaseStep::Close).await;
+    first.wait_for_phase(Phase::Closed).await;
+    assert!(matches!(first.buy("anna", "k", 1).await, PurchaseOutcome::Replayed(_)));
+    assert!(first.audit().await.findings.is_empty());
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
+    let home = Deployment::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.wait_for_phase(Phase::Open).await;
+    for (n, node) in [&first, &second].into_iter().cycle().take(6).enumerate() {
+        assert!(matches!(node.buy(&format!("b{n}"), "k", 1).await, PurchaseOutcome::Created(_)));
+    }
+    let began = Watch::start();
+    let pause = async |node: &TestNode| {
+        let engine = node.engine.clone();
+        node.run(async move { engine.step_sale(SALE, PhaseStep::Pause).await }).await
+    };
+    let paused = tokio::join!(pause(&first), pause(&second));
+    assert!(
+        matches!(paused, (Ok(StepOutcome::Done { .. }), Ok(StepOutcome::Done { .. }))),
+        "{paused:?}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    first.step(PhaseStep::Resume).await;
+    second.wait_for_phase(Phase::Open).await;
+    until("it sells again", async || {
+        matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_))
+    })
+    .await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_slot_keeps_of_a_closed_sale_goes_once_it_can() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(10, 1, Spread { partitions: 2, ..Spread::default() }).await;
+    assert!(matches!(node.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
+    until("all is settled", async || node.queued().await == 0).await;
+    home.redis().refuse_writes(true);
+    node.step(PhaseStep::Close).await;
+    assert_eq!(home.redis().keys(":requests"), 1, "nothing could be dropped");
+    home.redis().refuse_writes(false);
+    until("it is dropped", async || {
+        home.redis().keys(":requests") + home.redis().keys(":queue") == 0
+    })
+    .await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_lost_their_memory_are_found_by_whoever_reaches_them() {
+    let home = Deployment::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.wait_for_phase(Phase::Open).await;
+    assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
+    // Whoever leads does nothing for about as long as a lease is.
+    let stands = first.block_runtime(Duration::from_millis(2_800));
+    home.redis().flush();
+    let lost = Watch::start();
+    until("the slot has units again", async || {
+        matches!(second.buy("bert", "k", 1).await, PurchaseOutcome::Created(_))
+    })
+    .await;
+    assert!(
+        lost.elapsed() < Duration::from_millis(2_300),
+        "not by a new leader: {:?}",
+        lost.elapsed()
+    );
+    stands.await.expect("no panic");
+    assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Replayed(_)));
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_refused_from_what_a_node_saw_long_ago() {
+    let home = Deployment::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(1, 1, Spread::default()).await;
+    second.wait_for_phase(Phase::Open).await;
+    assert!(matches!(first.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
+    until("the second node knows that all is sold", async || second.gauge().free().free == Some(0))
+        .await;
+    let told = second.buy("bert", "k", 1).await;
+    assert!(matches!(told, PurchaseOutcome::Refused(Refusal::SoldOut(_))), "{told:?}");
+    let (go_on, stands) = second.block_until_released();
+    until("what it shows is too old", async || {
+        matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::Unavailable { .. }))
+    })
+    .await;
+    drop(go_on);
+    stands.await.expect("no panic");
+    until("it has looked again", async || {
+        matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::SoldOut(_)))
+    })
+    .await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(100, 1, Spread { partitions: 64, ..Spread::default() }).await;
+    let row = node.engine.catalogue().sale(SALE).expect("open").row.clone();
+    let other = |starts_at: Option<i64>, ends_at: Option<i64>| SaleRow {
+        id: "other".into(),
+        phase: if starts_at.is_some() { Phase::Scheduled } else { Phase::Draft },
+        starts_at: starts_at.map(|at| node.engine.now().plus(at)),
+        ends_at: ends_at.map(|at| node.engine.now().plus(at)),
+        ..row.clone()
+    };
+    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "it does not stand beside itself");
+    assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_064);
+    assert_eq!(
+        node.engine.concurrent_slots(&other(Some(60_000), Some(90_000)), 1_000),
+        1_064,
+        "the first has no end"
+    );
+    node.step(PhaseStep::Close).await;
+    assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_000);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
+    let home = Deployment::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(1, 1, Spread::default()).await;
+    second.wait_for_phase(Phase::Open).await;
+    for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
+        // Asked once: wherever the unit lies, it comes while the request is parked.
+        let told = node.buy(&format!("b{n}"), "k", 1).await;
+        let PurchaseOutcome::Created(order) = told else { panic!("{n}: {told:?}") };
+        let engine = node.engine.clone();
+        let cancelled = node
+            .run(async move {
+                engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
+            })
+            .await;
+        assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
+        until("both know", async || {
+            first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1)
+        })
+        .await;
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+/// A buyer's second request, made while the first is undecided at the same node, and its own
+/// answer: what decides it is heard of at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
+    let home = Deployment::postgres();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(100, 1, Spread::default()).await;
+    second.wait_for_phase(Phase::Open).await;
+    assert!(
+        matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
+        "the second node has a share"
+    );
+    // Where the database took its time nothing is shown: once more with another buyer.
+    for n in 0.. {
+        assert!(n < 20, "the database answers soon");
+        let buyer = format!("b{n}");
+        let locked = home.lock_table("orders");
+        let (shop, of) = (second.buyer_client(), buyer.clone());
+        let decided = tokio::spawn(async move { shop.buy(&of, "first", 1).await });
+        until("the first is queued", async || second.queued().await == 1).await;
+        // By the clock that the request goes by.
+        let asked = Instant::now();
+        let (shop, of) = (second.buyer_client(), buyer.clone());
+        let waits =
+            tokio::spawn(async move { (shop.buy(&of, "second", 1).await, asked.elapsed()) });
+        until("the second waits, or was answered", async || {
+            second.parked() == 1 || waits.is_finished()
+        })
+        .await;
+        locked.release();
+        let decided = decided.await.expect("no panic");
+        let decided_after = asked.elapsed();
+        let (heard, after) = waits.await.expect("no panic");
+        if decided_after < SOON {
+            assert!(matches!(decided, PurchaseOutcome::Created(_)), "{decided:?}");
+            assert!(
+                matches!(heard, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
+                "{heard:?} after {after:?}"
+            );
+            // In the last moment it would have asked in any case.
+            if after < LAST {
+                break;
+            }
+        }
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+/// A buyer at a node that does not lead, after the opening and before any slot has its first units:
+/// how long the units took, what the buyer heard, and when.
+async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration) {
+    let home = Deployment::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.make_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
+    // The sale is open for all to see before its slots have their grants.
+    let locked = home.lock_table("slot_grant");
+    let engine = first.engine.clone();
+    let opened = tokio::spawn(async move { engine.step_sale(SALE, PhaseStep::Open).await });
+    second.wait_for_phase(Phase::Open).await;
+    let asked = Instant::now();
+    let shop = second.buyer_client();
+    let waits = tokio::spawn(async move { (shop.buy("anna", "k", 1).await, asked.elapsed()) });
+    until("it waits, or was answered", async || second.parked() == 1 || waits.is_finished()).await;
+    locked.release();
+    let opened = opened.await.expect("no panic");
+    assert!(matches!(opened, Ok(StepOutcome::Done { .. })), "{opened:?}");
+    until("units are there", async || first.counts().await.in_slots > 0).await;
+    let there_after = asked.elapsed();
+    let (heard, after) = waits.await.expect("no panic");
+    first.stop().await;
+    second.stop().await;
+    (there_after, heard, after)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_who_comes_before_the_first_units_is_served_as_soon_as_they_are_there() {
+    // Where the servers took their time nothing is shown: once more.
+    for n in 0.. {
+        assert!(n < 6, "units are heard of only in the last moment");
+        let (there_after, heard, after) = bought_before_the_first_units().await;
+        if there_after < SOON && after < LAST {
+            assert!(
+                matches!(heard, PurchaseOutcome::Created(_)),
+                "{heard:?} after {after:?}, units after {there_after:?}"
+            );
+            break;
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Random requests drawn from `/openapi.json` alone: what the document allows is never refused for
+//! its shape. What a schema cannot say stands in a table, with its reason; a refusal for anything
+//! else is a gap in the document.
+//!
+//! How many and which: as for the requests of the table, by the same variables.
+
+use std::collections::BTreeSet;
+
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use super::generator::{GeneratedRequest, one_in, pick};
+use super::{REQUESTS, REQUESTS_PER_503, SHOWN_BYTES, SPARE_503, told};
+use crate::app::{ADMIN_KEY, TestApp, bearer};
+use crate::http::Reply;
+use value::{KnownIds, Values};
+
+#[path = "from_schema/pattern.rs"]
+mod pattern;
+#[path = "from_schema/value.rs"]
+mod value;
+
+/// Requests after which there is a new open sale and a new order, since random ones end what there
+/// is.
+const FRESH_SALE_EVERY: usize = 50;
+/// Operations whose bodies may all be refused for a rule below, by bad luck, once there are so many
+/// requests of each.
+const UNLUCKY: usize = 2;
+const EACH_FOR_LUCK: usize = 20;
+/// Where nobody listens.
+const NOWHERE: &str = "http://127.0.0.1:1/";
+
+/// What a schema cannot say: where a fault may be, how its words begin, and why. A place is a
+/// pointer with `*` for each number, or a parameter after a question mark; one that ends in a slash
+/// is all that lies below.
+const RULES: [(&str, &str, &str); 16] = [
+    ("?cursor", "is not a cursor that was given out", "what a cursor seals is the server's"),
+    (
+        "/items/*/id",
+        "is the id of an earlier entry",
+        "entries are different in one member, not as a whole",
+    ),
+    ("/items/*/id", "the sale has no such item", "it depends on the sale"),
+    ("/items/*/stock", "is changed by an adjustment", "it depends on the sale"),
+    (
+        "/items/*/list_price/currency",
+        "must be the currency of the price",
+        "one member is held against another",
+    ),
+    ("/starts_at", "a scheduled sale has to have one", "it depends on the sale's phase"),
+    ("/starts_at", "has to lie in the future", "it depends on the sale and the clock"),
+    ("/ends_at", "must be after starts_at", "one member is held against another"),
+    ("/front_door/limits/", "is missing, and was not set before", "it depends on the sale"),
+    ("/expires_at", "must be in the future", "it depends on the clock"),
+    ("/value", "must be an address or a network", "no format names networks"),
+    ("/secs", "must be later than the order's pay_by", "it depends on the order and the clock"),
+    ("/pay_by", "must be later than the order's pay_by", "it depends on the order and the clock"),
+    ("/units", "would raise the stock over", "it depends on the item"),
+    (
+        "/initial",
+        "initial, threshold and refill must all be",
+        "three members are held against each other",
+    ),
+    ("/threshold", "threshold must not be above initial", "one member is held against another"),
+];
+
+/// An operation of the document.
+#[derive(Clone, Copy, Debug)]
+struct Operation<'a> {
+    path: &'a str,
+    method: &'a str,
+    told: &'a Value,
+}
+
+impl<'a> Operation<'a> {
+    fn all(document: &'a Value) -> Vec<Self> {
+        let members =
+            |value: &'a Value| value.as_object().expect("the document has an object here").iter();
+        members(&document["paths"])
+            .flat_map(|(path, item)| {
+                members(item).map(move |(method, told)| Self { path, method, told })
+            })
+            .collect()
+    }
+
+    fn id(self) -> &'a str {
+        self.told["operationId"].as_str().expect("every operation has an id")
+    }
+
+    /// The member or parameter that names what it makes.
+    fn makes(self) -> Option<&'static str> {
+        match self.id() {
+            "create_sale" => Some("sale"),
+            "purchase" => Some("order"),
+            "create_key" => Some("key"),
+            "create_block" => Some("block"),
+            "create_webhook_endpoint" => Some("endpoint"),
+            _ => None,
+        }
+    }
+}
+
+/// What came of the requests.
+#[derive(Debug)]
+struct OperationCounts<'a> {
+    seed: u64,
+    good: usize,
+    /// Operations no body of which was taken yet.
+    unread: BTreeSet<&'a str>,
+    come_again: Vec<String>,
+}
+
+#[tokio::test]
+async fn what_the_document_allows_is_never_malformed() {
+    let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let app = TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await;
+    let mut known = a_world(&app).await;
+    let document = app.get("/openapi.json").await.json();
+    let operations = Operation::all(&document);
+    let requests = told("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
+    let each = usize::try_from(requests).expect("a count of requests").div_ceil(operations.len());
+    let mut asked: Vec<Operation<'_>> =
+        operations.iter().flat_map(|one| std::iter::repeat_n(*one, each)).collect();
+    asked.shuffle(&mut rng);
+    let mut tally = OperationCounts::new(seed, &operations);
+    let mut wire = None;
+    for (number, operation) in asked.iter().enumerate() {
+        if number % FRESH_SALE_EVERY == 0 {
+            a_fresh_sale(&app, &format!("fresh{number}"), &mut known).await;
+        }
+        let drawn = request(&mut rng, &document, &known, *operation);
+        let (reply, bytes) = super::exchange(&app, &mut wire, &drawn).await;
+        let verdict = match &reply {
+            Some(reply) => judge(*operation, &drawn, reply, &document),
+            None => Err("there is no answer".to_owned()),
+        };
+        if let Err(wrong) = verdict {
+            let shown = |bytes: &[u8]| {
+                String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
+            };
+            let heard = reply.map(|reply| (reply.status, shown(&reply.body)));
+            let (name, sent) = (operation.id(), shown(&bytes));
+            panic!(
+                "DOORBUSTER_RANDOM_SEED={seed}, request {number}, {name}: {wrong}\nsent: \
+                 {sent}\nheard: {heard:?}"
+            );
+        }
+        let reply = reply.expect("it was judged");
+        tally.count(*operation, &reply);
+        record_ids(*operation, &reply, &mut known);
+    }
+    tally.check(asked.len(), each);
+    super::every_unit_is_accounted_for(&app, seed).await;
+}
+
+impl<'a> OperationCounts<'a> {
+    fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
+        let takers = operations.iter().filter(|one| one.told.get("requestBody").is_some());
+        // What a provider says is read only if it is signed.
+        let unread =
+            takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
+        Self { seed, good: 0, unread, come_again: Vec::new() }
+    }
+
+    fn count(&mut self, operation: Operation<'a>, reply: &Reply) {
+        self.good += usize::from(reply.status < 300);
+        if reply.status == 503 {
+            self.come_again.push(format!("{}: {}", operation.id(), reply.text()));
+        }
+        if !matches!(reply.status, 401 | 413 | 422 | 429 | 503) {
+            self.unread.remove(operation.id());
+        }
+    }
+
+    /// Holds the whole of `requests`, so many of `each` operation, to what makes them mean
+    /// anything.
+    fn check(&self, requests: usize, each: usize) {
+        let Self { seed, good, unread, come_again } = self;
+        println!(
+            "seed {seed}: {good} of {requests} requests succeeded, {} times 503",
+            come_again.len()
+        );
+        assert!(
+            *good >= requests / 5,
+            "DOORBUSTER_RANDOM_SEED={seed}: few of them meant anything: {good}"
+        );
+        let is_read = each < EACH_FOR_LUCK || unread.len() <= UNLUCKY;
+        assert!(is_read, "DOORBUSTER_RANDOM_SEED={seed}: no body was taken by {unread:?}");
+        let per_503 = usize::try_from(REQUESTS_PER_503).expect("a count of requests");
+        assert!(
+            come_again.len() <= requests / per_503 + SPARE_503,
+            "DOORBUSTER_RANDOM_SEED={seed}: {} times 503 on a quiet server\n{}",
+            come_again.len(),
+            come_again.join("\n")
+        );
+    }
+}
+
+/// A sale before its opening, a key and an endpoint, and names for what cannot be drawn so that it
+/// means something.
+async fn a_world(app: &TestApp) -> KnownIds {
+    app.make_sale("draft", 50.into(), 40).await;
+    let key =
+        app.admin("POST", "/v1/admin/keys", Some(json!({"name": "one", "role": "viewer"}))).await;
+    let endpoint = json!({"url": NOWHERE, "types": ["*"]});
+    let endpoint = app.admin("POST", "/v1/admin/webhook-endpoints", Some(endpoint)).await;
+    assert_eq!((key.verdict(), endpoint.verdict()), ("201".to_owned(), "201".to_owned()));
+    let id = |made: &Reply| vec![made.json()["id"].as_str().expect("an id").to_owned()];
+    let words =
+        |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
+    KnownIds::from([
+        ("sale", words(&["draft"])),
+        ("item", words(&["phone"])),
+        ("buyer", words(&["anna", "bob"])),
+        // An address, and a name that a buyer could have.
+        ("value", words(&["192.0.2.7"])),
+        ("url", words(&[NOWHERE])),
+        ("key", id(&key)),
+        ("endpoint", id(&endpoint)),
+    ])
+}
+
+/// A new open sale, and an order in it.
+async fn a_fresh_sale(app: &TestApp, id: &str, known: &mut KnownIds) {
+    app.open_sale(id, 500.into(), 40).await;
+    known.entry("sale").or_default().push(id.to_owned());
+    let order = app.buy("anna", id, id, "phone", 2).await;
+    // Too much at once may be said here as anywhere.
+    if let (201 | 202, Some(order)) = (order.status, order.json()["id"].as_str()) {
+        known.entry("order").or_default().push(order.to_owned());
+    }
+}
+
+/// A request that the document allows, of somebody who may send it.
+fn request(rng: &mut SmallRng, document: &Value, known: &KnownIds, operation: Operation<'_>) -> GeneratedRequest {
+    let told = operation.told;
+    let mut drawn = GeneratedRequest {
+        method: operation.method.to_ascii_uppercase(),
+        target: operation.path.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        fresh: one_in(rng, 16),
+        is_raw: false,
+    };
+    parameters(rng, document, known, told, &mut drawn);
+    if let Some(ways) = told.get("security").and_then(Value::as_array) {
+        let way = pick(rng, ways)
+            .as_object()
+            .and_then(|way| way.keys().next())
+            .expect("a way has a name");
+        let credentials = match way.as_str() {
+            "operator" => format!("Bearer {ADMIN_KEY}"),
+            "buyer" => bearer(pick::<&str>(rng, &["anna", "bob"])),
+            other => panic!("nobody presents himself by {other}"),
+        };
+        drawn.headers.push(("Authorization".into(), credentials));
+    }
+    if let Some(body) = told.get("requestBody")
+        && (body["required"] == true || !one_in(rng, 3))
+    {
+        let media: Vec<(&String, &Value)> =
+            body["content"].as_object().expect("media types").iter().collect();
+        let (media, content) = *pick(rng, &media);
+        let values = Values { document, known, is_header: false };
+        drawn.headers.push(("Content-Type".into(), media.clone()));
+        drawn.body = values.draw(rng, &content["schema"], "").to_string().into_bytes();
+    }
+    if told["responses"].get("101").is_some() {
+        for (name, value) in [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            drawn.headers.push((name.into(), value.into()));
+        }
+    }
+    drawn
+}
+
+/// Draws what stands in the path, the query and the headers.
+fn parameters(
+    rng: &mut SmallRng,
+    document: &Value,
+    known: &KnownIds,
+    told: &Value,
+    drawn: &mut GeneratedRequest,
+) {
+    let mut query = Vec::new();
+    for parameter in told.get("parameters").and_then(Value::as_array).into_iter().flatten() {
+        if parameter["required"] != true && rng.random_bool(0.5) {
+            continue;
+        }
+        let word =
+            |member: &str| parameter[member].as_str().expect("a parameter has a name and a place");
+        let (name, place) = (word("name"), word("in"));
+        let values = Values { document, known, is_header: place == "header" };
+        let several = match values.draw(rng, &parameter["schema"], name) {
+            Value::Array(several) => several,
+            one => vec![one],
+        };
+        for value in several {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            match place {
+                "path" => {
+                    drawn.target = drawn.target.replacen(&format!("{{{name}}}"), &encoded(&text), 1)
+                }
+                "query" => query.push(format!("{name}={}", encoded(&text))),
+                "header" => drawn.headers.push((name.to_owned(), text)),
+                other => panic!("there is no place {other}"),
+            }
+        }
+    }
+    if !query.is_empty() {
+        drawn.target = format!("{}?{}", drawn.target, query.join("&"));
+    }
+}
+
+/// A text as it stands in an address.
+fn encoded(text: &str) -> String {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes()
+        .map(
+            |byte| {
+                if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+            },
+        )
+        .collect()
+}
+
+/// Whether this may be answered to what the document allows.
+fn judge(
+    operation: Operation<'_>,
+    drawn: &GeneratedRequest,
+    reply: &Reply,
+    document: &Value,
+) -> Result<(), String> {
+    super::judge(drawn, reply, document)?;
+    match reply.status {
+        401 if operation.told.get("security").is_some() => {
+            Err("these credentials are of the right kind".into())
+        }
+        400 | 405 | 406 | 415 => Err("the document allows this".into()),
+        404 if reply.json()["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.starts_with("there is nothing at")) =>
+        {
+            Err("the document has this address".into())
+        }
+        422 => {
+            let problem = reply.json();
+            let faults = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+            match faults.iter().find(|fault| !is_beyond_schemas(fault)) {
+                Some(fault) => Err(format!("the document says nothing of this: {fault}")),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether one of the rules explains a fault.
+fn is_beyond_schemas(fault: &Value) -> bool {
+    let word = |member: &str| fault[member].as_str().unwrap_or_default();
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> =
+        word("pointer").split('/').map(|part| if is_number(part) { "*" } else { part }).collect();
+    let place = match word("parameter") {
+        "" => parts.join("/"),
+        parameter => format!("?{parameter}"),
+    };
+    RULES.iter().any(|(rule, begins, _)| {
+        let is_there = place == *rule || rule.ends_with('/') && place.starts_with(rule);
+        is_there && word("detail").starts_with(begins)
+    })
+}
+
+/// Keeps the name of what was made.
+fn record_ids(operation: Operation<'_>, reply: &Reply, known: &mut KnownIds) {
+    if let (Some(kind), 201 | 202) = (operation.makes(), reply.status) {
+        let id = reply.json()["id"].as_str().expect("what is made has an id").to_owned();
+        known.entry(kind).or_default().push(id);
+    }
+}

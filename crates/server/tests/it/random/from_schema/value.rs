@@ -1,0 +1,279 @@
+//! Values that a schema of the document allows.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use serde_json::{Map, Value, json};
+
+use super::pattern::{CHARS, Pattern};
+use crate::random::generator::{one_in, pick};
+
+/// Names that exist, by the parameters and members that they are given in.
+pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
+
+/// Keywords that are heeded.
+const SUPPORTED_KEYWORDS: [&str; 20] = [
+    "$ref",
+    "type",
+    "enum",
+    "const",
+    "format",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "items",
+    "properties",
+    "required",
+    "additionalProperties",
+    "oneOf",
+    "anyOf",
+    "allOf",
+];
+/// Keywords that describe, and rule nothing out.
+const WORDS: [&str; 7] =
+    ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
+/// How much longer than they must be texts get that may be of any length.
+const FREE_CHARS: usize = 80;
+/// Where a known name is given for good: nothing is sent to an address that was drawn.
+const ALWAYS_KNOWN: &str = "url";
+
+/// Where values come from.
+#[derive(Debug)]
+pub(crate) struct Values<'a> {
+    /// Where references lead.
+    pub document: &'a Value,
+    pub known: &'a KnownIds,
+    /// Whether texts are of visible ASCII alone, as headers are, wherever their schema does not
+    /// say.
+    pub is_header: bool,
+}
+
+impl Values<'_> {
+    /// A value of the parameter or member `name`.
+    ///
+    /// # Panics
+    /// At a keyword that is not known: what is passed over could say anything.
+    pub(crate) fn draw(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> Value {
+        for keyword in schema.as_object().expect("a schema of a request is an object").keys() {
+            let is_known = SUPPORTED_KEYWORDS.contains(&keyword.as_str()) || WORDS.contains(&keyword.as_str());
+            assert!(is_known, "nothing can be drawn by {keyword}: {schema}");
+        }
+        if let Some(place) = schema.get("$ref") {
+            let place = word(place).strip_prefix('#').expect("references stay within the document");
+            let schema = self.document.pointer(place).expect("every reference leads somewhere");
+            return self.draw(rng, schema, name);
+        }
+        if let Some(choices) = schema.get("oneOf").or_else(|| schema.get("anyOf")) {
+            let choice = pick(rng, list(choices));
+            return self.draw(rng, choice, name);
+        }
+        if let Some(parts) = schema.get("allOf") {
+            let drawn = list(parts).iter().map(|part| self.draw(rng, part, name));
+            return drawn
+                .flat_map(|part| part.as_object().expect("parts are objects").clone())
+                .collect();
+        }
+        if let Some(words) = schema.get("enum") {
+            return pick(rng, list(words)).clone();
+        }
+        if let Some(only) = schema.get("const") {
+            return only.clone();
+        }
+        let kind = match &schema["type"] {
+            Value::Array(kinds) => word(pick(rng, kinds)),
+            kind => word(kind),
+        };
+        match kind {
+            "null" => Value::Null,
+            "boolean" => rng.random::<bool>().into(),
+            "integer" => integer(rng, schema).into(),
+            "string" => self.text(rng, schema, name).into(),
+            "array" => self.list(rng, schema, name),
+            "object" => self.object(rng, schema, name),
+            other => panic!("nothing can be drawn of type {other}: {schema}"),
+        }
+    }
+
+    fn text(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> String {
+        if let Some(known) = self.known.get(name).filter(|known| !known.is_empty())
+            && count(schema, "maxLength") != Some(0)
+            && (name == ALWAYS_KNOWN || !one_in(rng, 4))
+        {
+            // The newest ones are likelier to be open.
+            let newest = known.last().expect("it is not empty");
+            return if one_in(rng, 2) { newest.clone() } else { pick(rng, known).clone() };
+        }
+        match schema.get("format").map(word) {
+            Some("date-time") => return instant(rng),
+            Some(other) => panic!("no texts can be drawn of format {other}: {schema}"),
+            None => {}
+        }
+        let least = count(schema, "minLength").unwrap_or(0);
+        let most = count(schema, "maxLength");
+        if let Some(pattern) = schema.get("pattern") {
+            let pattern = Pattern::parse(word(pattern));
+            let text = pattern.draw(rng, most.unwrap_or(pattern.shortest() + FREE_CHARS));
+            assert!(text.chars().count() >= least, "the pattern allows shorter texts: {schema}");
+            return text;
+        }
+        let most = most.unwrap_or(least + FREE_CHARS);
+        let chars = match rng.random_range(0..6) {
+            0 => least,
+            1 => most,
+            _ => rng.random_range(least..=most.min(least + 12)),
+        };
+        let allowed: Vec<char> =
+            CHARS.chars().filter(|char| !self.is_header || char.is_ascii_graphic()).collect();
+        (0..chars).map(|_| *pick(rng, &allowed)).collect()
+    }
+
+    fn list(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> Value {
+        let least = count(schema, "minItems").unwrap_or(0);
+        let most = count(schema, "maxItems").unwrap_or(least + 4);
+        let entries = match rng.random_range(0..12) {
+            0 => most,
+            1..6 => least,
+            _ => rng.random_range(least..=most.min(least + 6)),
+        };
+        let is_set = schema.get("uniqueItems") == Some(&Value::Bool(true));
+        let mut drawn: Vec<Value> = Vec::new();
+        for _ in 0..entries {
+            let entry = self.draw(rng, &schema["items"], name);
+            let id = entry.get("id");
+            // That ids differ cannot be said in a schema; most lists would be refused for it.
+            let is_other =
+                id.is_some() && drawn.iter().any(|other| other.get("id") == id) && !one_in(rng, 12);
+            if !(is_other || is_set && drawn.contains(&entry)) {
+                drawn.push(entry);
+            }
+        }
+        assert!(drawn.len() >= least, "too few entries are different: {schema}");
+        drawn.into()
+    }
+
+    fn object(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> Value {
+        let none = Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+        let required = schema.get("required").map_or(&[][..], list);
+        assert!(
+            required.iter().all(|name| properties.contains_key(word(name))),
+            "what is required is told: {schema}"
+        );
+        let mut drawn = Map::new();
+        for (member, inner) in properties {
+            if required.iter().any(|name| name == member) || rng.random_bool(0.4) {
+                let called =
+                    if name == "items" && member == "id" { "item" } else { member.as_str() };
+                drawn.insert(member.clone(), self.draw(rng, inner, called));
+            }
+        }
+        let more = schema.get("additionalProperties");
+        if more != Some(&Value::Bool(false)) && one_in(rng, 3) {
+            let value = match more {
+                Some(inner @ Value::Object(_)) => self.draw(rng, inner, ""),
+                _ => json!([1, "x", null]),
+            };
+            drawn.insert("unheard_of".into(), value);
+        }
+        drawn.into()
+    }
+}
+
+fn integer(rng: &mut SmallRng, schema: &Value) -> i64 {
+    let bound = |keyword: &str| {
+        schema.get(keyword).map(|bound| bound.as_i64().expect("bounds are whole numbers"))
+    };
+    let least = bound("minimum").unwrap_or(i32::MIN.into());
+    let most = bound("maximum").unwrap_or(i32::MAX.into());
+    match rng.random_range(0..6) {
+        0 => least,
+        1 => most,
+        2 => rng.random_range(least..=most),
+        _ => rng.random_range(-20_i64..=20).clamp(least, most),
+    }
+}
+
+/// An instant of RFC 3339, mostly in these years.
+fn instant(rng: &mut SmallRng) -> String {
+    let year = match rng.random_range(0..4) {
+        0 => rng.random_range(1..=9_998),
+        1 => 2_100,
+        _ => rng.random_range(2_020..=2_040),
+    };
+    let (month, day) = (rng.random_range(1..=12), rng.random_range(1..=28));
+    let (hour, minute, second) =
+        (rng.random_range(0..24), rng.random_range(0..60), rng.random_range(0..60));
+    let between = pick(rng, &["T", "t"]);
+    let fraction = pick(rng, &["", ".5", ".123", ".123456789"]);
+    let offset = pick(rng, &["Z", "z", "+14:00", "-23:59", "+00:00"]);
+    format!(
+        "{year:04}-{month:02}-{day:02}{between}{hour:02}:{minute:02}:{second:02}{fraction}{offset}"
+    )
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().expect("the schema has a string here")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("the schema has a list here")
+}
+
+fn count(schema: &Value, keyword: &str) -> Option<usize> {
+    let count = schema.get(keyword)?.as_u64().expect("the schema has a count here");
+    Some(usize::try_from(count).expect("a count of characters or entries"))
+}
+
+#[test]
+fn a_value_that_is_drawn_is_one_that_its_schema_allows() {
+    use rand::SeedableRng;
+
+    let document = json!({"schemas": {"Units": {"type": "integer", "minimum": 1, "maximum": 5}}});
+    let units = json!({"$ref": "#/schemas/Units"});
+    let known = KnownIds::from([("buyer", vec!["anna".to_owned()])]);
+    let values = Values { document: &document, known: &known, is_header: false };
+    let mut rng = SmallRng::seed_from_u64(1);
+    for schema in [
+        units.clone(),
+        json!({"type": ["string", "null"], "minLength": 1, "maxLength": 3}),
+        json!({"type": ["string", "null"], "enum": ["a", null]}),
+        json!({"const": 7}),
+        json!({"type": "string", "pattern": "^[A-Z]{3}$"}),
+        json!({"type": "array", "items": units, "minItems": 1, "maxItems": 3}),
+        json!({"type": "object", "properties": {"a": units, "b": {"type": "boolean"}}, "required": ["a"],
+               "additionalProperties": false}),
+        json!({"type": "object", "additionalProperties": units}),
+        json!({"oneOf": [{"type": "null"}, {"type": "string", "maxLength": 0}]}),
+        json!({"allOf": [{"type": "object", "properties": {"a": units}, "required": ["a"]}, {"type": "object"}]}),
+    ] {
+        for _ in 0..100 {
+            let value = values.draw(&mut rng, &schema, "");
+            let verdict = crate::random::schema::check(&document, &schema, &value);
+            assert_eq!(verdict, Ok(()), "{schema}: {value}");
+        }
+    }
+    let set = json!({"type": "array", "items": {"enum": [1, 2]}, "minItems": 1, "maxItems": 2, "uniqueItems": true});
+    let drawn: Vec<Value> = (0..100).map(|_| values.draw(&mut rng, &set, "")).collect();
+    assert!(
+        drawn.iter().all(|set| set[0] != set[1]) && drawn.iter().any(|set| set[1] != Value::Null),
+        "{drawn:?}"
+    );
+    let buyer = json!({"type": "string", "pattern": "^[a-z]{1,9}$"});
+    assert!((0..100).any(|_| values.draw(&mut rng, &buyer, "buyer") == "anna"));
+}
+
+#[test]
+#[should_panic(expected = "nothing can be drawn by multipleOf")]
+fn a_keyword_that_nothing_is_drawn_by_is_not_passed_over() {
+    use rand::SeedableRng;
+
+    let values = Values { document: &Value::Null, known: &KnownIds::new(), is_header: false };
+    let mut rng = SmallRng::seed_from_u64(1);
+    let _ = values.draw(&mut rng, &json!({"type": "integer", "multipleOf": 2}), "");
+}

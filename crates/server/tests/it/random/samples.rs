@@ -1,0 +1,154 @@
+//! Odd words for paths, queries and headers.
+
+/// Longest target that the server looks at; a longer one is not found.
+pub(crate) const TARGET_BYTES: usize = 4 * 1024;
+
+/// A word of the path or the query that means nothing, or something nasty.
+pub(crate) const ODD: &[&str] = &[
+    "none",
+    "a%20b",
+    "%00",
+    "%FF",
+    "%2F",
+    "%2e%2e",
+    "..",
+    ".",
+    "%",
+    "%zz",
+    "%C3%A9",
+    "%F0%9F%98%80",
+    "%0d%0aX:%20y",
+    "*",
+    ";",
+    "+",
+    "~",
+    "@",
+    "'",
+    "a:b",
+    "-1",
+    "0",
+    "1.0",
+    "99999999999999999999",
+    "true",
+    "null",
+    "ord_",
+    "ord_x",
+    "ord_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "ord_zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz",
+    "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
+    "key_",
+    "key_none",
+    "AAAA",
+    "AAAAAAAAAAA",
+    "_____w",
+    "open",
+    "reserved",
+    "queued",
+];
+
+/// Bytes that HTTP has no room for in a target; the server may refuse the whole request.
+pub(crate) const RAW: &[&str] =
+    &["é", "\"", "<", "{sale}", "a|b", "^", "`", "\\", "#", "\u{7f}", "\u{1}"];
+
+/// Queries that belong to no parameter.
+pub(crate) const STRAY_QUERIES: &[&str] = &[
+    "",
+    "unknown=1",
+    "&&&",
+    "==",
+    "%=%",
+    "limit",
+    "cursor",
+    "state=&state=",
+    "sale[]=spring",
+    "a=b;c=d",
+    "?",
+    "%FF=%FF",
+];
+
+/// Headers that belong to no endpoint, or to few.
+pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
+    ("TE", "trailers"),
+    ("X-Request-Id", "é"),
+    ("X-Forwarded-For", "1.2.3.4, é, ::1"),
+    ("Forwarded", "for=\"[::1\";;"),
+    ("Cookie", "a=b; ==; \""),
+    ("Range", "bytes=0-0,-1"),
+    ("Origin", "null"),
+    ("Content-Encoding", "gzip"),
+    ("Accept-Encoding", "gzip;q=0, *;q=9"),
+    ("Accept-Language", "*"),
+    ("If-Modified-Since", "never"),
+    ("Last-Event-ID", "18446744073709551616"),
+    ("Last-Event-ID", "-1"),
+    ("X-HTTP-Method-Override", "DELETE"),
+    ("Sec-WebSocket-Protocol", ", bearer., é"),
+    ("Upgrade", "h2c"),
+];
+
+/// Ways to say what is accepted.
+pub(crate) const ACCEPTS: &[&str] = &[
+    "*/*",
+    "application/json",
+    "text/html",
+    "application/*;q=0.1",
+    "é",
+    ";;q=,",
+    "*/*;q=0",
+    "a/b/c, /, */json",
+    "",
+];
+
+/// Ways to be nobody.
+pub(crate) const INVALID_TOKENS: &[&str] = &[
+    "",
+    "Bearer",
+    "Bearer ",
+    "Bearer x",
+    "bearer x.y.z",
+    "Basic YTpi",
+    "Bearer é",
+    "Bearer a b",
+    "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.",
+    "Bearer dbk_0d7c9f5b1e3a48e2a6c4f1b09d8e7a65",
+];
+
+/// Wrong media types, and unusual right ones.
+pub(crate) const MEDIA: &[&str] = &[
+    "text/plain",
+    "application/json; charset=utf-8",
+    "application/json; charset=latin1",
+    "APPLICATION/JSON",
+    "application/merge-patch+json",
+    "application/jsonx",
+    "",
+    "é",
+    "multipart/form-data; boundary=x",
+];
+
+/// Keys that cannot be, and one that can.
+pub(crate) const KEYS: &[&str] = &[
+    "",
+    "a b",
+    "é",
+    "\t",
+    "0123456789012345678901234567890123456789012345678901234567890123",
+    "01234567890123456789012345678901234567890123456789012345678901234",
+];
+
+/// What may be preferred.
+pub(crate) const PREFERENCES: &[&str] = &[
+    "respond-async",
+    "wait=0",
+    "wait=1",
+    "wait=-1",
+    "wait=x",
+    "wait=99999999999999999999",
+    ",,=;",
+    "é",
+    "wait=\"1\"",
+];
+
+/// What may have to match.
+pub(crate) const TAGS: &[&str] =
+    &["*", "\"\"", "W/\"1\"", "nonsense", "\"1\", \"2\", é", "", "\"", ",,,"];

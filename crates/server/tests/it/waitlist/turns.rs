@@ -1,0 +1,115 @@
+//! Many in line: each has one place, and the turns go on as quickly as units come back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{WAITLIST, PATIENCE};
+use crate::app::TestApp;
+use crate::watch::Watch;
+use crate::webhooks::receiver::Receiver;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_64_who_join_at_once_each_has_one_place_and_a_turn_of_their_own() {
+    let app = TestApp::start().await;
+    let first = app.held_out(3, 29, 900).await;
+    let each = futures_util::future::join_all((0..64).map(|n| {
+        let app = &app;
+        async move { app.join(&format!("b{}", n % 32), &format!("k{n}")).await }
+    }));
+    let told = each.await;
+    assert!(told.iter().all(|reply| matches!(reply.status, 200 | 201)), "{told:?}");
+    assert_eq!(told.iter().filter(|reply| reply.status == 201).count(), 32);
+    assert_eq!(app.row().await["waiting"], 32);
+    let mut turns = Vec::new();
+    for n in 0..32 {
+        turns.push((
+            app.buyer(&format!("b{n}"), "GET", WAITLIST).await.json()["ahead"]
+                .as_u64()
+                .expect("a number"),
+            n,
+        ));
+    }
+    turns.sort_unstable();
+    assert!(turns.iter().enumerate().all(|(at, (ahead, _))| *ahead == at as u64), "{turns:?}");
+    app.cancel("a", &first).await;
+    for (at, (_, n)) in turns.iter().enumerate() {
+        let buyer = format!("b{n}");
+        let begun = Instant::now();
+        loop {
+            let orders = app.buyer(&buyer, "GET", "/v1/orders").await.json();
+            let has_one = orders["orders"].as_array().expect("a list").len();
+            if has_one == usize::from(at < 3) {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{buyer}, {at}: {orders}");
+        }
+    }
+    assert_eq!(app.row().await["waiting"], 29);
+    app.is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_goes_from_hand_to_hand_waits_for_no_clock() {
+    let app = TestApp::start().await;
+    let mut held = ("a".to_owned(), app.held_out(1, 7, 900).await);
+    let mut places = Vec::new();
+    for n in 0..8 {
+        let buyer = format!("b{n}");
+        let id = app.joined(&buyer).await;
+        places.push((buyer, id));
+    }
+    let begun = Watch::start();
+    for (buyer, id) in places {
+        app.cancel(&held.0, &held.1).await;
+        app.becomes(&buyer, &id, "reserved").await;
+        held = (buyer, id);
+    }
+    // Whoever looked for it once a second would take eight.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    app.is_well().await;
+}
+
+#[tokio::test]
+async fn a_shop_is_told_what_became_of_each_place() {
+    let (app, shop) = (crate::webhooks::start().await, Receiver::start().await);
+    let first = app.held_out(1, 1, 900).await;
+    crate::webhooks::add(&app, &shop.url(), json!(["order.reserved", "order.refused"])).await;
+    let (b, c) = (app.joined("b").await, app.joined("c").await);
+    assert_eq!(app.buyer("b", "DELETE", WAITLIST).await.verdict(), "204");
+    let left = app.waiting_entry("b", &b).await;
+    app.cancel("a", &first).await;
+    let order = app.becomes("c", &c, "reserved").await;
+    let heard =
+        shop.until(10, "both places", |heard| heard.iter().any(|one| one.order() == c)).await;
+    let of = |id: &str| {
+        let mine = heard.iter().find(|one| one.order() == id).expect("told of");
+        (mine.event_type(), mine.json()["data"]["order"].clone())
+    };
+    assert_eq!(of(&b), ("order.refused".into(), left), "as it reads");
+    assert_eq!(of(&c), ("order.reserved".into(), order));
+    app.cancel("c", &c).await;
+    let begun = Instant::now();
+    let d = loop {
+        let told = app.buy("d", "k", "spring", "phone", 1).await;
+        if told.status == 201 {
+            break super::id(&told.json());
+        }
+        assert!(begun.elapsed() < PATIENCE, "{}", told.text());
+    };
+    let heard = shop
+        .until(10, "the one who bought", |heard| heard.iter().any(|one| one.order() == d))
+        .await;
+    let marked = |id: &str| {
+        let mine = heard
+            .iter()
+            .find(|one| one.order() == id && one.event_type() == "order.reserved")
+            .expect("told of");
+        mine.json()["data"].get("from_waitlist").cloned()
+    };
+    assert_eq!(
+        (marked(&c), marked(&d)),
+        (Some(json!(true)), None),
+        "which of them came out of the line"
+    );
+}

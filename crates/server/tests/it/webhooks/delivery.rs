@@ -1,0 +1,326 @@
+//! What an endpoint hears, and what becomes of events when it does not behave.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::limits::DELIVERIES_IN_FLIGHT_MAX;
+use serde_json::json;
+
+use super::receiver::{CannedReply, ReceivedRequest, Receiver};
+use super::{add, buy, cancel, start, start_hasty};
+use crate::app::TestApp;
+
+/// The types that were taken for one order, each once, in the order of their first arrival.
+pub(super) fn event_types(heard: &[ReceivedRequest], order: &str) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mine =
+        heard.iter().filter(|one| one.accepted && one.order() == order && seen.insert(one.id()));
+    mine.map(ReceivedRequest::event_type).collect()
+}
+
+/// How many seconds ago the oldest event happened that an endpoint waits for, as the metrics say.
+async fn lag(app: &TestApp) -> f64 {
+    let metrics = app.get("/metrics").await.text();
+    let name = r#"doorbuster_outbox_lag_seconds{kind="webhook"} "#;
+    let secs = metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+    secs.unwrap_or_else(|| panic!("{metrics}"))
+}
+
+#[tokio::test]
+async fn an_endpoint_hears_what_happens_signed_and_as_it_was() {
+    let (app, shop) = (start().await, Receiver::start().await);
+    app.make_sale("spring", 5.into(), 1).await;
+    let (_, secret) = add(&app, &shop.url(), json!(["*"])).await;
+    app.step("spring", "open").await;
+    let order = buy(&app, 1).await;
+    let reserved = app.admin("GET", "/v1/admin/orders", None).await.json()["orders"][0].clone();
+    cancel(&app, 1, &order).await;
+    app.step("spring", "close").await;
+    let heard = shop.until(30, "all of it", |heard| heard.len() >= 4).await;
+    heard.iter().for_each(|one| one.verify(&secret));
+    let of = |what: &str| {
+        heard.iter().find(|one| one.event_type() == what).unwrap_or_else(|| panic!("{what}")).json()
+    };
+    assert_eq!(of("sale.opened")["data"], json!({"sale": "spring"}));
+    assert_eq!(of("sale.closed")["data"], json!({"sale": "spring"}));
+    assert_eq!(
+        of("order.reserved")["data"]["order"],
+        reserved,
+        "as it was, though it is cancelled by now"
+    );
+    let cancelled = of("order.cancelled");
+    assert_eq!(cancelled["data"]["order"]["state"], "cancelled");
+    assert_eq!(cancelled["timestamp"], cancelled["data"]["order"]["ended_at"]);
+    assert_eq!(
+        heard.iter().map(ReceivedRequest::id).collect::<HashSet<_>>().len(),
+        4,
+        "each has an id of its own"
+    );
+    assert_eq!(event_types(&heard, &order), ["order.reserved", "order.cancelled"]);
+    // What was told is written down a little later.
+    crate::money::until("the metrics say so", async || {
+        let metrics = app.get("/metrics").await.text();
+        let told =
+            metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="told"} 4"#);
+        (told && metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_hears_only_what_it_wants_and_what_came_after_it() {
+    let (app, shop, all) = (start().await, Receiver::start().await, Receiver::start().await);
+    app.open_sale("spring", 5.into(), 1).await;
+    let before = buy(&app, 1).await;
+    add(&app, &shop.url(), json!(["order.cancelled"])).await;
+    add(&app, &all.url(), json!(["*"])).await;
+    let after = buy(&app, 2).await;
+    cancel(&app, 1, &before).await;
+    cancel(&app, 2, &after).await;
+    let heard = all.until(30, "three", |heard| heard.len() == 3).await;
+    assert_eq!(event_types(&heard, &before), ["order.cancelled"], "not what happened before it was added");
+    let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
+    assert!(heard.iter().all(|one| one.event_type() == "order.cancelled"));
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_at_first_hears_everything_in_order() {
+    let app = start().await;
+    let shop =
+        Receiver::with(|n, _| if n < 3 { CannedReply::Status(500) } else { CannedReply::Status(204) }).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let (_, secret) = add(&app, &shop.url(), json!(["*"])).await;
+    let orders = [buy(&app, 1).await, buy(&app, 2).await];
+    cancel(&app, 1, &orders[0]).await;
+    let wanted = ["order.reserved", "order.cancelled"];
+    let holds = |heard: &[ReceivedRequest]| {
+        event_types(heard, &orders[0]) == wanted && event_types(heard, &orders[1]) == wanted[..1]
+    };
+    let heard = shop.until(60, "all of it", holds).await;
+    heard.iter().for_each(|one| one.verify(&secret));
+    let mut gaps: HashMap<String, Vec<Instant>> = HashMap::new();
+    heard.iter().for_each(|one| gaps.entry(one.id()).or_default().push(one.at));
+    for tries in gaps.values().filter(|tries| tries.len() > 1) {
+        assert!(
+            tries[1] - tries[0] >= Duration::from_millis(700),
+            "the first wait is about a second"
+        );
+    }
+    let first: Vec<_> = heard.iter().filter(|one| one.order() == orders[0]).collect();
+    let cancelled = first.iter().position(|one| one.event_type() == "order.cancelled").expect("it came");
+    assert!(
+        first[..cancelled].iter().any(|one| one.accepted),
+        "nothing overtakes what was not taken yet"
+    );
+}
+
+#[tokio::test]
+async fn one_slow_endpoint_does_not_hold_up_another() {
+    let (app, slow, quick) =
+        (start_hasty().await, Receiver::with(|_, _| CannedReply::Hang).await, Receiver::start().await);
+    app.open_sale("spring", 99.into(), 1).await;
+    add(&app, &slow.url(), json!(["*"])).await;
+    add(&app, &quick.url(), json!(["*"])).await;
+    for n in 0..20 {
+        buy(&app, n).await;
+    }
+    quick.until(5, "twenty", |heard| heard.len() == 20).await;
+    let hung = slow.until(60, "some", |heard| heard.len() > 8).await;
+    assert!(!hung.is_empty());
+    let path = "/v1/admin/webhook-endpoints";
+    let slow_one = |list: &serde_json::Value| list["endpoints"][0]["failing"].as_u64() > Some(0);
+    app.until(path, "what hangs fails in time", slow_one).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
+    // Longer than the test lasts: nothing fails meanwhile, which would make room for more.
+    let settings = [
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
+    ];
+    let app = TestApp::with(&settings).await;
+    let (slow, quick) = (Receiver::with(|_, _| CannedReply::Hang).await, Receiver::start().await);
+    app.open_sale("spring", 99.into(), 1).await;
+    add(&app, &slow.url(), json!(["*"])).await;
+    add(&app, &quick.url(), json!(["*"])).await;
+    for n in 0..20 {
+        buy(&app, n).await;
+    }
+    quick.until(30, "twenty", |heard| heard.len() == 20).await;
+    slow.until(30, "as many as may be", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX).await;
+    // Whoever asked for more would have done so by then: it looks for news twice a second.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let asked = slow.received();
+    assert_eq!(asked.len(), DELIVERIES_IN_FLIGHT_MAX);
+    let orders: HashSet<_> = asked.iter().map(ReceivedRequest::order).collect();
+    assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each about another one");
+}
+
+#[tokio::test]
+async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
+    let check = async |name: &str, answer: CannedReply, accepted: bool| {
+        // What comes in time is not to be late because the machine stops for a while.
+        let app = if accepted { start().await } else { start_hasty().await };
+        let other = Receiver::start().await;
+        let target = other.url();
+        let shop = Receiver::with(move |n, _| match (&answer, n) {
+            (CannedReply::With(status, _), 0) => {
+                CannedReply::With(*status, format!("location: {target}\r\n"))
+            }
+            (answer, 0) => answer.clone(),
+            _ => CannedReply::Status(200),
+        })
+        .await;
+        app.open_sale("spring", 9.into(), 1).await;
+        let (id, _) = add(&app, &shop.url(), json!(["order.reserved"])).await;
+        buy(&app, 1).await;
+        if accepted {
+            buy(&app, 2).await;
+            shop.until(30, name, |heard| heard.len() >= 2).await;
+            let path = format!("/v1/admin/webhook-endpoints/{id}");
+            app.until(&path, name, |one| one["waiting"] == 0 && one["failing"] == 0).await;
+            let heard = shop.received();
+            assert_eq!(heard.len(), 2, "{name}: what was taken is not sent again");
+            assert_ne!(heard[0].id(), heard[1].id(), "{name}");
+            let metrics = app.get("/metrics").await.text();
+            let failed = r#"doorbuster_deliveries_total{kind="webhook",outcome="failed"} 0"#;
+            assert!(metrics.lines().any(|line| line == failed), "{name}: {metrics}");
+        } else {
+            let heard = shop.until(30, name, |heard| heard.len() >= 2).await;
+            assert_eq!(heard[0].id(), heard[1].id(), "{name}: it is sent again");
+            assert_eq!(heard[0].text, heard[1].text, "{name}: the same bytes");
+        }
+        assert!(other.received().is_empty(), "{name}: nobody is sent elsewhere");
+    };
+    check("a redirect", CannedReply::With(307, String::new()), false).await;
+    check("a permanent redirect", CannedReply::With(301, String::new()), false).await;
+    check("a closed connection", CannedReply::Drop, false).await;
+    check("no answer", CannedReply::Hang, false).await;
+    check("a late answer", CannedReply::Late(Duration::from_millis(500)), true).await;
+    check("too late an answer", CannedReply::Late(Duration::from_millis(1_500)), false).await;
+    check("megabytes", CannedReply::Flood(64 << 20), true).await;
+    check("a body without end", CannedReply::Trickle, true).await;
+    check("an odd status", CannedReply::Status(204), true).await;
+    check("not found", CannedReply::Status(404), false).await;
+}
+
+#[tokio::test]
+async fn bodies_without_measure_are_cut_off_long_before_an_attempt_is_over() {
+    let settings = [
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
+    ];
+    let app = TestApp::with(&settings).await;
+    let floods = Receiver::with(|_, _| CannedReply::Flood(256 << 20)).await;
+    let trickles = Receiver::with(|_, _| CannedReply::Trickle).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    add(&app, &floods.url(), json!(["order.reserved"])).await;
+    add(&app, &trickles.url(), json!(["order.reserved"])).await;
+    buy(&app, 1).await;
+    let flood = floods.aborted_bodies("it reads no more").await;
+    // A few KiB are read; what else this end got rid of lies in the buffers of two sockets.
+    assert!(flood.bytes < 16 << 20, "{flood:?}");
+    let trickle = trickles.aborted_bodies("it waits no longer").await;
+    assert!(trickle.after < Duration::from_secs(20) && trickle.bytes < 10_000, "{trickle:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() {
+    let app = start().await;
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = is_up.clone();
+    let answer = move |_: usize, _: &ReceivedRequest| {
+        CannedReply::Status(if up.load(Ordering::SeqCst) { 200 } else { 503 })
+    };
+    let shop = Receiver::with(answer).await;
+    app.open_sale("spring", 99.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    let mut orders = Vec::new();
+    for n in 0..40 {
+        orders.push(buy(&app, n).await);
+    }
+    shop.until(30, "some", |heard| heard.len() >= 8).await;
+    cancel(&app, 0, &orders[0]).await;
+    let path = format!("/v1/admin/webhook-endpoints/{id}");
+    let standing = app.until(&path, "what waits", |one| one["waiting"].as_u64() > Some(15)).await;
+    let failing = standing["failing"].as_u64().expect("a number");
+    assert!(failing < 20, "it gathers no rows: {standing}");
+    assert!(!standing["oldest_waiting_at"].is_null());
+    assert!(lag(&app).await > 0.0, "the oldest has waited for a while");
+    let before = shop.received().len();
+    assert!(before < 30, "it is tried with one at a time: {before}");
+    let metrics = app.get("/metrics").await.text();
+    assert!(
+        !metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#),
+        "{metrics}"
+    );
+    is_up.store(true, Ordering::SeqCst);
+    let all = |heard: &[ReceivedRequest]| {
+        orders.iter().all(|order| !event_types(heard, order).is_empty())
+            && event_types(heard, &orders[0]).len() == 2
+    };
+    let heard = shop.until(120, "everything", all).await;
+    assert_eq!(event_types(&heard, &orders[0]), ["order.reserved", "order.cancelled"]);
+    app.until(&path, "it is level again", |one| one["waiting"] == 0 && one["failing"] == 0).await;
+    assert_eq!(lag(&app).await, 0.0, "nothing waits");
+}
+
+#[tokio::test]
+async fn what_is_always_refused_becomes_a_dead_letter_and_later_ones_go_on() {
+    let settings =
+        [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "2")];
+    let app = TestApp::with(&settings).await;
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let mended = is_mended.clone();
+    let answer = move |_: usize, heard: &ReceivedRequest| {
+        let is_bad =
+            heard.event_type() == "order.reserved" && heard.json()["data"]["order"]["buyer"] == "buyer-1";
+        CannedReply::Status(if is_bad && !mended.load(Ordering::SeqCst) { 400 } else { 200 })
+    };
+    let shop = Receiver::with(answer).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let (endpoint, _) = add(&app, &shop.url(), json!(["*"])).await;
+    let order = buy(&app, 1).await;
+    cancel(&app, 1, &order).await;
+    let heard =
+        shop.until(30, "the later one", |heard| event_types(heard, &order) == ["order.cancelled"]).await;
+    assert_eq!(
+        heard.iter().filter(|one| one.event_type() == "order.reserved").count(),
+        2,
+        "as often as it may be"
+    );
+    let letters = app
+        .until("/v1/admin/dead-letters", "it is listed", |list| list["dead_letters"][0].is_object())
+        .await;
+    let letter = &letters["dead_letters"][0];
+    assert_eq!(letter["kind"], "delivery");
+    assert_eq!(
+        (&letter["about"], &letter["type"], &letter["tries"]),
+        (&json!(order), &json!("order.reserved"), &json!(2))
+    );
+    assert_eq!(
+        (&letter["endpoint"], &letter["error"]),
+        (&json!(endpoint), &json!("it answered 400"))
+    );
+    assert_eq!(letters["next_cursor"], json!(null));
+    let metrics = app.get("/metrics").await.text();
+    assert!(metrics.contains(r#"doorbuster_dead_letters{kind="delivery"} 1"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="dead"} 1"#),
+        "{metrics}"
+    );
+    is_mended.store(true, Ordering::SeqCst);
+    let path = format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"));
+    let retried = app.admin("POST", &format!("{path}/retry"), None).await;
+    assert_eq!(retried.json(), json!({"id": letter["id"], "state": "pending"}));
+    shop.until(30, "it is told after all", |heard| event_types(heard, &order).len() == 2).await;
+    app.until("/v1/admin/dead-letters", "nothing is left", |list| {
+        list["dead_letters"] == json!([])
+    })
+    .await;
+    assert_eq!(app.admin("POST", &format!("{path}/retry"), None).await.verdict(), "404 not_found");
+}
