@@ -1,4 +1,5 @@
-# Doorbuster in a small image: built with the toolchain that rust-version in Cargo.toml asks for, run without it, as nobody in particular.
+# Doorbuster in a small image. It is built with the toolchain of rust-version in Cargo.toml, and
+# runs without a toolchain, as an unprivileged user.
 #
 #   docker build -t doorbuster .
 #   docker run --rm -p 8080:8080 -v doorbuster:/var/lib/doorbuster doorbuster
@@ -30,7 +31,7 @@ ENV DOORBUSTER_LISTEN=0.0.0.0:8080 \
     DOORBUSTER_LOG__FORMAT=json
 EXPOSE 8080
 VOLUME /var/lib/doorbuster
-# A stop is answered within 10 seconds: what was accepted is settled first.
+# After SIGTERM the server settles what it accepted and exits within 10 seconds.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/doorbuster"]
 CMD ["serve"]

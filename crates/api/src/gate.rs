@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 /// Whether something is asked for at the front door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Asked {
+pub enum RequirementMode {
     /// It is not.
     #[default]
     Off,
@@ -51,7 +51,7 @@ pub enum Room {
     Always,
 }
 
-impl Asked {
+impl RequirementMode {
     /// Every word.
     pub const ALL: [Self; 2] = [Self::Off, Self::Required];
 
@@ -126,7 +126,7 @@ mod tests {
                 format!("\"{word}\"")
             );
         }
-        Asked::ALL.into_iter().for_each(|word| check(word, word.as_str()));
+        RequirementMode::ALL.into_iter().for_each(|word| check(word, word.as_str()));
         ChallengeKind::ALL.into_iter().for_each(|word| check(word, word.as_str()));
         Room::ALL.into_iter().for_each(|word| check(word, word.as_str()));
     }

@@ -43,7 +43,7 @@ pub fn idempotency_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result
     }
     match std::str::from_utf8(value) {
         Ok(key) if value.iter().all(u8::is_ascii_graphic) => Ok(key),
-        _ => Err(fault("may hold visible ASCII characters only, no spaces")),
+        _ => Err(fault("must hold only visible ASCII characters, without spaces")),
     }
 }
 

@@ -13,11 +13,11 @@ use utoipa::openapi::{
 use crate::endpoints::{self, Chapter, Method};
 use crate::problem::Code;
 
-/// Names of the ways to present oneself.
+/// Names of the security schemes.
 const BUYER: &str = "buyer";
 const OPERATOR: &str = "operator";
 
-/// The document that `GET /openapi.json` answers with; `version` is the program's.
+/// The document that `GET /openapi.json` returns; `version` is the program's version.
 #[must_use]
 pub fn openapi(version: &str) -> OpenApi {
     let info = InfoBuilder::new()
@@ -36,19 +36,19 @@ pub fn openapi(version: &str) -> OpenApi {
         .paths(paths())
         .components(Some(components()))
         .tags(Some([
-            tag(Chapter::Buying, "What buyers use."),
-            tag(Chapter::Operating, "What operators use."),
-            tag(Chapter::Service, "What machines around the server use."),
+            tag(Chapter::Buying, "Endpoints for buyers."),
+            tag(Chapter::Operating, "Endpoints for operators."),
+            tag(Chapter::Service, "Endpoints for load balancers, monitoring and developers."),
         ]))
         .build()
 }
 
 fn description() -> String {
     let mut text = String::from(
-        "A flash-sale engine: nobody is oversold, nobody who was told `reserved` is forgotten.\n\n\
+        "A flash-sale engine. It never sells more units than there are, and it never loses an order that it confirmed as `reserved`.\n\n\
          `HEAD` works wherever `GET` does. Times are RFC 3339 in UTC with milliseconds, money is in minor units. \
-         Members may be added to answers; unknown members of request bodies are refused.\n\n\
-         Every answer that is not a success is a problem of RFC 9457 with a stable `code`:\n\n\
+         New versions may add members to responses; unknown members of request bodies are refused.\n\n\
+         Every response that is not a success is an RFC 9457 problem with a stable `code`:\n\n\
          | status | code | means |\n|---|---|---|\n",
     );
     for code in Code::ALL {

@@ -160,8 +160,8 @@ impl Problem {
     pub fn not_eligible(requirement: Requirement) -> Self {
         let detail = match requirement {
             Requirement::Member => "this sale is for members",
-            Requirement::Level => "this sale asks for a higher level",
-            Requirement::AccessCode => "this sale asks for an access code",
+            Requirement::Level => "this sale requires a higher level",
+            Requirement::AccessCode => "this sale requires an access code",
         };
         Self::with_members(Code::NotEligible, detail, ExtraMembers::Requirement(requirement))
     }
@@ -169,7 +169,7 @@ impl Problem {
     /// `403`: the sale asks for a purchase pass and none was sent.
     #[must_use]
     pub fn pass_required() -> Self {
-        Self::without_members(Code::PassRequired, "this sale asks for a Purchase-Pass")
+        Self::without_members(Code::PassRequired, "this sale requires a Purchase-Pass")
     }
 
     /// `403`: the pass is forged, or for someone or something else.
@@ -187,7 +187,7 @@ impl Problem {
     /// `403`: a challenge has to be solved first.
     #[must_use]
     pub fn challenge_required() -> Self {
-        Self::without_members(Code::ChallengeRequired, "this sale asks for a solved challenge")
+        Self::without_members(Code::ChallengeRequired, "this sale requires a solved challenge")
     }
 
     /// `403`: the challenge was answered wrongly and is spent.
@@ -204,7 +204,7 @@ impl Problem {
     pub fn waiting_room() -> Self {
         Self::without_members(
             Code::WaitingRoom,
-            "take a place in the waiting room, and come when it calls you in",
+            "join the waiting room, and retry after it admits you",
         )
     }
 
@@ -219,14 +219,14 @@ impl Problem {
     pub fn method_not_allowed() -> Self {
         Self::without_members(
             Code::MethodNotAllowed,
-            "this address does not take this method; see Allow",
+            "this path does not accept this method; see Allow",
         )
     }
 
     /// `406`: the caller accepts nothing that can be served.
     #[must_use]
     pub fn not_acceptable(served: &str) -> Self {
-        Self::without_members(Code::NotAcceptable, format!("this address answers with {served}"))
+        Self::without_members(Code::NotAcceptable, format!("this path serves only {served}"))
     }
 
     /// `413`: the body is over `limit` bytes.
@@ -253,22 +253,23 @@ impl Problem {
     pub fn sold_out(may_return: bool, available: u64) -> Self {
         let detail = match (may_return, available) {
             (false, 0) => "sold out",
-            (true, 0) => "none left right now; units that are held unpaid may return",
-            (_, _) => "fewer units are left than asked for",
+            (true, 0) => "no units are left now; unpaid units may return",
+            (_, _) => "fewer units are left than requested",
         };
         Self::with_members(Code::SoldOut, detail, ExtraMembers::SoldOut { may_return, available })
     }
 
-    /// `409`: nobody needs to stand in line for a unit that can be bought.
+    /// `409`: units are available, so there is no waitlist to join.
     #[must_use]
     pub fn not_held_out() -> Self {
-        Self::without_members(Code::NotHeldOut, "units are to be had without waiting: buy one")
+        Self::without_members(Code::NotHeldOut, "units are available without waiting; buy one")
     }
 
-    /// `409`: as many stand in line as may, or as units may come back.
+    /// `409`: the waitlist is full: it has its largest size, or as many entries as units may
+    /// return.
     #[must_use]
     pub fn waitlist_full() -> Self {
-        Self::without_members(Code::WaitlistFull, "the line is as long as it may be; come again")
+        Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
     }
 
     /// `409`: with what the buyer already has, the request passes the limit.
@@ -276,7 +277,7 @@ impl Problem {
     pub fn limit_reached(limit: u32, used: u32) -> Self {
         Self::with_members(
             Code::LimitReached,
-            "more than a buyer may have of this item",
+            "the request exceeds the buyer's limit for this item",
             ExtraMembers::Limit { limit, used },
         )
     }
@@ -300,7 +301,7 @@ impl Problem {
     /// `409`: the sale is over.
     #[must_use]
     pub fn ended() -> Self {
-        Self::without_members(Code::Ended, "the sale is over")
+        Self::without_members(Code::Ended, "the sale has ended")
     }
 
     /// `409`: what is asked cannot be done in the present `state`.
@@ -335,7 +336,7 @@ impl Problem {
     /// `412`: the thing is no longer what `If-Match` says.
     #[must_use]
     pub fn precondition_failed() -> Self {
-        Self::without_members(Code::PreconditionFailed, "changed since it was read; read it again")
+        Self::without_members(Code::PreconditionFailed, "it changed since it was read; read it again")
     }
 
     /// `422`: everything that is wrong with the request, at once. Without any fault it would say
@@ -345,7 +346,7 @@ impl Problem {
         debug_assert!(!faults.is_empty(), "a request without a fault is not invalid");
         Self::with_members(
             Code::InvalidRequest,
-            "the request is not what this address takes",
+            "the request is invalid; see errors",
             ExtraMembers::Errors(faults),
         )
     }
@@ -373,7 +374,7 @@ impl Problem {
     /// `503`: more than can be taken in; nothing was done.
     #[must_use]
     pub fn overloaded(retry_after: u32) -> Self {
-        let detail = "too much at once; nothing was done; send the same request again";
+        let detail = "the server is overloaded; nothing was done; send the same request again";
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
@@ -398,7 +399,7 @@ impl Problem {
     /// `500`: a fault of ours; it is never expected.
     #[must_use]
     pub fn internal() -> Self {
-        Self::without_members(Code::Internal, "a fault of the server; it has been logged")
+        Self::without_members(Code::Internal, "an internal error occurred; it has been logged")
     }
 }
 

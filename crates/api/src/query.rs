@@ -238,7 +238,7 @@ fn state(pairs: &mut Pairs<'_>) -> Option<OrderState> {
 }
 
 fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {
-    pairs.single_value("cursor", "is not a cursor that was given out", |text| {
+    pairs.single_value("cursor", "is not a cursor that this server issued", |text| {
         let fits =
             text.len() <= CURSOR_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| text.to_owned())

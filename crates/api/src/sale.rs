@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::admin::front_door::FrontDoor;
-use crate::gate::{Asked, ChallengeKind, Room};
+use crate::gate::{RequirementMode, ChallengeKind, Room};
 use crate::value::{Money, Time};
 
 /// Phase of a sale. Buyers never see a draft.
@@ -115,7 +115,7 @@ pub struct SaleList {
 pub struct StatusFrontDoor {
     /// Whether a purchase needs a pass. It also does where the sale requires something that only a
     /// pass proves.
-    pub pass: Asked,
+    pub pass: RequirementMode,
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,
     /// Whether there is a waiting room.
@@ -125,13 +125,13 @@ pub struct StatusFrontDoor {
     /// Lowest level that may buy.
     pub min_level: u8,
     /// Whether the pass requires an access code.
-    pub access_codes: Asked,
+    pub access_codes: RequirementMode,
 }
 
 impl From<FrontDoor> for StatusFrontDoor {
     fn from(door: FrontDoor) -> Self {
         Self {
-            pass: if door.needs_pass() { Asked::Required } else { Asked::Off },
+            pass: if door.needs_pass() { RequirementMode::Required } else { RequirementMode::Off },
             challenge: door.challenge,
             waiting_room: door.waiting_room,
             members_only: door.members_only,

@@ -1,13 +1,13 @@
-//! Where a broker is: a URL with everything that there is to know. What is shown of it holds no
+//! A broker's address: a URL with all settings of the connection. Its printed form contains no
 //! password.
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-/// What stands for a password where an address is shown.
+/// The placeholder for a password in a printed address.
 const REDACTED: &str = "***";
-/// What an exchange is called, and subjects begin with, unless the address says otherwise.
+/// The default name of the exchange, and the default prefix of subjects.
 const DEFAULT_NAME: &str = "doorbuster";
 /// Longest name of an exchange, and longest prefix of subjects, in bytes.
 const NAME_MAX: usize = 127;
@@ -15,14 +15,14 @@ const NAME_MAX: usize = 127;
 /// A kind of broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokerKind {
-    /// RabbitMQ and whatever else speaks AMQP 0-9-1.
+    /// RabbitMQ and other AMQP 0-9-1 brokers.
     Amqp,
     /// NATS JetStream.
     Nats,
 }
 
 impl BrokerKind {
-    /// The kind of an address that begins so, and whether it asks for TLS.
+    /// The kind for a URL scheme, and whether it uses TLS.
     fn from_scheme(scheme: &str) -> Option<(Self, bool)> {
         match scheme {
             "amqp" => Some((Self::Amqp, false)),
@@ -33,7 +33,7 @@ impl BrokerKind {
         }
     }
 
-    /// Whether this program was built with it.
+    /// Whether this program was built with this kind.
     #[must_use]
     pub fn is_built(self) -> bool {
         match self {
@@ -42,7 +42,7 @@ impl BrokerKind {
         }
     }
 
-    /// What to say when it was not.
+    /// The error message if it was not.
     #[must_use]
     pub fn not_built_message(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl BrokerKind {
         }
     }
 
-    /// Where it listens unless the address says otherwise.
+    /// The default port.
     fn port(self, is_tls: bool) -> u16 {
         match (self, is_tls) {
             (Self::Amqp, false) => 5672,
@@ -60,7 +60,7 @@ impl BrokerKind {
         }
     }
 
-    /// What the name in the address's query is called.
+    /// The query parameter for the name.
     fn parameter(self) -> &'static str {
         match self {
             Self::Amqp => "exchange",
@@ -84,7 +84,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether a text is meant to be the address of a broker.
+    /// Whether a text looks like a broker's address.
     #[must_use]
     pub fn is_broker_url(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| {
@@ -92,10 +92,10 @@ impl Address {
         })
     }
 
-    /// Reads an address. Whether this program was built with its kind is another question.
+    /// Parses an address. It does not check whether this program was built with its kind.
     ///
     /// # Errors
-    /// What is wrong with it, without any part of it.
+    /// What is wrong with the address, without any part of it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
         let (kind, is_tls) = BrokerKind::from_scheme(url.scheme())
@@ -103,7 +103,7 @@ impl Address {
         let host = url.host_str().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() {
-            return Err("it names no host");
+            return Err("it must name a host");
         }
         if url.port() == Some(0) {
             return Err("port 0 is not a valid port");
@@ -184,7 +184,7 @@ impl Address {
         &self.virtual_host
     }
 
-    /// The exchange, or what subjects begin with.
+    /// The name of the exchange, or the prefix of subjects.
     pub(crate) fn parse_name(&self) -> &str {
         &self.name
     }
@@ -209,7 +209,7 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "it contains %-codes that are not UTF-8")
 }
 
-/// The name in the query, which may say nothing else.
+/// The name in the query, which may contain nothing else.
 fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     let mut found = None;
     for (key, value) in url.query_pairs() {
@@ -240,10 +240,10 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// The address without what proves who one is: a password, or the token that NATS takes in place of
-/// a user name.
+/// The address without secrets: without a password, or the token that NATS takes in place of a user
+/// name.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
-    // A URL with a host takes both.
+    // A URL with a host accepts both.
     if has_password {
         let _ = url.set_password(Some(REDACTED));
     } else if kind == BrokerKind::Nats && !url.username().is_empty() {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_holds_no_secret() {
+    fn a_printed_address_contains_no_secret() {
         let check = |text: &str, redacted: &str| {
             let address = read(text);
             assert_eq!(address.to_string(), redacted);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_being_repeated() {
+    fn an_invalid_address_is_refused_without_being_quoted() {
         let check = |text: &str, word: &str| {
             let why = Address::parse(text).expect_err(text);
             assert!(why.contains(word), "{text}: {why}");
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant_for_a_broker_is_known_by_its_beginning() {
+    fn a_brokers_address_is_recognised_by_its_scheme() {
         assert!(
             ["amqp://", "AMQPS://x", "nats://x", "tls://x"].into_iter().all(Address::is_broker_url)
         );

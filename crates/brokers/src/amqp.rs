@@ -1,10 +1,10 @@
 //! AMQP 0-9-1, as `RabbitMQ` speaks it: a durable topic exchange, persistent messages, confirms.
 //!
-//! A message goes to the exchange under its type, so that consumers bind queues to what they want,
-//! such as `order.*`. It is kept once the broker has confirmed it; one that goes to no queue comes
-//! back, and is not kept. The client ties a message that came back to whichever confirm comes next,
-//! so each channel has one message on its way, and as many channels are used as there are messages
-//! at once.
+//! A message goes to the exchange with its type as routing key, so that consumers bind queues to
+//! the types they want, such as `order.*`. The broker has it once it has confirmed it; a message
+//! that reaches no queue is returned, and is not confirmed. The client library ties a returned
+//! message to the next confirm, so each channel has one message in flight, and as many channels are
+//! used as there are concurrent messages.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,12 +24,12 @@ use tokio::time::Instant;
 use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
-/// Says that a message survives the broker's restart.
+/// Delivery mode: the message survives the broker's restart.
 const PERSISTENT: u8 = 2;
-/// Seconds between signs of life; a broker that gives none for two of them is gone.
+/// Seconds between heartbeats; a broker that misses two of them is gone.
 const HEARTBEAT_SECS: u16 = 20;
-/// What a message is about, beside the body for whoever does not read it, such as an exchange that
-/// hashes by it.
+/// The header with the message's key, for consumers that do not read the body, such as an exchange
+/// that hashes by it.
 const KEY_HEADER: &str = "partitionkey";
 
 /// A broker that speaks AMQP.
@@ -39,28 +39,28 @@ pub(crate) struct Amqp {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection with the channels that are free.
+/// A connection and its free channels.
 struct Connection {
     connection: lapin::Connection,
     socket: Socket,
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. Shutting it down is what ends a connection for certain: closing it
-/// by the protocol waits for the other side.
+/// The socket of a connection. Only shutting it down ends a connection for certain: a close by the
+/// protocol waits for the broker.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
 impl Socket {
     fn shut_down(&self) {
         if let Some(socket) = self.0.get() {
-            // One that is closed already is as well.
+            // An error means that it is closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Cuts a connection that is given up while it is made.
+/// Closes a connection whose opening is abandoned.
 struct ConnectGuard(Option<Socket>);
 
 impl Drop for ConnectGuard {
@@ -165,7 +165,7 @@ impl Amqp {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
                         plain.set_nodelay(true)?;
-                        // There is one attempt, so nobody has set it.
+                        // There is one attempt, so the cell is empty.
                         let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
                     }
                     match is_tls {
@@ -211,7 +211,7 @@ impl Amqp {
         }
     }
 
-    /// What went wrong, in words of our own: the broker's may name anything.
+    /// The error in this crate's words: the broker's text may name anything.
     fn describe_error(&self, error: &lapin::Error) -> Error {
         let exchange = self.address.parse_name();
         Error::new(match error.kind() {

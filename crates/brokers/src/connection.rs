@@ -1,4 +1,4 @@
-//! The one connection to a broker: made when it is needed, given up after any doubt about it.
+//! The one connection to a broker: opened when it is needed, and closed after any doubt about it.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use tokio::time::Instant;
 
 use crate::Error;
 
-/// A connection as it is kept.
+/// A connection that can be kept.
 pub(crate) trait BrokerConnection {
-    /// Whether it is over, as far as is known.
+    /// Whether it is known to be closed.
     fn is_closed(&self) -> bool;
-    /// Ends it at once: whatever it still holds is not sent any more.
+    /// Closes it at once: unsent data is dropped.
     fn shut_down(&self);
 }
 
-/// Keeps a connection.
+/// Keeps one connection.
 pub(crate) struct SharedConnection<C> {
     state: Mutex<ConnectionState<C>>,
 }
 
 struct ConnectionState<C> {
     live: Option<Arc<C>>,
-    /// When the last attempt ended in vain, and why.
+    /// When the last attempt failed, and why.
     failed: Option<(Instant, Error)>,
 }
 
@@ -31,16 +31,15 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// The connection; a new one where there is none. Whoever waited while an attempt failed hears
-    /// why, instead of trying again.
+    /// The connection, or a new one if there is none. A caller that waited during a failed attempt
+    /// gets the same error, and does not try again.
     pub(crate) async fn get(
         &self,
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
         let asked = Instant::now();
-        // Whoever has it gives it back in bounded time, and with a connection or the reason that
-        // there is none.
+        // The holder releases the lock in bounded time, with a connection or an error.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
             if !live.is_closed() {
@@ -68,8 +67,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Does something over the connection, once and in bounded time. What fails in any way leaves
-    /// the connection in doubt, unless it says that it does not.
+    /// Does one thing over the connection, once and in bounded time. After any failure the
+    /// connection is closed, except after a clean refusal.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,
@@ -85,7 +84,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
             Err(PublishError::Unknown(error)) => {
                 live.shut_down();
                 let mut state = self.state.lock().await;
-                // Another message may have made another one already.
+                // Another message may have opened another connection already.
                 if state.live.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &live)) {
                     state.live = None;
                 }
@@ -95,10 +94,10 @@ impl<C: BrokerConnection> SharedConnection<C> {
     }
 }
 
-/// Why something over a connection failed.
+/// Why an operation over a connection failed.
 pub(crate) enum PublishError {
-    /// The broker said no, and the connection is as good as before.
+    /// The broker refused, and the connection is still good.
     Refused(Error),
-    /// Something else: nobody knows what became of it.
+    /// Another failure: the outcome is unknown.
     Unknown(Error),
 }

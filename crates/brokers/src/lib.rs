@@ -1,19 +1,18 @@
-//! Brokers that are told what happens.
+//! Publishes events to message brokers.
 //!
 //! The contract: a [`Broker`] is made from an [`Address`] and connects with its first message.
-//! [`Broker::publish`] gives `Ok` once the broker itself has said that it keeps the message, and
-//! never before; anything else is an [`Error`], after which the message may be there or not. It
-//! tries once, in bounded time. One connection serves all messages; after any doubt about it, it is
-//! closed, and the next message makes another. Nothing is sent twice here and nothing is kept: what
-//! is sent again, and in which order, is planned by whoever calls.
+//! [`Broker::publish`] returns `Ok` only once the broker has confirmed the message; after any
+//! [`Error`] the broker may or may not have it. It tries once, in bounded time. One connection
+//! serves all messages; after any doubt it is closed, and the next message opens another one. This
+//! crate repeats and stores nothing: the caller plans retries and their order.
 //!
-//! A further kind of broker is one more file beside [`amqp`](self) and `nats`, a variant of
+//! A new kind of broker needs one more file beside [`amqp`](self) and `nats`, a variant of
 //! [`BrokerKind`] and one of the link, and a feature.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `address` | where a broker is, and what of that may be shown |
-//! | `kept` | the one connection, made and made anew |
+//! | `connection` | the one connection, opened again after a failure |
 //! | `amqp` | RabbitMQ: a durable topic exchange, persistent messages, confirms |
 //! | `nats` | NATS JetStream: a subject of a stream, acks |
 mod address;
@@ -30,29 +29,29 @@ use bytes::Bytes;
 
 pub use address::{Address, BrokerKind};
 
-/// Longest time that making a connection may take, if an attempt may take as long.
+/// Longest time for opening a connection, if an attempt may take that long.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A message as it goes out.
+/// A message to publish.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its id, by which a consumer knows that it has seen it: the same for every attempt.
+    /// Its id, by which a consumer detects a repeated message: the same for every attempt.
     pub id: String,
-    /// What happened, in words with dots between, such as `order.paid`: consumers choose by it.
+    /// The event's type in words with dots between, such as `order.paid`: consumers select by it.
     pub what: String,
-    /// What it is about: messages of one key are published one after another.
+    /// The key of its subject: messages of one key are published one after another.
     pub key: String,
     /// When it happened, in seconds since 1970.
     pub at_secs: u64,
-    /// What the body is.
+    /// The type of the body.
     pub content_type: &'static str,
     /// The body.
     pub body: Bytes,
 }
 
-/// Why a message was not taken, or may not have been: in a line for operators, without the address
-/// and without what the broker made up.
+/// Why a message was not accepted, or may not have been: one line for operators, without the
+/// address and without text of the broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -77,10 +76,10 @@ enum Backend {
 }
 
 impl Broker {
-    /// The broker at this address; nothing is connected yet. An attempt takes at most `timeout`.
+    /// A broker at this address, not connected yet. An attempt takes at most `timeout`.
     ///
     /// # Errors
-    /// This program was built without brokers of this kind.
+    /// If this program was built without brokers of this kind.
     #[cfg_attr(
         not(any(feature = "amqp", feature = "nats")),
         allow(unreachable_code, unused_variables, reason = "none can be made")
@@ -101,10 +100,10 @@ impl Broker {
         Ok(Self { backend, timeout })
     }
 
-    /// Publishes a message, once. It is kept by the broker when this gives `Ok`.
+    /// Publishes a message once. `Ok` means that the broker has confirmed it.
     ///
     /// # Errors
-    /// Why it is not, as far as is known.
+    /// Why the message is not confirmed, as far as is known.
     pub async fn publish(&self, message: &Message) -> Result<(), Error> {
         let within = self.timeout;
         match self.backend {

@@ -1,8 +1,8 @@
-//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and is kept once the stream that
-//! has this subject says so.
+//! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and the stream of that subject
+//! confirms it.
 //!
-//! The stream is the shop's to make. It knows a message that came twice by its id, for as long as
-//! its window of duplicates is.
+//! The shop creates the stream. The stream detects a repeated message by its id within its
+//! duplicate window.
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
-/// What a stream knows a message by.
+/// The header by which a stream detects a repeated message.
 const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
-/// What a message is about, beside the body for whoever does not read it.
+/// The header with the message's key, for consumers that do not read the body.
 const KEY_HEADER: &str = "ce-partitionkey";
 
 /// A broker that speaks NATS.
@@ -30,8 +30,8 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. The client makes another one by itself once, which is not used: what it had in
-/// hand before is in doubt.
+/// A connection. The client library reconnects once by itself; that connection is not used, because
+/// the messages in flight before are in doubt.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -43,12 +43,12 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // It ends when its last user lets it go. What is still in its hands has an id by which the
-        // stream knows it.
+        // The client closes with its last handle. The stream detects repeated messages by their
+        // ids.
     }
 }
 
-/// What a stream answers.
+/// A stream's answer.
 #[derive(Deserialize)]
 struct Ack {
     #[serde(default)]
@@ -78,7 +78,7 @@ impl Nats {
         let work = async {
             tokio::select! {
                 answer = self.send(&connection.client, message) => answer,
-                // What is not answered by now never will be.
+                // No more answers arrive on a closed connection.
                 _ = over.wait_for(|over| *over) => Err(PublishError::Unknown(Error::new("the connection broke"))),
             }
         };
@@ -125,9 +125,9 @@ impl Nats {
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
             .require_tls(self.address.is_tls())
-            // One that it makes by itself is not used.
+            // The client library's own reconnection is not used.
             .max_reconnects(1)
-            // Only the address that was allowed is gone to.
+            // Connects only to the allowed address.
             .ignore_discovered_servers()
             .event_callback(move |event| {
                 if matches!(event, Event::Disconnected | Event::Closed) {
@@ -152,7 +152,7 @@ impl Nats {
     }
 }
 
-/// Why there is no connection, without what the server wrote.
+/// Why there is no connection, without text of the server.
 fn describe_error(error: &async_nats::ConnectError) -> Error {
     let mut cause = error.source();
     let why = std::iter::from_fn(|| {
@@ -173,7 +173,7 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     })
 }
 
-/// A header's value is one line.
+/// A header value on one line.
 fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -1,8 +1,8 @@
-//! A canvas that is filled by exact coverage: what every pixel's edge cuts off is summed up along
+//! A canvas that fills paths by exact coverage: the coverage of every edge pixel is summed along
 //! the outline, then across each row.
 //!
-//! Paths and strokes are tiny-skia's. Its own painter goes pixel by pixel along every edge, which
-//! takes three times as long for pictures of many small forms. The way of summing is that of font
+//! Paths and strokes come from tiny-skia. Its own painter works pixel by pixel along every edge,
+//! which takes three times as long for pictures of many small shapes. The method is that of font
 //! rasterisers ("signed areas").
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! The captcha: five characters, each bent, turned and sized by chance, grown together and crossed
+//! The captcha: five characters, each bent, turned and sized at random, joined together and crossed
 //! out.
 
 use tiny_skia::{Color, Path, PathBuilder};
@@ -20,12 +20,11 @@ pub const CAPTCHA_CHARACTERS: usize = 5;
 pub struct Captcha {
     /// The picture, a PNG.
     pub png: Vec<u8>,
-    /// What it says, as [`normalize_answer`] writes it.
+    /// Its characters, as [`normalize_answer`] writes them.
     pub text: String,
 }
 
-/// What somebody read, as answers are compared: capital or small makes no difference, spaces do not
-/// count.
+/// Normalises an answer for the comparison: case and spaces are ignored.
 #[must_use]
 pub fn normalize_answer(read: &str) -> String {
     read.chars()
@@ -81,7 +80,7 @@ pub fn draw_captcha(random: &mut RandomSource) -> Captcha {
     Captcha { png: encode_rgb(&canvas), text: normalize_answer(&text) }
 }
 
-/// Bits of what characters are made of, which are none.
+/// Draws fragments of characters as noise.
 fn draw_noise(canvas: &mut Canvas, random: &mut RandomSource, ink: Color) {
     for _ in 0..20 {
         let (x, y) =
@@ -113,7 +112,7 @@ fn draw_letters(
         let face = *random.pick(&FACES);
         let glyph = random.pick(face);
         text.push(glyph.character);
-        // What is left is shared by those that are left.
+        // The remaining characters share the remaining width.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
         // Small letters are drawn larger, so that all are about as high.
         let size = random.float(62.0..74.0)

@@ -4,7 +4,7 @@ use tiny_skia::{Path, PathBuilder};
 
 mod outlines;
 
-/// A step of the pen along an outline, in units of which [`EM`] make an em, y upwards.
+/// A step of the pen along an outline, in units of 1/[`EM`] em, y upwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PathStep {
     /// To here, without drawing.

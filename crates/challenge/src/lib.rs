@@ -1,9 +1,9 @@
-//! What a person is asked before a pass is given: a captcha to read, a puzzle to slide, or work for
-//! a device without any picture.
+//! Challenges that a buyer must solve before a pass is issued: a captcha to read, a puzzle to
+//! slide, or a proof of work without any picture.
 //!
-//! Everything here is drawn and checked without a clock, a network or a file. Who is asked, until
-//! when, and that an answer counts once is the server's. A picture's answer is in its pixels and
-//! nowhere else: not in a name, a size or a chunk of its file.
+//! This crate draws and checks without a clock, a network or a file. The server decides who must
+//! solve a challenge and until when, and counts each answer once. A picture's answer is only in its
+//! pixels: not in a name, a size or a chunk of its file.
 
 mod canvas;
 mod captcha;

@@ -1,5 +1,5 @@
-//! The sliding puzzle: a picture with several gaps, and the piece that fits one of them by its
-//! form, and by nothing else.
+//! The sliding puzzle: a picture with several gaps, and a piece that fits exactly one of them by
+//! its shape.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -18,13 +18,13 @@ pub const PUZZLE_WIDTH: u32 = 340;
 pub const PUZZLE_HEIGHT: u32 = 170;
 /// Width and height of the piece's file, in pixels; the piece does not fill it.
 pub const PIECE_SIDE: u32 = 68;
-/// How far beside its gap a piece still counts as in place, in pixels.
+/// Largest distance from its gap at which a piece counts as placed, in pixels.
 pub const TOLERANCE_PX: u16 = 5;
 
 const SIDE: i32 = PIECE_SIDE as i32;
 /// Side of a piece without its tongues.
 const BODY: f32 = 44.0;
-/// Radius of a tongue or notch, of which a gap's is so many parts.
+/// Radius of a tongue or notch; a gap's is a fraction of it.
 const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 /// Into how many pieces a tongue's circle is cut.
@@ -44,7 +44,7 @@ const GRAIN: u8 = 18;
 /// at once.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
-/// Gaps do not touch.
+/// Shortest distance between two gaps, so that they do not touch.
 const GAP_DISTANCE_MIN: i32 = 66;
 
 const _: () =
@@ -63,7 +63,7 @@ pub struct Puzzle {
     pub x: u16,
 }
 
-/// Whether a piece put at `at` is in the gap at `x`.
+/// Whether a piece at `at` is in the gap at `x`.
 #[must_use]
 pub fn is_in_place(at: u32, x: u16) -> bool {
     at.abs_diff(x.into()) <= TOLERANCE_PX.into()
@@ -107,8 +107,7 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Another form: one of its sides differs so that a person sees it. All four have to be read to
-    /// tell.
+    /// Another shape: one side differs visibly. A robot must read all four sides to find it.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -116,9 +115,9 @@ impl PieceShape {
         form
     }
 
-    /// Nearly the same form: its tongues sit a little elsewhere, and are a little larger or
-    /// smaller. A person does not mind; a template does. Every gap is worn like this, or how much
-    /// it is would tell which one fits.
+    /// A slightly changed shape: its tongues are moved a little and are a little larger or smaller.
+    /// A person ignores that; a template match fails. Every gap is changed like this, because
+    /// otherwise the amount of change would reveal the one that fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -221,8 +220,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let form = PieceShape::draw_scene(random);
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
-    // From anywhere: were it what stood in the gap, colours would go on across its rim, and a robot
-    // sees that better than a person.
+    // From a random part: if the colours of the gap's own place continued across its rim, a robot
+    // would see that better than a person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);
@@ -241,7 +240,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// Where gaps are; the first is the one that fits, and no place is likelier for it than another.
+/// The positions of the gaps; the first is the one that fits, and each position is equally likely
+/// for it.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
     let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));
@@ -278,8 +278,8 @@ fn cut_piece(
     piece
 }
 
-/// A gap: what lies elsewhere in the picture, darker or lighter, more or less so by chance. What
-/// was there before is not seen through it.
+/// A gap: another part of the picture, made darker or lighter by a random amount. The original
+/// content does not show through.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);

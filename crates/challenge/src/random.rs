@@ -1,12 +1,12 @@
-//! Chance, as drawings need it. Answers come from it, so it is a generator whose future nobody can
-//! tell from its past.
+//! The random numbers of the drawings. The answers come from them, so the generator's output cannot
+//! be predicted from its past.
 
 use std::ops::Range;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// A source of chance.
+/// A random number generator.
 #[derive(Debug)]
 pub struct RandomSource(StdRng);
 
@@ -17,7 +17,7 @@ impl RandomSource {
         Self(rand::make_rng())
     }
 
-    /// The same each time: for measurements that can be repeated, never for a buyer.
+    /// A fixed seed: for repeatable measurements, never for a buyer.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         Self(StdRng::seed_from_u64(seed))
@@ -39,12 +39,12 @@ impl RandomSource {
         self.0.random()
     }
 
-    /// One of these, each as likely.
+    /// One of these, each with the same probability.
     pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.0.random_range(0..of.len())]
     }
 
-    /// Mixes a list.
+    /// Shuffles a list.
     pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
         for n in (1..list.len()).rev() {
             list.swap(n, self.0.random_range(0..=n));

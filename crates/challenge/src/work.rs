@@ -1,9 +1,8 @@
-//! Proof of work by the open ALTCHA protocol, version 2: nothing to see, nothing to solve; the
-//! device finds a number.
+//! Proof of work by the open ALTCHA protocol, version 2: the device searches for a number, and the
+//! buyer sees and solves nothing.
 //!
-//! The server chooses the number, so making a challenge costs one derivation of a key and checking
-//! an answer costs two short MACs. The protocol does not remember what was answered before; whoever
-//! uses this does.
+//! The server chooses the number, so a challenge costs one key derivation, and the check of an
+//! answer costs two short MACs. The protocol does not remember earlier answers; the caller must.
 
 use std::fmt;
 
@@ -17,12 +16,12 @@ use subtle::ConstantTimeEq;
 
 use crate::random::RandomSource;
 
-/// Bytes of a payload that are looked at; a longer one is wrong.
+/// Most bytes of a payload; a longer one is wrong.
 pub const PAYLOAD_MAX: usize = 4_096;
-/// How the key is derived: what every browser's own cryptography can do.
+/// The key derivation, which every browser's own cryptography supports.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
 
-/// How much work is asked for: keys to try, and rounds for each.
+/// The amount of work: keys to try, and rounds for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
     /// Rounds of the derivation of one key. The server pays for one key too.
@@ -34,11 +33,11 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What buyers' devices are asked for.
+    /// The effort for buyers' devices.
     pub const DEFAULT: Self = Self::from_keys(5_000);
 
-    /// So many keys on the average: no fewer than two fifths of them, and no more than eight
-    /// fifths. A key costs the same whatever the effort, for the device and for the server.
+    /// An effort of this many keys on average: at least two fifths and at most eight fifths of
+    /// them. A key costs the same at any effort, for the device and for the server.
     #[must_use]
     pub const fn from_keys(keys: u32) -> Self {
         Self {
@@ -49,7 +48,7 @@ impl Effort {
     }
 }
 
-/// The keys by which a challenge is known as one's own. Every node of a deployment has the same.
+/// The keys that authenticate a deployment's challenges, the same on every node.
 #[derive(Clone)]
 pub struct WorkKeys {
     challenge: String,
@@ -62,12 +61,12 @@ impl fmt::Debug for WorkKeys {
     }
 }
 
-/// Work to be done.
+/// A proof-of-work challenge.
 #[derive(Clone, Debug)]
 pub struct WorkChallenge {
     /// The challenge as the protocol writes it.
     pub json: serde_json::Value,
-    /// By what its answer is known to be an answer to this one.
+    /// The mark that ties an answer to this challenge.
     pub mark: [u8; 32],
 }
 
@@ -78,7 +77,7 @@ impl WorkKeys {
         Self { challenge: STANDARD.encode(challenge), answer: STANDARD.encode(answer) }
     }
 
-    /// Makes a challenge of this effort.
+    /// Creates a challenge of this effort.
     #[must_use]
     pub fn new_challenge(&self, random: &mut RandomSource, effort: Effort) -> WorkChallenge {
         let span = effort.keys_max.saturating_sub(effort.keys_min) + 1;
@@ -101,7 +100,7 @@ impl WorkKeys {
         }
     }
 
-    /// Whether the payload answers the challenge of this mark.
+    /// Whether the payload answers the challenge with this mark.
     #[must_use]
     pub fn check(&self, payload: &str, mark: &[u8; 32]) -> bool {
         self.check_payload(payload, mark).unwrap_or(false)
@@ -120,8 +119,8 @@ impl WorkKeys {
     }
 }
 
-/// Does the work, as a device would, and writes the payload: for tests, and for whoever has to pass
-/// a door without a browser. `None`: it is no challenge of the protocol, or was not done in a
+/// Solves a challenge as a device would, and returns the payload: for tests and other clients
+/// without a browser. `None` if it is not a challenge of the protocol, or is unsolved after a
 /// minute and a half.
 #[must_use]
 pub fn solve_work(json: &serde_json::Value) -> Option<String> {
@@ -151,7 +150,7 @@ mod tests {
         WorkKeys::new(&[1; 32], &[2; 32])
     }
 
-    /// What the protocol's own solver answers.
+    /// The answer of the protocol's own solver.
     fn solved(work: &WorkChallenge) -> Payload {
         let challenge: Challenge =
             serde_json::from_value(work.json.clone()).expect("it was made from one");

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_survives_its_text_and_says_what_was_sealed() {
+    fn an_id_survives_its_text_form_and_keeps_its_contents() {
         let key = IdKey::new([7; 32]);
         let id = key.sign(&parts(), "anna");
         let text = id.text();

@@ -1,19 +1,21 @@
-//! Telling others what happened: which event goes to an endpoint now, which waits, when it is tried
-//! again, and when it is given up.
+//! Plans the deliveries to one endpoint: which event is sent now, which waits, when an event is
+//! retried, and when it is given up.
 //!
-//! One [`DeliveryQueue`] plans for one endpoint and sends nothing itself. It is told what happened
-//! and gives out what to do; whoever drives it keeps the store in step. In the store an endpoint
-//! has a position: every event up to it was told, or has a row of its own that says what became of
-//! it. So a healthy endpoint costs no row for each event.
+//! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself: it receives outcomes and
+//! returns what to do, and its driver keeps the store in step. The store has a position for each
+//! endpoint: every event up to it was delivered, or has a row of its own with its state. So a
+//! healthy endpoint needs no row for each event.
 //!
-//! What holds, whatever fails and whenever the driver dies (it starts again from the store's rows):
-//! - each event that the endpoint wants is sent until it is told or dead, at least once;
-//! - of events about the same order, item or sale, none is sent before an earlier one is told or
-//!   dead;
+//! These rules hold whatever fails, and whenever the driver dies (it starts again from the store's
+//! rows):
+//! - each event that the endpoint wants is sent at least once, until it is delivered or dead;
+//! - of events about the same order, item or sale, none is sent before an earlier one is delivered
+//!   or dead;
 //! - at most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
 //!   down.
 //!
-//! An endpoint that is down, or that asked for a pause, is known as such in memory: whoever starts
+//! Only the memory knows that an endpoint is down or asked for a pause: after a restart the driver
+//! tries it once more.
 //! again asks it once more.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -37,14 +39,13 @@ pub use delivery::{PendingDelivery, PositionAdvance, RowChange, SendOutcome};
 pub use event_filter::EventFilter;
 use outcome::RefusedRun;
 
-/// What an event is about: events of one word are told in their order.
+/// The key of an event's subject: events with the same key are delivered in order.
 #[must_use]
 pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // Also when it names no order of ours: it is what the shop and the provider know the
-        // payment by.
+        // Also when no order has this id: the shop and the provider know the payment by it.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
@@ -57,18 +58,18 @@ enum NewEvent {
     Waiting(Arc<str>),
     InFlight,
     Failed(PendingDelivery),
-    /// It was told, or is not wanted.
+    /// Delivered, or not wanted.
     Done,
 }
 
 #[derive(Clone, Debug)]
 struct PendingRow {
     parcel: PendingDelivery,
-    /// Whether the store has it.
+    /// Whether the store has the row.
     saved: bool,
 }
 
-/// One endpoint's plan.
+/// The delivery plan of one endpoint.
 #[derive(Clone, Debug)]
 pub struct DeliveryQueue {
     bounds: DeliveryBounds,
@@ -78,24 +79,24 @@ pub struct DeliveryQueue {
     read: i64,
     window: BTreeMap<i64, NewEvent>,
     rows: BTreeMap<i64, PendingRow>,
-    /// How often the endpoint refused an event since anything else came of it, as far as this desk
-    /// knows: whoever starts again counts anew.
+    /// How often in a row the endpoint refused an event, as far as this queue knows: after a
+    /// restart the count starts again.
     refused: HashMap<i64, RefusedRun>,
-    /// How often an event could not be sent in a row for a reason that is not the endpoint's. As
-    /// far as this desk knows, too.
+    /// How often in a row an event could not be sent for a reason of this server. After a restart
+    /// the count starts again.
     later: HashMap<i64, u32>,
-    /// What is on its way, and whether a failure counts as a try.
+    /// Events in delivery, and whether a failure counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
-    /// Where the position goes once the store has taken it.
+    /// The new position, once the store has taken it.
     advancing_to: Option<i64>,
     breaker: Breaker,
 }
 
 impl DeliveryQueue {
-    /// A desk for an endpoint that stands at `position` with these rows, which are not dead.
+    /// A queue for an endpoint at `position` with these rows, which are not dead.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
-        let mut desk = Self {
+        let mut queue = Self {
             bounds,
             position,
             read: position,
@@ -107,17 +108,17 @@ impl DeliveryQueue {
             advancing_to: None,
             breaker: Breaker::default(),
         };
-        desk.know(rows);
-        desk
+        queue.know(rows);
+        queue
     }
 
-    /// The position after which to read on.
+    /// The position after which to read the next event.
     #[must_use]
     pub fn read_after(&self) -> i64 {
         self.read
     }
 
-    /// How many more events it has room for.
+    /// How many more events it can take.
     #[must_use]
     pub fn room(&self) -> usize {
         self.bounds.window.saturating_sub(self.window.len())
@@ -129,7 +130,7 @@ impl DeliveryQueue {
         self.breaker.is_open()
     }
 
-    /// Events that wait or are on their way, of those that are known here.
+    /// Events that wait or are in delivery, as far as they are known here.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let fresh = self
@@ -139,8 +140,8 @@ impl DeliveryQueue {
         fresh.count() + self.rows.len()
     }
 
-    /// Takes the next event, which follows the last one that was read; one that the endpoint does
-    /// not want is only passed by.
+    /// Adds the next event, which must follow the last one that was read; an event that the
+    /// endpoint does not want is passed.
     pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events are read in their order");
         self.read = position;
@@ -148,17 +149,17 @@ impl DeliveryQueue {
         self.window.insert(position, fresh);
     }
 
-    /// Takes the store's rows as they are now: an operator may have added some, discarded some, or
-    /// asked that one is tried at once and from the first try on. Whoever asks for that ends a
-    /// pause that the endpoint asked for. Only while the store has every [`RowChange`].
+    /// Takes the store's rows as they are now: an operator may have added rows, discarded rows, or
+    /// requested an immediate retry with all tries. Such a request ends a pause of the endpoint.
+    /// Call this only while the store has every [`RowChange`].
     pub fn know(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // As it stands here, but for its time: an endpoint that came up again is told at
-                // once what the store has for later.
+                // The known row stays, except for its time: an endpoint that recovered gets at once
+                // what the store schedules for later.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -179,8 +180,8 @@ impl DeliveryQueue {
         self.later.retain(|at, _| is_here(at));
     }
 
-    /// The endpoint has another address: that it was down, refused, or asked for a pause, says
-    /// nothing of what is there.
+    /// The endpoint has another address: failures, refusals and pauses of the old address do not
+    /// count for the new one.
     pub fn moved(&mut self, now: Millis) {
         self.breaker = Breaker::default();
         self.refused.clear();
@@ -192,12 +193,12 @@ impl DeliveryQueue {
         self.retry_now(now);
     }
 
-    /// What failed need not wait any longer.
+    /// Makes failed events due at once.
     fn retry_now(&mut self, now: Millis) {
         self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }
 
-    /// The next event to send now, which is on its way from then on.
+    /// The next event to send now, which is in delivery from then on.
     pub fn next(&mut self, now: Millis) -> Option<i64> {
         if self.breaker.is_paused(now) {
             return None;
@@ -206,11 +207,10 @@ impl DeliveryQueue {
             self.probe(now)?
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
-            // Those that failed before leave half of the places to others, as long as there are
-            // others.
+            // Retries leave half of the places to new events, as long as there are new events.
             let is_due = |row: &PendingRow| row.parcel.next_at <= now;
-            let of_rows = |desk: &Self| {
-                desk.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
+            let of_rows = |queue: &Self| {
+                queue.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
             };
             if self.in_flight.len() >= self.bounds.at_once {
                 return None;
@@ -229,13 +229,13 @@ impl DeliveryQueue {
             }
             (None, None) => unreachable!("what is ready is a row or was read"),
         };
-        // A try before its time, of an endpoint that is down, costs an event nothing.
+        // A try before its time, at an endpoint that is down, does not count against the event.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
     }
 
-    /// When [`DeliveryQueue::next`] may have something without further news; `None`: never.
+    /// When [`DeliveryQueue::next`] may have an event without further input; `None`: never.
     #[must_use]
     pub fn due(&self) -> Option<Millis> {
         if self.breaker.is_open() {
@@ -243,7 +243,7 @@ impl DeliveryQueue {
                 || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
             return (self.in_flight.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
-        // With every place taken it is news when one is free.
+        // With every place taken, the next outcome comes first.
         if self.in_flight.len() >= self.bounds.at_once {
             return None;
         }
@@ -253,9 +253,9 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// How far the position can go, if it can: past what was told, what failed, and what waits
-    /// behind something that failed. The store must take it, or the desk is made anew; then
-    /// [`DeliveryQueue::gone`].
+    /// How far the position can move, if it can: past delivered events, failed events, and events
+    /// that wait behind a failed one. The store must take it and the caller then calls
+    /// [`DeliveryQueue::gone`]; otherwise the queue must be built anew.
     pub fn go(&mut self) -> Option<PositionAdvance> {
         if self.advancing_to.is_some() {
             return None;
@@ -267,7 +267,8 @@ impl DeliveryQueue {
             let row = match first.get() {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
-                // What it waits for has a row: so must it, or nothing behind it could be told.
+                // The event that it waits for has a row, so this one needs a row too, or the
+                // position would stop here.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -280,7 +281,7 @@ impl DeliveryQueue {
                 if self.rows.len() >= self.bounds.pending && enforces(Rule::PendingBound) {
                     break;
                 }
-                // Also one that is given up: those behind it go on once the store knows.
+                // Also a row that is given up: the events behind it continue once the store knows.
                 if !parcel.dead || enforces(Rule::GivenUpOnceKept) {
                     self.rows.insert(at, PendingRow { parcel: parcel.clone(), saved: false });
                 }
@@ -307,14 +308,14 @@ impl DeliveryQueue {
         }
     }
 
-    /// What the events on their way are about.
+    /// The keys of the events in delivery.
     fn in_flight_keys(&self) -> HashSet<Arc<str>> {
         let all = self.in_flight.values().filter(|_| enforces(Rule::OneOnItsWay));
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Rows that may be sent whatever the time: the first of what they are about, in the store,
-    /// nothing of theirs on its way.
+    /// Rows that may be sent at any time: the first of their key in the store, with no event of
+    /// that key in delivery.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {
@@ -323,8 +324,8 @@ impl DeliveryQueue {
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// The first event after this position that was read and may be sent: nothing before it is
-    /// about the same and not told.
+    /// The first event after this position that was read and may be sent: every earlier event of
+    /// its key is delivered.
     fn next_new_event(&self, after: i64) -> Option<i64> {
         let mut seen = self.in_flight_keys();
         if enforces(Rule::FreshBehindFailed) {
@@ -342,8 +343,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// What an endpoint that is down is tried with, one at a time: something new and what failed by
-    /// turns, each in its turn.
+    /// The event to try an endpoint that is down with: a new event and a row in turn, each in
+    /// order.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;
@@ -355,7 +356,7 @@ impl DeliveryQueue {
     }
 }
 
-/// An event that waits behind another one of what it is about.
+/// The row of an event that waits behind another one of its key.
 fn blocked_delivery(position: i64, about: &Arc<str>) -> PendingDelivery {
     PendingDelivery {
         position,
@@ -370,4 +371,4 @@ fn blocked_delivery(position: i64, about: &Arc<str>) -> PendingDelivery {
 const _: () =
     assert!(BREAKER_FAILURES >= 2, "one event that is always refused does not stop the others");
 const _: () =
-    assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is left alone for a while");
+    assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is not tried all the time");

@@ -1,8 +1,8 @@
-//! Which of an item's partitions a request is put to: its own first, then one elsewhere.
+//! Chooses the partition for a request: its home partition first, then another one.
 //!
-//! Nothing here is needed for safety: a request may be put to any slot, in any order, any number of
-//! times under its key. It saves work, spreads the crowd, and lets a buyer's requests meet in one
-//! slot, which then knows the limit and every repetition by itself.
+//! Safety does not depend on the choice: a request may go to any slot, in any order, any number of
+//! times under its key. A good choice saves work, spreads the load, and sends a buyer's requests to
+//! one slot, which then enforces the limit and finds repeated requests by itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -11,23 +11,23 @@ use crate::value::Units;
 
 const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the registry");
 
-/// The partitions that have units, or may get some: those that requests are put to. One bit each.
+/// The partitions that have units or may get some, one bit each. Requests go only to these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Registry(u64);
 
 impl Registry {
-    /// Every one of so many partitions (at most [`PARTITIONS_MAX`]).
+    /// All of this many partitions (at most [`PARTITIONS_MAX`]).
     #[must_use]
     pub fn all(partitions: u32) -> Self {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
-    /// The registry as of one snapshot of the truth: the item's pool, and for each partition, in
-    /// their order, what is granted to it and not settled.
+    /// The registry from one snapshot of the store: the item's pool and, for each partition in
+    /// order, its granted units that are not settled.
     ///
-    /// A partition leaves when all that was granted to it is settled (in flight counts: it may come
-    /// back) and the pool has nothing more for it. It is listed again as soon as one of the two
-    /// changes. Every partition of unlimited stock is listed always: do not ask for it.
+    /// A partition leaves when all of its granted units are settled (units in flight may come back)
+    /// and the pool has no more for it. It returns as soon as one of the two changes. Every
+    /// partition of unlimited stock is always listed, so do not call this for unlimited stock.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -57,23 +57,23 @@ impl Registry {
         self.0 == 0
     }
 
-    /// The listed partitions, from this one on and around.
+    /// The listed partitions from this one on, wrapping around.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }
 }
 
-/// Units of a grant that are not settled: what [`Registry::from_units`] and [`second_try`] want to
-/// know of a partition. 0 for one without an open grant.
+/// Units of a grant that are not settled, the input of [`Registry::from_units`] and [`second_try`].
+/// 0 for a partition without an open grant.
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
 }
 
-/// The partition that a request belongs to, whether or not it is listed.
+/// The home partition of a request, whether or not it is listed.
 ///
-/// `number` is what the caller drew for this request: random bits, or how many requests came
-/// before, as [`Spread::choose`] wants it. `buyer_hash` is [`crate::IdKey::buyer_hash`].
+/// `number` is drawn for this request: random bits, or the number of earlier requests, as
+/// [`Spread::choose`] requires. `buyer_hash` is [`crate::IdKey::buyer_hash`].
 #[must_use]
 pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     let partitions = spread.partitions.max(1);
@@ -85,8 +85,8 @@ pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     }
 }
 
-/// The partition that a request is put to first: its home, or the next one that is listed. `None`:
-/// none is.
+/// The first partition for a request: its home, or the next one that is listed. `None` if no
+/// partition is listed.
 #[must_use]
 pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u64) -> Option<u32> {
     let home = home(spread, buyer_hash, number);
@@ -94,11 +94,12 @@ pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u
     if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
 }
 
-/// The partition that a request is put to when `first` was short: the one that was seen with the
-/// most units, if it may have enough. `None`: park it.
+/// The partition for a request after `first` was short: the one with the most units seen, if it may
+/// have enough. `None`: park the request.
 ///
-/// `seen` says what is granted and not settled as of the latest snapshot ([`unsettled`]); with
-/// equals, the next one around, so that what one partition turns away does not fall on one other.
+/// `seen` returns granted units that are not settled in the latest snapshot ([`unsettled`]). Among
+/// equals the next partition is chosen, so that the requests that one partition turns away do not
+/// all go to one other.
 #[must_use]
 pub fn second_try(
     registry: Registry,
@@ -116,11 +117,11 @@ pub fn second_try(
     fullest.map(|(i, _)| i)
 }
 
-/// The partitions that a request is put to, one after the other, before it is refused for having
-/// been parked as long as it may be: all of them, listed or not, its home first.
+/// The partitions for the last try of a request that was parked for the longest time allowed: all
+/// of them, listed or not, its home first.
 ///
-/// An earlier try of the same request (sent again at another node, say) may be undecided in any of
-/// them, which then knows it. A request whose own try is undecided is never refused.
+/// An earlier try of the same request (for example at another node) may be undecided in any of
+/// them, and that slot then knows the request. A request with an undecided try is never refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,

@@ -1,4 +1,4 @@
-//! A slot's queue: tickets in the order they were cut, delivered to a settler, kept until
+//! A slot's queue: tickets in the order of their issue, delivered to a settler and kept until
 //! acknowledged.
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Queue {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// The ticket of this number under the newest grant, if it is still here: numbers rise along
+    /// The ticket of this number under the newest grant, if it is still queued: numbers rise along
     /// the queue.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
@@ -86,7 +86,7 @@ impl Queue {
         self.delivered = 0;
     }
 
-    /// Forgets a delivered ticket, if the one at this position is the one meant.
+    /// Removes a delivered ticket, if the entry at this position has this token.
     pub(crate) fn acknowledge(&mut self, at: u64, token: Token) {
         let Some(i) = at.checked_sub(self.first) else { return };
         let Some(entry) = self.entries.get_mut(i as usize) else { return };

@@ -1,16 +1,17 @@
-//! Recall: units on their way out of a slot, for lowering stock, for the tail, for a late payment.
+//! Recalls: the transfer of units out of a slot, to lower stock, to serve the last requests, or for
+//! a late payment.
 //!
-//! Three steps, each of which can be repeated: a pending row ([`begin`]), the slot gives up what it
-//! can and remembers it under the recall's id ([`crate::slot::Slot::recall`]), and the truth moves
-//! what was given ([`finish`]).
+//! A recall has three steps, each of which can be repeated: a pending row ([`begin`]); the slot
+//! gives up what it can and remembers it under the recall's id ([`crate::slot::Slot::recall`]); the
+//! store moves these units ([`finish`]).
 use crate::ledger::Ledger;
 use crate::rows::{Recall, RecallTarget};
 use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::value::{GrantId, RecallId};
 
-/// Records that at most `asked` units are wanted out of an open, counted grant. `None` if there is
-/// nothing to ask.
+/// Records that at most `asked` units are wanted from an open, counted grant. `None` if there is
+/// nothing to recall.
 pub fn begin<L: Ledger>(
     ledger: &mut L,
     id: RecallId,
@@ -30,16 +31,16 @@ pub fn begin<L: Ledger>(
     Ok(Some(recall))
 }
 
-/// Moves what the slot gave to the target. Only the first call for a recall does anything; returns
-/// how many units it moved.
+/// Moves the units that the slot gave up to the target, and returns how many. Only the first call
+/// for a recall has an effect.
 pub fn finish<L: Ledger>(ledger: &mut L, id: RecallId, taken: u64) -> Result<u64, L::Error> {
     let Some(recall) = ledger.recall(id)? else { return Ok(0) };
     if recall.done && enforces(Rule::RecallDone) {
         return Ok(0);
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
-    // Closing finished its recalls, so none of a closed grant is pending; were one, its units went
-    // back to the pool then.
+    // Closing a grant finishes its recalls, so a closed grant has no pending one; if it had, its
+    // units would be in the pool already.
     let open = from.open;
     let most = if enforces(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };

@@ -1,9 +1,8 @@
-//! How the pool reaches the slots: fairly when a sale is warmed up, and in small portions while it
-//! sells.
+//! How units get from the pool to the slots: in fair parts before a sale opens, and in small
+//! portions while it sells.
 //!
-//! Decisions only. Each becomes one [`crate::stock::refill`], which takes at most what the pool has
-//! then: two leaders who decide at once give a slot one portion more than it needs, and nothing
-//! worse.
+//! These are only decisions. Each becomes one [`crate::stock::refill`], which takes at most what
+//! the pool then has. If two leaders decide at once, a slot gets one portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -17,11 +16,10 @@ pub struct Portion {
     pub counter: Counter,
 }
 
-/// What each of so many new slots gets out of the pool when they are opened, in their order: the
-/// spread's `initial`, or less if the pool does not have it for all, the same for each but for a
-/// unit. All of it for counter A.
+/// The units of each new slot when the slots are opened, in order: the spread's `initial`, or an
+/// equal part (up to one unit) if the pool has less. All units go to counter A.
 ///
-/// Without sub-domains it is all there is, in equal parts.
+/// Without sub-domains the slots get the whole pool in equal parts.
 #[must_use]
 pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     let each = if spread.uses_sub_domains() { spread.initial } else { u64::MAX };
@@ -37,10 +35,10 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     equal_parts(pool, slots).map(|units| units.min(each)).collect()
 }
 
-/// Where the pool's units go while sub-domains are not in use, one number for each slot: to the
-/// emptiest, in parts of at least `least` units, so that at the tail they are not scattered in
-/// parts that serve nobody. `least` is what one request may ask for (the item's limit); `levels` is
-/// what each slot has.
+/// Divides the pool's units among the slots while sub-domains are not in use; one number for each
+/// slot. The emptiest slots get them, in parts of at least `least` units, so that at the end the
+/// parts are not too small for a request. `least` is the largest request (the item's limit);
+/// `levels` are the units of each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];
@@ -54,12 +52,12 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     parts
 }
 
-/// What a slot with sub-domains gets now; `None`: nothing. For the drained counter, while the other
-/// one sells.
+/// The next refill of a slot with sub-domains, for its drained counter while the other one sells.
+/// `None` if no refill is needed.
 ///
-/// `slots` is how many share the pool. `on_its_way` is what feed rows bring that the slot has not
-/// applied yet: feed it first, then look, then decide. The mark is a hint, so a slot without one is
-/// looked at too.
+/// `slots` is the number of slots that share the pool. `on_its_way` are units in feed rows that the
+/// slot has not applied: apply its feed first, then read its view, then decide. The mark is a hint,
+/// so a slot without one is checked too.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,
@@ -75,25 +73,25 @@ pub fn next_portion(
     if !spread.uses_sub_domains() || pool == 0 || !fed || (!low && enforces(Rule::RefillWhenLow)) {
         return None;
     }
-    // The last of the pool is shared, in parts that keep a counter above its threshold.
+    // The last units of the pool are shared, in parts that keep a counter above its threshold.
     let share = pool.div_ceil(u64::from(slots.max(1))).max(spread.threshold);
     let most = if enforces(Rule::RefillSmall) { spread.refill.min(share) } else { pool };
     let counter = if enforces(Rule::RefillNamesDrained) { drained } else { view.active };
     Some(Portion { units: most.min(pool), counter })
 }
 
-/// A spread for slots that others cannot sell from (in the memory of nodes), where the shop asked
-/// for none: a small part of the stock each, refilled before it runs dry, so that little is lost
-/// for a while with a node that dies.
+/// The default spread for slots in the memory of nodes, which other nodes cannot sell from: a small
+/// part of the stock for each slot, refilled early, so that a node that dies withholds few units
+/// for a while.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
-    /// Portions that the stock is cut into for each slot.
+    /// Number of portions into which each slot's share of the stock is divided.
     const PORTIONS: u64 = 8;
     let refill = (total / (u64::from(slots.max(1)) * PORTIONS)).max(1);
     Spread { partitions: 1, choose, initial: refill, threshold: refill.div_ceil(2), refill }
 }
 
-/// So many units in so many parts that differ by one at most.
+/// This many units in parts that differ by at most one.
 fn equal_parts(units: u64, parts: usize) -> impl Iterator<Item = u64> {
     let count = (parts as u64).max(1);
     let (each, more) = (units / count, units % count);
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_goes_to_the_emptiest_in_parts_that_serve_somebody() {
+    fn returned_units_go_to_the_emptiest_slots_in_usable_parts() {
         assert_eq!(distribute_pool(10, 10, &[5, 0, 3]), [0, 10, 0]);
         assert_eq!(distribute_pool(4, 10, &[5, 0, 3]), [0, 4, 0]);
         assert_eq!(distribute_pool(20, 10, &[5, 0, 3]), [0, 10, 10]);

@@ -1,31 +1,32 @@
-//! Saying "sold out" without harming anybody: only from a truth snapshot in which units exceed what
-//! may yet be had.
+//! When "sold out" may be answered: only from a snapshot of the store in which the request exceeds
+//! all units that could still be sold.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
-/// An item's counts in the truth at one commit. What is in flight or in transit counts as free.
+/// An item's counts in the store at one commit. Units in flight or in transit count as free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FreeUnits {
     /// Pool + Σ open grants (granted − settled); `None`: unlimited.
     pub free: Option<u64>,
-    /// Units of reserved, unpaid orders: they may come back.
+    /// Units of reserved, unpaid orders, which may come back.
     pub reserved: u64,
 }
 
-/// None sellable now.
+/// No units can be sold now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoldOut {
-    /// Units still free, fewer than were asked for.
+    /// Units still free, fewer than the request asks for.
     pub available: u64,
     /// Whether units may come back.
     pub may_return: bool,
 }
 
 impl FreeUnits {
-    /// The refusal that this snapshot allows, if it does.
+    /// The refusal that this snapshot allows, if any.
     ///
     /// The caller reads the snapshot *first* and the set of requests that hold an order *second*
-    /// (the set is complete up to the snapshot), so that a replay never hears "sold out".
+    /// (the set is complete up to the snapshot), so that a repeated request with an order is never
+    /// answered "sold out".
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;
@@ -33,13 +34,13 @@ impl FreeUnits {
             .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
-    /// What a node says when a request was parked as long as it may be.
+    /// The answer of a node when a request was parked for the longest time allowed.
     #[must_use]
     pub fn parked_too_long(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }
     }
 
-    /// The free units of a snapshot with these parts.
+    /// The free units of a snapshot with these counts.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

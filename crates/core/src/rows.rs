@@ -1,4 +1,4 @@
-//! The rows of the truth, as the rules see them.
+//! The rows of the store, as the rules see them.
 use crate::id::TicketId;
 use crate::spread::Counter;
 use crate::value::{
@@ -9,11 +9,11 @@ use crate::value::{
 /// An item on sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Its number.
+    /// The item's number.
     pub id: ItemId,
-    /// What there is to sell, as raised and lowered so far.
+    /// The total stock, after all changes by operators.
     pub total: Stock,
-    /// Units that no slot holds and no order has. 0 for unlimited stock.
+    /// Units that no slot holds and no active order has. 0 for unlimited stock.
     pub pool: u64,
     /// Units that one buyer may hold in active orders.
     pub limit: u32,
@@ -23,49 +23,49 @@ pub struct Item {
     pub ended: u64,
     /// Units of orders that are paid now.
     pub paid: u64,
-    /// Places in its line ([`crate::line`]): buyers who wait for a unit that comes back.
+    /// Entries in its waitlist ([`crate::waitlist`]).
     pub waiting: u64,
 }
 
 impl Item {
-    /// Units in the pool that those in line have before others: one for each place.
+    /// Units in the pool that are reserved for the waitlist: one for each entry.
     #[must_use]
     pub fn kept_for_waitlist(&self) -> u64 {
         self.pool.min(self.waiting)
     }
 }
 
-/// A place in an item's line.
+/// An entry in an item's waitlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitlistEntry {
-    /// The id that its order will have.
+    /// The id of the order that it may become.
     pub id: TicketId,
-    /// Of which item.
+    /// The item.
     pub item: ItemId,
-    /// The turn; also the number under the line's grant.
+    /// The turn; also the ticket number under the waitlist's grant.
     pub n: TicketN,
-    /// Whose.
+    /// The buyer.
     pub buyer: BuyerId,
-    /// The key of the request that asked for it, and of the order that it becomes.
+    /// The key of the request that joined, and of the order that it becomes.
     pub key: RequestKey,
-    /// What became of it.
+    /// The state.
     pub state: WaitlistState,
-    /// When it was taken.
+    /// When the buyer joined.
     pub joined_at: Millis,
     /// When it ended.
     pub ended_at: Option<Millis>,
 }
 
-/// What became of a place in line.
+/// The state of a waitlist entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WaitlistState {
     /// No unit came back yet.
     Waiting,
-    /// It is an order.
+    /// It became an order.
     Served,
-    /// Its buyer gave it up.
+    /// The buyer left the waitlist.
     Left,
-    /// When its turn came, its buyer held as much as the limit allows; or its sale ended before.
+    /// When its turn came, the buyer's limit was reached; or its sale ended first.
     PassedOver,
 }
 
@@ -73,7 +73,7 @@ impl WaitlistState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Waiting, Self::Served, Self::Left, Self::PassedOver];
 
-    /// The word for it, everywhere.
+    /// The name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,14 +84,14 @@ impl WaitlistState {
         }
     }
 
-    /// The state that this word names.
+    /// Parses a state's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|s| s.as_str() == word)
     }
 }
 
-/// Units that the truth gave to one slot for one epoch.
+/// The units that the store gave to one slot for one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Random id.
@@ -100,15 +100,15 @@ pub struct Grant {
     pub slot: SlotKey,
     /// The slot's epoch under this grant.
     pub epoch: Epoch,
-    /// Units given so far, less what was recalled. 0 for unlimited stock.
+    /// Units given so far, minus recalled units. 0 for unlimited stock.
     pub granted: u64,
     /// Units settled (consumed) under it.
     pub settled: u64,
     /// Whether the item's stock is counted.
     pub counted: bool,
-    /// Whether tickets of it may still be consumed. A slot has at most one open grant.
+    /// Whether its tickets can still be consumed. A slot has at most one open grant.
     pub open: bool,
-    /// Whether the slot said that it took it.
+    /// Whether the slot confirmed it.
     pub acked: bool,
     /// Highest ticket number resolved.
     pub max_n: TicketN,
@@ -121,7 +121,8 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Units that its slot may still hand out, or has handed out in tickets not yet settled.
+    /// Units that its slot may still issue tickets for, or has issued tickets for that are not
+    /// settled.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
         self.granted.saturating_sub(self.settled)
@@ -133,8 +134,8 @@ impl Grant {
 pub enum CloseCause {
     /// The sale closed.
     Ended,
-    /// The slot's memory was full, its settings changed, or its sale paused: drained, then rolled
-    /// to a new epoch.
+    /// The slot's memory was full, its settings changed, or its sale paused: it was drained, then
+    /// rolled to a new epoch.
     Rolled,
     /// The slot's process ended: its lease lapsed, or the program started again.
     LeaseLapsed,
@@ -142,15 +143,15 @@ pub enum CloseCause {
     EpochMissing,
     /// The slot has another epoch.
     EpochForeign,
-    /// The slot counted fewer tickets than the truth has seen.
+    /// The slot counted fewer tickets than the store has seen.
     NumberBehind,
     /// A ticket's number belonged to another ticket.
     NumberReused,
     /// A ticket asked for more than was granted.
     OverGranted,
-    /// At rest, the slot's units differ from the truth.
+    /// In an idle slot, the units differ from the store's.
     QuietMismatch,
-    /// It was never open: the grant of an item's line, which no slot has.
+    /// Never open: the grant of an item's waitlist, which no slot has.
     Waitlist,
 }
 
@@ -169,8 +170,7 @@ impl CloseCause {
         Self::Waitlist,
     ];
 
-    /// Whether this closing repaired a slot that failed (and counts as a repair), rather than being
-    /// planned.
+    /// Whether this closing repaired a failed slot (and counts as a repair), and was not planned.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
@@ -199,13 +199,11 @@ impl CloseCause {
 pub enum FeedCause {
     /// Units from the pool.
     Refill,
-    /// A ticket was not consumed: its units and its share of the limit come back, and the request
-    /// is forgotten.
+    /// A ticket was returned: its units and its quota come back, and the slot forgets the request.
     Returned,
-    /// An order ended: its share of the limit comes back (its units went to the pool).
+    /// An order ended: its quota comes back (its units went to the pool).
     OrderEnded,
-    /// An ended order was paid late and is active again: the slot counts its share of the limit
-    /// again.
+    /// A late payment made an ended order active again: the slot counts its quota again.
     OrderRevived,
     /// Units recalled from another slot for this one.
     Recalled,
@@ -225,23 +223,23 @@ impl FeedCause {
     }
 }
 
-/// One thing that a slot must learn, in its turn.
+/// One change that a slot must apply, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedRow {
-    /// Whose feed.
+    /// The grant of the feed.
     pub grant: GrantId,
-    /// Its turn, from 1.
+    /// Its number in the feed, from 1.
     pub seq: Seq,
     /// The ticket that was returned, whose request the slot forgets.
     pub ticket: Option<TicketId>,
-    /// Whose share of the limit changes.
+    /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// The request to forget, if known: a verdict forced from an id alone does not know it, and the
+    /// The request to forget, if known. A verdict that is forced from an id alone has none, and the
     /// slot looks for the ticket instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
-    /// In which of the slot's counters.
+    /// By how many units the buyer's quota changes (negative: given back).
     pub counter: Counter,
     /// By how many units the buyer's share changes (negative: given back).
     pub quota_delta: i64,
@@ -249,12 +247,12 @@ pub struct FeedRow {
     pub cause: FeedCause,
 }
 
-/// The one verdict of a ticket.
+/// The final result of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Consumed: the order of this id exists.
     Reserved,
-    /// Returned, because the request already holds this order.
+    /// Returned, because the request holds this order already.
     Order(TicketId),
     /// Returned, because the request's key holds an order with other content.
     KeyReused,
@@ -277,15 +275,15 @@ pub struct Resolution {
     pub verdict: Verdict,
 }
 
-/// An order's state. `reserved → paid | cancelled | expired`, `paid → refunded`; an ended order
-/// paid late is paid again.
+/// An order's state. `reserved → paid | cancelled | expired`, `paid → refunded`; a late payment can
+/// make an ended order paid again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OrderState {
     /// Units are held until `pay_by`.
     Reserved,
     /// Paid for.
     Paid,
-    /// Given up by the buyer or an operator.
+    /// Cancelled by the buyer or an operator.
     Cancelled,
     /// Not paid in time.
     Expired,
@@ -298,13 +296,13 @@ impl OrderState {
     pub const ALL: &[Self] =
         &[Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
 
-    /// Whether its units are taken.
+    /// Whether the order is active.
     #[must_use]
     pub fn is_active(self) -> bool {
         matches!(self, Self::Reserved | Self::Paid)
     }
 
-    /// The word for it, everywhere.
+    /// The name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -316,29 +314,29 @@ impl OrderState {
         }
     }
 
-    /// The state that this word names.
+    /// Parses a state's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|s| s.as_str() == word)
     }
 }
 
-/// An order: a promise, durable before it is made.
+/// An order, which is stored before the buyer gets an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The id of its ticket.
     pub id: TicketId,
-    /// What was bought.
+    /// The item.
     pub item: ItemId,
-    /// By whom.
+    /// The buyer.
     pub buyer: BuyerId,
-    /// Under which request key; one order for each (buyer, key).
+    /// The request key; each (buyer, key) has one order.
     pub key: RequestKey,
-    /// How many.
+    /// The units.
     pub units: Units,
     /// Its state.
     pub state: OrderState,
-    /// The grant that its ticket was consumed under.
+    /// The grant under which its ticket was consumed.
     pub grant: GrantId,
     /// Its ticket's number.
     pub n: TicketN,
@@ -361,18 +359,18 @@ pub enum RecallTarget {
     Grant(GrantId),
 }
 
-/// Units on their way out of a slot.
+/// The transfer of units out of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recall {
-    /// Random id, under which the slot remembers what it gave.
+    /// Random id, under which the slot remembers the units that it gave up.
     pub id: RecallId,
-    /// The grant they come from.
+    /// The grant that gives the units.
     pub grant: GrantId,
-    /// Where they go.
+    /// The target.
     pub target: RecallTarget,
-    /// At most how many were asked for.
+    /// The most units requested.
     pub asked: u64,
-    /// How many left the grant.
+    /// Units that left the grant.
     pub taken: u64,
     /// Whether it is finished.
     pub done: bool,

@@ -38,7 +38,7 @@ rules! {
     CreditWhileOpen,
     /// What is not consumed is not credited once the grant is closed.
     NoCreditOnceClosed,
-    /// An order that ends gives its share of the limit back in the truth.
+    /// An order that ends gives its share of the limit back in the store.
     QuotaBack,
     /// An order that ends gives its share of the limit back to its slot.
     QuotaBackToSlot,
@@ -54,15 +54,15 @@ rules! {
     ApplyEpoch,
     /// A slot takes only a higher epoch.
     InitEpoch,
-    /// A slot without an epoch cuts no tickets.
+    /// A slot without an epoch issues no tickets.
     FailClosed,
     /// A slot that lost its epoch is evidence.
     LossEpochMissing,
     /// A slot with another epoch is evidence.
     LossEpochForeign,
-    /// A slot that counted fewer tickets than the truth has seen is evidence.
+    /// A slot that counted fewer tickets than the store has seen is evidence.
     LossNumberBehind,
-    /// A slot at rest whose units differ from the truth is evidence.
+    /// An idle slot whose units differ from the store is evidence.
     LossQuietMismatch,
     /// A slot whose grant was closed gets the next one, even with no units.
     GrantOfZero,
@@ -75,7 +75,7 @@ rules! {
     EvidenceAfterInit,
     /// A number that belongs to another ticket is evidence, and is not recorded twice.
     ReusedNumber,
-    /// A recall takes out of the truth no more than is granted and unsettled.
+    /// A recall takes out of the grant in the store no more than is granted and unsettled.
     RecallClamp,
     /// A recall finishes once.
     RecallDone,
@@ -102,22 +102,22 @@ rules! {
     /// Units reach a grant by its feed only once its slot took it with `init`, which carries what
     /// was granted before.
     RefillAfterInit,
-    /// Sold out is said only of units that are not in flight or in transit.
+    /// Sold out is answered only when no units in flight or in transit suffice.
     InFlightIsFree,
     /// The snapshot that says sold out carries the requests that hold an order.
     WinnersInSnapshot,
-    /// A node remembers the orders that it told of itself, whatever its snapshot says.
+    /// A node remembers the orders that it confirmed itself, whatever its snapshot says.
     OwnOrders,
-    /// A node refuses nobody from a snapshot that is too old.
+    /// A node refuses no buyer from a snapshot that is too old.
     SnapshotAge,
     /// A request that was parked as long as it may be is put to its slots once more before it is
     /// refused.
     LastTry,
     /// That last try goes to every partition: an earlier one may be undecided in any.
     LastTryEverywhere,
-    /// Paused and ended are said only after the drain.
+    /// Paused and ended are published only after the drain.
     PhaseAfterDrain,
-    /// A phase is shown only while it is the one that was asked for, by the same commit.
+    /// A phase is published only while it is the requested one, by the same commit.
     ShowAsIntended,
     /// The transaction that shows paused or ended closes the item's grants.
     PhaseClosesGrants,
@@ -157,7 +157,7 @@ rules! {
     RecallInactiveFirst,
     /// A feed row's units go to the counter that it names.
     RowNamesCounter,
-    /// A stopped slot cuts nothing.
+    /// A stopped slot issues nothing.
     SlotStops,
     /// A slot's queue is bounded.
     SlotQueueBound,
@@ -202,45 +202,45 @@ rules! {
     LatePayTakesUnits,
     /// An ended order is paid late only within the buyer's limit.
     LatePayHoldsLimit,
-    /// A slot's "limit reached" or "key reused" is told only once a later snapshot shows no order
-    /// of that request.
+    /// A slot's "limit reached" or "key reused" is answered only once a later snapshot shows no
+    /// order of that request.
     SlotRefusalConfirmed,
     /// An acknowledgement names the ticket it means.
     AcknowledgeCompares,
     /// The queue is acknowledged only after the commit.
     AcknowledgeAfterCommit,
-    /// Told `reserved` only after the commit.
+    /// The buyer is answered `reserved` only after the commit.
     TellAfterCommit,
     /// An unpaid order expires only after its payment window.
     ExpireWhenDue,
     /// Stock is never lowered below what is held or sold.
     LowerOnlyFree,
-    /// Whoever tells of changes reads on by positions that were given to committed events, not by
-    /// numbers that were drawn before.
+    /// A reader of events continues by positions that were given to committed events, not by
+    /// numbers that were drawn before the commit.
     ReadByPosition,
-    /// How far an endpoint was told is moved only from where it was read.
+    /// An endpoint's position is moved only from where it was read.
     AdvanceCompares,
-    /// What came of sending an event that waited is written down before anything else is sent.
+    /// The outcome of a retry is stored before anything else is sent.
     NoteBeforeNext,
-    /// What came of a try changes only an event that still waits.
+    /// The outcome of a try changes only an event that still waits.
     NoteOnlyWhatWaits,
-    /// Of events about the same order one is on its way at a time.
+    /// Of events about the same order, one is in delivery at a time.
     OneOnItsWay,
     /// Of events that failed, the first about an order is tried first.
     RowsInTurn,
     /// An event waits while an earlier one about the same order failed.
     FreshBehindFailed,
-    /// How far an endpoint was told is not moved past what is on its way.
+    /// An endpoint's position is not moved past an event in delivery.
     AdvanceBehindSent,
-    /// What failed, and is passed, is kept to be tried again.
+    /// A failed event that the position passes is kept for retry.
     FailedIsKept,
     /// Only so many events wait for one endpoint.
     PendingBound,
-    /// Events behind one that is given up go on only once the store knows that it is.
+    /// Events behind one that is given up continue only once the store knows that it is.
     GivenUpOnceKept,
-    /// An event that is refused for long is given up, and others go on.
+    /// An event that is refused for long is given up, and others continue.
     DeadAtLast,
-    /// Whoever is to be told of a change finds its event in the transaction of the change.
+    /// A change and its event are in one transaction.
     EventWithChange,
     /// A provider's message has its effect once.
     InboxOnce,
@@ -258,16 +258,16 @@ rules! {
     RefundWithOrder,
     /// A refund that arrived stays so.
     SettledStays,
-    /// But for money that came back.
+    /// The exception: a refund whose money came back.
     CameBackUndoes,
-    /// An answer that is older than what was said of a refund meanwhile only has the provider asked
+    /// An answer that is older than the refund's last change only makes the server ask the provider
     /// again.
     AnswerMayBeOld,
-    /// A message about a refund whose money once came back only has the provider asked.
+    /// A message about a refund whose money once came back only makes the server ask the provider.
     OldNewsAsk,
-    /// A provider is asked in vain for a refund only so often.
+    /// Failed requests to a provider for one refund are bounded.
     RefundTriesBounded,
-    /// A provider is asked for a refund under the refund's own key, however often.
+    /// Every request to a provider for a refund uses the refund's own key.
     RefundUnderItsKey,
     /// A late payment whose units may be in slots waits for them to be recalled.
     LatePayRecalls,
@@ -275,60 +275,60 @@ rules! {
     RecallWithinLimit,
     /// A provider's message is answered only after the commit of its effect.
     AnswerAfterEffect,
-    /// An order's payment window is put off, never brought forward.
+    /// An order's payment window is only ever extended.
     ExtendOnlyLater,
-    /// An order whose checkout may still take money does not expire before its provider was asked
+    /// An order whose checkout may still accept money does not expire before its provider was asked
     /// (or was away for long).
     AskBeforeExpiry,
-    /// A provider that is away puts an expiry off for a while, not for ever.
+    /// A provider that is away delays an expiry for a bounded time.
     GraceEnds,
-    /// That while begins when the provider was asked in vain, not when the order is due.
+    /// That time starts with the first failed question to the provider, not at `pay_by`.
     GraceAfterQuestion,
-    /// An order about which nobody could ask yet waits for that for a while, not for ever.
+    /// An order whose provider could not be asked yet waits for a bounded time.
     AskedWithin,
-    /// What a provider was asked before an order got more time does not count afterwards.
+    /// Questions to the provider before an extension of the payment window do not count afterwards.
     GraceAnew,
     /// Only an order that waits for its payment gets a checkout.
     CheckoutWhileReserved,
     /// An order keeps one open checkout.
     CheckoutOnce,
-    /// What a provider says of an older checkout does not close the one that an order keeps now.
+    /// A provider's message about an older checkout does not close the order's current one.
     CloseNamesSession,
-    /// A checkout counts as closed only once its provider takes no money there any more.
+    /// A checkout counts as closed only once its provider accepts no more money there.
     CloseAtProvider,
-    /// A checkout counts as closed only once what was captured there has its effect.
+    /// A checkout counts as closed only once the money captured there has its effect.
     CaptureBeforeClosed,
-    /// Units that come back are kept for those in line.
+    /// Units that come back are kept for the waitlist.
     LineKeepsUnits,
-    /// Nobody joins a line while a unit may be had without it.
+    /// A buyer cannot join a waitlist while a unit is available without it.
     JoinWhenNothingFree,
-    /// A buyer has one place in an item's line.
+    /// A buyer has one entry in an item's waitlist.
     OnePlace,
-    /// Only so many stand in a line.
+    /// A waitlist is bounded.
     LineBounded,
-    /// No more stand in a line than units may come back.
+    /// A waitlist has no more entries than units that may come back.
     LineWithinReturns,
-    /// Who let an order out of a line lapse, or gave it up, does not join it again.
+    /// A buyer whose order from a waitlist expired, or who cancelled it, cannot join again.
     LapsedStaysOut,
-    /// Whose order out of a line somebody else cancelled may join it again.
+    /// A buyer whose order from a waitlist was cancelled by another actor may join again.
     OwnDoingStaysOut,
-    /// Those in line are served by turn.
+    /// Waitlist entries are served by turn.
     LineInTurn,
-    /// Who is served out of a line gets units of the pool.
+    /// A served waitlist entry gets units of the pool.
     LineTakesFromPool,
-    /// Who is served out of a line stays within the limit.
+    /// A served waitlist entry stays within the buyer's limit.
     LineHoldsLimit,
-    /// Who is served out of a line has no order under the same key.
+    /// A served waitlist entry gets no second order under the same key.
     LineFindsOrder,
-    /// Nobody is served while the sale is paused, or after its end.
+    /// No entry is served while the sale is paused, or after its end.
     LineOnSale,
-    /// A sale that has ended ends the lines of its items.
+    /// A sale that has ended ends the waitlists of its items.
     LineEndsWithSale,
-    /// A sale that is on, or paused, keeps its lines.
+    /// A sale that is open or paused keeps its waitlists.
     PauseKeepsLine,
-    /// A place ends once.
+    /// A waitlist entry ends once.
     PlaceEndsOnce,
-    /// The verdict on a place in line is not forced: it waits as long as its buyer does.
+    /// The verdict on a waitlist entry is not forced: the entry waits as long as its buyer does.
     ForceLeavesLine,
 }
 

@@ -1,5 +1,5 @@
-//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`, changed by the store's clock
-//! only.
+//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`. Only the store's clock changes
+//! them.
 
 /// A sale's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,29 +16,29 @@ pub enum Phase {
     Closed,
 }
 
-/// What an operator or the clock asks of a sale.
+/// A step that an operator or the clock requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PhaseStep {
-    /// A draft gets its place in time.
+    /// Announces a draft.
     Schedule,
-    /// It opens now.
+    /// Opens it now.
     Open,
-    /// It stops for a while.
+    /// Pauses it.
     Pause,
-    /// It goes on.
+    /// Resumes it.
     Resume,
-    /// It ends for good.
+    /// Closes it finally.
     Close,
 }
 
-/// What a step does to a phase.
+/// The effect of a step on a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhaseChange {
-    /// To this phase.
+    /// The phase changes to this one.
     To(Phase),
-    /// It is there already.
+    /// The sale is in that phase already.
     Already,
-    /// Not from this phase.
+    /// The step is not allowed in this phase.
     WrongState,
 }
 
@@ -47,7 +47,7 @@ impl Phase {
     pub const ALL: &[Self] =
         &[Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
 
-    /// The word for it, everywhere.
+    /// The name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,13 +59,13 @@ impl Phase {
         }
     }
 
-    /// The phase that this word names.
+    /// Parses a phase's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|p| p.as_str() == word)
     }
 
-    /// What `step` does in this phase. Repeating a step is harmless.
+    /// The effect of `step` in this phase. A repeated step changes nothing.
     #[must_use]
     pub fn step(self, step: PhaseStep) -> PhaseChange {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
@@ -92,7 +92,7 @@ impl Phase {
 }
 
 impl PhaseStep {
-    /// The word for it in paths and on the command line.
+    /// The name in paths and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,8 +1,7 @@
-//! Settle: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its
+//! Settling: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its
 //! slot gets a credit).
 //!
-//! Whatever a slot loses, forgets or repeats, the guard here cannot be passed, so nothing is
-//! oversold.
+//! The guard in this file prevents overselling, whatever a slot loses, forgets or repeats.
 use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
@@ -12,16 +11,16 @@ use crate::stock;
 use crate::ticket::Ticket;
 use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 
-/// A ticket's verdict, as told to the buyer's node after the commit.
+/// A ticket's verdict, for the buyer's node after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The ticket's id.
     pub id: TicketId,
     /// Its verdict.
     pub verdict: Verdict,
-    /// The order that the verdict names.
+    /// The order of the verdict, if any.
     pub order: Option<Order>,
-    /// Whether this transaction decided it (rather than an earlier one).
+    /// Whether this transaction decided it, and not an earlier one.
     pub fresh: bool,
 }
 
@@ -35,8 +34,7 @@ pub fn settle<L: Ledger>(
     let id = key.id_of(ticket);
     let input = SettleInput {
         id,
-        // A ticket of another item than its grant is nobody's: nothing is taken for it, and nothing
-        // given back.
+        // A ticket whose grant belongs to another item takes nothing and returns nothing.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,
@@ -76,8 +74,8 @@ pub fn settle<L: Ledger>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, never consuming it, once its `decide_by` has passed.
-/// `None`: it may still be settled, or waits in line.
+/// Resolves a ticket from its id alone once its `decide_by` has passed; it never consumes the
+/// ticket. `None` if the ticket may still be settled, or is a waitlist entry.
 pub fn force_verdict<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
@@ -120,7 +118,7 @@ pub fn force_verdict<L: Ledger>(
     case.return_ticket(ledger, verdict, existing).map(Some)
 }
 
-/// What a transaction is asked to resolve.
+/// The ticket to resolve.
 struct SettleInput<'a> {
     id: TicketId,
     grant: Option<Grant>,
@@ -131,7 +129,7 @@ struct SettleInput<'a> {
     now: Millis,
 }
 
-/// The verdict of an earlier transaction.
+/// The verdict of an earlier transaction, if any.
 fn earlier_verdict<L: Ledger>(
     ledger: &mut L,
     input: &SettleInput<'_>,
@@ -139,7 +137,7 @@ fn earlier_verdict<L: Ledger>(
     if !enforces(Rule::TicketOnce) {
         return Ok(None);
     }
-    // A number above every number resolved so far was never resolved: no need to look.
+    // A number above every resolved number was never resolved, so the lookup is not needed.
     if input.grant.as_ref().is_some_and(|g| input.n > g.max_n) {
         return Ok(None);
     }
@@ -155,7 +153,7 @@ fn earlier_verdict<L: Ledger>(
 /// A ticket that this transaction resolves.
 struct Settlement<'a> {
     input: SettleInput<'a>,
-    /// Its number belongs to another ticket.
+    /// Whether its number belongs to another ticket.
     reused: bool,
 }
 
@@ -164,7 +162,7 @@ impl Settlement<'_> {
         self.input.grant.as_ref().is_some_and(|g| g.open)
     }
 
-    /// Closes the grant here and now if this ticket shows that its slot failed.
+    /// Closes the grant in this transaction if the ticket proves that its slot failed.
     fn close_if_faulty<L: Ledger>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
         let Some(grant) = &mut self.input.grant else { return Ok(()) };
         if self.input.n <= grant.max_n && enforces(Rule::ReusedNumber) {
@@ -225,8 +223,8 @@ impl Settlement<'_> {
         Ok(Resolved { id: order.id, verdict: Verdict::Reserved, order: Some(order), fresh: true })
     }
 
-    /// Returns the ticket. Only the grant's state decides the credit: units of a closed grant went
-    /// back when it was closed.
+    /// Returns the ticket. Only the grant's state decides about the credit: the units of a closed
+    /// grant went back when it was closed.
     fn return_ticket<L: Ledger>(
         mut self,
         ledger: &mut L,
@@ -236,7 +234,8 @@ impl Settlement<'_> {
         self.count_resolved();
         let SettleInput { id, n, buyer, key, units, now, .. } = self.input;
         if let Some(mut grant) = self.input.grant {
-            // One that holds an order has its answer; whoever hears of that order needs no other.
+            // A returned ticket of a request that holds an order needs no event: the caller already
+            // has this order's result.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
                     id,

@@ -1,5 +1,5 @@
-//! A hot item over eight partitions, sold to the last unit with a crowd that all but ignores seven
-//! of them: what each slot holds stays small, and nobody is refused what is there.
+//! Tests a popular item with eight partitions and a crowd that uses mostly one of them: all units
+//! are sold, no slot holds many, and no buyer is refused while units are left.
 use crate::id::IdKey;
 use crate::partition::{Registry, first_try, second_try};
 use crate::refill::{initial_portions, next_portion};
@@ -23,9 +23,9 @@ const SPREAD: Spread = Spread {
     threshold: 40,
     refill: 80,
 };
-/// Tickets that are cut between two looks of the leader.
+/// Tickets between two refills by the leader.
 const TICKETS_BETWEEN_REFILLS: u64 = 20;
-/// Units of one request at most.
+/// Most units of one request.
 const REQUEST_UNITS_MAX: u32 = 10;
 
 struct SimulatedSale {
@@ -80,7 +80,7 @@ impl SimulatedSale {
         self.slots[i].apply(view.epoch, &row, &IdKey::new([5; 32]));
     }
 
-    /// The leader looks at every slot.
+    /// The leader refills every slot that needs it.
     fn refill_slots(&mut self) {
         for i in 0..self.slots.len() {
             let view = self.slots[i].view().expect("an epoch");
@@ -107,7 +107,7 @@ impl SimulatedSale {
         matches!(answer, TicketAnswer::Issued(_))
     }
 
-    /// One request, as a node and the leader serve it. Whether it got its units.
+    /// Serves one request as a node and the leader do. Returns whether it got its units.
     fn buy(&mut self, number: u64, units: Units) -> bool {
         self.asked += 1;
         let seen: Vec<u64> = (0..PARTITIONS).map(|i| self.has(i)).collect();
@@ -160,7 +160,7 @@ fn a_lopsided_crowd_buys_everything_and_no_slot_hoards() {
         if n % TICKETS_BETWEEN_REFILLS == 0 {
             shop.refill_slots();
         }
-        // Nine of ten come to the first partition.
+        // Nine of ten requests go to the first partition.
         let number = if mix(n) % 10 < 9 { 0 } else { mix(n + 1_000_000) };
         let units = Units::new(1 + (mix(n + 2_000_000) % u64::from(REQUEST_UNITS_MAX)) as u32)
             .expect("1 to 10");
@@ -174,8 +174,7 @@ fn a_lopsided_crowd_buys_everything_and_no_slot_hoards() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // Each of its two counters has at most what it was opened with, or one refill on top of
-        // what is below the threshold.
+        // Each counter has at most its first units, or one refill above the threshold.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most}");
     }

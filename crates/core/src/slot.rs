@@ -1,12 +1,12 @@
-//! A slot: a small counter close to the crowd that pre-deducts for one request in one atomic step.
+//! A slot: a small counter that issues a ticket for one request in one atomic step.
 //!
-//! This is the reference that every backend is held against, and (behind a lock) the slot in a
-//! node's memory itself.
+//! This is the reference for every backend, and (behind a lock) the slot in a node's memory.
 //!
-//! Its units lie in two counters. One is active: tickets deduct from it; recalls take from the
-//! other first. A feed row's units go to the counter that it names. Refills name the drained one.
-//! Credits name A, always: the transaction that writes one cannot know which is active, and need
-//! not, because the sum decides what the slot can serve, and the step flips or merges as it must.
+//! Its units are in two counters. Tickets deduct from the active one; recalls take from the other
+//! one first. A feed row names the counter for its units. Refills name the drained counter. Credits
+//! always name A: their transaction cannot know which counter is active. It does not have to,
+//! because the sum decides what the slot can serve, and the ticket step flips or merges the
+//! counters.
 mod counters;
 mod memory;
 
@@ -29,30 +29,30 @@ use crate::value::{
     Units,
 };
 
-/// One request for units, as a node puts it to a slot.
+/// A node's request to a slot for units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketRequest {
     /// Drawn by the node.
     pub token: Token,
-    /// Who asks.
+    /// The buyer.
     pub buyer: BuyerId,
-    /// Under which key.
+    /// The request key.
     pub key: RequestKey,
     /// [`IdKey::buyer_hash`].
     pub buyer_hash: u64,
     /// [`IdKey::request_hash`].
     pub request: RequestHash,
-    /// How many.
+    /// The units.
     pub units: Units,
     /// The item's limit for one buyer.
     pub limit: u32,
-    /// The verdict's last instant (store time).
+    /// The latest time of the verdict (store time).
     pub decide_by: Millis,
-    /// The asking node.
+    /// The node that asks.
     pub node: NodeId,
 }
 
-/// What a slot remembers of a request: enough to make its ticket's id again.
+/// What a slot remembers of a request: enough to rebuild its ticket's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuedTicket {
     /// See [`Ticket::token`].
@@ -70,31 +70,31 @@ pub struct IssuedTicket {
 /// A slot's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TicketAnswer {
-    /// Deducted, remembered and queued.
+    /// A ticket was issued: deducted, remembered and queued.
     Issued(IssuedTicket),
-    /// The same request again: its ticket again. Nothing was deducted.
+    /// A repeated request: its ticket again, with no deduction.
     Repeated(IssuedTicket),
-    /// The key was used for other content.
+    /// The request key was used for another content.
     KeyReused,
-    /// The buyer's limit, as far as this slot knows.
+    /// The buyer's limit is reached, as far as this slot knows.
     LimitReached {
         /// Units that the slot counts for the buyer.
         used: u32,
     },
-    /// Too little here; another slot, the pool or a ticket in flight may have more.
+    /// The slot has too few units; another slot, the pool or a ticket in flight may have more.
     Short {
-        /// What is left here.
+        /// Units that are left in this slot.
         available: u64,
     },
-    /// The queue is full, or its oldest ticket waits too long.
+    /// The queue is full, or its oldest ticket has waited too long.
     Full,
-    /// Stopped for a pause, a close or a roll.
+    /// Stopped for a pause, the end of the sale, or a roll to a new epoch.
     Stopped,
-    /// The slot has no epoch: try later.
+    /// The slot has no epoch yet.
     NoEpoch,
 }
 
-/// What `init` brings a slot: a grant, and how it is handed out.
+/// The contents of `init`: a grant and its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantTerms {
     /// The slot's grant from now on.
@@ -103,7 +103,7 @@ pub struct GrantTerms {
     pub epoch: Epoch,
     /// Whether the item's stock is counted.
     pub counted: bool,
-    /// Units to hand out, in counter A, which is active.
+    /// The units, all in counter A, which is active.
     pub available: u64,
     /// A counter with fewer units asks for a refill ([`crate::Spread::threshold`]). 0: sub-domains
     /// are not in use.
@@ -113,7 +113,7 @@ pub struct GrantTerms {
 /// A slot's answer to `init` and `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyOutcome {
-    /// The slot is at this position of this grant's feed now (whether or not this call moved it).
+    /// The slot's position in this grant's feed (whether or not this call moved it).
     At(Seq),
     /// The slot has another grant or epoch.
     Foreign,
@@ -124,38 +124,39 @@ pub enum ApplyOutcome {
 pub enum RecallOutcome {
     /// This many units were taken out, by this call or by an earlier one with the same id.
     Taken(u64),
-    /// Another grant or epoch, or the memory of recalls is full. A refusal finishes nothing.
+    /// The slot has another grant or epoch, or its memory of recalls is full. A refusal finishes no
+    /// recall.
     Refused,
 }
 
-/// What a slot says of itself.
+/// The state of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotView {
     /// Its grant.
     pub grant: GrantId,
     /// Its epoch.
     pub epoch: Epoch,
-    /// Units it can hand out now, in both counters. Meaningless for unlimited stock.
+    /// Units that it can issue tickets for now, in both counters. Meaningless for unlimited stock.
     pub available: u64,
-    /// Its counters, A and B. Only their sum is ever compared with the truth.
+    /// Its counters, A and B. Only their sum is compared with the store.
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,
-    /// A refill is wanted: a counter was drained since units came last. A hint.
+    /// Whether a refill is wanted: a counter was drained since the last units arrived. A hint.
     pub mark: bool,
     /// Feed rows applied.
     pub applied: Seq,
-    /// Tickets cut under this grant.
+    /// Tickets issued under this grant.
     pub n: TicketN,
     /// Tickets not yet acknowledged.
     pub unacknowledged: usize,
-    /// Whether it cuts no tickets for now.
+    /// Whether it issues no tickets for now.
     pub stopped: bool,
-    /// Whether its memory of requests or of recalls is full: it must be rolled to a new epoch.
+    /// Whether its memory of requests or recalls is full, so that it must be rolled to a new epoch.
     pub sealed: bool,
 }
 
-/// What the slot holds under one grant.
+/// The slot's state under one grant.
 #[derive(Clone, Debug)]
 struct SlotMemory {
     grant: GrantId,
@@ -169,7 +170,7 @@ struct SlotMemory {
     recalls: HashMap<RecallId, u64, foldhash::fast::FixedState>,
 }
 
-/// How much one slot may hold.
+/// The bounds of one slot's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotBounds {
     /// See [`SLOT_QUEUE_MAX`].
@@ -197,13 +198,13 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// A slot with no epoch: it cuts nothing until `init`.
+    /// A slot with no epoch: it issues nothing until `init`.
     #[must_use]
     pub fn new(item: ItemId) -> Self {
         Self::with_bounds(item, SlotBounds::default())
     }
 
-    /// [`Slot::new`] with other bounds, so that they can be reached in a test.
+    /// [`Slot::new`] with other bounds, so that a test can reach them.
     #[must_use]
     pub fn with_bounds(item: ItemId, bounds: SlotBounds) -> Self {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
@@ -237,8 +238,8 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// The atomic step: seen before? limit? enough left? then deduct, remember and queue. Nothing
-    /// is written unless all of it is.
+    /// Issues a ticket in one atomic step: checks for a repeated request, the buyer's limit and the
+    /// units, then deducts, remembers and queues. It writes everything or nothing.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {
@@ -278,8 +279,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // Both instants are as far behind their tickets' cutting as each other, so their distance
-        // is the age of the oldest.
+        // Both times are equally long after the issue of their tickets, so their difference is the
+        // age of the oldest ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -312,7 +313,7 @@ impl Slot {
         TicketAnswer::Issued(cut)
     }
 
-    /// Applies one feed row, in its turn, if grant and epoch are the slot's own.
+    /// Applies one feed row in order, if grant and epoch are the slot's own.
     pub fn apply(&mut self, epoch: Epoch, row: &FeedRow, key: &IdKey) -> ApplyOutcome {
         let Some(term) = &mut self.term else { return ApplyOutcome::Foreign };
         if (term.grant != row.grant || term.epoch != epoch) && enforces(Rule::ApplyEpoch) {
@@ -324,8 +325,8 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // Whoever brought units saw the slot as it was: what is still low by then is marked again
-        // by the next ticket.
+        // The sender of the units saw the slot's state: a counter that is still low after them is
+        // marked again by the next ticket.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
@@ -342,7 +343,7 @@ impl Slot {
         ApplyOutcome::At(term.applied)
     }
 
-    /// Takes at most `units` out, and remembers how many under the recall's id.
+    /// Takes out at most `units`, and remembers how many under the recall's id.
     pub fn recall(
         &mut self,
         id: RecallId,
@@ -372,17 +373,17 @@ impl Slot {
         self.queue.take(at_most, out);
     }
 
-    /// Makes deliverable again what was delivered and not acknowledged.
+    /// Makes delivered tickets that were not acknowledged deliverable again.
     pub fn redeliver(&mut self) {
         self.queue.redeliver();
     }
 
-    /// Forgets a delivered ticket whose verdict is committed.
+    /// Removes a delivered ticket whose verdict is committed.
     pub fn acknowledge(&mut self, at: u64, token: Token) {
         self.queue.acknowledge(at, token);
     }
 
-    /// Stops or resumes cutting tickets. Known requests still get their tickets.
+    /// Stops or resumes the issue of tickets. Known requests still get their tickets.
     pub fn stop(&mut self, stopped: bool) {
         self.stopped = stopped;
     }
@@ -393,7 +394,7 @@ impl Slot {
         self.queue.waiting()
     }
 
-    /// What the slot says of itself; `None`: no epoch.
+    /// The state of the slot; `None` if it has no epoch.
     #[must_use]
     pub fn view(&self) -> Option<SlotView> {
         self.term.as_ref().map(|term| SlotView {

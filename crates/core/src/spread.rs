@@ -1,15 +1,15 @@
-//! How an item's stock is spread: over how many slots, how a request finds its own, and how little
-//! each slot holds at a time.
+//! How an item's stock is spread: over how many slots, how a request finds its slot, and how few
+//! units each slot holds at a time.
 //!
-//! A slot has two counters, its sub-domains. One is active: tickets deduct from it. When it falls
-//! below the threshold the slot flips to the other by itself, and the leader refills the drained
-//! one from the pool. So each slot holds only a little, and none starves while another is full.
+//! A slot has two counters, its sub-domains. Tickets deduct from the active one. When it falls
+//! below the threshold the slot makes the other one active, and the leader refills the drained one
+//! from the pool. So each slot holds few units, and no slot is empty while another one is full.
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 /// One of a slot's two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Counter {
-    /// The first: active after `init`; all there is while sub-domains are not in use.
+    /// The first counter: active after `init`, and the only one while sub-domains are not in use.
     #[default]
     A,
     /// The second.
@@ -17,10 +17,10 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// Both, in their order.
+    /// Both, in order.
     pub const ALL: &[Self] = &[Self::A, Self::B];
 
-    /// The one that this is not.
+    /// The other counter.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -29,7 +29,7 @@ impl Counter {
         }
     }
 
-    /// Its place in a pair.
+    /// Its index in a pair.
     #[must_use]
     pub fn index(self) -> usize {
         match self {
@@ -38,7 +38,7 @@ impl Counter {
         }
     }
 
-    /// The word for it, everywhere.
+    /// The name in rows, JSON and scripts.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,31 +47,31 @@ impl Counter {
         }
     }
 
-    /// The counter that this word names.
+    /// Parses a counter's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|c| c.as_str() == word)
     }
 }
 
-/// How a request finds the partition that it is put to first.
+/// How a request finds its home partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum PartitionChoice {
-    /// By the buyer: all requests of one buyer meet in one slot, which so knows the whole limit and
-    /// every repetition.
+    /// By the buyer: all requests of one buyer go to one slot, which then enforces the whole limit
+    /// and finds every repeated request.
     #[default]
     Buyer,
-    /// By chance.
+    /// At random.
     Random,
     /// In turn.
     RoundRobin,
 }
 
 impl PartitionChoice {
-    /// Every way.
+    /// Every choice.
     pub const ALL: &[Self] = &[Self::Buyer, Self::Random, Self::RoundRobin];
 
-    /// The word for it, everywhere.
+    /// The name in rows, JSON and settings.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,23 +81,23 @@ impl PartitionChoice {
         }
     }
 
-    /// The way that this word names.
+    /// Parses a choice's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|c| c.as_str() == word)
     }
 }
 
-/// How an item's stock is spread. Checked once, at the edge, with [`Spread::fault`].
+/// How an item's stock is spread. [`Spread::fault`] checks it once, at the edge.
 ///
-/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: whatever the pool has
-/// goes to the slots, into counter A) or all above 0.
+/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: the whole pool goes
+/// to the slots, into counter A) or all above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spread {
-    /// Slots of the item that stand by themselves: 1 to [`PARTITIONS_MAX`]. (A shape whose slots
-    /// live in nodes has one for each node instead.)
+    /// Independent slots of the item: 1 to [`PARTITIONS_MAX`]. (Slots in the memory of nodes are
+    /// one for each node instead.)
     pub partitions: u32,
-    /// How a request finds its partition.
+    /// How a request finds its home partition.
     pub choose: PartitionChoice,
     /// Units that each slot gets first.
     pub initial: u64,
@@ -108,13 +108,13 @@ pub struct Spread {
 }
 
 impl Default for Spread {
-    /// One slot, which holds everything.
+    /// One slot that holds everything.
     fn default() -> Self {
         Self { partitions: 1, choose: PartitionChoice::Buyer, initial: 0, threshold: 0, refill: 0 }
     }
 }
 
-/// Why a spread makes no sense.
+/// Why a spread is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SpreadFault {
     /// No partition, or more than [`PARTITIONS_MAX`].
@@ -126,13 +126,13 @@ pub enum SpreadFault {
     /// A slot would ask for a refill as soon as it was opened.
     #[error("threshold must not be above initial")]
     ThresholdAboveInitial,
-    /// More than an item can have.
+    /// More than the largest stock.
     #[error("initial and refill must be at most {STOCK_MAX}")]
     TooLarge,
 }
 
 impl Spread {
-    /// What is wrong with it; `None`: nothing.
+    /// What is invalid; `None` if it is valid.
     #[must_use]
     pub fn fault(&self) -> Option<SpreadFault> {
         let sizes = [self.initial, self.threshold, self.refill];
@@ -149,7 +149,7 @@ impl Spread {
         }
     }
 
-    /// Whether slots hold little and are refilled (rather than holding all there is).
+    /// Whether slots hold few units and are refilled.
     #[must_use]
     pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0

@@ -9,12 +9,12 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 
 /// Opens a grant of at most `units` for the slot's next epoch.
 ///
-/// Returns the slot's open grant instead if it has one: `init` is then sent again for that one.
-/// Opening gives the slot nothing by itself; the units reach it with `init`.
+/// If the slot has an open grant, that grant is returned, and `init` is sent again for it. Opening
+/// a grant does not give the slot its units; they reach it with `init`.
 ///
-/// `None`: no such item; or its sale is not announced or open, whatever the caller read before this
-/// transaction; or this id opened a grant before that is closed by now (a transaction whose outcome
-/// was not learnt is run again).
+/// `None` if the item does not exist; or its sale is not announced or open in this transaction; or
+/// this id opened a grant before that is closed now (a transaction with an unknown outcome is run
+/// again).
 pub fn open<L: Ledger>(
     ledger: &mut L,
     slot: SlotKey,
@@ -50,7 +50,7 @@ pub fn open<L: Ledger>(
     Ok(Some(grant))
 }
 
-/// Notes that the slot took this grant.
+/// Records that the slot took this grant.
 pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L::Error> {
     if let Some(mut grant) = ledger.grant(id)?
         && !grant.acked
@@ -61,11 +61,11 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
     Ok(())
 }
 
-/// Gives at most `units` from the pool to an open grant, for one of its slot's counters. Returns
-/// how many; 0 does nothing.
+/// Moves at most `units` from the pool to an open grant, for one of its slot's counters. Returns
+/// how many; 0 has no effect.
 ///
-/// A grant that its slot has not taken yet gets nothing: `init` is still to carry what was granted,
-/// and the feed would carry it again.
+/// A grant that its slot has not taken yet gets nothing: `init` will carry all granted units, and
+/// the feed would carry these again.
 pub fn refill<L: Ledger>(
     ledger: &mut L,
     id: GrantId,
@@ -96,8 +96,8 @@ fn accepts_feed(grant: &Grant) -> bool {
     grant.acked || !enforces(Rule::RefillAfterInit)
 }
 
-/// Closes a grant: what was granted and not settled goes back to the pool, and its recalls are
-/// finished. False if it was closed before.
+/// Closes a grant: its granted units that are not settled go back to the pool, and its recalls are
+/// finished. Returns false if it was closed before.
 pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Result<bool, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(false) };
     if !grant.open && enforces(Rule::CloseOnce) {
@@ -111,9 +111,9 @@ pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Resul
 /// Closes every open grant of an item, in the transaction that shows it paused or ended; returns
 /// how many.
 ///
-/// Slots were told to stop and are drained by then, but a slot can miss that, or get an old "go on"
-/// late. With its grant closed, whatever it still cuts is returned: nothing is sold while buyers
-/// hear `paused` or `ended`.
+/// The slots were stopped and drained before, but a slot can miss the stop, or get an old "resume"
+/// late. With its grant closed, all its further tickets are returned, so nothing is sold while
+/// buyers are answered `paused` or `ended`.
 pub fn close_item_grants<L: Ledger>(
     ledger: &mut L,
     item: ItemId,
@@ -128,7 +128,7 @@ pub fn close_item_grants<L: Ledger>(
     Ok(closed)
 }
 
-/// [`close`] for a grant that the caller holds and will write.
+/// [`close`] for a grant that the caller has locked and will write.
 pub(crate) fn close_locked<L: Ledger>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -147,14 +147,14 @@ pub(crate) fn close_locked<L: Ledger>(
     Ok(())
 }
 
-/// What became of a change of an item's total.
+/// The result of a change of an item's total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdjustResult {
     /// Done; the item as it is now.
     Done(Item),
-    /// More than the pool holds: recall first, or give up. The pool as it is.
+    /// More than the pool holds, with the pool's units: recall units first, or give up.
     NotInPool(u64),
-    /// The total would pass the bound.
+    /// The total would exceed the bound.
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
@@ -162,7 +162,7 @@ pub enum AdjustResult {
     NotFound,
 }
 
-/// Raises or lowers the total by `delta` units. Lowering takes only what lies in the pool.
+/// Raises or lowers the total by `delta` units. Lowering takes only units of the pool.
 pub fn adjust<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
@@ -192,7 +192,7 @@ pub fn adjust<L: Ledger>(
     Ok(AdjustResult::Done(item))
 }
 
-/// Finishes a recall with what the slot gave up. Each call after the first does nothing.
+/// Finishes a recall with the units that the slot gave up. Only the first call has an effect.
 pub(crate) fn move_recalled<L: Ledger>(
     ledger: &mut L,
     recall: &Recall,
@@ -215,7 +215,7 @@ pub(crate) fn move_recalled<L: Ledger>(
     add_to_pool(ledger, from.slot.item, units)
 }
 
-/// Appends a row to a grant that the caller holds and will write.
+/// Appends a row to a grant that the caller has locked and will write.
 pub(crate) fn append_feed_row<L: Ledger>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -225,7 +225,7 @@ pub(crate) fn append_feed_row<L: Ledger>(
     ledger.append_feed(&FeedRow { grant: grant.id, seq: grant.feed_len, ..row })
 }
 
-/// A feed row that changes nothing yet.
+/// A feed row without an effect, to be filled in.
 pub(crate) fn blank_feed_row(cause: FeedCause) -> FeedRow {
     let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
     FeedRow {

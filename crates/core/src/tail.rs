@@ -1,54 +1,54 @@
-//! The tail of a sale: the pool is empty, the rest lies scattered, and a request is larger than its
-//! slot though not larger than what is free in all.
+//! The end of a sale: the pool is empty, the last units are spread over the slots, and a request
+//! exceeds its slot's units but not all free units.
 //!
-//! It is parked while units are gathered in one slot: from the pool by a refill, from the other
-//! slots by recalls. Whoever parked first is served first. Gathering for the second too would take
-//! from the first what is on its way, so only the first is looked at.
+//! The request is parked while units are gathered in one slot: from the pool by a refill, from
+//! other slots by recalls. The oldest parked request is served first. Gathering for the second one
+//! too would take units that are on their way to the first, so only the first is planned.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
-/// What a slot has.
+/// The units of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotHolding {
-    /// Which slot.
+    /// The slot.
     pub slot: SlotKey,
-    /// Units that it can hand out ([`crate::slot::SlotView::available`]); for a slot that only
-    /// another node reaches, what is granted and not settled: a recall takes what is there.
+    /// Units that it can issue tickets for ([`crate::slot::SlotView::available`]). For a slot that
+    /// only another node reaches, granted units that are not settled: a recall takes what is there.
     pub available: u64,
-    /// Units on their way to it: in feed rows that it has not applied, and in recalls for it that
-    /// are not finished.
+    /// Units on their way to it: in feed rows that it has not applied, and in unfinished recalls
+    /// for it.
     pub on_its_way: u64,
-    /// Whether the parked request can be put to it.
+    /// Whether the parked request can use it.
     pub reachable: bool,
-    /// Whether a recall out of it is not finished: it is not asked again before it is.
+    /// Whether a recall from it is unfinished: it gets no second recall before.
     pub asked: bool,
 }
 
-/// Units to take out of one slot.
+/// Units to take from one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedRecall {
-    /// Which slot.
+    /// The slot.
     pub from: SlotKey,
-    /// At most how many.
+    /// The most units to take.
     pub units: u64,
 }
 
-/// What is to be moved where, so that a parked request is served.
+/// The moves that let a parked request be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatherPlan {
-    /// The slot that it is served from.
+    /// The slot that serves it.
     pub into: SlotKey,
-    /// Units for it from the pool.
+    /// Units for that slot from the pool.
     pub refill: u64,
-    /// Units for it from other slots.
+    /// Units for that slot from other slots.
     pub recalls: Vec<PlannedRecall>,
 }
 
-/// How a request for so many units, parked at its home slot, is served. `None`: what can be seen
-/// does not suffice; units in flight may yet come back.
+/// Plans how a request for this many units, parked at its home slot, is served. `None` if the known
+/// units do not suffice; units in flight may yet come back.
 ///
-/// Gathers where the most is already, and takes from the fullest first, so that few recalls are
-/// needed. Calling it again before they are finished moves nothing twice.
+/// It gathers in the slot with the most units and takes from the fullest first, so that few recalls
+/// are needed. A repeated call before they are finished moves nothing twice.
 #[must_use]
 pub fn gather(
     units: Units,
@@ -96,7 +96,7 @@ mod tests {
         available.iter().enumerate().map(one).collect()
     }
 
-    /// Into which slot, how many from the pool, and from which slots how many.
+    /// The target slot, the units from the pool, and the units from each other slot.
     type Moves<'a> = (u32, u64, &'a [(u32, u64)]);
 
     fn check(n: u32, home: u32, pool: u64, holdings: &[SlotHolding], wanted: Option<Moves<'_>>) {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_scattered_is_gathered_where_the_most_is() {
+    fn scattered_units_are_gathered_in_the_fullest_slot() {
         check(10, 0, 0, &holdings(&[2, 5, 3]), Some((1, 0, &[(2, 3), (0, 2)])));
         check(10, 0, 4, &holdings(&[2, 5, 3]), Some((1, 4, &[(2, 1)])));
         check(10, 0, 0, &holdings(&[2, 5, 2]), None);

@@ -1,7 +1,7 @@
-//! A ticket: what a slot cut for one request. It promises nothing.
+//! A ticket: a slot's record that it deducted units for one request.
 use crate::value::{BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, TicketN, Token, Units};
 
-/// Keyed hash of (buyer, request key); what memories of requests are keyed by.
+/// Keyed hash of (buyer, request key): the key in every memory of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHash(pub u128);
 
@@ -19,24 +19,24 @@ impl RequestHash {
     }
 }
 
-/// What a slot cut for one request and settle will resolve exactly once.
+/// A slot's record that it deducted units for one request; settling resolves it exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Drawn by the node before it asked.
+    /// Drawn by the node before it asked the slot.
     pub token: Token,
-    /// The grant that paid for it.
+    /// The grant of its units.
     pub grant: GrantId,
     /// Its number under the grant.
     pub n: TicketN,
-    /// Whose slot cut it.
+    /// The item of its slot.
     pub item: ItemId,
-    /// Who asked.
+    /// The buyer.
     pub buyer: BuyerId,
-    /// Under which key.
+    /// The request key.
     pub key: RequestKey,
-    /// How many units were deducted.
+    /// The deducted units.
     pub units: Units,
-    /// After this instant (store time) it can no longer be consumed.
+    /// After this time (store time) it can no longer be consumed.
     pub decide_by: Millis,
     /// The node that waits for the verdict.
     pub node: NodeId,

@@ -1,4 +1,4 @@
-//! Small values that must not be mixed up, each parsed once at the edge.
+//! Small value types that must not be mixed up, each parsed once at the edge.
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,13 +51,12 @@ number!(
     RecallId(u64)
 );
 number!(
-    /// A node of the cluster, as told apart in tickets.
+    /// A node of the cluster, as tickets name it.
     NodeId(u32)
 );
 
 impl Millis {
-    /// This instant plus `ms` milliseconds (saturating: a time beyond the calendar is a time that
-    /// never comes).
+    /// This time plus `ms` milliseconds (saturating: the largest value is never reached).
     #[must_use]
     pub fn plus(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -97,12 +96,12 @@ impl fmt::Display for Units {
     }
 }
 
-/// How much of an item there is: a count, or explicitly without end.
+/// How much of an item there is: a count, or unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stock {
     /// This many units, at most [`STOCK_MAX`].
     Counted(u64),
-    /// Without end; limits still hold, nothing is counted down.
+    /// Unlimited: the limits still hold, and no units are counted.
     Unlimited,
 }
 
@@ -123,18 +122,17 @@ impl Stock {
 /// A slot: one of an item's small counters close to the crowd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
-    /// Whose units it hands out.
+    /// The item whose units it hands out.
     pub item: ItemId,
-    /// Which of the item's slots: a partition's number, or a node's.
+    /// The index among the item's slots: a partition's number, or a node's.
     pub index: u32,
 }
 
 impl SlotKey {
-    /// The index that the grant of a line has: the largest number that a store holds for one. No
-    /// slot has it.
+    /// The index of a waitlist's grant: the largest number that a store can hold. No slot has it.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
-    /// What stands in the place of a slot for the grant of an item's line ([`crate::waitlist`]).
+    /// The slot key of the grant of an item's waitlist ([`crate::waitlist`]).
     #[must_use]
     pub fn waitlist(item: ItemId) -> Self {
         Self { item, index: Self::WAITLIST }
@@ -184,7 +182,7 @@ macro_rules! text {
 }
 
 text!(
-    /// A buyer, as the shop names them: `A–Z a–z 0–9 _ . : -`.
+    /// A buyer's id, chosen by the shop: `A–Z a–z 0–9 _ . : -`.
     BuyerId,
     |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-')
 );

@@ -1,10 +1,10 @@
-//! The line of an item that is held out: who waits there has a unit that comes back before others.
+//! The waitlist of a held-out item: its buyers get units that come back before other buyers do.
 //!
-//! A place is for one unit. While places wait, as many units of the pool are kept for them
-//! ([`Item::kept_for_waitlist`]): no slot is granted these. Whoever is first in line is then served
-//! out of the pool, by an order with a short payment window. Orders out of a line belong to the
-//! line's own grant, which no slot has and which was never open, so that everything that holds for
-//! other orders holds for them: their units come back to the pool when they end.
+//! An entry is for one unit. While entries wait, as many units of the pool are kept for them
+//! ([`Item::kept_for_waitlist`]) and are granted to no slot. The first entry is then served from
+//! the pool, by an order with a short payment window. Orders from a waitlist belong to the
+//! waitlist's own grant, which no slot has and which was never open. So all rules for other orders
+//! hold for them: their units return to the pool when they end.
 use crate::event::{self, Actor, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
@@ -17,27 +17,27 @@ use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RequestKey, Seq, SlotKey, Stock, TicketN, Token, Units,
 };
 
-/// What joining a line came to.
+/// The result of joining a waitlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinOutcome {
-    /// A new place.
+    /// A new entry.
     Done(WaitlistEntry),
-    /// The place that the buyer had.
+    /// The buyer's existing entry.
     Already(WaitlistEntry),
-    /// The order that the buyer's key holds, of one unit: the place was served, or the unit bought.
+    /// The one-unit order that the buyer's key holds: the entry was served, or the unit was bought.
     Order(Order),
-    /// A unit may be had without waiting.
+    /// A unit is available without waiting.
     UnitsFree,
-    /// Nothing is held that could come back.
+    /// No held units could come back.
     SoldOut,
-    /// The buyer let this order out of the line lapse, or gave it up: whoever was served in vain
-    /// does not stand there again.
+    /// The buyer's earlier order from this waitlist expired or was cancelled by the buyer, so the
+    /// buyer cannot join again.
     Lapsed(Order),
-    /// The buyer holds as much as the limit allows.
+    /// The buyer's limit is reached.
     LimitReached,
-    /// The buyer's key belongs to an order of something else.
+    /// The buyer's key belongs to a different order.
     KeyReused,
-    /// The line is as long as it may be, or no unit may come back for one more.
+    /// The waitlist is full, or no unit could come back for one more entry.
     Full,
     /// The sale is not announced or open.
     NotOnSale,
@@ -45,64 +45,63 @@ pub enum JoinOutcome {
     NotFound,
 }
 
-/// What leaving a line came to.
+/// The result of leaving a waitlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaveOutcome {
-    /// The place is given up.
+    /// The buyer left.
     Done(WaitlistEntry),
-    /// It ended before, as it says.
+    /// The entry ended before; its state says how.
     Already(WaitlistEntry),
-    /// No such place.
+    /// No such entry.
     NotFound,
 }
 
-/// What serving the first in line came to.
+/// The result of serving the first entry.
 enum FirstOutcome {
-    /// An order for them.
+    /// An order for the buyer.
     Order(Order),
-    /// They were passed over: they hold as much as the limit allows, or their key holds an order.
+    /// The entry was passed over: the buyer's limit is reached, or the key holds an order.
     PassedOver(WaitlistEntry),
-    /// Nobody waits, or there is nothing to give.
+    /// The waitlist is empty, or no unit is available.
     Nothing,
 }
 
-/// What serving a line came to.
+/// The result of serving a waitlist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitlistServed {
-    /// Orders for those who had waited longest, by turn.
+    /// The new orders, by turn.
     pub orders: Vec<Order>,
-    /// Places that ended without one.
+    /// Entries that ended without an order.
     pub passed_over: Vec<WaitlistEntry>,
-    /// Somebody still waits while the pool holds a unit: serve again.
+    /// Whether entries still wait while the pool holds a unit: serve again.
     pub more: bool,
 }
 
-/// What ending a line with its sale came to.
+/// The result of ending a waitlist with its sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitlistEnded {
-    /// Places that ended, by turn.
+    /// Entries that ended, by turn.
     pub places: Vec<WaitlistEntry>,
-    /// Somebody still stands there: end it again.
+    /// Whether entries are left: end it again.
     pub more: bool,
 }
 
-/// Who asks for a place, and what was drawn for it.
+/// A request to join, and the random values drawn for it.
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The key of the request, and of the order that the place may become.
+    /// The key of the request, and of the order that the entry may become.
     pub key: RequestKey,
-    /// Random: the id of the line's grant, should it have none yet.
+    /// Random: the id of the waitlist's grant, if it has none yet.
     pub grant: GrantId,
-    /// Random: the token of the place.
+    /// Random: the token of the entry.
     pub token: Token,
-    /// So many may stand in the line: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer where it is
-    /// tried out.
+    /// Most entries of the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer in a test.
     pub entries_max: u64,
 }
 
-/// Puts a buyer in an item's line, for one unit.
+/// Adds a buyer to an item's waitlist, for one unit.
 pub fn join<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
@@ -170,8 +169,8 @@ pub fn join<L: Ledger>(
     Ok(JoinOutcome::Done(place))
 }
 
-/// The order that a buyer got out of this line and let lapse, or gave up: what somebody else
-/// cancelled is not their doing. Under the line's lock no order of it changes.
+/// The buyer's order from this waitlist that expired or that the buyer cancelled; an order that
+/// another actor cancelled does not count. Under the waitlist's lock none of its orders changes.
 fn unpaid_order_of<L: Ledger>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
@@ -184,8 +183,8 @@ fn unpaid_order_of<L: Ledger>(
     ledger.first_unpaid(waitlist.id, buyer, by)
 }
 
-/// Whether a line takes nobody more. With nothing free, what is not paid for is held or kept: more
-/// places than that are places for nothing.
+/// Whether the waitlist accepts no more entries. With no free units, only unpaid and kept units can
+/// come back: more entries than that would wait for nothing.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -195,7 +194,7 @@ fn is_full(item: &Item, entries_max: u64) -> bool {
         || (item.waiting >= may_come && enforces(Rule::LineWithinReturns))
 }
 
-/// Gives a place up.
+/// Removes an entry for its buyer.
 pub fn leave<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -205,7 +204,7 @@ pub fn leave<L: Ledger>(
     let Some(mut waitlist) = ledger.waitlist(place.item)? else {
         return Ok(LeaveOutcome::NotFound);
     };
-    // Again, under the line's lock.
+    // Read again under the waitlist's lock.
     let Some(mut place) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
     if place.state != WaitlistState::Waiting && enforces(Rule::PlaceEndsOnce) {
         return Ok(LeaveOutcome::Already(place));
@@ -218,8 +217,7 @@ pub fn leave<L: Ledger>(
     Ok(LeaveOutcome::Done(place))
 }
 
-/// Serves those who have waited longest with units of the pool: at most so many places, one after
-/// the other.
+/// Serves the oldest entries with units of the pool, one after the other: at most this many.
 pub fn serve<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
@@ -241,7 +239,7 @@ pub fn serve<L: Ledger>(
     Ok(served)
 }
 
-/// Serves the first in line with a unit of the pool.
+/// Serves the first entry with a unit of the pool.
 fn serve_first<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
@@ -300,9 +298,9 @@ fn serve_first<L: Ledger>(
     Ok(FirstOutcome::Order(order))
 }
 
-/// Ends the places of a line whose sale has ended, by turn: at most so many at once. Nobody is
-/// served after a sale's end, so none of them can become an order. What is left is read from the
-/// rows: whoever ends the line again, after whatever happened, goes on behind what ended before.
+/// Ends the entries of a waitlist whose sale has ended, by turn: at most this many at once. No
+/// entry is served after its sale's end, so none of them can become an order. The rest is read from
+/// the rows, so a repeated call continues behind the ended entries, whatever happened in between.
 pub fn end_with_sale<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
@@ -331,10 +329,10 @@ pub fn end_with_sale<L: Ledger>(
     Ok(ended)
 }
 
-/// What a place is for.
+/// The units of an entry.
 const ONE_UNIT: Units = Units::ONE;
 
-/// The grant of a line that has none yet.
+/// The grant of a waitlist that has none yet.
 fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     Grant {
         id,
@@ -352,7 +350,7 @@ fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     }
 }
 
-/// Ends a place; the caller writes the line and the item.
+/// Ends an entry; the caller writes the waitlist and the item.
 fn end_entry<L: Ledger>(
     ledger: &mut L,
     waitlist: &mut Grant,
@@ -368,7 +366,7 @@ fn end_entry<L: Ledger>(
     Ok(())
 }
 
-/// The record that a place did not become an order, and who is told of it.
+/// Records that an entry did not become an order, and appends its event.
 fn record_unserved<L: Ledger>(
     ledger: &mut L,
     waitlist: &Grant,
@@ -384,13 +382,13 @@ fn record_unserved<L: Ledger>(
         verdict,
     })?;
     if let Verdict::Order(_) = verdict {
-        // The request has its answer.
+        // The request has its result already.
         return Ok(());
     }
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (place.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // A turn that came is refused for the limit alone.
+        // An entry whose turn came is refused only because of the limit.
         (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

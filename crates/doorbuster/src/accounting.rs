@@ -17,7 +17,7 @@ use crate::{print, table};
 /// Runs `csv`.
 pub fn csv(args: &CsvArgs) -> Outcome {
     if args.server.json {
-        return Err(Failure::Settings("csv writes CSV and no JSON: leave --json out".into()));
+        return Err(Failure::Settings("csv cannot write JSON; leave out --json".into()));
     }
     let client = Client::new(&args.server)?;
     let name = format!("{}.csv", args.list.as_str());
@@ -59,7 +59,7 @@ impl PartialFile {
                 .filter(|folder| !folder.as_os_str().is_empty())
                 .unwrap_or(FilePath::new("."));
             format!(
-                "cannot write {}: no file can be begun in the folder {}",
+                "cannot write {}: cannot create a file in the directory {}",
                 file.display(),
                 folder.display()
             )

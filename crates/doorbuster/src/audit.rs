@@ -17,7 +17,7 @@ pub fn run(args: &AuditArgs) -> Outcome {
             .map_err(|error| Failure::Settings(format!("--store: {error}")))?,
         None => configured_store(args)?,
     };
-    let report = audit::run(&store, args.answers.as_deref()).context("there is no audit")?;
+    let report = audit::run(&store, args.answers.as_deref()).context("cannot run the audit")?;
     if args.json {
         print::json(&report)?;
     } else {
@@ -73,7 +73,7 @@ fn report_text(report: &AuditReport, with_answers: bool) -> String {
     }
     if audit.repairs > 0 {
         out += &format!(
-            "{} slots were begun anew after a fault; their units are back.\n",
+            "{} slots were reset after a fault; their units are back in the pool.\n",
             table::grouped(audit.repairs)
         );
     }

@@ -1,4 +1,4 @@
-//! `block`: turns buyers and addresses away over the admin API, and lets them in again.
+//! `block`: blocks and unblocks buyers and addresses over the admin API.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,18 +33,18 @@ async fn add(client: &Client, args: AddBlockArgs) -> Outcome {
     let expires_at = args.lasts.map(time_from_now);
     let body = NewBlock { kind, value, expires_at, reason: args.reason };
     client.print_result(client.post_json(Path::new(&BLOCKS), &body).await, |block: &Block| {
-        format!("{} is turned away {} ({}).\n", block.value, expiry_text(block), block.id)
+        format!("{} is blocked {} ({}).\n", block.value, expiry_text(block), block.id)
     })
 }
 
 async fn remove(client: &Client, block: &str) -> Outcome {
     client.delete(Path::new(&[BLOCKS[0], BLOCKS[1], BLOCKS[2], block])).await?;
-    if client.wants_json() { print::line("{}") } else { print::line(&format!("{block} is gone.")) }
+    if client.wants_json() { print::line("{}") } else { print::line(&format!("{block} is removed.")) }
 }
 
 fn list(list: &BlockList) -> String {
     if list.blocks.is_empty() {
-        return "Nobody is turned away.\n".into();
+        return "There are no blocks.\n".into();
     }
     let mut rows = table::with_header(&["block", "kind", "value", "until", "reason"]);
     for block in &list.blocks {
@@ -61,7 +61,7 @@ fn list(list: &BlockList) -> String {
 }
 
 fn expiry_text(block: &Block) -> String {
-    block.expires_at.map_or_else(|| "for good".into(), |at| format!("until {at}"))
+    block.expires_at.map_or_else(|| "until it is removed".into(), |at| format!("until {at}"))
 }
 
 /// So long from now by this machine's clock.

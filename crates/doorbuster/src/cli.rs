@@ -1,4 +1,4 @@
-//! What can be asked on the command line, and the help for it; nothing is done here.
+//! The arguments of every command, and their help texts. No command runs here.
 
 mod accounting;
 mod audit;
@@ -41,7 +41,7 @@ pub use storm::StormArgs;
 pub use token::{BuyerArgs, TokenArgs, TokenCommand};
 pub use webhook::{EndpointCommand, ListenArgs, NewEndpointArgs, WebhookArgs, WebhookCommand};
 
-/// A flash-sale engine that sells what there is: never more, and no promise lost.
+/// A flash-sale engine that never sells more than the stock and never loses an accepted order.
 #[derive(Debug, Parser)]
 #[command(name = "doorbuster", version, arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Cli {
@@ -52,7 +52,7 @@ pub struct Cli {
 
 const FIRST_STEPS: &str = "\
 First steps:
-  doorbuster demo               10,000 buyers storm 100 units, and every promise is checked
+  doorbuster demo               10,000 buyers compete for 100 units; every result is checked
   doorbuster serve --demo       a sample sale with a page to try in a browser
   doorbuster config default     every setting, with its meaning and default";
 

@@ -1,4 +1,4 @@
-//! A small client of the admin API: one request at a time, each answer whole, each refusal told in
+//! A small client of the admin API. It sends one request at a time and describes each refusal in
 //! one sentence.
 
 mod problem;
@@ -44,7 +44,7 @@ impl ApiResponse {
     /// The body, understood.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         Ok(serde_json::from_str(&self.text)
-            .context("the server's answer is not what this program knows")?)
+            .context("this program does not understand the server's answer; use the program of the server's version")?)
     }
 }
 
@@ -58,7 +58,7 @@ pub fn block_on<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Re
 pub enum Refused {
     /// The server said no.
     Problem(problem::Problem),
-    /// Nobody answered, or nothing that could be understood; whether anything was done is unknown.
+    /// No answer came, or one that is not understood; the request may have taken effect.
     Transport(anyhow::Error),
 }
 
@@ -94,7 +94,7 @@ impl Client {
     /// A client for the server and the key that the command line or the environment names.
     pub fn new(server: &ServerArgs) -> Result<Self, Failure> {
         let key = server.key.clone().filter(|key| !key.is_empty()).ok_or_else(|| {
-            let text = "an operator's key is needed: give --key, or set DOORBUSTER_ADMIN_KEY";
+            let text = "the operators' key is missing: give --key, or set DOORBUSTER_ADMIN_KEY";
             Failure::Settings(text.into())
         })?;
         Ok(Self { json: server.json, ..Self::with(server.url.clone(), key)? })
@@ -189,7 +189,7 @@ impl Client {
         self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
     }
 
-    /// Tells what came of asking: the server's own JSON, or what `human` makes of it.
+    /// Prints the result: the server's own JSON, or the text that `human` makes of it.
     pub fn print_result<T: DeserializeOwned>(
         &self,
         asked: ApiResult,
@@ -237,7 +237,7 @@ impl Client {
         {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(Refused::Transport(anyhow!(
-                    "{} answers more than anybody asked for",
+                    "the answer of {} is larger than this program accepts",
                     self.url
                 )));
             }
@@ -248,7 +248,8 @@ impl Client {
             text => Err(match text.ok().as_deref().and_then(problem::Problem::read) {
                 Some(problem) => Refused::Problem(problem),
                 None => Refused::Transport(anyhow!(
-                    "{} answers {status}, and not as a doorbuster server would",
+                    "{} answered {status} in a format that is not a Doorbuster server's; check \
+                     --url",
                     self.url
                 )),
             }),

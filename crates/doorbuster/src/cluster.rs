@@ -1,4 +1,4 @@
-//! `cluster`: a private installation that stays, and what is told of it.
+//! `cluster`: starts, describes and stops a private installation that outlives this command.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,9 +25,9 @@ fn up(args: &UpArgs) -> Outcome {
     let dir = &args.location.dir;
     if let Some(installed) = read_installation(dir)? {
         if installed.is_up() {
-            return print_installation(&installed, args.json, "It is up already.\n");
+            return print_installation(&installed, args.json, "It is running already.\n");
         }
-        let state = if installed.is_down() { "is down" } else { "is up in part" };
+        let state = if installed.is_down() { "is down" } else { "is partly running" };
         return Err(Failure::Refused(format!(
             "the installation in {0} {state}; remove it first: doorbuster cluster down --dir {0}",
             dir.display()
@@ -43,13 +43,13 @@ fn up(args: &UpArgs) -> Outcome {
         let logs = dir.join("log").display().to_string();
         let rest = stopped
             .err()
-            .map(|error| format!("\n  and what was started could not be stopped: {error}"));
+            .map(|error| format!("\n  and these processes could not be stopped: {error}"));
         return Err(Failure::Refused(format!(
             "{error}{}\n  The logs are in {logs}.",
             rest.unwrap_or_default()
         )));
     }
-    let installed = read_installation(dir)?.context("the installation is not there")?;
+    let installed = read_installation(dir)?.context("the installation was not recorded")?;
     print_installation(&installed, args.json, "")
 }
 
@@ -63,27 +63,27 @@ fn status(dir: &Path, json: bool) -> Outcome {
 }
 
 fn down(dir: &Path, keep: bool) -> Outcome {
-    let stopped = cluster::shut_down(dir).context("not everything could be stopped")?;
+    let stopped = cluster::shut_down(dir).context("cannot stop all processes")?;
     if !keep {
-        cluster::remove(dir).context("not everything could be removed")?;
+        cluster::remove(dir).context("cannot remove all files")?;
     }
     print::line(&match stopped.len() {
-        0 => format!("Nothing ran in {}.", dir.display()),
+        0 => format!("No process ran in {}.", dir.display()),
         _ => format!("Stopped: {}.", stopped.join(", ")),
     })
 }
 
 fn front(listen: SocketAddr, to: Vec<SocketAddr>) -> Outcome {
     crate::storm::raise_open_files_limit();
-    Proxy::start(listen, to).context("the front is not there")?.wait();
+    Proxy::start(listen, to).context("cannot start the proxy")?.wait();
     Ok(CommandResult::Success)
 }
 
 fn read_installation(dir: &Path) -> Result<Option<InstalledCluster>, Failure> {
-    Ok(cluster::find(dir).context("what is there cannot be read")?)
+    Ok(cluster::find(dir).context("cannot read the state of the installation")?)
 }
 
-/// An address as it may be read over a shoulder. Whoever needs all of it takes `--json`.
+/// An address without its password. `--json` prints the complete address.
 fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (who, location) = rest.rsplit_once('@')?;

@@ -1,4 +1,4 @@
-//! `config`: the settings as they would be used, whether they hold, and the commented default file.
+//! `config`: prints the effective settings, checks them, and prints the commented default file.
 
 use doorbuster_server::config::{self, DEFAULT_FILE, Settings, SettingsError};
 
@@ -18,7 +18,7 @@ pub fn run(args: &ConfigArgs) -> Outcome {
         }
         ConfigCommand::Check(flags) => {
             config::load(&flags.flags(), std::env::vars_os()).map_err(settings_failure)?;
-            print::line("The settings are fine.")
+            print::line("The settings are valid.")
         }
     }
 }
@@ -30,5 +30,5 @@ pub fn settings(args: &SettingsArgs) -> Result<Settings, Failure> {
 
 /// Everything that is wrong with the settings, one line each.
 pub fn settings_failure(error: SettingsError) -> Failure {
-    Failure::Settings(format!("these settings cannot be used\n{error}"))
+    Failure::Settings(format!("the settings are invalid\n{error}"))
 }

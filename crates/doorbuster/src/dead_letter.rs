@@ -1,5 +1,4 @@
-//! `dead-letter`: lists and shows what was given up over the admin API, has it tried again, lets it
-//! be.
+//! `dead-letter`: lists, shows, retries and discards dead letters over the admin API.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::dead_letters::{
@@ -65,7 +64,7 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
 /// Sees to many, a page in each request, and says how far it is.
 async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -> Outcome {
     let mut sum = ManySeenTo { done: 0, skipped: 0, next_cursor: None };
-    let what = if which.reason.is_some() { "let be" } else { "tried again" };
+    let what = if which.reason.is_some() { "discarded" } else { "retried" };
     loop {
         let mut pairs = vec![("limit", PAGE_LIMIT)];
         pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
@@ -94,7 +93,7 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
     let skipped = match sum.skipped {
         0 => String::new(),
         some => format!(
-            " {} stay: as many wait as may wait, or there is nothing to try again.",
+            " {} are unchanged: too many are waiting already, or there is nothing to retry.",
             table::grouped(some.into())
         ),
     };
@@ -103,14 +102,14 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
 
 fn resolution_text(done: &SeenTo) -> String {
     match done.state {
-        SeenToState::Pending => format!("{} is tried again.\n", done.id),
-        SeenToState::Discarded => format!("{} is let be.\n", done.id),
+        SeenToState::Pending => format!("{} is retried.\n", done.id),
+        SeenToState::Discarded => format!("{} is discarded.\n", done.id),
     }
 }
 
 fn list(list: &DeadLetterList) -> String {
     if list.dead_letters.is_empty() {
-        return "Nothing was given up.\n".into();
+        return "There are no dead letters.\n".into();
     }
     let mut rows = table::with_header(&[
         "dead letter",

@@ -77,7 +77,7 @@ async fn extend(
         && may_have_been_done(&asked)
     {
         eprintln!(
-            "To send the same again and have it done once, say --pay-by {end} in place of --secs"
+            "To repeat the same request safely, give --pay-by {end} instead of --secs"
         );
     }
     client.print_result(asked, |order: &Order| {

@@ -56,7 +56,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
         format!(
-            "{} is made, as a {}. {what} it with: doorbuster sale {step} {}\n",
+            "{} is created, as a {}. {what} it with: doorbuster sale {step} {}\n",
             sale.id,
             sale.phase.as_str(),
             sale.id
@@ -130,7 +130,7 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
     let asked = client.post_with_key(Path::new(&path), &key, &body).await;
     if may_have_been_done(&asked) {
         eprintln!(
-            "To send the same adjustment again and have it done once, add: --idempotency-key {key}"
+            "To repeat the same adjustment safely, add: --idempotency-key {key}"
         );
     }
     client.print_result(asked, |row: &StockRow| {

@@ -60,7 +60,7 @@ pub fn run(args: &StormArgs) -> Outcome {
 const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
     ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),
-    ("invalid_request", "can so many --units be asked for?"),
+    ("invalid_request", "is --units within the item's limit?"),
     ("method_not_allowed", "does --url lead to Doorbuster?"),
 ];
 
@@ -72,7 +72,7 @@ fn setup_error(report: &LoadReport) -> Option<String> {
     let all = report.answers.keys().all(|kind| hint(kind).is_some());
     all.then(|| {
         format!(
-            "no buyer came as far as the sale, nearly all got {most}: {}",
+            "no request reached the sale; the most frequent answer was {most}: {}",
             hint(most).unwrap_or_default()
         )
     })
@@ -133,7 +133,7 @@ fn report_text(report: &LoadReport) -> String {
     let verdict = match (report.lost_answers, report.faults.is_empty()) {
         _ if setup_error(report).is_some() => "No answer was about the sale.".to_owned(),
         (0, true) => "Every buyer has a final answer.".to_owned(),
-        (0, false) => "Something came that is no answer.".to_owned(),
+        (0, false) => "Some answers were not valid.".to_owned(),
         (lost, _) => format!("{} buyers have no final answer.", grouped(lost)),
     };
     format!("{rows}\n{verdict}\n")
@@ -150,7 +150,7 @@ pub fn add_answers(rows: &mut Table, report: &LoadReport) {
     }
     for (name, count, remark) in [
         ("Lost answers", report.lost_answers, "no final answer came"),
-        ("Queued", report.queued, "told later"),
+        ("Queued", report.queued, "verdict came later"),
         ("Sent again", report.retries, "after 429 or 5xx, with the same key"),
         ("Broken connections", report.connection_errors, "opened again"),
     ] {

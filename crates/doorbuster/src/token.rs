@@ -23,8 +23,8 @@ fn buyer(args: &BuyerArgs) -> Outcome {
     let secret = buyer_secret(&settings)?;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
-        .context("the clock stands before 1970")?;
-    let now_secs = i64::try_from(now.as_secs()).context("the clock is beyond all years")?;
+        .context("the system clock is before 1970")?;
+    let now_secs = i64::try_from(now.as_secs()).context("the system clock is out of range")?;
     let claims = NewToken {
         iss: settings.auth.issuer.as_deref(),
         aud: settings.auth.audience.as_deref(),

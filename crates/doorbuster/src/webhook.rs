@@ -1,4 +1,4 @@
-//! `webhook`: who is told what happens, over the admin API; and a receiver to try it out.
+//! `webhook`: manages the endpoints that get events, over the admin API; and a receiver for trials.
 
 mod listen;
 
@@ -42,7 +42,7 @@ pub fn run(args: WebhookArgs) -> Outcome {
                 let path = endpoint_sub_path(&endpoint, "deliveries");
                 let asked = client.post_json(Path::new(&path), &Redelivery { event }).await;
                 client.print_result(asked, |again: &Redelivery| {
-                    format!("{} will be told once more.\n", again.event)
+                    format!("{} will be sent again.\n", again.event)
                 })
             }
             WebhookCommand::Listen(_) => unreachable!("seen to above"),
@@ -73,7 +73,7 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
             client.print_result(asked, |endpoint: &WebhookEndpoint| {
                 let told =
                     if endpoint.enabled { endpoint.types.join(", ") } else { "nothing".to_owned() };
-                format!("{} at {} is told of {told}.\n", endpoint.id, endpoint.url)
+                format!("{} at {} gets {told}.\n", endpoint.id, endpoint.url)
             })
         }
         EndpointCommand::Rotate { endpoint, overlap } => {
@@ -90,7 +90,7 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
             if client.wants_json() {
                 print::line("{}")
             } else {
-                print::line(&format!("{endpoint} is gone."))
+                print::line(&format!("{endpoint} is removed."))
             }
         }
     }
@@ -114,16 +114,16 @@ fn read_address(address: String) -> anyhow::Result<String> {
 
 fn created_text(endpoint: &CreatedWebhookEndpoint) -> String {
     let mut text =
-        format!("{} at {} is told of {}.\n", endpoint.id, endpoint.url, endpoint.types.join(", "));
+        format!("{} at {} gets {}.\n", endpoint.id, endpoint.url, endpoint.types.join(", "));
     if let Some(secret) = &endpoint.secret {
-        text += &format!("Its secret, shown this once: {secret}\n");
+        text += &format!("Its secret, shown only once: {secret}\n");
     }
     text
 }
 
 fn list(list: &WebhookEndpointList) -> String {
     if list.endpoints.is_empty() {
-        return "Nobody is told anything.\n".into();
+        return "There are no endpoints.\n".into();
     }
     let mut rows = table::with_header(&[
         "endpoint",
@@ -153,7 +153,7 @@ fn list(list: &WebhookEndpointList) -> String {
 
 fn deliveries(list: &DeliveryList) -> String {
     if list.deliveries.is_empty() {
-        return "It took everything at once.\n".into();
+        return "It has no failed deliveries.\n".into();
     }
     let mut rows = table::with_header(&[
         "event",

@@ -24,7 +24,9 @@ pub enum AddressError {
     #[error("it is not an address for PostgreSQL: {0}")]
     Address(#[from] tokio_postgres::Error),
     /// It asks for a protection that there is not.
-    #[error("sslmode={0} is not supported; write disable, prefer, require, verify-ca or verify-full")]
+    #[error(
+        "sslmode={0} is not supported; write disable, prefer, require, verify-ca or verify-full"
+    )]
     Mode(String),
     /// The certificates cannot be used.
     #[error(transparent)]
@@ -35,7 +37,8 @@ impl Address {
     /// Reads `postgres://…`, or words such as `host=… user=…`; only the former knows `sslrootcert`
     /// and the modes that verify.
     ///
-    /// # Errors When it is no such address, or when its certificates cannot be read.
+    /// # Errors
+    /// If it is no such address, or when its certificates cannot be read.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (text, asked) = TlsParams::split_from(text)?;
         let mut config: Config = text.parse()?;
@@ -158,15 +161,16 @@ mod tests {
 
     #[test]
     fn an_unsupported_mode_and_missing_certificates_are_reported() {
-        let refusal = |text: &str| Address::parse(text).expect_err("it cannot be used").to_string();
+        let error = |text: &str| Address::parse(text).expect_err("it cannot be used").to_string();
         assert!(
-            refusal("postgres://a@b/c?sslmode=allow").contains("sslmode=allow is not supported; write")
+            error("postgres://a@b/c?sslmode=allow")
+                .contains("sslmode=allow is not supported; write")
         );
         assert!(
-            refusal("postgres://a@b/c?sslmode=verify-full&sslrootcert=/nowhere.pem")
+            error("postgres://a@b/c?sslmode=verify-full&sslrootcert=/nowhere.pem")
                 .contains("/nowhere.pem")
         );
-        assert!(refusal("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
+        assert!(error("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
         assert!(
             Address::parse("postgres://a@b/c?sslmode=prefer&sslrootcert=/nowhere.pem").is_ok(),
             "it is not used"

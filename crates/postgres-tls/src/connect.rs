@@ -1,4 +1,4 @@
-//! TLS over a connection that the driver of PostgreSQL opened.
+//! TLS over a connection that the PostgreSQL driver opened.
 
 use std::future::Future;
 use std::io;
@@ -35,17 +35,17 @@ pub enum TlsError {
          in sslrootcert"
     )]
     System,
-    /// Something else that TLS needs.
+    /// Another requirement of TLS.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }
 
-/// Makes connections that are protected. Cheap to clone.
+/// Opens TLS connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// `roots`: a file of trusted certificates; the system's if there is none.
+    /// `roots`: a file of trusted certificates; the system's if `None`.
     pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let own = match (check, roots) {
@@ -101,13 +101,13 @@ where
     type Error = InvalidDnsNameError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
-        // Without a host there is no TLS, says the driver: a Unix socket.
+        // The driver passes no host for a Unix socket, which uses no TLS.
         let host = if host.is_empty() { "localhost" } else { host };
         Ok(Connect { config: Arc::clone(&self.0), host: ServerName::try_from(host.to_owned())? })
     }
 }
 
-/// One connection to come.
+/// A TLS connection that is being opened.
 pub struct Connect {
     config: Arc<ClientConfig>,
     host: ServerName<'static>,
@@ -127,11 +127,11 @@ where
     }
 }
 
-/// A protected connection.
+/// A TLS connection.
 pub struct Stream<S>(Box<client::TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
-    /// Passwords are not bound to it: the certificate is what is looked at.
+    /// Channel binding is not used: the certificate proves the server's identity.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

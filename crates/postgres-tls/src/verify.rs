@@ -1,4 +1,4 @@
-//! What is asked of a server's certificate, from nothing to all of it.
+//! Verification of a server's certificate, from none to full.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// How much is asked of it.
+/// How strictly a certificate is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CertCheck {
-    /// That the server holds its key.
+    /// Only that the server holds its key.
     Nothing,
-    /// That somebody trusted signed it, too.
+    /// Also that a trusted authority signed it.
     Authority,
-    /// That it is this host's, too.
+    /// Also that it is for this host.
     AuthorityAndHost,
 }
 
-/// Asks as much of a certificate as the address does.
+/// Verifies a certificate as strictly as the address asks.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
     check: CertCheck,
-    /// Who is trusted to sign; `None` where nobody is asked.
+    /// The trusted authorities; `None` if signatures are not verified.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates of servers that are trusted themselves.
     pinned: Vec<CertificateDer<'static>>,
@@ -64,7 +64,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match authorities.verify_server_cert(certificate, intermediates, host, ocsp, now) {
-            // The name is looked at last: everything else holds.
+            // The name is checked last: all other checks have passed.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.check == CertCheck::Authority => Ok(ServerCertVerified::assertion()),

@@ -43,12 +43,12 @@ export const askForChallenge = (token, sale, kind) => call('POST', `/v1/sales/${
 /** A place in the waiting room: taken, or looked up. */
 export const enterRoom = (token, sale) => call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
 export const getPlace = (token, sale) => call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
-/** A place in the line of an item that is held out: taken, looked up, given up. */
-const lineOf = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
-export const joinLine = (token, sale, item, key, pass = null) => call('POST', lineOf(sale, item), {
+/** The waitlist of an item that is held out: join, read the entry, leave. */
+const waitlistPath = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
+export const joinWaitlist = (token, sale, item, key, pass = null) => call('POST', waitlistPath(sale, item), {
   token, headers: { 'Idempotency-Key': key, ...(pass && { 'Purchase-Pass': pass }) }, patience_ms: 15_000 });
-export const getLine = (token, sale, item) => call('GET', lineOf(sale, item), { token, cache: 'no-store' });
-export const leaveLine = (token, sale, item) => call('DELETE', lineOf(sale, item), { token });
+export const getWaitlistEntry = (token, sale, item) => call('GET', waitlistPath(sale, item), { token, cache: 'no-store' });
+export const leaveWaitlist = (token, sale, item) => call('DELETE', waitlistPath(sale, item), { token });
 /** A guest's identity; only a demonstration server has it. */
 export const newGuest = () => call('POST', '/demo/guest');
 

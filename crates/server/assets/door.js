@@ -149,7 +149,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     recall() { recallPasses(m); m.code = tab.get(code_slot); },
     /** Nothing is asked of a buyer for whom there is nothing to be had. */
     settle(deal) {
-      if (m.wish && deal === 'heldout') return; /* what is asked is asked for a place in line */
+      if (m.wish && deal === 'heldout') return; /* this challenge belongs to a waitlist entry */
       if ((checking() || coding()) && ['soldout', 'heldout', 'ended', 'paused', 'limit'].includes(deal)) { closeCheck(); closeCode(); }
     }
   };

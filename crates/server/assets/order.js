@@ -1,7 +1,7 @@
 /* The order page: one order, read from GET /v1/orders/{order}, and what happened to it. Events only say that it is worth reading again. */
 import { $, ready, site, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { cancelOrder, getHistory, getOrder, getSale, getStatus, idInAddress, leaveLine, openCheckout, random } from '/assets/api.js';
+import { cancelOrder, getHistory, getOrder, getSale, getStatus, idInAddress, leaveWaitlist, openCheckout, random } from '/assets/api.js';
 import { forget, identify } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { tab } from '/assets/store.js';
@@ -129,10 +129,10 @@ async function cancel() {
   draw();
   if (answer.status === 409) poll.wake();
 }
-/** Gives a place in line up. A unit that came in this very moment is an order, which reading it says. */
+/** Leaves the waitlist. If a unit came back just now, the entry is an order already, and the next read shows it. */
 async function leave() {
   m.cancelling = true; m.said = null; draw();
-  const answer = await twice(() => leaveLine(m.token, m.order.sale, m.order.item));
+  const answer = await twice(() => leaveWaitlist(m.token, m.order.sale, m.order.item));
   m.cancelling = false;
   if (answer.status !== 204 && answer.status !== 409) m.said = 'o.unleft';
   draw();

@@ -20,7 +20,7 @@ export const model = {
   stage: null,        /* how far it is: asking, queued, retrying, offline */
   retry_ms: 0,        /* server time of its next try */
   order: null,        /* the order that the last press got, until the buyer asks for more */
-  came: null,         /* the id of an order that a place in line became */
+  came: null,         /* the id of the order that a waitlist entry became */
   calm_ms: 0,         /* server time until which the button rests after a press */
   busy_ms: 0,         /* server time until which the server asked to be left alone */
   scope: null,        /* whose limit that was: buyer, ip, interface */
@@ -31,10 +31,10 @@ export const model = {
   room: null,         /* { state, position, estimate: { from, to }, until_ms }: the place in the waiting room */
   lapsed: false,      /* this buyer's turn went by */
   joining: false,     /* a place is being taken */
-  lines: {},          /* item id → { id, ahead }: this buyer's places in line for units that come back */
-  lining: null,       /* the item whose line is being joined or left */
-  wish: null,         /* the item whose line is joined as soon as the door has what it asks for */
-  unlined: null,      /* { item, name }: why this buyer is not in line, or still is */
+  waitlist: {},       /* item id → { id, ahead }: this buyer's waitlist entries */
+  waitlistBusyItem: null, /* the item whose waitlist is being joined or left */
+  wish: null,         /* the item whose waitlist is joined once the front door's requirements are met */
+  waitlistError: null, /* { item, name }: why joining or leaving the waitlist failed */
   spread: Math.random(), /* this visitor's share of any time over which visitors are spread */
   share: {}           /* item id → { limit, used }, as a refusal told it */
 };
@@ -112,7 +112,7 @@ export function dealOf(m, scene, t = now()) {
   const mine = m.order?.item === m.item.id ? { reserved: 'reserved', paid: 'paid', expired: 'lapsed' }[m.order.state] : null;
   if (mine) return mine;
   if (scene === 'sold') return 'soldout';
-  if (scene === 'out' && m.lines[m.item.id]) return 'inline';
+  if (scene === 'out' && m.waitlist[m.item.id]) return 'waitlisted';
   if (scene === 'out') return frontOf(m).waiting_room !== 'off' && ['waiting', 'gone'].includes(m.room?.state) ? 'gone' : 'heldout';
   if (scene === 'paused' || scene === 'ended') return scene;
   if (!m.token) return m.sign_in_url ? 'signin' : 'nosignin';
@@ -123,17 +123,17 @@ export function dealOf(m, scene, t = now()) {
   if (t < m.calm_ms) return 'cooldown';
   return stepOf(m, scene, t) ?? 'live';
 }
-/** Whether this buyer may stand in line for a unit that comes back. Who waits in the waiting room is called in from there. */
-export const mayLine = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
+/** Whether this buyer may join the waitlist. Buyers in the waiting room are admitted from there first. */
+export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
 /** What the words of a deal are told for in particular, or null. */
 export function shadeOf(m, deal, t = now()) {
-  if (deal === 'heldout' && m.lining) return 'joining';
+  if (deal === 'heldout' && m.waitlistBusyItem) return 'joining';
   if (deal === 'heldout' && m.barred) return m.barred.name;
-  if (deal === 'heldout' && t < m.busy_ms) return 'linebusy';
-  if (deal === 'heldout' && m.unlined?.item === m.item.id) return { waitlist_full: 'linefull', limit_reached: 'linelimit', wrong_state: 'lineonce', lost: 'linelost', stuck: null, ended: null }[m.unlined.name] ?? 'lineover';
-  if (deal === 'heldout') return mayLine(m) ? 'mayline' : null;
-  if (deal === 'inline') return m.unlined?.name === 'stuck' ? 'stuck' : m.lines[m.item.id].ahead === null ? 'inlinex' : m.lines[m.item.id].ahead === 0 ? 'next' : null;
+  if (deal === 'heldout' && t < m.busy_ms) return 'waitlistbusy';
+  if (deal === 'heldout' && m.waitlistError?.item === m.item.id) return { waitlist_full: 'waitlistfull', limit_reached: 'waitlistlimit', wrong_state: 'waitlistonce', lost: 'waitlistlost', stuck: null, ended: null }[m.waitlistError.name] ?? 'waitlistover';
+  if (deal === 'heldout') return mayJoinWaitlist(m) ? 'maywaitlist' : null;
+  if (deal === 'waitlisted') return m.waitlistError?.name === 'stuck' ? 'stuck' : m.waitlist[m.item.id].ahead === null ? 'waitlistedx' : m.waitlist[m.item.id].ahead === 0 ? 'next' : null;
   if (deal === 'reserved') return m.order.id === m.came ? 'came' : null;
   if (deal === 'before') return m.room?.state === 'before' && frontOf(m).waiting_room !== 'off' ? 'drawn' : passOf(m) && (needsCheck(m) || m.code) ? 'ready' : null;
   if (deal === 'check' && sceneOf(m, t) === 'before') return 'checknow';

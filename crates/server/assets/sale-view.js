@@ -3,7 +3,7 @@ import { claimsOf } from '/assets/who.js';
 import { $, text, has, put, attr, announce, countAloud } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, dayTime, left, moment, money, span, time, when } from '/assets/format.js';
-import { OLD_MS, dealOf, ends, frontOf, isAdmitted, mayLine, most, row, sceneOf, shadeOf, starts } from '/assets/sale-state.js';
+import { OLD_MS, dealOf, ends, frontOf, isAdmitted, mayJoinWaitlist, most, row, sceneOf, shadeOf, starts } from '/assets/sale-state.js';
 
 /* The picture, the pill and its tone. */
 const scenes = {
@@ -28,8 +28,8 @@ const deals = {
   reserved: { mode: 'order', tone: 'good', act: 'again' },
   paid:     { mode: 'order', tone: 'good', act: 'again' },
   lapsed:   { mode: 'order', act: 'again' },
-  heldout:  { mode: 'wait', act: 'line' },
-  inline:   { mode: 'busy', act: 'leave' },
+  heldout:  { mode: 'wait', act: 'waitlist' },
+  waitlisted: { mode: 'busy', act: 'leave' },
   soldout:  { mode: 'wait', see: '/' },
   limit:    { mode: 'wait', see: '/#orders' },
   check:    { mode: 'go', pick: true },
@@ -46,13 +46,13 @@ const deals = {
   ended:    { mode: 'wait', see: '/#orders' },
   offline:  { mode: 'wait', tone: 'bad', act: 'retry' }
 };
-const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'inline', 'limit', 'cooldown', 'busy', 'gone', 'blocked'];
+const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'waitlisted', 'limit', 'cooldown', 'busy', 'gone', 'blocked'];
 const LONG_TITLE = 28; /* letters, a Chinese character counting as two; longer ones are set smaller, so that the button stays in view */
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'), go = $('#go');
 const steps = ['check', 'code', 'waiting']; /* what it means to be past one of these, too */
 const HOUR_MS = 3_600_000;
-const LINE_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
+const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
 let shown = '', before = '';
 
 /** What only changes with the item: its words, picture and price. */
@@ -102,7 +102,7 @@ function values(m, deal, t) {
     opens: opens ? when(opens) : '', closed: closes ? when(closes) : '', by: by ? moment(Date.parse(by)) : '',
     need: count(frontOf(m).min_level), level: count(claimsOf(m.token).level ?? 0), place: m.room?.position ? count(m.room.position) : '',
     est: m.room?.estimate ? estimate(m.room.estimate) : '', until: m.room?.until_ms ? time(m.room.until_ms) : '',
-    ahead: count(m.lines[m.item.id]?.ahead ?? 0), pay: span(Math.min(item.hold_secs || LINE_HOLD_SECS, LINE_HOLD_SECS)), left: opens ? left(opens - t) : '', s: Math.max(0, Math.ceil((until - t) / 1000))
+    ahead: count(m.waitlist[m.item.id]?.ahead ?? 0), pay: span(Math.min(item.hold_secs || WAITLIST_HOLD_SECS, WAITLIST_HOLD_SECS)), left: opens ? left(opens - t) : '', s: Math.max(0, Math.ceil((until - t) / 1000))
   };
 }
 /* A wait is told as a range, in steps that do not pretend to know more than anybody can. */
@@ -129,8 +129,8 @@ function showClock(m, scene, deal, t) {
   const opens = starts(m), closes = ends(m);
   let label = 'doors', digits = text('clock.open');
   if (deal === 'reserved') { label = 'pay'; digits = left(Date.parse(m.order.pay_by) - t); }
-  else if (deal === 'inline') { const { ahead } = m.lines[m.item.id]; label = 'line'; digits = ahead === null ? text('clock.none') : count(ahead + 1); }
-  else if (deal === 'waiting' || deal === 'gone') { label = 'line'; digits = m.room?.position ? count(m.room.position) : text('clock.none'); }
+  else if (deal === 'waitlisted') { const { ahead } = m.waitlist[m.item.id]; label = 'position'; digits = ahead === null ? text('clock.none') : count(ahead + 1); }
+  else if (deal === 'waiting' || deal === 'gone') { label = 'position'; digits = m.room?.position ? count(m.room.position) : text('clock.none'); }
   else if (inTurn(m, scene, deal, t)) { label = 'turn'; digits = left(m.room.until_ms - t); }
   else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) { label = 'in'; digits = left(opens - t); } /* the button says something else */
   else if (scene === 'before' || scene === 'due') { label = 'before'; digits = opens ? dayTime(opens) : text('clock.soon'); }
@@ -202,9 +202,9 @@ export function show(m) {
   const look = { ...scenes[scene] };
   if (deal === 'reserved') Object.assign(look, { light: 'on', pill: 'yours', tone: 'live' });
   if (deal === 'offline') Object.assign(look, { pill: 'offline', tone: 'warn' });
-  if (deal === 'waiting') Object.assign(look, { pill: 'line', tone: 'live' });
+  if (deal === 'waiting') Object.assign(look, { pill: 'waitingroom', tone: 'live' });
   if (deal === 'gone') Object.assign(look, scenes.out);
-  if (deal === 'inline') Object.assign(look, { pill: 'inline', tone: 'live' });
+  if (deal === 'waitlisted') Object.assign(look, { pill: 'waitlisted', tone: 'live' });
   if (inTurn(m, scene, deal, t)) Object.assign(look, { pill: 'turn', tone: 'live' });
   if (look.pill === 'before' && !starts(m)) look.pill = 'soon';
   attr($('#stage'), 'data-light', look.light);
@@ -220,16 +220,16 @@ export function show(m) {
   put($('#say-title'), title);
   put($('#say-text'), words);
   const act = $('#act'), see = $('#see'), hadAct = document.activeElement === act;
-  act.hidden = !plan.act || (plan.act === 'anew' && !m.barred) || (plan.act === 'line' && !mayLine(m)); /* what a token says stays as it is */
-  attr(act, 'aria-disabled', ['line', 'leave'].includes(plan.act) && (!!m.lining || t < m.busy_ms));
-  act.classList.toggle('button--main', plan.act === 'line');
+  act.hidden = !plan.act || (plan.act === 'anew' && !m.barred) || (plan.act === 'waitlist' && !mayJoinWaitlist(m)); /* what a token says stays as it is */
+  attr(act, 'aria-disabled', ['waitlist', 'leave'].includes(plan.act) && (!!m.waitlistBusyItem || t < m.busy_ms));
+  act.classList.toggle('button--main', plan.act === 'waitlist');
   see.hidden = !plan.see || (plan.see !== '/' && !m.token);
   $('#link').hidden = !act.hidden || !see.hidden;
   if (plan.act) { put(act, text(deal + '.action')); act.dataset.does = plan.act; }
   if (plan.see) { put(see, text(deal + '.action')); attr(see, 'href', plan.see); }
   if (hadAct && act.hidden) (go.hidden ? buy : go).focus();
 
-  const state = [scene, deal, shadeOf(m, deal, t), deal === 'cooldown' ? m.why?.name : deal === 'waiting' ? v.est : deal === 'inline' ? v.ahead : ''].join(' ');
+  const state = [scene, deal, shadeOf(m, deal, t), deal === 'cooldown' ? m.why?.name : deal === 'waiting' ? v.est : deal === 'waitlisted' ? v.ahead : ''].join(' ');
   if (shown && shown !== state) announce(title + '. ' + words, verdicts.includes(deal) || (deal === 'live' && steps.includes(before)));
   shown = state; before = deal;
   return deal;

@@ -6,7 +6,7 @@ import { getOrder, getSale, getStatus, idInAddress, random } from '/assets/api.j
 import { buyerOf, forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { frontDoor } from '/assets/door.js';
-import { itemLine } from '/assets/line.js';
+import { itemWaitlist } from '/assets/waitlist.js';
 import { newPress, pursue, unfinishedPress } from '/assets/press.js';
 import { CALM_MS, dealOf, learn, model as m, most, row, sceneOf, starts } from '/assets/sale-state.js';
 import { show, showItem, showItems } from '/assets/sale-view.js';
@@ -21,9 +21,9 @@ const REREAD_MS = 5_000;         /* an order whose time to pay is over is read a
 
 const poll = pauser(), press = pauser();
 let version = '', turn = '', fresh = false, lost_polls = 0, stream = null, streaming = 0, heard = null, reread_ms = 0;
-const draw = () => { if (m.sale && m.status) { door.settle(show(m)); line.settle(); } };
+const draw = () => { if (m.sale && m.status) { door.settle(show(m)); waitlist.settle(); } };
 const scene = () => sceneOf(m);
-let door = null, line = null; /* the front door, and the line for what comes back, once it is known which sale this is */
+let door = null, waitlist = null; /* the front door, and the waitlist, once it is known which sale this is */
 
 /* ----- status: what the sale is doing ----- */
 
@@ -59,7 +59,7 @@ function be(token) {
   if (token === m.token) return;
   Object.assign(m, { token, barred: null, room: null });
   door.recall();
-  line.recall();
+  waitlist.recall();
   if (m.status) door.plan();
 }
 
@@ -109,10 +109,10 @@ function openStream() {
   stream = listen({ token: m.token, sale: m.id, on: {
     status(status) { take(status); draw(); },
     room(place) { if (!place.sale || place.sale === m.id) door.hear(place); },
-    gap() { if (scene() !== 'before') setTimeout(() => { poll.wake(); door.wake(); line.wake(); }, jitter(0, GAP_MS)); },
+    gap() { if (scene() !== 'before') setTimeout(() => { poll.wake(); door.wake(); waitlist.wake(); }, jitter(0, GAP_MS)); },
     order(order) {
       if (m.press) { heard = order?.id; press.wake(); }
-      line.hear(order);
+      waitlist.hear(order);
       if (m.order && order?.id === m.order.id) readOrder(m.order.id);
       if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) { delete m.share[order.item]; m.why = null; }
     }
@@ -227,8 +227,8 @@ function bind() {
   $('#units').onkeydown = e => { if (e.key === 'Enter') { e.preventDefault(); chooseUnits(Number($('#units').value)); } };
   $('#act').onclick = () => {
     if (!free($('#act'))) return;
-    if ($('#act').dataset.does === 'line') { openStream(); return void line.join(); }
-    if ($('#act').dataset.does === 'leave') return void line.leave();
+    if ($('#act').dataset.does === 'waitlist') { openStream(); return void waitlist.join(); }
+    if ($('#act').dataset.does === 'leave') return void waitlist.leave();
     if ($('#act').dataset.does === 'again') { m.order = null; tab.drop('order.' + m.id); }
     if ($('#act').dataset.does === 'anew') m.barred = null;
     wake();
@@ -241,7 +241,7 @@ function bind() {
   document.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); });
 }
 /* After an absence or a lost connection: ask at once, with a new version, which also sets the clock again. */
-function wake() { fresh = true; poll.wake(); press.wake(); door.wake(); line.wake(); }
+function wake() { fresh = true; poll.wake(); press.wake(); door.wake(); waitlist.wake(); }
 
 /* ----- the page itself ----- */
 
@@ -291,7 +291,7 @@ translate();
 m.id = idInAddress('sale');
 m.sign_in_url = site.sign_in_url ?? null;
 door = frontDoor(m, { draw, signedOut, reread() { fresh = true; poll.wake(); }, streaming: () => !!stream?.isOpen() });
-line = itemLine(m, { door, draw, served, reread() { fresh = true; poll.wake(); }, streaming: () => !!stream?.isOpen() });
+waitlist = itemWaitlist(m, { door, draw, served, reread() { fresh = true; poll.wake(); }, streaming: () => !!stream?.isOpen() });
 $('#lost-retry').onclick = () => poll.wake();
 if (!m.id) await lost('lost');
 await load();

@@ -73,7 +73,7 @@ function saleTicket({ sale, phase }) {
   return ticket({ href: '/sale/' + encodeURIComponent(sale.id), title: sale.title, pill, tone: tones[phase], words, level: 'h2',
     picture: pictureOf(sale, lights[phase] ?? 'off') });
 }
-/* What is to be known of an order, and done about it, in a line. */
+/* One row of the list: an order, its state and its action. */
 function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
   const at = iso => (iso ? moment(Date.parse(iso), false) : '');
   const v = { sum: money(amount), by: at(pay_by), at: at(state === 'paid' ? paid_at : ended_at) };

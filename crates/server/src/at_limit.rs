@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_buyer_at_the_limit_is_known_until_an_order_ends() {
         let (at_limit, two) = (AtLimit::default(), Units::new(2).expect("in range"));
-        assert_eq!(at_limit.refuses(7, Units::ONE, 3, 0, NOW), None, "never heard of");
+        assert_eq!(at_limit.refuses(7, Units::ONE, 3, 0, NOW), None, "unknown buyer");
         at_limit.learn(7, 2, 4);
         assert_eq!(at_limit.refuses(7, two, 3, 4, NOW), Some(2));
         assert_eq!(

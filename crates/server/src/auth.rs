@@ -1,4 +1,4 @@
-//! Who is asking: buyers by the shop's tokens, operators by their keys.
+//! Authentication: buyers by the shop's tokens, operators by their keys.
 
 mod bearer;
 mod buyers;
@@ -15,13 +15,13 @@ pub use issue::{NewToken, token};
 pub(crate) use jwks::check_file as check_jwks_file;
 pub use operators::{CONFIGURED_KEY, Operator, Operators, role_of_row, role_to_store};
 
-/// Why somebody is not let in, for a person: it says nothing about secrets.
+/// Why authentication failed, for a person. It contains no secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// Nothing was presented.
+    /// The request carries no token or key.
     Missing,
-    /// Something was, and it does not hold.
+    /// The token or key is invalid.
     Bad(&'static str),
-    /// It cannot be judged now: public keys have not been had yet.
+    /// The token cannot be verified now, because the public keys are not loaded.
     Unknown,
 }

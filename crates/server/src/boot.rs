@@ -303,7 +303,8 @@ async fn announce(parts: ServerParts<'_>, address: SocketAddr) -> Result<(), Ser
         let buttons = settings.payment.sandbox_page;
         tracing::warn!(
             buttons,
-            "payment.provider is the sandbox, which moves no money; orders are marked paid without payment"
+            "payment.provider is the sandbox, which moves no money; orders are marked paid without \
+             payment"
         );
     }
     if settings.demo {

@@ -241,12 +241,12 @@ impl SaleState {
     pub fn had_version(&self, called: &str, key: &IdKey) -> bool {
         let earlier =
             || (self.row.version.saturating_sub(VERSIONS_SHARED)..=self.row.version).rev();
-        let of = |row: u64| {
+        let states = |row: u64| {
             Phase::ALL.iter().map(move |phase| state_version(key, &self.row.id, row, *phase))
         };
         called.len() == VERSION_DIGITS
             && (called == self.version()
-                || earlier().flat_map(of).any(|state| called == version(state)))
+                || earlier().flat_map(states).any(|state| called == version(state)))
     }
 
     /// The item with this name.

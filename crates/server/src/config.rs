@@ -1,9 +1,9 @@
 //! Settings in two stages: gathered raw from four layers, then checked into [`Settings`].
 //!
-//! Weakest first: built-in defaults (the commented file `config/default.toml`, which `config
-//! default` prints), the file of `--config`, the environment, the command line. Everything that is
-//! wrong is found at once and told with the name of the setting, where it was set, and what to
-//! write instead; nothing starts on settings that are not understood.
+//! The layers, weakest first: built-in defaults (the commented file `config/default.toml`, which
+//! `config default` prints), the file of `--config`, the environment, the command line. All faults
+//! are reported at once, each with the name of the setting, where it was set, and how to fix it.
+//! The server does not start with an invalid setting.
 
 mod check;
 mod cidr;
@@ -31,10 +31,10 @@ use secrecy::SecretString;
 
 use crate::gate::MasterKeys;
 
-/// The default file, word for word.
+/// The text of the default file.
 pub const DEFAULT_FILE: &str = include_str!("../config/default.toml");
 
-/// What the command line says about settings; `None` leaves a setting to the weaker layers.
+/// Settings from the command line; `None` leaves a setting to the weaker layers.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`: a TOML file.
@@ -56,24 +56,24 @@ pub struct Flags {
 pub enum Shape {
     /// In this process and its data directory.
     Embedded,
-    /// A slot in the memory of each node; the truth in PostgreSQL.
+    /// A slot in the memory of each node; the store is PostgreSQL.
     Postgres {
-        /// Address of the truth.
+        /// URL of the store.
         store: SecretString,
     },
-    /// Slots in Redis, shared by all nodes; the truth in PostgreSQL.
+    /// Slots in Redis, shared by all nodes; the store is PostgreSQL.
     Cluster {
-        /// Address of the truth.
+        /// URL of the store.
         store: SecretString,
-        /// Addresses of the slots' servers.
+        /// URLs of the Redis servers with the slots.
         slots: Vec<SecretString>,
-        /// Replicas that are waited for before tickets there are told.
+        /// Replicas that must confirm a ticket before the answer.
         wait_replicas: u32,
     },
 }
 
 impl Shape {
-    /// Address of a truth that several nodes share.
+    /// URL of a store that several nodes share.
     #[must_use]
     pub fn store(&self) -> Option<&SecretString> {
         match self {
@@ -83,10 +83,10 @@ impl Shape {
     }
 }
 
-/// The parts of the work that a process does.
+/// The kinds of work that a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {
-    /// Answers buyers and operators.
+    /// Serves buyers and operators.
     pub api: bool,
     /// Settles tickets.
     pub settle: bool,
@@ -95,47 +95,46 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Everything.
+    /// All roles.
     pub const ALL: Self = Self { api: true, settle: true, control: true };
 }
 
-/// Settings that were checked: each is in range, and none contradicts another.
+/// Checked settings: each is in range, and none contradicts another.
 #[derive(Debug)]
 pub struct Settings {
     /// Where stock is decided and kept.
     pub shape: Shape,
-    /// The parts of the work that this process does.
+    /// The kinds of work that this process does.
     pub roles: Roles,
     /// Address to serve on.
     pub listen: SocketAddr,
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
-    /// Where the embedded store and its generated secrets are. Nothing is written there in the
-    /// other shapes.
+    /// Directory of the embedded store and its generated secrets. The other shapes write nothing
+    /// there.
     pub data_dir: PathBuf,
-    /// Whose forwarding headers are believed.
+    /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<Cidr>,
     /// The shop's name on the page.
     pub shop: String,
-    /// Another origin that pages are served from, such as a CDN's.
+    /// Another origin that serves the pages, such as a CDN's.
     pub page_origin: Option<String>,
     /// This server's own origin, as buyers' browsers see it.
     pub page_url: Option<String>,
-    /// Who may buy and who may operate.
+    /// Authentication of buyers and operators.
     pub auth: AuthSettings,
-    /// Money that comes in.
+    /// Payment settings.
     pub payment: PaymentSettings,
-    /// The secrets that keys of the front door are made from, if they are configured.
+    /// The secrets from which the front door's keys are derived, if they are configured.
     pub pass_keys: Option<MasterKeys>,
-    /// How long a purchase pass may be used.
+    /// How long a purchase pass is valid.
     pub pass_ttl: Duration,
-    /// How many buyers are called out of a sale's waiting room within a second; more than so many
-    /// open one that opens by itself.
+    /// How many buyers a waiting room admits in a second. A sale with more buyers than this at its
+    /// opening uses its automatic waiting room.
     pub room_per_sec: u64,
-    /// Whether outgoing webhooks may go to `http://` and to private addresses, and any host may be
-    /// a broker.
+    /// Whether webhooks may go to `http://` and to private addresses, and any host may be a broker.
     pub webhooks_allow_private: bool,
-    /// How often one event is sent to one endpoint in vain before it is a dead letter.
+    /// How often delivery of one event to one endpoint fails before it is a dead letter.
     pub webhooks_tries: u32,
     /// How long one attempt may take.
     pub webhooks_timeout: Duration,
@@ -143,20 +142,20 @@ pub struct Settings {
     pub broker_hosts: Vec<BrokerHost>,
     /// Most connections at once.
     pub connections_max: usize,
-    /// How long a connection may be idle, or take for a request head.
+    /// How long a connection may be idle or take for a request head.
     pub idle: Duration,
-    /// How long the server goes on, not ready any more, once it was asked to stop.
+    /// How long the server continues to serve, not ready any more, after it was asked to stop.
     pub stop_notice: Duration,
     /// How to log.
     pub log: LogSettings,
-    /// Whether this is a demonstration: sample sale, guests.
+    /// Whether this is a demonstration with a sample sale and guests.
     pub demo: bool,
 }
 
-/// Who may buy and who may operate.
+/// Authentication of buyers and operators.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// How buyers' tokens are checked; `None`: by a secret that is generated, and kept beside or in
+    /// How buyers' tokens are verified; `None`: with a generated secret that is kept beside or in
     /// the store.
     pub buyers: Option<BuyerKeys>,
     /// Issuer that a token must name.
@@ -171,7 +170,7 @@ pub struct AuthSettings {
     pub sign_in_url: Option<String>,
 }
 
-/// How buyers' tokens are checked.
+/// How buyers' tokens are verified.
 #[derive(Debug)]
 pub enum BuyerKeys {
     /// HS256 with this secret.
@@ -182,22 +181,22 @@ pub enum BuyerKeys {
     JwksUrl(String),
 }
 
-/// Money that comes in.
+/// Payment settings.
 #[derive(Debug)]
 pub struct PaymentSettings {
-    /// Who takes the money.
+    /// The payment provider.
     pub provider: ProviderSettings,
-    /// Whether buyers may press the sandbox's buttons: in a demonstration, unless told otherwise.
+    /// Whether buyers may use the sandbox's buttons: by default only in a demonstration.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first; none: one is generated, and kept beside or
-    /// in the store.
+    /// Secrets of the sandbox's messages, newest first. If empty, one is generated and kept beside
+    /// or in the store.
     pub webhook_secrets: Vec<SecretString>,
 }
 
-/// Who takes the money.
+/// The payment provider.
 #[derive(Debug)]
 pub enum ProviderSettings {
-    /// The built-in provider, which moves none.
+    /// The built-in provider, which moves no money.
     Sandbox,
     /// Stripe.
     Stripe(StripeSettings),
@@ -208,22 +207,22 @@ pub enum ProviderSettings {
 pub struct StripeSettings {
     /// Origin of its API.
     pub api_url: String,
-    /// The key that its API asks for.
+    /// The secret key for its API.
     pub secret_key: SecretString,
-    /// What its events are signed with, newest first.
+    /// The secrets that sign its events, newest first.
     pub webhook_secrets: Vec<SecretString>,
 }
 
 /// How to log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// In which form.
+    /// The format.
     pub format: LogFormat,
-    /// Which levels of which parts.
+    /// The levels of the modules.
     pub filter: tracing_subscriber::filter::Targets,
 }
 
-/// Form of the log.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
@@ -234,10 +233,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// One layer after the other, then checked.
+/// Merges the layers and checks the result.
 ///
 /// # Errors
-/// Everything that is wrong, at once.
+/// All faults, at once.
 pub fn load(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -245,8 +244,8 @@ pub fn load(
     gather(flags, environment).1
 }
 
-/// The settings as they would be used, one line each with where it comes from, and without secrets.
-/// Beside it what is wrong with them, if anything is.
+/// The effective settings, one line each with their origin and without secrets, and the faults, if
+/// there are any.
 pub fn show(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -259,7 +258,7 @@ fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> (raw::RawSettings, Result<Settings, SettingsError>) {
-    // A map of the environment: the home directory is looked up there too, so that a test needs no
+    // The environment is a map because the home directory is looked up in it too, so tests need no
     // real one.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();

@@ -171,23 +171,23 @@ impl Control {
 /// Starts every job of this node's roles. Jobs of the leader pause on all other nodes.
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("status", status::run(engine.clone()));
-    jobs.start("remember", rebuild_holders::run(engine.clone()));
+    jobs.start("rebuild_holders", rebuild_holders::run(engine.clone()));
     jobs.start("reload", reload::run(engine.clone()));
     jobs.start("drain", drain::run(engine.clone()));
-    jobs.start("tend", reconcile::run(engine.clone()));
+    jobs.start("reconcile", reconcile::run(engine.clone()));
     jobs.start("watch", watch::run(engine.clone()));
-    jobs.start("lead", leases::run(engine.clone(), roles));
-    jobs.start("hints", wakeups::run(engine.clone()));
-    jobs.start("errands", wakeups::poll_recalls(engine.clone()));
-    jobs.start("places", waitlist::notify_passed_over(engine.clone()));
+    jobs.start("leases", leases::run(engine.clone(), roles));
+    jobs.start("wakeups", wakeups::run(engine.clone()));
+    jobs.start("recalls", wakeups::poll_recalls(engine.clone()));
+    jobs.start("waitlist_refusals", waitlist::notify_passed_over(engine.clone()));
     if roles.settle {
-        jobs.start("serve", queues::run(engine.clone()));
+        jobs.start("queues", queues::run(engine.clone()));
     }
     if roles.control {
         jobs.start("publish", publish::run(engine.clone()));
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
-        jobs.start("lines", waitlist::run(engine.clone()));
+        jobs.start("waitlist", waitlist::run(engine.clone()));
         jobs.start("retire", retire::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }

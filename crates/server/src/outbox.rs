@@ -1,10 +1,10 @@
-//! Telling others what happened: webhooks of the shop, and brokers.
+//! Delivery of events to the shop's webhooks and to brokers.
 //!
-//! What is told lies in the store, written with the change itself. Here one worker for each
-//! endpoint reads it on from the endpoint's position and sends it; [`doorbuster_core::outbox`]
-//! plans what is sent when. A node has a worker only while it holds the endpoint's lease, which
-//! saves work and no more: the store moves a position for one, and whoever dies between sending and
-//! writing down sends once more.
+//! The store keeps the events, written in the same transaction as the change. One worker for each
+//! endpoint reads them from the endpoint's position and sends them; [`doorbuster_core::outbox`]
+//! plans what is sent when. A node has a worker only while it holds the endpoint's lease. The lease
+//! only saves work: the store accepts position changes from one worker, and a worker that stops
+//! between sending and storing sends again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -49,18 +49,18 @@ pub(crate) use metrics::{AttemptOutcome, DeliveryMetrics};
 use sink::Message;
 use webhook::Webhooks;
 
-/// Endpoints of a deployment; more are refused.
+/// Most endpoints of a deployment; more are refused.
 pub(crate) const ENDPOINTS_MAX: usize = 50;
-/// Secrets of one endpoint that sign at once; the oldest goes.
+/// Most secrets of one endpoint that sign at once; the oldest is removed.
 pub(crate) const SECRETS_MAX: usize = 5;
-/// How often a node looks for new endpoints and changed ones.
+/// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
-/// How often it looks for new events, hints or not.
+/// How often it reads new events, even without a hint.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// Events that get their positions at once, where commits do not give them.
+/// Events that get their positions at once, on stores whose commits do not assign them.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
-/// Everything about telling others on this node.
+/// The delivery service of this node.
 pub(crate) struct Outbox {
     engine: Arc<Engine>,
     webhooks: Webhooks,
@@ -68,16 +68,16 @@ pub(crate) struct Outbox {
     guard: AddressGuard,
     bounds: DeliveryBounds,
     meter: DeliveryMetrics,
-    /// Whether this node takes part in what one node does for all.
+    /// Whether this node takes part in the work that one node does for all.
     controls: bool,
-    /// Endpoints were changed here.
+    /// Notified when endpoints were changed at this node.
     changed: Notify,
-    /// How often that was so, and how many of these changes this node's workers know of.
+    /// Changes of endpoints at this node, and how many of them its workers know.
     changes: AtomicU64,
     known: watch::Sender<u64>,
-    /// Raised when there may be something to tell.
+    /// Raised when there may be new events.
     new_events: watch::Sender<u64>,
-    /// Whether a worker of this node holds a lease: somebody must give events their positions.
+    /// Whether a worker of this node holds a lease, so that this node must assign positions.
     has_leases: AtomicBool,
 }
 
@@ -103,7 +103,7 @@ impl Outbox {
         }
     }
 
-    /// An address that may be gone to, as it will be used, and what it is; or why it may not.
+    /// The normalised address and the kind of an endpoint, or why it is refused.
     pub(crate) async fn check(&self, text: &str) -> Result<(EndpointKind, String), &'static str> {
         if Address::is_broker_url(text) {
             self.brokers.guard().check(text)?;
@@ -114,13 +114,13 @@ impl Outbox {
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
-    /// What is said of this event. `None`: its item is not known here.
+    /// The message of this event. `None`: this node does not know its item.
     pub(crate) async fn message(&self, told: &StoredEvent) -> Option<Message> {
         let message = body::message(&self.engine.catalogue(), told);
         if message.is_some() {
             return message;
         }
-        // Another node may have made the sale just now.
+        // Another node may have created the sale just now.
         drop(self.engine.refresh_catalogue().await);
         body::message(&self.engine.catalogue(), told)
     }
@@ -130,15 +130,15 @@ impl Outbox {
         &self.meter
     }
 
-    /// Endpoints, or what they were not told, were changed by an operator: workers look at once.
+    /// Wakes the workers because an operator changed endpoints or deliveries.
     pub(crate) fn notify_workers(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// The same, and waits until this node's workers know of it, or the store is away: what happens
-    /// from here on is told as endpoints are now.
+    /// The same, and waits until this node's workers know the change or the store is unreachable.
+    /// Later events are delivered to the changed endpoints.
     pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -154,7 +154,7 @@ impl Outbox {
         }
     }
 
-    /// Tells until the program stops.
+    /// Delivers events until the program stops.
     pub(crate) async fn run_jobs(self: &Arc<Self>) {
         if !self.controls {
             return std::future::pending().await;
@@ -162,7 +162,7 @@ impl Outbox {
         tokio::join!(self.supervise(), self.run_sequencer(), self.delete_expired());
     }
 
-    /// Gives events their positions, and tells workers that there are some.
+    /// Assigns positions to events and wakes the workers.
     async fn run_sequencer(&self) {
         let mut happened = self.engine.control().event_signal();
         let mut every = tokio::time::interval(POLL_EVERY);
@@ -182,7 +182,7 @@ impl Outbox {
                     self.new_events.send_modify(|new_events| *new_events += 1);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "events could not be put in order yet");
+                    tracing::warn!(%error, "failed to assign positions to events; will retry");
                     tokio::time::sleep(POLL_EVERY).await;
                 }
             }
@@ -194,7 +194,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Keeps a worker for each endpoint that is told anything.
+    /// Keeps one worker for each enabled endpoint.
     async fn supervise(self: &Arc<Self>) {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut known: HashMap<String, watch::Sender<Arc<Endpoint>>> = HashMap::new();
@@ -205,7 +205,7 @@ impl Outbox {
                     self.assign_workers(endpoints, &mut known, &mut workers);
                     self.known.send_replace(changes);
                 }
-                Err(error) => tracing::warn!(%error, "the endpoints could not be read yet"),
+                Err(error) => tracing::warn!(%error, "failed to read the endpoints; will retry"),
             }
             self.has_leases.store(!known.is_empty(), Ordering::Release);
             let look = Instant::now() + ENDPOINTS_REFRESH_EVERY;
@@ -214,12 +214,11 @@ impl Outbox {
                     () = tokio::time::sleep_until(look) => break,
                     () = self.changed.notified() => break,
                     Some(ended) = workers.join_next(), if !workers.is_empty() => {
-                        // One that ended by itself, or panicked, is started anew with the next
-                        // look.
+                        // A worker that ended or panicked is started again in the next round.
                         match ended {
                             Ok(id) => drop(known.remove(&id)),
                             Err(error) => {
-                                tracing::error!(%error, "whoever told an endpoint failed");
+                                tracing::error!(%error, "event delivery task failed; restarting it");
                                 known.retain(|_, sender| !sender.is_closed());
                             }
                         }
@@ -245,7 +244,7 @@ impl Outbox {
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // Its position moves all the time, and is the worker's to know.
+                // Only the worker tracks the position, which changes all the time.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;

@@ -1,5 +1,5 @@
-//! Money: what providers tell is taken once, what is owed is asked of them until it is done, and
-//! nothing rests on a message that may be lost.
+//! Payments. Each provider message takes effect once. The server asks the provider about every
+//! checkout and refund until it is done, so no result depends on a message that may be lost.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -34,20 +34,20 @@ use provider::{Provider, UnpayablePrice};
 use sandbox::Sandbox;
 use secrecy::SecretString;
 
-/// Everything about money on this node.
+/// The payment service of this node.
 pub(crate) struct Payments {
     engine: Arc<Engine>,
     provider: Provider,
     meter: PaymentMetrics,
-    /// Whether this node takes part in what one node does for all.
+    /// Whether this node takes part in the work that one node does for all.
     controls: bool,
-    /// Where pages are that buyers come back to, if not at the address that they asked at.
+    /// The origin of the pages that buyers return to, if it differs from this server's.
     page_origin: Option<String>,
-    /// Whether buyers may press the sandbox's buttons.
+    /// Whether buyers may use the buttons of the sandbox's checkout page.
     sandbox_page: bool,
-    /// This server's address as browsers see it, if somebody said it.
+    /// This server's URL as browsers see it, if the settings name one.
     public_url: Option<String>,
-    /// A refund was decided.
+    /// Notified when a refund was created.
     refunds: Notify,
 }
 
@@ -66,13 +66,13 @@ impl Payments {
         }
     }
 
-    /// The sandbox, where it is the provider.
+    /// The sandbox, if it is the configured provider.
     pub(crate) fn sandbox(&self) -> Option<&Sandbox> {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Whether buyers may press the sandbox's buttons: where they may, anybody's order is paid for
-    /// the asking.
+    /// Whether buyers may use the sandbox's buttons. If they may, every buyer can pay an order
+    /// without money.
     pub(crate) fn sandbox_page(&self) -> bool {
         self.sandbox_page
     }
@@ -82,22 +82,22 @@ impl Payments {
         &self.provider
     }
 
-    /// Why orders at this price could not be paid, if they could not.
+    /// Why orders at this price cannot be paid, if they cannot.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         self.provider.refuses_price(minor, currency)
     }
 
-    /// What was counted.
+    /// The payment counters.
     pub(crate) fn meter(&self) -> &PaymentMetrics {
         &self.meter
     }
 
-    /// A refund may be due now.
+    /// Wakes the refund job, because a refund may be due now.
     pub(crate) fn wake_refunds(&self) {
         self.refunds.notify_one();
     }
 
-    /// Asks and sends until the program stops.
+    /// Runs the payment jobs until the program stops.
     pub(crate) async fn run_jobs(&self) {
         let sending = async {
             match self.sandbox() {
@@ -119,7 +119,7 @@ impl Payments {
         tokio::join!(sending, asking);
     }
 
-    /// Whether this node does now what one node does for all.
+    /// Whether this node is the leader.
     fn leads(&self) -> bool {
         self.engine.control().leads()
     }

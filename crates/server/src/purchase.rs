@@ -1,9 +1,9 @@
 //! Handles one purchase, from its first check to its answer.
 //!
-//! The node refuses a request from memory where that is allowed ([`Engine::refuse_from_memory`]). Otherwise it
-//! asks the item's slot for a ticket and waits for the ticket's verdict. The caller may leave at
-//! any time: an issued ticket is settled whether or not a caller waits, so a dropped future changes
-//! nothing.
+//! The node refuses a request from memory where that is allowed ([`Engine::refuse_from_memory`]).
+//! Otherwise it asks the item's slot for a ticket and waits for the ticket's verdict. The caller
+//! may leave at any time: an issued ticket is settled whether or not a caller waits, so a dropped
+//! future changes nothing.
 mod outcome;
 mod new_request;
 mod verdict;
@@ -142,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// Requests units and waits up to `purchase.await_verdict` for the verdict.
+    /// Requests units and waits up to `purchase.wait` for the verdict.
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut request = self.ticket_request(purchase);
         let refusal = self.phase_refusal(&purchase.sale).or(purchase.door);

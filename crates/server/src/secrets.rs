@@ -2,13 +2,16 @@
 //! the data directory, readable by its owner alone. Where several nodes share one store, the store
 //! keeps the first node's secrets, and no node writes them anywhere else.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | `buyer_secret` | text that buyers' tokens are signed with (HS256) |
+//! | `buyer_secret` | the text that signs buyers' tokens (HS256) |
 //! | `admin_key` | the operators' key |
 //! | `webhook_secret` | `whsec_` and base64, for the sandbox's messages |
-//! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys; losing it orphans queued requests |
-//! | `pass_key` | the same: purchase passes, challenges and places in waiting rooms are made with keys made from it |
+//! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys |
+//! | `pass_key` | the same: purchase passes, challenges and positions in waiting rooms use keys derived from it |
+//!
+//! If `id_key` is lost, every id that was given out stops working: buyers get 404 for their settled
+//! orders too, and queued requests can be neither followed nor repeated.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn secrets_are_made_once_and_kept_from_others() {
+    async fn secrets_are_created_once_and_only_their_owner_can_read_them() {
         let scratch = TempDir::new();
         let settings = settings(scratch.path());
         let first = load_or_create_all(&settings).await.expect("a writable directory");
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_makers_at_once_one_wins() {
+    fn of_many_concurrent_writers_of_a_secret_one_wins() {
         let scratch = TempDir::new();
         let dir = scratch.path().join("data");
         let make =
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_spoilt_id_key_is_refused_rather_than_replaced() {
+    async fn a_damaged_id_key_is_refused_and_not_replaced() {
         let scratch = TempDir::new();
         let settings = settings(scratch.path());
         drop(load_or_create_all(&settings).await.expect("a writable directory"));
@@ -322,13 +325,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_to_sign_with_is_read_and_never_made() {
+    async fn the_buyer_secret_is_read_and_never_created() {
         let scratch = TempDir::new();
         let settings = settings(scratch.path());
-        let told = buyer_secret(&settings).await.expect_err("there is none").to_string();
+        let text = buyer_secret(&settings).await.expect_err("there is none").to_string();
         assert!(
-            told.contains("start the server once") && told.contains("auth.buyer_secret"),
-            "{told}"
+            text.contains("start the server once") && text.contains("auth.buyer_secret"),
+            "{text}"
         );
         assert!(!settings.data_dir.exists());
         let made =

@@ -1,11 +1,10 @@
-//! Standard Webhooks: how a message between two servers proves who sent it, incoming and outgoing
-//! alike.
+//! Standard Webhooks: signatures of incoming and outgoing messages between servers.
 //!
-//! Three headers: `webhook-id` (the same for every attempt to deliver one message),
-//! `webhook-timestamp` (seconds, of the attempt) and `webhook-signature`: one `v1,<base64 of
-//! HMAC-SHA256>` for each secret that signs, separated by spaces, over `id.timestamp.body`. A
-//! secret is written `whsec_` and base64. While a secret is replaced both sign, and a message is
-//! good if one of them fits.
+//! There are three headers. `webhook-id` is the same for every attempt to deliver one message.
+//! `webhook-timestamp` is the attempt's time in seconds. `webhook-signature` has one `v1,<base64 of
+//! HMAC-SHA256>` over `id.timestamp.body` for each secret that signs, separated by spaces. A secret
+//! is written as `whsec_` and base64. While a secret is replaced, both secrets sign, and a message
+//! is valid if one signature matches.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -15,64 +14,64 @@ use http::{HeaderMap, HeaderValue};
 
 /// The header that names the message.
 pub const ID_HEADER: &str = "webhook-id";
-/// The header that says when it was sent.
+/// The header with the time of sending.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
-/// The header that proves it.
+/// The header with the signatures.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
-/// How far a message's time may be from ours, either way.
+/// Tolerated difference between a message's time and this clock, in milliseconds.
 pub const TOLERANCE_MS: i64 = 300_000;
-/// Characters of a message's id; a longer one is no id.
+/// Longest id of a message, in characters; a longer one is invalid.
 pub const ID_MAX: usize = 256;
-/// Digits of a message's time in seconds; milliseconds have more.
+/// Most digits of a message's time in seconds; a time in milliseconds has more.
 const TIME_DIGITS_MAX: usize = 12;
 /// Bytes of a secret, before base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What every secret begins with.
+/// Prefix of every secret.
 const PREFIX: &str = "whsec_";
-/// What every signature of the kind that is known here begins with.
+/// Prefix of every supported signature.
 const VERSION: &str = "v1,";
-/// Signatures of one message that are looked at; more secrets than this are never live at once.
+/// Signatures of one message that are checked; fewer secrets than this are ever active at once.
 const SIGNATURES_MAX: usize = 16;
 
-/// Base64 as others write it: with padding or without.
+/// Base64 with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A secret that signs and verifies. It shows nothing of itself.
+/// A secret that signs and verifies. Its debug output hides it.
 #[derive(Clone, Debug)]
 pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
-    /// Reads `whsec_` and 24 to 64 bytes in base64. `None`: it is something else.
+    /// Reads `whsec_` and 24 to 64 bytes in base64. `None` if it has another form.
     #[must_use]
     pub fn parse(secret: &str) -> Option<Self> {
         let bytes = BASE64.decode(secret.strip_prefix(PREFIX)?).ok()?;
         SECRET_BYTES.contains(&bytes.len()).then(|| Self::new(&bytes))
     }
 
-    /// A key of these bytes, however many.
+    /// A key of these bytes, of any length.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// Whether `proof` is this key's over `message`. Takes as long whichever byte is wrong.
+    /// Whether `proof` is this key's signature of `message`, compared in constant time.
     #[must_use]
     pub fn verifies(&self, message: &[u8], proof: &[u8]) -> bool {
         hmac::verify(&self.0, message, proof).is_ok()
     }
 }
 
-/// A secret of these bytes as it is written.
+/// The text form of a secret.
 #[must_use]
 pub fn format_secret(bytes: &[u8]) -> String {
     format!("{PREFIX}{}", BASE64.encode(bytes))
 }
 
-/// The value of `webhook-signature`: a signature by each key, in their order.
+/// The value of `webhook-signature`: one signature for each key, in order.
 #[must_use]
 pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String {
     let at = at_secs.to_string();
@@ -86,38 +85,38 @@ pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String 
     each.collect::<Vec<_>>().join(" ")
 }
 
-/// Why a message was not believed.
+/// Why a message was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// A header is missing, empty, or there twice.
+    /// A header is missing, empty or repeated.
     #[error(
-        "the headers webhook-id, webhook-timestamp and webhook-signature are needed, once each"
+        "the headers webhook-id, webhook-timestamp and webhook-signature are required, once each"
     )]
     Headers,
     /// The id is longer than [`ID_MAX`].
     #[error("webhook-id is too long: it must have at most {} characters", ID_MAX)]
     LongId,
-    /// The id holds something else than visible ASCII.
+    /// The id contains something other than visible ASCII.
     #[error("webhook-id must be visible ASCII, without spaces")]
     OddId,
-    /// The time is written in some other way.
+    /// The time has another form.
     #[error(
         "webhook-timestamp must be whole seconds since 1970, in digits alone: no milliseconds, no \
          fraction, no date"
     )]
     Time,
-    /// Its time is further from ours than is tolerated.
+    /// The time differs from this clock by more than the tolerance.
     #[error("webhook-timestamp is too old or too new")]
     Stale,
-    /// No signature fits.
-    #[error("no signature fits")]
+    /// No signature matches.
+    #[error("no signature matches")]
     Forged,
 }
 
-/// Looks whether one of `keys` signed this message at about this time, and gives its id. Takes as
-/// long whichever byte is wrong.
+/// Checks that one of `keys` signed this message within the tolerated time, and returns the
+/// message's id. Compares in constant time.
 ///
-/// # Errors When there is any doubt.
+/// # Errors Any header that is wrong, and any mismatch.
 pub fn verify<'h>(
     headers: &'h HeaderMap,
     body: &[u8],
@@ -135,7 +134,7 @@ pub fn verify<'h>(
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
-    // Digits alone: `+5`, ` 5` and `5e0` are times to some parsers and would be signed as they are
+    // Only digits: some parsers accept `+5`, ` 5` and `5e0`, and the signature would cover them as
     // written.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -149,7 +148,7 @@ pub fn verify<'h>(
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         message.extend_from_slice(part);
     }
-    // What is no ASCII fits nothing.
+    // A header that is not ASCII matches no signature.
     let offered = signatures.to_str().unwrap_or_default().split(' ').take(SIGNATURES_MAX);
     let mut proofs =
         offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());
@@ -158,7 +157,7 @@ pub fn verify<'h>(
     if is_good { Ok(id) } else { Err(SignatureError::Forged) }
 }
 
-/// A header that is there once and is not empty.
+/// The value of a header that is sent once and is not empty.
 fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

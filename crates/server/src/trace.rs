@@ -128,7 +128,7 @@ mod tests {
     use super::share;
 
     #[test]
-    fn a_share_is_read_or_refused() {
+    fn a_sampling_share_is_parsed_or_refused() {
         assert_eq!(share(Some("1")), Ok(1 << 32));
         assert_eq!(share(Some("0")), Ok(0));
         assert_eq!(share(Some("0.25")), Ok(1 << 30));

@@ -73,7 +73,7 @@ mod tests {
     use doorbuster_core::ItemId;
 
     #[test]
-    fn whoever_came_first_is_first_until_gone() {
+    fn the_first_demand_stays_first_until_it_is_dropped() {
         let unit_demand = DemandQueue::default();
         let demand = |units| UnitDemand {
             slot: SlotKey { item: ItemId(1), index: units },

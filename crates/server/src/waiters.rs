@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_goes_with_a_request_that_gives_up_before_its_ticket_is_cut() {
+    fn an_entry_ends_with_a_request_that_stops_before_its_ticket_is_issued() {
         let waiters = Waiters::default();
         let (listener, entry) = waiters.register(Token(1), info(10));
         drop((listener, entry));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_ticket_is_forgotten_when_it_is_due_and_nobody_listens() {
+    fn a_lost_ticket_is_forgotten_after_its_decide_by_if_no_request_waits() {
         let waiters = Waiters::default();
         let keep = |token, decide_by| {
             let (listener, entry) = waiters.register(Token(token), info(decide_by));

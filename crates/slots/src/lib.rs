@@ -99,7 +99,8 @@ impl Slots {
     /// Slots in Redis. Every server is checked, also those that a cluster names: a server that
     /// evicts keys, is too old or is a replica is refused.
     ///
-    /// # Errors If a server cannot be reached (in a cluster: if none can), or a server is refused.
+    /// # Errors
+    /// If a server cannot be reached (in a cluster: if none can), or a server is refused.
     pub async fn redis(options: RedisOptions) -> Result<Self, SlotError> {
         Ok(Self::Redis(Redis::open(options).await?))
     }
@@ -107,8 +108,8 @@ impl Slots {
     /// Makes this node take the tickets of these slots, and of no others. Slots in memory are
     /// always served, because no other node can reach them.
     ///
-    /// # Errors If there are more slots than one node can read: only the first of them are served
-    /// then.
+    /// # Errors
+    /// If there are more slots than one node can read: only the first of them are served then.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -144,7 +145,8 @@ impl Slots {
     /// `available` units, all in counter A, an empty memory and an applied feed of length 0. A
     /// repeated call changes nothing.
     ///
-    /// # Errors If the slot cannot be reached; `init` may be sent again.
+    /// # Errors
+    /// If the slot cannot be reached; `init` may be sent again.
     pub async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
@@ -155,8 +157,9 @@ impl Slots {
     /// Issues a ticket in one atomic step: checks for a repeated request, the buyer's limit and the
     /// units, then deducts, remembers and queues.
     ///
-    /// # Errors If the slot cannot be reached; the caller may repeat the request under the same key
-    /// only while no id was handed out.
+    /// # Errors
+    /// If the slot cannot be reached; the caller may repeat the request under the same key only
+    /// while no id was handed out.
     pub async fn ticket(
         &self,
         slot: SlotKey,
@@ -171,7 +174,8 @@ impl Slots {
     /// Applies feed rows in order and returns the slot's position. Rows out of order, or of another
     /// grant or epoch, change nothing.
     ///
-    /// # Errors If the slot cannot be reached; rows may be sent again.
+    /// # Errors
+    /// If the slot cannot be reached; rows may be sent again.
     pub async fn apply(
         &self,
         slot: SlotKey,
@@ -205,7 +209,8 @@ impl Slots {
     /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. They stay
     /// in their queues until [`Slots::acknowledge`]. Dropping the future loses nothing.
     ///
-    /// # Errors If the queues cannot be reached.
+    /// # Errors
+    /// If the queues cannot be reached.
     pub async fn take(&self, at_most: usize) -> Result<Vec<Taken>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.take(at_most).await),
@@ -240,8 +245,8 @@ impl Slots {
     /// Stops taking tickets, because this node stops, and returns the tickets that were taken and
     /// not acknowledged, so that other nodes get them at once. Slots in memory have no other node.
     ///
-    /// # Errors If a queue cannot be reached; other nodes get its tickets once this node counts as
-    /// dead.
+    /// # Errors
+    /// If a queue cannot be reached; other nodes get its tickets once this node counts as dead.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -252,7 +257,8 @@ impl Slots {
     /// Stops or resumes a slot. After it returns, a stopped slot issues no new tickets; known
     /// requests still get their tickets.
     ///
-    /// # Errors If the slot cannot be reached.
+    /// # Errors
+    /// If the slot cannot be reached.
     pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.stop(slot, stopped),
@@ -275,7 +281,8 @@ impl Slots {
     /// Drops a slot whose grant is closed and will not be opened again, and whose queue is empty.
     /// Returns false if tickets are queued. The call may be repeated.
     ///
-    /// # Errors If the slot cannot be reached.
+    /// # Errors
+    /// If the slot cannot be reached.
     pub async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         match self {
             Self::Local(local) => Ok(local.retire(slot)),

@@ -1,11 +1,15 @@
--- Charges what a node let in to limits that all nodes share, and tells how far each of them is ahead now. One call for a whole batch.
+-- Charges the requests that a node allowed to limits that all nodes share, and returns how far each
+-- limit is ahead. One call for a whole batch.
 --
--- KEYS  any number of limits' keys
--- ARGV  for each key two numbers: what is charged, and how far ahead the limit lets itself be; both in microseconds of its own rate
--- returns  for each key how far it is ahead, in microseconds
+-- KEYS: any number of limits' keys.
+-- ARGV: for each key two numbers, the charge and the burst, both in microseconds of the limit's
+--   rate.
+-- Returns for each key how far it is ahead, in microseconds.
 --
--- A key holds the instant, by this server's clock in microseconds, at which its limit has worked off everything (doorbuster-core, gate/gcra.rs), and lives
--- until then. It may never refuse: what is charged was let in already. At most twice the reach is kept, so that nobody waits longer than that.
+-- A key holds the instant, by this server's clock in microseconds, at which its limit has worked
+-- off everything (doorbuster-core, gate/gcra.rs), and expires then. The script must never refuse,
+-- because the requests were already allowed. It keeps at most twice the burst, so that no client
+-- waits longer than that.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])

@@ -22,8 +22,9 @@ impl Shared {
     /// Charges all of these in one round trip. Returns how far each limit is ahead now over all
     /// nodes, in microseconds of its rate.
     ///
-    /// # Errors If no server can be reached, or its answer does not arrive in time. The charge may
-    /// have taken effect then, so the caller must not repeat it.
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time. The charge may have
+    /// taken effect then, so the caller must not repeat it.
     pub async fn charge(&self, charges: &[LimitCharge]) -> Result<Vec<u64>, SlotError> {
         let (mut keys, mut numbers) =
             (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));

@@ -52,7 +52,8 @@ impl Locks {
     /// Locks on these servers, decided by majority. The last server of an even number is not used,
     /// because it would only add a way to fail.
     ///
-    /// # Errors If there is no server.
+    /// # Errors
+    /// If there is no server.
     pub fn new(servers: Vec<Shared>) -> Result<Self, SlotError> {
         Self::with_lease(servers, LEASE)
     }
@@ -121,7 +122,8 @@ impl Locks {
     /// Takes the lock of this name and waits for it at most this long. `None` if another owner held
     /// it all the time.
     ///
-    /// # Errors If too few servers could be reached at the end.
+    /// # Errors
+    /// If too few servers could be reached at the end.
     pub async fn take(
         &self,
         name: &str,

@@ -1,9 +1,9 @@
-//! Slots in Redis, which any number of nodes share: every call is one script on the server that has
+//! Slots in Redis, which any number of nodes share. Every call is one script on the server that has
 //! the slot.
 //!
-//! One server, several plain ones, or a Redis Cluster; all keys of a slot stand on one server
-//! ([`keys`](self)). Redis holds nothing that must not be lost: whatever it forgets, repeats or
-//! rolls back is found by comparing with the truth, and costs time only.
+//! The servers are one server, several plain ones, or a Redis Cluster; all keys of a slot are on
+//! one server ([`keys`](self)). Redis holds nothing that must not be lost: a comparison with the
+//! store finds whatever it forgets, repeats or rolls back, and such a loss only costs time.
 mod batcher;
 mod codec;
 pub(crate) mod failure;
@@ -44,12 +44,12 @@ use self::script::{Script, ScriptForm};
 use self::watch::ServerWatch;
 use crate::{DeliveryRef, LossEvidence, SlotError, Taken};
 
-/// How slots in Redis are opened. Not to be printed: URLs hold passwords.
+/// Options of slots in Redis. They must not be printed, because URLs contain passwords.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// One server, several plain ones, or some of a cluster's; the same on every node.
+    /// One server, several plain ones, or some servers of a cluster; the same on every node.
     pub urls: Vec<String>,
-    /// What every key begins with: deployments that share a Redis differ in it.
+    /// The prefix of every key: deployments that share a Redis need different ones.
     pub prefix: String,
     /// The deployment's key for ids.
     pub id_key: IdKey,
@@ -57,8 +57,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// How much one slot may hold.
     pub bounds: SlotBounds,
-    /// Replicas of a server that are waited for, a moment at most, before tickets are told: 0 for
-    /// none. Nothing is safe because of them.
+    /// Replicas to wait for, for a short time, before tickets are returned; 0 for none. No safety
+    /// depends on them.
     pub wait_replicas: u32,
 }
 
@@ -75,7 +75,7 @@ struct Shared {
     inbox: Arc<Inbox>,
     watch: Arc<ServerWatch>,
     readers: Mutex<HashMap<SlotKey, JoinSet<()>>>,
-    /// The watch. Like the readers it ends when the slots are dropped.
+    /// The watch task. Like the readers it ends when the slots are dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -113,7 +113,7 @@ impl Redis {
         Keys::of(&self.0.settings.prefix, slot)
     }
 
-    /// One call of a script. Asked again only while nothing was done.
+    /// Calls a script once. The call is repeated only if it had no effect.
     async fn call(
         &self,
         slot: SlotKey,
@@ -151,7 +151,7 @@ impl Redis {
         }
     }
 
-    /// Looks for the slots' servers again, when the one asked says that it did nothing.
+    /// Looks up the slots' servers again after a server answered that the call had no effect.
     async fn refresh_routes(&self) {
         drop(self.0.routes.refresh().await);
         tokio::time::sleep(ATTEMPT_PAUSE).await;
@@ -220,8 +220,8 @@ impl Redis {
         }
     }
 
-    /// Rows of one grant, in one call. A row that names a ticket and no request makes the script
-    /// ask which request it was, if the queue does not know.
+    /// Applies rows of one grant in one call. For a row that names a ticket and no request, the
+    /// script asks for the request if it is not in the queue.
     async fn apply_some(
         &self,
         slot: SlotKey,
@@ -253,8 +253,7 @@ impl Redis {
         }
     }
 
-    /// The arguments of one feed row; `found` is the hash of its request where that had to be
-    /// looked for.
+    /// The arguments of one feed row; `found` is the hash of its request if it had to be looked up.
     fn feed_row(&self, call: &mut Cmd, row: &FeedRow, found: Option<&Vec<u8>>) {
         let key = &self.0.id_key;
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
@@ -301,13 +300,13 @@ impl Redis {
         })
     }
 
-    /// From now on this node reads the queues of these slots and of no others; of more than the
-    /// bound it reads the first.
+    /// Makes this node read the queues of these slots and of no others. Above the bound it reads
+    /// only the first.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
-        // A reader that is dropped ends. What it was just given is claimed by whoever reads the
-        // slot next.
+        // A dropped reader ends. Tickets that it received last are claimed by the slot's next
+        // reader.
         readers.retain(|slot, _| read.contains(slot));
         for slot in read {
             readers.entry(slot).or_insert_with(|| {
@@ -356,8 +355,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Everything that was delivered, to whomever, is delivered here again, in its order, and what
-    /// waits here of the slot with it.
+    /// Delivers all unacknowledged tickets of the slot here again, in order, whichever node had
+    /// them. They replace the slot's tickets that wait here.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
         loop {
@@ -370,7 +369,7 @@ impl Redis {
                 reply = self.claim_page(slot, &keys, &from).await;
             }
             let claimed = match reply {
-                // No queue: nothing was delivered.
+                // No queue exists, so nothing was delivered.
                 Err(RedisFailure::Refused(_)) => break,
                 reply => reader::read_claimed(slot, reply?)?,
             };
@@ -428,7 +427,7 @@ impl Redis {
     }
 }
 
-/// Whether nothing was done, because the slot is on another server now.
+/// Whether the call had no effect because the slot is on another server now.
 fn is_wrong_server<T>(reply: &Result<T, RedisFailure>) -> bool {
     matches!(reply, Err(RedisFailure::WrongServer(_)))
 }

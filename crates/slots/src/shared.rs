@@ -1,10 +1,10 @@
-//! A Redis server that all nodes share, for what may be forgotten: limits, locks, what others may
-//! read. Never for stock.
+//! A Redis server that all nodes share for data that may be lost: rate limits, locks, published
+//! status. Never for stock.
 //!
-//! Where the slots are on several plain servers, the first one that can be reached is used, so that
-//! nodes agree as long as it can be; in a Redis Cluster the server that has the keys, which say
-//! where they are. Nothing that has an effect is sent twice: a call whose answer does not come has
-//! perhaps been done, and the caller hears so. While no server can be reached calls fail at once.
+//! With several plain servers, the first one that can be reached is used, so that the nodes agree
+//! as long as possible. In a Redis Cluster the server that has the keys is used. Nothing with an
+//! effect is sent twice: if an answer does not arrive, the call may have taken effect, and the
+//! caller is told so. While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -15,7 +15,7 @@
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
 //! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
 //!
-//! What stands in braces is the hash tag: one script may touch all of them.
+//! The braces hold the hash tag: one script can use all of these keys.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,34 +32,33 @@ use crate::redis::failure::{RedisFailure, check_reply, unexpected_reply};
 
 /// How long a server may take to accept a connection; then the next one is tried.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
-/// How long a server may take to answer; then the effect may have happened or not, and the
-/// connection is given up.
+/// How long a server may take to answer; then the call may have taken effect or not, and the
+/// connection is dropped.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// After no server could be reached, calls fail at once for so long.
+/// After no server could be reached, calls fail at once for this long.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// So long after another server than the first had to be taken, the first is tried again.
+/// After a change to another server than the first, the first is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// Servers of a cluster that are followed to the one that has the keys; then the call fails, and
-/// nothing was done.
+/// Redirects of a cluster that one call follows; at the bound the call fails, with no effect.
 const REDIRECTS_MAX: usize = 3;
-/// Scripts whose digests are remembered; more are sent whole each time.
+/// Scripts whose digests are remembered; above the bound a script is sent whole each time.
 const SCRIPTS_MAX: usize = 32;
 
-/// What a server said.
+/// A server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScriptReply {
-    /// Nothing: no such key, or a script that returned none.
+    /// Nothing: the key does not exist, or the script returned nothing.
     Null,
     /// A number.
     Number(i64),
-    /// Bytes; also what a server says of a command that went well, `OK`.
+    /// Bytes; also the status `OK`.
     Bytes(Vec<u8>),
-    /// Several.
+    /// A list.
     Array(Vec<ScriptReply>),
 }
 
 impl ScriptReply {
-    /// The number, or the digits.
+    /// The number, or the number in the digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -69,7 +68,7 @@ impl ScriptReply {
         }
     }
 
-    /// The parts; empty if it has none.
+    /// The items; empty if it is not a list.
     #[must_use]
     pub fn items(&self) -> &[Self] {
         match self {
@@ -93,7 +92,7 @@ impl ScriptReply {
     }
 }
 
-/// The way to it. A copy shares the connection.
+/// The handle of the shared server. Clones share the connection.
 #[derive(Clone)]
 pub struct Shared(Arc<Inner>);
 
@@ -104,33 +103,34 @@ struct Inner {
     at: tokio::sync::Mutex<CurrentServer>,
 }
 
-/// Where the calls go now.
+/// The server in use.
 #[derive(Default)]
 struct CurrentServer {
     connection: Option<MultiplexedConnection>,
-    /// Another one than the first: when the first is tried again.
+    /// If another server than the first is in use: when to try the first again.
     retry_first_at: Option<Instant>,
-    /// Until then nothing can be reached.
+    /// Until then calls fail at once.
     down_until: Option<Instant>,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // URLs hold passwords.
+        // URLs contain passwords.
         f.debug_struct("Shared").field("prefix", &self.0.prefix).finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    /// The way to the first of these servers that can be reached. Nothing is sent yet: a server
-    /// that is away does not keep anybody from starting.
+    /// A handle of the first of these servers that can be reached. Nothing is sent yet, so an
+    /// unreachable server does not prevent a start.
     ///
-    /// # Errors When an address makes no sense.
+    /// # Errors
+    /// If an address is invalid.
     pub fn new(urls: &[String], prefix: &str) -> Result<Self, SlotError> {
-        // What speaks TLS to `rediss://` servers, unless the program chose already.
+        // The TLS implementation for `rediss://` servers, unless the program installed one already.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must come to the same order.
+        // Every node must get the same order.
         urls.sort();
         urls.dedup();
         let refused = |e: RedisError| SlotError {
@@ -146,10 +146,10 @@ impl Shared {
         })))
     }
 
-    /// The same for each of these servers alone, in the same order on every node.
+    /// One handle for each of these servers, in the same order on every node.
     ///
     /// # Errors
-    /// When an address makes no sense.
+    /// If an address is invalid.
     pub fn one_per_server(urls: &[String], prefix: &str) -> Result<Vec<Self>, SlotError> {
         let mut urls = urls.to_vec();
         urls.sort();
@@ -157,16 +157,17 @@ impl Shared {
         urls.into_iter().map(|url| Self::new(&[url], prefix)).collect()
     }
 
-    /// A key's full name. All of them have one hash tag, so that one script may touch any of them.
+    /// A key's full name. All names have one hash tag, so that one script can use any of them.
     #[must_use]
     pub fn key(&self, room: &str, name: &str) -> String {
         format!("{}:{{shared}}:{room}:{name}", self.0.prefix)
     }
 
-    /// One call of a script, in one round trip but for the first call of each script.
+    /// Calls a script in one round trip, except for the first call of each script.
     ///
-    /// # Errors When no server can be reached, or its answer does not come in time: then it may
-    /// have been done.
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time. The call may have taken
+    /// effect then.
     pub async fn eval<A: AsRef<[u8]>>(
         &self,
         script: &'static str,
@@ -184,17 +185,17 @@ impl Shared {
             None => Err(RedisFailure::NoScript),
         };
         match reply {
-            // The server forgot the script, so that nothing was done; sent whole it is remembered
+            // The server forgot the script, so the call had no effect; the whole source loads it
             // again.
             Err(RedisFailure::NoScript) => Ok(self.ask(&call("EVAL", script)).await?),
             reply => Ok(reply?),
         }
     }
 
-    /// What a key holds.
+    /// Reads a key.
     ///
     /// # Errors
-    /// When no server can be reached, or its answer does not come in time.
+    /// If no server can be reached, or its answer does not arrive in time.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SlotError> {
         match self.ask(Cmd::new().arg("GET").arg(key)).await? {
             ScriptReply::Bytes(bytes) => Ok(Some(bytes)),
@@ -202,17 +203,18 @@ impl Shared {
         }
     }
 
-    /// Writes a key that forgets itself.
+    /// Writes a key that expires after `ttl`.
     ///
-    /// # Errors When no server can be reached, or its answer does not come in time: then it may
-    /// have been written.
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time. The key may have been
+    /// written then.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), SlotError> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(key).arg(value).arg("PX").arg(millis)).await?;
         Ok(())
     }
 
-    /// A script's digest, which is the same on every server. `None`: too many scripts are known.
+    /// A script's digest, the same on every server. `None` if too many scripts are remembered.
     async fn digest(&self, script: &'static str) -> Result<Option<String>, RedisFailure> {
         {
             let known = self.0.digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,7 +236,7 @@ impl Shared {
         Ok(Some(digest))
     }
 
-    /// One command, followed through a cluster as long as servers say that they did nothing.
+    /// Sends one command, and follows a cluster's redirects, which mean that it had no effect.
     async fn ask(&self, call: &Cmd) -> Result<ScriptReply, RedisFailure> {
         let mut connection = self.connection().await?;
         for _ in 0..REDIRECTS_MAX {
@@ -255,7 +257,7 @@ impl Shared {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
-        // Whoever connects holds the others up, for so long as connecting may take.
+        // A caller that connects makes the others wait, at most as long as connecting may take.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(connection) = &at.connection
@@ -290,7 +292,7 @@ impl Shared {
         Err(last)
     }
 
-    /// Another server of the cluster, which has the keys.
+    /// Connects to another server of the cluster, which has the keys.
     async fn follow_redirect(
         &self,
         host: String,
@@ -302,7 +304,7 @@ impl Shared {
             .first()
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let host = match manner.addr() {
-            // A server that does not know its own name means the one that was asked.
+            // A server that does not know its own name means the server that was asked.
             ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }
                 if host.is_empty() || host == "?" =>
             {
@@ -320,14 +322,14 @@ impl Shared {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let connection = connect(&manner.clone().set_addr(addr)).await?;
-        // The one that has the keys is as good as the first.
+        // The server that has the keys counts as the first.
         *self.0.at.lock().await =
             CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
         Ok(connection)
     }
 }
 
-/// Connects to a server; when that fails nothing was sent.
+/// Connects to a server. If this fails, nothing was sent.
 async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, RedisFailure> {
     let address = server.addr().to_string();
     let client = Client::open(server.clone())
@@ -347,7 +349,7 @@ async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Redis
     }
 }
 
-/// Where a server of a cluster says that the keys are.
+/// The server to which a cluster redirects the call.
 fn redirect_target(reply: &Result<Value, RedisError>) -> Option<(String, u16)> {
     let place = match reply {
         Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::Moved) => {

@@ -1,14 +1,17 @@
--- The durable truth of Doorbuster, in SQLite.
+-- The schema of a Doorbuster store in SQLite.
 --
--- Times are milliseconds since 1970-01-01T00:00:00Z by the store's clock. Flags are 0 or 1. Words are those of the program.
+-- Times are milliseconds since 1970-01-01T00:00:00Z by the store's clock. Flags are 0 or 1.
 -- For every item with counted stock, at every commit:
---   total = pool + sum(granted - settled) of its open grants + sum(units) of its reserved and paid orders.
--- On tables that grow with the crowd a CHECK has no IN with more than two words: SQLite would build that list anew for every row.
--- An order's share of a sum is never read from `orders` on a hot path: sum(settled) of all grants of an item - ended = its active units.
+--   total = pool + sum(granted - settled) of its open grants + sum(units) of its reserved and paid
+--      orders.
+-- On tables that grow with the number of buyers a CHECK has no IN with more than two words: SQLite
+-- would build that list again for every row.
+-- No hot path sums `orders`: sum(settled) of all grants of an item - ended = its active units.
 
-PRAGMA application_id = 1147302477; -- "DbrM", so that `file` and the program can tell this file from others
+-- "DbrM", so that `file` and the program can tell this file from others
+PRAGMA application_id = 1147302477;
 
--- A sale: when, what for, and which phase it is in. Phases change by the store's clock or an operator's hand only.
+-- A sale. Only the store's clock or an operator changes its phase.
 CREATE TABLE sale (
     seq        INTEGER PRIMARY KEY,              -- order of creation
     id         TEXT    NOT NULL UNIQUE,          -- the shop's id
@@ -23,7 +26,8 @@ CREATE TABLE sale (
     closed_at  INTEGER
 ) STRICT;
 
--- An item of a sale, its stock, and what became of its orders. AUTOINCREMENT: the number of a deleted draft's item is never used again.
+-- An item of a sale, its stock, and counters of its orders. AUTOINCREMENT: the number of a deleted
+-- draft's item is never used again.
 CREATE TABLE item (
     id               INTEGER PRIMARY KEY AUTOINCREMENT,
     sale_id          TEXT    NOT NULL REFERENCES sale (id) ON DELETE CASCADE,
@@ -36,27 +40,31 @@ CREATE TABLE item (
     list_price_minor INTEGER,
     limit_per_buyer  INTEGER NOT NULL CHECK (limit_per_buyer >= 1),
     hold_ms          INTEGER NOT NULL CHECK (hold_ms > 0),
-    initial_total    INTEGER,                    -- NULL: unlimited; total = initial_total + sum of its adjustments
+    initial_total    INTEGER,  -- NULL: unlimited; total = initial_total + sum of its adjustments
     total            INTEGER CHECK (total BETWEEN 0 AND 1000000000),
     pool             INTEGER NOT NULL CHECK (pool >= 0),
-    ended            INTEGER NOT NULL DEFAULT 0 CHECK (ended >= 0), -- units of orders that were settled and then ended
-    paid             INTEGER NOT NULL DEFAULT 0 CHECK (paid >= 0),  -- units of orders that are paid now
+    -- units of orders that were settled and then ended
+    ended            INTEGER NOT NULL DEFAULT 0 CHECK (ended >= 0),
+    -- units of orders that are paid now
+    paid             INTEGER NOT NULL DEFAULT 0 CHECK (paid >= 0),
     UNIQUE (sale_id, name),
     CHECK ((total IS NULL) = (initial_total IS NULL)),
     CHECK (pool <= coalesce(total, 0))
 ) STRICT;
 
--- Units that left an item's pool for one slot, for one epoch. `settled <= granted` is the guard that nothing oversells.
+-- Units that left an item's pool for one slot, for one epoch. `settled <= granted` is the guard
+-- that nothing oversells.
 CREATE TABLE slot_grant (
     id           INTEGER PRIMARY KEY,            -- random
     item_id      INTEGER NOT NULL REFERENCES item (id),
     slot         INTEGER NOT NULL,               -- which of the item's slots
     epoch        INTEGER NOT NULL CHECK (epoch >= 1),
-    granted      INTEGER NOT NULL CHECK (granted >= 0), -- given so far, less what was recalled
+    granted      INTEGER NOT NULL CHECK (granted >= 0), -- granted so far, less recalled units
     settled      INTEGER NOT NULL CHECK (settled >= 0),
     counted      INTEGER NOT NULL CHECK (counted IN (0, 1)),
     open         INTEGER NOT NULL CHECK (open IN (0, 1)),
-    acked        INTEGER NOT NULL CHECK (acked IN (0, 1)),   -- the slot said that it took it
+    -- the slot confirmed that it received it
+    acked        INTEGER NOT NULL CHECK (acked IN (0, 1)),
     max_n        INTEGER NOT NULL,               -- highest ticket number resolved
     resolved     INTEGER NOT NULL,               -- ticket numbers resolved
     feed_len     INTEGER NOT NULL,               -- rows of its feed, whose seq run from 1 to here
@@ -73,21 +81,24 @@ CREATE TABLE slot_grant (
 -- A slot has at most one open grant.
 CREATE UNIQUE INDEX slot_grant_open ON slot_grant (item_id, slot) WHERE open = 1;
 
--- Everything that a slot must learn under a grant, in its turn: refills, credits, shares of the limit that come back. No gaps.
+-- The rows that a slot must apply under a grant, in order and without gaps: refills, credits and
+-- quota changes.
 CREATE TABLE feed (
     grant_id    INTEGER NOT NULL,
     seq         INTEGER NOT NULL CHECK (seq >= 1),
-    ticket      TEXT,                            -- the returned ticket, whose request the slot forgets
-    buyer       TEXT,                            -- whose share of the limit changes
+    ticket      TEXT,  -- the returned ticket, whose request the slot forgets
+    buyer       TEXT,                            -- whose quota changes
     request_key TEXT,                            -- the request to forget, if known
     units       INTEGER NOT NULL CHECK (units >= 0), -- units that become available in the slot
-    quota_delta INTEGER NOT NULL,                -- change of the buyer's share (negative: given back)
+    quota_delta INTEGER NOT NULL,                -- change of the buyer's quota (negative: released)
     cause       TEXT    NOT NULL,
     PRIMARY KEY (grant_id, seq),
-    CHECK (cause = 'returned' OR cause = 'order_ended' OR cause = 'refill' OR cause = 'recalled' OR cause = 'order_revived')
+    CHECK (cause = 'returned' OR cause = 'order_ended' OR cause = 'refill' OR cause = 'recalled'
+        OR cause = 'order_revived')
 ) STRICT, WITHOUT ROWID;
 
--- Tickets that were returned. A consumed ticket's record is its order: same id, same grant, same number.
+-- Tickets that were returned. A consumed ticket's record is its order: same id, same grant, same
+-- number.
 CREATE TABLE resolution (
     ticket   TEXT    PRIMARY KEY,
     grant_id INTEGER NOT NULL,
@@ -105,10 +116,11 @@ CREATE TABLE resolution (
 
 CREATE UNIQUE INDEX resolution_number ON resolution (grant_id, n) WHERE n IS NOT NULL;
 
--- Promises. One row is order and resolution of its ticket at once. Rows are never deleted, so `seq` only rises.
+-- Orders. One row is both the order and the resolution of its ticket. Rows are never deleted, so
+-- `seq` only rises.
 CREATE TABLE orders (
-    seq         INTEGER PRIMARY KEY,             -- order of commit; what pages of orders continue by
-    id          TEXT    NOT NULL,                -- ord_…; contains grant_id and n, which are unique below
+    seq         INTEGER PRIMARY KEY,  -- order of commit; what pages of orders continue by
+    id          TEXT    NOT NULL,  -- ord_…; contains grant_id and n, which are unique below
     buyer       TEXT    NOT NULL,
     request_key TEXT    NOT NULL,                -- idempotency key of the request
     item_id     INTEGER NOT NULL,
@@ -132,13 +144,14 @@ CREATE TABLE orders (
            END)
 ) STRICT;
 
--- What expiry looks through.
+-- Read by expiry.
 CREATE INDEX orders_due ON orders (pay_by) WHERE state = 'reserved';
 
 CREATE TRIGGER orders_stay BEFORE DELETE ON orders
 BEGIN SELECT raise(ABORT, 'orders are never deleted'); END;
 
--- Units that a buyer holds of an item in reserved and paid orders. A row stays when it falls to 0: no row means that the buyer never had an order.
+-- Units that a buyer holds of an item in reserved and paid orders. A row stays when it falls to 0:
+-- no row means that the buyer never had an order.
 CREATE TABLE quota (
     buyer   TEXT    NOT NULL,
     item_id INTEGER NOT NULL,
@@ -146,9 +159,10 @@ CREATE TABLE quota (
     PRIMARY KEY (buyer, item_id)
 ) STRICT, WITHOUT ROWID;
 
--- Units on their way out of a slot, to the pool or to another slot's grant. Finished once.
+-- Recalls: units that move from a slot to the pool or to another slot's grant. Each is finished
+-- once.
 CREATE TABLE recall (
-    id           INTEGER PRIMARY KEY,            -- random; the slot remembers under it what it gave
+    id           INTEGER PRIMARY KEY,  -- random; under it the slot remembers the units that it gave
     grant_id     INTEGER NOT NULL,
     target_grant INTEGER,                        -- NULL: the pool
     asked        INTEGER NOT NULL CHECK (asked >= 1),
@@ -173,7 +187,8 @@ CREATE TABLE adjustment (
 CREATE TRIGGER adjustment_stays BEFORE UPDATE ON adjustment
 BEGIN SELECT raise(ABORT, 'adjustments are never changed'); END;
 
--- Tickets that could not be settled: returned, and shown to an operator.
+-- Dead letters: tickets that could not be settled. They are returned, and an operator must resolve
+-- them.
 CREATE TABLE dead_letter (
     seq         INTEGER PRIMARY KEY,
     ticket      TEXT    NOT NULL UNIQUE,
@@ -185,7 +200,7 @@ CREATE TABLE dead_letter (
     at          INTEGER NOT NULL
 ) STRICT;
 
--- Who does the work that one node does for all. It saves work; no safety rests on it.
+-- The leader's lease. It only saves work; nothing relies on it for correctness.
 CREATE TABLE leader (
     one   INTEGER PRIMARY KEY CHECK (one = 1),
     node  INTEGER NOT NULL,
@@ -201,7 +216,7 @@ CREATE TABLE admin_key (
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What operators did. Rows are only ever added.
+-- Actions of operators. Rows are never changed or deleted.
 CREATE TABLE action_log (
     seq    INTEGER PRIMARY KEY,
     at     INTEGER NOT NULL,

@@ -1,11 +1,12 @@
--- Disputes by their providers' ids, as the newest message of each says: a payment may have several. What was noted as disputed in `reversal` by earlier
--- programs stands until its payment has a row here.
+-- Disputes by their providers' ids, with the content of the newest message of each: a payment may
+-- have several. A dispute that an earlier program recorded in `reversal` counts until its payment
+-- has a row here.
 CREATE TABLE dispute (
     payment_id   TEXT    NOT NULL REFERENCES payment (id),
-    id           TEXT    NOT NULL, -- '': its provider gives none
+    id           TEXT    NOT NULL, -- '': its provider gives no id
     amount_minor INTEGER NOT NULL,
     currency     TEXT    NOT NULL,
-    stands       INTEGER NOT NULL CHECK (stands IN (0, 1)), -- 0: it came to nothing
+    stands       INTEGER NOT NULL CHECK (stands IN (0, 1)), -- 0: it failed or was withdrawn
     said_at      INTEGER NOT NULL, -- by the provider's clock
     at           INTEGER NOT NULL,
     PRIMARY KEY (payment_id, id)

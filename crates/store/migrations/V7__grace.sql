@@ -1,2 +1,3 @@
--- When the provider of an open checkout was first asked in vain since its order is due: from then on the order waits for it a while longer. NULL: it was not.
+-- The first time since the order was due that the provider of an open checkout gave no answer: from
+-- then on the order waits for a while longer. NULL: no such time.
 ALTER TABLE checkout ADD COLUMN asked_at INTEGER;

@@ -1,5 +1,4 @@
-//! What every store must do: one body per expectation, run by each backend's tests on a fresh
-//! store.
+//! The conformance suite of the stores: each backend's tests run every function on a fresh store.
 //!
 //! A backend opens its store with [`id_key`], with [`Clock::reader`] as its clock and
 //! [`CommitLog::sink`] as its sink, and hands all three over as a [`Fixture`].
@@ -38,7 +37,7 @@ pub fn id_key() -> IdKey {
     IdKey::new([9; 32])
 }
 
-/// A clock that stands still until it is told to move.
+/// A clock that stands still until a test advances it.
 #[derive(Clone)]
 pub struct Clock(Arc<AtomicI64>);
 
@@ -74,12 +73,12 @@ impl Default for Clock {
     }
 }
 
-/// What the sink was told.
+/// Records the commits that the sink received.
 #[derive(Clone, Default)]
 pub struct CommitLog(Arc<Mutex<Vec<Committed>>>);
 
 impl CommitLog {
-    /// What a store tells.
+    /// The sink to open a store with.
     #[must_use]
     pub fn sink(&self) -> CommitSink {
         let commits = self.clone();
@@ -87,16 +86,16 @@ impl CommitLog {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Committed>> {
-        // A vector is whole whatever panicked while it was locked.
+        // A panic while the lock was held leaves the vector intact.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what was told so far.
+    /// Drops the commits that were recorded so far.
     pub fn forget(&self) {
         self.lock().clear();
     }
 
-    /// What was told since it was asked last.
+    /// The commits since the last call.
     #[must_use]
     pub fn take(&self) -> Vec<Committed> {
         std::mem::take(&mut *self.lock())
@@ -109,7 +108,7 @@ pub struct Fixture {
     pub store: Store,
     /// Its clock.
     pub clock: Clock,
-    /// What its sink hears.
+    /// The commits that its sink received.
     pub commits: CommitLog,
 }
 
@@ -193,7 +192,7 @@ impl Fixture {
         self.store.grant(grant.id).await.expect("reads").expect("a grant")
     }
 
-    /// A ticket that a slot might have cut now.
+    /// A ticket that a slot might have issued now.
     #[must_use]
     pub fn ticket(&self, grant: &Grant, n: u64, who: &str, key: &str, units: u32) -> Arc<Ticket> {
         Arc::new(Ticket {
@@ -237,7 +236,7 @@ impl Fixture {
         self.check_invariants().await;
     }
 
-    /// Asserts that nothing is lost and nothing is there twice, in every item.
+    /// Asserts that no unit of any item is lost or counted twice.
     pub async fn check_invariants(&self) {
         for c in self.store.counts(None).await.expect("reads") {
             if let Stock::Counted(total) = c.total {

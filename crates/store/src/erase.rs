@@ -10,8 +10,10 @@ use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 macro_rules! at_rest {
     () => {
         "s.phase = 'closed' AND o.state <> 'reserved'
-         AND NOT EXISTS (SELECT 1 FROM checkout c WHERE c.grant_id = o.grant_id AND c.n = o.n AND c.open)
-         AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.order_id = o.id AND (r.state = 'pending' OR (r.state = 'failed' AND r.discarded IS NULL)))"
+         AND NOT EXISTS (SELECT 1 FROM checkout c WHERE c.grant_id = o.grant_id AND c.n = o.n
+         AND c.open)
+         AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.order_id = o.id AND (r.state = 'pending'
+         OR (r.state = 'failed' AND r.discarded IS NULL)))"
     };
 }
 
@@ -44,27 +46,34 @@ pub(crate) const TRACES: &str = concat!(
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
     at_rest!(),
     " THEN 'erasable' WHEN s.phase <> 'closed' THEN 'not_closed' WHEN o.state = 'reserved' THEN 'unpaid'
-         WHEN EXISTS (SELECT 1 FROM checkout c WHERE c.grant_id = o.grant_id AND c.n = o.n AND c.open) THEN 'open_checkout'
+         WHEN EXISTS (SELECT 1 FROM checkout c WHERE c.grant_id = o.grant_id AND c.n = o.n
+         AND c.open) THEN 'open_checkout'
          ELSE 'refund_due' END AS word
      FROM orders o",
     of_item!("o.item_id"),
     " WHERE o.buyer = $1
-     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM feed f",
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
+     END FROM feed f",
     of_grant!(),
     " WHERE f.buyer = $1
-     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM dead_letter d",
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
+     END FROM dead_letter d",
     of_item!("d.item_id"),
     " WHERE d.buyer = $1
-     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM waitlist w",
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
+     END FROM waitlist w",
     of_item!("w.item_id"),
     " WHERE w.buyer = $1
-     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END FROM event e",
+     UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
+     END FROM event e",
     of_item!("e.item_id"),
     " WHERE ",
     of_refused!(),
-    " UNION ALL SELECT p.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
+    " UNION ALL SELECT p.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
+     END
      FROM waiting_room_visitor p JOIN sale s ON s.id = p.sale_id WHERE p.buyer = $1
-     UNION ALL SELECT u.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed' END
+     UNION ALL SELECT u.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
+     END
      FROM access_code_use u JOIN sale s ON s.id = u.sale_id WHERE u.buyer = $1
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
 );
@@ -104,10 +113,12 @@ pub(crate) const FIND_EVENTS: &str = concat!(
 );
 /// Waiting room positions, each with the seed from which its lot is derived.
 pub(crate) const FIND_VISITORS: &str =
-    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
+    "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id
+     AND p.buyer = $1
      JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2";
 pub(crate) const FIND_CODES: &str =
-    "SELECT u.sale_id, u.hash FROM sale s JOIN access_code_use u ON u.sale_id = s.id AND u.buyer = $1
+    "SELECT u.sale_id, u.hash FROM sale s JOIN access_code_use u ON u.sale_id = s.id
+     AND u.buyer = $1
      WHERE s.phase = 'closed' LIMIT $2";
 pub(crate) const IS_BLOCKED: &str =
     "SELECT 1 FROM block WHERE kind = 'buyer' AND value = $1 AND (until IS NULL OR until > $2)";
@@ -128,10 +139,13 @@ pub(crate) const RENAME_DEAD_TICKET: &str =
     "UPDATE dead_letter SET buyer = $1, request_key = $2 WHERE seq = $3 AND buyer = $4";
 pub(crate) const RENAME_WAITLIST: &str =
     "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5";
-pub(crate) const RENAME_EVENT: &str = "UPDATE event SET data = replace(data, '\"buyer\":\"' || CAST($1 AS text) || '\"', '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
+pub(crate) const RENAME_EVENT: &str = "UPDATE event SET data = replace(data,
+                                       '\"buyer\":\"' || CAST($1 AS text) || '\"',
+                                       '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
 /// A lot in the draw is derived from the buyer's id. It changes with the id, or it would reveal the
 /// old id.
-pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_room_visitor SET buyer = $1, lot = $2 WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
+pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
+                                       WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
 pub(crate) const RENAME_VISITOR: &str =
     "UPDATE waiting_room_visitor SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
 pub(crate) const RENAME_CODE: &str =

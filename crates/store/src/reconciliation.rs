@@ -12,11 +12,14 @@ use crate::limits::DIFFERENCES_MAX;
 /// counters `paid` and `ended`.
 pub(crate) const ITEMS: &str = "
     SELECT i.id, i.sale_id, i.name, i.total, i.pool,
-           CAST(coalesce((SELECT sum(g.granted - g.settled) FROM slot_grant g WHERE g.item_id = i.id AND g.open AND g.counted), 0) AS bigint),
-           CAST(coalesce(o.held, 0) AS bigint), CAST(coalesce(o.paid, 0) AS bigint), CAST(coalesce(o.ended, 0) AS bigint),
+           CAST(coalesce((SELECT sum(g.granted - g.settled) FROM slot_grant g WHERE g.item_id = i.id
+           AND g.open AND g.counted), 0) AS bigint),
+           CAST(coalesce(o.held, 0) AS bigint), CAST(coalesce(o.paid, 0) AS bigint),
+           CAST(coalesce(o.ended, 0) AS bigint),
            i.price_minor, i.currency, i.paid, i.ended
     FROM item i LEFT JOIN (
-        SELECT item_id, sum(CASE state WHEN 'reserved' THEN units ELSE 0 END) AS held, sum(CASE state WHEN 'paid' THEN units ELSE 0 END) AS paid,
+        SELECT item_id, sum(CASE state WHEN 'reserved' THEN units ELSE 0 END) AS held,
+        sum(CASE state WHEN 'paid' THEN units ELSE 0 END) AS paid,
                sum(CASE state WHEN 'reserved' THEN 0 WHEN 'paid' THEN 0 ELSE units END) AS ended
         FROM orders GROUP BY item_id) o ON o.item_id = i.id
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
@@ -137,9 +140,12 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::PaidWithoutPayment,
         concat!(
-            "SELECT o.item_id, o.id, CAST(NULL AS text), 'paid, ' || (o.units * i.price_minor) || ' ' || i.currency || ', and no payment stands for it', o.seq
+            "SELECT o.item_id, o.id, CAST(NULL AS text),
+             'paid, ' || (o.units * i.price_minor) || ' ' || i.currency ||
+             ', and no payment stands for it', o.seq
              FROM orders o JOIN item i ON i.id = o.item_id
-             WHERE o.state = 'paid' AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')",
+             WHERE o.state = 'paid' AND NOT EXISTS (SELECT 1 FROM payment p
+             WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')",
             of_sale!(),
             " AND o.seq > $2 ORDER BY o.seq LIMIT $3"
         ),
@@ -148,7 +154,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::WrongAmount,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units * i.price_minor) || ' ' || i.currency, p.seq FROM ",
+                    p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units *
+                    i.price_minor) || ' ' || i.currency, p.seq FROM ",
             payments!(),
             " WHERE p.state = 'captured' AND o.id IS NOT NULL AND (p.amount_minor <> o.units * \
              i.price_minor OR p.currency <> i.currency)",
@@ -184,7 +191,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::RefundUnfounded,
         concat!(
             "SELECT o.item_id, r.order_id, r.payment_id,
-                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ', the payment is ' || coalesce(p.state, 'not there'), r.seq
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency ||
+                    ', the payment is ' || coalesce(p.state, 'not there'), r.seq
              FROM refund r LEFT JOIN ",
             its_payment!(),
             " WHERE coalesce(p.state, '') <> 'refunded'",
@@ -196,7 +204,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::RefundAmount,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    p.amount_minor || ' ' || p.currency || ' captured, ' || r.amount_minor || ' ' || r.currency || ' goes back', r.seq FROM refund r JOIN ",
+                    p.amount_minor || ' ' || p.currency || ' captured, ' || r.amount_minor || ' ' ||
+                    r.currency || ' goes back', r.seq FROM refund r JOIN ",
             its_payment!(),
             " WHERE (p.amount_minor <> r.amount_minor OR p.currency <> r.currency)",
             of_sale!(),
@@ -218,7 +227,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::RefundFailed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency || ' was refused for good: ' || coalesce(r.error, 'no reason given'), r.seq
+                    'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency ||
+                    ' was refused permanently: ' || coalesce(r.error, 'no reason given'), r.seq
              FROM refund r JOIN ",
             its_payment!(),
             " WHERE r.state = 'failed' AND r.discarded IS NULL",
@@ -232,7 +242,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' || p.currency || ' is ' || r.kind || ', the payment is ' || p.state, p.seq
+                    r.amount_minor || ' ' || r.currency || ' of ' || p.amount_minor || ' ' ||
+                    p.currency || ' is ' || r.kind || ', the payment is ' || p.state, p.seq
              FROM went_back r JOIN ",
             its_payment!(),
             " WHERE r.stands AND (p.state = 'captured' OR r.kind = 'disputed' AND EXISTS (SELECT 1 \
@@ -250,7 +261,8 @@ pub(crate) const OPENING_STOCKS: &str = "
 
 /// Columns: seq, item, units, reason, at. `$1` is the sale, or NULL; after `$2`, at most `$3`.
 pub(crate) const STOCK_ADJUSTMENTS: &str = "
-    SELECT a.seq, a.item_id, a.units, a.reason, a.at FROM adjustment a JOIN item i ON i.id = a.item_id
+    SELECT a.seq, a.item_id, a.units, a.reason, a.at FROM adjustment a JOIN item i
+    ON i.id = a.item_id
     WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3";
 
 /// Events of orders that changed their state, each with the type of the previous event.
@@ -261,9 +273,11 @@ macro_rules! moved {
             $place,
             ", o.id, o.item_id, o.units, e.type, e.at, e.actor, e.why,
                 (SELECT b.type FROM event b
-                 WHERE b.grant_id = e.grant_id AND b.n = e.n AND b.seq < e.seq AND b.type LIKE 'order.%' AND b.type <> 'order.extended'
+                 WHERE b.grant_id = e.grant_id AND b.n = e.n AND b.seq < e.seq
+                 AND b.type LIKE 'order.%' AND b.type <> 'order.extended'
                  ORDER BY b.seq DESC LIMIT 1)
-             FROM event e JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n JOIN item i ON i.id = o.item_id
+             FROM event e JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n JOIN item i
+             ON i.id = o.item_id
              WHERE e.grant_id IS NOT NULL AND e.type LIKE 'order.%' AND e.type <> 'order.extended'
                    AND (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND e.",
             $place,

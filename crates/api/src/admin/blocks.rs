@@ -1,4 +1,4 @@
-//! Buyers and addresses that are turned away.
+//! Blocks of buyers and addresses.
 
 use std::borrow::Cow;
 
@@ -49,7 +49,7 @@ pub struct NewBlock {
     pub kind: BlockKind,
     /// The buyer's id; or an address, or a network like `192.0.2.0/24`.
     pub value: String,
-    /// Until when; left out or `null`: for good.
+    /// The end of the block; absent or `null`: without end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// Why, for other operators.
@@ -63,7 +63,7 @@ impl PartialSchema for NewBlock {
             OneOfBuilder::new()
                 .item(Time::schema())
                 .item(ObjectBuilder::new().schema_type(Type::Null))
-                .description(Some("Until when; left out or `null`: for good."))
+                .description(Some("The end of the block; absent or `null`: without end."))
         };
         let block = |kind: BlockKind, value: Schema| {
             ObjectBuilder::new()
@@ -89,7 +89,7 @@ impl PartialSchema for NewBlock {
         OneOfBuilder::new()
             .item(block(BlockKind::Buyer, super::schema::name()))
             .item(block(BlockKind::Ip, network.into()))
-            .description(Some("Somebody to be turned away: a buyer by id, or addresses."))
+            .description(Some("A block of a buyer, by id, or of addresses."))
             .examples([serde_json::json!({
                 "kind": "ip", "value": "192.0.2.0/24", "expires_at": "2026-11-20T12:00:00.000Z",
                 "reason": "a farm of robots"
@@ -135,7 +135,7 @@ pub struct Block {
     pub kind: BlockKind,
     /// The buyer's id; or a network, in its one way of writing.
     pub value: String,
-    /// Until when; `null`: for good.
+    /// The end of the block; `null`: without end.
     pub expires_at: Option<Time>,
     /// Why, for other operators.
     pub reason: String,

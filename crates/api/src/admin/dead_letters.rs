@@ -1,4 +1,4 @@
-//! What was given up and waits for an operator.
+//! Dead letters: events, refunds and tickets that the server stopped retrying.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,7 @@ impl DeadKind {
     }
 }
 
-/// Something that was given up.
+/// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "dlv_7", "kind": "delivery", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "error": "it answered 500",
@@ -62,7 +62,7 @@ pub struct DeadLetter {
     pub error: String,
     /// How often it was tried.
     pub tries: u32,
-    /// When it was given up; of a refund, when it was decided.
+    /// When the server stopped retrying; for a refund, when it was created.
     pub at: Time,
     /// The endpoint that did not take the event.
     #[schema(required = true)]
@@ -114,7 +114,7 @@ pub struct DeadRequest {
     pub units: u32,
 }
 
-/// A page of dead letters that nobody has seen to: deliveries, then refunds, then tickets, each
+/// A page of unresolved dead letters: deliveries, then refunds, then tickets, each
 /// newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterList {
@@ -150,7 +150,7 @@ impl Discard {
     }
 }
 
-/// Which dead letters are seen to at once: those of one endpoint, or all.
+/// Which dead letters to resolve at once: those of one endpoint, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
     /// Only events that this endpoint did not take.
@@ -170,7 +170,7 @@ pub struct BulkRetryBody;
 impl PartialSchema for BulkRetryBody {
     fn schema() -> RefOr<Schema> {
         let shape = selection_schema(|object| object)
-            .description(Some("Those of one endpoint, or all, are tried again."));
+            .description(Some("Retries the dead letters of one endpoint, or all."));
         shape.examples([serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP"})]).into()
     }
 }
@@ -190,7 +190,7 @@ impl PartialSchema for BulkDiscardBody {
         let shape = selection_schema(|object| {
             object.property("reason", super::schema::title()).required("reason")
         });
-        let shape = shape.description(Some("Those of one endpoint, or all, are let be, and why."));
+        let shape = shape.description(Some("Discards the dead letters of one endpoint, or all, with a reason."));
         let example = serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
         shape.examples([example]).into()
     }
@@ -254,7 +254,7 @@ impl DeadLetterSelection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"done": 98, "skipped": 2, "next_cursor": null})))]
 pub struct ManySeenTo {
-    /// Dead letters that are tried again, or let be.
+    /// Dead letters that are being retried or were discarded.
     pub done: u32,
     /// Those that stay as they are: their events are forgotten, as many wait for their endpoint as
     /// may wait, or they are tickets, which cannot be tried again.
@@ -270,7 +270,7 @@ pub struct ManySeenTo {
 pub struct SeenTo {
     /// Which dead letter.
     pub id: String,
-    /// `pending`: it is tried again. `discarded`: it is let be.
+    /// `pending`: it is being retried. `discarded`: it was discarded.
     pub state: SeenToState,
 }
 
@@ -280,6 +280,6 @@ pub struct SeenTo {
 pub enum SeenToState {
     /// It is tried again.
     Pending,
-    /// It is let be.
+    /// It was discarded.
     Discarded,
 }

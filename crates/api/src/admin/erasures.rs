@@ -44,7 +44,7 @@ pub enum HeldBackReason {
     Unpaid,
     /// The payment provider has not said yet that it takes no money for the order.
     OpenCheckout,
-    /// A refund has not arrived, or was given up and nobody has seen to it.
+    /// A refund has not arrived, or is an unresolved dead letter.
     RefundDue,
 }
 
@@ -90,7 +90,7 @@ pub struct Erasure {
     pub dry_run: bool,
     /// Orders in which the name was replaced, or would be.
     pub orders: u64,
-    /// Other rows: places in rooms and lines, spent codes, what slots were told, refused tickets.
+    /// Other rows: waiting room and waitlist entries, spent codes, slots' records, refused tickets.
     pub other: u64,
     /// What has to stay for now. Empty: nothing names the buyer any more, but for a block where
     /// `blocked` says so.

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::body::{Change, Faults, Object, read};
-use crate::gate::{Asked, ChallengeKind, Room};
+use crate::gate::{RequirementMode, ChallengeKind, Room};
 use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
 use crate::problem::{Fault, FaultLocation, Problem};
 
@@ -18,7 +18,7 @@ use crate::problem::{Fault, FaultLocation, Problem};
 })))]
 pub struct FrontDoor {
     /// Whether a purchase pass is asked for.
-    pub pass: Asked,
+    pub pass: RequirementMode,
     /// Which challenge is asked for.
     pub challenge: ChallengeKind,
     /// How many keys a device tries on the average for a proof of work.
@@ -29,7 +29,7 @@ pub struct FrontDoor {
     /// Lowest level that may buy.
     pub min_level: u8,
     /// Whether access codes are asked for.
-    pub access_codes: Asked,
+    pub access_codes: RequirementMode,
     /// Whether there is a waiting room.
     pub waiting_room: Room,
     /// How often may be asked.
@@ -96,12 +96,12 @@ pub struct Limit {
 impl FrontDoor {
     /// A door that nobody passes: what stands for a row that this version cannot read.
     pub const CLOSED_DOOR: Self = Self {
-        pass: Asked::Required,
+        pass: RequirementMode::Required,
         challenge: ChallengeKind::Off,
         pow_effort: PowEffort::DEFAULT,
         members_only: true,
         min_level: u8::MAX,
-        access_codes: Asked::Required,
+        access_codes: RequirementMode::Required,
         waiting_room: Room::Off,
         limits: Limits {
             buyer: LimitSetting::Default,
@@ -166,12 +166,12 @@ impl<'de> Deserialize<'de> for LimitSetting {
 /// replaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontDoorPatch {
-    pass: Change<Asked>,
+    pass: Change<RequirementMode>,
     challenge: Change<ChallengeKind>,
     pow_effort: Change<PowEffort>,
     members_only: Change<bool>,
     min_level: Change<u8>,
-    access_codes: Change<Asked>,
+    access_codes: Change<RequirementMode>,
     waiting_room: Change<Room>,
     limits: Change<LimitsPatch>,
 }
@@ -272,12 +272,12 @@ const LIMIT: &[&str] = &["burst", "per_minute"];
 /// Reads a whole front door; what is left out is off.
 pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoor> {
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
-    let pass = door.optional("pass", Asked::Off, off_or_required);
+    let pass = door.optional("pass", RequirementMode::Off, off_or_required);
     let challenge = door.optional("challenge", ChallengeKind::Off, challenge);
     let pow_effort = door.optional("pow_effort", PowEffort::DEFAULT, pow_effort);
     let members_only = door.optional("members_only", false, read::boolean);
     let min_level = door.optional("min_level", 0, level);
-    let access_codes = door.optional("access_codes", Asked::Off, off_or_required);
+    let access_codes = door.optional("access_codes", RequirementMode::Off, off_or_required);
     let waiting_room = door.optional("waiting_room", Room::Off, room);
     let limits = door.optional("limits", Limits::default(), limits);
     Some(FrontDoor {
@@ -319,10 +319,10 @@ pub(super) fn read_patch(
     })
 }
 
-fn off_or_required(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Asked> {
-    const WORDS: [&str; 2] = [Asked::Off.as_str(), Asked::Required.as_str()];
+fn off_or_required(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<RequirementMode> {
+    const WORDS: [&str; 2] = [RequirementMode::Off.as_str(), RequirementMode::Required.as_str()];
     let word = read::one_of(&WORDS)(raw, pointer, faults)?;
-    Asked::ALL.into_iter().find(|asked| asked.as_str() == word)
+    RequirementMode::ALL.into_iter().find(|asked| asked.as_str() == word)
 }
 
 fn challenge(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ChallengeKind> {

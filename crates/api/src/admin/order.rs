@@ -40,6 +40,6 @@ pub enum AnyOrderDetail {
     Queued(QueuedOrder),
     /// The verdict was no.
     Refused(RefusedOrder),
-    /// It is a place in line.
+    /// A waitlist entry.
     Waiting(WaitingOrder),
 }

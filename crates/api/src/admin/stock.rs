@@ -64,7 +64,7 @@ pub struct StockRow {
     #[serde(default)]
     #[schema(required = true)]
     pub kept: u64,
-    /// Buyers who stand in line for a unit that comes back.
+    /// Entries in the item's waitlist.
     #[serde(default)]
     #[schema(required = true)]
     pub waiting: u64,

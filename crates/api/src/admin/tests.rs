@@ -7,7 +7,7 @@ use super::sale_patch::{ItemPatch, SalePatch};
 use super::stock::Adjustment;
 use super::webhooks::NewWebhookEndpoint;
 use crate::body::Change;
-use crate::gate::Asked;
+use crate::gate::RequirementMode;
 use crate::problem::Problem;
 use crate::value::{Currency, Money, Stock, Time};
 
@@ -275,7 +275,7 @@ fn a_patch_of_a_front_door_merges_member_by_member() {
     let check =
         |door: &str, after: FrontDoor| assert_eq!(patched(door).expect(door), after, "{door}");
     check("{}", before);
-    check(r#"{"pass":"required"}"#, FrontDoor { pass: Asked::Required, ..before });
+    check(r#"{"pass":"required"}"#, FrontDoor { pass: RequirementMode::Required, ..before });
     check(r#"{"min_level":null,"pass":null}"#, FrontDoor { min_level: 0, ..before });
     check(r#"{"pow_effort":100}"#, FrontDoor { pow_effort: PowEffort(100), ..before });
     check(r#"{"limits":null}"#, FrontDoor { limits: Limits::default(), ..before });

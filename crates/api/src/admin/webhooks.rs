@@ -1,4 +1,4 @@
-//! Endpoints of the shop that are told what happens, and what they were not told at once.
+//! The endpoints that receive events, and their deliveries that are not done.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ fn types() -> Schema {
         .min_items(Some(1))
         .max_items(Some(EventType::ALL.len()))
         .unique_items(true)
-        .description(Some("The types that it is told of, or `[\"*\"]` for all of them, also those that come later."))
+        .description(Some("The event types that it receives, or `[\"*\"]` for all types, including later ones."))
         .into()
 }
 
@@ -54,10 +54,10 @@ pub struct NewWebhookEndpoint {
     /// Where it is.
     #[schema(schema_with = address)]
     pub url: String,
-    /// What it is told of.
+    /// The event types that it receives.
     #[schema(schema_with = types)]
     pub types: Vec<String>,
-    /// Whether it is told anything yet.
+    /// Whether it receives events yet.
     #[schema(required = false, default = true)]
     pub enabled: bool,
 }
@@ -88,7 +88,7 @@ fn read_types(
         let at = || format!("{pointer}/{index}");
         if word != ALL_TYPES && EventType::parse(word).is_none() {
             let known: Vec<&str> = EventType::ALL.iter().map(|what| what.as_str()).collect();
-            faults.add(&at(), format!("is no type of event; known are * and {}", known.join(", ")));
+            faults.add(&at(), format!("is not an event type; known are * and {}", known.join(", ")));
             is_good = false;
         } else if words[..index].contains(word) {
             faults.add(&at(), "is given twice");
@@ -107,11 +107,12 @@ pub struct WebhookEndpointPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = address, required = false)]
     pub url: Option<String>,
-    /// What it is told of from now on.
+    /// The event types that it receives from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = types, required = false)]
     pub types: Option<Vec<String>>,
-    /// Whether it is told anything. What happens while it is not is told once it is again.
+    /// Whether it receives events. Events of a disabled time are delivered once it is enabled
+    /// again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,
@@ -185,11 +186,11 @@ pub struct CreatedWebhookEndpoint {
     pub secret: Option<String>,
     /// Where it is.
     pub url: String,
-    /// What it is told of.
+    /// The event types that it receives.
     pub types: Vec<String>,
-    /// Whether it is told anything.
+    /// Whether it receives events.
     pub enabled: bool,
-    /// When it was added. It is told of what happened after.
+    /// When it was added. It receives later events.
     pub created_at: Time,
 }
 
@@ -207,9 +208,9 @@ pub struct WebhookEndpoint {
     pub kind: EndpointKind,
     /// Where it is; a broker's password is shown as `***`.
     pub url: String,
-    /// What it is told of.
+    /// The event types that it receives.
     pub types: Vec<String>,
-    /// Whether it is told anything.
+    /// Whether it receives events.
     pub enabled: bool,
     /// When it was added.
     pub created_at: Time,
@@ -219,7 +220,7 @@ pub struct WebhookEndpoint {
     pub waiting: u64,
     /// Events that it did not take, and that are tried again.
     pub failing: u64,
-    /// Events that were given up and that nobody has seen to.
+    /// Its unresolved dead letters.
     pub dead: u64,
     /// Since when something waits that it was not told yet: an event since it happened, or since it
     /// failed or was to be told once more.
@@ -250,7 +251,7 @@ pub enum DeliveryState {
     Pending,
     /// It was tried as often as it may be.
     Dead,
-    /// An operator let it be.
+    /// An operator discarded it.
     Discarded,
 }
 
@@ -293,7 +294,7 @@ pub struct Delivery {
     pub about: String,
     /// What became of it.
     pub state: DeliveryState,
-    /// How often it was tried in vain.
+    /// The number of failed attempts.
     pub tries: u32,
     /// When it is tried next.
     #[schema(required = true)]

@@ -20,7 +20,7 @@ impl Faults {
             full if full > FAULTS_MAX => {}
             FAULTS_MAX => self.0.push(Fault::new(
                 FaultLocation::Body(String::new()),
-                "there are more faults; mend these first",
+                "there are more faults; correct these first",
             )),
             _ => self.0.push(Fault::new(FaultLocation::Body(pointer.to_owned()), detail)),
         }

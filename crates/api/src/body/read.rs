@@ -291,7 +291,7 @@ fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency
     let currency =
         Currency::parse(&string(raw, pointer, faults)?).filter(|currency| currency.is_assigned());
     if currency.is_none() {
-        faults.add(pointer, "must be the code of a currency, as ISO 4217 has them, such as CNY");
+        faults.add(pointer, "must be an ISO 4217 currency code, such as CNY");
     }
     currency
 }

@@ -1,4 +1,4 @@
-//! What buyers use: purchases, their orders, the sales there are, events.
+//! Endpoints for buyers: purchases, orders, sales and events.
 
 use super::response::{NOT_MODIFIED, json, ok};
 use super::{
@@ -33,23 +33,23 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders",
         id: "purchase",
         summary: "Buy units of an item",
-        description: "The first check that fails answers, in this order: body and headers, who asks, sale and item, \
-            the key, the sale's phase, eligibility and pass, rate limits, stock and the buyer's limit. An order is remembered by its key, a \
-            refusal is not: the same key is then a new try.",
+        description: "The first failing check decides the response, in this order: body and headers, identity, sale and item, \
+            the key, the sale's phase, eligibility and pass, rate limits, stock and the buyer's limit. An order is remembered by its key; a \
+            refusal is not, so the same key then makes a new attempt.",
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<Purchase<'static>>(),
         }),
         responses: &[
-            ok::<Order>("The key already has this order; here it is as it stands now.")
+            ok::<Order>("The key already belongs to this order; this is its present state.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
             SuccessResponse::new(201, json::<Order>(), "The units are reserved.")
                 .headers(&[ResponseHeader::Location]),
             SuccessResponse::new(
                 202,
                 json::<QueuedOrder>(),
-                "A place in the queue; the verdict follows by `decide_by`.",
+                "The request is queued; the verdict follows by `decide_by`.",
             )
             .headers(&[ResponseHeader::Location, ResponseHeader::RetryAfter]),
         ],
@@ -75,7 +75,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders",
         id: "list_orders",
         summary: "List the buyer's own orders",
-        description: "Newest first, without queued and refused ones.",
+        description: "Newest first, without queued and refused requests.",
         params: &[Param::State, Param::Cursor, Param::Limit],
         responses: &[ok::<OrderList>("A page of orders.")],
         ..BUYER_ENDPOINT
@@ -84,10 +84,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}",
         id: "get_order",
         auth: Auth::BuyerOrOperator,
-        summary: "Read an order, a place in line, or the verdict on a queued request",
+        summary: "Read an order, a waitlist entry, or the verdict on a queued request",
         description: "The buyer's own; an operator may read anyone's, once it is decided. Another buyer's order is \
             not found.",
-        responses: &[ok::<AnyOrder>("What the id stands for now.")],
+        responses: &[ok::<AnyOrder>("What the id refers to now.")],
         ..BUYER_ENDPOINT
     },
     Endpoint {
@@ -95,7 +95,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/cancel",
         id: "cancel_order",
         summary: "Cancel an unpaid order",
-        description: "An order that is cancelled already is answered as it is. Its units go back on sale.",
+        description: "Its units go back on sale. An order that is already cancelled is returned unchanged.",
         responses: &[ok::<Order>("The order, cancelled.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
@@ -105,7 +105,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "list_sales",
         auth: Auth::Public,
         summary: "List the sales that a buyer may see",
-        description: "Every sale but drafts.",
+        description: "Every sale except drafts.",
         params: &[Param::Cursor, Param::Limit, Param::IfNoneMatch],
         responses: &[
             ok::<SaleList>("A page of sales.")
@@ -131,7 +131,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/status",
         id: "get_status",
         auth: Auth::Public,
-        summary: "Read what changes quickly: phase, and what is left of each item",
+        summary: "Read a sale's status: its phase and each item's remaining units",
         description: "Cacheable for a second.",
         params: &[Param::IfNoneMatch],
         responses: &[
@@ -145,8 +145,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/events",
         id: "stream_events",
         summary: "Follow one's own orders, and the status of sales, as server-sent events",
-        description: "`hello` comes first. Events are hints; `GET` is the truth. A reader that lets more than 1 MiB \
-            wait is dropped; whom operators turn away meanwhile hears nothing more.",
+        description: "`hello` comes first. Events are hints; `GET` returns the stored state. A reader that lets more than 1 MiB \
+            wait is disconnected; a buyer whom an operator blocks receives no more events.",
         params: &[Param::Follow, Param::LastEventId],
         responses: &[SuccessResponse::new(
             200,
@@ -160,15 +160,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/ws",
         id: "open_websocket",
-        summary: "Follow the same over a WebSocket",
+        summary: "Follow the same events over a WebSocket",
         description: "Subprotocol `doorbuster.v1`; a browser, which cannot set `Authorization` here, offers its \
             token as a second one, `bearer.<JWT>`. A bad token is refused before the upgrade. A reader that lets \
-            more than 1 MiB wait is closed with code 1013, whom operators turn away meanwhile with 1008.",
+            more than 1 MiB wait is closed with code 1013, a buyer whom an operator blocks with 1008.",
         params: &[Param::Follow],
         responses: &[SuccessResponse::new(
             101,
             Content::WebSocket(JsonType::for_type::<Event>()),
-            "The connection is a WebSocket from here on; each text frame is an event.",
+            "The connection becomes a WebSocket; each text frame is an event.",
         )],
         codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
         ..BUYER_ENDPOINT

@@ -1,5 +1,4 @@
-//! What operators take away: lists as CSV, and the report in which units and money are held against
-//! each other.
+//! Exports for operators: lists as CSV, and the report that reconciles units and money.
 
 use super::operators::VIEWER_ENDPOINT;
 use super::response::ok;
@@ -7,16 +6,16 @@ use super::{Content, Endpoint, Param, SuccessResponse};
 use crate::admin::export::{Export, Reconciliation};
 use crate::problem::Code;
 
-/// A line of names, then the rows.
+/// A CSV response: a header line, then the rows.
 const fn csv_response(export: Export) -> SuccessResponse {
     SuccessResponse::new(
         200,
         Content::Csv(export.header()),
-        "A line of names, then one line for each row.",
+        "A header line, then one line for each row.",
     )
 }
 
-/// A list as CSV.
+/// An endpoint that exports a list as CSV.
 const CSV_ENDPOINT: Endpoint =
     Endpoint { params: &[Param::Sale], codes: &[Code::NotFound], ..VIEWER_ENDPOINT };
 
@@ -34,7 +33,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_payments",
         responses: &[csv_response(Export::Payments)],
         summary: "Export payments as CSV",
-        description: "Of one sale or of all, oldest first, streamed. Payments that name no order are in that of all sales only.",
+        description: "Of one sale or of all, oldest first, streamed. Payments that name no order appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     Endpoint {
@@ -42,7 +41,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_refunds",
         responses: &[csv_response(Export::Refunds)],
         summary: "Export refunds as CSV",
-        description: "Of one sale or of all, oldest first, streamed. Refunds of payments that name no order are in that of all sales only.",
+        description: "Of one sale or of all, oldest first, streamed. Refunds of payments that name no order appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     Endpoint {
@@ -50,18 +49,18 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_ledger",
         responses: &[csv_response(Export::Ledger)],
         summary: "Export every movement of units as CSV",
-        description: "Of one sale or of all, streamed: what an item began with, each change of its total, each order that took units or gave them back, \
-            with the item's units after it. `free` is what nobody has: in the pool and in slots.",
+        description: "Of one sale or of all, streamed: an item's first total, each change of it, each order that took units or gave them back, \
+            with the item's units after it. `free` counts the units in the pool and in slots.",
         ..CSV_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/exports/reconciliation",
         id: "reconcile",
-        summary: "Hold units and money against each other",
+        summary: "Reconcile units and money",
         description: "Of one sale or of all, in one snapshot: the units and the money of each item, and every difference by name, \
             at most 1,000 of a kind at once. It reads every order.",
         params: &[Param::Sale, Param::Cursor],
-        responses: &[ok::<Reconciliation>("What adds up, and what does not.")],
+        responses: &[ok::<Reconciliation>("The totals and the differences.")],
         codes: &[Code::NotFound],
         ..VIEWER_ENDPOINT
     },

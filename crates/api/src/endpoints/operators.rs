@@ -1,4 +1,4 @@
-//! What operators use: sales and their phases, stock, orders, keys, audit.
+//! Endpoints for operators: sales and their phases, stock, orders, keys, blocks, audit.
 
 use super::response::{json, ok};
 use super::{
@@ -38,7 +38,7 @@ pub(super) const VIEWER_ENDPOINT: Endpoint = Endpoint {
 pub(super) const OPERATOR_ENDPOINT: Endpoint =
     Endpoint { auth: Auth::Operator(Role::Operator), ..VIEWER_ENDPOINT };
 
-/// A move from one phase to another.
+/// An endpoint that changes a sale's phase.
 const PHASE_ENDPOINT: Endpoint = Endpoint {
     method: Method::Post,
     responses: &[ok::<AdminSale>("The sale, in its new phase.").headers(&[ResponseHeader::ETag])],
@@ -51,8 +51,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/admin/sales",
         id: "create_sale",
-        summary: "Make a sale",
-        description: "It begins as a draft, which buyers do not see.",
+        summary: "Create a sale",
+        description: "It starts as a draft, which buyers do not see.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSale>() }),
         responses: &[SuccessResponse::new(201, json::<AdminSale>(), "The draft.")
             .headers(&[ResponseHeader::Location, ResponseHeader::ETag])],
@@ -96,7 +96,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "delete_sale",
         summary: "Delete a draft",
         params: &[Param::IfMatch],
-        responses: &[SuccessResponse::new(204, Content::None, "The draft is gone.")],
+        responses: &[SuccessResponse::new(204, Content::None, "The draft was deleted.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
@@ -104,7 +104,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/schedule",
         id: "schedule_sale",
         summary: "Schedule a draft to open at its `starts_at`",
-        description: "`starts_at` has to lie in the future. Repeating is harmless.",
+        description: "`starts_at` must be in the future. Repeating is harmless.",
         codes: &[Code::WrongState, Code::InvalidRequest],
         ..PHASE_ENDPOINT
     },
@@ -119,7 +119,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/pause",
         id: "pause_sale",
         summary: "Pause an open sale",
-        description: "Answers when what was in flight has settled. Repeating is harmless.",
+        description: "Responds when the tickets in progress are settled. Repeating is harmless.",
         ..PHASE_ENDPOINT
     },
     Endpoint {
@@ -132,8 +132,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/sales/{sale}/close",
         id: "close_sale",
-        summary: "Close a sale for good",
-        description: "Any sale but a draft. Unpaid orders keep their holds. Answers when what was in flight has \
+        summary: "Close a sale permanently",
+        description: "Any sale but a draft. Unpaid orders keep their holds. Responds when the tickets in progress are \
             settled. Repeating is harmless.",
         ..PHASE_ENDPOINT
     },
@@ -142,11 +142,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
         id: "adjust_stock",
         summary: "Raise or lower an item's stock",
-        description: "Lowering takes what is free; more than is free is refused, with `free` in the answer. Stock \
-            without end cannot be adjusted. The same key with the same content is done once.",
+        description: "Lowering removes free units; a larger change is refused, with `free` in the response. Unlimited stock \
+            cannot be adjusted. A repeated key with the same content is done once.",
         params: &[Param::IdempotencyKey],
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Adjustment>() }),
-        responses: &[ok::<StockRow>("The item's stock after it.")
+        responses: &[ok::<StockRow>("The item's stock after the change.")
             .headers(&[ResponseHeader::IdempotentReplayed])],
         codes: &[Code::WrongState, Code::IdempotencyKeyReused],
         ..OPERATOR_ENDPOINT
@@ -155,10 +155,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Put,
         path: "/v1/admin/sales/{sale}/items/{item}/spread",
         id: "set_spread",
-        summary: "Say how an item's stock is spread over its slots",
-        description: "Before the sale opens. Repeating is harmless.",
+        summary: "Set how an item's stock is spread over its slots",
+        description: "Possible only before the sale opens. Repeating is harmless.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Spread>() }),
-        responses: &[ok::<Spread>("The spread as it is now.")],
+        responses: &[ok::<Spread>("The present spread.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
@@ -180,15 +180,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/sales/{sale}/stats",
         id: "get_stats",
-        summary: "Read how a sale is going: rates, latencies, refusals by code, queue depth",
-        responses: &[ok::<Stats>("The numbers, as this process has seen them.")],
+        summary: "Read a sale's statistics: rates, latencies, refusals by code, queue depth",
+        responses: &[ok::<Stats>("The statistics of this process.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/orders",
         id: "list_all_orders",
         summary: "List orders of all buyers",
-        description: "Newest first, without queued and refused ones.",
+        description: "Newest first, without queued and refused requests.",
         params: &[
             Param::Sale,
             Param::Item,
@@ -204,9 +204,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}",
         id: "get_any_order",
         summary: "Read an order with its history and payments",
-        description: "Without its buyer an id proves nothing, so what is still queued is not found, and what was \
-            refused has an empty `buyer`.",
-        responses: &[ok::<AnyOrderDetail>("What the id stands for now.")],
+        description: "A queued request is not found, because its id can be verified only with its buyer. A refused request \
+            has an empty `buyer`.",
+        responses: &[ok::<AnyOrderDetail>("What the id refers to now.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {
@@ -214,7 +214,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}/cancel",
         id: "cancel_any_order",
         summary: "Cancel a buyer's unpaid order",
-        description: "Done exactly once; repeating is harmless.",
+        description: "Happens exactly once; repeating is harmless.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, cancelled.")],
@@ -225,7 +225,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/keys",
         id: "list_keys",
         summary: "List operators' keys",
-        description: "Those that were made here; not the configured one, and never a key itself.",
+        description: "The keys created with this API, without the configured key and without the keys themselves.",
         responses: &[ok::<KeyList>("The keys.")],
         ..VIEWER_ENDPOINT
     },
@@ -234,8 +234,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/keys",
         id: "create_key",
         auth: Auth::Operator(Role::Admin),
-        summary: "Make an operator's key",
-        description: "The key is shown in this answer and never again. There are at most 1,000.",
+        summary: "Create an operator's key",
+        description: "The key is shown in this response and never again. There are at most 1,000.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewKey>() }),
         responses: &[SuccessResponse::new(201, json::<CreatedKey>(), "The key.")],
         codes: &[Code::WrongState],
@@ -248,14 +248,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         auth: Auth::Operator(Role::Admin),
         summary: "Delete an operator's key",
         description: "It stops working at once.",
-        responses: &[SuccessResponse::new(204, Content::None, "The key is gone.")],
+        responses: &[SuccessResponse::new(204, Content::None, "The key was deleted.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/blocks",
         id: "list_blocks",
-        summary: "List whom buying is closed to",
-        description: "Buyers, addresses and networks that operators turn away, until when, and why.",
+        summary: "List blocks",
+        description: "The buyers, addresses and networks that operators block, each with its end and its reason.",
         responses: &[ok::<BlockList>("The blocks.")],
         ..VIEWER_ENDPOINT
     },
@@ -264,8 +264,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/blocks",
         id: "create_block",
         auth: Auth::Operator(Role::Operator),
-        summary: "Turn a buyer or addresses away",
-        description: "Holds at every node within a second, for every sale. What was said of the same value before is replaced. There are at most 10,000.",
+        summary: "Block a buyer, an address or a network",
+        description: "Takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. There are at most 10,000.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewBlock>() }),
         responses: &[SuccessResponse::new(201, json::<Block>(), "The block.")],
         codes: &[Code::WrongState],
@@ -276,15 +276,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/blocks/{block}",
         id: "delete_block",
         auth: Auth::Operator(Role::Operator),
-        summary: "Let a buyer or addresses in again",
-        responses: &[SuccessResponse::new(204, Content::None, "The block is gone.")],
+        summary: "Delete a block",
+        responses: &[SuccessResponse::new(204, Content::None, "The block was deleted.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/audit",
         id: "audit",
         summary: "Check every invariant now",
-        responses: &[ok::<Audit>("What was found.")],
+        responses: &[ok::<Audit>("The findings.")],
         ..VIEWER_ENDPOINT
     },
 ];

@@ -15,7 +15,7 @@ use crate::value::NAME_PATTERN;
 /// An order as a provider may write it: anything without control characters.
 const ORDER_TEXT_PATTERN: &str = r"^[^\u0000-\u001F\u007F]+$";
 
-/// Where a parameter stands.
+/// Where a parameter is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParamLocation {
     /// In the path.
@@ -39,7 +39,7 @@ pub enum Param {
     PathKey,
     /// Path: the block's id.
     PathBlock,
-    /// Path: the id of an endpoint that is told what happens.
+    /// Path: the id of an endpoint that receives events.
     PathEndpoint,
     /// Path: the dead letter's id.
     PathLetter,
@@ -59,21 +59,21 @@ pub enum Param {
     DeadKind,
     /// Query: only sales in this phase.
     Phase,
-    /// Query: where the page before ended.
+    /// Query: the cursor of the wanted page.
     Cursor,
     /// Query: most entries wanted.
     Limit,
-    /// Query: sales whose status is wanted; may be repeated.
+    /// Query: a sale whose status the stream sends; may be repeated.
     Follow,
-    /// Header: what makes a request repeatable.
+    /// Header: the key that makes a request repeatable.
     IdempotencyKey,
     /// Header: how long to wait for the verdict.
     Prefer,
     /// Header: the purchase pass.
     PurchasePass,
-    /// Header: change only what is still so.
+    /// Header: change only the version that the caller read.
     IfMatch,
-    /// Header: send only what is not so any more.
+    /// Header: send only a version that the caller does not have.
     IfNoneMatch,
     /// Header: the last event that was received.
     LastEventId,
@@ -121,7 +121,7 @@ impl Param {
         }
     }
 
-    /// Where it stands.
+    /// Where it is sent.
     #[must_use]
     pub const fn location(self) -> ParamLocation {
         match self {
@@ -142,7 +142,7 @@ impl Param {
         }
     }
 
-    /// Whether it has to be there.
+    /// Whether it is required.
     #[must_use]
     pub const fn is_required(self) -> bool {
         matches!(self.location(), ParamLocation::Path) || matches!(self, Self::IdempotencyKey)
@@ -155,13 +155,13 @@ impl Param {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)
     }
 
-    /// What it is for.
+    /// Its description in the OpenAPI document.
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
             Self::PathSale => "The sale's name.",
             Self::PathItem => "The item's name within its sale.",
-            Self::PathOrder => "The id that the purchase was answered with.",
+            Self::PathOrder => "The id in the response to the purchase.",
             Self::PathKey => "The key's id, not the key itself.",
             Self::PathBlock => "The block's id.",
             Self::PathEndpoint => "The endpoint's id.",
@@ -175,10 +175,10 @@ impl Param {
             Self::DeadKind => "Only dead letters of this kind.",
             Self::Phase => "Only sales in this phase.",
             Self::Cursor => "The `next_cursor` of the page before.",
-            Self::Limit => "Most entries wanted.",
-            Self::Follow => "A sale whose status is wanted. May be repeated.",
+            Self::Limit => "The largest number of entries to return.",
+            Self::Follow => "A sale whose status the stream sends. May be repeated.",
             Self::IdempotencyKey => {
-                "A word of your own, new for each thing you want done, the same when you send that again. Sent once, \
+                "A key that you choose: new for each purchase or change, the same when you repeat it. Sent once, \
                  1 to 64 visible ASCII characters."
             }
             Self::Prefer => {
@@ -186,14 +186,14 @@ impl Param {
                  wait. Anything else is ignored."
             }
             Self::PurchasePass => {
-                "A pass for this buyer, sale and item. It names its buyer, so that no `Authorization` is needed beside \
-                 it; one that is sent must name the same. Required when the sale asks for it."
+                "A pass for this buyer, sale and item. It names its buyer, so `Authorization` is not needed beside \
+                 it; one that is sent must name the same. Required when the sale requires a pass."
             }
-            Self::IfMatch => "Go ahead only if the thing's `ETag` is still this one.",
-            Self::IfNoneMatch => "Answer `304` if the thing's `ETag` is still this one.",
+            Self::IfMatch => "Make the change only if the object's `ETag` is still this one.",
+            Self::IfNoneMatch => "Respond with `304` if the object's `ETag` is still this one.",
             Self::LastEventId => {
-                "The id of the last event received, when a stream is taken up again: what is kept \
-                 of the buyer's orders since is told first."
+                "The id of the last event received before a reconnect. The stream first sends the stored \
+                 events of the buyer's orders since then."
             }
         }
     }
@@ -225,7 +225,7 @@ impl Param {
         }
     }
 
-    /// What a value looks like. One in the query may also be empty, which counts as absent.
+    /// The schema of a value. A query value may also be empty, which counts as absent.
     #[must_use]
     pub fn schema(self) -> Schema {
         let empty = || ObjectBuilder::new().schema_type(Type::String).max_length(Some(0));
@@ -244,7 +244,7 @@ impl Param {
         }
     }
 
-    /// What one value looks like that is there.
+    /// The schema of one value that is present.
     fn value_schema(self) -> Schema {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let name = || text().pattern(Some(NAME_PATTERN));

@@ -1,4 +1,4 @@
-//! Purchase passes, and the access codes that some sales ask for with them.
+//! Purchase passes, and the access codes that some sales require for them.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
@@ -15,10 +15,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/passes",
         id: "issue_pass",
         summary: "Get a purchase pass for an item",
-        description: "From 60 seconds before the opening. The first check that fails answers, in this order: who \
-            asks, sale and item, the sale's phase, blocks, membership and level, rate limits, the waiting room, the \
-            challenge, the access code. A challenge is spent whatever comes of it; a code is spent with the pass, and \
-            costs its buyer nothing again.",
+        description: "From 60 seconds before the opening. The first failing check decides the response, in this order: \
+            identity, sale and item, the sale's phase, blocks, membership and level, rate limits, the waiting room, the \
+            challenge, the access code. A challenge is spent by its first answer; a code is spent with the pass, and \
+            the same buyer may reuse it.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewPass>() }),
         responses: &[SuccessResponse::new(201, json::<Pass>(), "The pass.")],
         codes: &[
@@ -38,7 +38,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/access-codes",
         id: "create_codes",
-        summary: "Make access codes for a sale",
+        summary: "Create access codes for a sale",
         description: "They are shown in this answer and never again: only a hash is kept. A sale has at most \
             1,000,000.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewCodes>() }),

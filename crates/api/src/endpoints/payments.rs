@@ -1,4 +1,4 @@
-//! Money: where buyers pay, what providers send, what operators see and change.
+//! Payments: the buyers' checkouts, the providers' messages, and the operators' views and changes.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
@@ -10,13 +10,13 @@ use crate::order::{History, Order};
 use crate::payment::{Checkout, PaymentEvent, Taken};
 use crate::problem::Code;
 
-/// A provider's message, proved by its signature alone.
+/// An endpoint for a provider's messages, which only their signature authenticates.
 const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     method: Method::Post,
     chapter: Chapter::Service,
     auth: Auth::Public,
     responses: &[ok::<Taken>(
-        "Taken, now or before, or nothing that is used here. It need not be sent again.",
+        "Handled now, handled before, or without effect. The provider need not send it again.",
     )],
     ..BUYER_ENDPOINT
 };
@@ -26,10 +26,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/orders/{order}/checkout",
         id: "open_checkout",
-        summary: "Get the address where an order is paid for",
-        description: "Of an order that is reserved. Asking again gives the same address for as long as it takes money. For another one \
-            the provider is asked, for one order ten times at once and in a minute, for one buyer of a sale sixty times.",
-        responses: &[ok::<Checkout>("Where the buyer's browser goes.")],
+        summary: "Get the checkout of an order",
+        description: "For a reserved order. A repeated request returns the same checkout while it accepts payment. Requests for a new one \
+            are limited: ten at once and ten a minute for one order, sixty for one buyer of a sale.",
+        responses: &[ok::<Checkout>("The page for the buyer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT
     },
@@ -37,15 +37,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/history",
         id: "get_history",
         auth: Auth::BuyerOrOperator,
-        summary: "Read what happened to an order: when, by whom, why",
-        description: "Oldest first. Buyers read of their own orders, and `operator` where an operator did it.",
-        responses: &[ok::<History>("What happened so far.")],
+        summary: "Read an order's history: what happened, when, by whom, why",
+        description: "Oldest first. Buyers read the history of their own orders and see `operator` for an operator's step.",
+        responses: &[ok::<History>("The history.")],
         ..BUYER_ENDPOINT
     },
     Endpoint {
         path: "/v1/payments/sandbox/webhook",
         id: "take_sandbox_message",
-        summary: "Take a message of the sandbox provider",
+        summary: "Receive a message of the sandbox provider",
         description: "Signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible ASCII), `webhook-timestamp` (whole seconds), \
             `webhook-signature` (the first 16 are looked at). Unsigned, forged, stale: `401`, and nothing is done. \
             Signed, but not what it must be: `400`, and it is not remembered. Each `webhook-id` is taken once, and each payment.",
@@ -56,7 +56,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/payments/stripe/webhook",
         id: "take_stripe_message",
-        summary: "Take a message of Stripe",
+        summary: "Receive a message of Stripe",
         description: "Signed as Stripe signs, in `Stripe-Signature`. Not found unless `payment.provider` is `stripe`.",
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
@@ -65,7 +65,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/payments",
         id: "list_payments",
         summary: "List payments",
-        description: "Newest first, also those that named an order that does not exist.",
+        description: "Newest first, including payments that name an order that does not exist.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<PaymentList>("A page of payments.")],
         ..VIEWER_ENDPOINT
@@ -74,7 +74,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/refunds",
         id: "list_refunds",
         summary: "List refunds",
-        description: "Newest first, also those of payments that named an order that does not exist.",
+        description: "Newest first, including refunds of payments that name an order that does not exist.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<RefundList>("A page of refunds.")],
         ..VIEWER_ENDPOINT
@@ -84,8 +84,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}/refund",
         id: "refund_any_order",
         summary: "Refund a paid order",
-        description: "The order is `refunded` at once, its units go back on sale; the refund is `pending` until the provider says that the money \
-            arrived. Done exactly once; repeating is harmless.",
+        description: "The order is `refunded` at once, its units go back on sale; the refund is `pending` until the provider reports that the money \
+            arrived. Happens exactly once; repeating is harmless.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, refunded.")],
@@ -97,7 +97,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}/extend",
         id: "extend_any_order",
         summary: "Give an unpaid order more time",
-        description: "At most 30 days from now. The same `pay_by` again changes nothing; `secs` that are sent again are added again.",
+        description: "At most 30 days from now. Repeating the same `pay_by` changes nothing; repeated `secs` are added again.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Extension>() }),
         responses: &[ok::<Order>("The order, with its new `pay_by`.")],
         codes: &[Code::WrongState],

@@ -1,4 +1,4 @@
-//! What operators owe to buyers who leave.
+//! Erasure of a buyer's personal data.
 
 use super::operators::VIEWER_ENDPOINT;
 use super::response::ok;
@@ -13,8 +13,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
     id: "erase_buyer",
     auth: Auth::Operator(Role::Admin),
     summary: "Erase a buyer",
-    description: "Puts a name that cannot be led back in the place of the buyer's id, and of the keys of the buyer's requests, in every closed \
-        sale. What is still on, or still waits for money, stays and is named. Repeating goes on with what can be erased by then.",
+    description: "Replaces the buyer's id and the keys of the buyer's requests by a name that cannot be traced back, in every closed \
+        sale. Rows of open sales and rows that wait for money stay and are listed. A repeated request erases what has become erasable.",
     body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
     responses: &[ok::<Erasure>("What was erased, and what has to stay for now.")],
     ..VIEWER_ENDPOINT

@@ -1,11 +1,11 @@
-//! Answers of success: status, content and headers.
+//! Successful responses: status, content and headers.
 
 use std::borrow::Cow;
 
 use utoipa::ToSchema;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
-/// A JSON type with its schema, to be named in a table.
+/// A JSON type with its schema, for the table of endpoints.
 #[derive(Clone, Copy)]
 pub struct JsonType {
     name: fn() -> Cow<'static, str>,
@@ -40,7 +40,7 @@ impl JsonType {
     }
 }
 
-/// What an answer carries.
+/// The content of a response.
 #[derive(Clone, Copy)]
 pub enum Content {
     /// Nothing.
@@ -87,22 +87,22 @@ impl Content {
     }
 }
 
-/// A header that belongs to an answer.
+/// A header of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseHeader {
-    /// Where the thing made can be read.
+    /// URL of the new object.
     Location,
-    /// Seconds to wait before asking again.
+    /// Seconds to wait before a repeat.
     RetryAfter,
-    /// `true` when the order was there already.
+    /// `true` when the order already existed.
     IdempotentReplayed,
-    /// The thing's present version.
+    /// The object's present version.
     ETag,
-    /// How long it may be kept.
+    /// How long the response may be cached.
     CacheControl,
-    /// How to present oneself; on every `401`.
+    /// How to authenticate; on every `401`.
     WwwAuthenticate,
-    /// The methods there are; on every `405`.
+    /// The methods that the path accepts; on every `405`.
     Allow,
 }
 
@@ -121,23 +121,23 @@ impl ResponseHeader {
         }
     }
 
-    /// What it says.
+    /// Its description.
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
-            Self::Location => "Where the thing made can be read.",
-            Self::RetryAfter => "Seconds to wait before asking again.",
+            Self::Location => "The URL of the new object.",
+            Self::RetryAfter => "Seconds to wait before repeating the request.",
             Self::IdempotentReplayed => {
-                "`true`: the order was there already, nothing new was done."
+                "`true`: the order already existed; nothing new was done."
             }
             Self::ETag => "The present version, for `If-Match` or `If-None-Match`.",
-            Self::CacheControl => "How long it may be kept.",
-            Self::WwwAuthenticate => "How to present oneself.",
-            Self::Allow => "The methods that this address takes.",
+            Self::CacheControl => "How long the response may be cached.",
+            Self::WwwAuthenticate => "How to authenticate.",
+            Self::Allow => "The methods that this path accepts.",
         }
     }
 
-    /// What a value looks like.
+    /// The schema of a value.
     #[must_use]
     pub fn schema(self) -> Schema {
         match self {
@@ -152,21 +152,21 @@ impl ResponseHeader {
     }
 }
 
-/// One answer of success.
+/// One successful response.
 #[derive(Clone, Copy)]
 pub struct SuccessResponse {
     /// HTTP status.
     pub status: u16,
-    /// When it is given.
+    /// When the server sends it.
     pub description: &'static str,
-    /// What it carries.
+    /// Its content.
     pub content: Content,
     /// Its headers.
     pub headers: &'static [ResponseHeader],
 }
 
 impl SuccessResponse {
-    /// An answer without headers of its own.
+    /// A response without headers of its own.
     pub(super) const fn new(status: u16, content: Content, description: &'static str) -> Self {
         Self { status, description, content, headers: &[] }
     }
@@ -188,7 +188,7 @@ pub(super) const fn json<T: ToSchema>() -> Content {
     Content::Json(JsonType::for_type::<T>())
 }
 
-/// The reader has it already.
+/// The caller already has this version.
 pub(super) const NOT_MODIFIED: SuccessResponse =
-    SuccessResponse::new(304, Content::None, "Still what `If-None-Match` says.")
+    SuccessResponse::new(304, Content::None, "The version that `If-None-Match` names is still current.")
         .headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]);

@@ -1,4 +1,5 @@
-//! What machines around the server use: health, readiness, metrics, documentation.
+//! Service endpoints for load balancers, monitoring and developers: health, readiness, metrics,
+//! documentation.
 
 use super::response::{NOT_MODIFIED, ok};
 use super::{Auth, Chapter, Content, Endpoint, Method, Param, ResponseHeader, SuccessResponse};
@@ -24,16 +25,16 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/healthz",
         id: "health",
-        summary: "Tell whether the process is alive",
-        responses: &[ok::<Health>("It is.")],
+        summary: "Check whether the process is alive",
+        responses: &[ok::<Health>("The process is alive.")],
         ..SERVICE_ENDPOINT
     },
     Endpoint {
         path: "/readyz",
         id: "readiness",
-        summary: "Tell whether the process is to be sent requests",
-        description: "`503` with `reasons` while the truth store is away, or once the process was asked to stop and gives notice of it.",
-        responses: &[ok::<Health>("It is.")],
+        summary: "Check whether the process is ready for requests",
+        description: "`503` with `reasons` while the store is unreachable, or after the process was asked to stop.",
+        responses: &[ok::<Health>("The process is ready.")],
         codes: &[Code::Unavailable],
         ..SERVICE_ENDPOINT
     },
@@ -62,7 +63,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Read this document as a page",
         params: &[Param::IfNoneMatch],
         responses: &[
-            SuccessResponse::new(200, Content::Html, "A page that needs nothing from elsewhere.")
+            SuccessResponse::new(200, Content::Html, "A self-contained page.")
                 .headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
             NOT_MODIFIED,
         ],

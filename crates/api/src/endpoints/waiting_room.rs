@@ -1,4 +1,4 @@
-//! The waiting room: a place in it, and its draw.
+//! The waiting room: a buyer's entry in it, and its draw.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::VIEWER_ENDPOINT;
@@ -12,16 +12,16 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/sales/{sale}/waiting-room",
         id: "enter_waiting_room",
-        summary: "Take a place in a sale's waiting room",
-        description: "One place for each buyer: who has one gets it again. Those who come before the opening are \
-            shuffled, later ones follow in the order of arrival. Whoever was called in and did not come in time gets a \
-            new place at the end. A sale without a waiting room has none to enter: `404`.",
+        summary: "Join a sale's waiting room",
+        description: "Each buyer has at most one entry; a repeated request returns it. Buyers who join before the opening are \
+            shuffled; later buyers follow in the order of arrival. A buyer who was admitted and did not come in time gets \
+            a new entry at the end. `404` if the sale has no waiting room.",
         responses: &[
-            ok::<WaitingPlace>("The buyer had this place."),
+            ok::<WaitingPlace>("The buyer's existing entry."),
             SuccessResponse::new(
                 201,
                 json::<WaitingPlace>(),
-                "The buyer has this place since now.",
+                "A new entry.",
             ),
         ],
         codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
@@ -30,10 +30,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/sales/{sale}/waiting-room",
         id: "get_place",
-        summary: "Read one's own place in a sale's waiting room",
-        description: "Answered from memory, cheap enough to be asked every few seconds; events tell the same sooner. \
-            A buyer without a place, or whose admission has lapsed: `404`.",
-        responses: &[ok::<WaitingPlace>("The place as it stands now.")],
+        summary: "Read one's own entry in a sale's waiting room",
+        description: "Served from memory and cheap enough to request every few seconds; events report changes sooner. \
+            `404` if the buyer has no entry or the admission has expired.",
+        responses: &[ok::<WaitingPlace>("The entry's present state.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
     },
@@ -42,17 +42,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_draw",
         auth: Auth::Public,
         summary: "Read the draw of a sale's waiting room",
-        description: "The commitment stands before anybody enters; the seed is shown once the sale has opened. A \
-            participant's lot is HMAC-SHA-256 of the buyer's id under the seed's 32 bytes; the line is in the order of \
-            the lots, the smallest first.",
+        description: "The commitment is published before the first buyer joins; the seed is shown once the sale has opened. A \
+            participant's lot is HMAC-SHA-256 of the buyer's id under the seed's 32 bytes; participants are admitted in \
+            the order of their lots, the smallest first.",
         responses: &[ok::<Draw>("The draw.").headers(&[ResponseHeader::CacheControl])],
         ..BUYER_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/sales/{sale}/draw.csv",
         id: "export_draw",
-        summary: "Export who took part in a sale's draw, in its order",
-        description: "Once the sale has opened; before, nobody knows the order. Streamed.",
+        summary: "Export the participants of a sale's draw, in their order",
+        description: "Available once the sale has opened; the order is not known before. Streamed.",
         responses: &[SuccessResponse::new(
             200,
             Content::Csv("rank,buyer"),

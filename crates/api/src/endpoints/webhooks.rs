@@ -1,4 +1,4 @@
-//! Telling others: the shop's endpoints, what they were not told at once, what was given up.
+//! Webhooks: the shop's endpoints, the deliveries that are not done, and the dead letters.
 
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::{json, ok};
@@ -14,15 +14,15 @@ use crate::admin::webhooks::{
 use crate::header::BodyType;
 use crate::problem::Code;
 
-/// What only an `admin` may change.
+/// An endpoint that only an `admin` may call.
 const ADMIN_ENDPOINT: Endpoint = Endpoint { auth: Auth::Operator(Role::Admin), ..VIEWER_ENDPOINT };
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/webhook-endpoints",
         id: "list_webhook_endpoints",
-        summary: "List the endpoints that are told what happens",
-        description: "Oldest first, with how far each one is, and never with a secret.",
+        summary: "List the endpoints that receive events",
+        description: "Oldest first, each with its progress and without its secret.",
         responses: &[ok::<WebhookEndpointList>("The endpoints.")],
         ..VIEWER_ENDPOINT
     },
@@ -31,8 +31,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints",
         id: "create_webhook_endpoint",
         summary: "Add an endpoint",
-        description: "It is told of what happens from now on: a webhook signed as Standard Webhooks, a broker in CloudEvents' envelope. A webhook's secret is \
-            shown in this answer and never again. An address that may not be gone to is refused here already. There are at most 50.",
+        description: "It receives the events from now on: a webhook signed as Standard Webhooks, a broker in a CloudEvents envelope. A webhook's secret is \
+            shown in this answer and never again. An address that requests may not go to is refused. There are at most 50.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewWebhookEndpoint>(),
@@ -48,7 +48,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         id: "get_webhook_endpoint",
-        summary: "Read an endpoint, and how far it is",
+        summary: "Read an endpoint and its progress",
         responses: &[ok::<WebhookEndpoint>("The endpoint.")],
         ..VIEWER_ENDPOINT
     },
@@ -57,7 +57,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         id: "change_webhook_endpoint",
         summary: "Change an endpoint by a JSON merge patch",
-        description: "Holds for everything that it was not told yet.",
+        description: "Applies to every event that was not delivered yet.",
         body: Some(Body {
             media: BodyType::MergePatch,
             json_type: JsonType::for_type::<WebhookEndpointPatch>(),
@@ -70,7 +70,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         id: "delete_webhook_endpoint",
         summary: "Remove an endpoint",
-        description: "With everything that it was not told.",
+        description: "Its undelivered events are removed too.",
         responses: &[SuccessResponse::new(204, Content::None, "The endpoint is gone.")],
         ..ADMIN_ENDPOINT
     },
@@ -93,8 +93,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         id: "list_deliveries",
-        summary: "List what an endpoint did not take at once",
-        description: "Newest event first. What it took at once leaves no trace here.",
+        summary: "List the deliveries that an endpoint did not accept at the first attempt",
+        description: "Newest event first. Deliveries that succeeded at the first attempt are not listed.",
         params: &[Param::DeliveryState, Param::Cursor, Param::Limit],
         responses: &[ok::<DeliveryList>("A page of deliveries.")],
         ..VIEWER_ENDPOINT
@@ -103,18 +103,18 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         id: "redeliver",
-        summary: "Tell an endpoint of one event once more",
-        description: "Whatever became of it before. Later events about the same order wait for it.",
+        summary: "Deliver one event to an endpoint again",
+        description: "Regardless of earlier deliveries. Later events about the same order wait for it.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Redelivery>() }),
-        responses: &[SuccessResponse::new(202, json::<Redelivery>(), "It will be told.")],
+        responses: &[SuccessResponse::new(202, json::<Redelivery>(), "The event will be delivered.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/dead-letters",
         id: "list_dead_letters",
-        summary: "List what was given up and not seen to",
-        description: "Events that an endpoint did not take, refunds that a provider did not make, requests that could not be decided: in this \
+        summary: "List unresolved dead letters",
+        description: "Events that an endpoint did not accept, refunds that a provider did not make, tickets that could not be settled: in this \
             order, each newest first.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         responses: &[ok::<DeadLetterList>("A page of dead letters.")],
@@ -123,8 +123,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/dead-letters/{letter}",
         id: "get_dead_letter",
-        summary: "Read a dead letter with what it holds",
-        description: "Of an event the message that the endpoint did not take, of a refund its payment and amount, of a ticket its request.",
+        summary: "Read a dead letter with its content",
+        description: "For an event: the undelivered message. For a refund: its payment and amount. For a ticket: its request.",
         responses: &[ok::<DeadLetterDetail>("The dead letter.")],
         ..VIEWER_ENDPOINT
     },
@@ -132,9 +132,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/admin/dead-letters/{letter}/retry",
         id: "retry_dead_letter",
-        summary: "Try it again",
-        description: "From the first try on. A ticket cannot be: its units went back, and its buyer heard so.",
-        responses: &[ok::<SeenTo>("It is tried again.")],
+        summary: "Retry a dead letter",
+        description: "The count of tries starts again. A ticket cannot be retried: its units went back, and its buyer got the refusal.",
+        responses: &[ok::<SeenTo>("It is being retried.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
@@ -142,25 +142,25 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/admin/dead-letters/{letter}/discard",
         id: "discard_dead_letter",
-        summary: "Let it be",
-        description: "It is not listed any more; why is kept. Without a body the reason is `none given`.",
+        summary: "Discard a dead letter",
+        description: "It is no longer listed; the reason is kept. Without a body the reason is `none given`.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Discard>() }),
         may_lack_body: true,
-        responses: &[ok::<SeenTo>("It is let be.")],
+        responses: &[ok::<SeenTo>("It is discarded.")],
         ..OPERATOR_ENDPOINT
     },
     Endpoint {
         method: Method::Post,
         path: "/v1/admin/dead-letters/retry",
         id: "retry_dead_letters",
-        summary: "Try many again",
-        description: "Those of one endpoint, or all, newest first: at most `limit` are looked at in one call, and `next_cursor` goes on from there.",
+        summary: "Retry many dead letters",
+        description: "The dead letters of one endpoint, or all, newest first. One call handles at most `limit`; `next_cursor` continues from there.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<BulkRetryBody>(),
         }),
-        responses: &[ok::<ManySeenTo>("How many are tried again.")],
+        responses: &[ok::<ManySeenTo>("How many are being retried.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },
@@ -168,14 +168,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/admin/dead-letters/discard",
         id: "discard_dead_letters",
-        summary: "Let many be",
-        description: "As the above, and `reason` is kept with each.",
+        summary: "Discard many dead letters",
+        description: "As for retrying many; `reason` is kept with each.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<BulkDiscardBody>(),
         }),
-        responses: &[ok::<ManySeenTo>("How many are let be.")],
+        responses: &[ok::<ManySeenTo>("How many are discarded.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },

@@ -120,7 +120,7 @@ pub(super) fn sample_problem(code: Code) -> Problem {
     match code {
         Code::MalformedRequest => Problem::malformed_request("the body is not a JSON object"),
         Code::Unauthenticated => Problem::unauthenticated("the token has expired"),
-        Code::Forbidden => Problem::forbidden("this takes a key with the role operator"),
+        Code::Forbidden => Problem::forbidden("this requires a key with the role operator"),
         Code::NotEligible => Problem::not_eligible(Requirement::Member),
         Code::PassRequired => Problem::pass_required(),
         Code::PassInvalid => Problem::pass_invalid("the Purchase-Pass is for another item"),
@@ -141,7 +141,7 @@ pub(super) fn sample_problem(code: Code) -> Problem {
         Code::WrongState => Problem::wrong_state("paid", "only a reserved order can be cancelled"),
         Code::NotHeldOut => Problem::not_held_out(),
         Code::WaitlistFull => Problem::waitlist_full(),
-        Code::AlreadyExists => Problem::already_exists("there is a sale of that name"),
+        Code::AlreadyExists => Problem::already_exists("a sale with this name exists"),
         Code::PreconditionFailed => Problem::precondition_failed(),
         Code::InvalidRequest => Problem::invalid_request(vec![Fault::new(
             FaultLocation::Body("/units".to_owned()),

@@ -12,7 +12,7 @@ use crate::value::Time;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem, examples(json!({
     "type": "/docs#sold_out", "title": "Sold out", "status": 409, "code": "sold_out",
-    "detail": "none left right now; units that are held unpaid may return", "retryable": false,
+    "detail": "no units are left now; unpaid units may return", "retryable": false,
     "may_return": true, "available": 0
 })))]
 pub struct ProblemBody<'a> {

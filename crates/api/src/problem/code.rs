@@ -16,7 +16,7 @@ pub enum Code {
     MalformedRequest,
     /// No token or key, or one that does not hold.
     Unauthenticated,
-    /// Known, but not allowed this.
+    /// The caller may not do this.
     Forbidden,
     /// The sale asks for something that this buyer does not have.
     NotEligible,
@@ -24,7 +24,7 @@ pub enum Code {
     PassRequired,
     /// The pass is forged, or for someone or something else.
     PassInvalid,
-    /// The pass was good once.
+    /// The pass has expired.
     PassExpired,
     /// A challenge has to be solved first.
     ChallengeRequired,
@@ -34,7 +34,7 @@ pub enum Code {
     WaitingRoom,
     /// There is no such thing for this caller.
     NotFound,
-    /// The address exists, the method does not.
+    /// The path does not accept this method.
     MethodNotAllowed,
     /// The caller accepts nothing that can be served.
     NotAcceptable,
@@ -44,9 +44,9 @@ pub enum Code {
     UnsupportedMediaType,
     /// Fewer units are free than were asked for.
     SoldOut,
-    /// A unit may be had without standing in line.
+    /// Units are available, so there is no waitlist to join.
     NotHeldOut,
-    /// The line is as long as it may be.
+    /// The waitlist is full.
     WaitlistFull,
     /// The buyer's limit leaves too little.
     LimitReached,

@@ -13,11 +13,11 @@ fn check(problem: &Problem, expected: &str) {
 fn each_code_carries_its_members() {
     check(
         &Problem::sold_out(true, 0),
-        r#"{"type":"/docs#sold_out","title":"Sold out","status":409,"code":"sold_out","detail":"none left right now; units that are held unpaid may return","retryable":false,"may_return":true,"available":0}"#,
+        r#"{"type":"/docs#sold_out","title":"Sold out","status":409,"code":"sold_out","detail":"no units are left now; unpaid units may return","retryable":false,"may_return":true,"available":0}"#,
     );
     check(
         &Problem::limit_reached(10, 7),
-        r#"{"type":"/docs#limit_reached","title":"Limit reached","status":409,"code":"limit_reached","detail":"more than a buyer may have of this item","retryable":false,"limit":10,"used":7}"#,
+        r#"{"type":"/docs#limit_reached","title":"Limit reached","status":409,"code":"limit_reached","detail":"the request exceeds the buyer's limit for this item","retryable":false,"limit":10,"used":7}"#,
     );
     check(
         &Problem::not_started(None),
@@ -37,7 +37,7 @@ fn each_code_carries_its_members() {
     );
     check(
         &Problem::not_eligible(Requirement::AccessCode),
-        r#"{"type":"/docs#not_eligible","title":"Not eligible","status":403,"code":"not_eligible","detail":"this sale asks for an access code","retryable":false,"requirement":"access_code"}"#,
+        r#"{"type":"/docs#not_eligible","title":"Not eligible","status":403,"code":"not_eligible","detail":"this sale requires an access code","retryable":false,"requirement":"access_code"}"#,
     );
     check(
         &Problem::not_ready(vec!["store".into()], 1),
@@ -48,7 +48,7 @@ fn each_code_carries_its_members() {
             Fault::new(FaultLocation::Body("/units".into()), "is missing"),
             Fault::new(FaultLocation::Header("Idempotency-Key"), "is missing"),
         ]),
-        r#"{"type":"/docs#invalid_request","title":"Invalid request","status":422,"code":"invalid_request","detail":"the request is not what this address takes","retryable":false,"errors":[{"pointer":"/units","detail":"is missing"},{"pointer":"","header":"Idempotency-Key","detail":"is missing"}]}"#,
+        r#"{"type":"/docs#invalid_request","title":"Invalid request","status":422,"code":"invalid_request","detail":"the request is invalid; see errors","retryable":false,"errors":[{"pointer":"/units","detail":"is missing"},{"pointer":"","header":"Idempotency-Key","detail":"is missing"}]}"#,
     );
 }
 

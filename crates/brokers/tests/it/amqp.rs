@@ -123,7 +123,7 @@ async fn a_broker_that_says_nothing_costs_bounded_time_and_no_thread() {
         broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..ATTEMPTS {
-        // Whoever waits for the same connection hears the same, and does not try again.
+        // A caller that waits for the same connection gets the same error, and does not try again.
         for done in join_all((0..8).map(|_| broker.publish(&message))).await {
             assert_eq!(done.expect_err("nobody answers").to_string(), "no connection in time");
         }
@@ -137,7 +137,7 @@ async fn a_broker_that_says_nothing_costs_bounded_time_and_no_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_confirmed_is_not_taken_though_the_broker_is_killed_with_it() {
+async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed() {
     let mut rabbit = Rabbit::start();
     let (exchange, proxy) = (name(), Proxy::to(rabbit.port()).await);
     // A broker that is killed forgets now and then what was bound a moment before, which it knows

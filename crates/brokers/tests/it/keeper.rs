@@ -10,7 +10,7 @@ use rand::RngExt;
 /// Longest time that a server may need until it listens, on a machine that does much else.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// Runs programs, of which the last is the broker, until it reads a word, or its input ends, which
+/// Runs programs, the last of them the broker, until it reads a word, or its input ends, which
 /// it does with the test's process at the latest: then it ends the broker, in good order if the
 /// word says so, and the others. Without a word the directory goes as well.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }

@@ -46,7 +46,7 @@ async fn what_the_server_refuses_is_said_without_its_words_and_without_the_passw
         assert!(error.contains(word), "{error}");
         assert!(!error.contains("wrong-password") && !error.contains("shop"), "{error}");
     };
-    check(&server.url(&prefix), &format!("there must be one that has {prefix}.>")).await;
+    check(&server.url(&prefix), &format!("create a stream for {prefix}.>")).await;
     let port = server.port();
     check(&format!("nats://shop:wrong-password@127.0.0.1:{port}"), "refused the login").await;
     check(&format!("nats://wrong-password@127.0.0.1:{port}"), "refused the login").await;
@@ -131,7 +131,7 @@ async fn held_back(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_acked_is_not_taken_though_the_server_is_killed_with_it() {
+async fn a_message_without_an_ack_is_not_accepted_when_the_server_is_killed() {
     let mut server = NatsServer::start();
     let (prefix, proxy) = (name(), Proxy::to(server.port()).await);
     server.make_stream(&prefix).await;

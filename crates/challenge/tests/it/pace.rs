@@ -9,8 +9,8 @@ use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_pu
 const MOST: Duration = Duration::from_millis(2);
 /// Challenges of a round.
 const TIMES: u32 = 40;
-/// Rounds, of which the cheapest counts: what a neighbour does to the caches and the clock of a
-/// processor is charged to whoever runs on it, and can only add.
+/// Rounds; the cheapest counts: what a neighbour does to the caches and the clock of a
+/// processor is charged to the program that runs on it, and can only add.
 const ROUNDS: u32 = 5;
 
 /// Processor time of this thread, which does not count what else the machine does.

@@ -118,7 +118,7 @@ mod tests {
     /// The values come from Python's `hmac` and `hashlib`: a change of this file must not change
     /// the order of a published draw.
     #[test]
-    fn a_draw_is_what_was_published_of_it() {
+    fn a_draw_matches_the_published_example() {
         let seed = Seed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));
         assert_eq!(seed.text(), "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
         assert_eq!(

@@ -15,7 +15,8 @@ pub enum MissingRequirement {
 
 /// Checks whether a buyer of this standing may buy in a sale that requires membership or a level.
 ///
-/// # Errors The first requirement that the buyer does not meet.
+/// # Errors
+/// The first requirement that the buyer does not meet.
 pub fn check_eligible(
     standing: Membership,
     members_only: bool,

@@ -200,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_waits_as_long_as_told_is_let_in_and_not_a_nanosecond_earlier(
+        fn a_client_who_waits_as_long_as_required_is_allowed_and_not_a_nanosecond_earlier(
             burst in 1u32..=50, per_minute in 1u32..=10_000_000, tries in 1usize..120, share in 1u32..50
         ) {
             let (pace, now) = (RateLimit::new(burst, per_minute), 1_000);
@@ -218,7 +218,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_left_is_what_is_let_in(burst in 1u32..=200, per_minute in 1u32..=10_000_000, before in 0u32..300) {
+        fn the_remaining_requests_are_the_ones_that_are_allowed(burst in 1u32..=200, per_minute in 1u32..=10_000_000, before in 0u32..300) {
             let (pace, now, mut state) = (RateLimit::new(burst, per_minute), 5, 0);
             (0..before).for_each(|_| {
                 takes(pace, &mut state, now);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_that_are_told() {
+    fn the_reported_numbers_are_right() {
         let pace = RateLimit::new(60, 300);
         assert_eq!((pace.burst(), pace.window_secs(), pace.remaining(0, 9)), (60, 12, 60));
         let largest = RateLimit::new(10_000_000, 1);

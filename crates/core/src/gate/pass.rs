@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_says_what_was_sealed_into_it() {
+    fn a_pass_has_the_terms_that_were_signed() {
         let pass = key().sign(&TERMS, "spring", "phone");
         assert_eq!(UnverifiedPass::parse(&pass).expect("a pass").terms(), TERMS);
         assert!(holds(&pass, &key(), "spring", "phone"));

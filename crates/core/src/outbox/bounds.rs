@@ -1,20 +1,20 @@
-//! What one desk may keep, and how long it goes on.
+//! The bounds of one delivery queue, and of its retries.
 use crate::limits::{
     DELIVERIES_IN_FLIGHT_MAX, DELIVERIES_PENDING_MAX, DELIVERY_REFUSALS, DELIVERY_REFUSED_MS,
     DELIVERY_TRIES, DELIVERY_WINDOW,
 };
 
-/// Bounds of one endpoint's desk.
+/// Bounds of one endpoint's delivery queue.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryBounds {
     /// How often an event is tried before it is dead.
     pub tries: u32,
-    /// How often at least the endpoint refuses an event, with no other failure of it between,
-    /// before it is dead.
+    /// Fewest refusals of an event, with no other failure between them, before it is dead.
     pub refusals: u32,
-    /// And for how long, unless half of the rows that may wait are such events.
+    /// Shortest time of these refusals, in milliseconds, unless half of the rows that may wait are
+    /// such events.
     pub refused_ms: i64,
-    /// Events on their way at once.
+    /// Events in delivery at once.
     pub at_once: usize,
     /// Events read ahead.
     pub window: usize,

@@ -1,6 +1,6 @@
-//! The circuit breaker of one endpoint: after several events in a row failed, it is tried with one
-//! at a time until one is taken. And the pause that an endpoint asks for, which holds for
-//! everything that it is to be told.
+//! The circuit breaker of one endpoint: after several events in a row failed, it gets one event at
+//! a time until it accepts one. The breaker also keeps a pause that the endpoint asked for, which
+//! holds for all its events.
 use std::collections::BTreeSet;
 
 use crate::limits::{
@@ -12,19 +12,19 @@ use crate::value::Millis;
 /// Whether an endpoint counts as down, and when it is tried.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
-    /// Events that failed since the last one was taken, up to as many as it takes: one event that
+    /// Events that failed since the last accepted one, up to the breaker's threshold: an event that
     /// is always refused counts once.
     failed: BTreeSet<i64>,
-    /// Failures since it opened.
+    /// Failures since the breaker opened.
     probes: u32,
     probe_at: Option<Millis>,
-    /// It asked to be left alone until then.
+    /// The end of a pause that the endpoint asked for.
     paused_until: Option<Millis>,
-    /// What it was last tried with, and how often in a row.
+    /// The last event that it was tried with, and how often in a row.
     same: Option<(i64, u32)>,
-    /// The row that it was last tried with, and whether the last try was with a row.
+    /// The last row that it was tried with, and whether the last try was with a row.
     last: i64,
-    /// The new event that it was last tried with.
+    /// The last new event that it was tried with.
     last_fresh: i64,
     last_was_row: bool,
 }
@@ -39,38 +39,38 @@ impl Breaker {
         self.probe_at.max(self.paused_until).unwrap_or(Millis(0))
     }
 
-    /// Until when it asked to be left alone, if it did.
+    /// The end of a pause that it asked for, if any.
     pub(super) fn paused_until(&self) -> Option<Millis> {
         self.paused_until
     }
 
-    /// Whether it is left alone now, as it asked; a pause that is over is forgotten.
+    /// Whether a pause is in effect; a pause that is over is removed.
     pub(super) fn is_paused(&mut self, now: Millis) -> bool {
         self.paused_until = self.paused_until.filter(|until| now < *until);
         self.paused_until.is_some()
     }
 
-    /// Somebody asks for something to be sent at once.
+    /// Ends a pause, because an operator requested an immediate retry.
     pub(super) fn end_pause(&mut self) {
         self.paused_until = None;
     }
 
-    /// The endpoint took something. True: it was down until now. A pause stands: whatever is taken
-    /// during one was on its way before it, and a shop that answers "too many" at its door may
-    /// still be at work on those before.
+    /// The endpoint accepted an event. Returns true if it was down until now. A pause stays: the
+    /// accepted event may have been sent before the pause, and a shop that answers "too many
+    /// requests" may still work on earlier ones.
     pub(super) fn succeed(&mut self) -> bool {
         let was_open = self.is_open();
         *self = Self { paused_until: self.paused_until, ..Self::default() };
         was_open
     }
 
-    /// It did not take this one, and asked for a pause, if `pause_ms` is over 0. Nothing shortens
-    /// one that it asked for before.
+    /// The endpoint did not accept this event, and asked for a pause if `pause_ms` is over 0. An
+    /// earlier, longer pause is not shortened.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
         }
-        // What was on its way when it opened says nothing new.
+        // Events that were in delivery when the breaker opened do not count.
         if self.failed.len() >= BREAKER_FAILURES && (!self.is_open() || self.probe_at() <= now) {
             self.probes = self.probes.saturating_add(1);
             let pause =
@@ -82,21 +82,21 @@ impl Breaker {
         }
     }
 
-    /// The last try asked the endpoint nothing: one that is down is tried again after a moment, and
-    /// no later than before.
+    /// The last try did not reach the endpoint: if it is down it is tried again soon, with the same
+    /// pauses as before.
     pub(super) fn probe_later(&mut self, now: Millis) {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
-    /// The new event that it was last tried with: one that is refused for itself does not stand in
-    /// the way of the next.
+    /// The last new event that it was tried with: an event that is refused for itself does not
+    /// block the next one.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }
 
-    /// What it is tried with: something new and a row by turns, the rows one after another. Each a
-    /// few times, so that an endpoint which takes an event only after some tries is found to be up;
-    /// and no more often than that, since an event may be refused for itself.
+    /// Chooses the next try: a new event and a row in turn, and the rows one after another. Each
+    /// gets a few tries, so that an endpoint that accepts an event only after some tries is found
+    /// to be up; but no more, because an event may be refused for itself.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

@@ -1,76 +1,78 @@
-//! What goes between a desk and whoever drives it.
+//! The values between a delivery queue and its driver.
 use std::sync::Arc;
 
 use crate::value::Millis;
 
-/// An event behind the endpoint's position that it was not told yet: a row of the store.
+/// A row of the store: an event behind the endpoint's position that is not delivered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingDelivery {
     /// The event's position.
     pub position: i64,
-    /// What it is about.
+    /// The key of its subject.
     pub about: Arc<str>,
-    /// How often it was tried in vain.
+    /// Failed tries.
     pub tries: u32,
     /// When it is tried next.
     pub next_at: Millis,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<String>,
-    /// It was tried as often as it may be.
+    /// Whether all tries are used.
     pub dead: bool,
 }
 
-/// What came of sending.
+/// The outcome of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// The endpoint took it.
+    /// The endpoint accepted it.
     Delivered,
-    /// It did not, or nobody knows.
+    /// The endpoint failed, or the outcome is unknown.
     Failed {
-        /// What went wrong.
+        /// The error.
         error: String,
-        /// It asked for this pause: until it is over nothing is sent to it, whatever it is about.
+        /// The pause that the endpoint asked for, in milliseconds: nothing is sent to it until the
+        /// pause is over.
         pause_ms: i64,
     },
-    /// It answered that it does not want this one: that says something about the event, and nothing
-    /// about the endpoint, which is there.
+    /// The endpoint refused this event. The refusal concerns the event, not the endpoint, which is
+    /// up.
     Refused {
-        /// What it said.
+        /// The endpoint's answer.
         error: String,
     },
-    /// It answered that it wants nothing any more, ever: it is to be disabled, and every event
-    /// waits for whoever enables it again.
+    /// The endpoint answered that it is gone: it must be disabled, and its events wait until an
+    /// operator enables it again.
     Gone,
-    /// It could not be sent and never can be, to anybody: its row is not one that can be read.
+    /// The event can never be sent to any endpoint, because its row is invalid.
     Unsendable {
-        /// What is wrong with it.
+        /// What is invalid.
         error: String,
     },
-    /// It could not be sent by this program, and says nothing about the endpoint: a newer one,
-    /// which wrote it, can once it has the endpoint, or this one can when it has read what it
-    /// lacks. It is none of the event's tries.
+    /// This version of the program cannot send the event, which says nothing about the endpoint. A
+    /// newer version, which wrote the event, can send it, or this one can once it has read what it
+    /// lacks. It does not count as a try.
     Deferred {
-        /// What is not known about it.
+        /// What is unknown about it.
         error: String,
     },
 }
 
-/// What the store must know of a row that was tried.
+/// A change of a row that the store must record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowChange {
-    /// The row at this position is done, and goes.
+    /// The row at this position was delivered and is deleted.
     Delivered(i64),
-    /// The row is this now, waiting or dead.
+    /// The row now has this state, waiting or dead.
     Pending(PendingDelivery),
 }
 
-/// How far the endpoint was told, and what was not told on the way: one transaction.
+/// A move of an endpoint's position, with the rows of events that were not delivered: one
+/// transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionAdvance {
-    /// Where the position must still be.
+    /// Where the position must be before.
     pub from: i64,
-    /// Where it goes.
+    /// The new position.
     pub to: i64,
-    /// Rows to be added.
+    /// Rows to insert.
     pub failed: Vec<PendingDelivery>,
 }

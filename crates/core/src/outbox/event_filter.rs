@@ -1,24 +1,24 @@
-//! Which events an endpoint asked for.
+//! The event types that an endpoint subscribed to.
 use crate::event::EventType;
 
-/// Which events an endpoint is told of.
+/// A filter of event types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventFilter {
-    /// Every one, also of types that come later.
+    /// Every type, including later ones.
     All,
-    /// Those of these types, by their words: one that a newer program knows is kept, and wanted,
-    /// here too.
+    /// The types with these names. A name that only a newer version of the program knows is kept,
+    /// and matches here too.
     Only(Vec<String>),
 }
 
 impl EventFilter {
-    /// Those of these types.
+    /// A filter for these types.
     #[must_use]
     pub fn only(types: &[EventType]) -> Self {
         Self::Only(types.iter().map(|what| what.as_str().to_owned()).collect())
     }
 
-    /// Whether it is told of what this word stands for.
+    /// Whether the endpoint wants events of the type with this name.
     #[must_use]
     pub fn has(&self, what: &str) -> bool {
         match self {

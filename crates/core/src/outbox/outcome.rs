@@ -1,5 +1,5 @@
-//! What came of an event that was sent: what it says of the endpoint, and when the event is tried
-//! again, or given up.
+//! Applies the outcome of a delivery: what it says about the endpoint, and whether the event is
+//! retried or given up.
 use std::sync::Arc;
 
 use super::{DeliveryQueue, NewEvent, PendingDelivery, RowChange, SendOutcome};
@@ -16,18 +16,18 @@ pub(super) struct RefusedRun {
     since: Millis,
 }
 
-/// What becomes of an event that was not taken.
+/// What happens to an event that was not accepted.
 struct RetryDecision {
     error: String,
-    /// Tries in vain, with this one if it counts.
+    /// Failed tries, including this one if it counts.
     tries: u32,
     wait_ms: i64,
     is_over: bool,
 }
 
 impl DeliveryQueue {
-    /// What came of an event that was on its way; `spread` is any number, by which those that fail
-    /// together are not tried together again. The store must be told the note.
+    /// Records the outcome of an event in delivery; `spread` is any number, and spreads the retries
+    /// of events that failed together. The caller must store the returned change.
     pub fn done(
         &mut self,
         position: i64,
@@ -65,19 +65,19 @@ impl DeliveryQueue {
         Some(RowChange::Pending(parcel))
     }
 
-    /// What came of an event that was sent to an address that is the endpoint's no more: it waits
-    /// as if it had not been sent.
+    /// Records an event that was sent to an earlier address of the endpoint: it waits as if it had
+    /// not been sent.
     pub fn sent_to_old_address(&mut self, position: i64) {
         if let Some((about, _)) = self.in_flight.remove(&position) {
             self.put_back(position, about);
         }
     }
 
-    /// What an outcome says of the endpoint, and of how an event's failures follow each other.
+    /// Applies an outcome to the breaker and to the event's run of failures.
     fn update_breaker(&mut self, position: i64, outcome: &SendOutcome, now: Millis, spread: u32) {
         let is_up = match outcome {
             SendOutcome::Delivered => self.breaker.succeed(),
-            // A refusal says that somebody is there.
+            // A refusal proves that the endpoint is up.
             SendOutcome::Refused { .. } => self.is_open() && self.breaker.succeed(),
             SendOutcome::Failed { pause_ms, .. } => {
                 self.breaker.fail(position, now, spread, *pause_ms);
@@ -100,8 +100,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// What becomes of the event. `None`: its try cost it nothing, since it was before its time, or
-    /// said nothing about it.
+    /// Decides about a retry. `None` if the try does not count: it was before its time, or says
+    /// nothing about the event.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -125,8 +125,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // It is there: what it refuses while it is renewed is not kept from it for long
-                // afterwards.
+                // The endpoint is up: an event that it refuses during a deployment should arrive
+                // soon afterwards.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,
@@ -135,8 +135,8 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The endpoint was asked nothing, so this is none of the event's tries, and it is not
-            // given up for it soon.
+            // The endpoint was not contacted, so this is not a try of the event, and it is not
+            // given up soon.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
@@ -157,15 +157,15 @@ impl DeliveryQueue {
         }
     }
 
-    /// Whether the endpoint means it: it refused for a while, or refuses so much that nothing else
-    /// could wait.
+    /// Whether the refusal is final: it lasted for a while, or the refused events would leave no
+    /// room for others.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals
             && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
     }
 
-    /// An event whose try costs it nothing.
+    /// Returns an event whose try does not count.
     fn put_back(&mut self, position: i64, about: Arc<str>) {
         if !self.rows.contains_key(&position) {
             self.window.insert(position, NewEvent::Waiting(about));

@@ -1,4 +1,4 @@
-//! One desk, step by step.
+//! Tests one delivery queue, step by step.
 
 use super::*;
 use crate::limits::DEFERRED_PAUSE_MAX_MS;
@@ -25,69 +25,69 @@ fn bounds() -> DeliveryBounds {
     DeliveryBounds { tries: 4, refusals: 3, refused_ms: 0, at_once: 3, window: 8, pending: 6 }
 }
 
-fn desk(events: &[&str]) -> DeliveryQueue {
-    let mut desk = DeliveryQueue::new(bounds(), 0, Vec::new());
-    events.iter().zip(1..).for_each(|(about, at)| desk.read(at, about, true));
-    desk
+fn queue(events: &[&str]) -> DeliveryQueue {
+    let mut queue = DeliveryQueue::new(bounds(), 0, Vec::new());
+    events.iter().zip(1..).for_each(|(about, at)| queue.read(at, about, true));
+    queue
 }
 
-fn sent(desk: &mut DeliveryQueue, now: Millis) -> Vec<i64> {
-    std::iter::from_fn(|| desk.next(now)).collect()
+fn sent(queue: &mut DeliveryQueue, now: Millis) -> Vec<i64> {
+    std::iter::from_fn(|| queue.next(now)).collect()
 }
 
 #[test]
 fn events_of_one_order_go_one_after_another_and_others_beside_them() {
-    let mut desk = desk(&["a", "a", "b", "c", "d"]);
-    assert_eq!(sent(&mut desk, AT), [1, 3, 4], "three at once, none behind another of its own");
-    assert_eq!(desk.done(3, SendOutcome::Delivered, AT, 0), None);
-    assert_eq!(desk.go(), None, "the first is still on its way");
-    assert_eq!(sent(&mut desk, AT), [5]);
-    assert_eq!(desk.done(1, SendOutcome::Delivered, AT, 0), None);
-    assert_eq!(desk.go(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
-    assert_eq!(desk.go(), None, "one at a time");
-    assert_eq!(sent(&mut desk, AT), [2]);
+    let mut queue = queue(&["a", "a", "b", "c", "d"]);
+    assert_eq!(sent(&mut queue, AT), [1, 3, 4], "three at once, none behind another of its own");
+    assert_eq!(queue.done(3, SendOutcome::Delivered, AT, 0), None);
+    assert_eq!(queue.go(), None, "the first is still on its way");
+    assert_eq!(sent(&mut queue, AT), [5]);
+    assert_eq!(queue.done(1, SendOutcome::Delivered, AT, 0), None);
+    assert_eq!(queue.go(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
+    assert_eq!(queue.go(), None, "one at a time");
+    assert_eq!(sent(&mut queue, AT), [2]);
     for at in [2, 4, 5] {
-        desk.done(at, SendOutcome::Delivered, AT, 0);
+        queue.done(at, SendOutcome::Delivered, AT, 0);
     }
-    desk.gone();
-    assert_eq!(desk.go(), Some(PositionAdvance { from: 1, to: 5, failed: vec![] }));
+    queue.gone();
+    assert_eq!(queue.go(), Some(PositionAdvance { from: 1, to: 5, failed: vec![] }));
 }
 
 #[test]
-fn what_failed_is_tried_again_later_each_time_and_those_behind_it_wait() {
-    let mut desk = desk(&["a", "a", "b"]);
-    assert_eq!(sent(&mut desk, AT), [1, 3]);
-    desk.done(1, failed(), AT, 0);
-    desk.done(3, SendOutcome::Delivered, AT, 0);
-    let progress = desk.go().expect("all is decided");
+fn a_failed_event_is_retried_later_each_time_and_events_behind_it_wait() {
+    let mut queue = queue(&["a", "a", "b"]);
+    assert_eq!(sent(&mut queue, AT), [1, 3]);
+    queue.done(1, failed(), AT, 0);
+    queue.done(3, SendOutcome::Delivered, AT, 0);
+    let progress = queue.go().expect("all is decided");
     assert_eq!(
         (progress.to, progress.failed.len()),
         (3, 2),
         "what failed, and what waits behind it"
     );
     assert_eq!((progress.failed[0].tries, progress.failed[1].tries), (1, 0));
-    desk.gone();
+    queue.gone();
     let mut now = AT;
     for (tries, wait) in [(2, 750), (3, 1_500)] {
-        assert_eq!(desk.next(now), None);
-        assert_eq!(desk.due(), Some(now.plus(wait)));
+        assert_eq!(queue.next(now), None);
+        assert_eq!(queue.due(), Some(now.plus(wait)));
         now = now.plus(wait);
-        assert_eq!(sent(&mut desk, now), [1], "alone");
-        let note = desk.done(1, failed(), now, 0);
+        assert_eq!(sent(&mut queue, now), [1], "alone");
+        let note = queue.done(1, failed(), now, 0);
         assert!(
             matches!(note, Some(RowChange::Pending(parcel)) if parcel.tries == tries && !parcel.dead)
         );
     }
     now = now.plus(3_000);
-    assert_eq!(sent(&mut desk, now), [1]);
-    let note = desk.done(1, failed(), now, 0);
+    assert_eq!(sent(&mut queue, now), [1]);
+    let note = queue.done(1, failed(), now, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead),
         "four tries are all it has"
     );
-    assert_eq!(sent(&mut desk, now), [2], "the one behind a dead one goes on at once");
-    assert_eq!(desk.done(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
-    assert_eq!(desk.waiting(), 0);
+    assert_eq!(sent(&mut queue, now), [2], "the one behind a dead one goes on at once");
+    assert_eq!(queue.done(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
+    assert_eq!(queue.waiting(), 0);
 }
 
 #[test]
@@ -97,37 +97,37 @@ fn where_every_place_is_taken_nothing_is_due() {
         next_at: AT,
         ..blocked_delivery(at, &format!("o-{at}").into())
     });
-    let mut desk = DeliveryQueue::new(bounds(), 4, rows.collect());
-    assert_eq!(desk.due(), Some(AT));
-    assert_eq!(sent(&mut desk, AT), [1, 2, 3]);
+    let mut queue = DeliveryQueue::new(bounds(), 4, rows.collect());
+    assert_eq!(queue.due(), Some(AT));
+    assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     assert_eq!(
-        desk.due(),
+        queue.due(),
         None,
-        "or whoever drives it would ask again and again while they are on their way"
+        "or the driver would ask again and again while they are in delivery"
     );
-    assert_eq!(desk.done(2, SendOutcome::Delivered, AT, 0), Some(RowChange::Delivered(2)));
-    assert_eq!(desk.due(), Some(AT));
+    assert_eq!(queue.done(2, SendOutcome::Delivered, AT, 0), Some(RowChange::Delivered(2)));
+    assert_eq!(queue.due(), Some(AT));
 }
 
 #[test]
-fn one_event_that_is_always_refused_stops_nobody_else() {
-    let mut desk = DeliveryQueue::new(DeliveryBounds { tries: 100, ..bounds() }, 0, Vec::new());
-    desk.read(1, "bad", true);
+fn an_event_that_is_always_refused_does_not_stop_other_events() {
+    let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 100, ..bounds() }, 0, Vec::new());
+    queue.read(1, "bad", true);
     let mut now = AT;
     for _ in 0..50 {
-        assert_eq!(sent(&mut desk, now), [1]);
-        desk.done(1, failed(), now, 0);
-        desk.go();
-        desk.gone();
-        assert!(!desk.is_open());
-        now = desk.due().expect("it is tried again");
+        assert_eq!(sent(&mut queue, now), [1]);
+        queue.done(1, failed(), now, 0);
+        queue.go();
+        queue.gone();
+        assert!(!queue.is_open());
+        now = queue.due().expect("it is tried again");
     }
 }
 
 #[test]
 fn an_endpoint_that_refuses_many_is_not_down_and_goes_on_hearing_the_others() {
     // However long it would have: there is no room for so many.
-    let mut desk = DeliveryQueue::new(
+    let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
         0,
         Vec::new(),
@@ -135,38 +135,38 @@ fn an_endpoint_that_refuses_many_is_not_down_and_goes_on_hearing_the_others() {
     let (mut now, mut told, mut dead) = (AT, 0, 0);
     // Far more that it refuses than rows may wait, and one that it takes at the end.
     for _ in 0..200 {
-        while desk.room() > 0 && desk.read_after() < 40 {
-            let at = desk.read_after() + 1;
-            desk.read(at, &format!("order-{at}"), true);
+        while queue.room() > 0 && queue.read_after() < 40 {
+            let at = queue.read_after() + 1;
+            queue.read(at, &format!("order-{at}"), true);
         }
-        for at in sent(&mut desk, now) {
+        for at in sent(&mut queue, now) {
             let outcome = if at == 40 { SendOutcome::Delivered } else { refused() };
             told += u32::from(at == 40);
-            let note = desk.done(at, outcome, now, 0);
+            let note = queue.done(at, outcome, now, 0);
             dead += u32::from(
                 matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead && parcel.tries >= 3),
             );
-            assert!(!desk.is_open(), "it is there: it answers");
+            assert!(!queue.is_open(), "it is there: it answers");
         }
-        desk.go();
-        desk.gone();
+        queue.go();
+        queue.gone();
         now = now.plus(1_000);
     }
-    assert_eq!((told, dead, desk.waiting()), (1, 39, 0));
+    assert_eq!((told, dead, queue.waiting()), (1, 39, 0));
 }
 
 #[test]
-fn what_is_refused_while_a_shop_is_renewed_is_told_soon_after() {
+fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
     let bounds = DeliveryBounds { tries: 20, pending: 100, ..DeliveryBounds::default() };
     let check = |away_ms: i64, spread: u32, is_told: bool| {
-        let mut desk = DeliveryQueue::new(bounds, 0, Vec::new());
-        (1..=3).for_each(|at| desk.read(at, &format!("order-{at}"), true));
-        desk.read(4, "order-1", true);
+        let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
+        (1..=3).for_each(|at| queue.read(at, &format!("order-{at}"), true));
+        queue.read(4, "order-1", true);
         let (mut now, mut told, mut dead) = (AT, Vec::new(), 0);
-        while desk.waiting() > 0 {
-            for at in sent(&mut desk, now) {
+        while queue.waiting() > 0 {
+            for at in sent(&mut queue, now) {
                 let is_away = now.0 - AT.0 < away_ms && at < 3;
-                let note = desk.done(
+                let note = queue.done(
                     at,
                     if is_away { refused() } else { SendOutcome::Delivered },
                     now,
@@ -175,10 +175,10 @@ fn what_is_refused_while_a_shop_is_renewed_is_told_soon_after() {
                 dead += u32::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
                 told.extend((!is_away).then_some(at));
             }
-            desk.go();
-            desk.gone();
+            queue.go();
+            queue.gone();
             assert!(now.0 - AT.0 < away_ms + 80_000 || !is_told, "it hears soon: {now:?}");
-            now = desk.due().unwrap_or(now).max(now);
+            now = queue.due().unwrap_or(now).max(now);
         }
         assert_eq!((told.contains(&1), dead == 0), (is_told, is_told), "{away_ms} {told:?}");
         assert_eq!(told[0], 3, "others go on");
@@ -193,82 +193,82 @@ fn what_is_refused_while_a_shop_is_renewed_is_told_soon_after() {
 
 #[test]
 fn what_can_never_be_sent_is_dead_at_once_and_says_nothing_of_the_endpoint() {
-    let mut desk =
+    let mut queue =
         DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
-    (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
-    desk.read(9, "order-1", true);
+    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
+    queue.read(9, "order-1", true);
     for _ in 0..3 {
-        for at in sent(&mut desk, AT) {
+        for at in sent(&mut queue, AT) {
             let outcome = if at < 9 {
                 SendOutcome::Unsendable { error: "it cannot be read".to_owned() }
             } else {
                 SendOutcome::Delivered
             };
-            assert_eq!(desk.done(at, outcome, AT, 0), None);
+            assert_eq!(queue.done(at, outcome, AT, 0), None);
         }
     }
-    let progress = desk.go().expect("it is decided");
-    assert!(!desk.is_open() && progress.failed.len() == 9, "{progress:?}");
+    let progress = queue.go().expect("it is decided");
+    assert!(!queue.is_open() && progress.failed.len() == 9, "{progress:?}");
     assert!(progress.failed[..8].iter().all(|parcel| parcel.dead) && !progress.failed[8].dead);
-    desk.gone();
-    assert_eq!(sent(&mut desk, AT), [9], "those behind it go on");
+    queue.gone();
+    assert_eq!(sent(&mut queue, AT), [9], "those behind it go on");
 }
 
 #[test]
 fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
-    let mut desk =
+    let mut queue =
         DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
-    (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
-    desk.read(9, "order-1", true);
-    desk.read(10, "order-10", true);
-    while let Some(at) = desk.next(AT) {
+    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
+    queue.read(9, "order-1", true);
+    queue.read(10, "order-10", true);
+    while let Some(at) = queue.next(AT) {
         let outcome = if at < 9 { later() } else { SendOutcome::Delivered };
-        assert_eq!(desk.done(at, outcome, AT, 0), None);
+        assert_eq!(queue.done(at, outcome, AT, 0), None);
     }
-    let progress = desk.go().expect("it is decided");
-    assert!(!desk.is_open() && progress.to == 10, "{progress:?}");
+    let progress = queue.go().expect("it is decided");
+    assert!(!queue.is_open() && progress.to == 10, "{progress:?}");
     assert!(progress.failed.iter().all(|parcel| !parcel.dead && parcel.tries == 0), "{progress:?}");
     assert_eq!(progress.failed.len(), 9, "{progress:?}");
-    desk.gone();
+    queue.gone();
     // The newer program takes the rows over, and sends them in their order.
-    let mut desk = DeliveryQueue::new(
+    let mut queue = DeliveryQueue::new(
         DeliveryBounds { at_once: 20, ..bounds() },
         progress.to,
         progress.failed,
     );
-    let now = desk.due().expect("they are tried again");
+    let now = queue.due().expect("they are tried again");
     assert!(now > AT && now < AT.plus(10_000), "{now:?}");
     let now = now.plus(1_000);
-    let sent_now = sent(&mut desk, now);
+    let sent_now = sent(&mut queue, now);
     assert_eq!(sent_now, (1..=8).collect::<Vec<_>>());
     sent_now.into_iter().for_each(|at| {
-        assert_eq!(desk.done(at, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(at)))
+        assert_eq!(queue.done(at, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(at)))
     });
-    assert_eq!(sent(&mut desk, now), [9]);
+    assert_eq!(sent(&mut queue, now), [9]);
 }
 
 #[test]
 fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
-    let mut desk = DeliveryQueue::new(
+    let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 2, at_once: 8, window: 8, pending: 8, ..bounds() },
         0,
         Vec::new(),
     );
-    (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
+    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
     let (mut now, mut pauses) = (AT, Vec::new());
     for _ in 0..20 {
-        let all = sent(&mut desk, now);
+        let all = sent(&mut queue, now);
         assert_eq!(all.len(), 8);
         for at in all {
-            let note = desk.done(at, later(), now, 0);
+            let note = queue.done(at, later(), now, 0);
             assert!(note.is_none_or(
                 |note| matches!(note, RowChange::Pending(parcel) if parcel.tries == 0 && !parcel.dead)
             ));
         }
-        assert!(!desk.is_open(), "the endpoint was asked nothing");
-        desk.go();
-        desk.gone();
-        let due = desk.due().expect("they are tried again");
+        assert!(!queue.is_open(), "the endpoint was asked nothing");
+        queue.go();
+        queue.gone();
+        let due = queue.due().expect("they are tried again");
         pauses.push(due.0 - now.0);
         now = due;
     }
@@ -277,37 +277,37 @@ fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
         "{pauses:?}"
     );
     // What the endpoint does not take counts from its first try on.
-    assert_eq!(sent(&mut desk, now).len(), 8);
+    assert_eq!(sent(&mut queue, now).len(), 8);
     assert!(
-        matches!(desk.done(1, failed(), now, 0), Some(RowChange::Pending(parcel)) if parcel.tries == 1 && !parcel.dead)
+        matches!(queue.done(1, failed(), now, 0), Some(RowChange::Pending(parcel)) if parcel.tries == 1 && !parcel.dead)
     );
     now = now.plus(750);
-    assert_eq!(sent(&mut desk, now), [1]);
+    assert_eq!(sent(&mut queue, now), [1]);
     assert!(
-        matches!(desk.done(1, failed(), now, 0), Some(RowChange::Pending(parcel)) if parcel.tries == 2 && parcel.dead)
+        matches!(queue.done(1, failed(), now, 0), Some(RowChange::Pending(parcel)) if parcel.tries == 2 && parcel.dead)
     );
 }
 
 #[test]
 fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down() {
-    let mut desk = DeliveryQueue::new(
+    let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 20, at_once: 20, window: 20, pending: 20, ..bounds() },
         0,
         Vec::new(),
     );
-    (1..=8).for_each(|at| desk.read(at, &format!("order-{at}"), true));
+    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
     let outcome = |at| if at > 5 { later() } else { failed() };
-    sent(&mut desk, AT)
+    sent(&mut queue, AT)
         .into_iter()
-        .for_each(|at| assert_eq!(desk.done(at, outcome(at), AT, 0), None));
-    assert!(desk.is_open() && desk.go().is_some_and(|progress| progress.to == 8));
-    desk.gone();
+        .for_each(|at| assert_eq!(queue.done(at, outcome(at), AT, 0), None));
+    assert!(queue.is_open() && queue.go().is_some_and(|progress| progress.to == 8));
+    queue.gone();
     let (mut now, mut known, mut tries) = (AT, 0, [0; 9]);
     while now < AT.plus(3_600_000) {
-        now = desk.due().expect("there is something to try").max(now);
-        for at in sent(&mut desk, now) {
+        now = queue.due().expect("there is something to try").max(now);
+        for at in sent(&mut queue, now) {
             known += usize::from(at <= 5);
-            if let Some(RowChange::Pending(parcel)) = desk.done(at, outcome(at), now, 0) {
+            if let Some(RowChange::Pending(parcel)) = queue.done(at, outcome(at), now, 0) {
                 assert!(!parcel.dead, "{parcel:?}");
                 tries[usize::try_from(at).expect("small")] = parcel.tries;
             }
@@ -322,70 +322,70 @@ fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down(
 
 #[test]
 fn an_endpoint_that_is_down_and_has_nothing_to_hear_is_not_looked_after() {
-    let mut desk = desk(&["a", "b", "c", "d", "e"]);
-    while let Some(at) = desk.next(AT) {
-        desk.done(at, failed(), AT, 0);
+    let mut queue = queue(&["a", "b", "c", "d", "e"]);
+    while let Some(at) = queue.next(AT) {
+        queue.done(at, failed(), AT, 0);
     }
-    desk.go();
-    desk.gone();
-    assert!(desk.is_open() && desk.due().is_some());
-    desk.know(Vec::new());
-    assert_eq!(desk.due(), None, "an operator discarded them");
+    queue.go();
+    queue.gone();
+    assert!(queue.is_open() && queue.due().is_some());
+    queue.know(Vec::new());
+    assert_eq!(queue.due(), None, "an operator discarded them");
 }
 
 #[test]
 fn an_endpoint_that_is_gone_loses_nothing_and_nothing_is_counted() {
-    let mut desk = desk(&["a", "a", "b"]);
-    assert_eq!(sent(&mut desk, AT), [1, 3]);
-    desk.done(1, failed(), AT, 0);
-    desk.done(3, SendOutcome::Gone, AT, 0);
-    let progress = desk.go().expect("what failed has a row");
+    let mut queue = queue(&["a", "a", "b"]);
+    assert_eq!(sent(&mut queue, AT), [1, 3]);
+    queue.done(1, failed(), AT, 0);
+    queue.done(3, SendOutcome::Gone, AT, 0);
+    let progress = queue.go().expect("what failed has a row");
     assert_eq!((progress.to, progress.failed.len()), (2, 2), "what was sent to nobody has none");
-    desk.gone();
+    queue.gone();
     let later = AT.plus(10_000);
-    assert_eq!(sent(&mut desk, later), [1, 3]);
-    assert_eq!(desk.done(1, SendOutcome::Gone, later, 0), None);
-    assert_eq!(desk.rows[&1].parcel.tries, 1);
-    assert_eq!(desk.waiting(), 3);
+    assert_eq!(sent(&mut queue, later), [1, 3]);
+    assert_eq!(queue.done(1, SendOutcome::Gone, later, 0), None);
+    assert_eq!(queue.rows[&1].parcel.tries, 1);
+    assert_eq!(queue.waiting(), 3);
 }
 
 #[test]
 fn a_refusal_after_other_failures_is_the_first_and_says_that_an_endpoint_is_up() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
-    let mut desk = desk(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut queue = queue(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut now = AT;
-    while !desk.is_open() {
-        for at in sent(&mut desk, now) {
-            desk.done(at, failed(), now, 0);
+    while !queue.is_open() {
+        for at in sent(&mut queue, now) {
+            queue.done(at, failed(), now, 0);
         }
-        desk.go();
-        desk.gone();
+        queue.go();
+        queue.gone();
         now = now.plus(1);
     }
-    now = desk.due().expect("it is tried again");
-    let tried = sent(&mut desk, now);
-    let note = desk.done(tried[0], refused(), now, 0);
-    assert!(!desk.is_open());
+    now = queue.due().expect("it is tried again");
+    let tried = sent(&mut queue, now);
+    let note = queue.done(tried[0], refused(), now, 0);
+    assert!(!queue.is_open());
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if !parcel.dead),
         "one refusal is not enough"
     );
-    assert_eq!(sent(&mut desk, now).len(), bounds().at_once);
+    assert_eq!(sent(&mut queue, now).len(), bounds().at_once);
 }
 
 #[test]
 fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
     let row =
         |tries, next_at| PendingDelivery { tries, next_at, ..blocked_delivery(1, &"a".into()) };
-    let mut desk = DeliveryQueue::new(
+    let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 20, ..bounds() },
         1,
         vec![row(14, AT.plus(8_000_000))],
     );
-    assert_eq!(desk.next(AT), None);
-    desk.know(vec![row(0, AT)]);
-    assert_eq!(sent(&mut desk, AT), [1]);
-    let note = desk.done(1, failed(), AT, 0);
+    assert_eq!(queue.next(AT), None);
+    queue.know(vec![row(0, AT)]);
+    assert_eq!(sent(&mut queue, AT), [1]);
+    let note = queue.done(1, failed(), AT, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.tries == 1),
         "it has all its tries again"
@@ -394,55 +394,55 @@ fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
 
 #[test]
 fn those_behind_an_event_that_is_given_up_wait_until_the_store_knows() {
-    let mut desk = DeliveryQueue::new(DeliveryBounds { tries: 1, ..bounds() }, 0, Vec::new());
-    desk.read(1, "a", true);
-    desk.read(2, "a", true);
-    assert_eq!(sent(&mut desk, AT), [1]);
-    desk.done(1, failed(), AT, 0);
-    let progress = desk.go().expect("it is decided");
+    let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1, ..bounds() }, 0, Vec::new());
+    queue.read(1, "a", true);
+    queue.read(2, "a", true);
+    assert_eq!(sent(&mut queue, AT), [1]);
+    queue.done(1, failed(), AT, 0);
+    let progress = queue.go().expect("it is decided");
     assert!(progress.failed[0].dead && !progress.failed[1].dead);
     assert_eq!(
-        desk.next(AT),
+        queue.next(AT),
         None,
-        "whoever starts again from the store would send the first once more"
+        "a driver that restarts from the store would send the first event again"
     );
-    desk.gone();
-    assert_eq!(sent(&mut desk, AT), [2]);
+    queue.gone();
+    assert_eq!(sent(&mut queue, AT), [2]);
 }
 
 #[test]
-fn a_full_pile_of_rows_is_told_of_nothing_new() {
+fn an_endpoint_with_too_many_pending_rows_gets_no_new_events() {
     let rows = (1..=6).map(|at| PendingDelivery {
         next_at: AT.plus(60_000),
         tries: 1,
         ..blocked_delivery(at, &format!("o-{at}").into())
     });
-    let mut desk = DeliveryQueue::new(bounds(), 10, rows.collect());
-    (11..=18).for_each(|at| desk.read(at, "x", true));
-    assert_eq!(desk.room(), 0);
-    assert_eq!(sent(&mut desk, AT), [11]);
-    desk.done(11, failed(), AT, 0);
-    assert_eq!(desk.go(), None, "there is no room for another row");
+    let mut queue = DeliveryQueue::new(bounds(), 10, rows.collect());
+    (11..=18).for_each(|at| queue.read(at, "x", true));
+    assert_eq!(queue.room(), 0);
+    assert_eq!(sent(&mut queue, AT), [11]);
+    queue.done(11, failed(), AT, 0);
+    assert_eq!(queue.go(), None, "there is no room for another row");
     assert_eq!(
-        sent(&mut desk, AT.plus(50_000)),
+        sent(&mut queue, AT.plus(50_000)),
         [] as [i64; 0],
         "nor is it sent again without one"
     );
-    desk.know(vec![]);
-    assert!(desk.go().is_some(), "an operator discarded the rows");
+    queue.know(vec![]);
+    assert!(queue.go().is_some(), "an operator discarded the rows");
 }
 
 #[test]
-fn what_an_operator_adds_is_sent_and_holds_back_what_is_about_the_same() {
-    let mut desk = desk(&["a", "b"]);
+fn an_event_that_an_operator_adds_is_sent_before_later_events_of_its_key() {
+    let mut queue = queue(&["a", "b"]);
     let position = 0;
-    desk.know(vec![blocked_delivery(position, &"a".into())]);
-    assert_eq!(sent(&mut desk, AT), [position, 2]);
-    desk.know(vec![]);
+    queue.know(vec![blocked_delivery(position, &"a".into())]);
+    assert_eq!(sent(&mut queue, AT), [position, 2]);
+    queue.know(vec![]);
     assert_eq!(
-        desk.done(position, SendOutcome::Delivered, AT, 0),
+        queue.done(position, SendOutcome::Delivered, AT, 0),
         Some(RowChange::Delivered(position)),
         "what flies is not forgotten"
     );
-    assert_eq!(sent(&mut desk, AT), [1]);
+    assert_eq!(sent(&mut queue, AT), [1]);
 }

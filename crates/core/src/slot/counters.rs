@@ -1,8 +1,8 @@
 //! A slot's units, in two counters.
 //!
-//! Tickets deduct from the active one. Everything else that matters, the sum decides: which counter
-//! a unit lies in is a matter of economy, so that the drained one can be refilled while the other
-//! one sells, and never a reason to refuse what the slot has.
+//! Tickets deduct from the active counter. Everything else depends on the sum only: the split lets
+//! the leader refill the drained counter while the other one sells, and is never a reason to refuse
+//! units that the slot has.
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 
@@ -12,12 +12,12 @@ pub(super) struct Counters {
     pub(super) active: Counter,
     /// Below it the active counter asks for a refill. 0: never.
     pub(super) threshold: u64,
-    /// A refill is wanted: a hint for the leader, who looks from time to time anyway.
+    /// Whether a refill is wanted: a hint for the leader, which also checks periodically.
     pub(super) mark: bool,
 }
 
 impl Counters {
-    /// Everything in A, which is active.
+    /// All units in A, which is active.
     pub(super) fn new(units: u64, threshold: u64) -> Self {
         Self { units: [units, 0], active: Counter::A, threshold, mark: false }
     }
@@ -32,11 +32,11 @@ impl Counters {
         alone || (self.sum() >= units && enforces(Rule::MergeCounters))
     }
 
-    /// Deducts what [`Counters::can_serve`]: part of the slot's one atomic step.
+    /// Deducts units after [`Counters::can_serve`], as part of the slot's atomic step.
     ///
-    /// An active counter that cannot serve alone gives way to the other one; when neither can, both
-    /// are merged into the active one. Afterwards an active counter below the threshold gives way
-    /// to the other one if that holds more.
+    /// If the active counter cannot serve alone, the other one becomes active; if neither can, both
+    /// are merged into the active one. Afterwards, an active counter below the threshold yields to
+    /// the other one if that holds more.
     pub(super) fn deduct(&mut self, units: u64) {
         let other = self.active.other().index();
         if self.units[self.active.index()] < units {
@@ -67,8 +67,8 @@ impl Counters {
         self.mark |= enforces(Rule::RefillMark);
     }
 
-    /// Takes at most so many units out, of the inactive counter first: the active one goes on
-    /// selling undisturbed.
+    /// Takes out at most this many units, from the inactive counter first, so that the active one
+    /// keeps selling.
     pub(super) fn take(&mut self, units: u64) -> u64 {
         let mut order = [self.active.other(), self.active];
         if !enforces(Rule::RecallInactiveFirst) {

@@ -1,5 +1,4 @@
-//! What a slot remembers of one request, packed: there is one for every known request. And how it
-//! forgets.
+//! What a slot remembers of each request, packed into few bytes, and how it forgets a request.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;
@@ -35,14 +34,15 @@ impl PackedTicket {
 }
 
 impl SlotMemory {
-    /// Forgets the request of a returned ticket: it may be tried again.
+    /// Forgets the request of a returned ticket, so that the request can be made again.
     pub(super) fn forget(&mut self, row: &FeedRow, queue: &Queue, key: &IdKey) {
         let Some(parts) = row.ticket.and_then(|t| t.parts()) else { return };
         let known = match (&row.buyer, &row.key) {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // Forced from an id alone: a ticket that was never settled is still in the queue.
+            // The verdict was forced from an id alone: a ticket that was never settled is still in
+            // the queue.
             _ => queue
                 .find(self.grant, parts.n)
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),
@@ -54,8 +54,8 @@ impl SlotMemory {
                 _ = self.requests.remove(&memory);
             }
             Some(_) => {}
-            // Nobody knows the request any more, which takes a slot that lost its queue and not its
-            // memory: look for the ticket.
+            // The request is unknown, because the slot lost its queue but not its memory: search
+            // the memory for the ticket.
             None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }

@@ -112,7 +112,7 @@ fn a_line_is_no_longer_than_what_may_come_back() {
         JoinOutcome::Full,
         "what is paid for does not come back"
     );
-    assert_eq!(item(&mut model).waiting, 2, "whoever stands there stays");
+    assert_eq!(item(&mut model).waiting, 2, "existing entries stay");
 }
 
 /// Anna was served out of the line and did not pay; what came back was bought.
@@ -147,7 +147,7 @@ fn whose_order_out_of_a_line_an_operator_cancelled_may_join_it_again() {
 }
 
 #[test]
-fn whoever_let_an_order_out_of_a_line_lapse_does_not_join_it_again() {
+fn a_buyer_whose_waitlist_order_lapsed_does_not_join_again() {
     for (how, by) in
         [(EndReason::Cancel, Attribution::BUYER), (EndReason::Expire, Attribution::ENGINE)]
     {

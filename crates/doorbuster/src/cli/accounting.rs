@@ -31,9 +31,9 @@ pub struct CsvArgs {
     pub server: ServerArgs,
 }
 
-/// Hold units and money against each other, and name every difference.
+/// Compare the units with the money, and list every difference.
 ///
-/// Exit 1 when there is one.
+/// Exits with 1 if there is a difference.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -42,7 +42,7 @@ pub struct ReconcileArgs {
     /// Only of this sale.
     #[arg(long, value_parser = values::name)]
     pub sale: Option<String>,
-    /// Name those that the last report did not: at most 1,000 of a kind are named at once.
+    /// Continue after the last report, which lists at most 1,000 differences of a kind.
     #[arg(long)]
     pub cursor: Option<String>,
     #[command(flatten)]

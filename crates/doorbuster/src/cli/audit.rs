@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::settings::SettingsArgs;
 
-/// Check the store with a model of its own, and every promise that buyers were given.
+/// Check the store, and every answer that buyers were given, with an independent model.
 ///
 /// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or
-/// stopped. It shares no code with what it checks. Exit 1 when something is found.
+/// stopped. It shares no code with the server. Exits with 1 if it finds a fault.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster"

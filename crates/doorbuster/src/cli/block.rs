@@ -1,4 +1,4 @@
-//! `block`: whom operators turn away, from a shell.
+//! `block`: the buyers and addresses that operators block.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::server::ServerArgs;
 use super::values;
 
-/// Turn buyers and addresses away, and let them in again.
+/// Block buyers and addresses, and remove blocks.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -24,10 +24,10 @@ pub struct BlockArgs {
 #[derive(Debug, Subcommand)]
 pub enum BlockCommand {
     Add(AddBlockArgs),
-    /// List who is turned away, until when and why.
+    /// List the blocks, with their ends and reasons.
     #[command(after_help = "Example:\n  doorbuster block list")]
     List,
-    /// Let a buyer or addresses in again.
+    /// Remove a block.
     #[command(after_help = "Example:\n  doorbuster block remove blk_0c9d8e7a65b1")]
     Remove {
         /// The block's id.
@@ -35,7 +35,7 @@ pub enum BlockCommand {
     },
 }
 
-/// Turn a buyer, an address or a network away, at every node within a second.
+/// Block a buyer, an address or a network, on every node within a second.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster block add --buyer robot-7")]
 pub struct AddBlockArgs {
@@ -45,7 +45,7 @@ pub struct AddBlockArgs {
     /// This address, or this network, such as 192.0.2.0/24.
     #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<String>,
-    /// For so long, such as 15m or 24h; for good if it is left out.
+    /// How long, such as 15m or 24h [default: until the block is removed].
     #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
     pub lasts: Option<Duration>,
     /// Why, for other operators.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use doorbuster_harness::cluster::{Shape, limits::NODES_MAX};
 
-/// Run a whole installation on this machine, to try things on.
+/// Run a complete installation on this machine, for trials.
 ///
 /// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries
 /// and three replicas, and nodes behind one address, all on loopback and on free ports, and leaves
@@ -35,16 +35,16 @@ pub enum ClusterCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Stop everything, and remove it.
+    /// Stop the installation, and remove its files.
     #[command(after_help = "Example:\n  doorbuster cluster down --keep")]
     Down {
         #[command(flatten)]
         location: LocationArgs,
-        /// Stop it only; data and logs stay to be looked at.
+        /// Keep the data and the logs.
         #[arg(long)]
         keep: bool,
     },
-    /// Be the one address in front of several nodes; `up` starts it.
+    /// Run the proxy in front of the nodes; `up` starts it.
     #[command(hide = true)]
     Front {
         /// Where to listen.
@@ -56,7 +56,7 @@ pub enum ClusterCommand {
     },
 }
 
-/// Start it. What runs already is left alone.
+/// Start it. An installation that runs already is not changed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up
@@ -78,7 +78,7 @@ pub struct UpArgs {
 /// Which installation.
 #[derive(Debug, Args)]
 pub struct LocationArgs {
-    /// The directory that holds it; others on this machine can go through it, not look into it.
+    /// The directory of the installation; other users can traverse it but not list it.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("doorbuster-cluster"))]
     pub dir: PathBuf,
 }

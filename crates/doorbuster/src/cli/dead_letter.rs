@@ -1,10 +1,10 @@
-//! `dead-letter`: what was given up, from a shell.
+//! `dead-letter`: events, refunds and tickets that the server stopped retrying.
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::server::ServerArgs;
 
-/// See what was given up: events, refunds, requests; try it again or let it be.
+/// List, retry or discard the events, refunds and tickets that the server stopped retrying.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -21,11 +21,11 @@ pub struct DeadLetterArgs {
 /// A kind of dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KindArg {
-    /// An event that an endpoint did not take.
+    /// An event that an endpoint did not accept.
     Delivery,
-    /// Money that a provider did not give back.
+    /// A refund that a payment provider did not make.
     Refund,
-    /// A request that could not be decided.
+    /// A ticket that could not be settled.
     Ticket,
 }
 
@@ -43,26 +43,26 @@ impl KindArg {
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterCommand {
-    /// List what was given up and that nobody has seen to.
+    /// List the dead letters that no operator has resolved.
     #[command(after_help = "Example:\n  doorbuster dead-letter list --kind refund")]
     List {
         /// Only of this kind.
         #[arg(long)]
         kind: Option<KindArg>,
-        /// Most entries wanted.
+        /// Maximum number of entries.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
-        /// Read on where another list ended.
+        /// Continue after the page that printed this cursor.
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Show one, with the message, refund or request that it holds.
+    /// Show one dead letter, with its event, refund or ticket.
     #[command(after_help = "Example:\n  doorbuster dead-letter show dlv_7")]
     Show {
         /// The dead letter's id.
         letter: String,
     },
-    /// Try one again, from the first try on, or many.
+    /// Retry one or many, with the full number of tries.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"
     )]
@@ -70,7 +70,7 @@ pub enum DeadLetterCommand {
         #[command(flatten)]
         which: SelectionArgs,
     },
-    /// Let one be, or many. It is not listed any more; why is kept.
+    /// Discard one or many. They are not listed any more; the reason is kept.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export'"
     )]
@@ -83,16 +83,16 @@ pub enum DeadLetterCommand {
     },
 }
 
-/// Which dead letters are meant.
+/// The dead letters to change.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct SelectionArgs {
     /// The dead letter's id.
     pub letter: Option<String>,
-    /// All events that this endpoint did not take.
+    /// All events that this endpoint did not accept.
     #[arg(long, value_name = "ENDPOINT")]
     pub endpoint: Option<String>,
-    /// Everything that was given up.
+    /// All dead letters.
     #[arg(long)]
     pub all: bool,
 }

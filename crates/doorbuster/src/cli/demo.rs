@@ -6,12 +6,12 @@ use doorbuster_harness::load::limits;
 
 use super::storm;
 
-/// Run a whole flash sale on this machine, and prove that it adds up.
+/// Run a complete flash sale on this machine, and check the result.
 ///
-/// Starts a server of its own on a scratch directory and a free port, makes a sale in which each
-/// buyer may have --units, sends all buyers at it over HTTP from another process, as fast as this
-/// machine can, waits for every verdict, stops the server, and lets the independent auditor check
-/// the store and every promise. Exit 0 only if everything adds up.
+/// Starts a server on a scratch directory and a free port, and creates a sale in which each buyer
+/// may have --units. Another process sends all buyers' requests over HTTP at full speed and waits
+/// for every verdict. Then the server stops, and the independent auditor checks the store and
+/// every answer. Exits with 0 only if it finds no fault.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster demo
@@ -19,11 +19,11 @@ use super::storm;
   doorbuster demo --shape cluster
   doorbuster demo --json")]
 pub struct DemoArgs {
-    /// What sells: one server, or two nodes behind one address that share PostgreSQL, or PostgreSQL
-    /// and a Redis Cluster.
+    /// The deployment: one server, or two nodes behind one address that share PostgreSQL, or
+    /// PostgreSQL and a Redis Cluster.
     #[arg(long, value_enum, default_value_t = DemoShape::Embedded)]
     pub shape: DemoShape,
-    /// How many different buyers come, 1 to 10,000,000.
+    /// Number of different buyers, 1 to 10,000,000.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = storm::buyers())]
     pub buyers: u32,
     /// Units that each buyer asks for, 1 to 1,000,000.
@@ -38,8 +38,8 @@ pub struct DemoArgs {
     /// Two demos with the same seed have the same buyers [default: a new one each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Keep the scratch directory, with the store, the answers and the server's log, and say where
-    /// it is.
+    /// Keep the scratch directory with the store, the answers and the server's log, and print its
+    /// path.
     #[arg(long)]
     pub keep: bool,
     /// Print one JSON object instead of a table, and no progress.
@@ -47,7 +47,7 @@ pub struct DemoArgs {
     pub json: bool,
 }
 
-/// How the shop of a demo is built.
+/// The deployment of a demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DemoShape {
     /// One server, nothing else.

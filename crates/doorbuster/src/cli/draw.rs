@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::values;
 
-/// Make the draw of a sale's waiting room again.
+/// Verify the draw of a sale's waiting room.
 #[derive(Debug, Args)]
 pub struct DrawArgs {
     /// What to do.
@@ -21,12 +21,11 @@ pub enum DrawCommand {
     Verify(VerifyArgs),
 }
 
-/// Check that a draw was made as it was promised: that the seed is the one committed to, and which
-/// order it gives.
+/// Check that the seed of a draw matches its commitment, and print the order that it gives.
 ///
-/// From files alone, or against a server that shows the seed; the participants come from a file, or
-/// from the server to an operator. Shares no code with the server. Exit 1 when something does not
-/// agree.
+/// It needs only files, or a server that shows the seed. The participants come from a file, or from
+/// the server with the operators' key. Shares no code with the server. Exits with 1 if something
+/// does not match.
 #[derive(Args)]
 #[command(after_help = "Examples:
   doorbuster draw verify --seed 0f1e… --commitment sha256:9a8b… --participants buyers.txt
@@ -40,11 +39,11 @@ pub struct VerifyArgs {
     /// The commitment that you noted before the opening.
     #[arg(long, value_name = "sha256:HEX")]
     pub commitment: Option<String>,
-    /// Who took part: one buyer's id in a line, or the server's `draw.csv` [default: asked of the
+    /// The participants: one buyer's id a line, or the server's `draw.csv` [default: read from the
     /// server, with --key].
     #[arg(long, value_name = "FILE", required_unless_present = "key")]
     pub participants: Option<PathBuf>,
-    /// The order in which they are said to have been called, one in a line.
+    /// The published order of the participants, one id a line.
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
     /// The sale whose draw the server shows.
@@ -59,7 +58,7 @@ pub struct VerifyArgs {
         value_name = "URL"
     )]
     pub url: Url,
-    /// An operator's key, to ask the server who took part.
+    /// The operators' key, to read the participants from the server.
     #[arg(long, env = "DOORBUSTER_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
     pub key: Option<String>,
     /// Print one JSON object.

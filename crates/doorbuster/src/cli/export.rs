@@ -8,16 +8,16 @@ use super::settings::SettingsArgs;
 
 /// Write the sale pages as a folder for a CDN or any web server.
 ///
-/// Assets have hashed names and may be kept for ever; each file has its compressed copy beside it.
-/// Files of an earlier export stay, since pages that browsers hold still name them. Where the
-/// folder is served from another address than the server's, give --api here, and the folder's
-/// origin as page.origin to the server.
+/// Assets have hashed names and may be cached for ever; each file has a compressed copy beside it.
+/// Files of an earlier export stay, because pages in browsers still refer to them. If the folder is
+/// served from another origin than the server's, give --api here, and set the server's page.origin
+/// to the folder's origin.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster export /srv/www\n  doorbuster export /srv/www --api https://api.shop.example --sale spring"
 )]
 pub struct ExportArgs {
-    /// The folder; it is made if it is not there.
+    /// The folder; it is created if it is missing.
     pub dir: PathBuf,
     /// Where pages find the server, such as https://api.shop.example [default: at the folder's own
     /// address].

@@ -8,16 +8,16 @@ use super::settings::SettingsArgs;
 
 /// Copy the store to a file, while the server runs or while it is stopped.
 ///
-/// The copy is consistent, appears whole or not at all, and never replaces a file. To use it, stop
-/// the server and put it into an empty data directory as `doorbuster.sqlite3`, with the secrets
-/// (`id_key` and the others) of the old one. In shapes postgres and cluster the store is
-/// PostgreSQL's to copy: pg_dump, pg_basebackup.
+/// The copy is consistent, appears only when it is complete, and never replaces a file. To use it,
+/// stop the server and put it into an empty data directory as `doorbuster.sqlite3`, with the
+/// secrets (`id_key` and the others) of the old one. In shapes postgres and cluster, copy the store
+/// with PostgreSQL's tools: pg_dump or pg_basebackup.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster backup /backups/friday.sqlite3 --data-dir /var/lib/doorbuster"
 )]
 pub struct BackupArgs {
-    /// Where the copy goes; nothing may be there yet.
+    /// The new file; it must not exist yet.
     pub file: PathBuf,
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -26,8 +26,8 @@ pub struct BackupArgs {
 /// Bring the store to this program's schema, without starting the server.
 ///
 /// `serve` does the same when it starts. In shape embedded the server must be stopped; in the
-/// others nodes may run, and the database is migrated. Where there is no store, an empty one is
-/// made.
+/// others nodes may run, and the database is migrated. If there is no store, an
+/// empty one is created.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster migrate --data-dir /var/lib/doorbuster")]
 pub struct MigrateArgs {

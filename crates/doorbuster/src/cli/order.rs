@@ -8,7 +8,7 @@ use doorbuster_api::value::Time;
 use super::server::ServerArgs;
 use super::values;
 
-/// See, cancel, refund and extend orders on a running server, and see what was paid.
+/// Show, cancel, refund and extend orders, and list payments and refunds.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -31,7 +31,7 @@ pub enum OrderCommand {
         /// The order's id.
         order: String,
     },
-    /// Cancel an unpaid order: its units go back on sale, exactly once.
+    /// Cancel an unpaid order: its units go back on sale.
     #[command(after_help = "Example:\n  doorbuster order cancel ord_…")]
     Cancel {
         /// The order's id.
@@ -40,7 +40,7 @@ pub enum OrderCommand {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Refund a paid order: its units go back on sale at once, its money goes back, exactly once.
+    /// Refund a paid order: its units go back on sale at once, and the money is refunded.
     #[command(
         after_help = "Example:\n  doorbuster order refund ord_… --reason 'broken in transit'"
     )]
@@ -71,35 +71,34 @@ pub enum OrderCommand {
     Refunds(MoneyQuery),
 }
 
-/// Erase a buyer: a name that cannot be led back stands in the place of theirs, in every sale that
-/// is closed.
+/// Erase a buyer: replace the buyer's id by a random name in every closed sale.
 ///
-/// What is still on, or still waits for money, stays and is named; then the exit code is 1. Repeat
-/// it later. A block of the buyer stays as well and is told of, and the exit code is 0: it is yours
-/// to remove.
+/// Orders in open sales, and orders with money pending, are not erased: they are listed, and the
+/// exit code is 1. Repeat the command later. A block of the buyer is not removed either: it is
+/// listed, and the exit code is 0. Remove it with `block remove`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
     /// The buyer's id.
     #[arg(long, value_parser = values::name)]
     pub buyer: String,
-    /// Only say what would be erased, and what would have to stay.
+    /// Only list what would be erased and what would not.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask whether that is meant; needed where nobody can be asked.
+    /// Do not ask for confirmation; required without a terminal.
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 }
 
-/// Until when an order can be paid from now on.
+/// The new end of an order's payment window.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
-    /// So many seconds after its present end. Should the answer be lost, the command says what to
-    /// repeat.
+    /// Seconds to add to the present end. If the answer is lost, the command prints how to repeat
+    /// it safely.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
-    /// Until this instant, like 2026-11-20T10:00:00Z.
+    /// The new end, like 2026-11-20T10:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub pay_by: Option<Time>,
 }
@@ -107,7 +106,7 @@ pub struct PayByArgs {
 /// Which payments or refunds to list.
 #[derive(Debug, Args)]
 pub struct MoneyQuery {
-    /// Only of this order, as the payment named it.
+    /// Only of this order.
     pub order: Option<String>,
     /// The same.
     #[arg(long = "order", value_name = "ORDER", conflicts_with = "order", hide = true)]
@@ -115,7 +114,7 @@ pub struct MoneyQuery {
     /// At most this many, 1 to 200.
     #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
     pub limit: u32,
-    /// Read on where the last list ended.
+    /// Continue after the page that printed this cursor.
     #[arg(long)]
     pub cursor: Option<String>,
 }
@@ -139,7 +138,7 @@ pub struct OrderQuery {
     /// At most this many, 1 to 200.
     #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
     pub limit: u32,
-    /// Read on where the last list ended.
+    /// Continue after the page that printed this cursor.
     #[arg(long)]
     pub cursor: Option<String>,
 }

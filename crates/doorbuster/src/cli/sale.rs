@@ -15,7 +15,7 @@ use super::values;
 /// Make and run sales on a running server.
 ///
 /// A sale begins as a draft, which buyers do not see. It opens at its time (`schedule`) or at once
-/// (`open`), can be paused and resumed, and is closed for good.
+/// (`open`), can be paused and resumed, and cannot be opened again once it is closed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -43,7 +43,7 @@ pub enum SaleCommand {
         /// At most this many, 1 to 200.
         #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
         limit: u32,
-        /// Read on where the last list ended.
+        /// Continue after the page that printed this cursor.
         #[arg(long)]
         cursor: Option<String>,
     },
@@ -55,24 +55,24 @@ pub enum SaleCommand {
         /// The sale's id.
         #[arg(value_parser = values::name)]
         sale: String,
-        /// Show its slots instead: partitions, what each was given and sold, and which of its
-        /// counters hands out.
+        /// Show its slots instead: partitions, the units that each was granted and sold, and its
+        /// active sub-domain.
         #[arg(long)]
         slots: bool,
     },
-    /// Let a draft open by itself at its `starts_at`.
+    /// Schedule a draft to open at its `starts_at`.
     #[command(after_help = "Example:\n  doorbuster sale schedule spring")]
     Schedule(PhaseArgs),
     /// Open a draft or a scheduled sale at once.
     #[command(after_help = "Example:\n  doorbuster sale open spring")]
     Open(PhaseArgs),
-    /// Stop an open sale for a while; ends when what was in flight has settled.
+    /// Pause an open sale; returns when the tickets in flight are settled.
     #[command(after_help = "Example:\n  doorbuster sale pause spring")]
     Pause(PhaseArgs),
-    /// Let a paused sale go on.
+    /// Resume a paused sale.
     #[command(after_help = "Example:\n  doorbuster sale resume spring")]
     Resume(PhaseArgs),
-    /// Close a sale for good; unpaid orders keep their holds.
+    /// Close a sale; it cannot be opened again, and unpaid orders keep their holds.
     #[command(after_help = "Example:\n  doorbuster sale close spring")]
     Close(PhaseArgs),
     Adjust(AdjustArgs),
@@ -88,10 +88,9 @@ pub struct PhaseArgs {
     pub sale: String,
 }
 
-/// Make a sale; it begins as a draft.
+/// Create a sale, as a draft.
 ///
-/// Give its title and at least one item, or the whole sale as JSON in a file, with everything that
-/// the admin API knows.
+/// Give its title and at least one item, or a file with the sale as the admin API's JSON.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale create spring --title 'Spring drop' --starts-at 2026-11-20T10:00:00Z \\
@@ -110,9 +109,10 @@ pub struct CreateArgs {
     /// When it closes by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub ends_at: Option<Time>,
-    /// An item: id=, stock= (a number or unlimited) and price= (minor units and currency: 10CNY),
-    /// and if you like title= [default: the id], limit= for each buyer [default: 1], hold= for
-    /// payment [default: 15m]. May be given again.
+    /// An item: id=, stock= (a number or unlimited), price= (a whole number of minor units, then
+    /// the currency: 10CNY is 10 fen, 0.10 yuan; 1000CNY is 10 yuan), and optionally title=
+    /// [default: the id], limit= for each buyer [default: 1] and hold=, the time to pay
+    /// [default: 15m]. May be repeated.
     #[arg(long, value_name = "NAME=VALUE,…", value_parser = values::item, conflicts_with = "file")]
     pub item: Vec<NewItem>,
     /// Read the sale as JSON from this file; - is standard input.
@@ -122,7 +122,7 @@ pub struct CreateArgs {
 
 /// Raise or lower an item's stock, while the sale runs.
 ///
-/// Lowering takes what is free: never what is held or sold.
+/// Lowering takes free units only, never held or sold units.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale adjust spring phone +50 --reason recount
@@ -140,7 +140,8 @@ pub struct AdjustArgs {
     /// Why, for the ledger.
     #[arg(long)]
     pub reason: String,
-    /// Names this adjustment, so that sending it again does it once [default: a new one each time].
+    /// Key of this adjustment, so that repeating it has no further effect [default: a new one each
+    /// time].
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `sale edit` and `sale codes`: what stands in front of a sale, from a shell.
+//! `sale edit` and `sale codes`: a sale's properties, front door and access codes.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::values;
 
-/// Change a sale, also while it runs: title, times, front door. What is not named stays as it is.
+/// Change a sale, also while it runs: title, times, front door. The rest stays unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale edit spring --pass required --challenge slider
@@ -31,13 +31,13 @@ pub struct EditArgs {
     /// When it closes by itself, or none.
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub ends_at: Option<OptionalTime>,
-    /// Whether a purchase pass is asked for.
+    /// Whether a purchase pass is required.
     #[arg(long, value_name = "WORD", value_parser = ["off", "required"])]
     pub pass: Option<String>,
-    /// What has to be solved for a pass.
+    /// The challenge to solve for a pass.
     #[arg(long, value_name = "KIND", value_parser = ["off", "image", "slider", "pow"])]
     pub challenge: Option<String>,
-    /// How many keys a device tries on the average for a proof of work.
+    /// The average number of keys that a device tries for a proof of work.
     #[arg(long, value_name = "KEYS",
           value_parser = clap::value_parser!(u32).range(i64::from(POW_EFFORT_MIN)..=i64::from(POW_EFFORT_MAX)))]
     pub pow_effort: Option<u32>,
@@ -47,14 +47,14 @@ pub struct EditArgs {
     /// Lowest level that may buy; 0: any.
     #[arg(long, value_name = "N")]
     pub min_level: Option<u8>,
-    /// Whether an access code is asked for.
+    /// Whether an access code is required.
     #[arg(long, value_name = "WORD", value_parser = ["off", "required"])]
     pub access_codes: Option<String>,
-    /// Whether buyers wait in line.
+    /// Whether buyers wait in a waiting room.
     #[arg(long, value_name = "WORD", value_parser = ["off", "auto", "always"])]
     pub waiting_room: Option<String>,
-    /// How often may be asked: buyer, ip or interface, then the burst and how many a minute, or
-    /// none. May be given again. The word default, alone, puts all three back.
+    /// A rate limit: buyer, ip or interface, then burst/requests a minute, or none. May be
+    /// repeated. `default`, alone, resets all three.
     #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.
@@ -133,9 +133,9 @@ pub enum LimitArg {
     Some(&'static str, u32, u32),
 }
 
-/// Make access codes for a sale, or count them.
+/// Create access codes for a sale, or count them.
 ///
-/// Codes are printed one a line, this once: the server keeps only their hashes.
+/// Codes are printed one a line, and only once: the server keeps only their hashes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale codes spring --count 100 > codes.txt
@@ -145,10 +145,10 @@ pub struct CodesArgs {
     /// The sale's id.
     #[arg(value_parser = values::name)]
     pub sale: String,
-    /// Make so many; without it the codes that there are are counted.
+    /// Create this many [default: count the existing codes].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CODES_AT_ONCE_MAX)))]
     pub count: Option<u32>,
-    /// How many buyers each of them is good for.
+    /// How many buyers may use each code.
     #[arg(long, value_name = "N", requires = "count", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(CODE_USES_MAX)))]
     pub uses: u32,

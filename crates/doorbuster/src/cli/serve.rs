@@ -7,11 +7,11 @@ use super::settings::SettingsFlags;
 /// Run the server: the buyer's pages, the API, and everything behind them.
 ///
 /// When it is ready, one line goes to standard output: `doorbuster listening on http://HOST:PORT`.
-/// Logs go to standard error. SIGTERM or Ctrl-C stops it: what was accepted is finished first,
+/// Logs go to standard error. SIGTERM or Ctrl-C stops it: it settles what it accepted first,
 /// within ten seconds.
 ///
-/// Settings come, weakest first, from built-in defaults, the file of --config, the environment
-/// (DOORBUSTER_…) and these flags. `doorbuster config default` explains every setting.
+/// Later sources override earlier ones: built-in defaults, the file of --config, the environment
+/// (DOORBUSTER_…), these flags. `doorbuster config default` explains every setting.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster serve --demo
@@ -19,8 +19,7 @@ use super::settings::SettingsFlags;
 pub struct ServeArgs {
     #[command(flatten)]
     pub flags: SettingsFlags,
-    /// Stop when standard input ends: whoever starts the server for a while leaves none behind,
-    /// however it dies.
+    /// Stop when standard input ends, so that the server stops with the program that started it.
     #[arg(long, hide = true)]
     pub until_stdin_ends: bool,
 }

@@ -1,8 +1,8 @@
-//! Which running server the client commands talk to, and as whom.
+//! The server and the key that the client commands use.
 
 use clap::Args;
 
-/// Which server, and as whom.
+/// The server and the operators' key.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {

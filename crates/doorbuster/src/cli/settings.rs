@@ -39,7 +39,7 @@ pub struct SettingsFlags {
     /// Write logs as auto, text or json [default: auto, which is text on a terminal].
     #[arg(long, value_name = "FORM")]
     pub log_format: Option<String>,
-    /// Open a sample sale, let visitors in as guests.
+    /// Open a sample sale, and let visitors buy as guests.
     #[arg(long)]
     pub demo: bool,
 }
@@ -59,8 +59,8 @@ impl SettingsFlags {
 
 /// Show, check or explain the settings.
 ///
-/// Settings come, weakest first, from built-in defaults, a TOML file, the environment (DOORBUSTER_
-/// and the setting's path in capitals, levels joined by two underscores) and flags.
+/// Later sources override earlier ones: built-in defaults, a TOML file, the environment
+/// (DOORBUSTER_ and the setting's path in capitals, levels joined by two underscores), flags.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {
@@ -75,7 +75,7 @@ pub enum ConfigCommand {
     /// Print every setting as `serve` would use it, and where it comes from; secrets are hidden.
     #[command(after_help = "Example:\n  doorbuster config show --config /etc/doorbuster.toml")]
     Show(SettingsFlags),
-    /// Check the settings without starting anything; exit 2 and the reasons if something is wrong.
+    /// Check the settings without starting anything; exits with 2 and the reasons if one is wrong.
     #[command(after_help = "Example:\n  doorbuster config check --config /etc/doorbuster.toml")]
     Check(SettingsFlags),
     /// Print the default settings file, with every setting explained.

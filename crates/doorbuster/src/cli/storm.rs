@@ -12,11 +12,11 @@ use doorbuster_harness::load::limits;
 use super::settings::SettingsArgs;
 use super::values;
 
-/// Send many different buyers at an item of a running server, each asking once.
+/// Load a running server: many different buyers, each with one purchase of an item.
 ///
-/// Every buyer is followed to a final answer: an order, a refusal, or the verdict of a place in the
-/// queue. 429 and 503 are sent again with the same key. Exit 1 when an answer was lost or something
-/// came that is no answer.
+/// It waits for each buyer's final answer: an order, a refusal, or the verdict of a queued request.
+/// It repeats a request with the same key after 429 and 503. Exits with 1 if an answer is missing
+/// or not valid.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster storm --sale spring --item phone --buyers 10000
@@ -39,7 +39,7 @@ pub struct StormArgs {
     /// The item to buy.
     #[arg(long, value_parser = values::name)]
     pub item: String,
-    /// How many different buyers come, 1 to 10,000,000.
+    /// Number of different buyers, 1 to 10,000,000.
     #[arg(long, value_name = "N", value_parser = buyers())]
     pub buyers: u32,
     /// Units that each buyer asks for.
@@ -51,7 +51,7 @@ pub struct StormArgs {
     /// Buyers that arrive each second [default: as fast as answers come].
     #[arg(long, value_name = "N", value_parser = values::rate)]
     pub rate: Option<f64>,
-    /// Let new buyers arrive for this long at most, such as 30s [default: until all came].
+    /// Let new buyers arrive for this long at most, such as 30s [default: until all have arrived].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
     /// Two storms with the same seed are the same buyers in the same order [default: a new one each
@@ -67,8 +67,8 @@ pub struct StormArgs {
     /// Print one JSON object instead of a table, and no progress.
     #[arg(long)]
     pub json: bool,
-    /// Print progress and the report as JSON lines: for the demo, whose storm is a process of its
-    /// own.
+    /// Print progress and the report as JSON lines, for the demo, which runs the storm in another
+    /// process.
     #[arg(long, hide = true)]
     pub relay: bool,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::settings::SettingsArgs;
 use super::values;
 
-/// Make a token, as the shop would for somebody who is signed in.
+/// Make a buyer's token, as the shop does for a signed-in buyer.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice")]
 pub struct TokenArgs {
@@ -22,11 +22,11 @@ pub enum TokenCommand {
     Buyer(BuyerArgs),
 }
 
-/// Print a token that presents its bearer as this buyer.
+/// Print a token of this buyer.
 ///
-/// It is signed with the shop's secret: the setting `auth.buyer_secret`, or the one that a server
-/// made and keeps: in its data directory, in shapes postgres and cluster in the database. None is
-/// made here.
+/// It is signed with the setting `auth.buyer_secret`, or with the secret that a server generated
+/// and keeps: in its data directory, or in shapes postgres and cluster in the database. This
+/// command generates no secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice --ttl 15m\n\n\
     The sale page takes it in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]
@@ -40,7 +40,7 @@ pub struct BuyerArgs {
     /// Say which level the buyer has, 0 to 255.
     #[arg(long, value_name = "N")]
     pub level: Option<u8>,
-    /// How long the token is good, such as 90s, 15m or 1h30m.
+    /// How long the token is valid, such as 90s, 15m or 1h30m.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::duration)]
     pub ttl: Duration,
     #[command(flatten)]

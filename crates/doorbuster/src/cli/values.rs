@@ -81,7 +81,7 @@ pub fn duration_or_none(text: &str) -> Parsed<Duration> {
 }
 
 fn duration_error() -> String {
-    "is no span of time; write it like 90s, 15m or 1h30m".to_owned()
+    "is not a duration; write it like 90s, 15m or 1h30m".to_owned()
 }
 
 /// A sale's phase.
@@ -153,11 +153,11 @@ pub fn item(text: &str) -> Parsed<NewItem> {
 fn whole_secs(text: &str) -> Parsed<u32> {
     let span = duration(text)?;
     let secs = u32::try_from(span.as_secs()).ok().filter(|_| span.subsec_nanos() == 0);
-    secs.ok_or_else(|| format!("{text} is no number of whole seconds that fits"))
+    secs.ok_or_else(|| format!("{text} is not a whole number of seconds in the allowed range"))
 }
 
 fn number<T: FromStr>(key: &str, text: &str) -> Parsed<T> {
-    text.parse().map_err(|_| format!("{key}={text} is no whole number that fits"))
+    text.parse().map_err(|_| format!("{key}={text} is not a whole number in the allowed range"))
 }
 
 fn count_or_unlimited(text: &str) -> Parsed<Stock> {
@@ -175,7 +175,7 @@ fn money(text: &str) -> Parsed<Money> {
             let amount_minor = amount.trim_end().parse().ok().filter(|amount: &i64| *amount >= 0)?;
             Some(Money { amount_minor, currency: Currency::parse(currency)? })
         })
-        .ok_or_else(|| format!("price={text} is not like 10CNY: whole minor units, then the currency's three letters"))
+        .ok_or_else(|| format!("price={text} is not like 10CNY, which means 10 minor units (0.10 yuan): write a whole number of minor units, then the currency's three letters"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `webhook`: who is told what happens, from a shell, and a receiver to try it out.
+//! `webhook`: the endpoints that get events, and a receiver for trials.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::server::ServerArgs;
 use super::values;
 
-/// Tell the shop's other systems what happens, and see what they did not take.
+/// Send events to the shop's other systems, and list failed deliveries.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -30,19 +30,19 @@ pub enum WebhookCommand {
         #[command(subcommand)]
         command: EndpointCommand,
     },
-    /// List what an endpoint did not take at once, and why.
+    /// List an endpoint's failed deliveries, with their errors.
     #[command(after_help = "Example:\n  doorbuster webhook deliveries end_8Qm2Zr0aT1kP")]
     Deliveries {
         /// The endpoint's id.
         endpoint: String,
-        /// Most entries wanted.
+        /// Maximum number of entries.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
-        /// Read on where another list ended.
+        /// Continue after the page that printed this cursor.
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Tell an endpoint of one event once more.
+    /// Send one event to an endpoint again.
     #[command(
         after_help = "Example:\n  doorbuster webhook redeliver end_8Qm2Zr0aT1kP evt_0000000000000042_f2aa95665c"
     )]
@@ -59,38 +59,38 @@ pub enum WebhookCommand {
 #[derive(Debug, Subcommand)]
 pub enum EndpointCommand {
     Add(NewEndpointArgs),
-    /// List the endpoints, and how far each one is.
+    /// List the endpoints, with the progress of each.
     #[command(after_help = "Example:\n  doorbuster webhook endpoint list")]
     List,
-    /// Change where an endpoint is, what it is told of, or whether it is told anything.
+    /// Change an endpoint's address or event types, or turn it on or off.
     #[command(
         after_help = "Example:\n  doorbuster webhook endpoint edit end_8Qm2Zr0aT1kP --type '*'"
     )]
     Edit {
         /// The endpoint's id.
         endpoint: String,
-        /// Where it is from now on; -: as the first line of standard input says.
+        /// The new address; -: read it from the first line of standard input.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
-        /// What it is told of from now on; may be repeated.
+        /// The new event types; may be repeated.
         #[arg(long = "type", value_name = "TYPE")]
         types: Vec<String>,
-        /// Whether it is told anything.
+        /// Whether the endpoint gets events.
         #[arg(long, value_name = "BOOL")]
         enabled: Option<bool>,
     },
-    /// Give an endpoint a new secret, which is shown this once.
+    /// Give an endpoint a new secret, which is shown only once.
     #[command(
         after_help = "Example:\n  doorbuster webhook endpoint rotate end_8Qm2Zr0aT1kP --overlap 24h"
     )]
     Rotate {
         /// The endpoint's id.
         endpoint: String,
-        /// For how long the old secret signs as well; 0s for one that leaked.
+        /// How long the old secret signs as well; 0s if it leaked.
         #[arg(long, default_value = "24h", value_name = "TIME", value_parser = values::duration_or_none)]
         overlap: Duration,
     },
-    /// Remove an endpoint, with everything that it was not told.
+    /// Remove an endpoint and its undelivered events.
     #[command(after_help = "Example:\n  doorbuster webhook endpoint remove end_8Qm2Zr0aT1kP")]
     Remove {
         /// The endpoint's id.
@@ -98,21 +98,21 @@ pub enum EndpointCommand {
     },
 }
 
-/// Add an endpoint, a webhook or a broker; a webhook's secret is shown this once.
+/// Add an endpoint, a webhook or a broker; a webhook's secret is shown only once.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
 )]
 pub struct NewEndpointArgs {
-    /// Where it is; -: the first line of standard input says it, since others see the command line,
-    /// and a broker's address has a password.
+    /// Its address; -: read it from the first line of standard input. Other users can see the
+    /// command line, and a broker's address contains a password.
     pub address: String,
-    /// What it is told of; may be repeated. Without it: of everything.
+    /// Event types that it gets; may be repeated. Without it: all of them.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]
     pub types: Vec<String>,
 }
 
-/// Receive messages, verify them, print them. For trying out.
+/// Receive webhooks, verify them and print them, for trials.
 #[derive(Args)]
 #[command(after_help = "Example:
   doorbuster webhook endpoint add http://127.0.0.1:9000/
@@ -127,7 +127,7 @@ pub struct ListenArgs {
     /// Port to listen on; 0: a free one.
     #[arg(long, default_value_t = 9000)]
     pub port: u16,
-    /// Answer this status to what is genuine, to see what follows.
+    /// The status to answer to messages with a valid signature.
     #[arg(long, default_value_t = 204, value_parser = clap::value_parser!(u16).range(200..=599))]
     pub answer: u16,
 }

@@ -69,7 +69,7 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
         .stderr_of_failure(1);
     let folder = temp_dir.join("nowhere");
     let expected = format!(
-        "cannot write {}: no file can be begun in the folder {}: ",
+        "cannot write {}: cannot create a file in the directory {}: ",
         nowhere.display(),
         folder.display()
     );

@@ -304,7 +304,7 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
         "cannot be settled and is given up",
         "is a dead letter",
         "could not be noted",
-        "a payment goes back",
+        "refunding a payment that pays for no order",
         "found a fault",
     ] {
         assert!(log.contains(line), "{line:?} was to be in the log:\n{log}");

@@ -30,7 +30,7 @@ fn a_sale_goes_from_draft_to_closed() {
     let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
         .stdout_of_success();
     assert!(
-        told.starts_with("spring is made, as a draft. Open it with: doorbuster sale open spring"),
+        told.starts_with("spring is created, as a draft. Open it with: doorbuster sale open spring"),
         "{told}"
     );
     let later = [
@@ -231,7 +231,7 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     assert!(missing.stderr_of_failure(1).ends_with("(not_found).\n"), "{}", missing.err());
     assert_eq!(
         ask(&["order", "list", "--cursor", "xx"]).stderr_of_failure(1),
-        "doorbuster: Invalid request: parameter cursor is not a cursor that was given out for this \
+        "doorbuster: Invalid request: parameter cursor is not a cursor that this server issued for this \
          list (invalid_request).\n"
     );
 }
@@ -453,7 +453,7 @@ fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
-    assert_eq!(ask(&["block", "list"]).stdout_of_success(), "Nobody is turned away.\n");
+    assert_eq!(ask(&["block", "list"]).stdout_of_success(), "There are no blocks.\n");
     let told = ask(&[
         "block",
         "add",
@@ -465,9 +465,9 @@ fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
         "presses 40 times a second",
     ])
     .stdout_of_success();
-    assert!(told.starts_with("robot-7 is turned away until 20"), "{told}");
+    assert!(told.starts_with("robot-7 is blocked until 20"), "{told}");
     let told = ask(&["block", "add", "--ip", "192.0.2.99/24"]).stdout_of_success();
-    assert!(told.starts_with("192.0.2.0/24 is turned away for good (blk_"), "{told}");
+    assert!(told.starts_with("192.0.2.0/24 is blocked until it is removed (blk_"), "{told}");
     let id = told.split(['(', ')']).nth(1).expect("it says the id").to_owned();
     let listed = ask(&["block", "list"]).stdout_of_success();
     assert!(
@@ -481,7 +481,7 @@ fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
     );
     ask(&["block", "add", "--for", "1h"]).stderr_of_failure(2);
     ask(&["block", "add", "--buyer", "a", "--ip", "::1"]).stderr_of_failure(2);
-    assert_eq!(ask(&["block", "remove", &id]).stdout_of_success(), format!("{id} is gone.\n"));
+    assert_eq!(ask(&["block", "remove", &id]).stdout_of_success(), format!("{id} is removed.\n"));
     assert!(ask(&["block", "remove", &id]).stderr_of_failure(1).ends_with("(not_found).\n"));
     assert!(!ask(&["block", "list"]).stdout_of_success().contains("192.0.2.0"));
 }

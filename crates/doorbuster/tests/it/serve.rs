@@ -160,7 +160,7 @@ fn a_running_store_is_copied_and_the_copy_is_sound() {
     let audited = run(program(&temp_dir).args(["audit", "--store"]).arg(&copy)).stdout_of_success();
     assert!(audited.contains("spring") && audited.contains('7'), "{audited}");
     let again = backup().stderr_of_failure(1);
-    assert!(again.contains("exists already"), "{again}");
+    assert!(again.contains("already exists"), "{again}");
     let migrate = |data_dir: &std::path::Path| {
         run(program(&temp_dir).args(["migrate", "--data-dir"]).arg(data_dir))
     };
@@ -251,7 +251,7 @@ fn what_is_no_store_is_not_touched() {
         .args(["backup", "copy", "--data-dir"])
         .arg(temp_dir.join("nowhere")))
     .stderr_of_failure(1);
-    assert!(said.contains("there is no backup"), "{said}");
+    assert!(said.contains("cannot make the backup"), "{said}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn an_installation_is_started_once_shown_and_removed() {
     ];
     assert_eq!(names, due);
     let told = cluster(&temp_dir, &["up"]).stdout_of_success();
-    assert!(told.starts_with("It is up already"));
+    assert!(told.starts_with("It is running already"));
     let password = found["store_url"]
         .as_str()
         .and_then(|url| url.split([':', '@']).nth(2))
@@ -95,7 +95,7 @@ fn the_store_is_looked_after(temp_dir: &TempDir, found: &Value) {
     };
     assert_eq!(
         ask(&["migrate"]).stdout_of_success(),
-        "The store in PostgreSQL is as this program wants it.\n"
+        "The store in PostgreSQL has this program's schema.\n"
     );
     let said = ask(&["backup", "copy"]).stderr_of_failure(2);
     assert!(said.contains("pg_dump"), "{said}");

@@ -1,14 +1,14 @@
-//! The `Authorization` header.
+//! Parses the `Authorization` header.
 
 use super::Denied;
 
-/// Longest token or key that is looked at, in bytes; a longer one does not hold.
+/// Longest token or key that is read, in bytes; a longer one is invalid.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
-/// What stands after `Bearer` in the one `Authorization` header, whose `values` these are.
+/// The token after `Bearer` in the only `Authorization` header; `values` are the header's values.
 ///
 /// # Errors
-/// When there is none, or it is sent twice, or it is something else.
+/// When the header is missing, repeated, or has another form.
 pub fn bearer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, Denied> {
     let mut values = values.into_iter();
     let value = values.next().ok_or(Denied::Missing)?;
@@ -24,7 +24,7 @@ pub fn bearer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str,
     match token.len() {
         0 => Err(Denied::Missing),
         1..=TOKEN_BYTES_MAX => Ok(token),
-        _ => Err(Denied::Bad("what was presented is too long")),
+        _ => Err(Denied::Bad("the token or key is too long")),
     }
 }
 
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_bearer_is_taken_and_nothing_else() {
+    fn exactly_one_bearer_token_is_accepted() {
         let check = |values: &[&str], expected: Result<&str, bool>| {
             let found = bearer(values.iter().map(|value| value.as_bytes()))
                 .map_err(|denied| denied == Denied::Missing);

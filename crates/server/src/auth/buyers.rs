@@ -1,4 +1,4 @@
-//! Buyers: whoever presents a token of the shop.
+//! Authenticates buyers by tokens of the shop.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::config::BuyerKeys;
 
 pub use super::jwks::JwksError;
 
-/// Checks buyers' tokens.
+/// Verifies buyers' tokens.
 pub struct Buyers {
     by: TokenVerifier,
     expected: ExpectedClaims,
@@ -24,7 +24,7 @@ enum TokenVerifier {
 }
 
 impl Buyers {
-    /// Checks with a shared secret.
+    /// Verifies with a shared secret.
     #[must_use]
     pub fn with_secret(secret: &SecretString, expected: ExpectedClaims) -> Self {
         Self {
@@ -33,10 +33,10 @@ impl Buyers {
         }
     }
 
-    /// Checks with public keys, read now. A file must be there; an address may answer later.
+    /// Verifies with public keys, which are read now. A file must exist; a URL may fail for now.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds no keys.
+    /// When the file cannot be read or contains no keys.
     pub async fn with_keys(keys: &BuyerKeys, expected: ExpectedClaims) -> Result<Self, JwksError> {
         let (source, needed) = match keys {
             BuyerKeys::Secret(secret) => return Ok(Self::with_secret(secret, expected)),
@@ -46,16 +46,16 @@ impl Buyers {
         let jwks = Jwks::new(source);
         match jwks.refresh().await {
             Err(error) if needed => return Err(error),
-            Err(error) => tracing::warn!(%error, "buyers cannot be let in until this succeeds"),
+            Err(error) => tracing::warn!(%error, "failed to read the buyers' public keys; buyers cannot sign in until this succeeds"),
             Ok(()) => {}
         }
         Ok(Self { by: TokenVerifier::Keys(jwks), expected })
     }
 
-    /// The buyer that `token` names, from what is known now. [`Denied::Unknown`]: ask
+    /// The buyer that `token` names, according to the loaded keys. On [`Denied::Unknown`], call
     /// [`Buyers::check_with_fresh_keys`].
     ///
-    /// # Errors Why not.
+    /// # Errors Why the token was rejected.
     pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, Denied> {
         match &self.by {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
@@ -63,10 +63,10 @@ impl Buyers {
         }
     }
 
-    /// The same after reading the public keys again, for a token whose key was not known.
+    /// The same after reading the public keys again, for a token with an unknown key.
     ///
     /// # Errors
-    /// Why not; [`Denied::Unknown`] when no keys can be had at all.
+    /// Why the token was rejected; [`Denied::Unknown`] when no keys can be loaded.
     pub async fn check_with_fresh_keys(
         &self,
         token: &str,
@@ -74,7 +74,7 @@ impl Buyers {
     ) -> Result<VerifiedBuyer, Denied> {
         let TokenVerifier::Keys(keys) = &self.by else { return self.check(token, now_secs) };
         if let Err(error) = keys.refresh().await {
-            tracing::warn!(%error, "the buyers' public keys could not be read again");
+            tracing::warn!(%error, "failed to refresh the buyers' public keys; will retry");
         }
         match keys.check(token, &self.expected, now_secs) {
             Err(Denied::Unknown) if !keys.is_empty() => {
@@ -84,14 +84,14 @@ impl Buyers {
         }
     }
 
-    /// Reads the public keys again now and then, so that one the shop takes back stops working.
-    /// Ends with the program.
+    /// Reads the public keys again regularly, so that a key that the shop removed stops working.
+    /// Runs until the program ends.
     pub async fn run_key_refresh(&self) {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {
             tokio::time::sleep(REFRESH_EVERY).await;
             if let Err(error) = keys.refresh().await {
-                tracing::warn!(%error, "the buyers' public keys could not be read again");
+                tracing::warn!(%error, "failed to refresh the buyers' public keys; will retry");
             }
         }
     }

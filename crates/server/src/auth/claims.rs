@@ -1,4 +1,4 @@
-//! What a buyer's token says, and whether that holds now.
+//! The claims of a buyer's token, and their checks.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::Denied;
 
-/// How far the shop's clock may be from this one, in seconds.
+/// Tolerated difference between the shop's clock and this one, in seconds.
 pub(super) const LEEWAY_SECS: i64 = 30;
 
 /// A buyer's name, without an allocation.
@@ -22,7 +22,7 @@ pub struct BuyerName {
 }
 
 impl BuyerName {
-    /// The name that `text` is, if it can be one. Names of erased buyers are nobody's.
+    /// The name `text`, if it is valid. The names of erased buyers are not valid.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         if !is_name(text) || text.starts_with(BuyerId::ERASED) {
@@ -46,16 +46,16 @@ impl fmt::Debug for BuyerName {
     }
 }
 
-/// Who a token that holds is of, and what the shop says of them.
+/// The buyer of a valid token, and what the shop says about the buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifiedBuyer {
     /// The buyer.
     pub name: BuyerName,
-    /// Membership and level; neither, where the token does not say.
+    /// Membership and level; neither, if the token does not say.
     pub standing: Membership,
 }
 
-/// What every token must say, beside being signed and in time.
+/// The claims that every token must have, besides a valid signature and time.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedClaims {
     /// The issuer, if one is configured.
@@ -64,7 +64,7 @@ pub struct ExpectedClaims {
     pub audience: Option<String>,
 }
 
-/// Claims of a token. A claim given twice is refused by the reader.
+/// Claims of a token. A repeated claim is an error.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Claims<'a> {
     #[serde(borrow)]
@@ -82,8 +82,7 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// An instant in seconds since the epoch. A fraction is cut off, and what is beyond the range stops
-/// at its ends.
+/// A time in seconds since the epoch. Fractions are cut off, and values out of range are clamped.
 #[derive(Clone, Copy, Debug)]
 struct Seconds(i64);
 
@@ -117,18 +116,18 @@ enum Audience {
 }
 
 impl Claims<'_> {
-    /// Reads the claims of a token whose signature holds, and judges them.
+    /// Reads and checks the claims of a token whose signature is valid.
     pub(super) fn verify(
         json: &[u8],
         expected: &ExpectedClaims,
         now_secs: i64,
     ) -> Result<VerifiedBuyer, Denied> {
-        // A list of as many values would pass for the object otherwise.
+        // The deserialiser would also accept a list with the same number of values.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
             Some(claims) => claims.verify_claims(expected, now_secs),
             None => Err(Denied::Bad(
-                "the token's claims are not as they must be: sub and exp, rightly typed",
+                "the token's claims are invalid; sub and exp are required, each of its type",
             )),
         }
     }
@@ -145,7 +144,7 @@ impl Claims<'_> {
             return Err(Denied::Bad("the token is not valid yet"));
         }
         if expected.issuer.is_some() && self.iss.as_deref() != expected.issuer.as_deref() {
-            return Err(Denied::Bad("the token is of another issuer"));
+            return Err(Denied::Bad("the token is from another issuer"));
         }
         if let Some(wanted) = &expected.audience {
             let named = match &self.aud {
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn membership_and_level_are_the_shops_word_and_nothing_where_it_says_nothing() {
+    fn membership_and_level_come_from_the_token_and_default_to_none() {
         let check = |json: &str, member, level| {
             let shopper =
                 Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 0).expect(json);
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn issuer_and_audience_are_asked_for_only_when_configured() {
+    fn issuer_and_audience_are_required_only_when_configured() {
         let wants = ExpectedClaims { issuer: Some("shop".into()), audience: Some("door".into()) };
         let check = |json: &str, holds: bool| {
             assert_eq!(Claims::verify(json.as_bytes(), &wants, 0).is_ok(), holds, "{json}");

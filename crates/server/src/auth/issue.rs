@@ -1,22 +1,21 @@
-//! Making a buyer's token, as the shop would: for the command line and for guests of a
-//! demonstration.
+//! Issues a buyer's token as a shop would, for the command line and for guests of a demonstration.
 
 use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
-/// What a new token says.
+/// The claims of a new token.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewToken<'a> {
     /// The buyer.
     pub sub: &'a str,
     /// When it expires, in seconds since the epoch.
     pub exp: i64,
-    /// Issuer, where one is asked for.
+    /// The issuer, if one is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<&'a str>,
-    /// Audience, where one is asked for.
+    /// The audience, if one is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<&'a str>,
     /// Whether the buyer is a member.
@@ -28,7 +27,7 @@ pub struct NewToken<'a> {
 }
 
 impl<'a> NewToken<'a> {
-    /// A plain token for the buyer `sub`, good for `ttl` from `now_secs` on.
+    /// Claims for the buyer `sub`, valid for `ttl` from `now_secs` on.
     #[must_use]
     pub fn new(sub: &'a str, now_secs: i64, ttl: Duration) -> Self {
         let ttl_secs = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);

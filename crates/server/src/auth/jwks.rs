@@ -1,8 +1,8 @@
-//! Tokens signed with a private key of the shop (RS256, ES256, EdDSA), checked with the public ones
-//! in a JSON Web Key Set from a file or an address.
+//! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
+//! keys come from a JSON Web Key Set in a file or at a URL.
 //!
-//! The algorithm comes from the key, never from the token. The set is read at start, again every
-//! [`REFRESH_EVERY`], and when a token names a key that is not in it, but no more often than
+//! The key decides the algorithm, never the token. The set is read at start, then every
+//! [`REFRESH_EVERY`]. It is also read when a token names a key that is not in it, at most once in
 //! [`REFRESH_AT_MOST_EVERY`].
 
 use std::path::{Path, PathBuf};
@@ -23,23 +23,23 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// How often the set is read again.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
-/// Least time between two readings, whatever tokens name.
+/// Shortest time between two reads, whatever keys the tokens name.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
-/// How long an address may take to answer.
+/// How long the URL may take to answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest set, in bytes; a larger one is refused.
 const SET_BYTES_MAX: usize = 256 * 1024;
 /// Most keys that are kept; the rest of the set is ignored.
 const KEYS_MAX: usize = 64;
 
-/// Where a set comes from.
+/// The source of a key set.
 #[derive(Clone, Debug)]
 pub(super) enum JwksSource {
     File(PathBuf),
     Url(String),
 }
 
-/// A set that could not be had.
+/// A key set could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the buyers' public keys from {from}: {why}")]
 pub struct JwksError {
@@ -85,8 +85,8 @@ impl Jwks {
         Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
     }
 
-    /// The buyer that `token` names, if signature and claims hold. [`Denied::Unknown`]: its key is
-    /// not in the set.
+    /// The buyer that `token` names, if signature and claims are valid. [`Denied::Unknown`]: its
+    /// key is not in the set.
     pub(super) fn check(
         &self,
         token: &str,
@@ -100,7 +100,7 @@ impl Jwks {
         let header: TokenHeader = serde_json::from_slice(&header)
             .map_err(|_| Denied::Bad("the token's header cannot be read"))?;
         if header.crit.is_some() {
-            return Err(Denied::Bad("the token asks for an extension that is not known"));
+            return Err(Denied::Bad("the token requires an unknown extension"));
         }
         let algorithm = match header.alg.as_str() {
             "RS256" => Algorithm::RS256,
@@ -129,13 +129,12 @@ impl Jwks {
         Claims::verify(&claims, expected, now_secs)
     }
 
-    /// Whether no set has been had yet.
+    /// Whether no set was loaded yet.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.load().is_empty()
     }
 
-    /// Reads the set again unless that was done a moment ago. Whoever comes meanwhile waits and
-    /// finds it done.
+    /// Reads the set again, unless that just happened. Concurrent callers wait for the same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -145,7 +144,7 @@ impl Jwks {
         if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
             return Ok(());
         }
-        // A failure counts too: an address that is away is not asked by every request.
+        // A failure counts too, so that a URL that is down is not requested by every call.
         *read_at = Some(now);
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
@@ -192,16 +191,15 @@ fn read_blocking(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(why)
 }
 
-/// Whether this file holds a set of keys that a server could start with.
+/// Checks that a file contains a usable key set.
 ///
 /// # Errors
-/// Why it does not, for a person.
+/// Why it does not.
 pub(crate) fn check_file(path: &Path) -> Result<(), String> {
     read_blocking(path).and_then(|bytes| parse_keys(&bytes)).map(drop)
 }
 
-/// The keys of a set that can check a token. One that cannot be read, or is for something else, is
-/// passed over.
+/// The usable keys of a set. A key that is invalid or for another use is skipped.
 fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
     let set: JwksSet = serde_json::from_slice(bytes)
         .map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;

@@ -1,4 +1,4 @@
-//! Operators: whoever presents a key. Keys are kept as hashes; the one that is configured is an
+//! Authenticates operators by keys. Keys are stored as hashes; the configured key has the role
 //! `admin`.
 
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use subtle::ConstantTimeEq;
 
 use super::Denied;
 
-/// The id of the configured key in the log of actions.
+/// The id of the configured key in the audit log.
 pub const CONFIGURED_KEY: &str = "configured";
 
-/// Who presented a key.
+/// The operator who presented a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     /// The key's id.
@@ -29,14 +29,14 @@ struct KnownKey {
     hash: [u8; 32],
 }
 
-/// Checks operators' keys.
+/// Verifies operators' keys.
 pub struct Operators {
     configured: KnownKey,
     made: ArcSwap<Vec<KnownKey>>,
 }
 
 impl Operators {
-    /// Knows the configured key alone.
+    /// Accepts only the configured key.
     #[must_use]
     pub fn new(configured: &SecretString) -> Self {
         let operator = Operator { id: CONFIGURED_KEY.into(), role: Role::Admin };
@@ -44,7 +44,7 @@ impl Operators {
         Self { configured: KnownKey { operator, hash }, made: ArcSwap::default() }
     }
 
-    /// How a key is kept. Keys are random and long, so that one round is enough.
+    /// The stored hash of a key. Keys are long and random, so one round of hashing is enough.
     #[must_use]
     pub fn hash(key: &str) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -52,7 +52,7 @@ impl Operators {
         hash
     }
 
-    /// Takes over the keys that were made, as the store has them now.
+    /// Replaces the created keys by those in the store.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: role_of_row(key.role) },
@@ -61,10 +61,10 @@ impl Operators {
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
     }
 
-    /// The operator whose key this is. Every known hash is compared, each in constant time.
+    /// The operator with this key. Every hash is compared, each in constant time.
     ///
     /// # Errors
-    /// [`Denied::Bad`] when it is nobody's.
+    /// [`Denied::Bad`] when no operator has this key.
     pub fn check(&self, key: &str) -> Result<Operator, Denied> {
         let hash = Self::hash(key);
         let made = self.made.load();
@@ -74,7 +74,7 @@ impl Operators {
                 found = Some(&known.operator);
             }
         }
-        found.cloned().ok_or(Denied::Bad("this is no operator's key"))
+        found.cloned().ok_or(Denied::Bad("this is not an operator's key"))
     }
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Operators {
     }
 }
 
-/// The store's word for a role, in the contract's.
+/// The API's role for a role in the store.
 #[must_use]
 pub fn role_of_row(role: AdminRole) -> Role {
     match role {
@@ -94,7 +94,7 @@ pub fn role_of_row(role: AdminRole) -> Role {
     }
 }
 
-/// The contract's word for a role, in the store's.
+/// The store's role for a role in the API.
 #[must_use]
 pub fn role_to_store(role: Role) -> AdminRole {
     match role {

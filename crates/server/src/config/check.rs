@@ -1,4 +1,4 @@
-//! Stage two: each raw value understood, each range and contradiction checked.
+//! Stage two: parses each raw value and checks ranges and contradictions.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub(super) use settings_reader::SettingsReader;
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// Checks everything; `faults` are those found while gathering.
+/// Checks all settings; `faults` are those found while gathering.
 pub(super) fn check(
     raw: &RawSettings,
     demo: bool,
@@ -95,7 +95,7 @@ fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// A checked number, which is never 0, as a size.
+/// Converts a checked number, which is never 0, to a size.
 fn to_size(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
@@ -115,7 +115,8 @@ fn data_dir(
             read.fault(
                 "data_dir",
                 format!(
-                    "{text} is no directory; write the path of one, or of one that can be made"
+                    "{text} is not a directory; write the path of a directory that exists or can \
+                     be created"
                 ),
             );
             return None;
@@ -126,13 +127,13 @@ fn data_dir(
         environment.get(name.as_ref() as &std::ffi::OsStr).filter(|value| !value.is_empty())
     };
     let path = match (set("XDG_DATA_HOME"), set("HOME")) {
-        // A relative XDG path is to be ignored, says its specification.
+        // The XDG specification says to ignore a relative path.
         (Some(xdg), _) if std::path::Path::new(xdg).is_absolute() => Some(PathBuf::from(xdg)),
         (_, Some(home)) => Some(PathBuf::from(home).join(".local/share")),
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // Nothing is written there.
+        // The other shapes write nothing there.
         return Some(PathBuf::new());
     }
     if path.is_none() {
@@ -151,7 +152,7 @@ fn trusted_proxies(read: &mut SettingsReader<'_>) -> Vec<Cidr> {
             Some(network) => networks.push(network),
             None => read.fault(
                 "trusted_proxies",
-                format!("{text:?} is no network; write them like 10.0.0.0/8"),
+                format!("{text:?} is not a network; write them like 10.0.0.0/8"),
             ),
         }
     }
@@ -165,7 +166,7 @@ fn broker_hosts(read: &mut SettingsReader<'_>) -> Vec<BrokerHost> {
             Some(host) => hosts.push(host),
             None => read.fault(
                 "brokers.hosts",
-                format!("{text:?} is no host; write them like rabbit.internal:5672"),
+                format!("{text:?} is not a host; write them like rabbit.internal:5672"),
             ),
         }
     }
@@ -190,7 +191,7 @@ fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     if !is_web || origin.is_none_or(|origin| origin.ascii_serialization() != text) {
         read.fault(
             path,
-            "is no origin; write it as browsers do, like https://shop.example, without a path",
+            "is not an origin; write it as browsers do, like https://shop.example, without a path",
         );
     }
     Some(text)
@@ -225,7 +226,7 @@ fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
     }
 }
 
-/// A text that is not empty, if it is set at all.
+/// A text that is not empty, if it is set.
 fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if text.trim().is_empty() {
@@ -273,7 +274,7 @@ fn jwks(read: &mut SettingsReader<'_>) -> Option<BuyerKeys> {
     let text = non_empty_text(read, "auth.buyer_jwks")?;
     if text.starts_with("https://") || text.starts_with("http://") {
         let Ok(url) = reqwest::Url::parse(&text) else {
-            read.fault("auth.buyer_jwks", "is no address; write https://… or the path of a file");
+            read.fault("auth.buyer_jwks", "is not a URL; write https://… or the path of a file");
             return None;
         };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -282,7 +283,7 @@ fn jwks(read: &mut SettingsReader<'_>) -> Option<BuyerKeys> {
         if url.scheme() == "http" && !here {
             read.fault(
                 "auth.buyer_jwks",
-                "would fetch keys unprotected; write https://… or the path of a file",
+                "would fetch keys without TLS; write https://… or the path of a file",
             );
         }
         return Some(BuyerKeys::JwksUrl(text));
@@ -302,7 +303,7 @@ fn sign_in_url(read: &mut SettingsReader<'_>) -> Option<String> {
     let absolute = ["https://", "http://"]
         .iter()
         .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
-    // `//host` would be another site, `javascript:` another language.
+    // `//host` would lead to another site, and `javascript:` would run a script.
     let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
     if !visible || !(absolute || path) {
         read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");
@@ -316,14 +317,14 @@ fn log(read: &mut SettingsReader<'_>) -> Option<LogSettings> {
         Some("text") => Some(LogFormat::Text),
         Some("json") => Some(LogFormat::Json),
         Some(_) => {
-            read.fault("log.format", "is no form; write auto, text or json");
+            read.fault("log.format", "is not a log format; write auto, text or json");
             None
         }
         None => None,
     };
     let filter = read.parsed(
         "log.filter",
-        "is no filter; write a level, or levels by part: info,doorbuster_server=debug",
+        "is not a filter; write a level, or levels by part: info,doorbuster_server=debug",
     );
     Some(LogSettings { format: format?, filter: filter? })
 }

@@ -26,14 +26,14 @@ impl Cidr {
         (bits <= most).then_some(Self { address, bits })
     }
 
-    /// Its address, as it was written.
+    /// The address, as it was written.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// The network of this address in which as many bits count as in `self`, if it can be one: the
-    /// same for every address in it.
+    /// The network of the same length that contains this address, if there is one. It is equal for
+    /// all addresses in it.
     #[must_use]
     pub fn around(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {
@@ -50,14 +50,13 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// The same network in the one way in which its address has no bits that do not count. Of an
-    /// IPv4 network written as IPv6 there is none.
+    /// The same network with all host bits 0. `None` for an IPv4 network written as IPv6.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.around(self.address)
     }
 
-    /// Whether `address` is in this network. An IPv4 address written as IPv6 counts as what it is.
+    /// Whether `address` is in this network. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for text in [
             "",
             "10.0.0.0/33",

@@ -1,17 +1,17 @@
-//! What is wrong with a setting, and what to do about it.
+//! Faults of settings: what is wrong, and how to fix it.
 
 use std::fmt;
 
 /// One thing that is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingFault {
-    /// The setting, and where it was set.
+    /// The setting and where it was set.
     pub setting: String,
-    /// What is wrong, and the fix.
+    /// What is wrong and how to fix it.
     pub detail: String,
 }
 
-/// Everything that is wrong with the settings. The program does not start.
+/// All faults of the settings. The program does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError(pub Vec<SettingFault>);
 

@@ -1,6 +1,6 @@
-//! Hosts that settings name.
+//! Host names in settings.
 
-/// A host that may be a broker, and maybe only at one port.
+/// A host that may be a broker, optionally at one port only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerHost {
     host: String,
@@ -23,7 +23,7 @@ impl BrokerHost {
         (is_host && port != Some(0)).then(|| Self { host: host.to_ascii_lowercase(), port })
     }
 
-    /// Whether this is meant.
+    /// Whether this host and port are allowed.
     #[must_use]
     pub fn matches(&self, host: &str, port: u16) -> bool {
         self.host.eq_ignore_ascii_case(host) && self.port.is_none_or(|own| own == port)
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_host_is_not_read() {
+    fn an_invalid_host_is_not_read() {
         for host in [
             "a",
             "a:1",

@@ -1,4 +1,4 @@
-//! Settings of money: the provider, its secrets, and nothing of another one.
+//! Payment settings: the provider and its secrets. Settings of another provider are faults.
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -6,15 +6,15 @@ use super::raw::SettingOrigin;
 use super::{PaymentSettings, ProviderSettings, StripeSettings};
 use crate::signing::SigningKey;
 
-/// Secrets that may be live at once while one is replaced.
+/// Most secrets that may be active at once during a replacement.
 const SECRETS_MAX: usize = 8;
-/// Where Stripe's API is.
+/// Base URL of Stripe's API.
 const STRIPE_API: &str = "https://api.stripe.com";
-/// Settings of Stripe alone.
+/// Settings that only Stripe has.
 const STRIPE_SETTINGS: [&str; 3] =
     ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
-/// The provider. `None`: something is wrong, and was told.
+/// The provider. `None`: a fault was recorded.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {
@@ -44,7 +44,7 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
         _ => {
             read.fault(
                 "payment.provider",
-                "is no provider of this version; write sandbox or stripe",
+                "is not a known provider; write sandbox or stripe",
             );
             None
         }
@@ -81,7 +81,7 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
         (8..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
     };
     if secret_key.as_ref().is_some_and(|key| !is_word(key.expose_secret())) {
-        read.fault(key_path, "is no key of Stripe; write sk_live_…, sk_test_… or rk_…");
+        read.fault(key_path, "is not a Stripe key; write sk_live_…, sk_test_… or rk_…");
     }
     let webhook_secrets =
         if read.is_set(secret_path) { read.secrets(secret_path) } else { Vec::new() };
@@ -107,7 +107,7 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     Some(StripeSettings { api_url: api_url?, secret_key: secret_key?, webhook_secrets })
 }
 
-/// An origin to which a key may be sent: over TLS, or to this machine.
+/// Whether a key may be sent to this origin: only over TLS or to this machine.
 fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -1,4 +1,4 @@
-//! Stage one: what each layer says of each setting, the strongest kept, nothing understood yet.
+//! Stage one: reads each layer's raw values and keeps the strongest value of each setting.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use crate::failpoint;
 /// The environment, by name.
 pub(super) type Environment = HashMap<OsString, OsString>;
 
-/// A setting's value as it was written.
+/// A setting's raw value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RawValue {
     /// In a file, between quotes.
@@ -24,13 +24,13 @@ pub(super) enum RawValue {
     Flag(bool),
     /// In a file, a list of texts.
     List(Vec<String>),
-    /// In the environment or on the command line: text, whatever it stands for.
+    /// Text from the environment or the command line, not parsed yet.
     Unparsed(String),
     /// The value is in this file.
     SecretFile(PathBuf),
 }
 
-/// Which layer a value comes from.
+/// The layer that a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SettingOrigin {
     /// The default file.
@@ -54,14 +54,14 @@ impl fmt::Display for SettingOrigin {
     }
 }
 
-/// A value and where it comes from.
+/// A value and its origin.
 #[derive(Clone, Debug)]
 pub(super) struct RawSetting {
     pub value: RawValue,
     pub origin: SettingOrigin,
 }
 
-/// The strongest value of each setting that has one.
+/// The strongest value of each setting that is set.
 #[derive(Debug, Default)]
 pub(super) struct RawSettings(BTreeMap<&'static str, RawSetting>);
 
@@ -75,7 +75,7 @@ impl RawSettings {
     }
 }
 
-/// Lays the four layers over each other. What cannot belong to any setting is noted in `faults`.
+/// Merges the four layers. A value that belongs to no setting is recorded in `faults`.
 pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
@@ -106,7 +106,7 @@ fn read_file(
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // Neither the line nor a value is shown: it may be a secret.
+            // Do not show the line or the value: it may be a secret.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) = (
                 before.split('\n').count(),
@@ -114,7 +114,7 @@ fn read_file(
             );
             let what = Some(error.message()).filter(|said| !said.starts_with("invalid type"));
             let what = what.unwrap_or("a value that no setting takes");
-            let detail = format!("is not TOML: line {line}, column {column}: {what}");
+            let detail = format!("is not valid TOML: line {line}, column {column}: {what}");
             return faults.push(SettingFault { setting: origin.to_string(), detail });
         }
     };
@@ -150,7 +150,7 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
     }
 }
 
-/// The setting that `path` names, and whether it names the file of a secret.
+/// The setting that `path` names, and whether `path` names a secret's file.
 fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
         SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
@@ -195,8 +195,8 @@ fn read_environment(
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // Only the one spelling: DOORBUSTER_listen would be a setting that somebody believes to
-        // have made.
+        // Only one spelling is accepted. A user who writes DOORBUSTER_listen would believe it to be
+        // set.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
@@ -234,7 +234,7 @@ fn read_flags(raw: &mut RawSettings, flags: &Flags, faults: &mut Vec<SettingFaul
     set("data_dir", "--data-dir", &data_dir.flatten());
 }
 
-/// One layer's values. A secret and its file in one layer contradict each other.
+/// One layer's values. A secret and its file in the same layer are a fault.
 #[derive(Default)]
 struct RawLayer(Vec<(&'static str, RawSetting)>);
 
@@ -249,7 +249,7 @@ impl RawLayer {
                 faults.push(fault(
                     path,
                     &given.origin,
-                    "is given both itself and as a file; keep one of the two",
+                    "is set both directly and as a file; keep one of the two",
                 ));
             }
             raw.set(path, given.value.clone(), given.origin.clone());

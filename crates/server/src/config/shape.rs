@@ -1,4 +1,4 @@
-//! The shape of a deployment: what it needs, and what it cannot have.
+//! The shape of a deployment: the settings that it requires and the settings that contradict it.
 
 use doorbuster_store::check_address;
 use secrecy::SecretString;
@@ -6,18 +6,18 @@ use secrecy::SecretString;
 use super::check::SettingsReader;
 use super::{Roles, Shape};
 
-/// Slots' servers that one deployment may name.
+/// Most Redis servers that one deployment may name.
 const URLS_MAX: usize = 64;
-/// Replicas of one server that answers may wait for.
+/// Most replicas of one server that answers may wait for.
 const REPLICAS_MAX: u64 = 10;
 
-/// Whether somebody wants this of servers of slots: none to wait for is what the default file says.
+/// Whether a setting for Redis is used: the default file sets 0 replicas to wait for.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && (path != "slots.wait_replicas" || read.integer(path, 0..=REPLICAS_MAX) != Some(0))
 }
 
-/// The shape, with the addresses that it needs.
+/// The shape with its URLs.
 pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     match read.text("shape").as_deref() {
         None | Some("embedded") => {
@@ -47,13 +47,13 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
             })
         }
         Some(_) => {
-            read.fault("shape", "is no shape; write embedded, postgres or cluster");
+            read.fault("shape", "is not a shape; write embedded, postgres or cluster");
             None
         }
     }
 }
 
-/// The address is never told: it may hold a password.
+/// The error never shows the URL, which may contain a password.
 fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_set("store.url") {
         read.fault(
@@ -69,7 +69,7 @@ fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     {
         read.fault(
             "store.url",
-            "is no address of a PostgreSQL server; write postgres://user@host/database",
+            "is not the URL of a PostgreSQL server; write postgres://user@host/database",
         );
         return None;
     }
@@ -95,27 +95,27 @@ fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
     {
         read.fault(
             "slots.urls",
-            "names something else than a Redis server; write redis://host:6379, or rediss://…",
+            "must name only Redis servers; write redis://host:6379, or rediss://…",
         );
         return None;
     }
     Some(urls.into_iter().map(SecretString::from).collect())
 }
 
-/// The roles, as far as the shape lets them be apart.
+/// The roles, if the shape allows to separate them.
 pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
     if let Some(other) =
         roles.iter().find(|role| !["api", "settle", "control"].contains(&role.as_str()))
     {
-        read.fault("roles", format!("{other:?} is no role; roles are api, settle and control"));
+        read.fault("roles", format!("{other:?} is not a role; roles are api, settle and control"));
         return None;
     }
     let has = |role: &str| roles.iter().any(|other| other == role);
     let roles = Roles { api: has("api"), settle: has("settle"), control: has("control") };
     match shape {
         _ if roles == Roles { api: false, settle: false, control: false } => {
-            read.fault("roles", "names none; write api,settle,control or some of them");
+            read.fault("roles", "is empty; write api,settle,control or some of them");
         }
         Some(Shape::Embedded) if roles != Roles::ALL => {
             read.fault(

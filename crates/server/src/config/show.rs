@@ -1,4 +1,4 @@
-//! The settings as they are used, for a person: one line each, secrets hidden.
+//! `config show`: one line for each setting, with its origin; secrets are hidden.
 
 use std::fmt::Write;
 
@@ -36,6 +36,7 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
         // Writing into a string cannot fail.
         let _ = match value {
             Some(value) => writeln!(out, "{name} = {value}  # {origin}"),
+            None if is_generated(setting.path, settings) => writeln!(out, "# {name} is generated"),
             None => writeln!(out, "# {name} is not set"),
         };
     }
@@ -57,7 +58,7 @@ fn render_value(value: &RawValue) -> String {
     }
 }
 
-/// Whether a demonstration allows what the default does not.
+/// Whether `--demo` allows what the default does not.
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     let is_open = match path {
         "webhooks.allow_private" => settings.webhooks_allow_private,
@@ -67,7 +68,19 @@ fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     settings.demo && is_open
 }
 
-/// Values that are found out rather than written.
+/// Whether the server generates and keeps this secret because no setting gives it.
+fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
+    settings.is_some_and(|settings| match path {
+        "auth.buyer_secret" => settings.auth.buyers.is_none(),
+        "auth.admin_key" => settings.auth.admin_key.is_none(),
+        "auth.id_key" => settings.auth.id_key.is_none(),
+        "payment.webhook_secret" => settings.payment.webhook_secrets.is_empty(),
+        "pass.keys" => settings.pass_keys.is_none(),
+        _ => false,
+    })
+}
+
+/// Values that the program computes where the setting is missing.
 fn derived_value(path: &str, settings: Option<&Settings>) -> Option<String> {
     let settings = settings?;
     match path {

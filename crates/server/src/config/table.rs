@@ -1,5 +1,5 @@
 //! The closed table of settings: every path that a file, the environment or the command line may
-//! name.
+//! set.
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +18,13 @@ impl Setting {
     }
 }
 
-/// What every name in the environment begins with.
+/// Prefix of every setting's name in the environment.
 pub const ENV_PREFIX: &str = "DOORBUSTER_";
 
-/// Names in the environment that belong to the command line, not to the server.
+/// Names in the environment that only the command-line client uses.
 pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY"];
 
-/// What follows the path of a secret that is read from a file.
+/// Suffix of the path of a secret that is read from a file.
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.

@@ -114,7 +114,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     check("DOORBUSTER_ROLES", "api", "roles", "api,settle,control");
     check("DOORBUSTER_ROLES", "api,settle,control,cook", "roles", "\"cook\"");
     check("DOORBUSTER_DATA_DIR", "", "data_dir", "directory");
-    check("DOORBUSTER_DATA_DIR", "/dev/null", "data_dir", "is no directory");
+    check("DOORBUSTER_DATA_DIR", "/dev/null", "data_dir", "is not a directory");
     check("DOORBUSTER_STORE__URL", "postgres://x", "store.url", "contradicts");
     check("DOORBUSTER_SLOTS__URLS", "redis://x", "slots.urls", "contradicts");
     check("DOORBUSTER_SLOTS__WAIT_REPLICAS", "1", "slots.wait_replicas", "contradicts");
@@ -172,7 +172,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         "DOORBUSTER_BROKERS__HOSTS",
         "rabbit.internal,http://rabbit",
         "brokers.hosts",
-        "is no host",
+        "is not a host",
     );
     check("DOORBUSTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy", "trusted_proxies", "\"proxy\"");
     check("DOORBUSTER_LIMITS__CONNECTIONS", "1", "limits.connections", "16 to");
@@ -192,7 +192,7 @@ fn what_is_no_origin_and_what_is_no_setting_is_named() {
         "HTTPS://shop.example",
         "ftp://shop.example",
     ] {
-        check("DOORBUSTER_PAGE__ORIGIN", origin, "page.origin", "is no origin");
+        check("DOORBUSTER_PAGE__ORIGIN", origin, "page.origin", "is not an origin");
     }
     for unknown in [
         "DOORBUSTER_LISTENN",
@@ -314,7 +314,7 @@ fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
         "slots.wait_replicas",
     );
     refused("cluster", &[STORE, ("DOORBUSTER_SLOTS__URLS", "http://x:hush@y")], "redis://");
-    refused("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "")], "names none");
+    refused("cluster", &[STORE, SLOTS, ("DOORBUSTER_ROLES", "")], "is empty");
     let control =
         with("postgres", &[STORE, ("DOORBUSTER_ROLES", "control")]).expect("control alone");
     assert!(

@@ -149,7 +149,7 @@ impl Engine {
             if Instant::now() > until {
                 tracing::warn!(
                     sale = sale.row.id,
-                    "other nodes did not drain their slots: tickets in flight are returned"
+                    "other nodes did not drain their slots; tickets in flight are returned"
                 );
                 break;
             }

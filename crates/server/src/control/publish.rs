@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_sales_come_first_and_past_ones_not_at_all() {
+    fn open_sales_are_published_first_and_old_sales_not_at_all() {
         let now = Millis(1_000_000);
         let urgency = |phase, closed_at: Option<i64>| {
             let row = SaleRow {

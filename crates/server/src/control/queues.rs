@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn sales_that_are_on_are_read_before_those_that_end_or_begin() {
+    fn open_sales_are_read_before_sales_that_end_or_start() {
         let now = Millis(1_000_000);
         let turns = [
             row(Phase::Open, 0, None),

@@ -26,7 +26,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
         tracing::warn!(
             requests = engine.holders().len(),
             full = engine.holders().is_full(),
-            "the set of request keys that hold orders was full; keys of sales that ended long ago were removed"
+            "the set of request keys that hold orders was full; keys of sales that ended long ago \
+             were removed"
         );
         if engine.holders().is_full() {
             tokio::time::sleep(REST_AFTER_FULL).await;

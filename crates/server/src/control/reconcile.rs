@@ -149,17 +149,17 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     if item.slots.len() <= 1 {
         return;
     }
-    let of = |slot: &SlotKey| open_slots.iter().find(|open_slot| open_slot.grant.slot == *slot);
+    let find = |slot: &SlotKey| open_slots.iter().find(|open_slot| open_slot.grant.slot == *slot);
     let (pool, counted) = (item.gauge.open_pool(), item.row.counted);
     let in_flight = |open_slot: &OpenSlot| open_slot.view.available + open_slot.view.unacknowledged as u64;
     let registry = match counted {
         true => {
-            Registry::from_units(pool, item.slots.iter().map(|slot| of(slot).map_or(0, in_flight)))
+            Registry::from_units(pool, item.slots.iter().map(|slot| find(slot).map_or(0, in_flight)))
         }
         false => Registry::all(item.slots.len() as u32),
     };
     let units =
-        item.slots.iter().map(|slot| of(slot).map_or(0, |open_slot| open_slot.view.available)).collect();
+        item.slots.iter().map(|slot| find(slot).map_or(0, |open_slot| open_slot.view.available)).collect();
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
 }
 

@@ -45,10 +45,10 @@ async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
         .collect();
     gone.retain(|slot| over.contains(slot));
     let left: Vec<SlotKey> = over.difference(gone).copied().collect();
-    let asked = futures_util::stream::iter(left)
+    let replies = futures_util::stream::iter(left)
         .map(|slot| async move { (slot, engine.slots().retire(slot).await) });
-    let mut asked = asked.buffer_unordered(ASKED_AT_ONCE);
-    while let Some((slot, reply)) = asked.next().await {
+    let mut replies = replies.buffer_unordered(ASKED_AT_ONCE);
+    while let Some((slot, reply)) = replies.next().await {
         match reply {
             Ok(true) => drop(gone.insert(slot)),
             Ok(false) => {}

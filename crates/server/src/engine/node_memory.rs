@@ -65,8 +65,8 @@ impl NodeMemory {
         }
         for (token, resolved) in &committed.told {
             let refused = !matches!(resolved.verdict, Verdict::Reserved);
-            let told = self.waiters.deliver(*token, resolved.clone());
-            match told {
+            let delivery = self.waiters.deliver(*token, resolved.clone());
+            match delivery {
                 Delivery::Abandoned(TicketInfo { item, buyer, units, .. }) if refused => {
                     let (id, verdict) = (resolved.id, resolved.verdict);
                     self.hub.publish(EventKind::Refused { id, item, buyer, units, verdict });

@@ -123,7 +123,7 @@ fn is_sold_out(bought: &PurchaseOutcome, may_return: bool) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_gets_exactly_what_there_is() {
+async fn a_crowd_gets_exactly_the_available_units() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(100), 10, 900_000).await;
@@ -208,7 +208,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_sale_goes_on_where_it_stopped_and_a_restart_keeps_every_promise() {
+async fn a_paused_sale_continues_and_a_restart_keeps_every_order() {
     let dir = TempDir::new();
     let first = engine(&dir).await;
     open_sale(&first, Stock::Counted(10), 10, 900_000).await;
@@ -232,7 +232,7 @@ async fn a_paused_sale_goes_on_where_it_stopped_and_a_restart_keeps_every_promis
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_what_is_taken() {
+async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sold_units() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
@@ -259,7 +259,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_what_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_request_at_once_is_one_order() {
+async fn concurrent_copies_of_a_request_create_one_order() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(100), 100, 900_000).await;
@@ -327,7 +327,7 @@ async fn when_its_memory_is_full_a_node_looks_up_a_few_requests_and_refuses_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_that_is_long_over_takes_no_room_and_its_orders_are_found() {
+async fn a_sale_that_ended_long_ago_takes_no_memory_and_its_orders_are_found() {
     let dir = TempDir::new();
     let first = engine(&dir).await;
     open_sale(&first, Stock::Counted(2), 1, 900_000).await;
@@ -358,7 +358,7 @@ async fn a_finding_without_an_item_pauses_every_open_sale() {
     let finding = FindingView {
         rule: "I2".into(),
         item: None,
-        detail: "orders name a grant that is none".into(),
+        detail: "orders name an unknown grant".into(),
     };
     let mut view = engine.audit().await.expect("the store is there");
     engine.act_on(&view).await;

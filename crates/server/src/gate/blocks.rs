@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn buyers_and_networks_are_turned_away_until_their_time() {
+    fn buyers_and_networks_are_blocked_until_their_time() {
         let blocks = Blocks::default();
         blocks.replace(&[
             block(BlockKind::Buyer, "robot", Some(1_000)),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_let_in_where_nobody_is_turned_away() {
+    fn without_blocks_no_caller_is_blocked() {
         let blocks = Blocks::default();
         assert!(!blocks.is_blocked("192.0.2.1".parse::<IpAddr>(), "anna", Millis(0)));
     }

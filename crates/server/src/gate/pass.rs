@@ -151,9 +151,9 @@ impl Passes {
             return use_it(&ring);
         }
         let fresh = KeyRing::new(&self.masters, period);
-        let told = use_it(&fresh);
+        let result = use_it(&fresh);
         self.ring.store(fresh.into());
-        told
+        result
     }
 
     /// Issues a pass for `item` of `sale`, valid from `valid_from` on and no longer than the
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_made_at_one_node_holds_at_another_with_the_same_secret() {
+    fn a_pass_of_one_node_is_valid_at_another_with_the_same_secret() {
         let (one, other) = (passes(&[1]), passes(&[1]));
         let pass = issued(&one, NOW);
         let mut room = [0; PASS_BYTES_MAX + 2];
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_ends_with_what_it_was_given_on() {
+    fn a_pass_expires_with_the_terms_that_it_was_issued_on() {
         let standing = Membership { member: true, level: 3 };
         let terms = PassTerms {
             buyer: "anna",
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_changed_without_a_pass_that_stops_holding() {
+    fn a_change_of_secrets_keeps_every_pass_valid() {
         // First every node knows the new secret, then every node signs with it, then the old one is
         // removed. Nodes of two neighbouring steps accept each other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];

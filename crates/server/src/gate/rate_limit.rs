@@ -216,7 +216,7 @@ impl RateLimiter {
         sale: &SaleState,
     ) -> Result<(), RateLimitExceeded> {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
-        // No buyer's name has a control character, so this is no buyer's hash.
+        // No buyer's name has a control character, so this cannot be a buyer's hash.
         let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
         let pace = self
             .sharing

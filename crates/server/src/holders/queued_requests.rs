@@ -28,7 +28,7 @@ pub(crate) struct QueuedRequests {
 
 #[derive(Debug, Default)]
 struct QueuedState {
-    told: HashMap<u64, Queued, foldhash::fast::FixedState>,
+    queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
     /// In the order of their answers, with each ticket's `decide_by`.
     due: VecDeque<(Millis, u64)>,
 }
@@ -47,31 +47,31 @@ impl QueuedRequests {
             && (due < now || state.due.len() >= UNDECIDED_MAX)
         {
             state.due.pop_front();
-            if state.told.get(&low_64_bits).is_some_and(|queued| queued.ticket.decide_by == due) {
-                state.told.remove(&low_64_bits);
+            if state.queued.get(&low_64_bits).is_some_and(|queued| queued.ticket.decide_by == due) {
+                state.queued.remove(&low_64_bits);
             }
         }
         let due = queued.ticket.decide_by;
         if state
-            .told
+            .queued
             .insert(request.low_64_bits(), queued)
             .is_none_or(|before| before.ticket.decide_by != due)
         {
             state.due.push_back((due, request.low_64_bits()));
         }
-        self.count.store(state.told.len(), Ordering::Release);
+        self.count.store(state.queued.len(), Ordering::Release);
     }
 
     /// Whether a request was answered as queued and may still be undecided.
     pub(crate) fn contains(&self, request: RequestHash) -> bool {
         self.count.load(Ordering::Acquire) > 0
-            && self.lock().told.contains_key(&request.low_64_bits())
+            && self.lock().queued.contains_key(&request.low_64_bits())
     }
 
     /// The queued request, if its `decide_by` has not passed at `now` (store time).
-    pub(crate) fn told(&self, request: RequestHash, now: Millis) -> Option<Queued> {
+    pub(crate) fn find(&self, request: RequestHash, now: Millis) -> Option<Queued> {
         self.lock()
-            .told
+            .queued
             .get(&request.low_64_bits())
             .copied()
             .filter(|queued| now <= queued.ticket.decide_by)
@@ -80,8 +80,8 @@ impl QueuedRequests {
     /// Forgets a decided request.
     pub(crate) fn forget(&self, request: RequestHash) {
         let mut state = self.lock();
-        state.told.remove(&request.low_64_bits());
-        self.count.store(state.told.len(), Ordering::Release);
+        state.queued.remove(&request.low_64_bits());
+        self.count.store(state.queued.len(), Ordering::Release);
     }
 }
 
@@ -111,13 +111,13 @@ mod tests {
         queued_requests.remember(a, queued(1, 10), Millis(0));
         queued_requests.remember(a, queued(1, 10), Millis(1));
         queued_requests.remember(b, queued(2, 11), Millis(1));
-        assert_eq!(queued_requests.told(a, Millis(10)), Some(queued(1, 10)));
-        assert_eq!(queued_requests.told(a, Millis(11)), None);
+        assert_eq!(queued_requests.find(a, Millis(10)), Some(queued(1, 10)));
+        assert_eq!(queued_requests.find(a, Millis(11)), None);
         // After an answer with another ticket, the request is remembered for that ticket's time.
         queued_requests.remember(a, queued(3, 20), Millis(9));
         queued_requests.remember(c, queued(4, 30), Millis(15));
         assert_eq!((queued_requests.contains(a), queued_requests.contains(b), queued_requests.contains(c)), (true, false, true));
-        assert_eq!(queued_requests.told(a, Millis(15)), Some(queued(3, 20)));
+        assert_eq!(queued_requests.find(a, Millis(15)), Some(queued(3, 20)));
         queued_requests.forget(a);
         assert!(!queued_requests.contains(a) && queued_requests.contains(c));
     }
@@ -133,6 +133,6 @@ mod tests {
             );
         }
         let state = queued_requests.lock();
-        assert_eq!((state.told.len(), state.due.len()), (UNDECIDED_MAX, UNDECIDED_MAX));
+        assert_eq!((state.queued.len(), state.due.len()), (UNDECIDED_MAX, UNDECIDED_MAX));
     }
 }

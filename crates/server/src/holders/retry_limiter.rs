@@ -243,7 +243,7 @@ mod tests {
         }
         let busy = rig.limiter.buyer_reads(3).expect("it is there");
         drop(rig.limiter.buyer_reads(u64::MAX).expect("others are idle"));
-        let left = rig.limiter.by_buyer.lock().expect("nobody panicked").len();
+        let left = rig.limiter.by_buyer.lock().expect("no thread panicked").len();
         assert_eq!(left, 2, "the one in use and the new one");
         drop(busy);
     }

@@ -1,6 +1,6 @@
-//! Where requests of this program's own may go: to public addresses over TLS, unless the settings
-//! allow the rest. What decides is the address that is connected to, after the name was looked up,
-//! so that a name that points inside is no way in.
+//! Restricts outgoing requests to public addresses over TLS, unless the settings allow more. The
+//! check applies to the address that is connected to, after the name was resolved, so a public name
+//! cannot lead to a private address.
 mod dns_lookups;
 
 use std::io;
@@ -12,11 +12,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use dns_lookups::DnsLookups;
 
-/// How long a name may take to be looked up when an endpoint is added; one that takes longer is
-/// added all the same.
+/// How long a name is looked up when an endpoint is added. An endpoint whose look-up takes longer
+/// is added all the same.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Says where requests may go.
+/// Decides where requests may go.
 #[derive(Clone)]
 pub(crate) struct AddressGuard {
     allow_private: bool,
@@ -28,7 +28,7 @@ impl AddressGuard {
         Self::with_names(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
     }
 
-    /// One to which names stand for what `names` says.
+    /// A guard that resolves names with `names`.
     pub(super) fn with_names(
         allow_private: bool,
         names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -36,13 +36,13 @@ impl AddressGuard {
         Self { allow_private, look_ups: DnsLookups::new(names) }
     }
 
-    /// Whether this address may be connected to.
+    /// Whether requests may connect to this address.
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         self.allow_private || is_public(address)
     }
 
-    /// Looks a URL's name up, if it has one, and says why it cannot be used. A name that cannot be
-    /// looked up now may be there later.
+    /// Resolves a URL's host name, if it has one, and returns why it is refused. A name that cannot
+    /// be resolved now is accepted, because it may resolve later.
     pub(crate) async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
@@ -72,12 +72,11 @@ impl Resolve for AddressGuard {
     }
 }
 
-/// What is said of an address that may not be gone to.
+/// Why an address that is not public is refused.
 pub(super) const PRIVATE_ADDRESS: &str =
     "it is a private, local or reserved address; webhooks.allow_private would allow it";
 
-/// The address of an endpoint, if it may be gone to as far as that can be seen without looking its
-/// name up.
+/// The URL of an endpoint, if it passes all checks that need no name look-up.
 pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "it is not an address")?;
     match url.scheme() {
@@ -95,10 +94,10 @@ pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static st
         return Err("it must not have a fragment");
     }
     if url.port() == Some(0) {
-        return Err("port 0 is nowhere");
+        return Err("it must not have port 0");
     }
     match host(&url) {
-        None => Err("it names no host"),
+        None => Err("it must name a host"),
         Some(Host::Address(address)) if !guard.allows(address) => Err(PRIVATE_ADDRESS),
         Some(Host::Name(name)) if !guard.allow_private && is_local_name(name) => {
             Err(PRIVATE_ADDRESS)
@@ -107,28 +106,28 @@ pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static st
     }
 }
 
-/// Where a URL leads.
+/// The host part of a URL.
 enum Host<'u> {
     Address(IpAddr),
     Name(&'u str),
 }
 
-/// The host of a URL. An IPv4 address stands there in its one plain form, however it was written.
+/// The host of a URL. The parser has already normalised IPv4 addresses.
 fn host(url: &Url) -> Option<Host<'_>> {
     let text = url.host_str().filter(|text| !text.is_empty())?;
     let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     Some(plain.parse().map_or(Host::Name(text), Host::Address))
 }
 
-/// Names that never mean anything public, however they are looked up.
+/// Whether a name is always local, whatever it resolves to.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost"
         || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether an address is one of the public internet, by the registries of special addresses (IANA;
-/// RFC 6890 and after).
+/// Whether an address is public, according to the registries of special addresses (IANA; RFC 6890
+/// and later).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -137,7 +136,7 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    /// Networks that are private, local, reserved, for documents or for many at once.
+    /// Networks that are private, local, reserved, for documentation or for multicast.
     const CLOSED: [([u8; 4], u32); 15] = [
         ([0, 0, 0, 0], 8),
         ([10, 0, 0, 0], 8),
@@ -165,14 +164,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // An IPv4 address in IPv6's clothes, and one behind a translator.
+        // An IPv4-mapped address, and an address behind NAT64.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // Special purposes (Teredo among them), documents, 6to4, which can lead to any IPv4
+        // Special purposes (including Teredo), documentation, and 6to4, which can lead to any IPv4
         // address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }
-        // Of all the rest only this eighth is given out.
+        // Only this eighth of the remaining addresses is allocated.
         [first, ..] => first >> 13 == 1,
     }
 }

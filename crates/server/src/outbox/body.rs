@@ -1,5 +1,5 @@
-//! What is said of an event: the same bytes for each attempt and each receiver, since everything
-//! comes from the event's row and from what never changes.
+//! Builds the message of an event. Every attempt and every receiver gets the same bytes, because
+//! the content comes only from the event's row and from data that never changes.
 use doorbuster_api::admin::payments::{Reversal, ReversalKind};
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
@@ -25,8 +25,7 @@ pub(crate) fn event_id(told: &StoredEvent) -> String {
     )
 }
 
-/// The id of an event of which no more than this is known; of one that is forgotten without its
-/// mark.
+/// The id of an event from these parts. The id of a deleted event has no fingerprint.
 pub(crate) fn visible_event_id(
     position: i64,
     event: Option<&(String, Millis)>,
@@ -36,7 +35,7 @@ pub(crate) fn visible_event_id(
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
-/// The message. `None`: the catalogue does not know the item (yet).
+/// The message. `None`: this node's catalogue does not contain the item yet.
 pub(super) fn message(catalogue: &Catalogue, told: &StoredEvent) -> Option<Message> {
     let (id, what, at) = (event_id(told), told.event.what, told.event.at);
     let data = data(catalogue, &told.event)?;
@@ -62,7 +61,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // What a buyer undoes before it is an order is a place in line.
+            // If a buyer ends it before it is an order, it was a waitlist entry.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,
@@ -89,7 +88,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
     })
 }
 
-/// What a provider said of a payment, as it was written with the event.
+/// The provider's report on a payment, as it was stored with the event.
 fn reversal(event: &Event) -> Option<Reversal> {
     let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
         return None;
@@ -109,7 +108,7 @@ fn reversal(event: &Event) -> Option<Reversal> {
     })
 }
 
-/// The provider that an event came from.
+/// The provider that reported the event.
 fn provider(event: &Event) -> String {
     match &event.by.actor {
         Actor::Provider(name) => name.clone(),
@@ -117,7 +116,7 @@ fn provider(event: &Event) -> String {
     }
 }
 
-/// The payment and its refund as they were written with the event.
+/// The payment and its refund as they were stored with the event.
 fn payment(event: &Event) -> Option<PaymentData> {
     let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
     let provider = provider(event);

@@ -1,5 +1,5 @@
-//! Messages to brokers, as CloudEvents. Which hosts may be brokers is the settings' to say: they
-//! are in private networks, where nothing else may be gone to.
+//! Sends messages to brokers, as CloudEvents. The settings name the hosts that may be brokers;
+//! brokers are in private networks, where no other requests may go.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use super::sink::{DeliveryError, Message};
 use crate::config::BrokerHost;
 
-/// What says where an event comes from in a deployment that does not know its own address.
+/// The CloudEvents `source` of a deployment that does not know its own URL.
 const SOURCE: &str = "doorbuster";
 
-/// Which brokers may be gone to.
+/// The hosts that may be brokers.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerGuard {
     /// `None`: any.
@@ -28,7 +28,7 @@ impl BrokerGuard {
         Self { hosts: (!allow_private).then_some(hosts) }
     }
 
-    /// The address of a broker, if it may be gone to and this program can.
+    /// The address of a broker, if it is allowed and supported.
     pub(crate) fn check(&self, text: &str) -> Result<Address, &'static str> {
         let address = Address::parse(text)?;
         if !address.kind().is_built() {
@@ -43,24 +43,24 @@ impl BrokerGuard {
     }
 }
 
-/// Where an endpoint is, as operators may see it: without a broker's password.
+/// An endpoint's address as operators may see it: without a broker's password.
 pub(crate) fn display_address(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
-        // One that a later version may have added shows nothing rather than everything.
+        // An unknown kind of a later version shows nothing, because it may hold a secret.
         EndpointKind::Broker => {
             Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default()
         }
     }
 }
 
-/// Sends to brokers.
+/// The connections to brokers.
 pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// By endpoint, with the address that it was made from. There are as many as there are
-    /// endpoints at most.
+    /// Connections by endpoint, each with the address that it was made from. There are at most as
+    /// many as endpoints.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 
@@ -84,7 +84,7 @@ impl Brokers {
         endpoint: &Endpoint,
         message: &Message,
     ) -> Result<(), DeliveryError> {
-        // Once more: what was allowed when it was added need not be now.
+        // Check again: the settings may have changed since the endpoint was added.
         let address = self.guard.check(&endpoint.url).map_err(DeliveryError::new)?;
         let broker = self.broker(endpoint, &address)?;
         let message = doorbuster_brokers::Message {
@@ -98,7 +98,7 @@ impl Brokers {
         broker.publish(&message).await.map_err(|error| DeliveryError::new(error.to_string()))
     }
 
-    /// Lets go of those whose endpoints are not told any more.
+    /// Drops the connections of endpoints that this node does not deliver to any more.
     pub(super) fn retain_endpoints(&self, has_leases: impl Fn(&str) -> bool) {
         self.made
             .lock()
@@ -121,7 +121,7 @@ impl Brokers {
     }
 }
 
-/// The envelope around what webhooks are told.
+/// The CloudEvents envelope around a webhook's data.
 fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, DeliveryError> {
     #[derive(Deserialize)]
     struct Body<'b> {
@@ -129,7 +129,7 @@ fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, DeliveryError> {
         #[serde(borrow)]
         data: &'b RawValue,
     }
-    let wrong = |_| DeliveryError::new("the event cannot be put into an envelope");
+    let wrong = |_| DeliveryError::new("failed to encode the event as a CloudEvent");
     let Body { timestamp, data } = serde_json::from_slice(&message.body).map_err(wrong)?;
     let event =
         CloudEvent::new(&message.id, source, message.what.as_str(), &message.key, timestamp, data);
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_named_hosts_are_brokers() {
+    fn only_configured_hosts_may_be_brokers() {
         let hosts = ["Rabbit.internal:5672", "10.0.0.7", "[fd00::1]:4222", "fd00::2"];
         let hosts: Vec<_> =
             hosts.iter().map(|text| BrokerHost::parse(text).expect("a host")).collect();

@@ -1,34 +1,34 @@
-//! Forgets what is of use to nobody any more, a little at a time: events that are about no order,
-//! deliveries and tickets that were given up, messages of providers that had their effect. The
-//! leader does it; an order's history is kept, and so is what became of a ticket.
+//! Deletes expired rows in small batches: events that are about no order, dead deliveries and
+//! tickets, and handled provider messages. The leader runs it. Orders' histories and tickets'
+//! results are kept.
 use std::time::Duration;
 
 use doorbuster_store::RetentionCutoffs;
 
 use super::Outbox;
 
-/// How often it is looked for.
+/// Interval between two cleanups.
 const EVERY: Duration = Duration::from_secs(60);
-/// Rows of each kind that one transaction forgets, so that purchases are not held up behind a long
-/// one.
+/// Rows of each kind that one transaction deletes, so that purchases do not wait for a long
+/// transaction.
 const DELETE_BATCH_MAX: usize = 500;
-/// Shortest rest between two of these.
+/// Shortest pause between two batches.
 const PAGE_PAUSE: Duration = Duration::from_millis(200);
 const DAY_MS: i64 = 86_400_000;
-/// How long events are kept that are about no order; whoever was told nothing for longer has missed
-/// them.
+/// How long events that are about no order are kept. An endpoint that was down for longer does not
+/// get them.
 const EVENTS_MS: i64 = 30 * DAY_MS;
-/// How long dead and discarded deliveries are kept, and dead letters of tickets.
+/// How long dead and discarded deliveries and dead letters of tickets are kept.
 const DEAD_MS: i64 = 90 * DAY_MS;
-/// How long messages of providers are known by their ids.
+/// How long the ids of providers' messages are kept.
 const INBOX_MS: i64 = 90 * DAY_MS;
 
 impl Outbox {
-    /// Forgets until the program stops.
+    /// Deletes expired rows until the program stops.
     pub(super) async fn delete_expired(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
-            // A clock that was set may call everything old.
+            // After the clock was stepped, everything may look old.
             while self.engine.control().leads() && !self.engine.clock_stepped() {
                 let now = self.engine.store().monotonic_now();
                 let what = RetentionCutoffs {
@@ -40,7 +40,7 @@ impl Outbox {
                     Ok(0) => break,
                     Ok(rows) => self.meter.delete_expired(rows),
                     Err(error) => {
-                        tracing::warn!(%error, "what is old could not be forgotten yet");
+                        tracing::warn!(%error, "failed to delete expired rows; will retry");
                         break;
                     }
                 }

@@ -1,16 +1,16 @@
-//! What is counted of telling others.
+//! Counters of event deliveries.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_store::EndpointKind;
 
-/// What came of one attempt.
+/// Result of one delivery attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptOutcome {
-    /// The endpoint took it.
+    /// The endpoint accepted the event.
     Delivered,
-    /// It did not; it is tried again.
+    /// The attempt failed; another one follows.
     Failed,
-    /// It did not, and was tried as often as it may be.
+    /// The last attempt failed.
     Dead,
 }
 
@@ -18,7 +18,7 @@ impl AttemptOutcome {
     /// Every outcome.
     pub(crate) const ALL: [Self; 3] = [Self::Delivered, Self::Failed, Self::Dead];
 
-    /// The word for it.
+    /// The outcome's name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "told",
@@ -28,7 +28,7 @@ impl AttemptOutcome {
     }
 }
 
-/// Counts of this node.
+/// Delivery counters of this node.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryMetrics {
     sent: [[AtomicU64; 3]; 2],
@@ -49,7 +49,7 @@ impl DeliveryMetrics {
         self.sent[at(kind)][sent as usize].load(Ordering::Relaxed)
     }
 
-    /// Rows that were forgotten.
+    /// Rows that were deleted.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
     }

@@ -1,9 +1,9 @@
-//! The contract with whatever messages go to. A new kind of receiver is one more file and one more
+//! The contract with a receiver of messages. A new kind of receiver is one more file and one more
 //! variant.
 //!
-//! A sink says that a message was taken only once the receiver said so: a webhook's 2xx, a broker's
-//! confirm. It never says so of a message that may be lost yet. It does not retry: what is sent
-//! again, and when, is planned above it.
+//! A sink reports success only after the receiver confirmed the message: a webhook's 2xx or a
+//! broker's confirm. It never reports success for a message that may still be lost. It does not
+//! retry; the worker plans the attempts.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
@@ -11,15 +11,14 @@ use doorbuster_store::{Endpoint, EndpointKind};
 
 use super::Outbox;
 
-/// An event as it goes out.
+/// An event as it is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     /// The event's id: the same for every attempt and every receiver.
     pub(crate) id: String,
     /// What happened.
     pub(crate) what: EventType,
-    /// What it is about: messages of one word go to the same place in a broker that keeps order by
-    /// key.
+    /// The ordering key: a broker that orders by key keeps messages with the same key in order.
     pub(crate) key: String,
     /// When it happened.
     pub(crate) at: Millis,
@@ -27,17 +26,16 @@ pub(crate) struct Message {
     pub(crate) body: Bytes,
 }
 
-/// Why a message was not taken, or may not have been.
+/// Why a message was not accepted, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryError {
-    /// In a line, for operators. It holds nothing of the message and nothing that the receiver made
-    /// up.
+    /// One line for operators. It contains nothing of the message and no text of the receiver.
     pub(crate) error: String,
-    /// The receiver asked for a pause of this length.
+    /// The pause that the receiver requested, in milliseconds.
     pub(crate) pause_ms: i64,
-    /// Whether it does not want this very message, as far as its answer says.
+    /// Whether the receiver refuses this message, according to its answer.
     pub(crate) is_final: bool,
-    /// Whether it wants nothing any more, ever.
+    /// Whether the receiver wants no more messages at all.
     pub(crate) is_gone: bool,
 }
 

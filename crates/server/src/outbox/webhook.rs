@@ -1,5 +1,5 @@
-//! Messages as signed requests to the shop: Standard Webhooks over HTTP, no redirects, bounded in
-//! time and in what is read back.
+//! Sends messages as signed requests to the shop: Standard Webhooks over HTTP, without redirects,
+//! with limits on time and response size.
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -17,21 +17,20 @@ use crate::signing::{self, SigningKey};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an answer's body is read, so that its connection can be used again; what takes longer
-/// is cut off.
+/// How long a response body is read so that its connection can be reused. A slower one is cut off.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of it that are read; of a longer one the connection is closed.
+/// Bytes of the body that are read; the connection of a longer one is closed.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
-/// Connections to one host that are kept.
+/// Idle connections to one host that are kept.
 const IDLE_MAX: usize = 4;
-/// Longest pause that a receiver's `Retry-After` is believed.
+/// Longest pause that a receiver's `Retry-After` can request.
 const PAUSE_MAX_MS: i64 = 3_600_000;
 
 /// Sends webhooks.
 pub(super) struct Webhooks {
     guard: AddressGuard,
     timeout: Duration,
-    /// Made with the first message: reading the system's certificates takes its time.
+    /// Created with the first message, because loading the system's certificates is slow.
     client: OnceLock<Result<reqwest::Client, String>>,
 }
 
@@ -43,7 +42,8 @@ impl Webhooks {
     fn client(&self) -> Result<&reqwest::Client, DeliveryError> {
         let builder = || {
             reqwest::Client::builder()
-                // A proxy of the environment would connect to what the guard never saw.
+                // A proxy from the environment would connect to addresses that the guard never
+                // checks.
                 .no_proxy()
                 .redirect(Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -54,22 +54,22 @@ impl Webhooks {
                 .dns_resolver(std::sync::Arc::new(self.guard.clone()))
         };
         let made = self.client.get_or_init(|| {
-            // Without the system's certificates nothing but http can be reached.
+            // Without the system's certificates only http endpoints can be reached.
             let made = builder().build().or_else(|_| builder().tls_certs_only([]).build());
-            made.map_err(|error| format!("no HTTP client can be made: {error}"))
+            made.map_err(|error| format!("cannot create an HTTP client: {error}"))
         });
         made.as_ref().map_err(|error| DeliveryError::new(error.clone()))
     }
 
-    /// Sends a message once, signed by every secret that is live.
+    /// Sends a message once, signed with every active secret.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
         message: &Message,
         now: Millis,
     ) -> Result<(), DeliveryError> {
-        // Once more: what was allowed when it was added need not be now, and an address in the URL
-        // is never looked up.
+        // Check again: the settings may have changed since the endpoint was added, and a literal
+        // address in the URL is never looked up.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -110,14 +110,15 @@ impl Webhooks {
     }
 }
 
-/// Whether a status is about the message that it answers, and not about the moment or the place.
+/// Whether a status refuses this message, rather than reporting a temporary or a routing problem.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// The pause that an answer asks for, where such an answer may. `now` is the wall's time.
+/// The pause that a response requests, if its status may request one. `now` is the wall clock's
+/// time.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;
@@ -126,7 +127,7 @@ fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     value.and_then(|text| asked_ms(text.trim(), now)).unwrap_or(0).clamp(0, PAUSE_MAX_MS)
 }
 
-/// What `Retry-After` says: seconds, or a date.
+/// The value of `Retry-After` in milliseconds: given as seconds or as a date.
 fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(text.parse().map_or(i64::MAX, |secs: i64| secs.saturating_mul(1_000)));
@@ -135,8 +136,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a short answer to its end; what is longer or slower is dropped with its connection. The
-/// verdict stands already.
+/// Reads a short response body to its end; a longer or slower one is dropped with its connection.
+/// The result of the attempt is already known.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;
@@ -150,7 +151,7 @@ async fn drain(mut answer: Response) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// What went wrong on the way, without the address, which may hold a secret of the shop's.
+/// The error without the URL, which may contain a secret of the shop.
 fn refused(error: &reqwest::Error) -> DeliveryError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -1,8 +1,8 @@
-//! Tells one endpoint: reads events after its position, sends what its desk says, writes down what
-//! came of it.
+//! Delivers events to one endpoint: reads the events after its position, sends the ones that the
+//! plan chooses, and stores the results.
 //!
-//! It runs while its node holds the endpoint's lease. Whatever it has in memory can be lost at any
-//! instant: what was sent and not written down is sent again.
+//! It runs while its node holds the endpoint's lease. Its memory can be lost at any time: an event
+//! that was sent but not stored as sent is sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +23,16 @@ use super::sink::DeliveryError;
 use super::{Outbox, POLL_EVERY};
 use crate::failpoint::{self, Point};
 
-/// How long an endpoint stays with a node that says nothing.
+/// Length of a lease: after this time another node may take over the endpoint.
 const LEASE_MS: i64 = 5_000;
-/// How often the lease is renewed, and tried to be had.
+/// How often the lease is renewed or requested.
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
-/// How often rows are read again that an operator may have added or discarded at another node.
+/// How often the delivery rows are read again; an operator may have changed them at another node.
 const ROWS_REFRESH_EVERY: Duration = Duration::from_secs(2);
-/// What was told is written down at least so often, and in one go: under load a commit covers many.
+/// How often results are stored, together: under load one commit covers many.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
-/// Tells an endpoint until it is removed or disabled; gives its id back.
+/// Delivers events to an endpoint until it is removed or disabled; returns its id.
 pub(super) async fn run(
     outbox: Arc<Outbox>,
     mut endpoint: watch::Receiver<Arc<Endpoint>>,
@@ -43,12 +43,12 @@ pub(super) async fn run(
         let leased = store.lease_endpoint(&id, outbox.engine.node(), LEASE_MS).await;
         let ended = match leased {
             Ok(true) => deliver(&outbox, &id, &mut endpoint).await,
-            // Another node tells it.
+            // Another node has the lease.
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
-            tracing::warn!(%error, endpoint = id, "an endpoint cannot be told further yet");
+            tracing::warn!(%error, endpoint = id, "failed to deliver events to an endpoint; will retry");
         }
         tokio::select! {
             () = tokio::time::sleep(RENEW_EVERY) => {}
@@ -58,7 +58,7 @@ pub(super) async fn run(
             break;
         }
     }
-    // Whoever comes next need not wait.
+    // Release the lease, so that the next node need not wait.
     drop(store.lease_endpoint(&id, outbox.engine.node(), 0).await);
     id
 }
@@ -66,37 +66,37 @@ pub(super) async fn run(
 /// An event that was sent, the endpoint as it was then, and what it answered.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
-/// What a worker has in its hands.
+/// State of a worker.
 struct Worker<'o> {
     outbox: &'o Arc<Outbox>,
     id: &'o str,
     kind: EndpointKind,
-    /// Where it was when something was last sent to it.
+    /// The address at the last delivery.
     url: String,
     queue: DeliveryQueue,
-    /// Events that were read and are not told.
+    /// Events that were read and not yet delivered.
     events: HashMap<i64, Arc<EventRead>>,
     sending: JoinSet<SendResult>,
-    /// What the store does not know yet of rows that were tried.
+    /// Results that are not stored yet.
     notes: Vec<RowChange>,
-    /// Whether the position may be moved.
+    /// Whether the position may be advanced.
     can_advance: bool,
     advanced_at: Instant,
-    /// Whether there may be events that were not read.
+    /// Whether there may be events that were not read yet.
     may_have_more: bool,
-    /// The endpoint said that it wants nothing any more.
+    /// The endpoint answered that it wants no more events.
     is_gone: bool,
 }
 
-/// Why an event was not told.
+/// Why an event was not delivered.
 #[derive(Debug, PartialEq, Eq)]
 enum SendError {
-    /// The endpoint, or whatever lies before it.
+    /// The endpoint or the network refused it.
     Refused(DeliveryError),
-    /// The event's row: nobody can read it, or it is gone.
+    /// The event's row is invalid or was deleted.
     UnreadableEvent(String),
-    /// Something that this program does not know, or could not read now. The endpoint was asked
-    /// nothing.
+    /// This program does not know the event, or could not read it now. Nothing was sent to the
+    /// endpoint.
     Deferred(String),
 }
 
@@ -106,7 +106,8 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Tells while the lease is held. Ends well when another one has the endpoint, or it is gone.
+/// Delivers while the lease is held. Returns `Ok` when another node has the lease or the endpoint
+/// is gone.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -136,7 +137,7 @@ async fn deliver(
     loop {
         worker.write_notes().await?;
         if !worker.advance().await? {
-            tracing::info!(endpoint = id, "another node has told this endpoint further");
+            tracing::info!(endpoint = id, "another node delivered events to this endpoint");
             return Ok(());
         }
         let now = outbox.engine.now();
@@ -149,7 +150,7 @@ async fn deliver(
             Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() => worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // An operator may have added rows: those are news as well.
+                // An operator may have added rows, which also need work.
                 know = know.min(Instant::now() + WRITE_EVERY);
                 if changed.is_err() {
                     return Ok(());
@@ -180,7 +181,7 @@ async fn deliver(
 }
 
 impl Worker<'_> {
-    /// Writes down what came of rows that were tried.
+    /// Stores the results of attempts.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if !self.notes.is_empty() {
             self.outbox.engine.store().record_deliveries(self.id, self.notes.clone()).await?;
@@ -190,7 +191,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Moves the position past what was told or got a row. False: it is not where it was left.
+    /// Advances the position past events that were delivered or got a row. Returns false if another
+    /// worker moved it.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
@@ -210,7 +212,7 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads on, once there is room for many or nothing else to do.
+    /// Reads more events when there is room for many, or nothing else to do.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.room();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -245,8 +247,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// An endpoint that an operator moved is another one: nothing that the old address said holds
-    /// for it.
+    /// Resets the plan when an operator changed the address: the failures of the old address do not
+    /// count for the new one.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
@@ -254,7 +256,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends what may be sent now.
+    /// Sends the events that may be sent now.
     fn send(&mut self, endpoint: &Arc<Endpoint>, now: Millis) {
         while let Some(position) = self.queue.next(now) {
             let (outbox, endpoint) = (self.outbox.clone(), endpoint.clone());
@@ -266,7 +268,7 @@ impl Worker<'_> {
         }
     }
 
-    /// When there is something to do though nothing happens.
+    /// When to wake up next without a signal.
     fn notify_workers(&self, now: Millis) -> Instant {
         let due = self
             .queue
@@ -282,7 +284,7 @@ impl Worker<'_> {
 
     fn handle_sent(&mut self, sent: Result<SendResult, JoinError>) -> Result<(), StoreError> {
         let (position, to, answer) = sent
-            .map_err(|error| StoreError::Unexpected(format!("a message was dropped: {error}")))?;
+            .map_err(|error| StoreError::Unexpected(format!("a delivery task failed: {error}")))?;
         if answer.is_err() && to.url != self.url {
             self.queue.sent_to_old_address(position);
             return Ok(());
@@ -315,15 +317,15 @@ impl Worker<'_> {
                 false => tracing::warn!(
                     endpoint = self.id,
                     error,
-                    "an endpoint takes nothing any more; it is tried with one event at a time"
+                    "an endpoint does not accept events; trying one event at a time"
                 ),
-                true => tracing::info!(endpoint = self.id, "an endpoint takes events again"),
+                true => tracing::info!(endpoint = self.id, "an endpoint accepts events again"),
             }
         }
         Ok(())
     }
 
-    /// An event is given up: somebody must look.
+    /// Logs an event that became a dead letter.
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
         failpoint::pass(Point::OutboxDead);
         self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
@@ -332,18 +334,19 @@ impl Worker<'_> {
             endpoint = self.id,
             event,
             error,
-            "an event was given up and is a dead letter"
+            "an event could not be delivered and is a dead letter"
         );
     }
 
-    /// The endpoint asked for it: what it was not told waits until an operator enables it again.
+    /// Disables the endpoint at its own request. Its events wait until an operator enables it
+    /// again.
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
         store.update_endpoint(self.id, off).await?;
         tracing::error!(
             endpoint = self.id,
-            "an endpoint answered 410 Gone and is disabled: an operator must look"
+            "an endpoint answered 410 Gone and is disabled; an operator must act"
         );
         let detail = serde_json::json!({"endpoint": self.id, "reason": "it answered 410"});
         store.log_action("engine", "webhook_endpoint.disable", &detail.to_string()).await?;
@@ -351,7 +354,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Writes down what is known, since nobody will be told any more.
+    /// Stores the remaining results before the worker ends.
     async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;
@@ -360,7 +363,7 @@ impl Worker<'_> {
     }
 }
 
-/// What came of sending, for the plan; and what went wrong.
+/// The result of an attempt for the plan, and its error.
 fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
@@ -380,7 +383,7 @@ fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<Strin
     }
 }
 
-/// Sends one event, which is looked up again if it was read long ago.
+/// Sends one event; reads it again if it was read long ago.
 async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,
@@ -392,10 +395,10 @@ async fn send(
         None => match outbox.engine.store().event_at(position).await {
             Ok(Some(read)) => Arc::new(read),
             Ok(None) => {
-                return Err(SendError::UnreadableEvent("the event is forgotten".to_owned()));
+                return Err(SendError::UnreadableEvent("the event was deleted".to_owned()));
             }
             Err(error) => {
-                return Err(SendError::Deferred(format!("the event could not be read: {error}")));
+                return Err(SendError::Deferred(format!("failed to read the event: {error}")));
             }
         },
     };
@@ -405,23 +408,23 @@ async fn send(
             if EventType::parse(what).is_none() && is_unknown_type(what) =>
         {
             return Err(SendError::Deferred(format!(
-                "this version knows no event {what:?}; a newer one does"
+                "this version does not know the event type {what:?}; a newer one does"
             )));
         }
         Err(unreadable) => {
             return Err(SendError::UnreadableEvent(format!(
-                "its row cannot be read: {}",
+                "the event's row is invalid: {}",
                 unreadable.reason
             )));
         }
     };
     match outbox.message(told).await {
         Some(message) => Ok(outbox.send(endpoint, &message).await?),
-        None => Err(SendError::Deferred("the event's item is not known here yet".to_owned())),
+        None => Err(SendError::Deferred("this node does not know the event's item yet".to_owned())),
     }
 }
 
-/// Whether a text may be an event's type that only a newer version knows.
+/// Whether a text may be an event type of a newer version.
 fn is_unknown_type(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

@@ -1,5 +1,4 @@
-//! Makes the place where an order is paid for: one at a time, and only while the order waits for
-//! its payment.
+//! Creates checkouts. An order has at most one open checkout, and only while it waits for payment.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, Money};
 use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 
@@ -10,28 +9,28 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 use crate::gate::RateLimitExceeded;
 
-/// What asking for a checkout came to.
+/// Result of a request for a checkout.
 #[derive(Debug)]
 pub(crate) enum CheckoutResult {
-    /// Here it is; its address may be a path of this server.
+    /// The checkout; its URL may be a path of this server.
     Open(Checkout),
-    /// The order does not wait for a payment (any more), or its time is over.
+    /// The order does not wait for payment, or its payment window has ended.
     WrongState(OrderState),
     /// No such order.
     NotFound,
-    /// The provider was asked too often for this order, or for this buyer.
+    /// Too many requests for checkouts of this order or this buyer.
     RateLimitExceeded(RateLimitExceeded),
     /// The provider cannot be asked now.
     Unavailable(ProviderError),
-    /// The provider takes no money for this order, however often it is asked.
+    /// The provider permanently refuses payment for this order.
     Refused(ProviderError),
 }
 
 impl Payments {
-    /// The order's checkout: the one it has, or a new one, for which the provider is asked if
-    /// `may_ask`. `public_base_url` is this server as the buyer's browser sees it.
+    /// Returns the order's checkout: the stored one, or a new one if `may_ask` allows asking the
+    /// provider. `public_base_url` is this server as the buyer's browser sees it.
     ///
-    /// # Errors When the store is away.
+    /// # Errors When the store is unreachable.
     pub(crate) async fn open(
         &self,
         id: TicketId,
@@ -58,7 +57,7 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // It may have taken money in its last moments.
+            // The old checkout may have taken money in its last moments.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
@@ -69,7 +68,7 @@ impl Payments {
         let opened = match self.provider.open(&new_checkout, now).await {
             Ok(opened) => opened,
             Err(error) if error.is_refusal => {
-                tracing::error!(%error, %id, "the payment provider refuses an order's checkout");
+                tracing::error!(%error, %id, "the payment provider refused to create a checkout for the order");
                 return Ok(CheckoutResult::Refused(error));
             }
             Err(error) => return Ok(CheckoutResult::Unavailable(error)),
@@ -80,8 +79,8 @@ impl Payments {
         kept
     }
 
-    /// Closes a checkout that takes no money any more, so that another may follow. `Some`: another
-    /// does not.
+    /// Closes a checkout that accepts no more payments, so that a new one may follow. `Some` is the
+    /// result to return instead of a new checkout.
     async fn close_previous(
         &self,
         order: &Order,
@@ -89,7 +88,7 @@ impl Payments {
     ) -> Result<Option<CheckoutResult>, EngineError> {
         if kept.provider != self.provider.name() {
             let error = ProviderError::unavailable(format!(
-                "the order has a checkout at {}, which is not asked any more",
+                "the order has a checkout at {}, a provider that is not configured any more",
                 kept.provider
             ));
             return Ok(Some(CheckoutResult::Unavailable(error)));
@@ -111,13 +110,13 @@ impl Payments {
                 Ok(Some(CheckoutResult::WrongState(state)))
             }
             Ok(CheckoutStatus::Undecided) => Ok(Some(CheckoutResult::Unavailable(
-                ProviderError::unavailable("a payment of this order is on its way"),
+                ProviderError::unavailable("a payment for this order is pending"),
             ))),
             Err(error) => Ok(Some(CheckoutResult::Unavailable(error))),
         }
     }
 
-    /// Keeps a checkout that was made. One that is not kept is closed: nobody was told of it.
+    /// Stores a new checkout. A checkout that cannot be stored is closed; no buyer has seen it.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -143,7 +142,7 @@ impl Payments {
             CheckoutOutcome::NotFound => (CheckoutResult::NotFound, true),
         };
         if other && let Err(error) = self.provider.close(&order.id, &session).await {
-            tracing::debug!(%error, "a checkout that nobody was told of ends by itself");
+            tracing::debug!(%error, "failed to close an unused checkout; it expires by itself");
         }
         Ok(kept)
     }
@@ -158,7 +157,7 @@ impl Payments {
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
-        // The same until something that it says changes: then it is another checkout.
+        // The key stays the same until one of these parts changes; then a new checkout is made.
         let parts = format!(
             "{}\0{}\0{}\0{}\0{return_url}",
             order.id,
@@ -178,7 +177,7 @@ impl Payments {
         })
     }
 
-    /// This server as browsers see it, for a request that came to `host`.
+    /// This server's origin as browsers see it, for a request that came to `host`.
     pub(crate) fn public_base_url(&self, host: Option<&str>) -> String {
         match (&self.public_url, host) {
             (Some(public_url), _) => public_url.clone(),
@@ -188,14 +187,15 @@ impl Payments {
     }
 }
 
-/// What an order costs.
+/// The total price of an order.
 pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
     let item = catalogue.item_by_id(order.item)?;
     let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
-/// A provider may take money for longer than the order waits for it.
+/// Limits the checkout's end to the order's payment window; a provider may accept payment for
+/// longer.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept

@@ -1,5 +1,5 @@
-//! Takes a provider's message. Whatever it says is done once, by the store; what follows from it is
-//! only hurried here.
+//! Handles providers' messages. The store applies each message once; this file only speeds up what
+//! follows from it.
 use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
@@ -15,10 +15,10 @@ use crate::engine::EngineError;
 use crate::notify::EventKind;
 
 impl Payments {
-    /// Takes a message that was verified.
+    /// Handles a verified message.
     ///
     /// # Errors
-    /// When a store or slot is away: the provider sends it again.
+    /// When the store or a slot is unreachable; the provider sends the message again.
     pub(crate) async fn handle_message(
         &self,
         message: ProviderMessage,
@@ -37,7 +37,7 @@ impl Payments {
                 if let Some((refund, why)) =
                     came_back.filter(|_| told == RefundMessageOutcome::Applied)
                 {
-                    tracing::error!(refund, why, "a refund came back: an operator must look");
+                    tracing::error!(refund, why, "refund failed at the provider; an operator must resolve it");
                 }
                 self.wake_refunds();
                 match (told, if_not_ours) {
@@ -68,9 +68,9 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Takes a captured payment: its order is paid by it, or its money goes back.
+    /// Applies a captured payment: it pays for its order, or it is refunded.
     pub(super) async fn apply_capture(&self, told: Capture) -> Result<Outcome, EngineError> {
-        // It may become an order any moment.
+        // The order's ticket may become an order at any moment.
         if TicketId::parse(&told.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -80,20 +80,20 @@ impl Payments {
                 tracing::info!(
                     refund = refund.id.0,
                     cause = refund.cause.as_str(),
-                    "a payment goes back"
+                    "refunding a payment that pays for no order"
                 );
                 self.wake_refunds();
                 self.publish_order(&refund.order).await;
                 Outcome::Refunded
             }
             CaptureOutcome::Repeated => Outcome::Repeated,
-            // The last try writes something in any case.
+            // The last attempt always records a result.
             CaptureOutcome::UnitsMissing { .. } => Outcome::Ignored,
         })
     }
 
-    /// Takes that money went back without having been asked to: it is written down, and what
-    /// becomes of the order is for an operator to say.
+    /// Records that money went back although the shop did not request it. The order does not
+    /// change; an operator decides about it.
     async fn apply_reversal(&self, told: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
         let reversing = self.engine.store().record_reversal(told).await?;
@@ -101,20 +101,20 @@ impl Payments {
             tracing::error!(
                 payment,
                 kind,
-                "money went back that nobody here asked for: an operator must look"
+                "money went back although the shop did not request it; an operator must act"
             );
         }
         Ok(reversing)
     }
 
-    /// Whether this is an order of ours.
+    /// Whether this is an order of this installation.
     async fn is_our_order(&self, order: Option<String>) -> Result<bool, EngineError> {
         let Some(id) = order.and_then(|order| TicketId::parse(&order)) else { return Ok(false) };
         Ok(self.engine.store().order(id).await?.is_some())
     }
 
-    /// Takes payments that were found by asking, and what became of each since: whoever lost the
-    /// message of one may have lost that it went back, too.
+    /// Applies payments that were found by asking the provider, and their reversals. When the
+    /// message about a payment was lost, the message about its reversal may be lost too.
     pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
         for FoundPayment { told, back } in found {
             self.apply_capture(told).await?;
@@ -125,8 +125,8 @@ impl Payments {
         Ok(())
     }
 
-    /// Has the buyer's page look again, though the order itself is as it was. No more than a hint:
-    /// it looks by itself too.
+    /// Sends the buyer's page a hint to read the order again, although the order did not change.
+    /// The page also polls.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
         else {
@@ -144,7 +144,7 @@ impl Payments {
         }
         let money = match (money, TicketId::parse(&order)) {
             (Some(money), _) => Some(money),
-            // What was tried is what the order costs, unless the message says something else.
+            // Unless the message says otherwise, the attempted amount is the order's price.
             (None, Some(id)) => {
                 let order = self.engine.store().order(id).await?;
                 order.and_then(|order| {
@@ -169,12 +169,12 @@ fn noted_outcome(is_new: bool) -> Outcome {
     if is_new { Outcome::Noted } else { Outcome::Repeated }
 }
 
-/// What a message about money that went back came to.
+/// The outcome of a message about a reversal.
 fn apply_reversal(reversing: ReversalOutcome) -> Outcome {
     match reversing {
         ReversalOutcome::Noted => Outcome::Noted,
         ReversalOutcome::Known => Outcome::Repeated,
-        // Of no payment that is known here.
+        // The payment is unknown here.
         ReversalOutcome::NoPayment => Outcome::Ignored,
     }
 }

@@ -1,16 +1,16 @@
-//! What is counted of money.
+//! Counters of payments, refunds and checkouts.
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use doorbuster_api::payment::Outcome;
 
-/// What came of asking a provider about a refund.
+/// Result of one request to a provider about a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RefundStep {
-    /// It took the request, or is not done with it.
+    /// The provider accepted the request or is still working on it.
     Accepted,
-    /// The money arrived.
+    /// The provider reported that the money arrived.
     Settled,
-    /// It refused, or could not be asked.
+    /// The provider refused or could not be reached.
     Failed,
 }
 
@@ -18,7 +18,7 @@ impl RefundStep {
     /// Every step.
     pub(crate) const ALL: [Self; 3] = [Self::Accepted, Self::Settled, Self::Failed];
 
-    /// The word for it in metrics.
+    /// The step's name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -28,7 +28,7 @@ impl RefundStep {
     }
 }
 
-/// Counters of money.
+/// Payment counters of this node.
 #[derive(Debug, Default)]
 pub(crate) struct PaymentMetrics {
     messages: [AtomicU64; Outcome::ALL.len()],
@@ -40,54 +40,54 @@ pub(crate) struct PaymentMetrics {
 }
 
 impl PaymentMetrics {
-    /// A message was taken.
+    /// Counts a message that was handled.
     pub(crate) fn count_message(&self, outcome: Outcome) {
         increment(&self.messages[outcome as usize]);
     }
 
-    /// A message was not believed, or not understood.
+    /// Counts a message that failed verification or was malformed.
     pub(crate) fn count_refused(&self) {
         increment(&self.refused);
     }
 
-    /// A provider was asked about a refund.
+    /// Counts a request about a refund.
     pub(crate) fn count_refund(&self, step: RefundStep) {
         increment(&self.refunds[step as usize]);
     }
 
-    /// A provider was asked about a checkout; `is_away`: in vain.
+    /// Counts a request about a checkout; `is_away` means that the provider did not answer.
     pub(crate) fn count_check(&self, is_away: bool) {
         increment(if is_away { &self.away } else { &self.asked });
     }
 
-    /// How long units have waited for a checkout to be closed, of those that wait longest.
+    /// Sets how long the units that wait longest have waited for a checkout to be closed.
     pub(crate) fn set_lag(&self, ms: i64) {
         self.lag_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Messages by what they came to.
+    /// Handled messages by outcome.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Outcome::ALL
             .into_iter()
             .map(|outcome| (outcome.as_str(), get(&self.messages[outcome as usize])))
     }
 
-    /// Messages that were refused.
+    /// Refused messages.
     pub(crate) fn refused(&self) -> u64 {
         get(&self.refused)
     }
 
-    /// Questions about refunds by what came of them.
+    /// Requests about refunds by result.
     pub(crate) fn refunds(&self) -> impl Iterator<Item = (&'static str, u64)> {
         RefundStep::ALL.into_iter().map(|step| (step.as_str(), get(&self.refunds[step as usize])))
     }
 
-    /// Questions about checkouts: answered, and in vain.
+    /// Requests about checkouts: answered and unanswered.
     pub(crate) fn checks(&self) -> (u64, u64) {
         (get(&self.asked), get(&self.away))
     }
 
-    /// Seconds that units have waited for a checkout to be closed, of those that wait longest.
+    /// Seconds that the units that wait longest have waited for a checkout to be closed.
     pub(crate) fn lag_secs(&self) -> f64 {
         self.lag_ms.load(Ordering::Relaxed) as f64 / 1_000.0
     }

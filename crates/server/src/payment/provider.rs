@@ -1,8 +1,8 @@
-//! The contract with a payment provider: what it is asked, what it says, one file for each. Adding
-//! one is a file and a line in each `match` here.
+//! The contract with a payment provider, with one file for each provider. A new provider needs a
+//! file and one arm in each `match` here.
 //!
-//! Nothing that a provider is asked may happen twice because it is asked twice: a checkout and a
-//! refund go under a key that is the same each time.
+//! A repeated request must not have a second effect: checkouts and refunds are requested with an
+//! idempotency key that is the same for each repeat.
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,170 +19,171 @@ use crate::config::ProviderSettings;
 use crate::engine::Engine;
 use crate::signing::SigningKey;
 
-/// A provider that could not be asked, or that refused.
+/// A request to a provider that failed or was refused.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ProviderError {
-    /// What it said, or why it said nothing.
+    /// The provider's message, or why it could not be asked.
     pub why: String,
-    /// It understood, and said no: asking again changes nothing.
+    /// The provider refused; repeating the request changes nothing.
     pub is_refusal: bool,
-    /// It answers that it is asked too much: nobody knows what it would have said, and asking again
-    /// a little later helps.
+    /// The provider rejected the request because of too many requests; its real answer is unknown,
+    /// and a later repeat helps.
     pub is_busy: bool,
 }
 
 impl ProviderError {
-    /// It could not be asked, or could not answer: asking again may help.
+    /// The provider could not be reached or could not answer; a repeat may help.
     pub(crate) fn unavailable(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: false, is_busy: false }
     }
 
-    /// It said no.
+    /// The provider refused.
     pub(crate) fn refusal(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: true, is_busy: false }
     }
 }
 
-/// Why a provider's message was not taken.
+/// Why a provider's message was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MessageError {
-    /// Nothing proves that the provider sent it, now.
+    /// The signature or the time does not verify.
     Unverified(String),
-    /// It was sent by the provider, and is not what it must be.
+    /// The provider sent it, but its content is invalid.
     Malformed(String),
 }
 
-/// What a provider's message says.
+/// The content of a provider's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ProviderMessage {
-    /// Money was captured.
+    /// A payment was captured.
     Captured(Capture),
-    /// A payment did not succeed. `None`: the message does not say how much was tried.
+    /// A payment attempt failed.
     FailedPayment(FailedPayment),
-    /// How far a refund is.
+    /// The progress of a refund.
     Refund {
         /// The message's id.
         event: String,
         /// Which refund.
         id: RefundId,
-        /// What of it.
+        /// The new progress.
         news: RefundUpdate,
-        /// What it is if we asked for none: somebody else sent the money back.
+        /// The reversal to record if this installation did not request the refund.
         if_not_ours: Option<Reversal>,
     },
-    /// Money went back without having been asked to, or did not after all.
+    /// Money went back although the shop did not request it, or such a reversal was cancelled.
     Reversed {
-        /// What is said of it.
+        /// The reversal.
         told: Reversal,
-        /// The order that the message names, where it is by our own mark; as it was written.
+        /// The order that the message names in this installation's own mark, as it was written.
         order: Option<String>,
     },
-    /// A checkout takes no money any more.
+    /// A checkout accepts no more payments.
     Closed {
-        /// For which order, as it was written.
+        /// The order, as it was written.
         order: String,
-        /// Which one.
+        /// The provider's id of the checkout.
         session: String,
     },
-    /// Nothing that is used here.
+    /// A message that has no effect here.
     Unused,
 }
 
-/// A payment that did not succeed.
+/// A payment attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FailedPayment {
     /// The message's id.
     pub event: String,
-    /// Which payment.
+    /// The provider's id of the payment.
     pub payment: String,
-    /// For which order, as it was written.
+    /// The order, as it was written.
     pub order: String,
-    /// How much was tried, if the message says.
+    /// The amount of the attempt, if the message says.
     pub money: Option<Money>,
-    /// The checkout where it was tried, if it is spent by that: the buyer needs another one.
+    /// The checkout of the attempt, if the failure ended it: the buyer needs a new one.
     pub session: Option<String>,
 }
 
-/// A checkout to be made.
+/// A checkout to create.
 #[derive(Clone, Debug)]
 pub(crate) struct NewCheckout {
-    /// For which order.
+    /// The order.
     pub order: TicketId,
-    /// The same for as long as the same is wanted: asking again makes no second checkout.
+    /// The idempotency key: it is the same as long as the content is the same, so a repeat creates
+    /// no second checkout.
     pub key: String,
-    /// What is bought, for people.
+    /// The item's title, for people.
     pub title: String,
-    /// How many.
+    /// The number of units.
     pub units: u32,
-    /// What one costs.
+    /// The price of one unit.
     pub price: Money,
-    /// What all of them cost.
+    /// The price of all units.
     pub total: Money,
     /// When the order's payment window ends.
     pub pay_by: Millis,
-    /// Where the buyer's browser goes afterwards.
+    /// The page that the buyer's browser returns to.
     pub return_url: String,
 }
 
 impl NewCheckout {
-    /// Where the buyer's browser goes after `what` happened there, as far as the browser knows: a
-    /// hint for the page's words, and never believed.
+    /// The return URL with the result `what` as the browser knows it. It is a hint for the page's
+    /// text and never trusted.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
 }
 
-/// A checkout that was made.
+/// A created checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NewSession {
-    /// The provider's id of it.
+    /// The provider's id of the checkout.
     pub session: String,
-    /// Where the buyer's browser goes; a path is one of this server.
+    /// The URL for the buyer's browser; a path means this server.
     pub url: String,
-    /// Until when it takes money, as far as was asked for.
+    /// The requested end of the checkout.
     pub expires_at: Millis,
 }
 
-/// What a provider says of a checkout that it is asked to close.
+/// The state of a checkout after a request to close it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CheckoutStatus {
-    /// It takes no money any more, and took none.
+    /// It accepts no more payments and took none.
     Closed,
-    /// It took money, and takes no more.
+    /// It took these payments and accepts no more.
     Paid(Vec<FoundPayment>),
-    /// Money is on its way, and may not arrive: ask again.
+    /// A payment is pending and may still fail; ask again.
     Undecided,
 }
 
-/// A payment that was found by asking.
+/// A payment that was found by asking the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundPayment {
-    /// What was captured.
+    /// The captured payment.
     pub told: Capture,
-    /// What of it went back since, at the provider's own console.
+    /// The part of it that was refunded at the provider's console since.
     pub back: Option<Reversal>,
 }
 
-/// Why a provider takes no money at a price.
+/// Why a provider does not accept a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnpayablePrice {
-    /// The member of the price that it is about.
+    /// The member of the price that is wrong.
     pub member: &'static str,
-    /// What of it.
+    /// The reason.
     pub why: &'static str,
 }
 
-/// A provider.
+/// A payment provider.
 pub(crate) enum Provider {
-    /// The built-in one.
+    /// The built-in provider.
     Sandbox(Sandbox),
     /// Stripe.
     Stripe(Stripe),
 }
 
 impl Provider {
-    /// The one that is configured. `secrets` verify and sign the sandbox's messages, newest first.
+    /// The configured provider. `secrets` verify and sign the sandbox's messages, newest first.
     pub(super) fn configured(
         engine: &Arc<Engine>,
         settings: &ProviderSettings,
@@ -197,23 +198,23 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(engine.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // No buyer's name begins with a control character, so this is nobody's request.
+                // No buyer's name begins with a control character, so no request has this hash.
                 let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
         }
     }
 
-    /// Longest message that it sends.
+    /// The largest message that the provider sends, in bytes.
     pub(crate) fn message_bytes_max(&self) -> usize {
         match self {
             Self::Sandbox(_) => BODY_BYTES_MAX,
-            // An event carries the whole of what it is about.
+            // An event carries the whole object that it is about.
             Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
         }
     }
 
-    /// Its name: in rows, in addresses, in settings.
+    /// The provider's name in rows, paths and settings.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sandbox(_) => super::sandbox::NAME,
@@ -221,7 +222,7 @@ impl Provider {
         }
     }
 
-    /// Why it takes no money at this price of one unit, if it does not.
+    /// Why the provider does not accept this price of one unit, if it does not.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,
@@ -229,7 +230,7 @@ impl Provider {
         }
     }
 
-    /// Makes a checkout.
+    /// Creates a checkout.
     pub(crate) async fn open(
         &self,
         wanted: &NewCheckout,
@@ -241,7 +242,7 @@ impl Provider {
         }
     }
 
-    /// Closes a checkout, and says what it came to. May be asked again.
+    /// Closes a checkout and returns its state. Can be repeated.
     pub(crate) async fn close(
         &self,
         order: &TicketId,
@@ -253,7 +254,7 @@ impl Provider {
         }
     }
 
-    /// Asks for a refund, under its id as the key.
+    /// Requests a refund, with the refund's id as the idempotency key.
     pub(crate) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,
@@ -261,7 +262,7 @@ impl Provider {
         }
     }
 
-    /// Asks how far a refund is that was accepted.
+    /// Asks for the progress of an accepted refund.
     pub(crate) async fn refund_status(
         &self,
         refund: &Refund,
@@ -272,7 +273,7 @@ impl Provider {
         }
     }
 
-    /// Verifies and reads a message.
+    /// Verifies and parses a message.
     pub(crate) fn read(
         &self,
         headers: &HeaderMap,

@@ -1,10 +1,10 @@
-//! Asks the provider about checkouts that are over: of orders that are due, before their units
-//! return, and of orders that ended. Run by the leader.
+//! Asks the provider about checkouts that are over: checkouts of due orders before their units
+//! return, and checkouts of ended orders. The leader runs it.
 //!
-//! What the provider says decides: it took money (then the order is paid, whatever became of the
-//! message), or it closes the checkout. While it cannot be asked, a due order waits, for as long as
-//! the rules have it and no longer. While it does not answer at all (`silence`), whole pages are
-//! put off as if each had been asked about.
+//! The provider's answer decides. Either it took money, and the order is paid even if the message
+//! was lost, or it closes the checkout. While the provider cannot be asked, a due order waits at
+//! most as long as the rules allow. While the provider does not answer at all (`silence`), whole
+//! pages of checkouts are postponed as if each had been asked about.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -21,47 +21,47 @@ use super::silence::{ProbeResult, ProviderSilence};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 
-/// Checkouts that are read at once: each reading looks through all that are over.
+/// Checkouts that are read at once. Each read scans all checkouts that are over.
 const PAGE: usize = 1_024;
-/// Checkouts that one transaction puts off: purchases wait behind it.
+/// Checkouts that one transaction postpones. Purchases wait for that transaction.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Between two looks, unless there was more to see than a page, or orders that wait are yet to be
-/// asked about. A hold that ended is told within two seconds.
+/// Pause between two reads, unless there were more than a page or urgent orders remain to be asked
+/// about. The end of a hold is published within two seconds.
 const POLL_EVERY: Duration = Duration::from_millis(250);
-/// How long nobody is asked after an answer that could not be written down.
+/// Pause after an answer could not be stored.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// How long whoever hears that the provider is asked too much asks nothing else.
+/// Pause before the next request after the provider answered that it is asked too often.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
-/// Between two questions about a checkout of a due order, when its provider cannot be asked or does
+/// Pause between two requests about a due order's checkout, if its provider cannot be asked or does
 /// not know yet.
 const RETRY_MS: i64 = 2_000;
-/// The same at least while the provider is silent: it is put off with many others, and asked about
-/// several times within the grace.
+/// Least pause while the provider is silent. The checkout is postponed with many others, and is
+/// still asked about several times within the grace period.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// The same of an order that ended, at first: nothing waits for it. Later after an eighth of the
-/// time since its end.
+/// First pause for an ended order: nothing waits for it. Later pauses are an eighth of the time
+/// since its end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
-/// And at most.
+/// Longest pause for an ended order.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
-/// How long a provider that does not decide is asked about an order that ended: longer than any
-/// bank takes. Of money that comes after that only a message tells.
+/// How long an undecided provider is asked about an ended order: longer than any bank takes. Later
+/// money is only reported by a message.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
 impl Payments {
-    /// Asks until the program stops. What waits longest for its answer keeps its own place, and no
-    /// other's.
+    /// Asks until the program stops. A checkout that waits long for an answer occupies only one of
+    /// the concurrent requests.
     pub(super) async fn reconcile(&self) {
         let (mut asking, mut asked) = (FuturesUnordered::new(), HashSet::new());
         let mut silence = ProviderSilence::default();
         loop {
             if !self.leads() {
-                // What a leader before heard, or this one long ago, says nothing of now.
+                // An earlier record of silence says nothing about now.
                 silence = ProviderSilence::default();
             }
             let mut waiting = self.due_checkouts().await;
             let is_full = waiting.len() == PAGE;
-            // They are told until they are answered: those that are asked about already are left
-            // out.
+            // A read returns checkouts until they are answered; those already being asked about are
+            // left out.
             waiting.retain(|(checkout, _): &(Checkout, Order)| !asked.contains(&checkout.session));
             waiting.reverse();
             let spared = silence.split_off_waiting(&mut waiting, asking.len());
@@ -81,10 +81,10 @@ impl Payments {
                     }
                 }
                 let goes_on = silence.is_silent() || silence.free_slots(asking.len()) > 0;
-                // Those that are yet to be asked about are put off with the next page.
+                // The remaining checkouts are postponed with the next page.
                 let fell_silent = silence.is_silent() && !waiting.is_empty();
                 tokio::select! {
-                    // Whoever is asked about is looked after in any case.
+                    // Finish running requests first in every case.
                     biased;
                     Some((session, heard)) = asking.next(), if !asking.is_empty() => {
                         asked.remove(&session);
@@ -92,7 +92,7 @@ impl Payments {
                             Ok(heard) => silence.record(heard, Instant::now()),
                             Err(error) => {
                                 all_noted = false;
-                                tracing::warn!(%error, "what a provider said of a checkout could not be written down");
+                                tracing::warn!(%error, "failed to store a provider's answer about a checkout; will retry");
                             }
                         }
                     }
@@ -101,15 +101,15 @@ impl Payments {
                 }
             }
             if !all_noted {
-                // They are over still: without a rest the provider would hear of them as fast as it
-                // answers.
+                // They are still over. Without a pause the server would ask the provider again as
+                // fast as it answers.
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    /// Checkouts that are over, those of orders that wait for it first. None on a node that does
-    /// not lead, or where they cannot be read.
+    /// Checkouts that are over, urgent ones first. Empty on a node that does not lead, or if they
+    /// cannot be read.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         if !self.leads() {
             self.meter.set_lag(0);
@@ -122,29 +122,29 @@ impl Payments {
                 apply_found
             }
             Err(error) => {
-                tracing::warn!(%error, "checkouts that are over could not be looked for");
+                tracing::warn!(%error, "failed to read expired checkouts; will retry");
                 Vec::new()
             }
         }
     }
 
-    /// Puts those off that nobody is asked about while the provider is silent, many at once. False:
-    /// that could not be written down.
+    /// Postpones many checkouts at once that are not asked about while the provider is silent.
+    /// Returns false if that could not be stored.
     async fn postpone_all(&self, spared: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
         let later = spared.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)
         });
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
             if let Err(error) = self.engine.store().defer_checkouts(some.to_vec()).await {
-                tracing::warn!(%error, "checkouts of a silent provider could not be put off");
+                tracing::warn!(%error, "failed to postpone the checkouts of a silent provider; will retry");
                 return false;
             }
         }
         true
     }
 
-    /// Has a checkout asked about once more, later. `no_answer`: its provider was asked, or cannot
-    /// be.
+    /// Postpones one checkout. `no_answer`: its provider was asked without an answer, or cannot be
+    /// asked.
     async fn postpone(
         &self,
         checkout: Checkout,
@@ -172,8 +172,8 @@ impl Payments {
         }
     }
 
-    /// Whether the order ended longer ago than a bank takes to decide. By a clock that was set,
-    /// everything may have.
+    /// Whether the order ended longer ago than a bank takes to decide. False after the clock was
+    /// stepped, because then every order may look old.
     fn is_long_over(&self, order: &Order) -> bool {
         let waited_ms = waiting_ms(order, self.engine.store().monotonic_now());
         order.state != OrderState::Reserved
@@ -195,7 +195,7 @@ impl Payments {
                     order,
                     session,
                     provider,
-                    "nobody can be asked about a checkout of another provider"
+                    "the checkout belongs to a provider that is not configured"
                 );
             }
             self.postpone(checkout, &order, true).await?;
@@ -209,7 +209,7 @@ impl Payments {
             Ok(CheckoutStatus::Closed) => {}
             Ok(CheckoutStatus::Paid(apply_found)) => {
                 if let Err(error) = self.apply_found(apply_found).await {
-                    // It keeps no place before others meanwhile.
+                    // It occupies none of the concurrent requests until then.
                     self.postpone(checkout, &order, false).await?;
                     return Err(error);
                 }
@@ -220,7 +220,7 @@ impl Payments {
                 tracing::error!(
                     order,
                     session,
-                    "a provider did not decide about a checkout, and is not asked again"
+                    "the provider did not decide about a checkout; not asking again"
                 );
             }
             Ok(CheckoutStatus::Undecided) => {
@@ -228,7 +228,7 @@ impl Payments {
                 return Ok(heard);
             }
             Err(error) => {
-                tracing::warn!(%error, provider = checkout.provider, "a provider could not be asked about a checkout");
+                tracing::warn!(%error, provider = checkout.provider, "failed to ask the provider about a checkout; will retry");
                 if error.is_busy {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
@@ -242,25 +242,23 @@ impl Payments {
     }
 }
 
-/// Whether the next page is read at once: there is more than this one had, and something can be
-/// done about it.
+/// Whether to read the next page at once: there are more checkouts, and they can be asked about.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Whether an order waits to be asked about next: those that were due later stand behind it in any
-/// page.
+/// Whether an urgent order is next. Due orders that are newer come after it in every page.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// How long a checkout that is over waits for its provider's word.
+/// How long an ended checkout has waited for its provider's answer.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// How long units have waited for it. An order that ended gave its units back: its provider may be
-/// silent for weeks.
+/// How long units have waited for an answer. Ended orders do not count: their units already went
+/// back, and their provider may stay silent for weeks.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)
@@ -270,7 +268,7 @@ fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
         .max(0)
 }
 
-/// When to ask again about a checkout that has waited for so long.
+/// The pause before the next request about a checkout that has waited for this long.
 fn retry_after_ms(state: OrderState, waited_ms: i64) -> i64 {
     match state {
         OrderState::Reserved => RETRY_MS,

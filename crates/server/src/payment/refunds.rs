@@ -1,5 +1,6 @@
-//! Asks the provider for each refund until it takes it, then how far it is until it arrived. Run by
-//! the leader; the refund's id is the key, so that whoever asks twice asks for one.
+//! Requests each refund from the provider until it is accepted, then asks for its progress until
+//! the money arrived. The leader runs it. The refund's id is the idempotency key, so a repeated
+//! request makes no second refund.
 use std::time::Duration;
 
 use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
@@ -11,22 +12,22 @@ use crate::failpoint::{self, Point};
 
 /// Refunds that are read at once.
 const PAGE: usize = 128;
-/// Refunds that are asked for at the same time.
+/// Refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
-/// Longest time between two looks: another node may have decided a refund.
+/// Longest pause between two reads: another node may have created a refund.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// Shortest time between two looks.
+/// Shortest pause between two reads.
 const CHECK_SPACING: Duration = Duration::from_millis(20);
-/// Longest error that is kept, in characters; the rest is cut off.
+/// Longest error that is stored, in characters; the rest is cut off.
 const ERROR_CHARS_MAX: usize = 300;
 
 impl Payments {
-    /// Asks until the program stops.
+    /// Requests refunds until the program stops.
     pub(super) async fn settle_refunds(&self) {
         loop {
             let wait = match self.leads() {
                 true => self.check_refunds().await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "refunds could not be looked for");
+                    tracing::warn!(%error, "failed to read refunds; will retry");
                     POLL_EVERY
                 }),
                 false => POLL_EVERY,
@@ -36,7 +37,7 @@ impl Payments {
         }
     }
 
-    /// Asks for every refund that is due; says how long to wait.
+    /// Requests every refund that is due; returns how long to wait.
     async fn check_refunds(&self) -> Result<Duration, EngineError> {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;
@@ -45,14 +46,14 @@ impl Payments {
             async |all_noted, asked| match asked {
                 Ok(()) => all_noted,
                 Err(error) => {
-                    tracing::warn!(%error, "what a provider said of a refund could not be written down");
+                    tracing::warn!(%error, "failed to store a provider's answer about a refund; will retry");
                     false
                 }
             },
         );
         if !asking.await {
-            // They are due still: without a rest the provider would hear of them again and again,
-            // as fast as it answers.
+            // They are still due. Without a pause the server would ask the provider again as fast
+            // as it answers.
             return Ok(POLL_EVERY);
         }
         if is_full {
@@ -70,7 +71,7 @@ impl Payments {
         let asked = match () {
             () if refund.provider != self.provider.name() => {
                 let why = format!(
-                    "payment.provider is {}, and this is of {}",
+                    "payment.provider is {}, but this refund belongs to {}",
                     self.provider.name(),
                     refund.provider
                 );
@@ -95,7 +96,7 @@ impl Payments {
             tracing::error!(
                 refund = refund.id.0,
                 error,
-                "a refund was given up: an operator must look"
+                "the refund failed and is a dead letter; an operator must resolve it"
             );
         }
         Ok(())

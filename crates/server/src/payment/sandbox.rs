@@ -1,7 +1,7 @@
-//! The built-in provider: a checkout page of its own with a button for each thing that can happen,
-//! real signed messages over HTTP to this server, refunds of the payments that were made there. It
-//! moves no money. Payments that others invented and signed are unknown to it: their refunds stay
-//! pending until somebody signs a `refund.settled`.
+//! The built-in provider for tests and demonstrations. It has a checkout page with a button for
+//! each possible event, sends real signed messages over HTTP to this server, and refunds its own
+//! payments. It moves no money. It does not know payments from messages that others signed: their
+//! refunds stay pending until such a signer sends a `refund.settled`.
 //!
 //! What it knows stands in documents of its own in the store: `session/…` (a checkout with its
 //! payments and the messages it has to send), `payment/…` (whose session a payment is of), `due/…`
@@ -33,27 +33,26 @@ use crate::signing::{self, SigningKey};
 
 pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
-/// Its name.
+/// The provider's name.
 pub(crate) const NAME: &str = "sandbox";
-/// How often a document is written anew when others write it too; then the caller hears that it is
-/// busy.
+/// How often a document is rewritten after concurrent changes; then the caller gets a busy error.
 const TRIES_MAX: u32 = 16;
 /// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;
-/// When it is to be asked again about a refund that it took.
+/// Pause before the next request about a refund that it accepted.
 const REFUND_RECHECK_MS: i64 = 10_000;
-/// When it is to be asked again about a refund of a payment that it does not know.
+/// Pause before the next request about a refund of an unknown payment.
 const UNKNOWN_RECHECK_MS: i64 = 3_600_000;
 
 /// The built-in provider.
 pub(crate) struct Sandbox {
     engine: Arc<Engine>,
-    /// What messages are signed with, newest first. The newest signs, each is believed.
+    /// The signing keys, newest first. The newest signs; all verify.
     keys: Vec<SigningKey>,
     http: reqwest::Client,
-    /// Where this server is, once it listens.
+    /// The address of this server, set once it listens.
     address: OnceLock<String>,
-    /// Something is to be sent.
+    /// Notified when there is a message to send.
     wake: Notify,
 }
 
@@ -67,37 +66,36 @@ struct Session {
     currency: String,
     expires_at: i64,
     return_url: String,
-    /// It takes no money any more.
+    /// It accepts no more payments.
     closed: bool,
     payments: Vec<SandboxPayment>,
     posts: Vec<PendingMessage>,
 }
 
-/// A payment that was made at a checkout.
+/// A payment made at a checkout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct SandboxPayment {
     id: String,
-    /// Its money comes after the checkout was closed, and nobody knows before.
+    /// Its money arrives only after the checkout was closed.
     late: bool,
-    /// The refund that was asked for, and when; or the word of what somebody did with the money
-    /// here.
+    /// The requested refund and its time; or the kind of a reversal that a person made here.
     refund: Option<(String, i64)>,
 }
 
 impl SandboxPayment {
-    /// Whether its money came, and is still there.
+    /// Whether its money arrived and is still there.
     fn can_go_back(&self) -> bool {
         !self.late && self.refund.is_none()
     }
 
-    /// How its money went back without the shop.
+    /// How its money went back without a request of the shop.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;
         ReversalKind::ALL.iter().copied().find(|kind| kind.as_str() == word)
     }
 }
 
-/// A message to be sent, until somebody answers 200.
+/// A message to send until this server answers 200.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct PendingMessage {
     id: String,
@@ -105,7 +103,7 @@ struct PendingMessage {
     due: i64,
     tries: u32,
     done: bool,
-    /// What announced it.
+    /// The announcement that it belongs to.
     notice: String,
 }
 
@@ -116,20 +114,20 @@ impl Session {
 }
 
 impl Sandbox {
-    /// A provider whose messages are signed with the first of `keys`.
+    /// A sandbox whose messages are signed with the first of `keys`.
     pub(crate) fn new(engine: Arc<Engine>, keys: Vec<SigningKey>) -> Self {
         let http = reqwest::Client::builder()
             .timeout(delivery::TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            // It speaks to this very server, without TLS.
+            // It sends only to this server, without TLS.
             .tls_certs_only([])
             .build()
             .expect("a client without certificates of its own can be made");
         Self { engine, keys, http, address: OnceLock::new(), wake: Notify::new() }
     }
 
-    /// Where this server listens: messages go there from now on.
+    /// Sets the address where this server listens; messages go there from now on.
     pub(crate) fn set_server_address(&self, address: &str) {
         // A server listens once.
         let _ = self.address.set(address.to_owned());
@@ -153,7 +151,7 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // False: it was made under the same key before.
+        // False means that it was already created under the same key.
         self.engine
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))
@@ -163,7 +161,7 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// Something that nobody outside knows, so that the address of a checkout cannot be guessed.
+    /// A secret part of the session's id, so that a checkout's URL cannot be guessed.
     fn session_secret(&self) -> String {
         self.keys
             .first()
@@ -213,7 +211,7 @@ impl Sandbox {
         Ok(CheckoutStatus::Paid(paid.into_iter().map(found).collect()))
     }
 
-    /// See [`super::provider::Provider::refund`]. Asking again says how far it is.
+    /// See [`super::provider::Provider::refund`]. A repeat returns the refund's progress.
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         let unknown = RefundUpdate::Accepted { again_ms: UNKNOWN_RECHECK_MS };
         let payment = &refund.payment.0;
@@ -268,13 +266,13 @@ impl Sandbox {
         message::read(event, body)
     }
 
-    /// The session as it is.
+    /// The stored session.
     async fn session(&self, id: &str) -> Result<Option<Session>, EngineError> {
         let found = self.engine.store().sandbox_get(&session_key(id)).await?;
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
-    /// Changes a session by compare-and-set. `None`: there is no such session.
+    /// Changes a session by compare-and-set. `None` if the session does not exist.
     async fn update_session<T>(
         &self,
         id: &str,
@@ -293,7 +291,7 @@ impl Sandbox {
                 return Ok(Some(made));
             }
         }
-        let reason = "the sandbox's session is changed by too many at once".to_owned();
+        let reason = "too many concurrent changes of the sandbox's session".to_owned();
         Err(doorbuster_store::StoreError::Unavailable { reason, may_have_happened: false }.into())
     }
 }
@@ -310,5 +308,5 @@ fn unavailable(error: impl Into<EngineError>) -> ProviderError {
     ProviderError::unavailable(error.into().to_string())
 }
 
-/// How long between two looks for what is to be sent, besides being told.
+/// Longest pause between two checks for messages to send.
 const POLL_EVERY: Duration = Duration::from_millis(500);

@@ -1,34 +1,33 @@
-//! Whether a provider answers at all. One that does not is asked by a few at a time, and nobody
-//! else waits for a turn to hear nothing: with thousands of orders due, each of which waited for as
-//! long as an answer may take, the last would be asked long after the grace of the first.
+//! Detects a provider that does not answer. A silent provider gets only a few requests at a time,
+//! and the other checkouts do not wait for it. Otherwise thousands of due orders would each wait
+//! for a timeout, and the last would be asked about long after the grace period of the first.
 use std::time::{Duration, Instant};
 
 use super::provider::{CheckoutStatus, ProviderError};
 
 /// Checkouts that are asked about at the same time.
 pub(super) const AT_ONCE: usize = 32;
-/// Questions that come to nothing, with no answer between them, after which a provider counts as
-/// silent.
+/// Consecutive requests without an answer after which a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long it must have been silent until whoever is not asked about counts as asked in vain: what
-/// passes sooner costs nobody time.
+/// How long the silence must last before checkouts that are not asked about count as asked without
+/// an answer. A shorter silence costs no order its time.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
-/// Checkouts of which a silent provider is asked at the same time.
+/// Concurrent requests to a silent provider.
 const PROBES_MAX: usize = 4;
 
-/// What came of asking about a checkout.
+/// Result of a request about a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeResult {
-    /// The provider answered, if only that it will not, or not now.
+    /// The provider answered, even with a refusal or a request to wait.
     Answered,
-    /// It could not be asked, or said nothing that can be used.
+    /// The provider could not be reached, or its answer was unusable.
     NoAnswer,
-    /// Nobody was asked.
+    /// No request was made.
     NotAsked,
 }
 
 impl ProbeResult {
-    /// Of what a provider said.
+    /// The result for a provider's answer.
     pub(super) fn from_answer(said: &Result<CheckoutStatus, ProviderError>) -> Self {
         match said {
             Err(error) if !error.is_refusal && !error.is_busy => Self::NoAnswer,
@@ -37,16 +36,16 @@ impl ProbeResult {
     }
 }
 
-/// How long a provider has said nothing.
+/// How long a provider has been silent.
 #[derive(Debug, Default)]
 pub(super) struct ProviderSilence {
     in_vain: usize,
-    /// Since when it counts as silent.
+    /// When it began to count as silent.
     since: Option<Instant>,
 }
 
 impl ProviderSilence {
-    /// Counts what came of a question. One answer ends it.
+    /// Counts the result of a request. One answer ends the silence.
     pub(super) fn record(&mut self, heard: ProbeResult, now: Instant) {
         match heard {
             ProbeResult::NotAsked => {}
@@ -61,8 +60,8 @@ impl ProviderSilence {
                 if self.in_vain == SILENT_AFTER {
                     self.since = Some(now);
                     tracing::warn!(
-                        "the payment provider does not answer about checkouts: it is asked about a \
-                         few only"
+                        "the payment provider does not answer about checkouts; limiting requests \
+                         to a few at a time"
                     );
                 }
             }
@@ -74,20 +73,20 @@ impl ProviderSilence {
         self.in_vain >= SILENT_AFTER
     }
 
-    /// Whether it has been silent for so long that those who are not asked about count as asked in
-    /// vain.
+    /// Whether the silence is long enough for checkouts that are not asked about to count as asked
+    /// without an answer.
     pub(super) fn is_confirmed(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.duration_since(since) >= CONFIRMED_AFTER)
     }
 
-    /// How many more may be asked about while so many are.
+    /// How many more requests may start while `asking` are running.
     pub(super) fn free_slots(&self, asking: usize) -> usize {
         let at_once = if self.is_silent() { PROBES_MAX } else { AT_ONCE };
         at_once.saturating_sub(asking)
     }
 
-    /// Takes those out about whom nobody is asked now, because the provider is silent. Of those
-    /// that wait the last is asked about first.
+    /// Takes out the checkouts that are not asked about now, because the provider is silent. The
+    /// last of `waiting` is asked about first.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_is_silent_after_as_many_questions_in_vain_until_it_answers_once() {
+    fn a_provider_is_silent_after_enough_unanswered_requests_until_it_answers_once() {
         let (mut silence, now) = (ProviderSilence::default(), Instant::now());
         for _ in 1..SILENT_AFTER {
             silence.record(ProbeResult::NoAnswer, now);
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_silence_costs_nobody_time() {
+    fn a_short_silence_is_not_confirmed() {
         let (mut silence, now) = (ProviderSilence::default(), Instant::now());
         (1..SILENT_AFTER).for_each(|_| silence.record(ProbeResult::NoAnswer, now));
         assert!(!silence.is_confirmed(now + 2 * CONFIRMED_AFTER), "it is not silent yet");
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_says_no_or_not_now_answers() {
+    fn a_refusal_or_a_busy_error_counts_as_an_answer() {
         let busy = ProviderError { is_busy: true, ..ProviderError::unavailable("too many") };
         for said in [
             Ok(CheckoutStatus::Closed),

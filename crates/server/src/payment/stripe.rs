@@ -1,8 +1,8 @@
-//! Stripe: Checkout Sessions, refunds and signed events, over its HTTP API.
+//! The Stripe provider: Checkout Sessions, refunds and signed events, over Stripe's HTTP API.
 //!
-//! Every change goes under an `Idempotency-Key` of ours. Amounts are in the currency's smallest
-//! unit on both sides. A session lives for half an hour at least, longer than most payment windows:
-//! it is closed when the order's own window ends, by asking.
+//! Every change is sent with an `Idempotency-Key`. Amounts are in the currency's smallest unit on
+//! both sides. A session lives for at least half an hour, longer than most payment windows. So the
+//! server closes it when the order's own window ends.
 mod api;
 mod event;
 
@@ -23,39 +23,39 @@ use crate::signing::SigningKey;
 use api::Api;
 use event::read_capture;
 
-/// Its name.
+/// The provider's name.
 pub(crate) const NAME: &str = "stripe";
-/// Shortest life of a session, as Stripe has it, and a little for clocks that differ.
+/// Shortest life of a session that Stripe allows, plus a margin for clock differences.
 const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
-/// Longest life of a session, as Stripe has it, less a little.
+/// Longest life of a session that Stripe allows, minus a margin.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
-/// When to ask again about a refund that was accepted: Stripe tells by itself, and this is for
-/// messages that are lost.
+/// Pause before asking about an accepted refund. Stripe sends a message by itself; this covers lost
+/// messages.
 const REFUND_RECHECK_MS: i64 = 600_000;
 
-/// Currencies whose smallest unit at Stripe is not that of ISO 4217: an amount would be a hundred
-/// times too small, or too large.
+/// Currencies whose smallest unit at Stripe differs from ISO 4217: an amount would be wrong by a
+/// factor of a hundred.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
-/// Currencies of three decimals: Stripe takes only amounts whose last digit is 0.
+/// Currencies with three decimals: Stripe accepts only amounts whose last digit is 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// What is asked of a session beside itself: how far its payment is, and what of it was given back.
+/// What a session is requested with: its payment's progress and refunded amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
 
 /// Stripe.
 #[derive(Debug)]
 pub(crate) struct Stripe {
     api: Api,
-    /// Secrets of its signing, newest first.
+    /// Signing secrets, newest first.
     keys: Vec<SigningKey>,
-    /// What this installation knows its own sessions by: others may use the same account.
+    /// Marks this installation's sessions; other installations may use the same account.
     mark: String,
-    /// Whether it was said that the key may not read payments.
+    /// Whether it was logged that the key may not read payments.
     has_warned: AtomicBool,
 }
 
 impl Stripe {
-    /// Stripe as it is configured. `mark` is the same on every node of this installation, and on no
-    /// other's.
+    /// Stripe as configured. `mark` is the same on every node of this installation and differs from
+    /// other installations.
     pub(crate) fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
         // Stripe signs with the secret as it is written, prefix and all.
@@ -78,7 +78,7 @@ impl Stripe {
         }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
             .clamp(LIFE_MIN, LIFE_MAX);
-        // The same all through a minute, so that asking again with the same key says the same.
+        // The time is constant within a minute, so a repeat with the same key has the same content.
         let minute_secs = now.0.div_euclid(60_000) * 60;
         let ends_secs = match life {
             LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
@@ -101,8 +101,8 @@ impl Stripe {
             ("success_url", wanted.return_url_with("paid")),
             ("cancel_url", wanted.return_url_with("left")),
         ];
-        // Stripe keeps an answer for each key for a day, even that it was out of order: another
-        // minute, another key.
+        // Stripe keeps the answer to each key for a day, even an internal error. So each minute
+        // uses another key.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| {
@@ -123,7 +123,7 @@ impl Stripe {
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let said = match self.api.post(&format!("{path}/expire"), &[], None).await {
-            // Only an open session can be closed: it was paid, or is over already.
+            // Only an open session can be closed. This one was paid or is already over.
             Err(error) if error.is_refusal => self.session(&path).await?,
             said => said?,
         };
@@ -141,8 +141,8 @@ impl Stripe {
                     back: event::returned_money(&payment["latest_charge"]),
                 }]))
             }
-            // The bank refused what it was asked for: nothing was taken, and a session that was
-            // gone through is spent.
+            // The bank refused the payment: no money was taken, and a completed session cannot be
+            // used again.
             (Some("complete"), _)
                 if matches!(
                     payment["status"].as_str(),
@@ -156,15 +156,15 @@ impl Stripe {
         }
     }
 
-    /// A session with its payment, or without that where the key may not read it: whether it was
-    /// paid is known all the same.
+    /// A session with its payment, or without the payment if the key may not read it. The session
+    /// alone shows whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
                 let said = self.api.get(path).await?;
                 if !self.has_warned.swap(true, Ordering::Relaxed) {
                     let error = ProviderError::from(error);
-                    tracing::warn!(%error, "Stripe's key may not read payment intents and charges: what was given back by hand may not be known");
+                    tracing::warn!(%error, "Stripe's key may not read payment intents and charges; refunds made by hand may stay unknown");
                 }
                 Ok(said)
             }
@@ -175,12 +175,12 @@ impl Stripe {
     /// See [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         if refund.money.minor == 0 {
-            // Nothing was taken.
+            // Nothing was taken, so nothing goes back.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe keeps its first answer to a key, even that it was out of order. So a key serves
-        // for one try; there is another only after Stripe said that nothing is on its way, and
-        // Stripe itself refunds no payment beyond what was paid.
+        // Stripe keeps its first answer to a key, even an internal error. So a key serves one
+        // attempt. There is another attempt only after Stripe said that no refund is pending, and
+        // Stripe itself never refunds more than was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
             Some(_) => {
@@ -199,13 +199,13 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
-            // Of the rest: whether all of it arrived, all refunds of the payment say. A key gets
-            // the same answer again, whatever failed since.
+            // A refund of the remaining amount: all refunds of the payment together show whether
+            // everything arrived. A key returns the same answer again, whatever failed since.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
             Ok(made) => Ok(event::refund_news(&made)),
-            // Somebody refunded it by hand, or our key was forgotten: what there is counts.
+            // A person refunded it, or Stripe forgot the key: the existing refunds count.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
                 self.refund_status(refund).await
             }
@@ -223,10 +223,10 @@ impl Stripe {
         }
         let all = self.refunds_of(&refund.payment).await?;
         refund_progress(&all, refund)
-            .ok_or_else(|| ProviderError::unavailable("Stripe knows of no such refund"))
+            .ok_or_else(|| ProviderError::unavailable("Stripe has no such refund"))
     }
 
-    /// Every refund of this payment.
+    /// All refunds of this payment.
     async fn refunds_of(&self, payment: &PaymentId) -> Result<Vec<Value>, ProviderError> {
         let path = format!("/v1/refunds?payment_intent={}&limit=100", percent_encoded(&payment.0));
         match self.api.get(&path).await?["data"].take() {
@@ -247,25 +247,25 @@ impl Stripe {
     }
 }
 
-/// Why Stripe takes no money at this price here, if it does not.
+/// Why Stripe does not accept this price, if it does not.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
     if UNSUPPORTED_CURRENCIES.contains(&currency) {
         let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); prices must be in another one";
         return Some(UnpayablePrice { member: "currency", why });
     }
-    // An order is a multiple of it, and ends in the same digit.
+    // An order's price is a multiple of it, and so ends in 0 too.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
         why: "must end in 0: the payment provider takes two decimals of this currency (BHD, JOD, KWD, OMR, TND)",
     })
 }
 
-/// Whether it was made for this refund.
+/// Whether it was created for this refund.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }
 
-/// Whether it is of the whole payment.
+/// Whether it covers the whole payment.
 fn is_whole(made: &Value, refund: &Refund) -> bool {
     made["amount"].as_i64() == Some(refund.money.minor)
 }
@@ -274,12 +274,12 @@ fn has_arrived(made: &Value) -> bool {
     made["status"].as_str() == Some("succeeded")
 }
 
-/// Whether it arrived or is on its way.
+/// Whether it arrived or is pending.
 fn is_live(made: &Value) -> bool {
     !matches!(made["status"].as_str(), Some("failed" | "canceled"))
 }
 
-/// What of a payment arrived or is on its way back, in all of its refunds.
+/// The amount that all refunds of a payment returned or are returning.
 fn return_url_with(all: &[Value]) -> i64 {
     sum_amounts(all, is_live)
 }
@@ -288,8 +288,8 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// How far a refund is, by all refunds of its payment: of what somebody gave back by hand ours is
-/// only the rest. `None`: there is none of it.
+/// The progress of a refund, derived from all refunds of its payment. If a person refunded a part,
+/// this refund is only the rest. `None` if no refund exists.
 fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -302,19 +302,19 @@ fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     }
     if ours().any(has_arrived) {
         return Some(RefundUpdate::CameBack(
-            "a part that was given back by hand did not arrive".to_owned(),
+            "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // What is left came to nothing.
+    // The attempt for the rest failed.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_news)
 }
 
 fn unusable_answer(name: &str) -> ProviderError {
-    ProviderError::unavailable(format!("Stripe's answer has no {name} that can be used"))
+    ProviderError::unavailable(format!("Stripe's answer has no usable {name}"))
 }
 
-/// An id as a part of a path or a query.
+/// Percent-encodes an id for a path or a query.
 fn percent_encoded(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     text.bytes()
@@ -328,8 +328,8 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What Stripe's documentation says of currencies without decimals; all others that it takes in
-    /// have two, or three.
+    /// Currencies without decimals, from Stripe's documentation. All others that it accepts have
+    /// two or three.
     const WITHOUT_DECIMALS: [&str; 15] = [
         "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
         "XOF", "XPF",

@@ -31,9 +31,9 @@ impl SlotQueryBudget {
 
     /// One slot's answer; `None` after [`SLOT_QUERY_MAX`].
     async fn query<T>(&mut self, answer: impl Future<Output = T>) -> Option<T> {
-        let asked = Instant::now();
+        let begun = Instant::now();
         let received = timeout(SLOT_QUERY_MAX, answer).await;
-        self.spent += asked.elapsed();
+        self.spent += begun.elapsed();
         received.ok()
     }
 }

@@ -33,7 +33,7 @@ impl Engine {
     pub(super) async fn held_order(&self, purchase: &Purchase, request: RequestHash) -> Option<PurchaseOutcome> {
         let is_remembered = self.holders().holds(request);
         if !is_remembered
-            && let Some(queued) = self.holders().queued_requests.told(request, self.now())
+            && let Some(queued) = self.holders().queued_requests.find(request, self.now())
             && let Some(bought) = self.repeat_queued(purchase, request, queued).await
         {
             return Some(bought);

@@ -1,5 +1,4 @@
-//! Signatures: an example of the official library, and every way in which a message is not what it
-//! says.
+//! Tests of signatures: an example of the official library, and every kind of invalid message.
 use super::*;
 
 /// A message, and its signature as the official Python library makes it.
@@ -40,7 +39,7 @@ fn a_message_is_signed_as_the_official_library_signs_it() {
 }
 
 #[test]
-fn a_changed_message_is_not_believed() {
+fn a_changed_message_is_rejected() {
     let at = AT.to_string();
     assert_eq!(heard("msg_other", &at, SIGNATURE, BODY, AT), Err(SignatureError::Forged));
     assert_eq!(heard(ID, &(AT + 1).to_string(), SIGNATURE, BODY, AT), Err(SignatureError::Forged));
@@ -60,7 +59,7 @@ fn a_changed_message_is_not_believed() {
 }
 
 #[test]
-fn a_message_of_another_time_is_not_believed() {
+fn a_message_outside_the_time_tolerance_is_rejected() {
     let at = AT.to_string();
     for (now, is_good) in [(AT + 300, true), (AT - 300, true), (AT + 301, false), (AT - 301, false)]
     {
@@ -75,7 +74,7 @@ fn a_message_of_another_time_is_not_believed() {
 }
 
 #[test]
-fn each_header_is_needed_once() {
+fn each_header_is_required_exactly_once() {
     let at = AT.to_string();
     let all = [(ID_HEADER, ID), (TIMESTAMP_HEADER, at.as_str()), (SIGNATURE_HEADER, SIGNATURE)];
     let now = Millis(AT * 1_000);
@@ -102,7 +101,7 @@ fn each_header_is_needed_once() {
 }
 
 #[test]
-fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
+fn a_header_fault_is_reported_whether_or_not_the_signature_matches() {
     let at = AT.to_string();
     let long = "x".repeat(ID_MAX + 1);
     for (id, at, expected) in [
@@ -136,7 +135,7 @@ fn what_is_wrong_with_a_header_is_said_whether_or_not_its_signature_fits() {
 }
 
 #[test]
-fn what_is_no_ascii_is_told_of_as_what_it_was_to_be() {
+fn a_header_that_is_not_ascii_is_reported_by_its_own_rule() {
     let at = AT.to_string();
     let check = |name: &'static str, expected: SignatureError| {
         let mut all =
@@ -154,7 +153,7 @@ fn what_is_no_ascii_is_told_of_as_what_it_was_to_be() {
 }
 
 #[test]
-fn of_many_signatures_only_the_first_are_looked_at() {
+fn only_the_first_sixteen_signatures_are_checked() {
     let at = AT.to_string();
     let behind = |others: usize| format!("{}{SIGNATURE}", "v1,bm9uZQ== ".repeat(others));
     assert!(heard(ID, &at, &behind(SIGNATURES_MAX - 1), BODY, AT).is_ok());
@@ -163,7 +162,7 @@ fn of_many_signatures_only_the_first_are_looked_at() {
 }
 
 #[test]
-fn while_a_secret_is_replaced_both_sign_and_either_is_believed() {
+fn while_a_secret_is_replaced_both_sign_and_either_is_accepted() {
     let (old, new) = (key(), SigningKey::new(&[7; 32]));
     let both = sign(ID, AT, BODY, &[new.clone(), old.clone()]);
     assert_eq!(both.split(' ').count(), 2);

@@ -61,7 +61,7 @@ pub(crate) fn unknown_cursor() -> Problem {
     let place = FaultLocation::Query("cursor".into());
     Problem::invalid_request(vec![Fault::new(
         place,
-        "is not a cursor that was given out for this list",
+        "is not a cursor that this server issued for this list",
     )])
 }
 

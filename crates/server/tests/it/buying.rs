@@ -292,7 +292,7 @@ async fn stock_without_end_is_sold_within_the_limit() {
 }
 
 #[tokio::test]
-async fn a_crowd_gets_exactly_what_there_is() {
+async fn a_crowd_gets_exactly_the_available_units() {
     let app = TestApp::start().await;
     app.open_sale("spring", 100.into(), 10).await;
     let address = app.address;

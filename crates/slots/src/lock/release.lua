@@ -1,7 +1,7 @@
 -- Releases a lock for its owner.
 -- KEYS: lock. ARGV: owner's token.
--- Returns 1, or 0 when the lock is not this owner's: then nothing was done.
--- Must never release a lock that is not this owner's.
+-- Returns 1, or 0 without any effect when the lock does not belong to this owner.
+-- Must never release another owner's lock.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

@@ -1,7 +1,7 @@
--- Renews a lock for its owner, and raises the fencing number to one that another server gave.
--- KEYS: lock, fence. ARGV: owner's token, milliseconds that it lives from now on, fencing number.
--- Returns 1, or 0 when the lock is not this owner's: then nothing was done.
--- Must never renew, or bring back, a lock that is not this owner's.
+-- Renews a lock for its owner, and raises the fencing number to one from another server.
+-- KEYS: lock, fence. ARGV: owner's token, milliseconds of the new lease, fencing number.
+-- Returns 1, or 0 without any effect when the lock does not belong to this owner.
+-- Must never renew or restore another owner's lock.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

@@ -1,8 +1,9 @@
--- Takes a lock that nobody has.
--- KEYS: lock, fence. ARGV: owner's token, milliseconds that it lives.
--- Returns the fencing number, greater than every one before it, or nothing when somebody has the lock.
--- The number goes on from the server's clock, so that it grows also past a loss of this server's memory.
--- Must never touch a lock that somebody has.
+-- Takes a lock that is free.
+-- KEYS: lock, fence. ARGV: owner's token, milliseconds of the lease.
+-- Returns the fencing number, greater than every earlier one, or nothing when the lock is held.
+-- The number is at least the server's clock, so that it also grows after the server lost its
+-- memory.
+-- Must never change a lock that is held.
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return false
 end

@@ -1,7 +1,8 @@
--- Forgets tickets whose verdicts are committed.
+-- Removes tickets whose verdicts are committed.
 -- KEYS: see term.lua; only the queue is used. ARGV: id and token of each ticket, by rising ids.
--- Returns how many were there.
--- It may never: forget a ticket with another token, as ids can repeat after a failover; trim the queue beyond what is acknowledged here.
+-- Returns how many were in the queue.
+-- Must never remove a ticket with another token, because ids can repeat after a failover; must
+--   never trim the queue beyond the acknowledged tickets.
 if not is_type(KEYS[5], 'stream', false) then
   return 0
 end
@@ -19,7 +20,8 @@ local function compare(entry)
   return is_meant
 end
 
--- Mostly they are the oldest of the queue, all of them: then one look finds them, and one cut removes them.
+-- Mostly they are the oldest tickets of the queue without a gap: then one read finds them, and one
+-- trim removes them.
 local last = ARGV[#ARGV - 1]
 local oldest = redis.call('XRANGE', KEYS[5], '-', last, 'COUNT', count + 1)
 local is_head = #oldest > 0
@@ -35,7 +37,8 @@ end
 if #ids == 0 then
   return 0
 end
--- Before they go, which cannot be refused once this was done; without the group there is nothing to say here.
+-- Before the removal, which cannot be refused after this call. Without the group there is nothing
+-- to acknowledge.
 redis.pcall('XACK', KEYS[5], GROUP, unpack(ids))
 if is_head then
   local epoch, n = string.match(last, '^(%d+)-(%d+)$')

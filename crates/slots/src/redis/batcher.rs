@@ -1,8 +1,8 @@
-//! The way of requests to one server: what comes at the same time goes in one write, and in one
+//! Batches the requests to one server: requests that arrive together go out in one write, with one
 //! call for each slot.
 //!
-//! While a write is answered the next one gathers, so that a write grows with the load by itself
-//! and the network is not paid for each request.
+//! While a write waits for its answer the next batch collects, so the batches grow with the load
+//! and the network cost is shared.
 use std::sync::Arc;
 
 use doorbuster_core::SlotKey;
@@ -21,18 +21,18 @@ use super::limits::{
 use super::link::Link;
 use super::script::{Script, ScriptForm};
 
-/// What every call needs to know of the deployment.
+/// The settings that every call needs.
 #[derive(Clone, Debug)]
 pub(super) struct RedisSettings {
     pub(super) prefix: String,
     pub(super) bounds: SlotBounds,
-    /// Replicas that are waited for before tickets are told.
+    /// Replicas to wait for before tickets are returned.
     pub(super) replicas: u32,
 }
 
 type TicketReply = Result<TicketAnswer, RedisFailure>;
 
-/// A request on its way.
+/// A request that waits for its answer.
 #[derive(Debug)]
 struct PendingTicket {
     slot: SlotKey,
@@ -40,8 +40,8 @@ struct PendingTicket {
     answer: oneshot::Sender<TicketReply>,
 }
 
-/// Takes requests for one server. When it is dropped, what waits is still answered, and its tasks
-/// end.
+/// Accepts requests for one server. When it is dropped, waiting requests are still answered, and
+/// its tasks end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -57,7 +57,7 @@ impl TicketBatcher {
         Self(sender)
     }
 
-    /// One request, one answer.
+    /// Sends one request and waits for its answer.
     pub(super) async fn ask(&self, slot: SlotKey, request: &TicketRequest) -> TicketReply {
         let (answer, reply) = oneshot::channel();
         let ask = PendingTicket { slot, request: request.clone(), answer };
@@ -70,8 +70,7 @@ impl TicketBatcher {
     }
 }
 
-/// One of the writes that may be in flight, with a connection of its own: one that is slow holds up
-/// nobody else.
+/// A writer with a connection of its own, so that a slow write does not delay the others.
 struct BatchWriter {
     link: Arc<Link>,
     settings: Arc<RedisSettings>,
@@ -83,13 +82,13 @@ impl BatchWriter {
         let mut pending = Vec::with_capacity(BATCH_MAX);
         loop {
             if self.connection.is_none() {
-                // Before anybody waits for it.
+                // Connects before a request waits for it.
                 self.connection = self.link.connect(Some(RESPONSE_MAX)).await.ok();
             }
             if waiting.lock().await.recv_many(&mut pending, BATCH_MAX).await == 0 {
                 return;
             }
-            // Whoever went away before anything was done gets nothing done.
+            // A caller that has gone gets no ticket.
             pending.retain(|ask| !ask.answer.is_closed());
             pending.sort_by_key(|ask| ask.slot);
             self.send_batch(&mut pending).await;
@@ -115,9 +114,10 @@ impl BatchWriter {
         }
     }
 
-    /// One write of one call for each part, and the answers to the calls; behind the calls the wait
-    /// for replicas, if any are to have the tickets. How many have them in time changes nothing: no
-    /// ticket is a promise, and one that a failover forgets is asked for again.
+    /// Writes one call for each part, and returns the answers. Behind the calls it sends a wait for
+    /// replicas, if any must have the tickets. The number of replicas that confirm in time changes
+    /// nothing: a ticket is not yet an order, and the request for a ticket that a failover forgets
+    /// is repeated.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],
@@ -164,7 +164,7 @@ impl BatchWriter {
     }
 }
 
-/// Requests by slot, at most so many together as one call may carry.
+/// Groups requests by slot, with at most as many in one group as one call can carry.
 fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     let mut parts: Vec<Vec<PendingTicket>> = Vec::new();
     for ask in pending.drain(..) {
@@ -178,8 +178,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Fans one call's answer out. Whoever does not listen any more asks again, or the ticket settles
-/// by itself.
+/// Distributes one call's answer. A caller that no longer listens repeats its request, or the
+/// ticket is settled without it.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

@@ -1,4 +1,4 @@
-//! What goes to the scripts and what comes back, word by word.
+//! Encodes the arguments of the scripts and decodes their answers.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
@@ -15,7 +15,7 @@ use super::limits::EPOCH_MAX;
 /// Bits of a position that hold a ticket's number; the epoch stands above them.
 const NUMBER_BITS: u32 = 40;
 
-/// The position of an entry of the queue in one word: `EPOCH-N`.
+/// The position of a queue entry in one word: `EPOCH-N`.
 fn position(epoch: u64, n: u64) -> u64 {
     epoch << NUMBER_BITS | n
 }
@@ -25,7 +25,7 @@ pub(super) fn entry_id(at: u64) -> String {
     format!("{}-{}", at >> NUMBER_BITS, at & ((1 << NUMBER_BITS) - 1))
 }
 
-/// The first arguments of a call for tickets.
+/// The first arguments of a ticket call.
 pub(super) fn ticket_bounds(call: &mut Cmd, bounds: &SlotBounds) {
     call.arg(bounds.requests).arg(bounds.queue).arg(SLOT_QUEUE_AGE_MAX_MS);
 }
@@ -40,7 +40,7 @@ pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
         .arg(format!("{} {} {} {}", request.token, request.node, request.buyer, request.key));
 }
 
-/// The grant that answered requests, and the answer to each; `None`: the slot has no epoch.
+/// The grant and the answer to each request; `None` if the slot has no epoch.
 pub(super) fn ticket_answers(
     value: Value,
     asked: usize,
@@ -103,7 +103,7 @@ pub(super) fn ticket_answer(
     })
 }
 
-/// The ticket in an entry of a queue. `None`: it was acknowledged meanwhile, or makes no sense.
+/// The ticket in a queue entry. `None` if it was acknowledged meanwhile, or is invalid.
 pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<Delivery> {
     let (epoch, n) = id.split_once('-')?;
     let (epoch, n) = (epoch.parse().ok()?, n.parse().ok()?);
@@ -115,7 +115,7 @@ pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<Deliver
     Some(Delivery { at: position(epoch, n), ticket: Arc::new(ticket) })
 }
 
-/// The ticket that an entry carries: "grant units decide_by token node buyer key".
+/// Parses the ticket of an entry: "grant units decide_by token node buyer key".
 fn ticket(slot: SlotKey, n: u64, carried: &str) -> Option<Ticket> {
     let words: Vec<&str> = carried.split(' ').collect();
     let &[grant, units, decide_by, token, node, buyer, key] = words.as_slice() else { return None };
@@ -132,7 +132,7 @@ fn ticket(slot: SlotKey, n: u64, carried: &str) -> Option<Ticket> {
     })
 }
 
-/// What the slot says of itself.
+/// The state of the slot.
 pub(super) fn view(value: Value, bounds: &SlotBounds) -> Result<Option<SlotView>, RedisFailure> {
     let values = array(value)?;
     if values.is_empty() {
@@ -215,11 +215,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// Whatever lies in a queue is a ticket that says what the entry says, or none.
+        /// Any queue entry is read as the ticket that it describes, or refused.
         #[test]
         fn a_mangled_entry_is_the_ticket_that_it_says_or_none(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
-            // Mostly seven numbers, which are one: names of buyers and keys may be numbers too.
+            // Mostly seven numbers, a valid entry: names of buyers and keys may be numbers too.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
             name in "t|\\PC{0,3}",
             cut in any::<Index>(),
@@ -237,7 +237,7 @@ mod tests {
                 prop_assert_eq!(vec![t.grant.0, t.units.get().into(), until, t.token.0, t.node.0.into()], says);
                 prop_assert_eq!((t.buyer.as_str(), t.key.as_str()), (&*words[5], &*words[6]));
             }
-            // An entry that lacks something, or has another form.
+            // An entry that lacks a field, or has another form.
             let less = fields[..cut.index(2)].to_vec();
             prop_assert!(delivery(slot, &id, Value::Array(less)).is_none());
             for other in [Value::Nil, Value::Int(3), Value::BulkString(carried.into_bytes())] {

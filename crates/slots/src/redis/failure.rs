@@ -1,5 +1,4 @@
-//! What went wrong with a call, as far as it matters: whether anything was done, and whether it is
-//! worth asking elsewhere.
+//! Why a call failed: whether it may have taken effect, and whether another server may answer it.
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::SlotError;
@@ -7,20 +6,20 @@ use crate::SlotError;
 /// Why a call has no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum RedisFailure {
-    /// Nothing was done: not this server, or not now.
+    /// No effect: the wrong server, or the server is not available now.
     WrongServer(String),
-    /// Nothing was done: the server does not know the script.
+    /// No effect: the server does not know the script.
     NoScript,
-    /// Nothing was done: the server runs somebody's long script.
+    /// No effect: the server runs a long script of another program.
     Busy(String),
-    /// Nothing was done, and asking again changes nothing.
+    /// No effect, and a repeated call fails again.
     Refused(String),
-    /// The answer did not come: it may have been done.
+    /// No answer arrived: the call may have taken effect.
     NoReply(String),
 }
 
 impl RedisFailure {
-    /// From an error that came instead of answers.
+    /// From an error in place of answers.
     pub(crate) fn of(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(kind) => {
@@ -54,17 +53,17 @@ impl RedisFailure {
             ) => Self::WrongServer(reply),
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(reply),
             None if code == "BUSY" => Self::Busy(reply),
-            // Said of a script's first write, so that nothing was written.
+            // These refuse a script's first write, so nothing was written.
             None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => {
                 Self::Refused(reply)
             }
-            // Said of a queue that is not there, no longer there, or something else.
+            // These concern a queue that is missing, was deleted, or is of another type.
             None if matches!(code, "NOGROUP" | "UNBLOCKED" | "WRONGTYPE") => Self::Refused(reply),
             _ => Self::NoReply(reply),
         }
     }
 
-    /// The same, and which server said it.
+    /// The same with the address of the server.
     pub(crate) fn with_address(self, address: &str) -> Self {
         match self {
             Self::WrongServer(reason) => Self::WrongServer(format!("{address}: {reason}")),
@@ -75,12 +74,12 @@ impl RedisFailure {
         }
     }
 
-    /// Whether the same server may answer a while later.
+    /// Whether the same server may answer later.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::WrongServer(_) | Self::Busy(_))
     }
 
-    /// Whether the connection is of no more use.
+    /// Whether the connection is unusable.
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self, Self::NoReply(_))
     }
@@ -101,7 +100,7 @@ impl From<RedisFailure> for SlotError {
     }
 }
 
-/// The answer itself, or why there is none.
+/// The answer itself, or the failure in it.
 pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     match value {
         Value::ServerError(error) => Err(RedisFailure::from_server_error(&error)),
@@ -109,7 +108,7 @@ pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     }
 }
 
-/// An answer that no script of ours gives.
+/// An answer that no script of this crate gives.
 pub(crate) fn unexpected_reply(value: &Value) -> RedisFailure {
     RedisFailure::NoReply(format!("unexpected answer: {value:?}"))
 }

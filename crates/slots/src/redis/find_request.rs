@@ -1,6 +1,6 @@
-//! Looks for a request in a slot's memory by its ticket, where nothing else names it: a verdict was
-//! forced from an id alone, and its ticket has left the queue since. In small steps between other
-//! calls, as the memory may be large.
+//! Finds a request in a slot's memory by its ticket when nothing else names it: a verdict was
+//! forced from an id alone, and the ticket has left the queue. The search takes small steps between
+//! other calls, because the memory may be large.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 

@@ -1,7 +1,7 @@
-//! What a server says of itself: whether slots may live there, and who it is.
+//! Reads a server's INFO: whether it can hold slots, and its identity.
 use super::limits::VERSION_MIN;
 
-/// From the answer to INFO.
+/// The fields of the answer to INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Health {
     pub(super) address: String,
@@ -39,7 +39,7 @@ fn version(text: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// Why slots may not live there.
+/// Returns the reason if the server cannot hold slots.
 pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     let Health { address, version: (major, minor), policy, .. } = health;
     if health.version < VERSION_MIN {

@@ -1,6 +1,7 @@
 //! Tickets that were read from their queues and not yet taken by a settler.
 //!
-//! Bounded: readers wait for room. A ticket that was read twice and not yet taken is there once.
+//! The inbox is bounded: readers wait for room. A ticket that was read twice and not yet taken is
+//! in it once.
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +11,7 @@ use tokio::sync::Notify;
 use super::limits::INBOX_MAX;
 use crate::Taken;
 
-/// What was read and not taken.
+/// The tickets that were read and not taken.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     queued: Mutex<Tickets>,
@@ -55,7 +56,7 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Puts all of a slot's open tickets, in their order, in the place of those that wait here.
+    /// Replaces the slot's waiting tickets by all of its unacknowledged tickets, in order.
     pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<Taken>) {
         let mut queued = self.queued();
         queued.waiting.retain(|t| t.slot != slot);

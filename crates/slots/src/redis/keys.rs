@@ -1,4 +1,4 @@
-//! Every key in Redis, and where it lives. Nothing else makes a key's name.
+//! Every slot key in Redis, and its lifetime. Only this file builds these names.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -8,11 +8,11 @@
 //! | `PREFIX:{ITEM#INDEX}:recalls` | hash | recall's id → units given up | under one grant |
 //! | `PREFIX:{ITEM#INDEX}:queue` | stream | tickets not yet acknowledged, ids `EPOCH-N`, one group `settle` | as the slot |
 //!
-//! What stands in braces is the hash tag: all keys of a slot live on one server, so that one script
-//! may touch them all. Nothing expires while a slot lives.
+//! The braces hold the hash tag: all keys of a slot live on one server, so that one script can use
+//! them all. No key expires while its slot lives.
 use doorbuster_core::SlotKey;
 
-/// The consumer group that settlers read by. The scripts name it too.
+/// The consumer group of the settlers. The scripts contain the name too.
 pub(super) const GROUP: &str = "settle";
 /// Hash slots of a Redis Cluster.
 pub(super) const HASH_SLOTS: u16 = 16_384;
@@ -43,19 +43,19 @@ fn tag(slot: SlotKey) -> String {
     slot.to_string()
 }
 
-/// The hash slot in which a Redis Cluster keeps the slot.
+/// The hash slot of a Redis Cluster that has the slot.
 pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// Which of several plain servers has the slot: an item's partitions go round them, starting
-/// anywhere, so that none has two more than another.
+/// The plain server that has the slot: an item's partitions are assigned in turn from an arbitrary
+/// start, so no server has two more than another.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)
 }
 
-/// CRC-16/XMODEM, as the cluster specification has it.
+/// CRC-16/XMODEM, as in the cluster specification.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {
         (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {

@@ -3,24 +3,23 @@ use std::time::Duration;
 
 /// How long a server may take to accept a connection; then it counts as unreachable.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// How long a server may take to answer; then the effect may have happened or not, and the
-/// connection is given up.
+/// How long a server may take to answer; then the call may have taken effect or not, and the
+/// connection is dropped.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// The same while the program starts, where nobody waits for an answer yet; then it does not start.
-/// As long a server that is busy or reads its file is asked again.
+/// The same while the program starts; then it does not start. A server that is busy or loads its
+/// file is asked again for as long.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
-/// Between two times that it is asked.
+/// Pause between two of these attempts.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// How long answers wait at most for replicas that are to have the tickets too; then they go out
-/// all the same.
+/// Longest time that answers wait for replicas; then they go out without them.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
-/// After a server could not be reached, calls to it fail at once for so long.
+/// After a server could not be reached, calls to it fail at once for this long.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// Requests that wait for one server; at the bound a request fails at once, and nothing was done.
+/// Requests that wait for one server; at the bound a request fails at once, with no effect.
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// Requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// Writes in flight to one server: while one is answered, the next one gathers.
+/// Writes in flight to one server: while one waits for its answer, the next batch collects.
 pub(super) const BATCH_WRITERS: usize = 2;
 /// Requests of one slot in one call of the script: the server does nothing else meanwhile.
 pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
@@ -32,38 +31,38 @@ pub(super) const SCRIPT_DONE_MAX: usize = 256;
 pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
 /// Tickets in one read of a queue.
 pub(super) const READ_MAX: usize = 256;
-/// Pause after a queue could not be read, or is not there yet.
+/// Pause after a queue could not be read, or does not exist yet.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 /// Tickets read and not yet taken; at the bound the queues are read no further.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// Slots that one node reads: each takes a connection; more are told of, and the last ones not
-/// read.
+/// Slots that one node reads, each over its own connection; at the bound the last ones are reported
+/// and not read.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
-/// Between two looks for tickets that were given to a settler who never acknowledged them.
+/// Time between two searches for tickets that a settler received and never acknowledged.
 pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
-/// A ticket that was given to a settler so long ago is given to another one. By the server's clock,
-/// which decides nothing here: what is settled twice is settled once.
+/// A ticket that a settler received this long ago goes to another settler. This is by the server's
+/// clock, which decides nothing here: a ticket that is delivered twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// Times that a call looks for its server, while nothing was done; then it fails.
+/// Attempts of a call to find its server while it had no effect; then it fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
-/// Between two of them.
+/// Pause between two of these attempts.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// Between two looks at the servers' identities, besides being told that a connection broke.
+/// Time between two checks of the servers' identities; a broken connection starts a check at once.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks when connections break all the time.
+/// Shortest pause between two checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
-/// For so long a retired slot's epoch is kept.
+/// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
 /// Requests looked at in one step of a search through a slot's memory.
 pub(super) const SEARCH_STEP: usize = 1_000;
 /// Highest epoch: it shares a word with the number of a ticket.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
-/// Oldest version of Redis whose behaviour the scripts were tried on.
+/// Oldest version of Redis with which the scripts were tested.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
 
 const _: () = assert!(
     REPLICAS_WAIT.as_millis() * 2 < RESPONSE_MAX.as_millis(),
-    "a write that waits is no lost one"
+    "a write that waits for replicas does not time out"
 );
 const _: () = assert!(SCRIPT_TICKETS_MAX <= BATCH_MAX, "a call fits in a write");
 const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");

@@ -1,8 +1,8 @@
-//! One server: how it is reached, and one connection for everything that neither waits nor is in a
-//! hurry.
+//! One server: how to connect to it, and one shared connection for calls that neither wait nor are
+//! urgent.
 //!
-//! A connection is plain: it never sends anything twice. When an answer does not come the
-//! connection is dropped, and the caller hears that it may have happened.
+//! A connection never sends anything twice. If an answer does not arrive the connection is dropped,
+//! and the caller learns that the call may have taken effect.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub(super) struct Link {
     client: Client,
     pub(super) scripts: Arc<Scripts>,
     control: tokio::sync::Mutex<Option<MultiplexedConnection>>,
-    /// Until then it counts as unreachable.
+    /// Until then the server counts as unreachable.
     down_until: Mutex<Option<Instant>>,
-    /// Told when a connection breaks.
+    /// Notified when a connection breaks.
     broken: Arc<Notify>,
 }
 
@@ -45,7 +45,8 @@ impl Link {
         &self.client
     }
 
-    /// A connection of one's own. Without a time limit for answers it may carry commands that wait.
+    /// Opens a separate connection. Without a time limit for answers it can carry commands that
+    /// wait.
     pub(super) async fn connect(
         &self,
         response_max: Option<Duration>,
@@ -63,7 +64,7 @@ impl Link {
         made
     }
 
-    /// One call over the shared connection.
+    /// Makes one call over the shared connection.
     pub(super) async fn ask(&self, call: &Cmd) -> Result<Value, RedisFailure> {
         let mut connection = {
             let mut control = self.control.lock().await;
@@ -90,13 +91,13 @@ impl Link {
         reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply)
     }
 
-    /// A connection broke: whoever watches the servers looks.
+    /// Reports a broken connection, so that the watch task checks the servers.
     pub(super) fn report_broken(&self) {
         self.broken.notify_one();
     }
 }
 
-/// Connects to a server; when that fails nothing was sent.
+/// Connects to a server. If this fails, nothing was sent.
 pub(super) async fn connect(
     client: &Client,
     response_max: Option<Duration>,
@@ -115,8 +116,8 @@ pub(super) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // Whoever runs somebody's long script does not change to the URL's database; of that the
-        // client keeps only the words.
+        // A server that runs a long script of another program refuses SELECT for the URL's
+        // database; the client library keeps only the text of that error.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {

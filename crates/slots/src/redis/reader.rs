@@ -1,8 +1,8 @@
-//! Reads one slot's queue: on a connection of its own, as it waits for tickets there.
+//! Reads one slot's queue, on its own connection because the read waits for tickets.
 //!
-//! One connection for each slot, because a Redis Cluster lets a command wait on several queues only
-//! if they share a hash slot, which slots do not. What a settler was given and never acknowledged
-//! is given to another one after a while; acknowledging is by the script alone.
+//! Each slot needs a connection, because a Redis Cluster lets a command wait on several queues only
+//! if they share a hash slot, which slots do not. Tickets that a settler received and never
+//! acknowledged go to another settler after a while. Only the script acknowledges.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -28,31 +28,31 @@ pub(super) struct Reader {
     pub(super) inbox: Arc<Inbox>,
 }
 
-/// The name under which a node's readers are known to the group.
+/// The consumer name of a node's readers.
 pub(super) fn consumer(node: NodeId) -> String {
     format!("node-{node}")
 }
 
 impl Reader {
-    /// Reads until nobody wants the slot read any more.
+    /// Reads until the slot is no longer served here.
     pub(super) async fn run(self) {
         loop {
             let Err(_) = self.session().await;
-            // The queue may be elsewhere by now.
+            // The queue may be on another server by now.
             drop(self.routes.refresh().await);
             tokio::time::sleep(READ_PAUSE).await;
         }
     }
 
-    /// Reads over one connection until something is wrong with it.
+    /// Reads over one connection until it fails.
     async fn session(&self) -> Result<std::convert::Infallible, RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;
         loop {
             let Err(fail) = self.read(&mut connection).await;
             match fail {
-                // No queue, or none yet: whoever gives the slot a grant makes it. Or nobody is
-                // heard at this moment.
+                // The queue does not exist yet (the slot's next grant creates it), or the server is
+                // busy.
                 RedisFailure::Refused(_) | RedisFailure::Busy(_) => {
                     tokio::time::sleep(READ_PAUSE).await
                 }
@@ -68,7 +68,7 @@ impl Reader {
         &self,
         connection: &mut MultiplexedConnection,
     ) -> Result<std::convert::Infallible, RedisFailure> {
-        // What this node was given before it started again, or before the connection broke.
+        // Tickets that this node received before its restart, or before the connection broke.
         let mut from = "0".to_owned();
         loop {
             let (tickets, last) = self.deliver(connection, self.xreadgroup(&from)).await?;
@@ -94,9 +94,9 @@ impl Reader {
         }
     }
 
-    /// Drops entries that nobody could read for as long as a ticket waits for another settler: they
-    /// would hold up every drain, and make the slot look as if nobody settled. Whatever they were,
-    /// nothing was promised for it.
+    /// Drops entries that stayed unreadable for as long as a ticket waits for another settler. They
+    /// would block every drain, and make the slot look as if no settler ran. No order depends on
+    /// them.
     async fn drop_unreadable(
         &self,
         connection: &mut MultiplexedConnection,
@@ -105,7 +105,11 @@ impl Reader {
         if ids.is_empty() {
             return Ok(());
         }
-        tracing::error!(slot = %self.slot, entries = ?ids, "dropped unreadable entries of a slot's queue");
+        tracing::error!(
+            slot = %self.slot,
+            entries = ?ids,
+            "dropped unreadable entries of a slot's queue"
+        );
         let mut acknowledge = Cmd::new();
         acknowledge.arg("XACK").arg(self.keys.queue()).arg(GROUP).arg(ids);
         send(connection, &acknowledge).await?;
@@ -144,7 +148,7 @@ impl Reader {
     }
 }
 
-/// Says something that may wait as long as a read of a queue does.
+/// Sends a command that may wait as long as a read of a queue.
 async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, RedisFailure> {
     match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call))
         .await
@@ -154,7 +158,7 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
     }
 }
 
-/// Makes this consumer's what was delivered so long ago, from this id on.
+/// Claims for this consumer what was delivered this long ago, from this id on.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XAUTOCLAIM")
@@ -170,10 +174,10 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
 
 /// The answer to a claim.
 pub(super) struct Claimed {
-    /// Where to go on; "0-0": nowhere.
+    /// The next id; "0-0" at the end.
     pub(super) next: String,
     pub(super) tickets: Vec<Taken>,
-    /// Entries that make no sense.
+    /// Entries that are invalid.
     unreadable: Vec<String>,
 }
 
@@ -184,7 +188,7 @@ pub(super) fn read_claimed(slot: SlotKey, reply: Value) -> Result<Claimed, Redis
     Ok(Claimed { next, tickets, unreadable })
 }
 
-/// Some entries of a queue.
+/// Entries of a queue.
 #[derive(Default)]
 struct Entries {
     tickets: Vec<Taken>,
@@ -192,7 +196,7 @@ struct Entries {
     unreadable: Vec<String>,
 }
 
-/// An entry that makes no sense holds up none behind it.
+/// An invalid entry does not block the entries behind it.
 fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, RedisFailure> {
     let mut read = Entries::default();
     for entry in array(entries)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)) {

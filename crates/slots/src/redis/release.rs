@@ -1,8 +1,8 @@
-//! A settler that stops hands back what it was given and has not acknowledged, so that others need
-//! not wait until it counts as dead.
+//! Returns the tickets that a stopping settler received and has not acknowledged, so that other
+//! settlers do not have to wait until it counts as dead.
 //!
-//! A queue takes back nothing; but it keeps for each ticket since when its settler has been silent,
-//! and that can be said to be long.
+//! A stream cannot take entries back, but it stores how long each entry's consumer has been idle,
+//! and that value can be raised.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 use tokio::task::JoinSet;
@@ -15,14 +15,13 @@ use super::limits::{CLAIM_IDLE, READ_MAX};
 use crate::SlotError;
 
 impl Redis {
-    /// Reads no queue any more, and hands back what was read of them. The rest is done also when
-    /// one slot cannot be reached; what could not be handed back is claimed when this node counts
-    /// as dead.
+    /// Stops reading all queues, and returns what was read. It continues if one slot cannot be
+    /// reached; tickets that could not be returned are claimed once this node counts as dead.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let (slots, mut tasks): (Vec<SlotKey>, Vec<JoinSet<()>>) = readers.into_iter().unzip();
         for task in &mut tasks {
-            // Its connection is gone then, and nothing more is given to it.
+            // Its connection is closed then, and it receives nothing more.
             task.shutdown().await;
         }
         let mut handed = Ok(());
@@ -45,7 +44,7 @@ impl Redis {
                 .arg(READ_MAX)
                 .arg(consumer);
             let reply = self.0.routes.server(slot)?.link.ask(&given).await;
-            // No queue: nothing was given.
+            // No queue exists, so nothing was delivered.
             let reply = if matches!(reply, Err(RedisFailure::Refused(_))) {
                 Value::Array(Vec::new())
             } else {
@@ -65,7 +64,7 @@ impl Redis {
     }
 }
 
-/// The id in one row of what is pending.
+/// The id in one row of the pending entries.
 fn id_of(row: Value) -> Result<String, RedisFailure> {
     let mut parts = array(row)?.into_iter();
     text(&parts.next().unwrap_or_default()).map(ToOwned::to_owned)

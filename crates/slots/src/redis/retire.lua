@@ -1,7 +1,8 @@
--- Drops a slot whose grant is closed for good and whose queue is empty. Its epoch stays for a while, so that no old message brings it back.
--- KEYS: see term.lua. ARGV: milliseconds for which its epoch stays.
--- Returns 1 once nothing but the epoch is left; 0 while tickets are queued.
--- It may never: drop a ticket.
+-- Drops a slot whose grant stays closed and whose queue is empty. Its epoch is kept for a while, so
+-- that no old message restores the slot.
+-- KEYS: see term.lua. ARGV: milliseconds for which the epoch is kept.
+-- Returns 1 once only the epoch is left; 0 while tickets are queued.
+-- Must never drop a ticket.
 if not whole(ARGV[1]) then
   return redis.error_reply('DOORBUSTER retire: a value is out of range')
 end

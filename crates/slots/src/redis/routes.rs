@@ -1,8 +1,9 @@
-//! Which server has a slot: one server, several plain ones, or a Redis Cluster that says so itself.
+//! Finds the server that has a slot: one server, several plain ones, or a Redis Cluster that
+//! reports it.
 //!
-//! The client library's own cluster mode is not used: it sends commands again after a lost
-//! connection, and cannot wait on a queue. Here nothing is sent twice, and a server that says "not
-//! here" is believed for the next attempt.
+//! The client library's own cluster mode is not used, because it repeats commands after a lost
+//! connection and cannot wait on a queue. Here nothing is sent twice, and a redirect is followed at
+//! the next attempt.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
@@ -20,36 +21,35 @@ use super::limits::{OPEN_MAX, OPEN_PAUSE};
 use super::link::{Link, connect};
 use super::script::Scripts;
 
-/// A server and the way of requests to it.
+/// A server and the batcher of its requests.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) link: Arc<Link>,
     pub(super) batcher: TicketBatcher,
 }
 
-/// Where slots live.
+/// The servers of the slots.
 #[derive(Debug)]
 pub(super) struct Routes {
     settings: Arc<RedisSettings>,
     scripts: Arc<Scripts>,
-    /// The first URL: how a cluster's other servers are spoken to.
+    /// The first URL: the template for connections to a cluster's other servers.
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
     map: RwLock<ServerMap>,
-    /// Held while the servers are asked: the address of the one that answered last, which is asked
-    /// first.
+    /// Held during a refresh: the address of the server that answered last, which is asked first.
     refreshing: tokio::sync::Mutex<String>,
     broken: Arc<Notify>,
 }
 
-/// The servers, and for each hash slot of a cluster which of them has it.
+/// The servers, and for each hash slot of a cluster its server.
 #[derive(Clone, Debug, Default)]
 struct ServerMap {
     servers: Vec<Arc<Server>>,
     ranges: Vec<SlotRange>,
 }
 
-/// Hash slots from the first to the last, both included.
+/// A range of hash slots, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SlotRange {
     first: u16,
@@ -58,15 +58,15 @@ struct SlotRange {
 }
 
 impl Routes {
-    /// Connects to all servers of these URLs, looks at each, and loads the scripts.
+    /// Connects to all servers of these URLs, checks each, and loads the scripts.
     pub(super) async fn open(
         urls: &[String],
         settings: Arc<RedisSettings>,
     ) -> Result<(Arc<Self>, Vec<Health>), RedisFailure> {
-        // What speaks TLS to `rediss://` servers, unless the program chose already.
+        // The TLS implementation for `rediss://` servers, unless the program installed one already.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must come to the same order.
+        // Every node must get the same order.
         urls.sort();
         urls.dedup();
         let refused =
@@ -82,9 +82,9 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // Of a cluster a server may be away, or busy all the time. One unreachable server of
-        // several plain ones is a part of the stock that cannot be sold: not the time to start. One
-        // that may not hold slots is refused in any case.
+        // A cluster's server may be away or busy for long. One unreachable plain server is a part
+        // of the stock that cannot be sold, so the program does not start. A server that cannot
+        // hold slots is refused in either case.
         let mut fails = opened.iter().filter_map(|(.., looked)| looked.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -127,8 +127,8 @@ impl Routes {
         Ok((Arc::new(routes), healths))
     }
 
-    /// What the servers that have slots say of themselves: a cluster's are not all named by the
-    /// URLs. One that is away is not the reason to refuse.
+    /// Probes the servers that have slots, because the URLs do not name all servers of a cluster. A
+    /// server that is away is not refused.
     async fn probe_all(
         &self,
         known: Vec<Health>,
@@ -169,12 +169,12 @@ impl Routes {
         self.map().servers
     }
 
-    /// Told when a connection breaks.
+    /// Notified when a connection breaks.
     pub(super) fn broken(&self) -> &Notify {
         &self.broken
     }
 
-    /// The server that has the slot, as far as is known.
+    /// The server that has the slot, as last known.
     pub(super) fn server(&self, slot: SlotKey) -> Result<Arc<Server>, RedisFailure> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let index = if self.is_cluster {
@@ -192,8 +192,8 @@ impl Routes {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))
     }
 
-    /// Asks a cluster's servers, in turn, where the hash slots are. Who asks while another does
-    /// waits for that answer.
+    /// Asks a cluster's servers, in turn, for the hash slots. Concurrent callers wait for the same
+    /// answer.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -274,8 +274,8 @@ impl Routes {
     }
 }
 
-/// What a server says of itself, and the scripts' digests once they are loaded there. One that
-/// cannot be reached is not waited for, one that does nothing yet is.
+/// A server's health, and the scripts' digests once they are loaded there. An unreachable server
+/// fails at once; a busy one is retried until `until`.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
@@ -307,8 +307,7 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Rests for a moment after a failure that may pass; gives back any other, and every one after
-/// `until`.
+/// Pauses after a failure that may pass; returns any other failure, and every one after `until`.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);
@@ -324,7 +323,7 @@ fn host_of(template: &ConnectionInfo) -> String {
     }
 }
 
-/// Another server's address, to be spoken to in the manner of this one.
+/// Another server's address, with the same connection settings as this one.
 fn address(template: &ConnectionInfo, host: String, port: u16) -> ConnectionAddr {
     match template.addr() {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {

@@ -1,5 +1,5 @@
-//! The scripts: loaded once on every server, called by their digest; by their source where a server
-//! forgot them, which loads them again.
+//! The scripts: loaded once on every server and called by digest. A server that forgot a script
+//! gets its source, which loads it again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
@@ -19,12 +19,12 @@ pub(super) enum Script {
     Retire,
 }
 
-/// How a script is named in a call.
+/// How a call names its script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptForm {
-    /// As a server knows it.
+    /// By its digest.
     Digest,
-    /// Whole, for a server that does not.
+    /// By its source, for a server that does not know the digest.
     Source,
 }
 
@@ -51,7 +51,7 @@ const SOURCES: [&str; 8] = [
 pub(super) struct Scripts([String; SOURCES.len()]);
 
 impl Scripts {
-    /// Loads all of them on a server, which tells the digests.
+    /// Loads all of them on a server, which returns the digests.
     pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<Self, RedisFailure> {
         let mut pipe = Pipeline::with_capacity(SOURCES.len());
         for source in SOURCES {
@@ -74,7 +74,7 @@ impl Scripts {
         Ok(Self(all))
     }
 
-    /// A call, to which arguments are added.
+    /// Starts a call; the caller adds the arguments.
     pub(super) fn call(&self, script: Script, by: ScriptForm, keys: &Keys) -> Cmd {
         let mut call = Cmd::with_capacity(8, 512);
         match by {

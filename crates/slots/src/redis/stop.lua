@@ -1,7 +1,7 @@
--- Stops a slot, or lets it go on cutting tickets.
+-- Stops a slot, or lets it issue tickets again.
 -- KEYS: see term.lua. ARGV: 1 or 0.
--- Returns 1; 0 when the slot has no epoch, which cuts nothing anyway.
--- It may never: touch anything else.
+-- Returns 1; 0 when the slot has no epoch, because it issues no tickets then.
+-- Must never change anything else.
 if not flag(ARGV[1]) then
   return redis.error_reply('DOORBUSTER stop: a value is out of range')
 end

@@ -1,8 +1,10 @@
--- The slot's term: what it holds under one grant. Put in front of every script that reads one.
--- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream); the same five for every script.
--- Gives: whole(text), the number of a text of digits up to 2^53 - 1, or nil; digits(n), its text again; read_term(), the term, or nil and the
--- epoch of a slot that was retired. A key of a wrong type, a missing queue, a value that is missing or out of range: no term, as if it was lost.
--- It may never: write.
+-- The slot's term: its state under one grant. Prepended to every script that reads a term.
+-- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream); the same five for every
+--   script.
+-- Defines: whole(text), the number in a text of digits up to 2^53 - 1, or nil; digits(n), its text;
+-- read_term(), the term, or nil and the epoch of a retired slot. A key of a wrong type, a missing
+-- queue, or a value that is missing or out of range counts as a lost term.
+-- Must never write.
 local MAX = 9007199254740991
 local GROUP = 'settle'
 

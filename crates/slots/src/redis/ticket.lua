@@ -1,9 +1,14 @@
--- Pre-deducts for one or many requests of one slot, each in its turn: seen before? limit? enough left? then deduct, remember and queue.
--- KEYS: see term.lua. ARGV: most requests remembered, most tickets queued, most milliseconds that the oldest ticket may wait; then for each request:
--- its hash, the buyer's hash, units, the buyer's limit, decide_by, and "token node buyer key" as the queue is to carry them.
--- Returns {} when the slot has no epoch, else {grant, answer…}: a number is that of the ticket that was cut, a text begins with what it is.
--- It may never: write before every request is decided and every value checked; write one thing and not the rest. The first write is the one
--- that can be refused (no stream, no memory, a replica), and nothing is written then. No clock is asked.
+-- Issues tickets for one or more requests of one slot, in order: checks for a repeated request, the
+-- buyer's limit and the units, then deducts, remembers and queues.
+-- KEYS: see term.lua.
+-- ARGV: most requests remembered, most tickets queued, most milliseconds that the oldest ticket may
+--   wait; then for each request: its hash, the buyer's hash, units, the buyer's limit, decide_by,
+--   and "token node buyer key" for the queue entry.
+-- Returns {} when the slot has no epoch, else {grant, answer…}: a number is the number of the
+--   issued ticket, a text starts with the kind of answer.
+-- Must never write before every request is decided and every value checked; write a part only. Only
+--   the first write can be refused (no stream, no memory, a replica), and nothing is written then.
+--   The script reads no clock.
 local WORDS = 6
 local requests_max, queue_max, age_max = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 local count = (#ARGV - 3) / WORDS

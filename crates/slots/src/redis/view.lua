@@ -1,7 +1,8 @@
--- What the slot says of itself.
+-- Returns the state of the slot.
 -- KEYS: see term.lua. ARGV: none.
--- Returns {} without an epoch, else {grant, epoch, a, b, active, mark, applied, n, tickets queued, stopped, requests remembered, recalls remembered}.
--- It may never: write.
+-- Returns {} without an epoch, else {grant, epoch, a, b, active, mark, applied, n, tickets queued,
+--   stopped, requests remembered, recalls remembered}.
+-- Must never write.
 local term = read_term()
 if not term then
   return {}

@@ -1,9 +1,10 @@
-//! Looks at the servers' identities, each second and when a connection broke, so that a slot's loss
-//! is suspected before it is found.
+//! Checks the servers' identities, each second and after a broken connection, so that the leader
+//! looks for a slot's loss early.
 //!
-//! A suspicion proves nothing and a loss need not show here: neither id changes on FLUSHALL. It
-//! only makes the leader look at once. A server that came to hold slots and may not (after a
-//! failover), or may not any more (its settings were changed), is a change as well: it is told of.
+//! A changed identity proves nothing, and a loss may stay invisible here: neither id changes on
+//! FLUSHALL. A change only makes the leader check at once. A server that appears and cannot hold
+//! slots (after a failover), or that no longer can (its settings changed), is reported as a change
+//! as well.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
@@ -15,7 +16,7 @@ use super::limits::{WATCH_EVERY, WATCH_PAUSE};
 use super::routes::Routes;
 use crate::{LossEvidence, ServerIdentity};
 
-/// What was seen of the servers last.
+/// The last observations of the servers.
 #[derive(Debug)]
 pub(super) struct ServerWatch {
     healths: RwLock<Vec<Health>>,
@@ -27,7 +28,7 @@ impl ServerWatch {
         Self { healths: RwLock::new(first), changes: watch::channel(0).0 }
     }
 
-    /// Counts the times that something changed.
+    /// Counts the changes.
     pub(super) fn changes(&self) -> Receiver<u64> {
         self.changes.subscribe()
     }
@@ -47,7 +48,7 @@ impl ServerWatch {
         }
     }
 
-    /// Looks until the slots are dropped.
+    /// Checks until the slots are dropped.
     pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
         loop {
             drop(tokio::time::timeout(WATCH_EVERY, routes.broken().notified()).await);
@@ -57,8 +58,7 @@ impl ServerWatch {
     }
 
     async fn check_servers(&self, routes: &Routes) {
-        // A server that does not answer keeps its place: its silence is no change, its return is
-        // one.
+        // A server that does not answer keeps its entry: only its return can be a change.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {

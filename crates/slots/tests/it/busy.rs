@@ -128,7 +128,7 @@ async fn a_server_that_reads_its_file_refuses_and_goes_on() {
     let slots = open(&server).await;
     fill(&server);
     let seen = slots.evidence().changes;
-    // Whatever is cut after this is cut by the server that comes back.
+    // Later tickets are issued by the server that comes back.
     server.kill();
     let starting = std::thread::spawn(move || {
         server.restart();

@@ -54,7 +54,7 @@ impl Both {
         self.server.ask(&["HGET", "item", "Booked"])
     }
 
-    /// Our script with this for the units. True: it cut a ticket.
+    /// Calls the script with these units. Returns whether it issued a ticket.
     fn ours(&self, n: &str) -> bool {
         let script = Script::new(OURS);
         let mut call = script.prepare_invoke();

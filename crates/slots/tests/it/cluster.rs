@@ -251,7 +251,7 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
         }
         evict(evicts, "noeviction");
     }
-    // One that may not hold slots any more is told of, once; the others go on.
+    // A server that can no longer hold slots is reported once; the others go on.
     let slots = open(all).await.expect("none of them evicts");
     let seen = slots.evidence();
     assert_eq!(seen.refusals, Vec::<String>::new());
@@ -274,7 +274,7 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
 }
 
 #[tokio::test]
-async fn of_a_cluster_one_that_is_named_may_be_away() {
+async fn a_named_server_of_a_cluster_may_be_away() {
     let mut servers = start();
     servers[0].kill();
     let named = servers.iter().map(Server::url).collect();

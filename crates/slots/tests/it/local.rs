@@ -82,7 +82,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     assert_eq!((view.available, view.unacknowledged, view.n.0), (0, 0, STOCK));
 }
 
-/// How long a ticket that was cut may take to be delivered.
+/// How long an issued ticket may take to be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A thread at work, until it ends or panics.
@@ -98,7 +98,7 @@ impl Drop for Works<'_> {
 struct Attacked {
     slots: Slots,
     slot: SlotKey,
-    /// Tickets that were cut.
+    /// Tickets that were issued.
     cut: AtomicU64,
     /// Threads that may yet change the slot.
     working: AtomicU64,
@@ -164,7 +164,7 @@ impl Attacked {
         recalled
     }
 
-    /// Takes and acknowledges until nobody cuts any more.
+    /// Takes and acknowledges until no thread asks for tickets any more.
     fn settle(&self) -> Vec<Arc<Ticket>> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::server::{Server, options};
 
 const SLOT: SlotKey = SlotKey { item: ItemId(3), index: 1 };
-/// How long tickets that were cut may take to be delivered.
+/// How long issued tickets may take to be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A request, small enough that lists of them meet the same buyers and keys again and again.
@@ -52,7 +52,7 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// One of the tickets cut so far comes back, with its key or without.
+    /// One of the tickets issued so far comes back, with its key or without.
     Returned(Index, bool),
     /// One of the orders ends or comes back to life.
     Order(Index, bool),

@@ -50,7 +50,7 @@ async fn tickets_are_told_once_replicas_have_them_or_a_moment_later_without_them
     let slots = open(&primary, 1, "shop").await;
     cut(&slots, "a").await;
     assert_eq!(waits(&primary), 1);
-    // Of many that come at once each hears its own answer: the wait's is nobody's.
+    // Concurrent requests each get their own answer, and none gets the answer of the wait.
     let all = (0..50).map(|i| {
         let slots = slots.clone();
         tokio::spawn(async move { cut(&slots, &format!("b{i}")).await })

@@ -54,7 +54,7 @@ enum Step {
     Take,
     /// What was taken last.
     Acknowledge,
-    /// The last ticket that was cut for this thread.
+    /// The last ticket that was issued for this thread.
     GiveBack,
     Refill(u64, Counter),
     Recall(u64, u64),
@@ -370,7 +370,7 @@ fn wanted_schedules() -> u64 {
 }
 
 #[test]
-fn what_threads_hear_at_once_they_could_have_heard_one_after_the_other() {
+fn concurrent_answers_equal_those_of_some_sequence() {
     let (mut reached, mut calls, mut together) = (BTreeSet::new(), 0, 0);
     for seed in 0..wanted_schedules() {
         let (world, threads) = schedule(seed);

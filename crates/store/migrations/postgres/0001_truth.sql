@@ -1,14 +1,16 @@
--- The durable truth of Doorbuster, in PostgreSQL.
+-- The schema of a Doorbuster store in PostgreSQL.
 --
--- Times are milliseconds since 1970-01-01T00:00:00Z by the database's clock. Words are those of the program.
+-- Times are milliseconds since 1970-01-01T00:00:00Z by the database's clock.
 -- For every item with counted stock, at every commit:
---   total = pool + sum(granted - settled) of its open grants + sum(units) of its reserved and paid orders.
+--   total = pool + sum(granted - settled) of its open grants + sum(units) of its reserved and paid
+--      orders.
 --
--- `changed` is the transaction that wrote a row last, and `writer` the node's store that ran it (drawn anew at each start): a node reads what
--- others committed by them, in whatever order transactions commit.
+-- `changed` is the transaction that wrote a row last, and `writer` the node's store that ran it (a
+-- new random number at each start). A node finds the commits of other nodes by these columns, in
+-- whatever order transactions commit.
 -- Locks are taken in this order: sale, grants by id, quotas by (buyer, item), item.
 
--- A sale: when, what for, and which phase it is in. Phases change by the store's clock or an operator's hand only.
+-- A sale. Only the store's clock or an operator changes its phase.
 CREATE TABLE sale (
     seq        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- order of creation
     id         text   NOT NULL UNIQUE,             -- the shop's id
@@ -31,7 +33,7 @@ CREATE TABLE catalogue (
 );
 INSERT INTO catalogue (one, writer) VALUES (1, 0);
 
--- An item of a sale, its stock, and what became of its orders. Numbers are never used again.
+-- An item of a sale, its stock, and counters of its orders. Numbers are never used again.
 CREATE TABLE item (
     id               bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     sale_id          text    NOT NULL REFERENCES sale (id) ON DELETE CASCADE,
@@ -44,14 +46,17 @@ CREATE TABLE item (
     list_price_minor bigint,
     limit_per_buyer  bigint  NOT NULL CHECK (limit_per_buyer BETWEEN 1 AND 4294967295),
     hold_ms          bigint  NOT NULL CHECK (hold_ms > 0),
-    initial_total    bigint,                       -- NULL: unlimited; total = initial_total + sum of its adjustments
+    initial_total    bigint,  -- NULL: unlimited; total = initial_total + sum of its adjustments
     total            bigint  CHECK (total BETWEEN 0 AND 1000000000),
     pool             bigint  NOT NULL CHECK (pool >= 0),
-    ended            bigint  NOT NULL DEFAULT 0 CHECK (ended >= 0), -- units of orders that were settled and then ended
-    paid             bigint  NOT NULL DEFAULT 0 CHECK (paid >= 0),  -- units of orders that are paid now
+    -- units of orders that were settled and then ended
+    ended            bigint  NOT NULL DEFAULT 0 CHECK (ended >= 0),
+    -- units of orders that are paid now
+    paid             bigint  NOT NULL DEFAULT 0 CHECK (paid >= 0),
     partitions       integer NOT NULL DEFAULT 1 CHECK (partitions BETWEEN 1 AND 64),
-    choose           text    NOT NULL DEFAULT 'buyer' CHECK (choose IN ('buyer', 'random', 'round_robin')),
-    spread_initial   bigint  NOT NULL DEFAULT 0 CHECK (spread_initial >= 0),   -- 0: all there is
+    choose           text    NOT NULL DEFAULT 'buyer'
+        CHECK (choose IN ('buyer', 'random', 'round_robin')),
+    spread_initial   bigint  NOT NULL DEFAULT 0 CHECK (spread_initial >= 0),   -- 0: all units
     spread_threshold bigint  NOT NULL DEFAULT 0 CHECK (spread_threshold >= 0), -- 0: no sub-domains
     spread_refill    bigint  NOT NULL DEFAULT 0 CHECK (spread_refill >= 0),
     changed          xid8    NOT NULL DEFAULT pg_current_xact_id(),
@@ -60,17 +65,18 @@ CREATE TABLE item (
     CHECK (pool <= coalesce(total, 0))
 ) WITH (fillfactor = 50);
 
--- Units that left an item's pool for one slot, for one epoch. `settled <= granted` is the guard that nothing oversells.
+-- Units that left an item's pool for one slot, for one epoch. `settled <= granted` is the guard
+-- that nothing oversells.
 CREATE TABLE slot_grant (
     id           bigint  PRIMARY KEY,              -- random
     item_id      bigint  NOT NULL REFERENCES item (id),
     slot         bigint  NOT NULL,                 -- which of the item's slots
     epoch        bigint  NOT NULL CHECK (epoch >= 1),
-    granted      bigint  NOT NULL CHECK (granted >= 0), -- given so far, less what was recalled
+    granted      bigint  NOT NULL CHECK (granted >= 0), -- granted so far, less recalled units
     settled      bigint  NOT NULL CHECK (settled >= 0),
     counted      boolean NOT NULL,
     open         boolean NOT NULL,
-    acked        boolean NOT NULL,                 -- the slot said that it took it
+    acked        boolean NOT NULL,                 -- the slot confirmed that it received it
     max_n        bigint  NOT NULL,                 -- highest ticket number resolved
     resolved     bigint  NOT NULL,                 -- ticket numbers resolved
     feed_len     bigint  NOT NULL,                 -- rows of its feed, whose seq run from 1 to here
@@ -83,26 +89,31 @@ CREATE TABLE slot_grant (
     CHECK (resolved <= max_n),
     CHECK (open = (closed_cause IS NULL)),
     CHECK (open = (closed_at IS NULL))
-) WITH (fillfactor = 20); -- its few rows are updated once a batch: room for the new versions beside the old ones
+-- its few rows are updated once a batch: room for the new versions beside the old ones
+) WITH (fillfactor = 20);
 
 -- A slot has at most one open grant.
 CREATE UNIQUE INDEX slot_grant_open ON slot_grant (item_id, slot) WHERE open;
 
--- Everything that a slot must learn under a grant, in its turn: refills, credits, shares of the limit that come back. No gaps.
+-- The rows that a slot must apply under a grant, in order and without gaps: refills, credits and
+-- quota changes.
 CREATE TABLE feed (
     grant_id    bigint NOT NULL,
     seq         bigint NOT NULL CHECK (seq >= 1),
-    ticket      text   COLLATE "C",                -- the returned ticket, whose request the slot forgets
-    buyer       text   COLLATE "C",                -- whose share of the limit changes
+    ticket      text   COLLATE "C",  -- the returned ticket, whose request the slot forgets
+    buyer       text   COLLATE "C",                -- whose quota changes
     request_key text   COLLATE "C",                -- the request to forget, if known
     units       bigint NOT NULL CHECK (units >= 0), -- units that become available in the slot
-    counter     text   NOT NULL DEFAULT 'a' CHECK (counter IN ('a', 'b')), -- in which of the slot's two counters
-    quota_delta bigint NOT NULL,                   -- change of the buyer's share (negative: given back)
-    cause       text   NOT NULL CHECK (cause IN ('returned', 'order_ended', 'refill', 'recalled', 'order_revived')),
+    -- in which of the slot's two counters
+    counter     text   NOT NULL DEFAULT 'a' CHECK (counter IN ('a', 'b')),
+    quota_delta bigint NOT NULL,  -- change of the buyer's quota (negative: released)
+    cause       text   NOT NULL CHECK (cause IN ('returned', 'order_ended', 'refill', 'recalled',
+        'order_revived')),
     PRIMARY KEY (grant_id, seq)
 );
 
--- Tickets that were returned. A consumed ticket's record is its order: same id, same grant, same number.
+-- Tickets that were returned. A consumed ticket's record is its order: same id, same grant, same
+-- number.
 CREATE TABLE resolution (
     ticket   text    COLLATE "C" PRIMARY KEY,
     grant_id bigint  NOT NULL,
@@ -112,17 +123,20 @@ CREATE TABLE resolution (
     node     bigint,                               -- who waits for the verdict; NULL: not known
     writer   integer NOT NULL,
     changed  xid8    NOT NULL DEFAULT pg_current_xact_id(),
-    CHECK (verdict IN ('order', 'unavailable', 'limit_reached', 'key_reused') AND (verdict = 'order') = (order_id IS NOT NULL))
+    CHECK (verdict IN ('order', 'unavailable', 'limit_reached', 'key_reused')
+        AND (verdict = 'order') = (order_id IS NOT NULL))
 );
 
 CREATE UNIQUE INDEX resolution_number ON resolution (grant_id, n) WHERE n IS NOT NULL;
 CREATE INDEX resolution_changed ON resolution (changed);
 
--- Promises. One row is order and resolution of its ticket at once. Rows are never deleted, so `seq` only rises; what commits at the same time may
--- have it in another order than it was committed.
+-- Orders. One row is both the order and the resolution of its ticket. Rows are never deleted, so
+-- `seq` only rises. Concurrent transactions may commit in another order than that of `seq`.
 CREATE TABLE orders (
-    seq         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- what pages of orders continue by
-    id          text    COLLATE "C" NOT NULL,      -- ord_…; contains grant_id and n, which are unique below
+    -- what pages of orders continue by
+    seq         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- ord_…; contains grant_id and n, which are unique below
+    id          text    COLLATE "C" NOT NULL,
     buyer       text    COLLATE "C" NOT NULL,
     request_key text    COLLATE "C" NOT NULL,      -- idempotency key of the request
     item_id     bigint  NOT NULL,
@@ -149,9 +163,9 @@ CREATE TABLE orders (
            END)
 );
 
--- What expiry looks through.
+-- Read by expiry.
 CREATE INDEX orders_due ON orders (pay_by) WHERE state = 'reserved';
--- What was committed since a node looked last.
+-- Read by a node's poll for new commits.
 CREATE INDEX orders_changed ON orders (changed);
 
 CREATE FUNCTION stays() RETURNS trigger LANGUAGE plpgsql AS
@@ -166,9 +180,10 @@ CREATE TABLE quota (
     PRIMARY KEY (buyer, item_id)
 );
 
--- Units on their way out of a slot, to the pool or to another slot's grant. Finished once.
+-- Recalls: units that move from a slot to the pool or to another slot's grant. Each is finished
+-- once.
 CREATE TABLE recall (
-    id           bigint  PRIMARY KEY,              -- random; the slot remembers under it what it gave
+    id           bigint  PRIMARY KEY,  -- random; under it the slot remembers the units that it gave
     grant_id     bigint  NOT NULL,
     target_grant bigint,                           -- NULL: the pool
     asked        bigint  NOT NULL CHECK (asked >= 1),
@@ -192,7 +207,8 @@ CREATE TABLE adjustment (
 
 CREATE TRIGGER adjustment_stays BEFORE UPDATE OR TRUNCATE ON adjustment EXECUTE FUNCTION stays();
 
--- Tickets that could not be settled: returned, and shown to an operator.
+-- Dead letters: tickets that could not be settled. They are returned, and an operator must resolve
+-- them.
 CREATE TABLE dead_letter (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     ticket      text   COLLATE "C" NOT NULL UNIQUE,
@@ -204,7 +220,8 @@ CREATE TABLE dead_letter (
     at          bigint NOT NULL
 );
 
--- Who does the work that one node does for all, and who is alive. They save work; no safety rests on them.
+-- The leader's lease, and the nodes' leases. They only save work; nothing relies on them for
+-- correctness.
 CREATE TABLE leader (
     one   integer PRIMARY KEY CHECK (one = 1),
     node  bigint  NOT NULL,
@@ -225,7 +242,7 @@ CREATE TABLE admin_key (
     created_at bigint NOT NULL
 );
 
--- What operators did. Rows are only ever added.
+-- Actions of operators. Rows are never changed or deleted.
 CREATE TABLE action_log (
     seq    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at     bigint NOT NULL,
@@ -234,4 +251,5 @@ CREATE TABLE action_log (
     detail text   NOT NULL
 );
 
-CREATE TRIGGER action_log_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON action_log EXECUTE FUNCTION stays();
+CREATE TRIGGER action_log_stays BEFORE UPDATE OR DELETE OR TRUNCATE
+    ON action_log EXECUTE FUNCTION stays();

@@ -1,4 +1,5 @@
--- Secrets that nobody configured and all nodes share. The first node that needs one makes it.
+-- Secrets that are not configured and that all nodes share. The first node that needs one creates
+-- it.
 CREATE TABLE secret (
     name  text PRIMARY KEY,
     value text NOT NULL

@@ -1,2 +1,3 @@
--- A pause or close waits for what is in flight at every node: until then at the latest, buyers are asked to come again.
+-- A pause or close waits for the requests in flight at every node. Until this time at the latest,
+-- buyers are asked to retry.
 ALTER TABLE sale ADD COLUMN draining_until bigint;

@@ -1,28 +1,31 @@
--- What follows the click: what happened (an order's history, and the outbox), payments, refunds, checkouts, and who is told.
+-- Events (an order's history, and the outbox), payments, refunds, checkouts and endpoints.
 --
--- Locks are taken in this order: sale, grants by id (whoever changes an order, its checkout or what pays for it holds its grant), quotas by (buyer, item),
--- payments, refunds, item.
+-- Locks are taken in this order: sale, grants by id (a change of an order, its checkout or its
+-- payments locks its grant), quotas by (buyer, item), payments, refunds, item.
 
--- What happened, written in the transaction of the change. Rows are only ever added, `seq` in the order of one order's commits.
--- An order's event keeps what of the order can change later; its state is that which `type` names, the rest is in its row of `orders`.
+-- Events, each written in the transaction of its change. Rows are only added; the events of one
+-- order have `seq` in commit order. An order's event stores the columns of the order that can
+-- change later. `type` gives the order's state, and its row of `orders` has the rest.
 CREATE TABLE event (
     seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     type     text   NOT NULL,                    -- order.reserved, …
-    grant_id bigint,                             -- the order that it is about, or that its payment named, if there is one; so is n
+    grant_id bigint,  -- its order, or the order that its payment named, if it exists; so is n
     n        bigint,
-    item_id  bigint,                             -- of what is about no order
+    item_id  bigint,                             -- for an event of no order
     sale_id  text,
     at       bigint NOT NULL,
     actor    text   NOT NULL,                    -- buyer, engine, operator:KEY, provider:NAME
     why      text,
-    pay_by   bigint,                             -- of an order, after the change; so are the next two
+    pay_by   bigint,  -- of an order, after the change; so are the next two
     paid_at  bigint,
     ended_at bigint,
-    data     text,                               -- JSON: what a refused ticket and a refunded payment say of themselves
-    position bigint                              -- what readers continue by: given once it is committed, in the order of `seq`, by one at a time; NULL until then
+    data     text,  -- JSON: details of a refused ticket or a refunded payment
+    -- what readers continue by: given once it is committed, in the order of `seq`, by one at a
+    -- time; NULL until then
+    position bigint
 );
 
--- The last position that was given. Whoever gives the next ones locks this row.
+-- The last assigned position. The sequencer locks this row to assign the next ones.
 CREATE TABLE event_turn (
     one      integer PRIMARY KEY CHECK (one = 1),
     position bigint NOT NULL
@@ -30,10 +33,11 @@ CREATE TABLE event_turn (
 INSERT INTO event_turn (one, position) VALUES (1, 0);
 
 CREATE UNIQUE INDEX event_position ON event (position) WHERE position IS NOT NULL;
-CREATE INDEX event_new ON event (position, seq) WHERE position IS NULL; -- no other index has its order: none is read in its place
+-- no other index has its order: none is read in its place
+CREATE INDEX event_new ON event (position, seq) WHERE position IS NULL;
 CREATE INDEX event_of_order ON event (grant_id, n) WHERE grant_id IS NOT NULL;
 
--- Messages of providers that had their effect.
+-- Provider messages that were handled.
 CREATE TABLE inbox (
     provider text    NOT NULL,
     event_id text    NOT NULL,
@@ -41,13 +45,13 @@ CREATE TABLE inbox (
     PRIMARY KEY (provider, event_id)
 );
 
--- Payments, as their providers told of them.
+-- Payments, as their providers reported them.
 CREATE TABLE payment (
     seq          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id           text    NOT NULL UNIQUE,        -- the provider's
     provider     text    NOT NULL,
-    order_id     text    NOT NULL,               -- the order that it named, as it was written
-    grant_id     bigint,                         -- that order, if there is one; so is n
+    order_id     text    NOT NULL,               -- the order that it named, in its spelling
+    grant_id     bigint,                         -- that order, if it exists; so is n
     n            bigint,
     amount_minor bigint NOT NULL,
     currency     text    NOT NULL,
@@ -68,7 +72,8 @@ CREATE TABLE refund (
     order_id     text    NOT NULL,
     amount_minor bigint NOT NULL,
     currency     text    NOT NULL,
-    cause        text    NOT NULL CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order', 'operator')),
+    cause        text    NOT NULL CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order',
+        'operator')),
     state        text    NOT NULL CHECK (state IN ('pending', 'settled', 'failed')),
     accepted boolean NOT NULL,
     tries        bigint NOT NULL CHECK (tries >= 0),
@@ -76,7 +81,7 @@ CREATE TABLE refund (
     error        text,
     at           bigint NOT NULL,
     settled_at   bigint,
-    discarded    text,                           -- why an operator let a failed one be
+    discarded    text,                           -- why an operator discarded a failed one
     CHECK ((state = 'settled') = (settled_at IS NOT NULL))
 );
 
@@ -84,7 +89,8 @@ CREATE INDEX refund_due ON refund (next_at) WHERE state = 'pending';
 CREATE INDEX refund_of_order ON refund (order_id);
 CREATE INDEX refund_notice ON refund (seq) WHERE cause IN ('mismatch', 'second', 'unknown_order');
 
--- Where an order is paid for at a provider. Open until the provider said that it takes no money there and took none.
+-- An order's checkout at a provider. Open until the provider confirms that it takes no money there
+-- and took none.
 CREATE TABLE checkout (
     grant_id   bigint NOT NULL,                 -- the order
     n          bigint NOT NULL,
@@ -95,38 +101,43 @@ CREATE TABLE checkout (
     expires_at bigint NOT NULL,
     open       boolean NOT NULL,
     at         bigint NOT NULL,
-    due        bigint NOT NULL,                 -- when an open one is to be closed: its order's pay_by; 0 when that waits for no payment any more
+    -- when an open one must be closed: its order's pay_by; 0 when the order no longer waits for
+    -- payment
+    due        bigint NOT NULL,
     PRIMARY KEY (grant_id, n)
 );
 
 CREATE INDEX checkout_due ON checkout (due) WHERE open;
 
--- How long an order that is due waits for its provider: the grace while its checkout is open, else 0. Expiry looks through what is due and need not wait.
+-- How long a due order waits for its provider: the grace while its checkout is open, else 0. Expiry
+-- reads the orders that are due and need not wait.
 ALTER TABLE orders ADD COLUMN ask_ms bigint NOT NULL DEFAULT 0;
 DROP INDEX orders_due;
 CREATE INDEX orders_due ON orders ((pay_by + ask_ms)) WHERE state = 'reserved';
 
--- What the built-in provider knows: its own documents, of no meaning to the rest.
+-- Documents of the built-in provider, which nothing else interprets.
 CREATE TABLE sandbox (
     key   text COLLATE "C" PRIMARY KEY,
     value text NOT NULL                          -- JSON
 );
 
--- Who is told of events: a webhook of the shop, or a broker. `position` is how far it was told.
+-- Receivers of events: webhooks of the shop, and brokers. Events up to `position` were delivered or
+-- have a row in `delivery`.
 CREATE TABLE endpoint (
     id         text    PRIMARY KEY,
     kind       text    NOT NULL CHECK (kind IN ('webhook', 'broker')),
     url        text    NOT NULL,
-    types      text    NOT NULL,                 -- JSON: the types that it is told of, or ["*"]
-    secrets    text    NOT NULL,                 -- JSON: the newest first, each with the instant until which it signs
+    types      text    NOT NULL,                 -- JSON: the types that it receives, or ["*"]
+    secrets    text    NOT NULL,  -- JSON: newest first, each with the time until which it signs
     position   bigint NOT NULL,
     enabled boolean NOT NULL,
     created_at bigint NOT NULL,
-    node       bigint,                          -- who tells it now, and until when; it saves work, no order rests on it
+    node       bigint,  -- the node that delivers now, and until when; it only saves work
     until      bigint NOT NULL DEFAULT 0
 );
 
--- What an endpoint behind its position was not told yet, or will not be. Of what has the same `about`, the first is told first.
+-- Events up to an endpoint's position that are not delivered yet, or will not be. Of events with
+-- the same `about`, the first is delivered first.
 CREATE TABLE delivery (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- what operators name it by
     endpoint_id text   NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,
@@ -137,7 +148,7 @@ CREATE TABLE delivery (
     next_at     bigint NOT NULL,
     error       text,
     why         text,                            -- why an operator discarded it
-    at          bigint NOT NULL,                 -- when it got its state
+    at          bigint NOT NULL,                 -- when it entered its state
     UNIQUE (endpoint_id, position)
 );
 
@@ -145,21 +156,22 @@ CREATE INDEX delivery_pending ON delivery (endpoint_id, position) WHERE state = 
 CREATE INDEX delivery_dead ON delivery (seq) WHERE state = 'dead';
 CREATE INDEX delivery_of_event ON delivery (position);
 
--- What is forgotten after a while is found without reading the rest.
+-- Finds expired rows without reading the others.
 CREATE INDEX event_of_no_order ON event (at) WHERE grant_id IS NULL;
 CREATE INDEX inbox_at ON inbox (at);
 
--- A ticket's dead letter that an operator has seen to.
+-- Dead letters of tickets that an operator has resolved.
 ALTER TABLE dead_letter ADD COLUMN discarded text;
 CREATE INDEX dead_letter_unseen ON dead_letter (seq) WHERE discarded IS NULL;
 CREATE INDEX refund_dead ON refund (seq) WHERE state = 'failed' AND discarded IS NULL;
 
--- People in line for a unit that comes back.
-ALTER TABLE item ADD COLUMN waiting bigint NOT NULL DEFAULT 0 CHECK (waiting >= 0); -- places in line
+-- Waitlists: buyers who wait for a unit that comes back.
+-- waiting entries
+ALTER TABLE item ADD COLUMN waiting bigint NOT NULL DEFAULT 0 CHECK (waiting >= 0);
 CREATE TABLE waitlist (
     item_id   bigint NOT NULL,
-    n         bigint NOT NULL,                  -- the turn; also the number under the line's grant
-    id        text    NOT NULL UNIQUE,           -- the order's, once it is one
+    n         bigint NOT NULL,  -- the turn; also the number under the waitlist's grant
+    id        text    NOT NULL UNIQUE,           -- the order's id, once it is an order
     buyer     text    NOT NULL,
     request_key text  NOT NULL,
     state     text    NOT NULL CHECK (state IN ('waiting', 'served', 'left', 'passed_over')),

@@ -1,4 +1,5 @@
--- Money that went back at a provider without having been asked to: by its own console, or a dispute. The payment and its order are as they were.
+-- Money that a provider reversed without a request of the engine: by its own console, or a dispute.
+-- The payment and its order do not change.
 CREATE TABLE reversal (
     payment_id   text    NOT NULL REFERENCES payment (id),
     kind         text    NOT NULL CHECK (kind IN ('returned', 'disputed')),

@@ -1,7 +1,8 @@
--- Holds that end at once end sooner.
+-- Makes the expiry of many holds at once faster.
 
--- A share of the limit is written twice at least, taken and given back: the second version finds room beside the first, and no index is touched.
+-- A quota row is written at least twice, for an order and its end. The second version has room on
+-- the page of the first, so no index changes.
 ALTER TABLE quota SET (fillfactor = 50);
 
--- How often a slot was refilled is counted without reading everything else that it was told.
+-- Counts a slot's refills without reading the other rows of its feed.
 CREATE INDEX feed_refill ON feed (grant_id) WHERE cause = 'refill';

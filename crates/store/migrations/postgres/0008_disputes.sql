@@ -1,8 +1,9 @@
--- Disputes by their providers' ids, as the newest message of each says: a payment may have several. What was noted as disputed in `reversal` by earlier
--- programs stands until its payment has a row here.
+-- Disputes by their providers' ids, with the content of the newest message of each: a payment may
+-- have several. A dispute that an earlier program recorded in `reversal` counts until its payment
+-- has a row here.
 CREATE TABLE dispute (
     payment_id   text    NOT NULL REFERENCES payment (id),
-    id           text    NOT NULL, -- '': its provider gives none
+    id           text    NOT NULL, -- '': its provider gives no id
     amount_minor bigint  NOT NULL,
     currency     text    NOT NULL,
     stands       boolean NOT NULL, -- false: it came to nothing

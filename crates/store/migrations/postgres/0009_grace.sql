@@ -1,5 +1,7 @@
--- When the provider of an open checkout was first asked in vain since its order is due: from then on the order waits for it a while longer. NULL: it was not.
+-- The first time since the order was due that the provider of an open checkout gave no answer: from
+-- then on the order waits for a while longer. NULL: no such time.
 --
--- Programs of the version before write `orders.ask_ms` as they know it, and leave this column as it is. What they put too early is found too early, left as
--- it is by the rules, and written anew.
+-- Programs of the version before compute `orders.ask_ms` without this column and do not change it.
+-- If their value is too early, expiry finds the order too early, the rules leave it unchanged, and
+-- the value is written again.
 ALTER TABLE checkout ADD COLUMN asked_at bigint;

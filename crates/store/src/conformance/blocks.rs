@@ -1,4 +1,5 @@
-//! Blocks: whom operators turn away, until when, and what tells other nodes that it changed.
+//! Blocks: which buyers and addresses are blocked, until when, and the version that other nodes
+//! read.
 use doorbuster_core::Millis;
 
 use super::Fixture;
@@ -26,7 +27,7 @@ async fn version(fixture: &Fixture) -> BlocksVersion {
 }
 
 /// A block holds until its time, is replaced by one of the same name, and ends when it is deleted.
-pub async fn blocks_hold_until_they_are_over(fixture: Fixture) {
+pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     assert_eq!(
         (blocked(&fixture).await, version(&fixture).await),
         (Vec::new(), BlocksVersion::default())
@@ -61,8 +62,8 @@ pub async fn blocks_hold_until_they_are_over(fixture: Fixture) {
     assert_eq!(blocked(&fixture).await, []);
 }
 
-/// The mark changes with every change of the blocks.
-pub async fn a_mark_changes_with_the_blocks(fixture: Fixture) {
+/// The version changes with every change of the blocks.
+pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
     let mut marks = vec![version(&fixture).await];
     for (value, until) in [("a", None), ("b", None), ("b", Some(fixture.clock.now().plus(500)))] {
         put(&fixture, BlockKind::Buyer, value, until, "").await.expect("there is room");
@@ -75,7 +76,7 @@ pub async fn a_mark_changes_with_the_blocks(fixture: Fixture) {
     }
 }
 
-/// There are no more of them than their bound; those that are over make room.
+/// The number of blocks is bounded; blocks that have ended make room.
 pub async fn blocks_are_bounded(fixture: Fixture) {
     let soon = fixture.clock.now().plus(1_000);
     for n in 0..MOST {

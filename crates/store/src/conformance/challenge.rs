@@ -1,5 +1,5 @@
-//! What may be used once: spent by the first, remembered until it ends; wrong answers are counted
-//! for a while.
+//! Challenges: the first answer spends one, and it stays spent until it ends. Wrong answers are
+//! counted for a while.
 use super::Fixture;
 use crate::contract::{AnswerSpend, SpendOutcome};
 use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
@@ -24,8 +24,8 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Sends all of these at the same moment; of each whether it is right, and how many wrong answers
-/// it heard of.
+/// Sends all answers at the same moment. Returns for each whether it is right, and the number of
+/// wrong answers that it got.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
@@ -48,7 +48,7 @@ async fn at_once(
 }
 
 /// A challenge is spent by its first answer, right or wrong, and no other.
-pub async fn what_is_spent_stays_spent(fixture: Fixture) {
+pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
     assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "nor by anybody else");
@@ -57,7 +57,7 @@ pub async fn what_is_spent_stays_spent(fixture: Fixture) {
 }
 
 /// Of many answers at the same moment exactly one is the first.
-pub async fn of_answers_at_once_one_is_first(fixture: Fixture) {
+pub async fn of_concurrent_answers_exactly_one_is_first(fixture: Fixture) {
     for id in 0..20 {
         let answers: Vec<_> = (0..16)
             .map(|_| {
@@ -73,7 +73,7 @@ pub async fn of_answers_at_once_one_is_first(fixture: Fixture) {
     }
 }
 
-/// Wrong answers are counted for each buyer, and forgotten together.
+/// Wrong answers are counted for each buyer, and the count resets as a whole.
 pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     for n in 0..4 {
         assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));
@@ -92,10 +92,10 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 16, 1, true).await, Some(1));
 }
 
-/// Of wrong answers at the same moment each hears of another number of those before it, however
-/// many right ones are among them: so exactly as many are looked at as may be. A right one that
-/// comes behind hears of all.
-pub async fn of_wrong_answers_at_once_as_many_are_looked_at_as_may_be(fixture: Fixture) {
+/// Each of several concurrent wrong answers gets another number of earlier wrong answers, however
+/// many right ones are among them: so no more are accepted than allowed. A later right answer gets
+/// the full count.
+pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
     const WRONG: u32 = 30;
     for by in 0..4 {
@@ -116,9 +116,9 @@ pub async fn of_wrong_answers_at_once_as_many_are_looked_at_as_may_be(fixture: F
     }
 }
 
-/// An answer that comes to the store after the end of its challenge counts for nothing, whether or
-/// not the challenge was spent before.
-pub async fn what_has_ended_counts_for_nothing(fixture: Fixture) {
+/// An answer that reaches the store after the end of its challenge does not count, whether or not
+/// the challenge was spent before.
+pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     let (spent_answers, unspent) =
         (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(
@@ -148,9 +148,10 @@ pub async fn what_has_ended_counts_for_nothing(fixture: Fixture) {
     );
 }
 
-/// What has ended is forgotten a while later as others come, so that the table does not grow; not
-/// at once, so that it is not spent anew by whoever is a little behind.
-pub async fn what_has_ended_is_forgotten(fixture: Fixture) {
+/// Ended challenges are deleted a while later, when others are spent, so that the table stays
+/// bounded. They are not deleted at once, so that a caller whose clock is slightly behind cannot
+/// spend one again.
+pub async fn ended_challenges_are_deleted(fixture: Fixture) {
     let first = spending(&fixture, 0, 0, true);
     assert!(matches!(
         fixture.store.spend_answer(first).await.expect("writes"),

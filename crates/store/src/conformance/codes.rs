@@ -1,4 +1,5 @@
-//! Access codes: added all or none, spent by so many buyers and no more, once by each.
+//! Access codes: all or none are added, and each is spent by a bounded number of buyers, once by
+//! each.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
@@ -49,8 +50,8 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
 }
 
-/// Of many buyers at once, as many get a code as it has uses.
-pub async fn of_a_crowd_as_many_spend_a_code_as_it_has_uses(fixture: Fixture) {
+/// Of many concurrent buyers, as many get a code as it has uses.
+pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1], 3).await, CodesOutcome::Done);
     let spending = (0..CROWD).map(|n| {
@@ -73,7 +74,7 @@ pub async fn of_a_crowd_as_many_spend_a_code_as_it_has_uses(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
 }
 
-/// A sale's codes go with it, and are no use for another one of its name.
+/// A sale's codes are deleted with it, and are not valid for a new sale with the same id.
 pub async fn codes_go_with_their_sale(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);

@@ -7,7 +7,7 @@ use doorbuster_core::{CloseCause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey,
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
 
-/// A grant takes units from the pool once; asked again, the slot's open grant is the answer.
+/// A grant takes units from the pool once; a second call returns the slot's open grant.
 pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 3 };
@@ -44,7 +44,7 @@ pub async fn a_slot_of_no_item_gets_no_grant(fixture: Fixture) {
 
 /// A draft, a paused and a closed sale get no grant, and pausing and closing a sale closes its
 /// grants.
-pub async fn only_a_sale_that_is_on_has_grants(fixture: Fixture) {
+pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
@@ -150,7 +150,7 @@ pub async fn closings_are_counted_by_cause(fixture: Fixture) {
     assert_eq!(fixture.store.repairs().await.expect("reads"), 2);
 }
 
-/// Whatever fills it, a feed counts from one without gaps, and is read from anywhere.
+/// Whatever rows are appended, a feed counts from one without gaps, and can be read from any row.
 pub async fn a_feed_has_no_gaps(fixture: Fixture) {
     let grant = fixture.slot(100, 20, 5).await;
     let kept = fixture.reserve(&grant, 1, "anna", 1).await;
@@ -226,7 +226,7 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// What cannot be adjusted is refused, and nothing is done.
+/// An impossible adjustment is refused and has no effect.
 pub async fn an_impossible_adjustment_does_nothing(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     let endless = fixture.item(Stock::Unlimited, 1).await;

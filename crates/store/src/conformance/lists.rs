@@ -65,7 +65,7 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     assert_eq!((none.orders, none.next), (vec![], None));
 }
 
-/// An export goes from the oldest order on and meets those made meanwhile at its end.
+/// An export starts at the oldest order; orders created meanwhile come last.
 pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
     let mut query =
@@ -95,8 +95,8 @@ pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     assert_eq!(second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
-/// A node that starts learns every request that holds an order of some items, bit by bit.
-pub async fn requests_that_hold_an_order_are_told(fixture: Fixture) {
+/// A node that starts reads, in parts, every request that holds an order of some items.
+pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;
     let half = |o: &Order| id_key().request_hash(o.buyer.as_str(), o.key.as_str()).low_64_bits();

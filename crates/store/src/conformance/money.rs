@@ -1,5 +1,5 @@
-//! Money: each captured payment becomes one paid order or one refund, whatever is repeated, late or
-//! wrong.
+//! Payments: each captured payment becomes one paid order or one refund, even if it is repeated,
+//! late or wrong.
 use std::slice::from_ref;
 
 use doorbuster_core::event::Attribution;
@@ -27,7 +27,7 @@ fn price(units: u32) -> Money {
     Money { minor: 1_999 * i64::from(units), currency: "EUR".to_owned() }
 }
 
-/// A right message for an order.
+/// A valid message for an order.
 pub(super) fn message(order: &Order, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),
@@ -69,7 +69,7 @@ async fn notices(fixture: &Fixture) -> Vec<RefundNotice> {
     fixture.store.check().await.expect("reads").notices
 }
 
-/// A payment pays for its order once, however often its provider says so.
+/// A payment pays for its order once, however often its provider reports it.
 pub async fn a_payment_pays_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -113,7 +113,7 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     assert_eq!(refunded(capture(&fixture, &second).await).cause, RefundCause::Second);
 }
 
-/// A second payment for a paid order goes back, and is noticed.
+/// A second payment for a paid order is refunded and reported.
 pub async fn a_second_payment_goes_back(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -153,8 +153,8 @@ pub async fn a_second_payment_goes_back(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// Another amount or currency pays for nothing.
-pub async fn what_is_not_the_price_goes_back(fixture: Fixture) {
+/// A payment of another amount or currency does not pay for the order.
+pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     let right = message(&order, "", "");
@@ -182,8 +182,8 @@ pub async fn what_is_not_the_price_goes_back(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// Money for no order of ours goes back and is listed.
-pub async fn a_payment_for_nothing_goes_back(fixture: Fixture) {
+/// A payment for an unknown order is refunded and listed.
+pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     // The same grant and number, another request: an id that somebody made up.
@@ -213,8 +213,8 @@ pub async fn a_payment_for_nothing_goes_back(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A late payment takes units that lie in the pool.
-pub async fn a_late_payment_takes_what_is_there(fixture: Fixture) {
+/// A late payment takes units of the pool.
+pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
     fixture.clock.advance(HOLD_MS);
@@ -234,7 +234,7 @@ pub async fn a_late_payment_takes_what_is_there(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
-/// What the pool lacks may be in slots: nothing is decided before they were asked.
+/// Units that the pool lacks may be in slots: nothing is decided before they are recalled.
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -284,7 +284,7 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
 }
 
 /// A late payment when nothing is left anywhere goes back at once.
-pub async fn a_late_payment_for_what_is_gone_is_refunded(fixture: Fixture) {
+pub async fn a_late_payment_without_any_units_left_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(3, 3, 3).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
     fixture
@@ -302,7 +302,7 @@ pub async fn a_late_payment_for_what_is_gone_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 0, 3, 0).await;
 }
 
-/// A payment that did not succeed is known and changes nothing; it may succeed yet.
+/// A failed payment is recorded and changes nothing; it may succeed later.
 pub async fn a_failed_payment_may_succeed_yet(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -324,7 +324,7 @@ pub async fn a_failed_payment_may_succeed_yet(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// A refunded order refunds its payment, once, and the provider's word settles it.
+/// The refund of an order refunds its payment once; the provider's confirmation settles it.
 pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -407,7 +407,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     ] {
         assert_eq!(news(late).await, back, "nothing late undoes it");
     }
-    // An operator has it asked for anew; older news are of what came back.
+    // An operator requests it again; older messages concern the earlier attempt.
     let again = fixture
         .store
         .retry_refund(refund.id.clone())
@@ -435,8 +435,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A provider is asked again after longer and longer waits, then an operator is.
-pub async fn a_refund_is_tried_again_and_given_up(fixture: Fixture) {
+/// A provider is asked again after increasing pauses; then an operator must resolve the refund.
+pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     assert_eq!(fixture.store.next_refund_due().await.expect("reads"), None);

@@ -1,4 +1,4 @@
-//! What becomes of an order: it ends once, and its units come back once.
+//! Changes of orders: each order ends once, and its units are returned once.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::rows::FeedCause;
@@ -57,7 +57,7 @@ pub async fn an_order_is_cancelled_once(fixture: Fixture) {
 }
 
 /// No order, no change.
-pub async fn what_is_no_order_cannot_change(fixture: Fixture) {
+pub async fn an_unknown_order_cannot_change(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let id: TicketId = id_of(&fixture.ticket(&grant, 1, "anna", "a", 1));
     assert_eq!(
@@ -73,7 +73,7 @@ pub async fn what_is_no_order_cannot_change(fixture: Fixture) {
     assert_eq!(fixture.store.verdict(id).await.expect("reads"), None);
 }
 
-/// A hold lasts as long as it was promised, then it expires with the others that are due.
+/// A hold lasts for its payment window, then it expires with the other due holds.
 pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     assert_eq!(fixture.store.next_due().await.expect("reads"), None);
@@ -104,7 +104,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
-/// Expiry takes the longest due first and no more than it is asked.
+/// Expiry takes the orders that are longest due first, and at most as many as requested.
 pub async fn expiry_is_bounded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     for n in 1..=5 {
@@ -122,8 +122,8 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Calls at once share what is due: none finds the orders that another one is about to end, and
-/// comes back with nothing.
+/// Concurrent expiries share the due orders: none finds the orders that another call is about to
+/// expire, and returns nothing.
 pub async fn expiries_at_once_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -140,9 +140,9 @@ pub async fn expiries_at_once_end_different_orders(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 20, 80, 0, 0).await;
 }
 
-/// One transaction ends several orders of a buyer, of two items and two slots: each share of the
-/// limits is given back in full, and each slot is told in its turn.
-pub async fn expiry_gives_every_share_back(fixture: Fixture) {
+/// One transaction ends several orders of a buyer, of two items and two slots: each quota is
+/// returned in full, and each slot gets its feed rows in order.
+pub async fn expiry_returns_every_quota(fixture: Fixture) {
     let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
     let second = fixture.open(SlotKey { index: 1, ..first.slot }, 10).await;
     for (at, (grant, units)) in
@@ -171,9 +171,9 @@ pub async fn expiry_gives_every_share_back(fixture: Fixture) {
     fixture.expect_units(first.slot.item, 7, 11, 2, 0).await;
 }
 
-/// While holds of some buyers expire, the same buyers buy through another slot, and pay and give up
-/// what is due: shares of the limit are what they hold.
-pub async fn expiry_beside_the_same_buyers_loses_no_share(fixture: Fixture) {
+/// While holds of some buyers expire, the same buyers buy through another slot, and pay and cancel
+/// due orders: quotas match the active orders.
+pub async fn expiry_beside_purchases_of_the_same_buyers_loses_no_quota(fixture: Fixture) {
     const BUYERS: u64 = 20;
     let due = fixture.slot(200, 100, 4).await;
     let open = fixture.open(SlotKey { index: 1, ..due.slot }, 100).await;
@@ -241,7 +241,7 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
 }
 
 /// Paid too late, an order lives again if a unit and the limit allow it.
-pub async fn a_late_payment_revives_what_it_can(fixture: Fixture) {
+pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
@@ -289,7 +289,7 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
 }
 
 /// Paying, cancelling and expiring at the same instant: exactly one wins.
-pub async fn at_the_same_instant_one_wins(fixture: Fixture) {
+pub async fn of_several_changes_at_the_same_instant_one_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
         let order = fixture.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
@@ -328,8 +328,8 @@ pub async fn at_the_same_instant_one_wins(fixture: Fixture) {
     }
 }
 
-/// Every change is told to the sink, with the counts after it.
-pub async fn changes_are_told(fixture: Fixture) {
+/// Every change is published to the sink, with the counts after it.
+pub async fn order_changes_are_published(fixture: Fixture) {
     let grant = fixture.slot(9, 9, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     fixture.commits.forget();

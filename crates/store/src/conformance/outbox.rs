@@ -1,5 +1,5 @@
-//! The outbox: events in their order, endpoints and their positions, what was not told, what was
-//! given up, what is forgotten.
+//! The outbox: the order of events, endpoints and their positions, pending deliveries, dead
+//! letters, and the deletion of old rows.
 use std::sync::Arc;
 
 use doorbuster_core::event::{Attribution, EventType, Subject};
@@ -37,7 +37,7 @@ async fn add(fixture: &Fixture, id: &str) -> Endpoint {
     fixture.store.insert_endpoint(new(id), MOST).await.expect("writes").expect("there is room")
 }
 
-/// Events, each of which can be read.
+/// Events that can all be read.
 fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("a row as it was written")).collect()
 }
@@ -71,7 +71,7 @@ async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
 }
 
 /// Events are read in the order in which they happened, each order as it was after the change.
-pub async fn events_are_told_in_their_order_as_they_were(fixture: Fixture) {
+pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let opened = told(&fixture, 0).await;
     assert!(opened.iter().any(|told| told.event.what == EventType::SaleOpened), "{opened:?}");
@@ -109,7 +109,7 @@ pub async fn events_are_told_in_their_order_as_they_were(fixture: Fixture) {
 }
 
 /// Endpoints come, change and go; each begins with what happens after it came.
-pub async fn endpoints_come_change_and_go(fixture: Fixture) {
+pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     fixture.slot(10, 10, 5).await;
     let first = add(&fixture, "end_1").await;
     assert_eq!(first.position, fixture.store.last_position().await.expect("reads"));
@@ -180,8 +180,8 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     assert_eq!(rotate("five", 0).await, [named("five", None)], "what does not sign any more goes");
 }
 
-/// Of those who move a position from one place, one does.
-pub async fn an_endpoint_advances_once_from_each_place(fixture: Fixture) {
+/// If several calls move a position from the same place, one succeeds.
+pub async fn an_endpoint_advances_once_from_each_position(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let to = events[1].position;
     let progress =
@@ -195,8 +195,8 @@ pub async fn an_endpoint_advances_once_from_each_place(fixture: Fixture) {
     assert_eq!(pending(&fixture, "end_1").await, progress.failed);
 }
 
-/// What was not told is kept until it is told, dead or discarded.
-pub async fn what_was_not_told_is_kept(fixture: Fixture) {
+/// An undelivered event is kept until it is delivered, dead or discarded.
+pub async fn undelivered_events_are_kept(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
     let failed =
@@ -265,8 +265,8 @@ pub async fn what_was_not_told_is_kept(fixture: Fixture) {
     );
 }
 
-/// What happened waits for every endpoint from then on, also while nobody has given it a position.
-pub async fn what_has_no_position_yet_waits(fixture: Fixture) {
+/// An event waits for every endpoint from its commit on, even before it has a position.
+pub async fn events_without_a_position_wait(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     add(&fixture, "end_1").await;
     let waits = async || {
@@ -291,7 +291,7 @@ pub async fn what_has_no_position_yet_waits(fixture: Fixture) {
     assert_eq!(waits().await, (1, Some(fixture.clock.now())), "what it was told waits no more");
 }
 
-/// One node at a time tells an endpoint, until its lease ends.
+/// One node at a time delivers to an endpoint, until its lease ends.
 pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let lease = async |node, ms| {
@@ -304,8 +304,8 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
 }
 
-/// A dead letter is tried again from the first try on, or discarded with a reason; either once.
-pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixture) {
+/// A dead letter is retried from the first attempt, or discarded with a reason; each works once.
+pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
     let failed = at.iter().map(|at| parcel(*at, "a", true)).collect();
@@ -391,8 +391,8 @@ pub async fn what_was_given_up_is_listed_until_somebody_saw_to_it(fixture: Fixtu
     }
 }
 
-/// One event is told once more, whatever became of it.
-pub async fn an_event_is_told_once_more_when_asked(fixture: Fixture) {
+/// An event is delivered once more, whatever happened to its delivery before.
+pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|told| told.position).collect();
     let again = async |id: &str, at: i64, most| {
@@ -431,9 +431,9 @@ pub async fn an_event_is_told_once_more_when_asked(fixture: Fixture) {
     );
 }
 
-/// What is about no order goes once everybody was told, what is dead or discarded after a while; an
-/// order's history stays.
-pub async fn what_nobody_needs_is_forgotten(fixture: Fixture) {
+/// Events of no order are deleted after every endpoint has passed them, dead or discarded
+/// deliveries after a while. An order's history stays.
+pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);
     let before = |ms: i64| {
@@ -485,8 +485,8 @@ pub async fn what_nobody_needs_is_forgotten(fixture: Fixture) {
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// Of a provider's messages the old ones are not known any more. What they tell again changes
-/// nothing: the payment is known by its own id.
+/// Old provider messages are deleted. If one arrives again it changes nothing: the payment is
+/// identified by its own id.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")

@@ -29,8 +29,8 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Units recalled for another slot reach it through its feed, and it is told that there is
-/// something in it though the counts are as before.
+/// Units recalled for another slot reach it through its feed. The commit is published, although the
+/// counts do not change.
 pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -79,7 +79,7 @@ pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
 }
 
 /// Refills and answered recalls are counted under their grant.
-pub async fn moves_are_counted(fixture: Fixture) {
+pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(20), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
     let to = fixture.open(SlotKey { item, index: 1 }, 4).await;
@@ -110,7 +110,7 @@ pub async fn moves_are_counted(fixture: Fixture) {
     );
 }
 
-/// No more leaves a grant than is unsettled, whatever its slot says it gave.
+/// No more units leave a grant than are unsettled, whatever number its slot reports.
 pub async fn a_recall_is_clamped(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     fixture

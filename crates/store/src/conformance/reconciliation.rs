@@ -1,4 +1,4 @@
-//! The books: movements that end at the counts, and sums that fit each other.
+//! Reconciliation: movements that result in the counts, and totals that agree.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
 use doorbuster_core::order::EndReason;
@@ -132,7 +132,7 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
 }
 
 /// Units and money of each item, and no difference.
-pub async fn books_add_up(fixture: Fixture) {
+pub async fn a_reconciliation_adds_up(fixture: Fixture) {
     let orders = a_busy_sale(&fixture).await;
     let found = reconcile(&fixture, None).await;
     assert_eq!((&found.differences[..], &found.more[..]), (&[][..], &[][..]));
@@ -158,8 +158,8 @@ pub async fn books_add_up(fixture: Fixture) {
     assert_eq!(reconcile(&fixture, Some("none")).await.items, []);
 }
 
-/// Money for no order of ours is in the books of all sales alone.
-pub async fn money_for_nothing_is_elsewhere(fixture: Fixture) {
+/// Money for unknown orders is only in the report of all sales.
+pub async fn money_for_unknown_orders_is_listed_separately(fixture: Fixture) {
     fixture.item(Stock::Unlimited, 1).await;
     let told = Capture {
         event: "evt".to_owned(),

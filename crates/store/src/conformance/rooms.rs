@@ -1,4 +1,4 @@
-//! Waiting rooms: one place for each buyer, the draw, who is called in, what lapses.
+//! Waiting rooms: one position for each buyer, the draw, admission, and its expiry.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::{self, Seed};
 use doorbuster_core::gate::room::{RoomProgress, RoomSupply};
@@ -36,7 +36,7 @@ async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
     fixture.store.enter_room(SALE, seed(), buyers(names)).await.expect("writes").expect("a sale").1
 }
 
-/// Calls in as the rules say, and gives who was called.
+/// Admits as many visitors as the rules allow, and returns them.
 async fn call(fixture: &Fixture) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     let called =
@@ -49,8 +49,7 @@ async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
     (view.room.line, view.shop)
 }
 
-/// A room is made once, by whoever comes first, and its draw is closed by the first who comes after
-/// the opening.
+/// The first call creates a room, and the first call after the opening closes its draw.
 pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(fixture.store.open_room(SALE, seed()).await.expect("writes"), None, "no such sale");
     sale(&fixture, 5, 1).await;
@@ -77,7 +76,7 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(held[0].open_until, Some(fixture.clock.now().plus(500)));
 }
 
-/// However often a buyer comes, at once or later, there is one place.
+/// However often a buyer enters, at once or later, there is one position.
 pub async fn a_buyer_has_one_place(fixture: Fixture) {
     sale(&fixture, 5, 1).await;
     let first = enter(&fixture, &["anna", "anna", "bert"]).await;
@@ -113,9 +112,9 @@ pub async fn a_buyer_has_one_place(fixture: Fixture) {
     assert_eq!(fixture.store.visitors("other", buyers(&["anna"])).await.expect("reads"), []);
 }
 
-/// Those who came before the opening are called in the order of the draw, which anybody can make
-/// again; later ones follow in theirs.
-pub async fn the_drawn_come_first(fixture: Fixture) {
+/// Buyers from before the opening are admitted in the order of the draw, which anyone can
+/// recompute; later buyers follow in order of arrival.
+pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     sale(&fixture, 1_000, 1).await;
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -143,9 +142,9 @@ pub async fn the_drawn_come_first(fixture: Fixture) {
     assert!(called.iter().all(|place| place.until == Some(fixture.clock.now().plus(FOR_MS))));
 }
 
-/// As many are called as find a unit, whoever calls; what is bought, held, given back or left lying
-/// is seen.
-pub async fn nobody_is_called_into_an_empty_shop(fixture: Fixture) {
+/// As many visitors are admitted as there are units, whichever node admits them. Bought, held,
+/// returned and unused units are taken into account.
+pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
     open(&fixture).await;
     enter(&fixture, &["a", "b", "c", "d", "e", "f"]).await;
@@ -173,7 +172,7 @@ pub async fn nobody_is_called_into_an_empty_shop(fixture: Fixture) {
         .await
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
-    // An old look calls nobody for a unit that is gone.
+    // A stale snapshot admits no visitor for a unit that is gone.
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
@@ -186,8 +185,8 @@ pub async fn nobody_is_called_into_an_empty_shop(fixture: Fixture) {
     assert_eq!(call(&fixture).await, ["d"]);
 }
 
-/// Who does not come in time loses the place, its share goes on, and whoever comes again stands at
-/// the end.
+/// A visitor who does not come in time loses the position, the next one gets the unit, and a
+/// returning visitor gets a position at the end.
 pub async fn an_admission_lapses(fixture: Fixture) {
     sale(&fixture, 1, 1).await;
     enter(&fixture, &["early-1", "early-2"]).await;
@@ -219,7 +218,7 @@ pub async fn an_admission_lapses(fixture: Fixture) {
 }
 
 /// Unlimited stock is never gone.
-pub async fn unlimited_stock_calls_everybody(fixture: Fixture) {
+pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     let items = vec![new_item("a", Stock::Counted(0), 3), new_item("b", Stock::Unlimited, 2)];
     fixture.store.create_sale(new_sale(SALE, items)).await.expect("writes").expect("a free id");
     open(&fixture).await;

@@ -42,8 +42,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// The catalogue has another version after each change of it, and the same after anything else. A
-/// store that one process has for itself has none.
+/// The catalogue has another version after each change of it, and the same version after any other
+/// change. A store of a single process has no version.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
@@ -85,7 +85,8 @@ pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixtur
     assert_eq!(Some(&version().await), seen.last(), "nothing was changed");
 }
 
-/// A patch changes what it may, raises the version, and holds against others by it.
+/// A patch changes the permitted fields, increases the version, and checks it against concurrent
+/// patches.
 pub async fn a_patch_raises_the_version(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
@@ -125,8 +126,8 @@ pub async fn a_refused_patch_changes_nothing(fixture: Fixture) {
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(before));
 }
 
-/// Ids, phase, version and stock are nobody's to patch.
-pub async fn a_patch_cannot_reach_what_is_the_stores(fixture: Fixture) {
+/// A patch cannot change ids, phase, version and stock.
+pub async fn a_patch_cannot_change_fields_of_the_store(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
         sale.id = "other".to_owned();
@@ -191,8 +192,8 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
     assert_eq!(none, StepOutcome::NotFound);
 }
 
-/// Counts are asked for by item; what does not exist is left out.
-pub async fn counts_are_asked_for_by_item(fixture: Fixture) {
+/// Counts can be read by item; unknown items are left out.
+pub async fn counts_are_listed_by_item(fixture: Fixture) {
     let (a, b) =
         (fixture.item(Stock::Counted(1), 1).await, fixture.item(Stock::Counted(2), 1).await);
     let counts = fixture.store.counts(Some(vec![b, ItemId(404), a, b])).await.expect("reads");
@@ -202,7 +203,7 @@ pub async fn counts_are_asked_for_by_item(fixture: Fixture) {
 }
 
 /// Keys are added, listed and deleted.
-pub async fn keys_come_and_go(fixture: Fixture) {
+pub async fn keys_are_added_and_deleted(fixture: Fixture) {
     let key = |id: &str, role, at, hash| AdminKey {
         id: id.to_owned(),
         name: format!("{id} of the shop"),
@@ -240,7 +241,7 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
 }
 
 /// What operators do is noted.
-pub async fn actions_are_noted(fixture: Fixture) {
+pub async fn operator_actions_are_recorded(fixture: Fixture) {
     fixture.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
     fixture.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
     fixture.store.health().await.expect("healthy");
@@ -272,8 +273,8 @@ pub async fn a_spread_changes_before_the_sale_opens(fixture: Fixture) {
     assert_eq!(set(item, Spread::default()).await, SpreadOutcome::WrongState(Phase::Open));
 }
 
-/// A node lives as long as it beats.
-pub async fn nodes_live_as_long_as_they_beat(fixture: Fixture) {
+/// A node is alive as long as it renews its lease.
+pub async fn nodes_live_until_their_leases_expire(fixture: Fixture) {
     let live = async || fixture.store.live_nodes().await.expect("reads");
     assert_eq!(live().await, []);
     for node in [NodeId(7), NodeId(3)] {

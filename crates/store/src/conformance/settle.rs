@@ -267,7 +267,7 @@ pub async fn a_ticket_of_no_grant_leaves_nothing(fixture: Fixture) {
 }
 
 /// A whole batch is one transaction, told to the sink before its caller hears.
-pub async fn a_batch_is_told_before_it_is_answered(fixture: Fixture) {
+pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     let grant = fixture.slot(1_000, 400, 1).await;
     fixture.commits.forget();
     let tickets: Vec<_> =

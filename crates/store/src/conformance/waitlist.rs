@@ -145,7 +145,7 @@ pub async fn a_crowd_joins_at_once(fixture: Fixture) {
 }
 
 /// A line is for what is held out: not for what may be had, is sold, or is not on sale.
-pub async fn a_line_is_for_what_is_held_out(fixture: Fixture) {
+pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
         join(&fixture, in_pool, "anna", "k").await,
@@ -190,7 +190,7 @@ pub async fn a_line_is_for_what_is_held_out(fixture: Fixture) {
 
 /// Units that come back are kept: no slot gets them, and whoever waited longest is served, with a
 /// short window to pay in.
-pub async fn those_in_line_are_served_by_turn(fixture: Fixture) {
+pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody waits");
@@ -248,7 +248,7 @@ pub async fn those_in_line_are_served_by_turn(fixture: Fixture) {
 
 /// However many serve while orders end: as many are served as units came back, by turn, and nobody
 /// twice.
-pub async fn served_at_once_nobody_is_twice(fixture: Fixture) {
+pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
     let (grant, orders) = all_on_hold(&fixture, WAIT, 1).await;
@@ -289,7 +289,7 @@ pub async fn served_at_once_nobody_is_twice(fixture: Fixture) {
 
 /// When their turn comes, who holds as much as they may, or whose key holds an order, are passed
 /// over; the next one is served.
-pub async fn whoever_has_enough_is_passed_over(fixture: Fixture) {
+pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     let anna = join_new(&fixture, item, "anna").await;
@@ -335,7 +335,7 @@ pub async fn whoever_has_enough_is_passed_over(fixture: Fixture) {
 }
 
 /// A place is given up once; whoever stood behind it moves on.
-pub async fn a_place_is_given_up_once(fixture: Fixture) {
+pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
     let (anna, bert) =
@@ -385,7 +385,7 @@ pub async fn a_place_is_given_up_once(fixture: Fixture) {
 }
 
 /// As many stand in a line as units are held or kept; what is paid for does not come back.
-pub async fn a_line_is_no_longer_than_what_may_come_back(fixture: Fixture) {
+pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     fixture.store.pay_order(orders[0].id).await.expect("writes");
@@ -403,7 +403,7 @@ pub async fn a_line_is_no_longer_than_what_may_come_back(fixture: Fixture) {
 }
 
 /// Nobody is served while the sale is paused, nor after its end; nobody joins then either.
-pub async fn a_line_stands_while_its_sale_does(fixture: Fixture) {
+pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
     let sale = fixture.store.sales().await.expect("reads")[0].id.clone();
@@ -432,7 +432,7 @@ pub async fn a_line_stands_while_its_sale_does(fixture: Fixture) {
 }
 
 /// The verdict on a place is not forced while it waits, however long that is.
-pub async fn the_verdict_of_a_place_that_waits_is_not_forced(fixture: Fixture) {
+pub async fn the_verdict_of_a_waiting_entry_is_not_forced(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
     let (anna, bert) =

@@ -28,9 +28,11 @@ fn block(row: &Row) -> Done<Block> {
 fn insert(ledger: &mut PostgresLedger<'_>, block: &Block, most: usize) -> Done<bool> {
     ledger.run("DELETE FROM block WHERE until <= $1", &[&block.at.0])?;
     let sql =
-        "INSERT INTO block (kind, value, until, reason, at) SELECT $1::text, $2::text, $3::bigint, $4::text, $5::bigint
+        "INSERT INTO block (kind, value, until, reason, at)
+         SELECT $1::text, $2::text, $3::bigint, $4::text, $5::bigint
          WHERE (SELECT count(*) FROM block WHERE kind <> $1 OR value <> $2) < $6
-         ON CONFLICT (kind, value) DO UPDATE SET until = excluded.until, reason = excluded.reason, at = excluded.at";
+         ON CONFLICT (kind, value) DO UPDATE SET until = excluded.until, reason = excluded.reason,
+         at = excluded.at";
     let until = block.until.map(|until| until.0);
     let most = int(most as u64);
     let kind = block.kind.as_str();
@@ -58,7 +60,8 @@ impl Postgres {
     pub(crate) async fn delete_block(&self, kind: BlockKind, value: &str) -> StoreResult<bool> {
         let value = value.to_owned();
         let delete = move |ledger: &mut PostgresLedger<'_>| {
-            let sql = "DELETE FROM block WHERE kind = $1 AND value = $2 AND (until IS NULL OR until > $3)";
+            let sql = "DELETE FROM block WHERE kind = $1 AND value = $2 AND (until IS NULL
+                       OR until > $3)";
             Ok(ledger.run(sql, &[&kind.as_str(), &value, &ledger.now.0])? > 0)
         };
         self.job(RetryUnknown::Never, delete).await

@@ -23,7 +23,8 @@ const DELETE_EXPIRED: [&str; 2] = [
 /// wrong answers. If no count exists, the row's period is already over.
 const COUNT_WRONG: &str = "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET n = CASE WHEN miss.until > $2 THEN miss.n + $4 ELSE 1 END,
-                                    until = CASE WHEN miss.until > $2 THEN miss.until ELSE excluded.until END
+                                    until = CASE WHEN miss.until > $2 THEN miss.until ELSE
+                                    excluded.until END
      RETURNING n, until";
 
 fn spend_answer(

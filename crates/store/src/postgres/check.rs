@@ -24,19 +24,27 @@ const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
         // The log must not contain a buyer's id; the order identifies the buyer.
-        "SELECT item_id, format('the buyer of %s: %s units in active orders, %s in the quota, limit %s',
-                                coalesce((SELECT x.id FROM orders x WHERE x.buyer = coalesce(o.buyer, q.buyer)
-                                              AND x.item_id = coalesce(o.item_id, q.item_id) ORDER BY x.seq DESC LIMIT 1), 'no order'), coalesce(held, 0),
+        "SELECT item_id,
+                format('the buyer of %s: %s units in active orders, %s in the quota, limit %s',
+                                coalesce((SELECT x.id FROM orders x
+                                WHERE x.buyer = coalesce(o.buyer, q.buyer)
+                                              AND x.item_id = coalesce(o.item_id, q.item_id)
+                                              ORDER BY x.seq DESC LIMIT 1), 'no order'),
+                                              coalesce(held, 0),
                                 coalesce(used, 0), coalesce(limit_per_buyer, 0))
-         FROM (SELECT buyer, item_id, sum(units) AS held FROM orders WHERE state IN ('reserved', 'paid') GROUP BY buyer, item_id) o
+         FROM (SELECT buyer, item_id, sum(units) AS held FROM orders
+         WHERE state IN ('reserved', 'paid') GROUP BY buyer, item_id) o
               FULL JOIN quota q USING (buyer, item_id)
               LEFT JOIN item i ON i.id = item_id
-         WHERE coalesce(held, 0) <> coalesce(used, 0) OR coalesce(held, 0) > coalesce(limit_per_buyer, 0)",
+         WHERE coalesce(held, 0) <> coalesce(used, 0) OR coalesce(held,
+         0) > coalesce(limit_per_buyer, 0)",
     ),
     (
         "I2",
-        "SELECT item_id, format('grant %s: settled %s, its orders %s units', coalesce(g.id, o.grant_id), g.settled, coalesce(sold, 0))
-         FROM slot_grant g FULL JOIN (SELECT grant_id, sum(units) AS sold FROM orders GROUP BY grant_id) o ON o.grant_id = g.id
+        "SELECT item_id, format('grant %s: settled %s, its orders %s units', coalesce(g.id,
+         o.grant_id), g.settled, coalesce(sold, 0))
+         FROM slot_grant g FULL JOIN (SELECT grant_id, sum(units) AS sold FROM orders
+         GROUP BY grant_id) o ON o.grant_id = g.id
          WHERE g.settled IS DISTINCT FROM coalesce(sold, 0)",
     ),
     (
@@ -46,39 +54,49 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I6",
-        "SELECT item_id, format('grant %s: a feed of %s rows, rows %s and last %s', id, feed_len, coalesce(rows, 0), coalesce(last, 0))
-         FROM slot_grant g LEFT JOIN (SELECT grant_id, count(*) AS rows, max(seq) AS last FROM feed GROUP BY grant_id) f ON f.grant_id = g.id
+        "SELECT item_id, format('grant %s: a feed of %s rows, rows %s and last %s', id, feed_len,
+         coalesce(rows, 0), coalesce(last, 0))
+         FROM slot_grant g LEFT JOIN (SELECT grant_id, count(*) AS rows, max(seq) AS last FROM feed
+         GROUP BY grant_id) f ON f.grant_id = g.id
          WHERE (coalesce(rows, 0), coalesce(last, 0)) <> (feed_len, feed_len)",
     ),
     (
         "I2",
-        "SELECT coalesce(i.id, o.item_id), format('paid %s and ended %s noted, %s and %s in the orders', i.paid, i.ended,
-                                                  coalesce(o.paid, 0), coalesce(o.ended, 0))
+        "SELECT coalesce(i.id, o.item_id),
+         format('the item has paid %s and ended %s, its orders have paid %s and ended %s',
+                i.paid, i.ended, coalesce(o.paid, 0), coalesce(o.ended, 0))
          FROM item i FULL JOIN (SELECT item_id, sum(units) FILTER (WHERE state = 'paid') AS paid,
-                                       sum(units) FILTER (WHERE state NOT IN ('reserved', 'paid')) AS ended
+                                       sum(units) FILTER (WHERE state NOT IN ('reserved',
+                                       'paid')) AS ended
                                 FROM orders GROUP BY item_id) o ON o.item_id = i.id
-         WHERE (i.paid, i.ended) IS DISTINCT FROM (coalesce(o.paid, 0)::bigint, coalesce(o.ended, 0)::bigint)",
+         WHERE (i.paid, i.ended) IS DISTINCT FROM (coalesce(o.paid, 0)::bigint, coalesce(o.ended,
+         0)::bigint)",
     ),
     (
         "I1",
         "SELECT i.id, format('%s units active, %s in all', active, total)
-         FROM item i JOIN (SELECT item_id, sum(units) AS active FROM orders WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
+         FROM item i JOIN (SELECT item_id, sum(units) AS active FROM orders
+         WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
               ON o.item_id = i.id
          WHERE active > total",
     ),
     (
         "I2",
-        "SELECT i.id, format('total %s, pool %s + in slots %s + active %s', total, pool, coalesce(in_slots, 0), coalesce(active, 0))
+        "SELECT i.id, format('total %s, pool %s + in slots %s + active %s', total, pool,
+         coalesce(in_slots, 0), coalesce(active, 0))
          FROM item i
-              LEFT JOIN (SELECT item_id, sum(units) AS active FROM orders WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
+              LEFT JOIN (SELECT item_id, sum(units) AS active FROM orders
+              WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
                    ON o.item_id = i.id
-              LEFT JOIN (SELECT item_id, sum(granted - settled) AS in_slots FROM slot_grant WHERE open AND counted GROUP BY item_id) g
+              LEFT JOIN (SELECT item_id, sum(granted - settled) AS in_slots FROM slot_grant
+              WHERE open AND counted GROUP BY item_id) g
                    ON g.item_id = i.id
          WHERE total IS NOT NULL AND pool + coalesce(in_slots, 0) + coalesce(active, 0) <> total",
     ),
     (
         "I5",
-        "SELECT o.item_id, format('payment %s is captured, and its order %s is %s', p.id, p.order_id, coalesce(o.state, 'not there'))
+        "SELECT o.item_id, format('payment %s is captured, and its order %s is %s', p.id,
+         p.order_id, coalesce(o.state, 'not there'))
          FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
          WHERE p.state = 'captured' AND o.state IS DISTINCT FROM 'paid'",
     ),
@@ -90,31 +108,39 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I5",
-        "SELECT o.item_id, format('payment %s: %s %s for what costs %s %s', p.id, p.amount_minor, p.currency, o.units * i.price_minor, i.currency)
-         FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n JOIN item i ON i.id = o.item_id
-         WHERE p.state = 'captured' AND (p.amount_minor, p.currency) <> (o.units * i.price_minor, i.currency)",
+        "SELECT o.item_id, format('payment %s: %s %s for what costs %s %s', p.id, p.amount_minor,
+         p.currency, o.units * i.price_minor, i.currency)
+         FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n JOIN item i
+         ON i.id = o.item_id
+         WHERE p.state = 'captured' AND (p.amount_minor, p.currency) <> (o.units * i.price_minor,
+         i.currency)",
     ),
     (
         "I5",
         "SELECT o.item_id, format('order %s is paid, and no payment stands for it', o.id)
          FROM event e JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n
               LEFT JOIN payment p ON p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured'
-         WHERE e.type = 'order.paid' AND e.actor LIKE 'provider:%' AND o.state = 'paid' AND p.id IS NULL",
+         WHERE e.type = 'order.paid' AND e.actor LIKE 'provider:%' AND o.state = 'paid'
+         AND p.id IS NULL",
     ),
     (
         "I5",
-        "SELECT o.item_id, format('payment %s of %s %s is %s, its refund %s of %s %s', p.id, p.amount_minor, p.currency, p.state,
+        "SELECT o.item_id, format('payment %s of %s %s is %s, its refund %s of %s %s', p.id,
+         p.amount_minor, p.currency, p.state,
                                  coalesce(r.id, 'is not there,'), r.amount_minor, r.currency)
-         FROM payment p LEFT JOIN refund r ON r.payment_id = p.id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+         FROM payment p LEFT JOIN refund r ON r.payment_id = p.id LEFT JOIN orders o
+         ON o.grant_id = p.grant_id AND o.n = p.n
          WHERE (p.state = 'refunded') <> (r.id IS NOT NULL)
-               OR (r.amount_minor, r.currency, r.provider) <> (p.amount_minor, p.currency, p.provider)",
+               OR (r.amount_minor, r.currency, r.provider) <> (p.amount_minor, p.currency,
+               p.provider)",
     ),
 ];
 
 /// Payments that a provider or a buyer caused by mistake, newest first.
 const NOTICES: &str = concat!(
     "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, p.at
-     FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+     FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o
+     ON o.grant_id = p.grant_id AND o.n = p.n
      WHERE ",
     notices!(),
     " ORDER BY r.seq DESC LIMIT $1"

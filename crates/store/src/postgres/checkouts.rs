@@ -142,7 +142,8 @@ impl Postgres {
         after: String,
         limit: usize,
     ) -> StoreResult<Vec<(String, String)>> {
-        let sql = "SELECT key, value FROM sandbox WHERE key >= $1 AND key > $2 AND starts_with(key, $1) ORDER BY key LIMIT $3";
+        let sql = "SELECT key, value FROM sandbox WHERE key >= $1 AND key > $2
+                   AND starts_with(key, $1) ORDER BY key LIMIT $3";
         let limit = as_limit(limit.min(PAGE_ROWS_MAX));
         self.all(sql, &[&prefix, &after, &limit], |row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .await

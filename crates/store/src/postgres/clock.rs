@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_come_early_does_not_follow_a_step_of_the_databases_clock() {
+    fn the_monotonic_clock_does_not_follow_a_step_of_the_databases_clock() {
         let clock = Clock::new(None);
         let tell = |after_ms: i64, told: i64| {
             let at = clock.born + Duration::from_millis(after_ms.unsigned_abs());
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_shows_is_as_old_as_the_beginning_of_its_look() {
+    fn published_state_is_as_old_as_the_start_of_its_poll() {
         let clock = Clock::new(None);
         clock.set_seen(clock.born);
         std::thread::sleep(Duration::from_millis(5));

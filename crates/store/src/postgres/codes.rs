@@ -40,7 +40,8 @@ fn add(
         return Ok(CodesOutcome::TooMany);
     }
     let hashes: Vec<&[u8]> = hashes.iter().map(|hash| hash.as_slice()).collect();
-    let sql = "INSERT INTO access_code (sale_id, hash, uses) SELECT $1, hash, $3 FROM unnest($2::bytea[]) AS new (hash)";
+    let sql = "INSERT INTO access_code (sale_id, hash, uses) SELECT $1, hash, $3
+               FROM unnest($2::bytea[]) AS new (hash)";
     ledger.run(sql, &[&sale, &hashes, &i64::from(uses)])?;
     Ok(CodesOutcome::Done)
 }

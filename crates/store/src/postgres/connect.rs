@@ -118,7 +118,8 @@ pub(super) async fn check_server(
     client: &Client,
     allow_fsync_off: bool,
 ) -> Result<Vec<String>, OpenError> {
-    let sql = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('fsync'),
+    let sql = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+               current_setting('fsync'),
                       current_setting('full_page_writes'), current_setting('synchronous_commit'),
                       current_setting('synchronous_standby_names'), pg_is_in_recovery()";
     let row = client.query_one(sql, &[]).await.map_err(|error| failed(Failure::from(error)))?;

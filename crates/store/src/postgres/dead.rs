@@ -69,7 +69,8 @@ fn ticket(row: &Row) -> Done<(i64, Dead)> {
 fn retry(ledger: &PostgresLedger<'_>, id: &DeadLetterId, most: usize) -> Done<DeadLetterOutcome> {
     match id {
         DeadLetterId::Delivery(seq) => {
-            let sought = "SELECT d.endpoint_id, d.position FROM delivery d JOIN endpoint p ON p.id = d.endpoint_id
+            let sought = "SELECT d.endpoint_id, d.position FROM delivery d JOIN endpoint p
+                          ON p.id = d.endpoint_id
                  WHERE d.seq = $1 AND d.state = 'dead' FOR UPDATE OF p";
             let of = |row: &Row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, i64>(1)?));
             let Some((endpoint, position)) = ledger.one(sought, &[seq], of)? else {
@@ -81,7 +82,8 @@ fn retry(ledger: &PostgresLedger<'_>, id: &DeadLetterId, most: usize) -> Done<De
             if pending_count(ledger, &endpoint)? >= most as u64 {
                 return Ok(DeadLetterOutcome::Full);
             }
-            let sql = "UPDATE delivery SET state = 'pending', tries = 0, next_at = $2, at = $2 WHERE seq = $1 AND state = 'dead'";
+            let sql = "UPDATE delivery SET state = 'pending', tries = 0, next_at = $2, at = $2
+                       WHERE seq = $1 AND state = 'dead'";
             let changed = ledger.run(sql, &[seq, &ledger.now.0])?;
             Ok(if changed > 0 { DeadLetterOutcome::Done } else { DeadLetterOutcome::NotFound })
         }
@@ -97,7 +99,8 @@ fn retry(ledger: &PostgresLedger<'_>, id: &DeadLetterId, most: usize) -> Done<De
 fn discard(ledger: &PostgresLedger<'_>, id: &DeadLetterId, why: &str) -> Done<bool> {
     let changed = match id {
         DeadLetterId::Delivery(seq) => {
-            let sql = "UPDATE delivery SET state = 'discarded', why = $2, at = $3 WHERE seq = $1 AND state = 'dead'";
+            let sql = "UPDATE delivery SET state = 'discarded', why = $2, at = $3 WHERE seq = $1
+                       AND state = 'dead'";
             ledger.run(sql, &[seq, &why, &ledger.now.0])?
         }
         DeadLetterId::Ticket(ticket) => {
@@ -207,7 +210,8 @@ impl Postgres {
 
     pub(crate) async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
         let sql = "SELECT (SELECT count(*) FROM delivery WHERE state = 'dead'),
-                          (SELECT count(*) FROM refund WHERE state = 'failed' AND discarded IS NULL),
+                          (SELECT count(*) FROM refund WHERE state = 'failed'
+                          AND discarded IS NULL),
                           (SELECT count(*) FROM dead_letter WHERE discarded IS NULL)";
         let counts = |row: &Row| {
             Ok(DeadLetterCounts {

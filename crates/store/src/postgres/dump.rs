@@ -37,7 +37,8 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     {
         model.items.insert(item.id, item);
     }
-    let stopped = "SELECT i.id FROM item i JOIN sale s ON s.id = i.sale_id WHERE s.phase NOT IN ('scheduled', 'open')";
+    let stopped = "SELECT i.id FROM item i JOIN sale s ON s.id = i.sale_id
+                   WHERE s.phase NOT IN ('scheduled', 'open')";
     model.stopped.extend(all(client, stopped, |row| Ok(ItemId(row.try_get(0)?))).await?);
     let over = "SELECT i.id FROM item i JOIN sale s ON s.id = i.sale_id WHERE s.phase = 'closed'";
     model.over.extend(all(client, over, |row| Ok(ItemId(row.try_get(0)?))).await?);

@@ -20,7 +20,8 @@ use super::{Postgres, PostgresLedger, rows};
 
 type Done<T> = Result<T, Failure>;
 
-const LOCK_QUOTAS: &str = "SELECT FROM quota WHERE buyer IN ($1, $2) AND item_id = ANY($3) ORDER BY buyer, item_id FOR NO KEY UPDATE";
+const LOCK_QUOTAS: &str = "SELECT FROM quota WHERE buyer IN ($1, $2) AND item_id = ANY($3)
+                           ORDER BY buyer, item_id FOR NO KEY UPDATE";
 
 fn order(row: &Row) -> Done<ErasableOrder> {
     let (grant, n, key) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);

@@ -85,7 +85,8 @@ const LOCK_TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
 /// positions.
 const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
      FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
-           FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $2) AS fresh) AS t
+           FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq
+           LIMIT $2) AS fresh) AS t
      WHERE event.seq = t.seq";
 
 /// Assigns positions to at most `limit` committed events, and returns their number.

@@ -27,7 +27,8 @@ pub(super) struct Query {
 impl Query {
     /// Inserts the dead letter of a ticket.
     pub(super) fn dead_letter(id: &TicketId, ticket: &Ticket, reason: &str, now: Millis) -> Self {
-        let sql = "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        let sql = "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (ticket) DO NOTHING";
         let values = vec![
             value(id.to_string()),
@@ -79,9 +80,12 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
     // Two transactions that insert the same requests then wait for each other in one order.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
-        let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, node, writer)
-             SELECT id, buyer, key, item, units, 'reserved', grant_id, n, reserved_at, pay_by, node, $11
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+        let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+                   reserved_at, pay_by, node, writer)
+             SELECT id, buyer, key, item, units, 'reserved', grant_id, n, reserved_at, pay_by, node,
+             $11
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
+             $6::bigint[], $7::bigint[], $8::bigint[],
                          $9::bigint[], $10::bigint[])
                   AS t (id, buyer, key, item, units, grant_id, n, reserved_at, pay_by, node)";
         let text = |column: &dyn Fn(&Order) -> String| {
@@ -107,9 +111,11 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
     }
     let changed: Vec<_> = cache.changed.iter().filter_map(|id| cache.orders.get(id)).collect();
     if !changed.is_empty() {
-        let sql = "UPDATE orders SET state = t.state, pay_by = t.pay_by, paid_at = t.paid_at, ended_at = t.ended_at, writer = $7,
+        let sql = "UPDATE orders SET state = t.state, pay_by = t.pay_by, paid_at = t.paid_at,
+                   ended_at = t.ended_at, writer = $7,
                                changed = pg_current_xact_id()
-             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[],
+             $6::bigint[])
                   AS t (grant_id, n, state, pay_by, paid_at, ended_at)
              WHERE orders.grant_id = t.grant_id AND orders.n = t.n";
         let values = vec![
@@ -158,8 +164,10 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     if feed.is_empty() {
         return;
     }
-    let sql = "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta, cause)
-         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::text[])";
+    let sql = "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter,
+               quota_delta, cause)
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],
+         $6::bigint[], $7::text[], $8::bigint[], $9::text[])";
     let buyer = |b: &BuyerId| b.as_str().to_owned();
     let key = |k: &RequestKey| k.as_str().to_owned();
     let values = vec![
@@ -180,9 +188,11 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 /// again. Existing rows are locked, or only decrease. They are written as differences, in lock
 /// order, and never fall below 0, as in the rules.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
-    let insert = "INSERT INTO quota (buyer, item_id, used) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
+    let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
+                  FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
     let update =
-        "UPDATE quota SET used = greatest(quota.used + t.by, 0) FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, by)
+        "UPDATE quota SET used = greatest(quota.used + t.by, 0)
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, by)
          WHERE quota.buyer = t.buyer AND quota.item_id = t.item";
     let is_new = |quota: &CachedQuota| quota.read.is_none() && quota.used > 0;
     let is_changed = |quota: &CachedQuota| quota.read.is_some_and(|read| read != quota.used);
@@ -207,11 +217,14 @@ fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
 
 /// Closed grants come first, so that a slot never has two open ones.
 fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
-    let update = "UPDATE slot_grant SET granted = $2, settled = $3, open = $4, acked = $5, max_n = $6, resolved = $7, feed_len = $8,
-                               closed_cause = $9, closed_at = coalesce(closed_at, $10), changed = pg_current_xact_id()
+    let update = "UPDATE slot_grant SET granted = $2, settled = $3, open = $4, acked = $5,
+                  max_n = $6, resolved = $7, feed_len = $8,
+                               closed_cause = $9, closed_at = coalesce(closed_at, $10),
+                               changed = pg_current_xact_id()
          WHERE id = $1";
     let insert =
-        "INSERT INTO slot_grant (id, granted, settled, open, acked, max_n, resolved, feed_len, closed_cause, closed_at,
+        "INSERT INTO slot_grant (id, granted, settled, open, acked, max_n, resolved, feed_len,
+         closed_cause, closed_at,
                                  item_id, slot, epoch, counted, opened_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     for open in [false, true] {
@@ -257,7 +270,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
                 values: vec![value(int(r.id.0)), value(int(r.taken)), value(r.done)],
             },
             None => Query {
-                sql: "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done) VALUES ($1, $2, $3, $4, $5, $6)",
+                sql: "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done)
+                      VALUES ($1, $2, $3, $4, $5, $6)",
                 values: vec![
                     value(int(r.id.0)),
                     value(int(r.grant.0)),
@@ -278,7 +292,8 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
         let Some(read) = read else { continue };
         let by = |now: u64, before: u64| int(now.wrapping_sub(before));
         let count = |stock| rows::total(stock).unwrap_or(0);
-        let sql = "UPDATE item SET total = total + $2, pool = pool + $3, ended = ended + $4, paid = paid + $5, waiting = waiting + $6,
+        let sql = "UPDATE item SET total = total + $2, pool = pool + $3, ended = ended + $4,
+                   paid = paid + $5, waiting = waiting + $6,
                          changed = pg_current_xact_id()
              WHERE id = $1";
         let values = vec![
@@ -362,7 +377,7 @@ pub(super) async fn commit(
     let transaction = transaction.map_err(|error| Failure::from(error).after_commit())?;
     committed.map_err(|error| Failure::from(error).after_commit())?;
     if let Err(error) = hinted {
-        tracing::debug!(%error, "failed to notify other nodes; they find the commit when they poll");
+        tracing::debug!(%error, "failed to notify other nodes; their next poll finds the commit");
     }
     Ok(transaction)
 }
@@ -372,7 +387,7 @@ mod tests {
     use super::CommitNotice;
 
     #[test]
-    fn a_hint_says_whose_it_is_and_whether_something_happened() {
+    fn a_notification_has_its_writer_and_whether_events_were_appended() {
         for (writer, events, text) in [(7, false, "7"), (-9, true, "-9+")] {
             assert_eq!(CommitNotice { writer, events }.text(), text);
             let hint = CommitNotice::parse(text).expect("a hint");

@@ -132,7 +132,8 @@ impl Ledger for PostgresLedger<'_> {
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
         // A shared lock: other openings of grants may run, but a phase change of the sale waits.
-        let sql = "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1 FOR SHARE OF s";
+        let sql = "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s
+                   ON s.id = i.sale_id WHERE i.id = $1 FOR SHARE OF s";
         Ok(self.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
     }
 

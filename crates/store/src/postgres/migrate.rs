@@ -53,7 +53,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     let settings = format!("SET LOCAL lock_timeout = {wait}; SET LOCAL statement_timeout = {wait}");
     transaction.batch_execute(&settings).await.map_err(failed)?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(failed)?;
-    let tables = "SELECT to_regclass('schema_migration') IS NOT NULL, to_regclass('orders') IS NOT NULL OR to_regclass('sale') IS NOT NULL";
+    let tables = "SELECT to_regclass('schema_migration') IS NOT NULL,
+                  to_regclass('orders') IS NOT NULL OR to_regclass('sale') IS NOT NULL";
     let row = transaction.query_one(tables, &[]).await.map_err(failed)?;
     let (migrated, foreign): (bool, bool) = (row.get(0), row.get(1));
     if foreign && !migrated {
@@ -62,7 +63,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
         ));
     }
     let history = "CREATE TABLE IF NOT EXISTS schema_migration
-                   (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
+                   (version integer PRIMARY KEY, name text NOT NULL,
+                   applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
     transaction.batch_execute(history).await.map_err(failed)?;
     let row =
         transaction.query_one("SELECT coalesce(max(version), 0) FROM schema_migration", &[]).await;

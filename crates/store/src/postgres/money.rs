@@ -47,7 +47,8 @@ struct MoneyTable<T> {
 const PAYMENTS: MoneyTable<Payment> = MoneyTable {
     select: concat!("SELECT ", payment_columns!(), ", p.seq FROM payment p"),
     table: "p",
-    of_items: "EXISTS (SELECT FROM orders o WHERE o.grant_id = p.grant_id AND o.n = p.n AND o.item_id = ANY(",
+    of_items: "EXISTS (SELECT FROM orders o WHERE o.grant_id = p.grant_id AND o.n = p.n
+               AND o.item_id = ANY(",
     of_notices: concat!(
         "EXISTS (SELECT FROM refund r WHERE r.payment_id = p.id AND ",
         notices!(),
@@ -132,7 +133,8 @@ impl Postgres {
     }
 
     pub(crate) async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
-        let sql = "UPDATE refund SET discarded = $2 WHERE id = $1 AND state = 'failed' AND discarded IS NULL";
+        let sql = "UPDATE refund SET discarded = $2 WHERE id = $1 AND state = 'failed'
+                   AND discarded IS NULL";
         self.job(RetryUnknown::Never, move |ledger| Ok(ledger.run(sql, &[&id.0, &why])? == 1)).await
     }
 

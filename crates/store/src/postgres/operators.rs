@@ -33,7 +33,8 @@ impl Postgres {
     pub(crate) async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
         let insert = move |ledger: &mut super::PostgresLedger<'_>| {
             let role = ROLES.iter().find(|(role, _)| *role == key.role).map(|(_, name)| *name);
-            let sql = "INSERT INTO admin_key (id, name, role, hash, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO admin_key (id, name, role, hash, created_at)
+                       VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
             match ledger
                 .run(sql, &[&key.id, &key.name, &role, &key.hash.as_slice(), &key.created_at.0])?
             {
@@ -84,7 +85,8 @@ impl Postgres {
 
     pub(crate) async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
         let beat = move |ledger: &mut super::PostgresLedger<'_>| {
-            let sql = "INSERT INTO node (node, until) VALUES ($1, $2) ON CONFLICT (node) DO UPDATE SET until = excluded.until";
+            let sql = "INSERT INTO node (node, until) VALUES ($1, $2) ON CONFLICT (node) DO UPDATE
+                       SET until = excluded.until";
             ledger.run(sql, &[&i64::from(node.0), &ledger.now.plus(lease_ms).0]).map(drop)
         };
         self.job(RetryUnknown::Allowed, beat).await

@@ -25,7 +25,8 @@ use super::{Postgres, connect, rows};
 
 /// Selects the numbers alone: the rows are read under their locks.
 const DUE: &str = "SELECT o.grant_id, o.n, o.item_id, o.pay_by + o.ask_ms, o.seq FROM orders o
-     WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms LIMIT $2";
+     WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms
+     LIMIT $2";
 
 /// The order of a list of orders.
 #[derive(Clone, Copy)]
@@ -127,7 +128,8 @@ impl Postgres {
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
         let limit = limit.min(PAGE_ROWS_MAX);
         let key = &self.shared().id_key;
-        let sql = "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND item_id = ANY($2) ORDER BY seq LIMIT $3";
+        let sql = "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND item_id = ANY($2)
+                   ORDER BY seq LIMIT $3";
         let items: Vec<i64> = items.iter().map(|item| item.0).collect();
         let mut last = None;
         let requests = self

@@ -114,9 +114,11 @@ fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &PositionAdvance) ->
         let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
         let errors: Vec<Option<&str>> =
             failed.iter().map(|parcel| parcel.error.as_deref()).collect();
-        let sql = "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at)
+        let sql = "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error,
+                   at)
              SELECT $1, t.position, t.about, t.state, t.tries, t.next_at, t.error, $8
-             FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[])
+             FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+             $7::text[])
                   AS t (position, about, state, tries, next_at, error)";
         ledger
             .run(sql, &[&id, &positions, &about, &states, &tries, &next, &errors, &ledger.now.0])?;
@@ -128,7 +130,8 @@ fn record(ledger: &PostgresLedger<'_>, id: &str, notes: &[RowChange]) -> Done<()
     for note in notes {
         match note {
             RowChange::Delivered(position) => {
-                let sql = "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'";
+                let sql = "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2
+                           AND state = 'pending'";
                 ledger.run(sql, &[&id, position])?;
             }
             RowChange::Pending(parcel) => {
@@ -183,7 +186,8 @@ fn redeliver(
     let sql = "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at)
          VALUES ($1, $2, $3, 'pending', 0, $4, $4)
          ON CONFLICT (endpoint_id, position) DO UPDATE
-         SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at";
+         SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL,
+         at = excluded.at";
     ledger.run(sql, &[&id, &position, &event_about(&told), &ledger.now.0])?;
     Ok(Redelivery::Done)
 }
@@ -300,12 +304,16 @@ impl Postgres {
         // even where no node assigns positions.
         let sql = "WITH unplaced AS MATERIALIZED (
                  SELECT count(*) AS many, min(e.at) AS oldest
-                 FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq LIMIT $1) AS e)
+                 FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq
+                 LIMIT $1) AS e)
              SELECT p.id, p.kind, p.enabled, greatest(t.position - p.position, 0) + u.many,
-                 (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+                 (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id
+                 AND d.state = 'pending'),
                  (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
-                 (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position LIMIT 1),
-                 (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+                 (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position
+                 LIMIT 1),
+                 (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id
+                 AND d.state = 'pending'),
                  u.oldest
              FROM endpoint p, event_turn t, unplaced u ORDER BY p.created_at, p.id";
         self.all(sql, &[&as_limit(UNSEQUENCED_COUNTED_MAX)], endpoint_status).await
@@ -354,7 +362,8 @@ impl Postgres {
         query: DeliveryQuery,
     ) -> StoreResult<OutboxPage<Delivery>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
-        let sql = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at, e.at
+        let sql = "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries,
+                   d.next_at, d.error, d.why, d.at, e.at
              FROM delivery d LEFT JOIN event e ON e.position = d.position
              WHERE d.endpoint_id = $1 AND ($2::text IS NULL OR d.state = $2) AND d.position < $3
              ORDER BY d.position DESC LIMIT $4";

@@ -28,17 +28,21 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
 /// again from where it stood.
 const SNAPSHOT: &str =
-    "SELECT pg_current_snapshot()::text, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+    "SELECT pg_current_snapshot()::text, floor(extract(epoch
+     FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
-      OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
+      OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id
+      AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
       ORDER BY i.id";
-const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2 AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
+const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2
+                         AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
     ", o.node, o.changed::text, o.seq, o.writer FROM orders o
-     WHERE o.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+     WHERE o.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(o.changed,
+     $1::text::pg_snapshot)
            AND o.changed <> ALL ($3::text[]::xid8[])
            AND (o.changed, o.seq) > ($4::text::xid8, $5::bigint)
      ORDER BY o.changed, o.seq LIMIT $6"
@@ -56,8 +60,10 @@ const RESOLUTIONS: &str = concat!(
     "SELECT ",
     rows::resolution_columns!(),
     ", r.changed::text FROM resolution r
-     WHERE r.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(r.changed, $1::text::pg_snapshot) AND r.writer <> $3
-           AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8, $6::text)
+     WHERE r.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(r.changed,
+     $1::text::pg_snapshot) AND r.writer <> $3
+           AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8,
+           $6::text)
      ORDER BY r.changed, r.ticket LIMIT $7"
 );
 /// The snapshot that includes nothing.
@@ -382,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_shows_what_ended_before_it() {
+    fn a_snapshot_includes_transactions_that_ended_before_it() {
         let since =
             SnapshotPosition { snapshot: "10:20:10,14".to_owned(), timeline: String::new() };
         for (transaction, shown) in

@@ -29,7 +29,8 @@ pub(super) const RECALLS: &str = concat!(
 );
 const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ANY($1)");
 /// Inserts rows for buyers who have none, in lock order.
-const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0 FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
+const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0
+                          FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      ON CONFLICT DO NOTHING";
 pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
@@ -44,12 +45,14 @@ const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
     " FROM unnest($1::text[], $2::text[]) AS t (buyer, key)
-      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.buyer = t.buyer AND o.request_key = t.key OFFSET 0) o
+      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.buyer = t.buyer
+      AND o.request_key = t.key OFFSET 0) o
       UNION ALL SELECT ",
     rows::order_columns!(),
     " FROM unnest($3::bigint[], $4::bigint[]) AS t (grant_id, n)
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
-      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.grant_id = t.grant_id AND o.n = t.n OFFSET 0) o"
+      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.grant_id = t.grant_id
+      AND o.n = t.n OFFSET 0) o"
 );
 const RESOLUTIONS: &str = concat!(
     "SELECT ",
@@ -61,20 +64,23 @@ const RESOLUTIONS: &str = concat!(
     rows::resolution_columns!(),
     " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (ticket, grant_id, n)
       JOIN slot_grant g ON g.id = t.grant_id AND t.n <= g.max_n
-      CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id AND r.n = t.n OFFSET 0) r"
+      CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id
+      AND r.n = t.n OFFSET 0) r"
 );
 /// Looked up one by one, as in [`ORDERS`].
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
     " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
-      CROSS JOIN LATERAL (SELECT * FROM checkout c WHERE c.grant_id = t.grant_id AND c.n = t.n LIMIT 1) c"
+      CROSS JOIN LATERAL (SELECT * FROM checkout c WHERE c.grant_id = t.grant_id AND c.n = t.n
+      LIMIT 1) c"
 );
 const ORDERS_BY_NUMBER: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
     " FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
-      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.grant_id = t.grant_id AND o.n = t.n OFFSET 0) o"
+      CROSS JOIN LATERAL (SELECT * FROM orders o WHERE o.grant_id = t.grant_id
+      AND o.n = t.n OFFSET 0) o"
 );
 
 /// Whether missing quota rows are inserted first, so that they can be locked.

@@ -14,9 +14,11 @@ use super::rows::{self, int};
 
 /// The units of an item: the columns that `rows::counts` reads.
 pub(super) const COUNTS: &str =
-    "SELECT i.id, i.total, i.pool, i.ended, i.paid, coalesce(g.in_slots, 0)::bigint, coalesce(g.settled, 0)::bigint, i.waiting
+    "SELECT i.id, i.total, i.pool, i.ended, i.paid, coalesce(g.in_slots, 0)::bigint,
+     coalesce(g.settled, 0)::bigint, i.waiting
      FROM item i LEFT JOIN LATERAL (
-         SELECT sum(s.granted - s.settled) FILTER (WHERE s.open AND s.counted) AS in_slots, sum(s.settled) AS settled
+         SELECT sum(s.granted - s.settled) FILTER (WHERE s.open
+         AND s.counted) AS in_slots, sum(s.settled) AS settled
          FROM slot_grant s WHERE s.item_id = i.id) g ON TRUE";
 
 /// A limit as a SQL parameter.
@@ -72,9 +74,11 @@ impl Postgres {
     pub(crate) async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         // Refills are counted grant by grant, by their own index, whatever the planner knew: nearly
         // all rows of a feed are something else.
-        let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'), coalesce(r.times, 0)
+        let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id
+                   AND f.cause = 'refill'), coalesce(r.times, 0)
              FROM slot_grant g
-             LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done GROUP BY grant_id) r
+             LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done
+             GROUP BY grant_id) r
                        ON r.grant_id = g.id
              WHERE g.item_id = $1";
         let moves = |row: &tokio_postgres::Row| {
@@ -95,7 +99,8 @@ impl Postgres {
     }
 
     pub(crate) async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
-        let sql = "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open AND slot <> $1 GROUP BY closed_cause ORDER BY closed_cause";
+        let sql = "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open AND slot <> $1
+                   GROUP BY closed_cause ORDER BY closed_cause";
         self.all(sql, &[&i64::from(SlotKey::WAITLIST)], |row| {
             Ok((rows::closing(row, 0)?, rows::number(row, 1)?))
         })

@@ -15,16 +15,21 @@ fn delete_expired(
 ) -> Result<u64, Failure> {
     let limit = as_limit(limit);
     let deliveries = "DELETE FROM delivery WHERE seq IN (
-             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)";
+             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < $1 ORDER BY seq
+             LIMIT $2 FOR UPDATE SKIP LOCKED)";
     let tickets = "DELETE FROM dead_letter WHERE seq IN (
-             SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)";
+             SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq
+             LIMIT $2 FOR UPDATE SKIP LOCKED)";
     let events = "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
-                 AND NOT EXISTS (SELECT FROM endpoint p WHERE p.enabled AND (e.position IS NULL OR p.position < e.position))
-                 AND NOT EXISTS (SELECT FROM delivery d WHERE d.position = e.position AND d.state <> 'discarded')
+                 AND NOT EXISTS (SELECT FROM endpoint p WHERE p.enabled AND (e.position IS NULL
+                 OR p.position < e.position))
+                 AND NOT EXISTS (SELECT FROM delivery d WHERE d.position = e.position
+                 AND d.state <> 'discarded')
              ORDER BY e.at LIMIT $2)";
     let inbox = "DELETE FROM inbox WHERE (provider, event_id) IN (
-             SELECT provider, event_id FROM inbox WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+             SELECT provider, event_id FROM inbox WHERE at < $1 ORDER BY at
+             LIMIT $2 FOR UPDATE SKIP LOCKED)";
     let mut rows = ledger.run(deliveries, &[&what.dead_before.0, &limit])?;
     rows += ledger.run(tickets, &[&what.dead_before.0, &limit])?;
     rows += ledger.run(events, &[&what.events_before.0, &limit])?;

@@ -29,12 +29,15 @@ const ROOM: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1 FOR UPDATE");
 const ROOMS: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
-const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = $1 AND buyer = ANY($2)";
+const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+                        WHERE sale_id = $1 AND buyer = ANY($2)";
 /// Units of an open sale that no buyer holds, whether all its stock is counted, and the limit for
 /// one buyer.
 const STOCK: &str =
-    "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer), 1)::bigint,
-         coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
+    "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer),
+     1)::bigint,
+         coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted -
+         g.settled), 0) FROM slot_grant g
                                 WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint
      FROM sale s JOIN item i ON i.sale_id = s.id WHERE s.id = $1 GROUP BY s.id, s.phase";
 const VIEW: &str = concat!(
@@ -42,14 +45,19 @@ const VIEW: &str = concat!(
     room_columns!(),
     ", s.phase = 'open', i.counted, i.most, i.free, w.out, w.used, w.units
      FROM waiting_room r JOIN sale s ON s.id = r.sale_id,
-     LATERAL (SELECT bool_and(i.total IS NOT NULL) AS counted, coalesce(max(i.limit_per_buyer), 1)::bigint AS most,
-                     coalesce(sum(i.pool - least(i.pool, i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
-                                            WHERE g.item_id = i.id AND g.open AND g.counted)), 0)::bigint AS free
+     LATERAL (SELECT bool_and(i.total IS NOT NULL) AS counted, coalesce(max(i.limit_per_buyer),
+     1)::bigint AS most,
+                     coalesce(sum(i.pool - least(i.pool,
+                     i.waiting) + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
+                                            WHERE g.item_id = i.id AND g.open
+                                            AND g.counted)), 0)::bigint AS free
               FROM item i WHERE i.sale_id = r.sale_id) i,
-     LATERAL (SELECT count(*) - count(u.units) AS out, count(u.units) AS used, coalesce(sum(u.units), 0)::bigint AS units
+     LATERAL (SELECT count(*) - count(u.units) AS out, count(u.units) AS used,
+     coalesce(sum(u.units), 0)::bigint AS units
               FROM waiting_room_visitor p, LATERAL (
                   SELECT sum(o.units) AS units FROM orders o JOIN item i ON i.id = o.item_id
-                  WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) u
+                  WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id
+                  AND o.reserved_at >= p.called_at) u
               WHERE p.sale_id = r.sale_id AND p.admitted_until > $2) w
      WHERE r.sale_id = $1"
 );
@@ -88,7 +96,8 @@ fn visitor(row: &Row) -> Done<RoomVisitor> {
 /// The sale's room under its lock. It is created from this seed if it does not exist, and its draw
 /// is closed if the sale has opened.
 fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
-    let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1 ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1
+               ON CONFLICT DO NOTHING";
     ledger.run(sql, &[&sale, &seed.bytes().as_slice()])?;
     let Some(mut found) = ledger.one(ROOM, &[&sale], room)? else { return Ok(None) };
     // Read under the lock, so that an earlier opening of the sale is visible.
@@ -148,9 +157,11 @@ fn enter(
     if room.line != before {
         // A buyer who took part in the draw stays in its list.
         let sql = "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
-             SELECT $1, buyer, lot, $5, rank FROM unnest($2::text[], $3::bytea[], $4::bigint[]) AS t (buyer, lot, rank)
+             SELECT $1, buyer, lot, $5, rank FROM unnest($2::text[], $3::bytea[],
+             $4::bigint[]) AS t (buyer, lot, rank)
              ON CONFLICT (sale_id, buyer) DO UPDATE
-             SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL";
+             SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL,
+             admitted_until = NULL";
         ledger.run(sql, &[&sale, &came, &lots, &ranks, &now.0])?;
         put_progress(ledger, sale, &room.line)?;
     }
@@ -202,7 +213,8 @@ fn call(
     }
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
     let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
-         WHERE sale_id = $1 AND lot > (SELECT coalesce(called_lot, ''::bytea) FROM waiting_room WHERE sale_id = $1) ORDER BY lot LIMIT $2";
+         WHERE sale_id = $1 AND lot > (SELECT coalesce(called_lot, ''::bytea) FROM waiting_room
+         WHERE sale_id = $1) ORDER BY lot LIMIT $2";
     let mut called = ledger.all(sql, &[&sale, &int(drawn - before)], visitor)?;
     if let Some(last) = called.last().and_then(|last| last.lot) {
         let sql = "UPDATE waiting_room SET called_lot = $2 WHERE sale_id = $1";
@@ -216,8 +228,10 @@ fn call(
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
     }
     let names: Vec<&str> = called.iter().map(|visitor| visitor.buyer.as_str()).collect();
-    let sql = "UPDATE waiting_room_visitor p SET rank = t.rank + $3, called_at = $4, admitted_until = $5
-         FROM unnest($2::text[]) WITH ORDINALITY AS t (buyer, rank) WHERE p.sale_id = $1 AND p.buyer = t.buyer";
+    let sql = "UPDATE waiting_room_visitor p SET rank = t.rank + $3, called_at = $4,
+               admitted_until = $5
+         FROM unnest($2::text[]) WITH ORDINALITY AS t (buyer, rank) WHERE p.sale_id = $1
+         AND p.buyer = t.buyer";
     ledger.run(sql, &[&sale, &names, &int(before), &now.0, &until.0])?;
     put_progress(ledger, sale, &room.line)?;
     Ok(called)
@@ -265,7 +279,8 @@ impl Postgres {
         limit: usize,
     ) -> StoreResult<Vec<(Lot, BuyerId)>> {
         let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
-        let sql = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = $1 AND lot > $2 ORDER BY lot LIMIT $3";
+        let sql = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = $1 AND lot > $2
+                   ORDER BY lot LIMIT $3";
         self.all(sql, &[&sale, &after, &as_limit(limit)], |row| {
             let lot = bytes(row, 0)?.ok_or_else(|| rows::bad_row("lot"))?;
             Ok((Lot::new(lot), rows::parse_text(row, 1, "buyer", BuyerId::new)?))

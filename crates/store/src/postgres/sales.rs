@@ -225,9 +225,12 @@ fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow
 fn create_item(ledger: &PostgresLedger<'_>, sale: &str, item: &NewItem) -> Done<()> {
     let spread = &item.spread;
     ledger.run(
-        "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer,
-                           hold_ms, initial_total, total, pool, partitions, choose, spread_initial, spread_threshold, spread_refill)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, coalesce($11::bigint, 0), $12, $13, $14, $15, $16)",
+        "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency,
+         list_price_minor, limit_per_buyer,
+                           hold_ms, initial_total, total, pool, partitions, choose, spread_initial,
+                           spread_threshold, spread_refill)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, coalesce($11::bigint, 0), $12,
+         $13, $14, $15, $16)",
         &[
             &sale,
             &item.name,
@@ -287,7 +290,8 @@ fn apply(
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         ledger.run(
-            "UPDATE item SET title = $3, description = $4, image = $5, price_minor = $6, currency = $7, list_price_minor = $8,
+            "UPDATE item SET title = $3, description = $4, image = $5, price_minor = $6,
+             currency = $7, list_price_minor = $8,
                              limit_per_buyer = $9, hold_ms = $10
              WHERE sale_id = $1 AND id = $2",
             &[
@@ -351,7 +355,8 @@ fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Don
     }
     ledger.run(
         "UPDATE sale SET phase = $2, version = version + 1,
-                         opened_at = CASE WHEN $2 = 'open' THEN coalesce(opened_at, $3) ELSE opened_at END,
+                         opened_at = CASE WHEN $2 = 'open' THEN coalesce(opened_at,
+                         $3) ELSE opened_at END,
                          closed_at = CASE WHEN $2 = 'closed' THEN $3 ELSE closed_at END,
                          draining_until = NULL
          WHERE id = $1",

@@ -79,7 +79,11 @@ async fn settle_poisoned(
 ) -> Result<Resolved, StoreError> {
     let id = shared.id_key.id_of(ticket);
     let reason = failure.to_string();
-    tracing::error!(%reason, ticket = %id, "failed to settle a ticket; returning it as a dead letter");
+    tracing::error!(
+        %reason,
+        ticket = %id,
+        "failed to settle a ticket; returning it as a dead letter"
+    );
     let one = std::slice::from_ref(ticket);
     let failure = match run_with_retries(shared, one, SettleTask::GiveUp(&reason)).await {
         Ok(mut resolved) if !resolved.is_empty() => return Ok(resolved.swap_remove(0)),

@@ -42,7 +42,8 @@ macro_rules! select_position {
             "SELECT ",
             entry_columns!(),
             ", CASE w.state WHEN 'waiting' THEN
-                 (SELECT count(*) FROM waitlist b WHERE b.item_id = w.item_id AND b.state = 'waiting' AND b.n < w.n)
+                 (SELECT count(*) FROM waitlist b WHERE b.item_id = w.item_id
+                 AND b.state = 'waiting' AND b.n < w.n)
                ELSE 0 END FROM waitlist w"
         )
     };
@@ -173,8 +174,10 @@ pub(super) fn first_unpaid(
         "SELECT ",
         rows::order_columns!(),
         " FROM (SELECT * FROM orders o WHERE o.buyer = $1 OFFSET 0) o
-          WHERE o.grant_id = $2 AND (o.state = 'expired' OR (o.state = 'cancelled' AND ($3::text IS NULL OR $3 =
-              (SELECT e.actor FROM event e WHERE e.grant_id = o.grant_id AND e.n = o.n AND e.type = 'order.cancelled' LIMIT 1))))
+          WHERE o.grant_id = $2 AND (o.state = 'expired' OR (o.state = 'cancelled'
+          AND ($3::text IS NULL OR $3 =
+              (SELECT e.actor FROM event e WHERE e.grant_id = o.grant_id AND e.n = o.n
+              AND e.type = 'order.cancelled' LIMIT 1))))
           ORDER BY o.n LIMIT 1"
     );
     ledger.one(SQL, &[&buyer.as_str(), &int(grant.0), &by.map(actor_text)], rows::order)
@@ -272,8 +275,10 @@ impl Postgres {
             "SELECT ",
             rows::order_columns!(),
             " FROM (SELECT * FROM orders o WHERE o.buyer = $2 OFFSET 0) o
-              WHERE o.grant_id = (SELECT g.id FROM slot_grant g WHERE g.item_id = $1 AND g.slot = $3)
-              AND NOT EXISTS (SELECT FROM waitlist w WHERE w.item_id = $1 AND w.n > o.n AND w.buyer = $2)
+              WHERE o.grant_id = (SELECT g.id FROM slot_grant g WHERE g.item_id = $1
+              AND g.slot = $3)
+              AND NOT EXISTS (SELECT FROM waitlist w WHERE w.item_id = $1 AND w.n > o.n
+              AND w.buyer = $2)
               ORDER BY o.n DESC LIMIT 1"
         );
         self.one(SQL, &[&item.0, &buyer.as_str(), &i64::from(SlotKey::WAITLIST)], rows::order).await

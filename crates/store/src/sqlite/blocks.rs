@@ -31,7 +31,8 @@ fn insert(ledger: &mut SqliteLedger<'_>, block: &Block, most: usize) -> Done<boo
     let written = sql.run(
         "INSERT INTO block (kind, value, until, reason, at) SELECT ?1, ?2, ?3, ?4, ?5
          WHERE (SELECT count(*) FROM block WHERE kind <> ?1 OR value <> ?2) < ?6
-         ON CONFLICT (kind, value) DO UPDATE SET until = excluded.until, reason = excluded.reason, at = excluded.at",
+         ON CONFLICT (kind, value) DO UPDATE SET until = excluded.until, reason = excluded.reason,
+         at = excluded.at",
         params![
             block.kind.as_str(),
             block.value,
@@ -64,7 +65,8 @@ impl Sqlite {
     pub(crate) async fn delete_block(&self, kind: BlockKind, value: &str) -> StoreResult<bool> {
         let value = value.to_owned();
         self.job(move |ledger| {
-            let sql = "DELETE FROM block WHERE kind = ?1 AND value = ?2 AND (until IS NULL OR until > ?3)";
+            let sql = "DELETE FROM block WHERE kind = ?1 AND value = ?2 AND (until IS NULL
+                       OR until > ?3)";
             let now = ledger.now;
             Ok(ledger.sql.run(sql, params![kind.as_str(), value, now.0])? > 0)
         })

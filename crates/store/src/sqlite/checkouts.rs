@@ -64,12 +64,17 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
         .ok_or_else(|| Failure::Row("a checkout names no order".to_owned()))?;
     let (grant, n) = (int(parts.grant.0), int(parts.n.0));
     sql.run(
-        "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
+        "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at,
+         asked_at, due)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
-                 coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2 AND state = 'reserved'), 0))
-         ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id, provider = excluded.provider, session = excluded.session,
-                                                 url = excluded.url, expires_at = excluded.expires_at, open = excluded.open,
-                                                 at = excluded.at, asked_at = excluded.asked_at, due = excluded.due",
+                 coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2
+                 AND state = 'reserved'), 0))
+         ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id,
+         provider = excluded.provider, session = excluded.session,
+                                                 url = excluded.url, expires_at =
+                                                 excluded.expires_at, open = excluded.open,
+                                                 at = excluded.at, asked_at = excluded.asked_at,
+                                                 due = excluded.due",
         params![
             grant,
             n,
@@ -101,7 +106,8 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
 fn to_close(sql: &mut Reader<'_>, now: Millis, limit: usize) -> Done<Vec<(Checkout, Order)>> {
     sql.all(
         concat!(
-            "SELECT o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at,
+            "SELECT o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n,
+             o.reserved_at, o.pay_by, o.paid_at,
                     o.ended_at, ",
             checkout_columns!(),
             " FROM checkout c JOIN orders o ON o.grant_id = c.grant_id AND o.n = c.n
@@ -118,7 +124,8 @@ fn put_off(ledger: &mut SqliteLedger<'_>, it: &CheckoutDeferral) -> Done<usize> 
         money::record_unanswered_check(ledger, &it.order, &it.session, now)?;
     }
     ledger.sql.run(
-        "UPDATE checkout SET due = max(?5, coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2 AND state = 'reserved'), 0))
+        "UPDATE checkout SET due = max(?5, coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1
+         AND n = ?2 AND state = 'reserved'), 0))
          WHERE grant_id = ?1 AND n = ?2 AND order_id = ?3 AND session = ?4 AND open = 1",
         params![int(parts.grant.0), int(parts.n.0), it.order.text().as_str(), it.session, now.plus(it.ms).0],
     )

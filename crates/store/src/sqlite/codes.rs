@@ -60,7 +60,8 @@ fn spend(ledger: &mut SqliteLedger<'_>, sale: &str, hash: &CodeHash, buyer: &str
         return Ok(true);
     }
     let spent = sql.run(
-        "UPDATE access_code SET spent = spent + 1 WHERE sale_id = ?1 AND hash = ?2 AND spent < uses",
+        "UPDATE access_code SET spent = spent + 1 WHERE sale_id = ?1 AND hash = ?2
+         AND spent < uses",
         params![sale, hash],
     )?;
     if spent == 0 {

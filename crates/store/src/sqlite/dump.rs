@@ -143,7 +143,8 @@ impl Memory {
             params![item.id.0.to_string()],
         )?;
         self.0.execute(
-            "INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total,
+            "INSERT INTO item (id, sale_id, name, title, description, price_minor, currency,
+             limit_per_buyer, hold_ms, initial_total,
                                total, pool, ended, paid)
              VALUES (?1, ?1, ?1, '', '', 0, 'CNY', ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
             params![

@@ -12,7 +12,8 @@ type Done<T> = Result<T, Failure>;
 pub(super) fn append(sql: &mut Statements<'_>, row: &FeedRow) -> Done<()> {
     let ticket = row.ticket.map(|t| t.text());
     sql.run(
-        "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta, cause)
+        "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta,
+         cause)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             int(row.grant.0),
@@ -55,7 +56,8 @@ pub(super) fn put_recall(sql: &mut Statements<'_>, recall: &Recall) -> Done<()> 
         RecallTarget::Grant(id) => Some(int(id.0)),
     };
     sql.run(
-        "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (id) DO UPDATE SET taken = excluded.taken, done = excluded.done",
         params![int(recall.id.0), int(recall.grant.0), target, int(recall.asked), int(recall.taken), recall.done],
     )?;

@@ -280,7 +280,8 @@ impl Ledger for SqliteLedger<'_> {
 
     fn insert_order(&mut self, order: &Order) -> Done<()> {
         self.sql.run(
-            "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, ended_at)
+            "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+             reserved_at, pay_by, paid_at, ended_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 order.id.text().as_str(),

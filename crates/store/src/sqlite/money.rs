@@ -114,10 +114,13 @@ pub(super) fn payments_of(sql: &mut Statements<'_>, order: &TicketId) -> Done<Ve
 pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> Done<()> {
     let named = events::order_numbers(ledger, &payment.order)?;
     ledger.sql.run(
-        "INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
+        "INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state,
+         at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (id) DO UPDATE SET provider = excluded.provider, order_id = excluded.order_id, grant_id = excluded.grant_id,
-                                        n = excluded.n, amount_minor = excluded.amount_minor, currency = excluded.currency,
+         ON CONFLICT (id) DO UPDATE SET provider = excluded.provider, order_id = excluded.order_id,
+         grant_id = excluded.grant_id,
+                                        n = excluded.n, amount_minor = excluded.amount_minor,
+                                        currency = excluded.currency,
                                         state = excluded.state, at = excluded.at",
         params![
             payment.id.0,
@@ -145,12 +148,16 @@ pub(super) fn refund(sql: &mut Statements<'_>, id: &RefundId) -> Done<Option<Ref
 // A refund that is requested again is no longer discarded.
 pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> {
     sql.run(
-        "INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, error,
+        "INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause,
+         state, accepted, tries, next_at, error,
                              at, settled_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-         ON CONFLICT (id) DO UPDATE SET state = excluded.state, accepted = excluded.accepted, tries = excluded.tries,
-                                        next_at = excluded.next_at, error = excluded.error, settled_at = excluded.settled_at,
-                                        discarded = CASE WHEN excluded.state = 'failed' THEN discarded END",
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, accepted = excluded.accepted,
+         tries = excluded.tries,
+                                        next_at = excluded.next_at, error = excluded.error,
+                                        settled_at = excluded.settled_at,
+                                        discarded = CASE WHEN excluded.state = 'failed' THEN
+                                        discarded END",
         params![
             refund.id.0,
             refund.payment.0,
@@ -211,7 +218,8 @@ struct MoneyTable<T> {
 
 const PAYMENTS: MoneyTable<Payment> = MoneyTable {
     select: concat!("SELECT ", payment_columns!(), ", seq FROM payment m"),
-    of_items: "EXISTS (SELECT 1 FROM orders o WHERE o.grant_id = m.grant_id AND o.n = m.n AND o.item_id IN",
+    of_items: "EXISTS (SELECT 1 FROM orders o WHERE o.grant_id = m.grant_id AND o.n = m.n
+               AND o.item_id IN",
     of_notices: concat!("m.id IN (SELECT payment_id FROM refund WHERE ", notices!(), ")"),
     read: payment_row,
     seq: 7,

@@ -95,9 +95,9 @@ fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     match was_there && bytes(path) == 0 {
         true => Err(failed(
             &path.display().to_string(),
-            "the store that was in this directory is gone: put its file back, or name another \
             "the store that was in this directory is gone: restore its file, or use another \
              directory for a new store",
+        )),
         false => Ok(()),
     }
 }

@@ -96,7 +96,8 @@ fn insert_dead_ticket(
 ) -> Done<()> {
     let now = ledger.now;
     ledger.sql.run(
-        "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (ticket) DO NOTHING",
         params![
             id.text().as_str(),
@@ -140,8 +141,10 @@ pub(super) fn first_unpaid(
         concat!(
             "SELECT ",
             rows::order_columns!(),
-            " FROM orders WHERE buyer = ?1 AND +grant_id = ?2 AND (state = 'expired' OR (state = 'cancelled' AND (?3 IS NULL OR ?3 =
-                  (SELECT e.actor FROM event e WHERE e.grant_id IS NOT NULL AND e.grant_id = orders.grant_id AND e.n = orders.n
+            " FROM orders WHERE buyer = ?1 AND +grant_id = ?2 AND (state = 'expired'
+             OR (state = 'cancelled' AND (?3 IS NULL OR ?3 =
+                  (SELECT e.actor FROM event e WHERE e.grant_id IS NOT NULL
+                  AND e.grant_id = orders.grant_id AND e.n = orders.n
                    AND e.type = 'order.cancelled' LIMIT 1))))
               ORDER BY n LIMIT 1"
         ),

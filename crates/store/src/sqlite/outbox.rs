@@ -159,7 +159,8 @@ fn record(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[RowChange]) -> Done<
                 params![id, position],
             )?,
             RowChange::Pending(parcel) => sql.run(
-                "UPDATE delivery SET state = ?3, tries = ?4, next_at = ?5, error = ?6, at = CASE state WHEN ?3 THEN at ELSE ?7 END
+                "UPDATE delivery SET state = ?3, tries = ?4, next_at = ?5, error = ?6,
+                 at = CASE state WHEN ?3 THEN at ELSE ?7 END
                  WHERE endpoint_id = ?1 AND position = ?2 AND state = 'pending'",
                 params![
                     id,
@@ -197,9 +198,11 @@ fn redeliver(
         return Ok(Redelivery::Full);
     }
     sql.run(
-        "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at) VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)
+        "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at)
+         VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)
          ON CONFLICT (endpoint_id, position) DO UPDATE
-         SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at",
+         SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL,
+         at = excluded.at",
         params![id, position, event_about(&told), now.0],
     )?;
     Ok(Redelivery::Done)
@@ -228,9 +231,11 @@ pub(super) fn event_summary(
 fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPage<Delivery>> {
     let limit = query.limit.min(PAGE_ROWS_MAX);
     let rows = sql.all(
-        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at, d.error, d.why, d.at, e.at
+        "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at,
+         d.error, d.why, d.at, e.at
          FROM delivery d LEFT JOIN event e ON e.seq = d.position
-         WHERE d.endpoint_id = ?1 AND (?2 IS NULL OR d.state = ?2) AND d.position < ?3 ORDER BY d.position DESC LIMIT ?4",
+         WHERE d.endpoint_id = ?1 AND (?2 IS NULL OR d.state = ?2) AND d.position < ?3
+         ORDER BY d.position DESC LIMIT ?4",
         params![query.endpoint, query.state.map(DeliveryState::as_str), query.after.unwrap_or(i64::MAX), as_limit(limit + 1)],
         |row| {
             Ok(Delivery {

@@ -62,7 +62,8 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
 macro_rules! counts {
     () => {
         "SELECT item.id, total, pool, ended, paid,
-                (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = item.id AND open = 1 AND counted = 1),
+                (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = item.id
+                AND open = 1 AND counted = 1),
                 (SELECT coalesce(sum(settled), 0) FROM slot_grant WHERE item_id = item.id), waiting
          FROM item"
     };
@@ -153,9 +154,11 @@ pub(super) fn grant_transfers(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Gr
     sql.all(
         "SELECT g.id, coalesce(f.times, 0), coalesce(r.times, 0) FROM slot_grant g
          LEFT JOIN (SELECT grant_id, count(*) AS times FROM feed
-                    WHERE cause = 'refill' AND grant_id IN (SELECT id FROM slot_grant WHERE item_id = ?1)
+                    WHERE cause = 'refill' AND grant_id IN (SELECT id FROM slot_grant
+                    WHERE item_id = ?1)
                     GROUP BY grant_id) f ON f.grant_id = g.id
-         LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done = 1 GROUP BY grant_id) r
+         LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done = 1
+         GROUP BY grant_id) r
                    ON r.grant_id = g.id
          WHERE g.item_id = ?1",
         params![item.0],
@@ -234,7 +237,8 @@ pub(super) fn verdict(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Resolv
 }
 
 pub(super) fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
-    let due = "SELECT pay_by + ask_ms FROM orders WHERE state = 'reserved' ORDER BY pay_by + ask_ms LIMIT 1";
+    let due = "SELECT pay_by + ask_ms FROM orders WHERE state = 'reserved' ORDER BY pay_by + ask_ms
+               LIMIT 1";
     sql.one(due, [], |row| Ok(Millis(row.get(0)?)))
 }
 

@@ -17,7 +17,8 @@ fn delete_expired(
     let (sql, limit) = (&mut ledger.sql, as_limit(limit));
     let deliveries = sql.run(
         "DELETE FROM delivery WHERE seq IN (
-             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < ?1 ORDER BY seq LIMIT ?2)",
+             SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < ?1 ORDER BY seq
+             LIMIT ?2)",
         params![what.dead_before.0, limit],
     )?;
     let tickets = sql.run(
@@ -30,8 +31,10 @@ fn delete_expired(
         "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < ?1
                  AND e.seq < (SELECT max(seq) FROM event)
-                 AND NOT EXISTS (SELECT 1 FROM endpoint p WHERE p.enabled = 1 AND p.position < e.seq)
-                 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.position = e.seq AND d.state <> 'discarded')
+                 AND NOT EXISTS (SELECT 1 FROM endpoint p WHERE p.enabled = 1
+                 AND p.position < e.seq)
+                 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.position = e.seq
+                 AND d.state <> 'discarded')
              ORDER BY e.at LIMIT ?2)",
         params![what.events_before.0, limit],
     )?;

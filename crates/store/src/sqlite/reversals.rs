@@ -17,30 +17,38 @@ use super::rows::parse_text;
 /// A failed reversal cancels the recorded amount, and no more: a refund that failed says nothing
 /// about another one. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
-     SELECT p.id, 'returned', coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6 FROM payment p
-     WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
+     SELECT p.id, 'returned', coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6
+     FROM payment p
+     WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed' AND NOT EXISTS (SELECT 1
+     FROM refund f WHERE f.payment_id = p.id)
      ON CONFLICT (payment_id, kind) DO UPDATE
      SET amount_minor = CASE WHEN reversal.stands AND reversal.amount_minor > excluded.amount_minor
                              THEN reversal.amount_minor ELSE excluded.amount_minor END,
          stands = excluded.stands
-     WHERE CASE WHEN excluded.stands THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
+     WHERE CASE WHEN excluded.stands THEN NOT reversal.stands
+     OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
 /// The latest report wins, and among reports of the same time the one that the dispute failed.
 /// Without an id, the report that arrives last wins, whatever the clock says.
-const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at, said_at)
-     SELECT p.id, ?7, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6, ?8 FROM payment p
+const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at,
+                        said_at)
+     SELECT p.id, ?7, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6, ?8
+     FROM payment p
      WHERE p.id = ?1 AND p.provider = ?2 AND p.state <> 'failed'
      ON CONFLICT (payment_id, id) DO UPDATE
-     SET amount_minor = excluded.amount_minor, currency = excluded.currency, stands = excluded.stands, said_at = excluded.said_at
+     SET amount_minor = excluded.amount_minor, currency = excluded.currency,
+     stands = excluded.stands, said_at = excluded.said_at
      WHERE dispute.id = '' OR dispute.said_at < excluded.said_at
         OR dispute.said_at = excluded.said_at AND (dispute.stands OR NOT excluded.stands)
      RETURNING amount_minor, currency";
 const KNOWN: &str =
     "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = ?1 AND id = ?2";
 const LIST: &str = "SELECT r.kind, o.item_id, p.id, p.order_id, r.amount_minor, r.currency, r.at
-     FROM went_back r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
-     WHERE r.stands = 1 AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id LIMIT ?1";
+     FROM went_back r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o
+     ON o.grant_id = p.grant_id AND o.n = p.n
+     WHERE r.stands = 1 AND (p.state = 'captured' OR r.kind = 'disputed') ORDER BY r.at DESC, p.id
+     LIMIT ?1";
 
 fn money(row: &Row<'_>) -> Result<Money, Failure> {
     Ok(Money { minor: row.get(0)?, currency: row.get(1)? })

@@ -16,8 +16,10 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-const ROOM: &str = "SELECT sale_id, seed, participants, entered, called, open_until FROM waiting_room WHERE sale_id = ?1";
-const VISITOR: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = ?1 AND buyer = ?2";
+const ROOM: &str = "SELECT sale_id, seed, participants, entered, called, open_until
+                    FROM waiting_room WHERE sale_id = ?1";
+const VISITOR: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+                       WHERE sale_id = ?1 AND buyer = ?2";
 
 fn number(row: &Row<'_>, at: usize) -> Done<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
@@ -108,8 +110,10 @@ fn enter(
         };
         // A buyer who took part in the draw stays in its list.
         ledger.sql.run(
-            "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL, admitted_until = NULL",
+            "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank,
+             called_at = NULL, admitted_until = NULL",
             params![sale, buyer.as_str(), lot.as_ref().map(Lot::bytes), now.0, rank.map(int)],
         )?;
         entered.push(EnterOutcome::New(RoomVisitor {
@@ -129,8 +133,10 @@ fn enter(
 /// sale is open.
 fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
     let found = sql.one(
-        "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer), 1),
-                coalesce(sum(pool - min(pool, waiting) + (SELECT coalesce(sum(granted - settled), 0) FROM slot_grant
+        "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer),
+         1),
+                coalesce(sum(pool - min(pool, waiting) + (SELECT coalesce(sum(granted - settled), 0)
+                FROM slot_grant
                                      WHERE item_id = item.id AND open = 1 AND counted = 1)), 0)
          FROM sale JOIN item ON item.sale_id = sale.id WHERE sale.id = ?1 GROUP BY sale.id",
         params![sale],
@@ -148,7 +154,8 @@ fn view(sql: &mut Statements<'_>, sale: &str, now: Millis) -> Done<Option<Waitin
     let on_the_way = sql.one(
         "SELECT count(*) - count(units), count(units), coalesce(sum(units), 0) FROM (
              SELECT (SELECT sum(o.units) FROM orders o JOIN item i ON i.id = o.item_id
-                     WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id AND o.reserved_at >= p.called_at) AS units
+                     WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id
+                     AND o.reserved_at >= p.called_at) AS units
              FROM waiting_room_visitor p WHERE p.sale_id = ?1 AND p.admitted_until > ?2)",
         params![sale, now.0],
         |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)),
@@ -178,7 +185,8 @@ fn call(
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
     let mut called = sql.all(
         "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
-         WHERE sale_id = ?1 AND lot > (SELECT coalesce(called_lot, x'') FROM waiting_room WHERE sale_id = ?1) ORDER BY lot LIMIT ?2",
+         WHERE sale_id = ?1 AND lot > (SELECT coalesce(called_lot, x'') FROM waiting_room
+         WHERE sale_id = ?1) ORDER BY lot LIMIT ?2",
         params![sale, int(drawn - before)],
         visitor,
     )?;
@@ -268,7 +276,8 @@ impl Sqlite {
         after: Option<Lot>,
         limit: usize,
     ) -> StoreResult<Vec<(Lot, BuyerId)>> {
-        const SQL: &str = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = ?1 AND lot > ?2 ORDER BY lot LIMIT ?3";
+        const SQL: &str = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = ?1
+                           AND lot > ?2 ORDER BY lot LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.read(move |sql| {
             let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());

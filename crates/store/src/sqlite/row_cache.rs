@@ -103,7 +103,8 @@ fn update_item(sql: &mut Statements<'_>, item: &Item) -> Result<(), Failure> {
 
 fn insert_grant(sql: &mut Statements<'_>, g: &Grant, now: Millis) -> Result<(), Failure> {
     sql.run(
-        "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len,
+        "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked,
+         max_n, resolved, feed_len,
                                  closed_cause, opened_at, closed_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
@@ -129,7 +130,8 @@ fn insert_grant(sql: &mut Statements<'_>, g: &Grant, now: Millis) -> Result<(), 
 
 fn update_grant(sql: &mut Statements<'_>, g: &Grant, now: Millis) -> Result<(), Failure> {
     sql.run(
-        "UPDATE slot_grant SET granted = ?2, settled = ?3, open = ?4, acked = ?5, max_n = ?6, resolved = ?7, feed_len = ?8,
+        "UPDATE slot_grant SET granted = ?2, settled = ?3, open = ?4, acked = ?5, max_n = ?6,
+         resolved = ?7, feed_len = ?8,
                                closed_cause = ?9, closed_at = coalesce(closed_at, ?10)
          WHERE id = ?1",
         params![

@@ -147,9 +147,12 @@ fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()>
         Stock::Unlimited => None,
     };
     sql.run(
-        "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer,
-                           hold_ms, initial_total, total, pool, partitions, choose, spread_initial, spread_threshold, spread_refill)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, coalesce(?11, 0), ?12, ?13, ?14, ?15, ?16)",
+        "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency,
+         list_price_minor, limit_per_buyer,
+                           hold_ms, initial_total, total, pool, partitions, choose, spread_initial,
+                           spread_threshold, spread_refill)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, coalesce(?11, 0), ?12, ?13, ?14,
+         ?15, ?16)",
         params![
             sale,
             item.name,
@@ -207,7 +210,8 @@ pub(super) fn patch(
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         sql.run(
-            "UPDATE item SET title = ?3, description = ?4, image = ?5, price_minor = ?6, currency = ?7, list_price_minor = ?8,
+            "UPDATE item SET title = ?3, description = ?4, image = ?5, price_minor = ?6,
+             currency = ?7, list_price_minor = ?8,
                              limit_per_buyer = ?9, hold_ms = ?10
              WHERE sale_id = ?1 AND id = ?2",
             params![
@@ -302,7 +306,8 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> 
     let sql = &mut ledger.sql;
     sql.run(
         "UPDATE sale SET phase = ?2, version = version + 1,
-                         opened_at = CASE WHEN ?2 = 'open' THEN coalesce(opened_at, ?3) ELSE opened_at END,
+                         opened_at = CASE WHEN ?2 = 'open' THEN coalesce(opened_at,
+                         ?3) ELSE opened_at END,
                          closed_at = CASE WHEN ?2 = 'closed' THEN ?3 ELSE closed_at END
          WHERE id = ?1",
         params![id, phase.as_str(), now.0],

@@ -40,7 +40,8 @@ pub(super) fn row(row: &Row<'_>) -> Done<WaitlistEntry> {
 }
 
 pub(super) fn in_slots(sql: &mut Statements<'_>, item: ItemId) -> Done<u64> {
-    let text = "SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = ?1 AND open = 1 AND counted = 1";
+    let text = "SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = ?1
+                AND open = 1 AND counted = 1";
     Ok(sql.one(text, params![item.0], |row| rows::number(row, 0))?.unwrap_or(0))
 }
 
@@ -86,8 +87,10 @@ pub(super) fn waiting_entries(
 
 pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, place: &WaitlistEntry) -> Done<()> {
     sql.run(
-        "INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (item_id, n) DO UPDATE SET state = excluded.state, ended_at = excluded.ended_at",
+        "INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at, ended_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (item_id, n) DO UPDATE SET state = excluded.state,
+         ended_at = excluded.ended_at",
         params![
             place.item.0,
             int(place.n.0),
@@ -108,8 +111,10 @@ fn order_of_last_entry(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> D
     let text = concat!(
         "SELECT ",
         rows::order_columns!(),
-        " FROM orders WHERE buyer = ?2 AND +grant_id = (SELECT g.id FROM slot_grant g WHERE g.item_id = ?1 AND g.slot = ?3)
-          AND NOT EXISTS (SELECT 1 FROM waitlist w WHERE w.item_id = ?1 AND w.n > orders.n AND w.buyer = ?2)
+        " FROM orders WHERE buyer = ?2 AND +grant_id = (SELECT g.id FROM slot_grant g
+         WHERE g.item_id = ?1 AND g.slot = ?3)
+          AND NOT EXISTS (SELECT 1 FROM waitlist w WHERE w.item_id = ?1 AND w.n > orders.n
+          AND w.buyer = ?2)
           ORDER BY n DESC LIMIT 1"
     );
     sql.one(text, params![item.0, buyer.as_str(), SlotKey::WAITLIST], rows::order)

@@ -33,15 +33,17 @@ async fn told(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
 /// Copies of the only order, under other keys.
 fn copy_orders(cluster: &Cluster, database: &str) {
     let sql = format!(
-        "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, node, writer)
-         SELECT id, buyer, 'copy-' || copy, item_id, units, state, -copy, 1, reserved_at, pay_by, 99, 0
+        "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+         reserved_at, pay_by, node, writer)
+         SELECT id, buyer, 'copy-' || copy, item_id, units, state, -copy, 1, reserved_at, pay_by,
+         99, 0
          FROM orders, generate_series(1, {ORDERS}) copy"
     );
     cluster.psql(database, &sql).expect("a session of its own");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_knows_nothing_reads_every_order_and_meanwhile_refuses_nobody() {
+async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwhile() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
@@ -50,7 +52,8 @@ async fn a_node_that_knows_nothing_reads_every_order_and_meanwhile_refuses_nobod
     copy_orders(cluster, &database);
     told(&fixture, ORDERS + 1).await;
     // A node that has run for less than what it goes back by knows nothing after its session broke.
-    let looks = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let looks = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, looks).expect("a session of its own");
     let since = Instant::now();
     while fixture.store.staleness() < Duration::from_secs(60) {

@@ -10,17 +10,20 @@ use crate::nodes::two;
 
 /// A version that adds a column to every table, which every row so far has.
 const LATER: &str = "DO $$ DECLARE name text; BEGIN
-    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migration' LOOP
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
+    AND tablename <> 'schema_migration' LOOP
         EXECUTE format('ALTER TABLE %I ADD COLUMN later text DEFAULT ''newer''', name);
         EXECUTE format('ALTER TABLE %I ALTER COLUMN later DROP DEFAULT', name);
     END LOOP; END $$;
-    INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later' FROM schema_migration";
+    INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later'
+    FROM schema_migration";
 /// How many rows have it, in tables whose rows change and stay.
 const LEFT: &str = "SELECT (SELECT count(later) FROM sale), (SELECT count(later) FROM item),
-    (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later) FROM quota)";
+    (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later)
+    FROM quota)";
 
 #[tokio::test]
-async fn what_only_a_newer_version_writes_is_left_alone() {
+async fn rows_of_a_newer_version_are_kept() {
     let (runs, other, database) = two().await;
     other.store.close().await;
     let cluster = cluster::shared();

@@ -175,7 +175,8 @@ async fn an_order_is_never_paid_by_two_payments() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     one_paid_and_one_mistaken(&fixture).await;
-    let second = "INSERT INTO payment SELECT seq + 9, 'pay_9', provider, order_id, grant_id, n, amount_minor, currency, state, at
+    let second = "INSERT INTO payment SELECT seq + 9, 'pay_9', provider, order_id, grant_id, n,
+                  amount_minor, currency, state, at
                   FROM payment WHERE id = 'pay_1'";
     let refused = dir.shell().execute(second, []).expect_err("it is refused").to_string();
     assert!(refused.contains("UNIQUE"), "{refused}");
@@ -191,10 +192,13 @@ async fn an_order_is_never_paid_by_two_payments() {
 /// What the version before left: a hold that waits, and an order that was paid without a payment,
 /// as nobody could pay otherwise.
 const BEFORE: &str = "
-    INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at) VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
-    INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total, total, pool, paid)
+    INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
+    VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
+    INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer,
+    hold_ms, initial_total, total, pool, paid)
     VALUES (1, 'old', 'phone', 'Phone', '', 1999, 'EUR', 3, 3600000, 20, 20, 10, 2);
-    INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len, opened_at)
+    INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n,
+    resolved, feed_len, opened_at)
     VALUES (4294967297, 1, 0, 1, 10, 3, 1, 1, 1, 2, 2, 0, 1);
     INSERT INTO quota (buyer, item_id, used) VALUES ('anna', 1, 1), ('bert', 1, 2);";
 
@@ -215,7 +219,8 @@ async fn a_database_of_the_version_before_is_taken_over() {
         .expect("migrates");
     shell.execute_batch(&BEFORE.replace("4294967297", &grant.id.0.to_string())).expect("rows");
     let order =
-        "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at)
+        "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+         reserved_at, pay_by, paid_at)
                  VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     for (of, state, paid_at) in
         [(&anna, "reserved", None), (&bert, "paid", Some(bert.reserved_at.0))]

@@ -11,7 +11,8 @@ use crate::fixture::open_postgres;
 /// For whatever comes by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many sessions wait for a row that another one holds.
-const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                       AND wait_event_type = 'Lock'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_right_answer_waits_for_the_wrong_ones_on_their_way() {

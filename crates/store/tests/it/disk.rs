@@ -138,7 +138,7 @@ async fn a_full_disk_stops_the_store_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_killed_process_loses_nothing_that_it_told() {
+async fn a_killed_process_loses_no_published_order() {
     for lines in [1, 333, 2_000] {
         let dir = Dir::new();
         let mut child = child(&dir, r#"exec "$@""#);

@@ -54,7 +54,7 @@ async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_commits_late_is_told_to_those_who_read_on() {
+async fn a_late_commit_reaches_readers_that_continue() {
     let (a, b, database) = two().await;
     let (slow, quick) = (session(&database).await, session(&database).await);
     run(&slow, "BEGIN").await;
@@ -108,7 +108,8 @@ async fn numbers_are_given_by_one_at_a_time() {
     run(&quick, &happen("second")).await;
     let store = a.store.clone();
     let waits = tokio::spawn(async move { store.sequence_events(100).await.expect("writes") });
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                   AND wait_event_type = 'Lock'";
     while quick.query_one(waiting, &[]).await.expect("a query").get::<_, i64>(0) == 0 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -115,7 +115,7 @@ async fn a_file_that_is_moved_away_stops_the_store_before_it_tells_more() {
 }
 
 #[tokio::test]
-async fn what_was_told_is_in_the_file_when_its_log_is_taken_for_good() {
+async fn published_data_is_in_the_file_when_its_log_is_removed() {
     let dir = Dir::new();
     let shop = Shop::open(dir.path()).await;
     let order = shop.order;

@@ -38,7 +38,7 @@ async fn hold_writer(fixture: &Fixture) -> (mpsc::SyncSender<()>, tokio::task::J
 }
 
 #[tokio::test]
-async fn what_waits_is_committed_together() {
+async fn waiting_jobs_are_committed_together() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(100, 100, 1).await;
@@ -90,7 +90,7 @@ async fn a_group_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_at_once_and_keeps_what_it_took() {
+async fn a_full_queue_refuses_at_once_and_keeps_accepted_jobs() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     fixture.slot(10, 10, 1).await;
@@ -127,7 +127,7 @@ async fn a_caller_that_goes_away_changes_nothing() {
 }
 
 #[tokio::test]
-async fn closing_finishes_what_was_asked_before_and_refuses_what_comes_after() {
+async fn closing_finishes_earlier_jobs_and_refuses_later_ones() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(10, 10, 1).await;

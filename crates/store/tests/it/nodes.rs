@@ -60,7 +60,7 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
 /// A node whose slot gets units from another's has nothing else to hear it by: none of the counts
 /// changes.
 #[tokio::test]
-async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
+async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;
     let from = a.slot(10, 6, 5).await;
     let item = from.slot.item;
@@ -87,7 +87,7 @@ async fn units_that_one_node_gives_another_are_told_though_the_counts_stay() {
 }
 
 #[tokio::test]
-async fn what_one_node_commits_the_other_is_told_with_its_orders_and_counts() {
+async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     let (a, b, _) = two().await;
     let grant = a.slot(100, 50, 5).await;
     let item = grant.slot.item;
@@ -123,7 +123,7 @@ async fn what_one_node_commits_the_other_is_told_with_its_orders_and_counts() {
 }
 
 #[tokio::test]
-async fn verdicts_are_told_to_the_node_that_waits_for_them() {
+async fn verdicts_reach_the_node_that_waits_for_them() {
     let (a, b, _) = two().await;
     let grant = a.slot(100, 50, 2).await;
     let tickets: Vec<_> = [("anna", "k", 2), ("anna", "l", 1), ("anna", "k", 2), ("bert", "k", 1)]
@@ -347,7 +347,7 @@ async fn one_key_is_one_adjustment_and_one_slot_has_one_grant_whichever_node_ask
 }
 
 #[tokio::test]
-async fn a_forced_verdict_is_told_to_whoever_may_wait() {
+async fn a_forced_verdict_reaches_every_node_that_may_wait() {
     let (a, b, _) = two().await;
     let grant = a.slot(10, 10, 5).await;
     let ticket = for_node(&a.ticket(&grant, 1, "anna", "a", 2), 2);
@@ -367,7 +367,7 @@ async fn a_forced_verdict_is_told_to_whoever_may_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn whoever_knows_the_counts_knows_the_orders_behind_them_whoever_commits_meanwhile() {
+async fn published_orders_are_complete_up_to_the_counts() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(2_000), 3).await;
     let mut settlers = tokio::task::JoinSet::new();

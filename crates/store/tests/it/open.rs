@@ -28,7 +28,7 @@ async fn a_directory_has_one_store_at_a_time() {
 }
 
 #[tokio::test]
-async fn nobody_but_its_owner_reads_a_store_or_its_copy() {
+async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
     // As a directory that somebody made beforehand is, with a store in it from before.
     let set = |path: &std::path::Path, mode| {
@@ -131,7 +131,8 @@ async fn a_newer_store_is_refused() {
     let dir = Dir::new();
     try_open(&dir).expect("opens").close().await;
     let newer = "INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
-                 SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history WHERE version = 1";
+                 SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history
+                 WHERE version = 1";
     dir.shell().execute_batch(newer).expect("writes");
     let error = error(&dir);
     assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");

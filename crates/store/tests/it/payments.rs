@@ -28,7 +28,7 @@ const KILLS: usize = 25;
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_payment_told_at_two_nodes_at_once_is_taken_once() {
+async fn one_payment_reported_to_two_nodes_at_once_is_taken_once() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
@@ -58,7 +58,7 @@ async fn one_payment_told_at_two_nodes_at_once_is_taken_once() {
 
 /// Nodes are brought up one after the other: what the version before writes is understood.
 #[tokio::test]
-async fn what_the_version_before_writes_is_understood() {
+async fn rows_of_the_version_before_are_read() {
     let (a, b, database) = two().await;
     let grant = a.slot(10, 10, 4).await;
     let [first, second] =
@@ -67,8 +67,10 @@ async fn what_the_version_before_writes_is_understood() {
     // A cancellation and an expiry as it writes them.
     let end = |state: &str, order: &Order| {
         format!(
-            "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at, writer = 5, changed = pg_current_xact_id()
-             FROM unnest(ARRAY[{}]::bigint[], ARRAY[{}]::bigint[], ARRAY['{state}'], ARRAY[NULL]::bigint[], ARRAY[{}]::bigint[])
+            "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at,
+             writer = 5, changed = pg_current_xact_id()
+             FROM unnest(ARRAY[{}]::bigint[], ARRAY[{}]::bigint[], ARRAY['{state}'],
+             ARRAY[NULL]::bigint[], ARRAY[{}]::bigint[])
                   AS t (grant_id, n, state, paid_at, ended_at)
              WHERE orders.grant_id = t.grant_id AND orders.n = t.n;
              UPDATE quota SET used = 0 WHERE buyer = '{}';
@@ -121,7 +123,8 @@ async fn insist(store: &Store, told: &Capture) -> CaptureOutcome {
 /// Kills sessions that do something, until it is stopped: how many.
 fn kill(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
-                   SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                   SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+                   AND pid <> pg_backend_pid()
                           AND state <> 'idle' ORDER BY random() LIMIT 1) s";
     let (mut kills, until) = (0, Instant::now() + KILLS_WITHIN);
     while !stop.load(Ordering::SeqCst) && kills < KILLS && Instant::now() < until {

@@ -35,8 +35,10 @@ const DAMAGES: [(&str, &str, &str); 15] = [
     ),
     (
         "DROP INDEX payment_stands;
-         INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
-         SELECT 'pay_3', provider, order_id, grant_id, n, amount_minor, currency, state, at FROM payment
+         INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state,
+         at)
+         SELECT 'pay_3', provider, order_id, grant_id, n, amount_minor, currency, state, at
+         FROM payment
          WHERE id = 'pay_1'",
         "DELETE FROM payment WHERE id = 'pay_3';
          CREATE UNIQUE INDEX payment_stands ON payment (grant_id, n) WHERE state = 'captured'",
@@ -47,7 +49,8 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "UPDATE payment SET state = 'captured' WHERE id = 'pay_1'",
         "refund_missing",
     ),
-    ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund SET payment_id = 'pay_2'", "refund_unfounded"),
+    ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund
+        SET payment_id = 'pay_2'", "refund_unfounded"),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
     // SQLite keeps what is unique as long as its table: another one of the name stands in for it.
     (
@@ -110,7 +113,7 @@ async fn each_is_named(fixture: &Fixture, run: impl Fn(&str)) {
 }
 
 #[tokio::test]
-async fn what_does_not_add_up_is_named() {
+async fn differences_are_listed() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let shell = dir.shell();
@@ -118,7 +121,7 @@ async fn what_does_not_add_up_is_named() {
 }
 
 #[tokio::test]
-async fn what_does_not_add_up_in_postgresql_is_named() {
+async fn differences_in_postgresql_are_listed() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
@@ -130,7 +133,8 @@ const MANY: usize = 2 * DIFFERENCES_MAX + 500;
 
 async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {
     run(&format!(
-        "WITH RECURSIVE numbers (place) AS (SELECT 1 UNION ALL SELECT place + 1 FROM numbers WHERE place < {MANY})
+        "WITH RECURSIVE numbers (place) AS (SELECT 1 UNION ALL SELECT place + 1 FROM numbers
+         WHERE place < {MANY})
          INSERT INTO payment (id, provider, order_id, amount_minor, currency, state, at)
          SELECT 'pay_' || place, 'paybank', 'no order', 1, 'EUR', 'captured', 1 FROM numbers"
     ));

@@ -38,7 +38,7 @@ async fn expect(fixture: &Fixture) {
             ("sale.opened", "sale:second")
         ]
     );
-    assert!(bad.iter().all(|bad| bad.reason.contains("nothing that is known")), "{bad:?}");
+    assert!(bad.iter().all(|bad| bad.reason.contains("unknown type or invalid data")), "{bad:?}");
     assert_eq!(
         fixture.store.event_at(3).await.expect("reads").expect("it is there").as_ref().err(),
         Some(bad[1])

@@ -51,7 +51,7 @@ async fn cancel(fixture: &Fixture, order: &Order) {
 }
 
 #[tokio::test]
-async fn another_node_is_told_who_waits_and_who_is_served() {
+async fn waitlist_changes_reach_another_node() {
     let (a, b, _) = two().await;
     let grant = a.slot(1, 1, 1).await;
     let item = grant.slot.item;
@@ -100,7 +100,8 @@ async fn insist<T>(ask: impl AsyncFn() -> StoreResult<T>) -> T {
 /// Ends sessions in the middle of something, until it is told to stop; how many.
 fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
-                   SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                   SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+                   AND pid <> pg_backend_pid()
                           AND state <> 'idle' ORDER BY random() LIMIT 1) s";
     let (mut kills, until) = (0, Instant::now() + KILLS_WITHIN);
     while !stop.load(Ordering::SeqCst) && kills < KILLS && Instant::now() < until {
@@ -112,7 +113,7 @@ fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn two_nodes_whose_sessions_are_killed_serve_each_place_once_and_by_turn() {
+async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     let (a, b, database) = two().await;
     let grant = a.slot(BUYERS, BUYERS, 1).await;
     let item = grant.slot.item;
@@ -199,7 +200,7 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
         "UPDATE item SET waiting = 1",
-        "2 in line noted, 1 places wait",
+        "the item has 2 waiting, 1 entries wait",
     ),
     (
         "UPDATE waitlist SET state = 'left' WHERE state = 'waiting'",
@@ -209,7 +210,7 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE waitlist SET state = 'passed_over' WHERE state = 'served'",
         "UPDATE waitlist SET state = 'served' WHERE state = 'passed_over'",
-        "came out of a line, and no place was served with it",
+        "is from a waitlist, but no entry was served with it",
     ),
     (
         "UPDATE waitlist SET state = 'served' WHERE state = 'left'",
@@ -223,8 +224,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One was served, one left, one waits; each damage of that is found, and at its bound a line takes
-/// nobody.
+/// One buyer was served, one left, one waits. The check finds each damage of these rows, and a full
+/// waitlist accepts no buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;
@@ -254,7 +255,7 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
 }
 
 #[tokio::test]
-async fn a_line_that_does_not_add_up_is_found() {
+async fn an_inconsistent_waitlist_is_found() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let shell = dir.shell();
@@ -263,7 +264,7 @@ async fn a_line_that_does_not_add_up_is_found() {
 }
 
 #[tokio::test]
-async fn a_line_that_does_not_add_up_in_postgresql_is_found() {
+async fn an_inconsistent_waitlist_in_postgresql_is_found() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;

@@ -50,7 +50,7 @@ fn as_many_are_called_as_find_something() {
 }
 
 #[test]
-fn each_is_told_what_is_so() {
+fn each_visitor_is_shown_the_current_state() {
     let it = line(10, Some(10), 4);
     let check = |rank, until: Option<i64>, free, wanted| {
         assert_eq!(

@@ -9,29 +9,29 @@ use crate::limits::{BREAKER_TRIES_PER_EVENT, BREAKER_TRIES_PER_PAUSE};
 fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_with_each() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
     // With as many tries as it takes: what is given up is in another test.
-    let mut desk = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
-    names.iter().zip(1..).for_each(|(about, at)| desk.read(at, about, true));
+    let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
+    names.iter().zip(1..).for_each(|(about, at)| queue.read(at, about, true));
     let mut now = AT;
-    while !desk.is_open() {
-        for at in sent(&mut desk, now) {
-            desk.done(at, failed(), now, 0);
+    while !queue.is_open() {
+        for at in sent(&mut queue, now) {
+            queue.done(at, failed(), now, 0);
         }
-        desk.go();
-        desk.gone();
+        queue.go();
+        queue.gone();
         now = now.plus(1);
     }
     let (mut pauses, mut tried) = (Vec::new(), Vec::<i64>::new());
     for _ in 0..10 * BREAKER_TRIES_PER_PAUSE {
-        let due = desk.due().expect("it is tried again");
+        let due = queue.due().expect("it is tried again");
         pauses.push(due.0 - now.0);
         now = due;
-        let one = sent(&mut desk, now);
+        let one = sent(&mut queue, now);
         assert_eq!(one.len(), 1);
         tried.extend(&one);
-        desk.done(one[0], failed(), now, 0);
-        desk.go();
-        desk.gone();
-        assert!(desk.rows.len() <= bounds().pending);
+        queue.done(one[0], failed(), now, 0);
+        queue.go();
+        queue.gone();
+        assert!(queue.rows.len() <= bounds().pending);
     }
     for same in tried.chunk_by(|a, b| a == b) {
         assert_eq!(same.len().min(BREAKER_TRIES_PER_EVENT as usize), same.len(), "{tried:?}");
@@ -40,12 +40,12 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
     let (first, last) = (&pauses[..BREAKER_TRIES_PER_PAUSE as usize - 1], pauses[pauses.len() - 1]);
     assert!(first.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
     assert!((BREAKER_PAUSE_MAX_MS * 3 / 4..=BREAKER_PAUSE_MAX_MS).contains(&last), "{pauses:?}");
-    now = desk.due().expect("it is tried again");
-    let tried = sent(&mut desk, now);
-    desk.done(tried[0], SendOutcome::Delivered, now, 0);
-    assert!(!desk.is_open());
+    now = queue.due().expect("it is tried again");
+    let tried = sent(&mut queue, now);
+    queue.done(tried[0], SendOutcome::Delivered, now, 0);
+    assert!(!queue.is_open());
     assert_eq!(
-        sent(&mut desk, now).len(),
+        sent(&mut queue, now).len(),
         bounds().at_once,
         "what failed need not wait now that it is up again"
     );
@@ -59,16 +59,16 @@ fn drive(
     events: i64,
     mut takes: impl FnMut(i64, u32) -> bool,
 ) -> (i64, usize) {
-    let mut desk = DeliveryQueue::new(bounds, 0, Vec::new());
-    (1..=events).for_each(|at| desk.read(at, &format!("order-{at}"), true));
+    let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
+    (1..=events).for_each(|at| queue.read(at, &format!("order-{at}"), true));
     let (mut now, mut tries, mut told, mut dead) = (AT, HashMap::new(), 0, 0);
     while told + dead < events as usize && now.0 - AT.0 < 3_600_000 {
-        for at in sent(&mut desk, now) {
+        for at in sent(&mut queue, now) {
             let tried: &mut u32 = tries.entry(at).or_default();
             *tried += 1;
             let is_taken = takes(at, *tried);
             told += usize::from(is_taken);
-            let note = desk.done(
+            let note = queue.done(
                 at,
                 if is_taken { SendOutcome::Delivered } else { failed() },
                 now,
@@ -76,11 +76,11 @@ fn drive(
             );
             dead += usize::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
         }
-        if let Some(progress) = desk.go() {
+        if let Some(progress) = queue.go() {
             dead += progress.failed.iter().filter(|parcel| parcel.dead).count();
-            desk.gone();
+            queue.gone();
         }
-        now = desk.due().unwrap_or(now).max(now.plus(5));
+        now = queue.due().unwrap_or(now).max(now.plus(5));
     }
     (now.0 - AT.0, dead)
 }
@@ -122,17 +122,17 @@ fn what_an_endpoint_that_is_down_never_takes_is_given_up_after_its_tries() {
 #[test]
 fn an_endpoint_that_is_down_is_tried_with_each_new_event_in_its_turn() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
-    let mut desk = desk(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut queue = queue(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let (mut now, mut fresh) = (AT, BTreeSet::new());
     for _ in 0..20 {
-        for at in sent(&mut desk, now) {
-            let is_new = desk.is_open() && !desk.rows.contains_key(&at);
+        for at in sent(&mut queue, now) {
+            let is_new = queue.is_open() && !queue.rows.contains_key(&at);
             fresh.extend(is_new.then_some(at));
-            desk.done(at, failed(), now, 0);
+            queue.done(at, failed(), now, 0);
         }
-        desk.go();
-        desk.gone();
-        now = desk.due().unwrap_or(now).max(now.plus(1));
+        queue.go();
+        queue.gone();
+        now = queue.due().unwrap_or(now).max(now.plus(1));
     }
     assert!(fresh.len() > 1, "one that is refused for itself does not stand in the way: {fresh:?}");
 }

@@ -37,7 +37,7 @@ impl Stored {
         }
     }
 
-    fn desk(&self) -> DeliveryQueue {
+    fn queue(&self) -> DeliveryQueue {
         DeliveryQueue::new(
             bounds(),
             self.position,
@@ -79,20 +79,20 @@ fn tell_all(seed: u64) {
     let (mut stored, mut now) = (Stored::default(), AT);
     let mut told: BTreeSet<i64> = BTreeSet::new();
     let mut ill = 0;
-    let mut desk = stored.desk();
+    let mut queue = stored.queue();
     for step in 0.. {
         assert!(step < 200_000, "it comes to an end, seed {seed}");
         if dice.roll(100) == 0 {
             ill = dice.roll(4) * 3;
         }
         if dice.roll(60) == 0 {
-            desk = stored.desk();
+            queue = stored.queue();
         }
-        while desk.room() > 0 && desk.read_after() < EVENTS && dice.roll(3) > 0 {
-            let at = desk.read_after() + 1;
-            desk.read(at, &format!("order-{}", about[at as usize]), wanted[at as usize]);
+        while queue.room() > 0 && queue.read_after() < EVENTS && dice.roll(3) > 0 {
+            let at = queue.read_after() + 1;
+            queue.read(at, &format!("order-{}", about[at as usize]), wanted[at as usize]);
         }
-        if let Some(at) = desk.next(now) {
+        if let Some(at) = queue.next(now) {
             assert!(wanted[at as usize]);
             let before =
                 (1..at).filter(|b| about[*b as usize] == about[at as usize] && wanted[*b as usize]);
@@ -101,7 +101,7 @@ fn tell_all(seed: u64) {
                 assert!(told.contains(&before) || dead, "{before} comes before {at}, seed {seed}");
             }
         }
-        let flying: Vec<i64> = desk.in_flight.keys().copied().collect();
+        let flying: Vec<i64> = queue.in_flight.keys().copied().collect();
         if !flying.is_empty() && dice.roll(2) == 0 {
             let mut flying = flying;
             flying.sort_unstable();
@@ -113,20 +113,20 @@ fn tell_all(seed: u64) {
                 told.insert(at);
             }
             let spread = dice.roll(1 << 32) as u32;
-            if let Some(note) = desk.done(at, outcome, now, spread) {
+            if let Some(note) = queue.done(at, outcome, now, spread) {
                 stored.note(note);
             }
             if is_gone {
                 // Disabled, and enabled again.
-                desk = stored.desk();
+                queue = stored.queue();
             }
         }
         if dice.roll(3) == 0
-            && let Some(progress) = desk.go()
+            && let Some(progress) = queue.go()
         {
             stored.take(&progress);
             // It dies before it knows, once in a while.
-            if dice.roll(10) == 0 { desk = stored.desk() } else { desk.gone() }
+            if dice.roll(10) == 0 { queue = stored.queue() } else { queue.gone() }
         }
         let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);
         if is_over {
@@ -143,6 +143,6 @@ fn tell_all(seed: u64) {
 }
 
 #[test]
-fn whatever_fails_each_event_is_told_or_dead_and_in_its_order() {
+fn whatever_fails_each_event_is_delivered_or_dead_in_order() {
     (1..=400).for_each(tell_all);
 }

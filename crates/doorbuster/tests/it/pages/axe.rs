@@ -169,7 +169,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
             "ann",
         ))
         .await;
-        tab.says("#state", "You are in line").await;
+        tab.says("#state", "You are on the waitlist").await;
         inspect(&tab, "a place in line").await;
         tab.click("#side").await;
         tab.says("#state", "You left the line").await;

@@ -76,7 +76,7 @@ async fn a_page_from_elsewhere_brings_a_visitor_through_the_front_door_to_an_ord
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&link(elsewhere, "/sale/open", "ann")).await;
-        tab.says(BUY, "Join the line").await;
+        tab.says(BUY, "Join the waiting room").await;
         streams(&fixture, 1).await;
         tab.click(BUY).await;
         tab.says(STATE, "It is your turn").await;

@@ -52,16 +52,16 @@ async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called
     Browser::with_browser(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
         ann.go(&link(fixture.address, "/sale/one", "ann")).await;
-        ann.says(BUY, "Join the line").await;
+        ann.says(BUY, "Join the waiting room").await;
         ann.click(BUY).await;
         ann.says(STATE, "It is your turn").await;
         ben.go(&link(fixture.address, "/sale/one", "ben")).await;
         ben.click(BUY).await;
-        ben.says("#clock-label", "Your place in line").await;
+        ben.says("#clock-label", "Your position").await;
         ben.has(BUY, "aria-disabled", "true").await;
         ben.says("#clock", "1").await;
         ben.reload().await;
-        ben.says("#clock-label", "Your place in line").await;
+        ben.says("#clock-label", "Your position").await;
         ben.says("#clock", "1").await;
 
         ann.click(BUY).await;
@@ -127,7 +127,7 @@ async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
         tab.click(BUY).await;
         tab.says(STATE, "It is your turn").await;
         tab.says(STATE, "Your turn is over").await;
-        tab.says(BUY, "Join the line").await;
+        tab.says(BUY, "Join the waiting room").await;
         tab.click(BUY).await;
         tab.says(STATE, "It is your turn").await;
         tab.click(BUY).await;
@@ -157,7 +157,7 @@ async fn without_events_a_place_is_asked_for_now_and_then() {
         .await;
         tab.go(&link(fixture.address, "/sale/one", "ben")).await;
         tab.click(BUY).await;
-        tab.says("#clock-label", "Your place in line").await;
+        tab.says("#clock-label", "Your position").await;
         assert_eq!(fixture.adjust("one", "more", 5).await.status, 200);
         tab.says(STATE, "It is your turn").await;
     })

@@ -50,10 +50,10 @@ async fn a_buyer_stands_in_line_and_the_page_leads_to_the_order_that_comes_of_it
         tab.keys_to(ACT, "\u{e007}").await;
         tab.says(STATE, "1 before you").await;
         tab.says("#announce", "1 before you").await;
-        tab.says(BUY, "You are in line").await;
+        tab.says(BUY, "You are on the waitlist").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.says("#clock", "2").await;
-        tab.says(ACT, "Leave the line").await;
+        tab.says(ACT, "Leave the waitlist").await;
         tab.until("document.activeElement.id === 'act'").await;
         tab.reload().await;
         tab.says(STATE, "1 before you").await;
@@ -99,10 +99,10 @@ async fn a_place_is_given_up_on_either_page_and_one_press_too_many_is_no_wish_to
         let id = place.id();
 
         order.go(&link(fixture.address, &format!("/order/{id}"), "ann")).await;
-        order.says("#state", "You are in line").await;
+        order.says("#state", "You are on the waitlist").await;
         order.says("#clock-label", "Before you").await;
         order.says("#clock", "0").await;
-        order.says("#steps", "In line").await;
+        order.says("#steps", "Joined the waitlist").await;
         order.click("#side").await;
         order.says("#state", "You left the line").await;
         order.says("#go", "Back to the sale").await;

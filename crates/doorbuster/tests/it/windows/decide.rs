@@ -34,7 +34,7 @@ const BATCHES: &str = "doorbuster_settle_batch_tickets_count";
 const PHONES: u64 = 12;
 
 /// A place in the queue, as it was told.
-pub(super) struct Place {
+pub(super) struct WaitingPosition {
     /// Whose, and for what.
     pub(super) spec: PurchaseSpec,
     /// Its id, which is final.
@@ -42,7 +42,7 @@ pub(super) struct Place {
     decide_by: Timestamp,
 }
 
-impl Place {
+impl WaitingPosition {
     #[track_caller]
     fn told(spec: PurchaseSpec, reply: &Reply, asked: Timestamp) -> Self {
         assert_eq!(
@@ -66,12 +66,12 @@ impl Place {
 
 /// The places of those who ask for all of these at once and do not wait. Where the machine stands
 /// still in between, whoever comes behind that is turned away.
-pub(super) async fn queue_up(fixture: &ServerFixture, specs: Vec<PurchaseSpec>) -> Vec<Place> {
+pub(super) async fn queue_up(fixture: &ServerFixture, specs: Vec<PurchaseSpec>) -> Vec<WaitingPosition> {
     let asked = Timestamp::now();
     let replies = at_once(fixture, specs.iter().map(|spec| spec.with(ASYNC)).collect()).await;
     let told =
         specs.into_iter().zip(&replies).filter(|(_, reply)| reply.verdict() != "503 overloaded");
-    let places: Vec<Place> = told.map(|(spec, reply)| Place::told(spec, reply, asked)).collect();
+    let places: Vec<WaitingPosition> = told.map(|(spec, reply)| WaitingPosition::told(spec, reply, asked)).collect();
     assert!(!places.is_empty(), "nobody got a place");
     places
 }
@@ -88,7 +88,7 @@ pub(super) async fn stocked(fixture: &ServerFixture, units: u64) {
 }
 
 /// Looks at each place while it may yet be decided, and waits until none may.
-async fn outlast(fixture: &ServerFixture, places: &[&Place]) {
+async fn outlast(fixture: &ServerFixture, places: &[&WaitingPosition]) {
     for place in places {
         if Timestamp::now() + EARLY < place.decide_by {
             let told = fixture.ask(&place.look()).await;
@@ -101,7 +101,7 @@ async fn outlast(fixture: &ServerFixture, places: &[&Place]) {
 }
 
 /// What the id stands for, once there is a verdict.
-async fn decided(fixture: &ServerFixture, place: &Place) -> Value {
+async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
     let look = async || {
         let told = fixture.ask(&place.look()).await;
         assert_eq!(told.status, 200, "{told}");
@@ -112,7 +112,7 @@ async fn decided(fixture: &ServerFixture, place: &Place) -> Value {
 }
 
 /// Asks again under the same key until there is an order; its id.
-async fn try_again(fixture: &ServerFixture, place: &Place) -> String {
+async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
     let buy = async || {
         let reply = fixture.buy(&place.spec).await;
         match &*reply.verdict() {
@@ -143,7 +143,7 @@ async fn a_place_whose_time_is_over_is_refused_and_stays_refused() {
         (0..PHONES).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect(),
     )
     .await;
-    let all: Vec<&Place> = first.iter().chain(&late).collect();
+    let all: Vec<&WaitingPosition> = first.iter().chain(&late).collect();
     outlast(&fixture, &all).await;
     assert_eq!(
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),

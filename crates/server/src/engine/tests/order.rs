@@ -83,7 +83,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn places_for_parked_requests_are_bounded() {
+async fn the_number_of_parked_requests_is_bounded() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
@@ -106,7 +106,7 @@ async fn places_for_parked_requests_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ticket_that_was_refused_is_not_the_verdict_of_a_new_try() {
+async fn a_refused_ticket_does_not_decide_a_new_attempt() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;

@@ -196,7 +196,7 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stock_without_end_is_sold_from_every_partition() {
+async fn unlimited_stock_is_sold_from_every_partition() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     draft(&engine, Stock::Unlimited, 10, 900_000).await;
@@ -217,7 +217,7 @@ async fn stock_without_end_is_sold_from_every_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_hears_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back() {
+async fn no_buyer_is_told_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
@@ -255,7 +255,7 @@ async fn a_request_larger_than_its_slots_portion_is_served_from_the_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partition() {
+async fn no_buyer_is_told_sold_out_while_an_earlier_attempt_is_undecided_in_a_partition() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     spread_sale(&engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(8) }).await;
@@ -282,7 +282,7 @@ async fn nobody_hears_sold_out_while_an_earlier_try_is_undecided_in_any_partitio
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_partition() {
+async fn no_buyer_is_refused_by_the_limit_while_an_earlier_attempt_is_undecided_elsewhere() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     spread_sale(&engine, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
@@ -306,7 +306,7 @@ async fn nobody_hears_of_the_limit_while_an_earlier_try_is_undecided_in_another_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whose_ticket_is_undecided_in_another_partition_does_not_hear_of_the_limit_that_the_truth_tells()
+async fn a_buyer_with_an_undecided_ticket_elsewhere_is_not_refused_by_the_stored_quota()
  {
     let dir = TempDir::new();
     let selling = engine(&dir).await;

@@ -30,7 +30,7 @@ async fn ask(
 const EXPIRED: Option<Refusal> = Some(Refusal::PassExpired);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_was_let_in_hears_the_same_again_when_its_pass_has_expired() {
+async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;

@@ -345,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_for_one_kind_makes_no_other_wait() {
+    fn a_flood_for_one_kind_does_not_delay_the_others() {
         let mut state = PoolState::default();
         let images: Vec<_> = (0..WAITING_MAX)
             .map(|_| state.enqueue(RenderRequest::Image).expect("there is room"))
@@ -366,6 +366,6 @@ mod tests {
             [Some(PuzzleKind::Image), Some(PuzzleKind::Slider), Some(PuzzleKind::Image)]
         );
         drop((images, sliders, work));
-        assert_eq!(next(), None, "nobody is drawn for who hung up");
+        assert_eq!(next(), None, "requests whose clients disconnected are skipped");
     }
 }

@@ -108,7 +108,7 @@ impl ChallengeSealer {
                 .expect("the key is as long as the cipher's");
             LessSafeKey::new(key)
         };
-        // No buyer has spaces in the name, so this is no buyer's hash.
+        // No buyer has spaces in the name, so this cannot be a buyer's hash.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_was_changed_or_made_up_does_not_open() {
+    fn a_changed_or_forged_token_does_not_open() {
         let seals = seals(&[1]);
         let good = seals.seal(&sealed(PuzzleKind::Work, &[7; 32]), "spring", "anna");
         for at in 0..good.len() {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_tell_nothing_by_their_length_and_are_never_the_same() {
+    fn tokens_have_equal_lengths_and_are_never_the_same() {
         let seals = seals(&[1]);
         let one = sealed(PuzzleKind::Image, b"k7q2m");
         let tokens: Vec<String> =

@@ -64,7 +64,7 @@ impl Rig {
         kind: ChallengeKind,
     ) -> (String, ChallengeAnswer) {
         let offered = node.issue(self.store.now(), "spring", &buyer(who), kind, USUAL).await;
-        let IssuedChallenge { token, shown, .. } = offered.expect("nobody else asks");
+        let IssuedChallenge { token, shown, .. } = offered.expect("no other request waits");
         let sealed = node.seals.open(&token, "spring", who).expect("it is this buyer's");
         let answer = match shown {
             ChallengeContent::Image { .. } => {
@@ -137,7 +137,7 @@ async fn a_wrong_answer_spends_the_challenge() {
 }
 
 #[tokio::test]
-async fn nobody_else_can_use_or_spend_a_challenge() {
+async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
     let rig = Rig::new();
     let (token, answer) = rig.issue("anna", ChallengeKind::Image).await;
     assert_eq!(rig.redeem("bert", &token, &answer).await, Err(FAILED.into()), "another buyer");
@@ -170,7 +170,7 @@ async fn a_challenge_ends_after_two_minutes() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
+async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let (rig, dir) = (Rig::new(), TempDir::new());
     let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
     // Each read of this clock returns a later time than the one before.
@@ -192,7 +192,7 @@ async fn an_answer_that_comes_to_the_store_after_the_end_does_not_count() {
 }
 
 #[tokio::test]
-async fn of_answers_at_once_at_two_nodes_one_counts() {
+async fn of_concurrent_answers_at_two_nodes_one_counts() {
     let rig = Rig::new();
     let other_node = Challenges::new(&masters(), &id_key());
     for _ in 0..10 {
@@ -210,7 +210,7 @@ async fn of_answers_at_once_at_two_nodes_one_counts() {
 }
 
 #[tokio::test]
-async fn whoever_is_wrong_too_often_has_to_wait() {
+async fn a_buyer_with_too_many_wrong_answers_has_to_wait() {
     let rig = Rig::new();
     let wrong = ChallengeAnswer::X(0);
     for _ in 0..MISSES_MAX {
@@ -224,14 +224,14 @@ async fn whoever_is_wrong_too_often_has_to_wait() {
         "also a right one"
     );
     let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "nobody else waits");
+    assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "other buyers do not wait");
     rig.pass(MISSES_MS);
     let (token, answer) = rig.issue("robot", ChallengeKind::Slider).await;
     assert_eq!(rig.redeem("robot", &token, &answer).await, Ok(()));
 }
 
 #[tokio::test]
-async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
+async fn of_concurrent_wrong_answers_at_two_nodes_ten_are_checked() {
     let rig = Rig::new();
     let (other_node, robot, wrong) =
         (Challenges::new(&masters(), &id_key()), buyer("robot"), ChallengeAnswer::X(0));
@@ -241,7 +241,7 @@ async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
             .challenges
             .issue(rig.store.now(), "spring", &robot, ChallengeKind::Pow, USUAL)
             .await;
-        tokens.push(offered.expect("nobody else asks").token);
+        tokens.push(offered.expect("no other request waits").token);
     }
     let asked = tokens.iter().enumerate().map(|(n, token)| {
         let node = if n % 2 == 0 { &rig.challenges } else { &other_node };
@@ -268,7 +268,7 @@ async fn of_wrong_answers_at_once_at_two_nodes_ten_are_looked_at() {
 }
 
 #[tokio::test]
-async fn while_masters_are_changed_every_node_takes_what_any_made_and_counts_wrong_answers_together()
+async fn during_a_change_of_masters_nodes_share_challenges_and_counts_of_wrong_answers()
  {
     let node = |masters: &[u8]| {
         let masters = masters.iter().map(|&byte| [byte; 32]).collect();
@@ -296,7 +296,7 @@ async fn while_masters_are_changed_every_node_takes_what_any_made_and_counts_wro
 }
 
 #[tokio::test]
-async fn what_is_drawn_in_advance_is_handed_out_once() {
+async fn a_prepared_challenge_is_given_out_once() {
     let pool = ChallengePool::new(WorkKeys::new(&[1; 32], &[2; 32]));
     let on_shelf = |kind| pool.issued_and_ready(kind).1;
     pool.set_prerendered([true, false]);
@@ -308,7 +308,7 @@ async fn what_is_drawn_in_advance_is_handed_out_once() {
     tokio::time::timeout(std::time::Duration::from_secs(20), full_enough)
         .await
         .expect("it is drawn in advance");
-    assert_eq!(on_shelf(PuzzleKind::Slider), 0, "nobody wants any");
+    assert_eq!(on_shelf(PuzzleKind::Slider), 0, "no sale requires any");
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {
         let ChallengeContent::Image { image } =

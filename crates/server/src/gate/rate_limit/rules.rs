@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_has_its_default_and_null_is_no_limit() {
+    fn a_missing_limit_has_its_default_and_null_means_no_limit() {
         let check = |json: &str, policy: &str| {
             let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
             assert_eq!(LimitRules::new(&limits).policy(), policy, "{json}");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_measures_stand_where_their_numbers_say() {
+    fn scopes_are_stored_in_the_order_of_their_numbers() {
         for (at, scope) in SCOPES.into_iter().enumerate() {
             assert_eq!(scope as usize, at);
         }

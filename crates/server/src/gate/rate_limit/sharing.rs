@@ -212,8 +212,8 @@ impl RateLimiter {
             }
             UnsharedUse::SaleWide { flags, route, .. } => {
                 let everybody = &flags.limits.everybody[*route as usize];
-                let told = all(everybody.owed.load(Ordering::Acquire));
-                everybody.state.fetch_max(told, Ordering::AcqRel);
+                let used = all(everybody.owed.load(Ordering::Acquire));
+                everybody.state.fetch_max(used, Ordering::AcqRel);
             }
         }
     }

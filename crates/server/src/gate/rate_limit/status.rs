@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_headers_are_structured_fields_and_the_same_in_both_ways() {
+    fn both_headers_are_structured_fields_and_equal_in_both_forms() {
         let rules = LimitRules::new(&Limits::default());
         let mut status = RateLimitStatus::default();
         status.record(Scope::Buyer, RateLimit::new(50_000, 60_000), 3_000_000_001, 0);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sale_without_limits_tells_of_none() {
+    fn a_sale_without_limits_sends_no_limit_headers() {
         let (mut out, mut headers) = (Vec::new(), HeaderMap::new());
         RateLimitStatus::default().write(&LimitRules::default(), &mut out);
         RateLimitStatus::default().insert(&LimitRules::default(), &mut headers);

@@ -113,10 +113,10 @@ impl LimitTable {
                 (soonest, LimitCell::default())
             }
         };
-        let told = step(&mut cell);
+        let result = step(&mut cell);
         (keys[at], states[at], crowds[at], rests[at]) =
             (key, cell.state, cell.crowd.0, cell.packed());
-        told
+        result
     }
 
     /// Applies one step to the cell of `key`, if it exists.
@@ -134,9 +134,9 @@ impl LimitTable {
         let [keys, states, crowds, rests] = &mut shard[(key / SHARDS as u64) as usize % SETS];
         let at = keys.iter().position(|&known| known == key)?;
         let mut cell = LimitCell::unpack(states[at], crowds[at], rests[at]);
-        let told = step(&mut cell);
+        let result = step(&mut cell);
         (states[at], crowds[at], rests[at]) = (cell.state, cell.crowd.0, cell.packed());
-        Some(told)
+        Some(result)
     }
 
     /// Keys that were evicted while they still counted.
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_at_a_limit_is_remembered_through_a_crowd_of_random_keys() {
+    fn a_caller_at_a_limit_is_remembered_through_a_crowd_of_random_keys() {
         let table = LimitTable::default();
         let limited: Vec<u64> = (0..500).map(|n| random(1 << 40 | n)).collect();
         for &key in &limited {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_kept_as_it_was_left() {
+    fn a_cell_keeps_its_last_state() {
         let table = LimitTable::default();
         let cell = LimitCell {
             state: 7,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_from_many_threads_are_each_done_once() {
+    fn steps_of_many_threads_are_each_applied_once() {
         let table = LimitTable::default();
         std::thread::scope(|scope| {
             for _ in 0..8 {

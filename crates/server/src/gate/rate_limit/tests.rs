@@ -93,7 +93,7 @@ fn scope(asked: Result<RateLimitStatus, RateLimitExceeded>) -> Option<Scope> {
 }
 
 #[test]
-fn a_limit_is_exact_however_many_ask_at_once() {
+fn a_limit_is_exact_with_many_concurrent_requests() {
     for limits in [
         r#"{"buyer":{"burst":100,"per_minute":1},"ip":null}"#,
         r#"{"buyer":null,"ip":{"burst":100,"per_minute":1}}"#,
@@ -118,7 +118,7 @@ fn a_limit_is_exact_however_many_ask_at_once() {
 }
 
 #[test]
-fn whoever_is_refused_hears_by_which_measure_and_until_when_and_is_let_in_then() {
+fn a_refusal_names_its_scope_and_its_end_and_the_caller_is_accepted_then() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
     let acquire =
@@ -133,7 +133,7 @@ fn whoever_is_refused_hears_by_which_measure_and_until_when_and_is_let_in_then()
 }
 
 #[test]
-fn what_a_later_measure_refuses_uses_up_nothing_of_an_earlier_one() {
+fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     let limits = r#"{"buyer":{"burst":5,"per_minute":1},"ip":{"burst":2,"per_minute":1},"interface":{"burst":3,"per_minute":1}}"#;
     let (limiter, sale) = (limiter(), sale("spring", limits));
     let acquire =
@@ -194,7 +194,7 @@ fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not()
 }
 
 #[test]
-fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_at_least() {
+fn a_crowd_is_known_across_routes_and_sales_for_ten_minutes_at_least() {
     let limits = r#"{"buyer":null,"ip":{"burst":1000,"per_minute":1}}"#;
     let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
     let names: Vec<String> = (0..1_000).map(|n| format!("customer-{n}")).collect();
@@ -213,11 +213,11 @@ fn a_crowd_is_known_whatever_it_asked_for_and_of_which_sale_and_for_ten_minutes_
         let_in(Route::Purchase, &autumn, 605) > 1_900,
         "in another sale, and after the counting began anew"
     );
-    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "nobody came for long");
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "no buyer came for a long time");
 }
 
 #[test]
-fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten() {
+fn random_addresses_evict_neither_robots_at_a_short_limit_nor_a_crowd() {
     // Ten per second: a caller at this limit is at it for half a second.
     let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
     let (limiter, sale) = (&limiter(), sale("spring", limits));
@@ -242,7 +242,7 @@ fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten()
                     let address = IpAddr::V6(std::net::Ipv6Addr::from_bits(
                         (0x2001_0db8_u128 << 96) | u128::from(n) << 64,
                     ));
-                    limiter.address_budgets(Caller { address, buyer: "somebody" }, SECOND);
+                    limiter.address_budgets(Caller { address, buyer: "carl" }, SECOND);
                 }
             };
             scope.spawn(flood);
@@ -257,7 +257,7 @@ fn random_addresses_make_neither_robots_at_a_short_limit_nor_a_crowd_forgotten()
 }
 
 #[test]
-fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
+fn the_reported_use_of_a_fast_limit_is_the_real_use() {
     let limiter = one_of(&node_count(1));
     // 60.002 microseconds each.
     let fast = r#"{"burst":1000,"per_minute":999983}"#;
@@ -265,9 +265,9 @@ fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
     for _ in 0..1_000 {
         assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
     }
-    let told = limiter.sharing().expect("it is shared").take_batch();
-    assert_eq!(told.len(), 2);
-    for owed in &told {
+    let batch = limiter.sharing().expect("it is shared").take_batch();
+    assert_eq!(batch.len(), 2);
+    for owed in &batch {
         assert_eq!(limiter.charge(owed).used_us, 60_002, "{owed:?}");
     }
 }
@@ -276,7 +276,7 @@ fn what_others_are_told_of_a_fast_limit_is_what_was_used() {
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 #[test]
-fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
+fn all_nodes_together_leave_a_sixteenth_of_a_burst_unreported() {
     for nodes in [1, 2, 3, 16, 100, 1_000] {
         let (limiter, sale) = (one_of(&node_count(nodes)), sale("spring", SLOW));
         let is_kept = |_: &usize| {
@@ -295,7 +295,7 @@ fn what_all_nodes_keep_to_themselves_is_together_a_sixteenth_of_a_burst() {
 }
 
 #[test]
-fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
+fn use_kept_while_fewer_nodes_were_known_is_reported_with_the_next_request() {
     let (living, sale) = (node_count(1), sale("spring", SLOW));
     let limiter = one_of(&living);
     let acquire = || {
@@ -306,13 +306,13 @@ fn what_a_node_kept_while_it_knew_of_fewer_is_told_with_the_next_request() {
     assert_eq!(sharing.take_batch().len(), 0);
     living.observe(4);
     acquire();
-    let told: Vec<u64> =
+    let reported: Vec<u64> =
         sharing.take_batch().iter().map(|owed| limiter.charge(owed).used_us).collect();
-    assert_eq!(told, [51 * 60_000_000]);
+    assert_eq!(reported, [51 * 60_000_000]);
 }
 
 #[test]
-fn whoever_goes_from_node_to_node_gets_a_sixteenth_too_many_at_most() {
+fn a_caller_who_moves_between_nodes_gets_at_most_a_sixteenth_too_many() {
     const NODES: usize = 8;
     let living = node_count(NODES);
     let (mut let_in, mut told_us) = (0, 0);
@@ -331,7 +331,7 @@ fn whoever_goes_from_node_to_node_gets_a_sixteenth_too_many_at_most() {
 }
 
 #[test]
-fn by_default_ten_thousand_buyers_from_one_address_are_let_in_at_once() {
+fn by_default_ten_thousand_buyers_from_one_address_are_accepted_at_once() {
     for series in 0..20 {
         let (limiter, sale) = (limiter(), sale("spring", "{}"));
         for n in 0..10_000 {
@@ -345,7 +345,7 @@ fn by_default_ten_thousand_buyers_from_one_address_are_let_in_at_once() {
 }
 
 #[test]
-fn by_default_a_crowd_of_a_million_from_one_address_is_let_in_as_it_comes() {
+fn by_default_a_crowd_of_a_million_from_one_address_is_accepted_as_it_arrives() {
     let (limiter, sale) = (limiter(), sale("spring", "{}"));
     let refused = (0..1_000_000_u64).filter(|n| {
         let name = format!("buyer-{n}");
@@ -374,7 +374,7 @@ fn routes_and_sales_have_counts_of_their_own() {
 }
 
 #[test]
-fn a_look_uses_nothing_up() {
+fn reading_a_status_uses_nothing_up() {
     let (limiter, sale) = (
         limiter(),
         sale("spring", r#"{"buyer":{"burst":3,"per_minute":1},"ip":{"burst":9,"per_minute":1}}"#),
@@ -396,7 +396,7 @@ fn a_look_uses_nothing_up() {
 }
 
 #[test]
-fn a_sale_without_limits_asks_nothing_and_tells_nothing() {
+fn a_sale_without_limits_checks_nothing_and_sends_no_headers() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":null,"ip":null,"interface":null}"#));
     for _ in 0..100_000 {

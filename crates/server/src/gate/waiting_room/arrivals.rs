@@ -26,7 +26,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub(super) fn record_arrival(&self, buyer: &str, per_sec: u64) {
-        // So many are too many by any count.
+        // At this number the room counts as overloaded; further counting changes nothing.
         if self.came.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }

@@ -50,8 +50,8 @@ impl PositionBatcher {
             self.looks.fetch_add(1, Ordering::Relaxed);
         }
         let (answer, answered) = oneshot::channel();
-        let asked = PositionRequest { sale: sale.clone(), buyer: buyer.clone(), enters, answer };
-        self.queue.try_send(asked).map_err(|_| WaitingRoomError::Busy)?;
+        let request = PositionRequest { sale: sale.clone(), buyer: buyer.clone(), enters, answer };
+        self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
         // The batcher is dropped only when the program ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
@@ -67,11 +67,11 @@ impl PositionBatcher {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
             let mut groups: BTreeMap<(Arc<str>, bool), Vec<PositionRequest>> = BTreeMap::new();
-            for asked in batch.drain(..) {
-                groups.entry((asked.sale.clone(), asked.enters)).or_default().push(asked);
+            for request in batch.drain(..) {
+                groups.entry((request.sale.clone(), request.enters)).or_default().push(request);
             }
             for ((sale, enters), group) in groups {
-                let buyers = group.iter().map(|asked| asked.buyer.clone()).collect();
+                let buyers = group.iter().map(|request| request.buyer.clone()).collect();
                 let found = match enters {
                     true => enter_batch(rooms, engine, &sale, buyers).await,
                     false => find_batch(rooms, engine, &sale, buyers).await,
@@ -126,13 +126,13 @@ async fn find_batch(
 fn send_answers(group: Vec<PositionRequest>, found: BatchResult) {
     match found {
         Ok(found) => {
-            for (asked, found) in group.into_iter().zip(found) {
-                let _ = asked.answer.send(Ok(found));
+            for (request, found) in group.into_iter().zip(found) {
+                let _ = request.answer.send(Ok(found));
             }
         }
         Err(error) => {
-            for asked in group {
-                let _ = asked.answer.send(Err(error.clone()));
+            for request in group {
+                let _ = request.answer.send(Err(error.clone()));
             }
         }
     }

@@ -34,7 +34,7 @@ struct RoomMemory {
     read: Option<Instant>,
     /// When arrivals were last counted.
     counted: Option<Instant>,
-    told: Option<(Instant, RoomProgress, Option<u64>)>,
+    published: Option<(Instant, RoomProgress, Option<u64>)>,
 }
 
 impl RoomMemory {
@@ -48,7 +48,7 @@ impl RoomMemory {
             has_none: false,
             read: None,
             counted: None,
-            told: None,
+            published: None,
         }
     }
 }
@@ -209,13 +209,13 @@ impl WaitingRoomState {
             // The visitor was admitted since the row was read.
             return None;
         }
-        let told = place.status(&line, free, now);
-        match told {
+        let status = place.status(&line, free, now);
+        match status {
             VisitorStatus::Lapsed => None,
-            VisitorStatus::Waiting(position) => Some((told, pace.estimate(position))),
+            VisitorStatus::Waiting(position) => Some((status, pace.estimate(position))),
             VisitorStatus::NotDrawn
             | VisitorStatus::BeyondStock(_)
-            | VisitorStatus::Admitted(_) => Some((told, None)),
+            | VisitorStatus::Admitted(_) => Some((status, None)),
         }
     }
 
@@ -241,9 +241,9 @@ impl WaitingRoomState {
             return false;
         }
         state.counted = Some(at);
-        let came = arrivals.take_count();
-        came >= arrivals_counted_max(self.per_sec)
-            || came as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
+        let arrived = arrivals.take_count();
+        arrived >= arrivals_counted_max(self.per_sec)
+            || arrived as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
     }
 
     /// Whether an automatic waiting room is open.
@@ -256,7 +256,7 @@ impl WaitingRoomState {
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
-        let news = match state.told {
+        let news = match state.published {
             None => true,
             Some((before, told_line, told_free)) => {
                 let turned = (told_free == Some(0)) != (free == Some(0))
@@ -268,7 +268,7 @@ impl WaitingRoomState {
             }
         };
         if news {
-            state.told = Some((at, line, free));
+            state.published = Some((at, line, free));
         }
         news
     }

@@ -33,18 +33,18 @@ fn buyer(name: &str) -> BuyerId {
     BuyerId::new(name).expect("a test's buyer")
 }
 
-fn told(room_state: &WaitingRoomState, name: &str, free: u64) -> Option<VisitorStatus> {
-    room_state.position(&buyer(name), Some(free), NOW).map(|(told, _)| told)
+fn status_of(room_state: &WaitingRoomState, name: &str, free: u64) -> Option<VisitorStatus> {
+    room_state.position(&buyer(name), Some(free), NOW).map(|(status, _)| status)
 }
 
 #[test]
-fn a_hall_knows_ranks_once_the_draw_is_read() {
+fn a_room_state_knows_ranks_once_the_draw_is_read() {
     let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
     let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
     names.iter().for_each(|name| room_state.apply_position(&place(name, None, None)));
-    assert_eq!(told(&room_state, "b0", 9), None, "its row was not read");
+    assert_eq!(status_of(&room_state, "b0", 9), None, "its row was not read");
     room_state.apply_row(&room(20, None, 0));
-    assert_eq!(told(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
+    assert_eq!(status_of(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
     room_state.apply_row(&room(20, Some(20), 0));
     assert!(!room_state.is_drawn());
     let mut lots: Vec<_> = names.iter().map(|name| seed().lot(name)).collect();
@@ -59,27 +59,27 @@ fn a_hall_knows_ranks_once_the_draw_is_read() {
         } else {
             VisitorStatus::Waiting(position)
         };
-        assert_eq!(told(&room_state, name, 9), Some(wanted));
+        assert_eq!(status_of(&room_state, name, 9), Some(wanted));
     }
     // The first three are admitted elsewhere; one of them is unknown until the node learns of it.
     room_state.apply_row(&room(20, Some(20), 3));
-    assert_eq!(told(&room_state, order[0], 9), None);
+    assert_eq!(status_of(&room_state, order[0], 9), None);
     let called: Vec<_> =
         (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
     assert_eq!(room_state.apply_admitted(&called, |_| false).len(), 3);
     assert_eq!(
-        (told(&room_state, order[2], 0), room_state.admitted_up_to()),
+        (status_of(&room_state, order[2], 0), room_state.admitted_up_to()),
         (Some(VisitorStatus::Admitted(Millis(2_000))), 3)
     );
-    assert_eq!(told(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
+    assert_eq!(status_of(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
     // An old row takes nothing back.
     room_state.apply_row(&room(20, None, 0));
-    assert_eq!(told(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
+    assert_eq!(status_of(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
     assert_eq!(room_state.position(&buyer(order[2]), None, Millis(2_000)), None, "lapsed");
 }
 
 #[test]
-fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
+fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
     let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
     room_state.apply_position(&place("anna", None, None));
     room_state.apply_row(&room(2, None, 0));
@@ -96,12 +96,12 @@ fn whoever_was_called_in_is_told_so_also_before_the_draw_is_read() {
     for is_before_opening in [false, true] {
         assert!(room_state.can_answer(&buyer("bert"), is_before_opening));
     }
-    assert_eq!(told(&room_state, "bert", 9), Some(VisitorStatus::Admitted(Millis(2_000))));
+    assert_eq!(status_of(&room_state, "bert", 9), Some(VisitorStatus::Admitted(Millis(2_000))));
     assert!(!room_state.can_answer(&buyer("anna"), false), "her rank is not known yet");
 }
 
 #[test]
-fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
+fn a_room_opens_by_itself_when_more_buyers_arrive_than_can_be_admitted() {
     let (room_state, came) = (WaitingRoomState::new("spring".into(), PER_SEC), Arrivals::default());
     let start = Instant::now();
     let nodes = std::cell::Cell::new(1);
@@ -118,7 +118,7 @@ fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
     // A buyer who asks again and again counts once.
     (0..100 * PER_SEC).for_each(|_| came.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
-    assert!(pressed(20 * PER_SEC, 5), "more than are told apart");
+    assert!(pressed(20 * PER_SEC, 5), "more than are distinguished");
     // Each of several nodes has its part of the admissions.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));
@@ -128,7 +128,7 @@ fn a_room_opens_by_itself_when_more_come_than_can_be_let_in() {
 }
 
 #[test]
-fn how_many_can_be_let_in_is_as_the_settings_say() {
+fn the_number_of_admissions_follows_the_settings() {
     for per_sec in [4, 100, 20_000] {
         let (room_state, came) =
             (WaitingRoomState::new("spring".into(), per_sec), Arrivals::default());
@@ -145,7 +145,7 @@ fn how_many_can_be_let_in_is_as_the_settings_say() {
 }
 
 #[test]
-fn positions_are_told_when_they_change_and_not_too_often() {
+fn positions_are_published_when_they_change_and_not_too_often() {
     let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
     let start = Instant::now();
     let news = |free, readers, secs| {
@@ -159,6 +159,6 @@ fn positions_are_told_when_they_change_and_not_too_often() {
     assert!(news(1, 1, 0), "something is back");
     assert!(!news(1, 1, 2), "nothing changed");
     room_state.apply_row(&room(9, Some(9), 1));
-    assert!(!news(1, 50_000, 2), "so many are told more seldom");
+    assert!(!news(1, 50_000, 2), "with so many readers they are published more rarely");
     assert!(news(1, 1, 2));
 }

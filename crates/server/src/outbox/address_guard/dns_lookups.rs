@@ -1,6 +1,6 @@
-//! Looking names up. A look-up blocks a thread and cannot be broken off, so that there are places
-//! for a few. A name has one look-up at a time, whoever asks for it: one that nobody answers for
-//! takes one place, and others are not kept waiting by it.
+//! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few run at
+//! once. Each name has at most one look-up at a time. A name whose server does not answer occupies
+//! one slot and does not delay others.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -10,20 +10,20 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::outbox::ENDPOINTS_MAX;
 
-/// Names that are looked up at once; more wait. Each has a thread of those that transactions need
-/// as well.
+/// Names that are looked up at once; more wait. The look-ups use the same blocking threads as the
+/// transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// Names that are looked up or wait for that: those of all endpoints, and as many that operators
-/// are about to add. What is more cannot be looked up yet.
+/// Names that are looked up or wait: those of all endpoints, and as many that operators are adding.
+/// A look-up beyond this bound fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
-/// What names stand for. It blocks.
+/// Resolves a name. It blocks.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
-/// What came of a look-up, for all who wait for it; `None`: it is not over.
+/// Result of a look-up, for all who wait for it; `None` while it runs.
 type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 
-/// Looks names up.
+/// The look-ups that are running.
 #[derive(Clone)]
 pub(super) struct DnsLookups {
     resolver: Resolver,
@@ -42,14 +42,14 @@ impl DnsLookups {
         }
     }
 
-    /// What a name stands for.
+    /// The addresses of a name.
     pub(super) async fn addresses(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         let mut answer = self.join(name)?;
         let found = answer.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
-        found.unwrap_or_else(|| Err("it was not looked up".to_owned())).map_err(io::Error::other)
+        found.unwrap_or_else(|| Err("the look-up failed".to_owned())).map_err(io::Error::other)
     }
 
-    /// The look-up of a name that is under way, or a new one.
+    /// Joins the running look-up of a name, or starts one.
     fn join(&self, name: &str) -> io::Result<watch::Receiver<LookupResult>> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = under_way.get(name) {
@@ -60,26 +60,26 @@ impl DnsLookups {
         }
         let (tell, answer) = watch::channel(None);
         under_way.insert(name.to_owned(), answer.clone());
-        // Not a part of whoever asks: it goes on when nobody waits any more, as its thread does.
+        // A separate task: it continues when no caller waits any more, as its thread does.
         tokio::spawn(self.clone().look_up(name.to_owned(), tell));
         Ok(answer)
     }
 
     async fn look_up(self, name: String, tell: watch::Sender<LookupResult>) {
         let found = self.resolve_limited(name.clone()).await.map_err(|error| error.to_string());
-        // Whoever asks from here on has it looked up anew.
+        // A later caller starts a new look-up.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         tell.send_replace(Some(found));
     }
 
-    /// Looks a name up in its turn. Its place is free again once its thread is.
+    /// Resolves a name when a slot is free. The slot is free again once the thread has ended.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();
         tokio::task::spawn_blocking(move || resolver(&name)).await.map_err(io::Error::other)?
     }
 
-    /// Places that are free.
+    /// Free slots.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.places.available_permits()

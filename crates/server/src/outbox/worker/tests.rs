@@ -78,7 +78,7 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
         Err(SendError::UnreadableEvent("its row cannot be read: no type".to_owned()))
     );
     let forgotten = send(&outbox, &endpoint, 7, None).await;
-    assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event is forgotten".to_owned())));
+    assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event was deleted".to_owned())));
     outbox.engine.stop().await;
     let unsent = send(&outbox, &endpoint, 7, None).await;
     assert!(

@@ -1,5 +1,5 @@
-//! The sandbox's checkout page as it works behind its buttons: each does one thing that happens at
-//! real providers too.
+//! The actions behind the buttons of the sandbox's checkout page. Each button does one thing that
+//! happens at real providers too.
 use doorbuster_core::Millis;
 use doorbuster_store::ReversalKind;
 use serde::Serialize;
@@ -9,27 +9,27 @@ use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxPayment, Session, m
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 
-/// How long after a checkout's end a late payment comes in.
+/// How long after a checkout's end a late payment arrives, in milliseconds.
 const LATE_MS: i64 = 2_000;
 /// Payments, failed ones included, that one checkout takes; then it only shows what happened.
 const PAYMENTS_MAX: usize = 20;
 
-/// What a button does.
+/// The action of a button.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ButtonAction {
     /// Pays.
     Pay,
-    /// Tries to pay, in vain; may be tried again.
+    /// Attempts a payment that fails; the buyer may try again.
     Fail,
-    /// Pays, and the money comes in when the checkout is over and nobody expects it any more.
+    /// Pays, and the money arrives only after the checkout is over.
     Late,
-    /// Pays twice, as impatient people do.
+    /// Pays twice, as an impatient buyer does.
     Twice,
-    /// Pays, and the message of it is lost: the shop learns of it only by asking.
+    /// Pays, and the message about it is lost: the shop finds the payment only by asking.
     Lose,
-    /// Gives back what was paid, as somebody does at a provider's own console.
+    /// Refunds the payment, as a person does at a provider's console.
     Return,
-    /// Has the buyer's bank take back what was paid.
+    /// Takes the payment back, as the buyer's bank does.
     Dispute,
 }
 
@@ -48,7 +48,7 @@ impl ButtonAction {
         })
     }
 
-    /// How many payments it makes, and how many messages tell of each.
+    /// How many payments it makes, and how many messages report each.
     fn payments_and_messages(self) -> (usize, usize) {
         match self {
             Self::Fail => (0, 1),
@@ -60,7 +60,7 @@ impl ButtonAction {
     }
 }
 
-/// What a checkout's page shows.
+/// The content of a checkout page.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CheckoutView {
     order: String,
@@ -73,25 +73,25 @@ pub(crate) struct CheckoutView {
     state: &'static str,
 }
 
-/// What pressing a button came to.
+/// Result of pressing a button.
 #[derive(Debug)]
 pub(crate) enum ButtonResult {
-    /// Done: the page as it is now.
+    /// The action was done; the page's new content.
     Shown(CheckoutView),
-    /// The checkout takes no money any more.
+    /// The checkout accepts no more payments.
     Over(CheckoutView),
     /// There is no such checkout.
     NotFound,
 }
 
 impl Sandbox {
-    /// What the page of this checkout shows.
+    /// The content of this checkout's page.
     pub(crate) async fn checkout(&self, id: &str) -> Result<Option<CheckoutView>, EngineError> {
         let now = self.engine.now();
         Ok(self.session(id).await?.map(|session| checkout_view(&session, now)))
     }
 
-    /// Presses a button.
+    /// Performs a button's action.
     pub(crate) async fn press(
         &self,
         id: &str,
@@ -120,7 +120,8 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // Before the payment itself: one that was made is never unknown.
+            // Announce before the payment is written, so that a payment is never without its
+            // announcement.
             self.engine
                 .store()
                 .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
@@ -162,7 +163,7 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// Sends back what was paid, without the shop, which is told by a message.
+    /// Sends a payment's money back without a request of the shop; a message informs the shop.
     async fn take_back_money(
         &self,
         id: &str,
@@ -170,8 +171,8 @@ impl Sandbox {
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
-        // Looked at before anything is announced: whoever presses in vain, as anybody may, leaves
-        // nothing behind.
+        // Check before anything is announced: anybody may press the button, and a press without
+        // effect must leave no rows.
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }
@@ -181,7 +182,7 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // Whoever asks for it as a refund later hears that it arrived.
+            // A later refund request gets the answer that the money arrived.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(
                 &format!("payment.{}", kind.as_str()),
@@ -242,7 +243,7 @@ mod tests {
     use crate::temp_dir::TempDir;
 
     #[tokio::test]
-    async fn a_button_that_is_pressed_in_vain_leaves_nothing_behind() {
+    async fn a_press_without_effect_leaves_no_rows() {
         let dir = TempDir::new();
         let engine = fixture::engine(&dir).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());

@@ -1,7 +1,7 @@
-//! Forgets what the sandbox knows of checkouts that ended long ago: a page of each kind of its
-//! documents at a time, all round. One node does it, the leader.
+//! Deletes the sandbox's documents about checkouts that ended long ago, one page of each kind at a
+//! time. The leader runs it.
 //!
-//! A refund that is decided after that is of a payment which the sandbox does not know any more.
+//! After that, the sandbox does not know the payment of a later refund.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -9,14 +9,13 @@ use doorbuster_core::Millis;
 use super::{Sandbox, Session, delivery, session_key};
 use crate::engine::EngineError;
 
-/// How often it looks at the next page of each kind.
+/// Interval between two pages.
 const EVERY: Duration = Duration::from_secs(60);
-/// Shortest rest between two pages, as long as there is something to forget.
+/// Shortest pause between two pages while there is something to delete.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
-/// Documents that are looked at, and forgotten, in one go.
+/// Documents that are read, and deleted, at once.
 const PAGE: usize = 200;
-/// How long a checkout is known after its end: as long as messages of providers are known by their
-/// ids.
+/// How long a checkout is kept after its end: as long as the ids of providers' messages.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
 /// Where the next page of each kind begins.
@@ -27,11 +26,11 @@ struct CleanupCursor {
 }
 
 impl Sandbox {
-    /// Forgets until the program stops.
+    /// Deletes old documents until the program stops.
     pub(crate) async fn delete_expired(&self) {
         let mut round = CleanupCursor::default();
         loop {
-            // A clock that was set may call everything old.
+            // After the clock was stepped, everything may look old.
             let may = self.engine.control().leads() && !self.engine.clock_stepped();
             let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut round, before).await } else { Ok(0) };
@@ -39,7 +38,7 @@ impl Sandbox {
                 Ok(0) => EVERY,
                 Ok(_) => ERROR_PAUSE,
                 Err(error) => {
-                    tracing::warn!(%error, "old documents of the sandbox could not be forgotten yet");
+                    tracing::warn!(%error, "failed to delete old documents of the sandbox; will retry");
                     EVERY
                 }
             };
@@ -47,7 +46,7 @@ impl Sandbox {
         }
     }
 
-    /// Forgets what a page of each kind has that ended before this instant; how many documents.
+    /// Deletes the documents in a page of each kind that ended before this time; returns how many.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,
@@ -63,7 +62,7 @@ impl Sandbox {
             serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // A payment goes after its session, of which it only says the name.
+        // A payment only names its session, so it is deleted after the session.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));

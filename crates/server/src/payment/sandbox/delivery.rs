@@ -1,9 +1,8 @@
 //! Sends the sandbox's messages to this server, over HTTP as any provider would, until it answers
 //! 200.
 //!
-//! What is to be sent is announced under `due/`, by time, before it is written into its session, so
-//! that nothing is forgotten whenever the program ends. Every node may send; what is sent twice is
-//! taken once.
+//! A message is announced under `due/`, by time, before it is written into its session, so none is
+//! lost when the program stops. Every node may send; this server handles a repeated message once.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -16,20 +15,20 @@ use crate::signing;
 
 /// How long an answer may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-/// Announcements that are looked at in one go.
+/// Announcements that are read at once.
 const PAGE: usize = 200;
-/// How often one message is sent in vain; then it is given up, and only asking tells what it would
-/// have said.
+/// Attempts for one message; after that it is dropped, and the shop finds its content only by
+/// asking.
 const SENDS_MAX: u32 = 30;
-/// Longest pause between two sendings of one message.
+/// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// An announcement that was not followed by anything for so long belongs to a program that ended.
+/// An announcement without a message for this long belongs to a program that stopped.
 const ORPHAN_MS: i64 = 30_000;
-/// What an announcement says when all of its session was sent.
+/// The value of an announcement when all of its session was sent.
 const SENT: &str = "done";
 
 impl Sandbox {
-    /// Announces that `session` will have something to send at `due`; gives the announcement's
+    /// Announces that `session` will have a message to send at `due`; returns the announcement's
     /// name.
     pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
         let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
@@ -37,20 +36,20 @@ impl Sandbox {
         Ok(key)
     }
 
-    /// Sends what is due until the program stops.
+    /// Sends due messages until the program stops.
     pub(crate) async fn send_messages(&self) {
         let mut from = String::new();
         loop {
             if self.address.get().is_some()
                 && let Err(error) = self.send_due(&mut from).await
             {
-                tracing::warn!(%error, "the sandbox's messages could not be sent yet");
+                tracing::warn!(%error, "failed to send the sandbox's messages; will retry");
             }
             drop(tokio::time::timeout(POLL_EVERY, self.wake.notified()).await);
         }
     }
 
-    /// Sends all that is due after `from`, which moves past what is done for good.
+    /// Sends all due messages after `from`, and moves `from` past the finished ones.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;
@@ -65,7 +64,7 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= said == SENT || self.send_announced(&key, due, session, now).await?;
-                // An announcement for a moment that has just passed may still be written.
+                // An announcement for a time that has just passed may still be written.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }
@@ -77,7 +76,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends what was announced. True: nothing is left of it.
+    /// Sends the messages of an announcement. Returns true if none is left.
     async fn send_announced(
         &self,
         key: &str,
@@ -115,7 +114,7 @@ impl Sandbox {
         Ok(is_over)
     }
 
-    /// Sends one message. True: it was taken.
+    /// Sends one message. Returns true if this server accepted it.
     async fn send(&self, id: &str, body: &str) -> bool {
         let Some(address) = self.address.get() else { return false };
         let at_secs = self.engine.now().0.div_euclid(1_000);
@@ -135,19 +134,19 @@ impl Sandbox {
                 tracing::warn!(
                     id,
                     status = answer.status().as_u16(),
-                    "a message of the sandbox was not taken"
+                    "the server did not accept a message of the sandbox"
                 );
                 false
             }
             Err(error) => {
-                tracing::debug!(id, %error, "a message of the sandbox did not arrive");
+                tracing::debug!(id, %error, "failed to deliver a message of the sandbox");
                 false
             }
         }
     }
 }
 
-/// When, and which session.
+/// The time and the session of an announcement.
 pub(super) fn parse_announcement(key: &str) -> Option<(i64, &str)> {
     let (due, rest) = key.strip_prefix("due/")?.split_once('/')?;
     Some((due.parse().ok()?, rest.split_once('/')?.0))

@@ -1,4 +1,4 @@
-//! What tests of the sandbox stand on.
+//! Fixtures for the sandbox's tests.
 use std::sync::Arc;
 
 use doorbuster_core::{IdKey, NodeId};
@@ -25,7 +25,7 @@ pub(super) async fn engine(dir: &TempDir) -> Arc<Engine> {
     engine.await.expect("a fresh directory opens")
 }
 
-/// A checkout where nothing happened yet.
+/// A checkout without payments.
 pub(super) fn session(expires_at: i64) -> Session {
     Session {
         order: String::new(),

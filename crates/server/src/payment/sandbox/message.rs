@@ -1,5 +1,5 @@
-//! The sandbox's messages: written by it, and by whoever has its secret; read strictly where
-//! something is used, and tolerantly elsewhere.
+//! The sandbox's messages, written by the sandbox or by another holder of its secret. Members that
+//! are used are read strictly; others are ignored.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -13,7 +13,7 @@ use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 /// Longest reason of a refund that failed, in characters; the rest is cut off.
 const REASON_CHARS_MAX: usize = 200;
 
-/// That money was captured, or that a payment failed.
+/// The message that money was captured, or that a payment failed.
 pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money: &Money) -> String {
     json!({
         "type": kind, "timestamp": time(at),
@@ -22,7 +22,7 @@ pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money:
     .to_string()
 }
 
-/// That a refund arrived.
+/// The message that a refund arrived.
 pub(super) fn refund_settled(
     at: Millis,
     payment: &str,
@@ -45,7 +45,7 @@ fn amount(money: &Money) -> Value {
     json!({"amount_minor": money.minor, "currency": money.currency})
 }
 
-/// Reads a message whose signature holds.
+/// Reads a message whose signature is valid.
 pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageError> {
     let root: Value = serde_json::from_slice(body)
         .map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
@@ -83,7 +83,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
             payment: required_text(data, "payment")?,
             order: required_text(data, "order")?,
             money: money(data)?,
-            // It stays open: the next try may succeed.
+            // The checkout stays open: the next attempt may succeed.
             session: None,
         })),
         "payment.returned" => {
@@ -121,7 +121,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                     let why = data
                         .get("reason")
                         .and_then(Value::as_str)
-                        .unwrap_or("the provider says that it failed");
+                        .unwrap_or("the provider reported that it failed");
                     RefundUpdate::Failed(
                         why.chars()
                             .filter(|char| !char.is_control())
@@ -134,7 +134,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| news == RefundUpdate::Settled);
-            // What is wrong with members that a refund does not need is nobody's loss.
+            // A refund does not need these members, so faults in them are ignored.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
@@ -143,7 +143,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
     }
 }
 
-/// That money went back without having been asked to.
+/// A reversal without a request of the shop.
 fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
     let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
     Reversal { event, provider, payment, kind, money, stands: true, dispute: None }
@@ -153,12 +153,12 @@ fn malformed(why: impl Into<String>) -> MessageError {
     MessageError::Malformed(why.into())
 }
 
-/// A text that has to be there.
+/// A required text.
 fn required_text(data: &Map<String, Value>, name: &str) -> Result<String, MessageError> {
     optional_text(data, name)?.ok_or_else(|| malformed(format!("data.{name} is missing")))
 }
 
-/// A text that may be left out.
+/// An optional text.
 fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>, MessageError> {
     let Some(value) = data.get(name) else { return Ok(None) };
     let text = value.as_str().ok_or_else(|| malformed(format!("data.{name} must be a string")))?;

@@ -1,4 +1,4 @@
-//! Stripe's HTTP API: forms out, JSON back.
+//! A client for Stripe's HTTP API: forms as requests, JSON as responses.
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -12,23 +12,23 @@ pub(super) const VERSION: &str = "2025-03-31.basil";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// The same where the question may be asked again as it is, and others wait behind it.
+/// The same for a request that can be repeated as it is and that others wait for.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer that is read, in bytes; a longer one is none.
+/// Longest answer that is read, in bytes; a longer one is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Longest message of Stripe that is passed on, in characters.
+/// Longest Stripe message that is passed on, in characters.
 const MESSAGE_CHARS_MAX: usize = 200;
 
-/// A request that did not succeed.
+/// A request that failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
-    /// Stripe understood it and said no: asking again changes nothing.
+    /// Stripe refused the request; repeating it changes nothing.
     pub is_refusal: bool,
-    /// The key is not allowed to ask this.
+    /// The key does not permit this request.
     pub is_forbidden: bool,
     /// Too many requests.
     pub is_busy: bool,
-    /// Stripe's code for it.
+    /// Stripe's error code.
     pub code: Option<String>,
     message: String,
 }
@@ -39,7 +39,7 @@ impl From<ApiError> for ProviderError {
     }
 }
 
-/// One account's API.
+/// The API of one Stripe account.
 #[derive(Debug)]
 pub(super) struct Api {
     http: reqwest::Client,
@@ -55,15 +55,15 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.starts_with("http://") {
-            // A stand-in on this machine: without this the system's certificates are read, and must
-            // exist.
+            // A test server on this machine. Without this the client would load the system's
+            // certificates, which may be missing.
             http = http.tls_certs_only([]).no_proxy();
         }
         let http = http.build().expect("a client without certificates of its own can be made");
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Changes something, once for each key.
+    /// Sends a change, at most once for each idempotency key.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -80,7 +80,7 @@ impl Api {
         }
     }
 
-    /// Reads something.
+    /// Reads an object.
     pub(super) async fn get(&self, path: &str) -> Result<Value, ApiError> {
         self.send(self.http.get(format!("{}{path}", self.url)).timeout(SHORT_TIMEOUT)).await
     }
@@ -93,14 +93,14 @@ impl Api {
             is_forbidden: false,
             is_busy: false,
             code: None,
-            message: format!("Stripe cannot be asked: {error}"),
+            message: format!("cannot reach Stripe: {error}"),
         };
         let mut answer = request.send().await.map_err(|error| away(&error.without_url()))?;
         let status = answer.status();
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| away(&error.without_url()))? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(away(&"its answer is too long"));
+                return Err(away(&"the answer is too long"));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -112,18 +112,19 @@ impl Api {
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
-            // 409: the same key is in work; 429: too many; both are to be sent again.
+            // 409: a request with the same key is in progress; 429: too many requests. Both can be
+            // repeated.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),
             is_busy: status.as_u16() == 429,
             code: word("code").map(str::to_owned),
-            message: format!("Stripe answers {}: {message}", status.as_u16()),
+            message: format!("Stripe answered {}: {message}", status.as_u16()),
         })
     }
 }
 
-/// A part of a form.
+/// Encodes a part of a form.
 fn encoded(text: &str) -> String {
     let plain =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*');

@@ -1,4 +1,4 @@
-//! Stripe's events: proved by `Stripe-Signature: t=…,v1=…`, and what of them is used.
+//! Stripe's events: verifies `Stripe-Signature: t=…,v1=…` and reads the events that are used here.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::Currency;
 use doorbuster_core::Millis;
@@ -11,14 +11,14 @@ use super::{NAME, REFUND_RECHECK_MS};
 use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 use crate::signing::{SigningKey, TOLERANCE_MS};
 
-/// The header that proves an event.
+/// The header with an event's signature.
 const SIGNATURE_HEADER: &str = "stripe-signature";
-/// Signatures of one event that are looked at.
+/// Signatures of one event that are checked.
 const SIGNATURES_MAX: usize = 16;
-/// What the mark of this installation is called in a session's metadata.
+/// The metadata key of this installation's mark.
 const INSTALLATION_KEY: &str = "doorbuster";
 
-/// Looks whether one of `keys` signed this event at about this time.
+/// Checks whether one of `keys` signed this event within the tolerated time.
 pub(super) fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -28,7 +28,7 @@ pub(super) fn verify(
     let unproved = |why: &str| MessageError::Unverified(why.to_owned());
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(unproved("the header Stripe-Signature is needed, once"));
+        return Err(unproved("the header Stripe-Signature is required, exactly once"));
     };
     let text = value.to_str().map_err(|_| unproved("Stripe-Signature is not ASCII"))?;
     let parts = || text.split(',').filter_map(|part| part.trim().split_once('='));
@@ -39,20 +39,20 @@ pub(super) fn verify(
     let is_number =
         (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
     let at_secs: i64 =
-        time.parse().ok().filter(|_| is_number).ok_or_else(|| unproved("its time is no number"))?;
+        time.parse().ok().filter(|_| is_number).ok_or_else(|| unproved("the time in Stripe-Signature is not a number"))?;
     if now.0.abs_diff(at_secs * 1_000) > TOLERANCE_MS.unsigned_abs() {
-        return Err(unproved("its time is too old or too new"));
+        return Err(unproved("the time in Stripe-Signature is too old or too new"));
     }
     let message = [time.as_bytes(), b".", body].concat();
     let offered = parts().filter(|(name, _)| *name == "v1").take(SIGNATURES_MAX);
     let mut proofs = offered.filter_map(|(_, digits)| bytes(digits));
     match proofs.any(|proof| keys.iter().any(|key| key.verifies(&message, &proof))) {
         true => Ok(()),
-        false => Err(unproved("no signature fits")),
+        false => Err(unproved("no signature matches")),
     }
 }
 
-/// The bytes that hexadecimal digits say.
+/// Decodes hexadecimal digits.
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     pairs
@@ -65,7 +65,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Reads an event whose signature holds. Sessions without `mark` are somebody else's.
+/// Reads an event whose signature is valid. Sessions without `mark` belong to other installations.
 pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageError> {
     let wrong = |why: &str| MessageError::Malformed(why.to_owned());
     let root: Value = serde_json::from_slice(body)
@@ -78,7 +78,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     }
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            // Money that is on its way is told of when it arrives.
+            // Pending money is reported again when it arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(ProviderMessage::Unused);
             }
@@ -107,7 +107,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // Ours may be of what was left of the payment.
+                // This refund may cover only the rest of the payment.
                 let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
                 {
                     Some(minor) => RefundUpdate::Arrived(minor),
@@ -120,7 +120,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // Made by hand: it may be of a part of the payment, or of all that ours would send.
+            // A refund made by hand may cover a part of the payment or all of it.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -135,10 +135,10 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 if_not_ours,
             })
         }
-        // By whomever: what we asked for is known here, and not taken for another's.
+        // Refunds that this installation requested are recognised later and are not taken for
+        // others.
         "charge.refunded" => {
-            // A charge has the metadata of the payment that it was made for; refunds and disputes
-            // have their own.
+            // A charge has the metadata of its payment; refunds and disputes have their own.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
@@ -164,8 +164,8 @@ fn reversal_message(told: Option<Reversal>, order: Option<String>) -> ProviderMe
     told.map_or(ProviderMessage::Unused, |told| ProviderMessage::Reversed { told, order })
 }
 
-/// What a charge, a refund or a dispute says of money that went back, `amount` being where it says
-/// how much.
+/// The reversal that a charge, a refund or a dispute reports; `amount` is the member with its
+/// amount.
 fn read_reversal(
     object: &Value,
     event: Option<&str>,
@@ -189,13 +189,13 @@ fn read_reversal(
     })
 }
 
-/// What of a charge was given back, as far as it says.
+/// The refunded part of a charge, if the charge says.
 pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
 }
 
-/// What was paid at a session.
+/// The payment made at a session.
 pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, String> {
     let text = |value: Option<String>, name: &str| {
         let is_short = |text: &String| (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count());
@@ -206,7 +206,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
-    // Where nothing is to be paid there is no payment: the session stands for it.
+    // A session without anything to pay has no payment; its own id is used.
     let payment =
         payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"]
@@ -231,18 +231,18 @@ fn order_id(session: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
-/// Words of Stripe without what no row can keep.
+/// Stripe's text without control characters, which no row can store.
 fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Whether this installation made the session, by the mark that it put there. An account may be
-/// shared with other shops and programs.
+/// Whether this installation created the session, according to the mark in its metadata. Other
+/// shops and programs may use the same account.
 fn is_ours(session: &Value, mark: &str) -> bool {
     session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }
 
-/// How far a refund is.
+/// The progress of a refund.
 pub(super) fn refund_news(refund: &Value) -> RefundUpdate {
     match refund["status"].as_str() {
         Some("succeeded") => RefundUpdate::Settled,
@@ -253,7 +253,7 @@ pub(super) fn refund_news(refund: &Value) -> RefundUpdate {
                 without_control_chars(why)
             ))
         }
-        // Pending, or something that only a person at Stripe or the bank can do.
+        // Pending, or waiting for an action that only a person at Stripe or the bank can take.
         _ => RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS },
     }
 }

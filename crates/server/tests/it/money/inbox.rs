@@ -250,7 +250,7 @@ async fn a_malformed_header_hears_what_is_wrong_with_it_and_not_whether_its_sign
     assert!(
         missing.json()["detail"]
             .as_str()
-            .is_some_and(|detail| detail.contains("are needed, once each"))
+            .is_some_and(|detail| detail.contains("are required, once each"))
     );
 }
 

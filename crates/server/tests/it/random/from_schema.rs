@@ -36,7 +36,7 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// pointer with `*` for each number, or a parameter after a question mark; one that ends in a slash
 /// is all that lies below.
 const RULES: [(&str, &str, &str); 16] = [
-    ("?cursor", "is not a cursor that was given out", "what a cursor seals is the server's"),
+    ("?cursor", "is not a cursor that this server issued", "what a cursor seals is the server's"),
     (
         "/items/*/id",
         "is the id of an earlier entry",

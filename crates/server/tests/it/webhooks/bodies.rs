@@ -28,8 +28,8 @@ fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
     heard.iter().map(bare).collect()
 }
 
-/// The message, without its id, that tells what became of an order last, which is `event_type`: made of
-/// what an operator is shown of the order now.
+/// The message, without its id, that tells what became of an order last, which is `event_type`:
+/// made of what an operator is shown of the order now.
 async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");

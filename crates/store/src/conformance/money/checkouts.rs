@@ -1,4 +1,4 @@
-//! Checkouts: an order keeps one, and its units wait for the provider's word, but not for ever.
+//! Checkouts: an order has one, and its units wait for the provider's answer for a bounded time.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::{EXTEND_MS_MAX, PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{CaptureOutcome, Checkout, CheckoutOutcome};
@@ -47,7 +47,7 @@ fn put_off(order: &Order, session: &str, ms: i64, no_answer: bool) -> CheckoutDe
     CheckoutDeferral { order: order.id, session: session.to_owned(), ms, no_answer }
 }
 
-/// Notes that its provider was asked in vain; whether it keeps that session, open.
+/// Records that the provider gave no answer; returns whether the order has that session, open.
 async fn ask_without_answer(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
@@ -65,7 +65,7 @@ async fn expire(fixture: &Fixture) -> Vec<TicketId> {
     fixture.store.expire_due(100).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
-/// An order keeps the checkout that came first until it is closed, then another.
+/// An order keeps its first checkout until it is closed, then it can have another.
 pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -103,8 +103,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A hold with an open checkout ends when its provider took no money, or could not say so for long;
-/// no other waits for that.
+/// A hold with an open checkout ends when its provider took no money, or gave no answer for a long
+/// time; other holds do not wait for it.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -158,9 +158,9 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// How long an order waits for its provider: a while from the first question in vain since it is
-/// due, and never longer than if nobody asked.
-pub async fn a_question_in_vain_begins_the_grace(fixture: Fixture) {
+/// How long an order waits for its provider: a while from the first unanswered check since it is
+/// due, and never longer than without a check.
+pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     keep(&fixture, &order, "one").await;
@@ -213,8 +213,9 @@ pub async fn a_question_in_vain_begins_the_grace(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
 }
 
-/// A page of checkouts is put off in one transaction, whatever became of their orders meanwhile.
-pub async fn a_page_of_checkouts_is_put_off(fixture: Fixture) {
+/// A page of checkouts is postponed in one transaction, whatever happened to their orders
+/// meanwhile.
+pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     let grants = [fixture.slot(10, 10, 4).await, fixture.slot(10, 10, 4).await];
     let mut orders = Vec::new();
     for n in 1..=6 {
@@ -229,7 +230,7 @@ pub async fn a_page_of_checkouts_is_put_off(fixture: Fixture) {
     let now = fixture.clock.now();
     // The same grant and number, another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
-    // Backwards: whoever locks their grants does so in one order.
+    // In reverse order: the grants are still locked in one order.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
@@ -268,8 +269,9 @@ pub async fn a_page_of_checkouts_is_put_off(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// What waits for no payment any more has its checkout closed; one that cannot be is put off.
-pub async fn checkouts_of_what_ended_are_to_be_closed(fixture: Fixture) {
+/// The checkout of an order that no longer waits for payment is closed; if that fails, it is
+/// postponed.
+pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
     for n in 1..=3 {
@@ -305,7 +307,7 @@ pub async fn checkouts_of_what_ended_are_to_be_closed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// More time is given to what waits for its payment, and expiry knows.
+/// An order that waits for its payment can be extended, and expiry respects that.
 pub async fn an_order_gets_more_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -1,4 +1,4 @@
-//! What happened is kept: an order's history is told as it was, by whom and why.
+//! Histories: the events of an order, with the state at that time, the actor and the reason.
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::money::{CaptureOutcome, RefundCause};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -80,8 +80,8 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// What did not happen is not told, nor what happened to others.
-pub async fn only_what_happened_is_told(fixture: Fixture) {
+/// Changes that did not happen append no event, and no event appears in another order's history.
+pub async fn only_real_changes_are_events(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     let other = fixture.reserve(&grant, 2, "bert", 2).await;
@@ -110,8 +110,8 @@ pub async fn only_what_happened_is_told(fixture: Fixture) {
             .collect();
         assert_eq!(told, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // A number that is taken belongs to its order; a ticket that came with it tells nothing of that
-    // order.
+    // A number that is in use belongs to its order; another ticket with that number appends no
+    // event to that order.
     let taken = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&taken).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);
@@ -119,8 +119,8 @@ pub async fn only_what_happened_is_told(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A batch tells of each of its orders; what is settled again is not told again.
-pub async fn a_batch_tells_of_each_order(fixture: Fixture) {
+/// A batch appends an event for each of its orders; settling it again appends none.
+pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =
         (1..=20).map(|n| fixture.ticket(&grant, n, &format!("buyer-{}", n % 15), "k", 1)).collect();
@@ -142,8 +142,8 @@ pub async fn a_batch_tells_of_each_order(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A sale tells that it opened, once, and that it closed.
-pub async fn a_sale_tells_that_it_opened_and_closed(fixture: Fixture) {
+/// A sale appends an event when it first opens, and one when it closes.
+pub async fn a_sale_appends_events_when_it_opens_and_closes(fixture: Fixture) {
     use doorbuster_core::sale::PhaseStep::{Close, Open, Pause, Resume, Schedule};
     fixture
         .store

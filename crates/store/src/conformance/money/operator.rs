@@ -1,4 +1,4 @@
-//! Money that somebody gives back by hand at the provider, beside our refunds.
+//! Refunds that a person makes at the provider, beside the engine's refunds.
 use doorbuster_core::Millis;
 use doorbuster_core::event::{Attribution, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
@@ -13,9 +13,9 @@ use crate::contract::{
     DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
 };
 
-/// What was given back by hand decides nothing about a refund: its provider is asked at once, and
-/// what was over is only looked at.
-pub async fn what_is_given_back_by_hand_hurries_a_question(fixture: Fixture) {
+/// A manual refund decides nothing about the engine's refund: its provider is asked at once, and a
+/// finished refund is only checked.
+pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
@@ -71,9 +71,8 @@ pub async fn what_is_given_back_by_hand_hurries_a_question(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A refund that an operator let be, of which there is news after all, is looked at again if it
-/// fails anew.
-pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(fixture: Fixture) {
+/// A discarded refund becomes a dead letter again if a later report shows that it failed again.
+pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
@@ -115,9 +114,9 @@ pub async fn a_refund_that_was_let_be_is_a_dead_letter_again_after_news(fixture:
     fixture.check_invariants().await;
 }
 
-/// What a provider answered before somebody's refund by hand failed does not settle ours: it is
-/// asked again.
-pub async fn an_answer_that_is_older_than_a_message_is_not_taken(fixture: Fixture) {
+/// A provider's answer from before a manual refund failed does not settle the engine's refund: the
+/// provider is asked again.
+pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
@@ -172,9 +171,9 @@ pub async fn an_answer_that_is_older_than_a_message_is_not_taken(fixture: Fixtur
     fixture.check_invariants().await;
 }
 
-/// A refund that was asked for in vain for the last time while the provider took it is asked about,
-/// and has all of its tries for that.
-pub async fn a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up(fixture: Fixture) {
+/// A refund whose last attempt got no answer, while the provider accepted it, is checked again with
+/// all of its attempts.
+pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
@@ -221,9 +220,9 @@ pub async fn a_late_word_that_a_refund_was_taken_counts_though_it_was_given_up(f
     fixture.check_invariants().await;
 }
 
-/// A message about money that went back is taken once, and not before its payment; one that failed
-/// takes no other's notice away.
-pub async fn a_reversal_is_taken_once(fixture: Fixture) {
+/// A message about reversed money is recorded once, and not before its payment; a failed reversal
+/// cancels no other's notice.
+pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     use ReversalKind::{Disputed, Returned};
     use ReversalOutcome::{Known, NoPayment, Noted};
     let grant = fixture.slot(10, 10, 4).await;
@@ -295,9 +294,9 @@ pub async fn a_reversal_is_taken_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Each dispute of a payment is known by itself, and what its provider said last is believed, in
-/// whatever order that is heard.
-pub async fn each_dispute_is_as_its_provider_said_last(fixture: Fixture) {
+/// Each dispute of a payment is recorded alone, and the provider's newest report wins, in whatever
+/// order the reports arrive.
+pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -66,7 +66,7 @@ async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     }
 }
 
-/// What the built-in provider keeps is changed by whoever saw it last.
+/// A document of the built-in provider is changed only by a caller that knows its current content.
 pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
     let swap = async |key: &str, old: Option<&str>, new: &str| {
         fixture
@@ -114,9 +114,9 @@ pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
     );
 }
 
-/// What went back without having been asked to is noticed while its payment stands, or is disputed;
-/// our own refunds are not.
-pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
+/// Reversed money is reported while its payment is captured, or is disputed; the engine's own
+/// refunds are not.
+pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();
     for n in 1..=3 {
@@ -176,7 +176,8 @@ pub async fn money_that_went_back_is_noticed(fixture: Fixture) {
         .expect("writes");
     assert_eq!(listed().await, [], "an operator saw to it");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
-    // Each that changed something is told of, with the order that its payment named.
+    // Each reversal that changed something appended an event, with the order that its payment
+    // named.
     let mut told = Vec::new();
     for order in &orders {
         for it in fixture.store.history(order.id).await.expect("reads") {

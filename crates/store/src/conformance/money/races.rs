@@ -1,5 +1,5 @@
-//! Paying, cancelling, expiring and extending at once, in thousands of rounds: whatever comes
-//! first, each payment is one paid order or one refund.
+//! Concurrent payments, cancellations, expiries and extensions, in thousands of rounds: in every
+//! order of events, each payment is one paid order or one refund.
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -118,8 +118,7 @@ async fn judge(
     (order.state, had_ended && order.state == OrderState::Paid)
 }
 
-/// At the instant when they are due, orders are paid, cancelled, given more time and expired at
-/// once.
+/// At the time when they are due, orders are paid, cancelled, extended and expired at once.
 pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
@@ -174,8 +173,8 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
     );
 }
 
-/// Two payments for one order at once, and an ending among them: one pays at most, the rest goes
-/// back once.
+/// Two concurrent payments for one order, and an end of it: at most one pays, the others are
+/// refunded once.
 pub async fn two_payments_and_an_ending_at_once(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();

@@ -25,7 +25,7 @@ async fn end(fixture: &Fixture, item: ItemId) -> WaitlistEnded {
     fixture.store.end_waitlist(item).await.expect("writes")
 }
 
-/// The places of which it is told that they ended with their sale.
+/// The entries whose events say that they ended with their sale.
 async fn told(fixture: &Fixture) -> Vec<TicketId> {
     while fixture.store.sequence_events(TOLD_MAX).await.expect("writes") > 0 {}
     let told = fixture.store.events_after(0, TOLD_MAX).await.expect("reads");
@@ -37,9 +37,9 @@ async fn told(fixture: &Fixture) -> Vec<TicketId> {
     events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
 }
 
-/// Who stands there when the sale ends gets nothing any more and is told so; units that come back
-/// are kept for nobody.
-pub async fn a_line_ends_with_its_sale(fixture: Fixture) {
+/// An entry that waits when the sale ends gets no unit, and an event says so. No returned units are
+/// kept for the waitlist.
+pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     let (anna, bert) =
@@ -82,9 +82,8 @@ pub async fn a_line_ends_with_its_sale(fixture: Fixture) {
     assert_eq!(told(&fixture).await.len(), 2);
 }
 
-/// A long line ends piece by piece; whoever goes on, and however many do at once, each place ends
-/// once.
-pub async fn a_long_line_ends_piece_by_piece(fixture: Fixture) {
+/// A long waitlist ends in batches. Each entry ends once, however many nodes run the batches.
+pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     const WAIT: u32 = 2 * WAITLIST_BATCH_MAX as u32 + 5;
     let grant = fixture.slot(WAIT.into(), WAIT.into(), WAIT).await;
     let item = grant.slot.item;
@@ -110,7 +109,7 @@ pub async fn a_long_line_ends_piece_by_piece(fixture: Fixture) {
 
 /// What a buyer's last place became is found though the place is gone; a place that waits, or
 /// became nothing, is no order.
-pub async fn the_last_place_of_a_buyer_is_known_by_its_order(fixture: Fixture) {
+pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
     let item = grant.slot.item;
     let of =

@@ -1,4 +1,4 @@
-//! Orders out of a line live as others do; their units go to the next in line.
+//! Orders from a waitlist behave like other orders; their units go to the next waiting buyer.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::WAITLIST_HOLD_MS;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
@@ -17,7 +17,7 @@ async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
 }
 
 /// Where an item's own window is shorter, it holds.
-pub async fn the_window_is_the_shorter_one(fixture: Fixture) {
+pub async fn the_payment_window_of_a_served_order_is_the_shorter_one(fixture: Fixture) {
     let short =
         super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
     let sale = fixture
@@ -36,8 +36,8 @@ pub async fn the_window_is_the_shorter_one(fixture: Fixture) {
     assert_eq!(order.pay_by, fixture.clock.now().plus(60_000));
 }
 
-/// Cancelled, expired and refunded units go to the next in line, and what is paid stays paid.
-pub async fn an_order_out_of_a_line_lives_as_others_do(fixture: Fixture) {
+/// Cancelled, expired and refunded units go to the next waiting buyer, and paid orders stay paid.
+pub async fn an_order_from_a_waitlist_behaves_like_others(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
     for who in ["anna", "bert", "cleo", "dora"] {
@@ -72,9 +72,9 @@ pub async fn an_order_out_of_a_line_lives_as_others_do(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// Whoever was served and did not pay, or gave it up, does not stand there again; who paid, or
-/// bought without the line, may.
-pub async fn whoever_was_served_in_vain_does_not_join_again(fixture: Fixture) {
+/// A buyer who was served and did not pay, or who cancelled, cannot join again. A buyer who paid,
+/// or who bought without the waitlist, can.
+pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
     for who in ["anna", "bert", "cleo"] {
@@ -126,7 +126,7 @@ pub async fn whoever_was_served_in_vain_does_not_join_again(fixture: Fixture) {
 
 /// What an operator cancelled was not its buyer's doing: they join again, at the end. What they let
 /// lapse themselves still keeps them out.
-pub async fn whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
+pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
     join_new(&fixture, item, "anna").await;
@@ -134,7 +134,7 @@ pub async fn whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let first = served(&fixture, item).await;
     let operator = Attribution::from_actor(Actor::Operator("key_1".to_owned()));
     fixture.store.end_order(first.id, EndReason::Cancel, operator).await.expect("writes");
-    // Whoever buys what came back holds it as before: the item is held out.
+    // A buyer of returned units holds them as before: the item is held out.
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     let bought = fixture.reserve(&grant, 3, "anna", 1).await;
     cancel(&fixture, &bought).await;
@@ -161,7 +161,7 @@ pub async fn whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
 }
 
 /// The books know an order out of a line like any other, and its money.
-pub async fn the_books_of_a_line_add_up(fixture: Fixture) {
+pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
     join_new(&fixture, item, "anna").await;
@@ -200,7 +200,7 @@ pub async fn the_books_of_a_line_add_up(fixture: Fixture) {
 
 /// Money that comes after the window takes a unit that lies in the pool, also one that is kept;
 /// else it goes back, and the next in line has the unit.
-pub async fn a_late_payment_and_the_next_in_line(fixture: Fixture) {
+pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
     join_new(&fixture, item, "anna").await;

@@ -14,11 +14,14 @@ pub(super) fn events(cache: &RowCache, queries: &mut Vec<Query>) {
     if events.is_empty() {
         return;
     }
-    let sql = "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, pay_by, paid_at, ended_at, data)
+    let sql = "INSERT INTO event (type, grant_id, n, item_id, sale_id, at, actor, why, pay_by,
+               paid_at, ended_at, data)
          SELECT type, grant_id, n, item_id, sale_id, at, actor, why, pay_by, paid_at, ended_at, data
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[],
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[],
+         $7::text[], $8::text[],
                      $9::bigint[], $10::bigint[], $11::bigint[], $12::text[]) WITH ORDINALITY
-              AS t (type, grant_id, n, item_id, sale_id, at, actor, why, pay_by, paid_at, ended_at, data, place)
+              AS t (type, grant_id, n, item_id, sale_id, at, actor, why, pay_by, paid_at, ended_at,
+              data, place)
          ORDER BY place";
     let numbers: Vec<_> = events.iter().map(|event| order_numbers(cache, event)).collect();
     let order = |column: &dyn Fn(&Order) -> Option<i64>| {

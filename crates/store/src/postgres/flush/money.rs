@@ -28,12 +28,17 @@ pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
 
 fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
     // Another message may name another order, so the columns of a failed payment are written again.
-    let update = "UPDATE payment SET state = $2, provider = $3, order_id = $4, grant_id = o.grant_id, n = o.n, amount_minor = $5, currency = $6, at = $7
-         FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g AND o.n = t.m AND o.id = $4
+    let update = "UPDATE payment SET state = $2, provider = $3, order_id = $4,
+                  grant_id = o.grant_id, n = o.n, amount_minor = $5, currency = $6, at = $7
+         FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g
+         AND o.n = t.m AND o.id = $4
          WHERE payment.id = $1";
-    let insert = "INSERT INTO payment (id, state, provider, order_id, grant_id, n, amount_minor, currency, at)
-         SELECT $1::text, $2::text, $3::text, $4::text, o.grant_id, o.n, $5::bigint, $6::text, $7::bigint
-         FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g AND o.n = t.m AND o.id = $4";
+    let insert = "INSERT INTO payment (id, state, provider, order_id, grant_id, n, amount_minor,
+                  currency, at)
+         SELECT $1::text, $2::text, $3::text, $4::text, o.grant_id, o.n, $5::bigint, $6::text,
+         $7::bigint
+         FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g
+         AND o.n = t.m AND o.id = $4";
     for CachedRow { row: p, read } in cache.payments.values().filter(|kept| kept.is_dirty()) {
         let named = TicketId::parse(&p.order).and_then(|id| id.parts());
         let values = vec![
@@ -53,7 +58,8 @@ fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
 
 fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     // A refund that is requested again is no longer discarded.
-    let update = "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6, settled_at = $7,
+    let update = "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6,
+                  settled_at = $7,
                            discarded = CASE WHEN $2 = 'failed' THEN discarded END
          WHERE id = $1";
     let insert = "INSERT INTO refund (id, state, accepted, tries, next_at, error, settled_at,
@@ -101,13 +107,19 @@ fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
         value(rows.iter().map(|(_, o)| column(o)).collect::<Vec<_>>())
     };
     let (grants, numbers) = (|o: &Order| int(o.grant.0), |o: &Order| int(o.n.0));
-    let sql = "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
-         SELECT t.grant_id, t.n, t.order_id, t.provider, t.session, t.url, t.expires_at, t.open, t.at, t.asked_at, t.due
-         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::boolean[], $9::bigint[],
+    let sql = "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at,
+               open, at, asked_at, due)
+         SELECT t.grant_id, t.n, t.order_id, t.provider, t.session, t.url, t.expires_at, t.open,
+         t.at, t.asked_at, t.due
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
+         $7::bigint[], $8::boolean[], $9::bigint[],
                      $10::bigint[], $11::bigint[])
-              AS t (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at, due)
-         ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id, provider = excluded.provider, session = excluded.session, url = excluded.url,
-             expires_at = excluded.expires_at, open = excluded.open, at = excluded.at, asked_at = excluded.asked_at, due = excluded.due";
+              AS t (grant_id, n, order_id, provider, session, url, expires_at, open, at, asked_at,
+              due)
+         ON CONFLICT (grant_id, n) DO UPDATE SET order_id = excluded.order_id,
+         provider = excluded.provider, session = excluded.session, url = excluded.url,
+             expires_at = excluded.expires_at, open = excluded.open, at = excluded.at,
+             asked_at = excluded.asked_at, due = excluded.due";
     let values = vec![
         number(&grants),
         number(&numbers),
@@ -122,7 +134,8 @@ fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
         number(&due_at),
     ];
     queries.push(Query { sql, values });
-    let sql = "UPDATE orders SET ask_ms = t.ask_ms FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, ask_ms)
+    let sql = "UPDATE orders SET ask_ms = t.ask_ms FROM unnest($1::bigint[], $2::bigint[],
+               $3::bigint[]) AS t (grant_id, n, ask_ms)
          WHERE orders.grant_id = t.grant_id AND orders.n = t.n";
     let waits = value(rows.iter().map(|(c, o)| c.provider_wait_ms(o.pay_by)).collect::<Vec<_>>());
     queries.push(Query { sql, values: vec![number(&grants), number(&numbers), waits] });
@@ -151,7 +164,8 @@ impl Query {
     /// Postpones the closing of checkouts, given their orders and the new times. The caller has
     /// read the checkouts under their locks.
     pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
-        let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (grant_id, n, due)
+        let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[],
+                   $3::bigint[]) AS t (grant_id, n, due)
              WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";
         let values = vec![
             value(later.iter().map(|(grant, ..)| int(grant.0)).collect::<Vec<_>>()),

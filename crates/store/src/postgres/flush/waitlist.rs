@@ -17,7 +17,8 @@ pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
     let new: Vec<&WaitlistEntry> = new.into_iter().map(|kept| &kept.row).collect();
     if !ended.is_empty() {
         let sql = "UPDATE waitlist SET state = t.state, ended_at = t.ended_at
-             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[]) AS t (item_id, n, state, ended_at)
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[]) AS t (item_id, n,
+             state, ended_at)
              WHERE waitlist.item_id = t.item_id AND waitlist.n = t.n";
         let values = vec![
             value(ended.iter().map(|p| p.item.0).collect::<Vec<_>>()),
@@ -28,8 +29,10 @@ pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
         queries.push(Query { sql, values });
     }
     if !new.is_empty() {
-        let sql = "INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at, ended_at)
-             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])";
+        let sql = "INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at,
+                   ended_at)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],
+             $6::text[], $7::bigint[], $8::bigint[])";
         let values = vec![
             value(new.iter().map(|p| p.item.0).collect::<Vec<_>>()),
             value(new.iter().map(|p| int(p.n.0)).collect::<Vec<_>>()),

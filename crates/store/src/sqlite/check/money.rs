@@ -27,9 +27,11 @@ struct PaymentRow {
 }
 
 const PAYMENTS: &str =
-    "SELECT p.id, p.state, p.amount_minor, p.currency, o.state, o.item_id, o.units, i.price_minor, i.currency,
+    "SELECT p.id, p.state, p.amount_minor, p.currency, o.state, o.item_id, o.units, i.price_minor,
+     i.currency,
                            r.amount_minor, r.currency
-                    FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n AND o.id = p.order_id
+                    FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+                    AND o.id = p.order_id
                                    LEFT JOIN item i ON i.id = o.item_id
                                    LEFT JOIN refund r ON r.payment_id = p.id
                     ORDER BY p.seq";
@@ -126,8 +128,10 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
     let orders = sql.all(
         "SELECT id FROM orders o
          WHERE item_id = ?1 AND state = 'paid'
-           AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')
-           AND EXISTS (SELECT 1 FROM event e WHERE e.grant_id = o.grant_id AND e.n = o.n AND e.type = 'order.paid'
+           AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.grant_id = o.grant_id AND p.n = o.n
+           AND p.state = 'captured')
+           AND EXISTS (SELECT 1 FROM event e WHERE e.grant_id = o.grant_id AND e.n = o.n
+           AND e.type = 'order.paid'
                                                  AND e.actor LIKE 'provider:%')
          LIMIT ?2",
         params![item.0, as_limit(FINDINGS_MAX)],
@@ -148,7 +152,8 @@ pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<RefundNotice>> {
     sql.all(
         concat!(
             "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, r.at
-             FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+             FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o
+             ON o.grant_id = p.grant_id AND o.n = p.n
              WHERE r.",
             notices!(),
             " ORDER BY r.seq DESC LIMIT ?1"

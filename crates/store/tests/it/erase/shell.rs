@@ -37,7 +37,8 @@ impl Shell {
             Self::Postgres(_) => {
                 "SELECT c.table_name || '.' || c.column_name FROM information_schema.columns c
                  JOIN information_schema.tables t USING (table_schema, table_name)
-                 WHERE t.table_type = 'BASE TABLE' AND t.table_schema NOT IN ('pg_catalog', 'information_schema')"
+                 WHERE t.table_type = 'BASE TABLE' AND t.table_schema NOT IN ('pg_catalog',
+                 'information_schema')"
             }
         })
     }

@@ -29,7 +29,8 @@ const READ: &str = "SELECT relname, seq_tup_read FROM pg_stat_user_tables
      UNION ALL SELECT indexrelname, idx_scan FROM pg_stat_user_indexes";
 /// Sessions beside the one that asks.
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
-     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+     WHERE datname = current_database() AND backend_type = 'client backend'
+     AND pid <> pg_backend_pid()";
 /// How soon the sessions of a closed store are over.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -44,21 +45,27 @@ async fn fill(fixture: &Fixture, database: &str) {
     let (now, later, each) =
         (fixture.clock.now().0, fixture.clock.now().0 + HOLD_MS, ROWS / PENDING);
     let sql = format!(
-        "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at, due)
-             SELECT grant_id, n, id, 'paybank', 'cs_' || n, 'https://pay.example', pay_by, TRUE, reserved_at, pay_by
+        "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at,
+         due)
+             SELECT grant_id, n, id, 'paybank', 'cs_' || n, 'https://pay.example', pay_by, TRUE,
+             reserved_at, pay_by
              FROM orders;
          INSERT INTO payment (id, provider, order_id, amount_minor, currency, state, at)
              SELECT 'pay_' || n, 'paybank', 'basket ' || n, 1999, 'EUR', 'refunded', {now}
              FROM generate_series(1, {ROWS}) AS n;
-         INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries,
+         INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause,
+         state, accepted, tries,
                              next_at, at)
-             SELECT 'ref_' || n, 'pay_' || n, 'paybank', 'basket ' || n, 1999, 'EUR', 'unknown_order', 'pending', TRUE,
+             SELECT 'ref_' || n, 'pay_' || n, 'paybank', 'basket ' || n, 1999, 'EUR',
+             'unknown_order', 'pending', TRUE,
                     0, {later} + n, {now}
              FROM generate_series(1, {ROWS}) AS n;
          INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at)
-             VALUES ('end_1', 'webhook', 'https://shop.example/hook', '[\"*\"]', '[]', {ROWS}, TRUE, {now});
+             VALUES ('end_1', 'webhook', 'https://shop.example/hook', '[\"*\"]', '[]', {ROWS}, TRUE,
+             {now});
          INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at)
-             SELECT 'end_1', n, 'order ' || n, CASE WHEN n % {each} = 0 THEN 'pending' ELSE 'dead' END, 1,
+             SELECT 'end_1', n, 'order ' || n, CASE WHEN n % {each} = 0 THEN 'pending' ELSE 'dead'
+             END, 1,
                     {later}, {now}
              FROM generate_series(1, {ROWS}) AS n"
     );
@@ -101,7 +108,7 @@ async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
 }
 
 #[tokio::test]
-async fn what_a_node_asks_at_rest_is_answered_from_an_index() {
+async fn queries_of_an_idle_node_use_an_index() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let url = cluster.url(&database);

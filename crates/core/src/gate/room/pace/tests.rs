@@ -1,4 +1,4 @@
-//! What is told of a line's pace, held against what came.
+//! Compares the estimates of a waiting room's pace with what happened.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{RoomSupply, STEP_ADMISSIONS_MAX};
@@ -54,7 +54,7 @@ fn calls_in_waves_have_no_rate() {
 }
 
 #[test]
-fn whoever_fills_the_shop_has_no_pace_and_neither_has_a_line_that_waits_for_comers() {
+fn buyers_who_fill_the_shop_give_no_pace_and_neither_does_a_room_that_waits_for_arrivals() {
     let mut pace = full();
     let steady = |pace: &mut PaceEstimator, from: i64| {
         for second in from..from + 30 {
@@ -80,7 +80,7 @@ fn whoever_fills_the_shop_has_no_pace_and_neither_has_a_line_that_waits_for_come
 }
 
 #[test]
-fn nobody_is_told_who_stands_behind_the_last_unit() {
+fn visitors_behind_the_last_unit_get_no_estimate() {
     let told = |free: fn(u64) -> u64, limit| {
         let mut pace = full();
         for second in 0..=60 {
@@ -106,7 +106,7 @@ fn nobody_is_told_who_stands_behind_the_last_unit() {
     assert!(!it(1));
 }
 
-/// A sale with a line, of which everything is played through.
+/// A sale with a line, played through to its end.
 struct Sale {
     seed: u64,
     free: Option<u64>,
@@ -187,12 +187,12 @@ impl Sale {
 }
 
 /// Called no sooner than in a third of what was said, and no later than after three times that,
-/// nineteen times of twenty. Whoever is never called heard nothing.
+/// nineteen times of twenty. A visitor who is never admitted gets no estimate.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 
 #[test]
-fn what_is_told_comes_true() {
+fn estimates_come_true() {
     for seed in 1..=5 {
         play(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
     }

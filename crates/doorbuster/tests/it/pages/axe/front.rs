@@ -136,7 +136,7 @@ async fn the_waiting_room_is_usable_by_everyone() {
         ben.go(&link(fixture.address, "/sale/soon", "ben")).await;
         look(&ben, STATE, "You are in the draw", "in the draw").await;
         ann.go(&link(fixture.address, "/sale/one", "ann")).await;
-        look(&ann, BUY, "Join the line", "before the line").await;
+        look(&ann, BUY, "Join the waiting room", "before the line").await;
         ann.click(BUY).await;
         look(&ann, STATE, "It is your turn", "a turn").await;
         ben.go(&link(fixture.address, "/sale/one?lang=zh", "ben")).await;

@@ -1,5 +1,5 @@
-//! Late payments against rivals who buy what came back: each payment is one paid order or one
-//! refund, and no unit is sold twice.
+//! Late payments that compete with other buyers for returned units: each payment is one paid order
+//! or one refund, and no unit is sold twice.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -124,7 +124,7 @@ async fn fight(
 
 /// Orders that are due are paid, cancelled and expired at once, and rivals buy what comes back:
 /// some payments are for an order after all, the rest goes back.
-pub async fn late_payments_and_rivals_for_what_came_back(fixture: Fixture) {
+pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixture) {
     let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
     for at in 0..ROUNDS {
         let grant = fixture.slot(WAVE * 2, WAVE * 2, 2).await;

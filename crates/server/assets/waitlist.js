@@ -1,6 +1,6 @@
 /* The line of an item that is held out: a place in it, how it moves, and the order that it becomes. The place is the buyer's, and this
    browser remembers that there is one; on another device the same button finds it. Events drive it; without them it is asked for gently. */
-import { getLine, getOrder, joinLine, leaveLine, random } from '/assets/api.js';
+import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
 import { buyerOf } from '/assets/who.js';
@@ -13,8 +13,8 @@ const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** The places of the buyer of `m` in this sale. `door` is the front door; `draw()` shows the model; `reread()` asks for the status; `streaming()` says
     whether events come; `served(order)` takes the order that a place became. */
-export function itemLine(m, { door, draw, reread, served, streaming }) {
-  const slot = 'line.' + m.id, pause = pauser();
+export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
+  const slot = 'waitlist.' + m.id, pause = pauser();
   let watching = false, calm_ms = 0;
 
   /* Which items this buyer has a place of, by the place's id. */
@@ -25,14 +25,14 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
     if (Object.keys(places).length) browser.set(slot, { buyer: buyerOf(m.token), places }); else browser.drop(slot);
   }
   function take(place) {
-    m.lines[place.item] = { id: place.id, ahead: place.ahead };
-    m.unlined = null;
+    m.waitlist[place.item] = { id: place.id, ahead: place.ahead };
+    m.waitlistError = null;
     if (known()[place.item] !== place.id) calm_ms = performance.now() + CALM_MS;
     keep(place.item, place.id);
     draw();
     watch();
   }
-  function drop(item, why = null) { delete m.lines[item]; keep(item, null); m.unlined = why && { item, name: why }; draw(); }
+  function drop(item, why = null) { delete m.waitlist[item]; keep(item, null); m.waitlistError = why && { item, name: why }; draw(); }
   /** What a place has become: an order, or nothing. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
@@ -43,11 +43,11 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
 
   /** The button was pressed. What the door asks first is asked first, and the rest follows by itself. */
   async function join(item = m.item.id) {
-    if (m.lining) return;
-    Object.assign(m, { lining: item, wish: null, unlined: null });
+    if (m.waitlistBusyItem) return;
+    Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });
     draw();
     const answer = await ask(item, random());
-    m.lining = null;
+    m.waitlistBusyItem = null;
     if (answer.status === 200 || answer.status === 201) { if (answer.data.state === 'waiting') take(answer.data); else end(item, answer.data); }
     else refused(item, answer);
     draw();
@@ -56,7 +56,7 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
     for (let tries = 1, which = 'any'; ; tries += 1) {
       const pass = await door.passFor(item, which);
       if (pass && pass.status !== 201) return { ...pass, unsent: true };
-      const answer = await joinLine(m.token, m.id, item, key, pass?.data.pass);
+      const answer = await joinWaitlist(m.token, m.id, item, key, pass?.data.pass);
       if (answer.status === 403 && which === 'any' && NO_PASS.includes(answer.data.code)) { dropPass(m, item); which = 'new'; continue; }
       if ((answer.status !== 0 && answer.status < 500) || tries >= TRIES) return answer;
       await new Promise(done => setTimeout(done, (answer.retry_secs ?? 0) * 1000 + jitter(AGAIN_MS / 2, AGAIN_MS * tries)));
@@ -65,30 +65,30 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
   function refused(item, answer) {
     const { status, data } = answer;
     if (status === 409) {
-      if (['waitlist_full', 'limit_reached', 'wrong_state'].includes(data.code)) m.unlined = { item, name: data.code };
+      if (['waitlist_full', 'limit_reached', 'wrong_state'].includes(data.code)) m.waitlistError = { item, name: data.code };
       else if (data.code !== 'not_held_out') { learn(m, data.code, data, { item }); m.why = null; }
       return reread(); /* units may be had, or none will come back: the status says which */
     }
-    if (status === 0) { m.unlined = { item, name: 'lost' }; return; }
+    if (status === 0) { m.waitlistError = { item, name: 'lost' }; return; }
     m.wish = item; /* a check or a code may be asked for now; what is wanted goes on after it */
     door.refused(answer);
     if (status === 401 || status === 429 || status >= 500 || !door.asking()) m.wish = null;
   }
   /** After each drawing: goes on when the door has what it asked for, or has been left. */
   function settle() {
-    if (!m.wish || m.lining || door.asking()) return;
+    if (!m.wish || m.waitlistBusyItem || door.asking()) return;
     const item = m.wish;
     if (passOf(m, item)) join(item); else m.wish = null;
   }
 
   async function leave(item = m.item.id) {
-    if (m.lining || !m.lines[item] || performance.now() < calm_ms) return;
-    m.lining = item; draw();
-    const answer = await leaveLine(m.token, m.id, item);
-    m.lining = null;
+    if (m.waitlistBusyItem || !m.waitlist[item] || performance.now() < calm_ms) return;
+    m.waitlistBusyItem = item; draw();
+    const answer = await leaveWaitlist(m.token, m.id, item);
+    m.waitlistBusyItem = null;
     if (answer.status === 204) drop(item);
     else if (answer.status === 409) await look(item); /* a unit came in this very moment */
-    else m.unlined = { item, name: 'stuck' };
+    else m.waitlistError = { item, name: 'stuck' };
     draw();
   }
 
@@ -96,9 +96,9 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
 
   /** Reads a place; gives the seconds that the server asked to wait, if any. */
   async function look(item) {
-    const { id } = m.lines[item] ?? {};
-    const answer = await getLine(m.token, m.id, item);
-    if (answer.status === 200) { if (m.lines[item]?.ahead !== answer.data.ahead || id !== answer.data.id) take(answer.data); return null; }
+    const { id } = m.waitlist[item] ?? {};
+    const answer = await getWaitlistEntry(m.token, m.id, item);
+    if (answer.status === 200) { if (m.waitlist[item]?.ahead !== answer.data.ahead || id !== answer.data.id) take(answer.data); return null; }
     if (answer.status !== 404 || !id) return answer.retry_secs;
     const became = await getOrder(m.token, id);
     if (became.status === 200 && became.data.state !== 'waiting') end(item, became.data);
@@ -108,9 +108,9 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
   async function watch() {
     if (watching) return;
     watching = true;
-    while (Object.keys(m.lines).length) {
+    while (Object.keys(m.waitlist).length) {
       await pause.rest(streaming() ? jitter(15_000, 25_000) : jitter(4_000, 8_000));
-      for (const item of Object.keys(m.lines)) {
+      for (const item of Object.keys(m.waitlist)) {
         const retry_secs = m.token ? await look(item) : null;
         if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
       }
@@ -119,14 +119,14 @@ export function itemLine(m, { door, draw, reread, served, streaming }) {
   }
   /** An order of this buyer is told of; it may be a place of theirs. */
   function hear(order) {
-    const item = Object.keys(m.lines).find(item => m.lines[item].id === order?.id);
+    const item = Object.keys(m.waitlist).find(item => m.waitlist[item].id === order?.id);
     if (item && order.state !== 'waiting') end(item, order);
   }
   /** The places that this browser remembers, when the page is loaded. */
   function recall() {
-    m.lines = {};
+    m.waitlist = {};
     for (const [item, id] of Object.entries(m.token ? known() : {})) {
-      m.lines[item] = { id, ahead: null };
+      m.waitlist[item] = { id, ahead: null };
       setTimeout(() => look(item), jitter(0, 1_500));
     }
     watch();
