@@ -336,7 +336,10 @@ impl Problem {
     /// `412`: the thing is no longer what `If-Match` says.
     #[must_use]
     pub fn precondition_failed() -> Self {
-        Self::without_members(Code::PreconditionFailed, "it changed since it was read; read it again")
+        Self::without_members(
+            Code::PreconditionFailed,
+            "it changed since it was read; read it again",
+        )
     }
 
     /// `422`: everything that is wrong with the request, at once. Without any fault it would say

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::admin::front_door::FrontDoor;
-use crate::gate::{RequirementMode, ChallengeKind, Room};
+use crate::gate::{ChallengeKind, RequirementMode, Room};
 use crate::value::{Money, Time};
 
 /// Phase of a sale. Buyers never see a draft.

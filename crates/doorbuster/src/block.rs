@@ -39,7 +39,11 @@ async fn add(client: &Client, args: AddBlockArgs) -> Outcome {
 
 async fn remove(client: &Client, block: &str) -> Outcome {
     client.delete(Path::new(&[BLOCKS[0], BLOCKS[1], BLOCKS[2], block])).await?;
-    if client.wants_json() { print::line("{}") } else { print::line(&format!("{block} is removed.")) }
+    if client.wants_json() {
+        print::line("{}")
+    } else {
+        print::line(&format!("{block} is removed."))
+    }
 }
 
 fn list(list: &BlockList) -> String {

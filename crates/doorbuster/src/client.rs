@@ -44,7 +44,7 @@ impl ApiResponse {
     /// The body, understood.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         Ok(serde_json::from_str(&self.text)
-            .context("this program does not understand the server's answer; use the program of the server's version")?)
+            .context("cannot read the server's answer; use the server's version of this program")?)
     }
 }
 

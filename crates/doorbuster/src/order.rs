@@ -76,9 +76,7 @@ async fn extend(
         && let Some(end) = extension.pay_by
         && may_have_been_done(&asked)
     {
-        eprintln!(
-            "To repeat the same request safely, give --pay-by {end} instead of --secs"
-        );
+        eprintln!("To repeat the same request safely, give --pay-by {end} instead of --secs");
     }
     client.print_result(asked, |order: &Order| {
         format!("{}, until {}.\n", order_text(order), order.pay_by)

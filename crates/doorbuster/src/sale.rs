@@ -129,9 +129,7 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
     let body = Adjustment { units: args.units, reason: args.reason.clone() };
     let asked = client.post_with_key(Path::new(&path), &key, &body).await;
     if may_have_been_done(&asked) {
-        eprintln!(
-            "To repeat the same adjustment safely, add: --idempotency-key {key}"
-        );
+        eprintln!("To repeat the same adjustment safely, add: --idempotency-key {key}");
     }
     client.print_result(asked, |row: &StockRow| {
         let total = table::grouped_or_dash(row.total);

@@ -1,19 +1,39 @@
-/* The server's contract, as far as a buyer's page needs it. No call throws: an answer that never came has status 0. */
+/* The server's contract, as far as a buyer's page needs it. No call throws: an answer that never
+   came has status 0. */
 
 /** Where the server is; empty where the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
 /** One request. `patience` is how long an answer may take before the connection counts as gone. */
-async function call(method, path, { token, headers = {}, body, patience_ms = 10_000, cache = 'default' } = {}) {
+async function call(
+  method,
+  path,
+  { token, headers = {}, body, patience_ms = 10_000, cache = 'default' } = {},
+) {
   if (token) headers.Authorization = 'Bearer ' + token;
   if (body) headers['Content-Type'] = 'application/json';
-  const sent = performance.now(), stop = new AbortController(), timer = setTimeout(() => stop.abort(), patience_ms);
+  const sent = performance.now(),
+    stop = new AbortController(),
+    timer = setTimeout(() => stop.abort(), patience_ms);
   try {
-    const answer = await fetch(origin + path, { method, headers, body: body && JSON.stringify(body), cache, signal: stop.signal });
+    const answer = await fetch(origin + path, {
+      method,
+      headers,
+      body: body && JSON.stringify(body),
+      cache,
+      signal: stop.signal,
+    });
     const got = performance.now();
     const data = await answer.json().catch(() => null);
     const wait = Number(answer.headers.get('Retry-After'));
-    return { status: answer.status, data: data ?? {}, sent, got, date: answer.headers.get('Date'), retry_secs: wait > 0 ? Math.min(wait, 300) : null };
+    return {
+      status: answer.status,
+      data: data ?? {},
+      sent,
+      got,
+      date: answer.headers.get('Date'),
+      retry_secs: wait > 0 ? Math.min(wait, 300) : null,
+    };
   } catch {
     return { status: 0, data: {}, sent, got: performance.now(), date: null, retry_secs: null };
   } finally {
@@ -25,35 +45,62 @@ const seg = encodeURIComponent;
 export const getSales = () => call('GET', '/v1/sales?limit=200');
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
 /** The small status answer; `version` keeps an older copy in a cache from answering. */
-export const getStatus = (sale, version) => call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);
-export const getOrders = (token, limit, cursor = null) => call('GET', `/v1/orders?limit=${limit}` + (cursor ? `&cursor=${seg(cursor)}` : ''), { token, cache: 'no-store' });
-export const getOrder = (token, id) => call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
+export const getStatus = (sale, version) =>
+  call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);
+export const getOrders = (token, limit, cursor = null) =>
+  call('GET', `/v1/orders?limit=${limit}` + (cursor ? `&cursor=${seg(cursor)}` : ''), {
+    token,
+    cache: 'no-store',
+  });
+export const getOrder = (token, id) =>
+  call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
 export const cancelOrder = (token, id) => call('POST', `/v1/orders/${seg(id)}/cancel`, { token });
 /** What happened to an order, and which payments for it go back. */
-export const getHistory = (token, id) => call('GET', `/v1/orders/${seg(id)}/history`, { token, cache: 'no-store' });
+export const getHistory = (token, id) =>
+  call('GET', `/v1/orders/${seg(id)}/history`, { token, cache: 'no-store' });
 /** Where the order is paid for; the provider may take its time. */
-export const openCheckout = (token, id) => call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
+export const openCheckout = (token, id) =>
+  call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
 /** Asks for units. The server may hold the answer for two seconds, then it says "queued". */
-export const placeOrder = (token, { key, sale, item, units }, pass = null) => call('POST', '/v1/orders', {
-  token, headers: { 'Idempotency-Key': key, Prefer: 'wait=2', ...(pass && { 'Purchase-Pass': pass }) }, body: { sale, item, units }, patience_ms: 15_000 });
+export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
+  call('POST', '/v1/orders', {
+    token,
+    headers: { 'Idempotency-Key': key, Prefer: 'wait=2', ...(pass && { 'Purchase-Pass': pass }) },
+    body: { sale, item, units },
+    patience_ms: 15_000,
+  });
 /** Asks to be let in: `wish` is `{ item, challenge?, answer?, access_code? }`. */
-export const askForPass = (token, sale, wish) => call('POST', `/v1/sales/${seg(sale)}/passes`, { token, body: wish });
+export const askForPass = (token, sale, wish) =>
+  call('POST', `/v1/sales/${seg(sale)}/passes`, { token, body: wish });
 /** A challenge to solve; of the kind that the sale asks for, or of `kind`. */
-export const askForChallenge = (token, sale, kind) => call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
+export const askForChallenge = (token, sale, kind) =>
+  call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
 /** A place in the waiting room: taken, or looked up. */
-export const enterRoom = (token, sale) => call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
-export const getPlace = (token, sale) => call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
+export const enterRoom = (token, sale) =>
+  call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
+export const getPlace = (token, sale) =>
+  call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
 /** The waitlist of an item that is held out: join, read the entry, leave. */
 const waitlistPath = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
-export const joinWaitlist = (token, sale, item, key, pass = null) => call('POST', waitlistPath(sale, item), {
-  token, headers: { 'Idempotency-Key': key, ...(pass && { 'Purchase-Pass': pass }) }, patience_ms: 15_000 });
-export const getWaitlistEntry = (token, sale, item) => call('GET', waitlistPath(sale, item), { token, cache: 'no-store' });
-export const leaveWaitlist = (token, sale, item) => call('DELETE', waitlistPath(sale, item), { token });
+export const joinWaitlist = (token, sale, item, key, pass = null) =>
+  call('POST', waitlistPath(sale, item), {
+    token,
+    headers: { 'Idempotency-Key': key, ...(pass && { 'Purchase-Pass': pass }) },
+    patience_ms: 15_000,
+  });
+export const getWaitlistEntry = (token, sale, item) =>
+  call('GET', waitlistPath(sale, item), { token, cache: 'no-store' });
+export const leaveWaitlist = (token, sale, item) =>
+  call('DELETE', waitlistPath(sale, item), { token });
 /** A guest's identity; only a demonstration server has it. */
 export const newGuest = () => call('POST', '/demo/guest');
 
-/** 16 random bytes as hex: an Idempotency-Key, a status version. Works without a secure context, unlike randomUUID. */
-export const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join('');
+/** 16 random bytes as hex: an Idempotency-Key, a status version. Works without a secure context,
+   unlike randomUUID. */
+export const random = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join(
+    '',
+  );
 /** The id that follows `/kind/` in the page's own address, or null. */
 export function idInAddress(kind) {
   const parts = location.pathname.split('/');

@@ -5,18 +5,27 @@ import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
 import { browser } from '/assets/store.js';
 
-const NUDGE_PX = 2, SPOKEN_SHARE = .25;
-const dialog = $('#check'), range = $('#slide'), typed = $('#typed'), piece = $('#piece');
+const NUDGE_PX = 2,
+  SPOKEN_SHARE = 0.25;
+const dialog = $('#check'),
+  range = $('#slide'),
+  typed = $('#typed'),
+  piece = $('#piece');
 const tabs = [$('#tab-seen'), $('#tab-work')];
-let work = null;      /* what it is for: { sale, token, kind, attempt, refused } */
+let work = null; /* what it is for: { sale, token, kind, attempt, refused } */
 let challenge = null; /* the one on show, until it is used up */
-let way = 'seen';     /* seen: puzzle or picture; work: neither */
-let turn = 0;         /* answers to what was asked in an earlier turn are too late */
-let worker = null, over = 0, home = null;
+let way = 'seen'; /* seen: puzzle or picture; work: neither */
+let turn = 0; /* answers to what was asked in an earlier turn are too late */
+let worker = null,
+  over = 0,
+  home = null;
 
 const kindNow = () => (way === 'work' ? 'pow' : work.kind);
 /* Not aria-busy: while that is set nothing in here would be read out. */
-const busy = on => { attr(dialog, 'data-busy', on); for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on); };
+const busy = on => {
+  attr(dialog, 'data-busy', on);
+  for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on);
+};
 const free = el => el.getAttribute('aria-disabled') !== 'true';
 function say(words, aloud = true) {
   put($('#check-said'), words);
@@ -36,9 +45,14 @@ export function openCheck(what) {
   ($('#ways').hidden ? $('#work-start') : tabs.find(t => t.tabIndex === 0)).focus();
 }
 export const isOpen = () => dialog.open;
-export function closeCheck() { if (dialog.open) dialog.close(); }
+export function closeCheck() {
+  if (dialog.open) dialog.close();
+}
 dialog.onclose = () => {
-  turn += 1; challenge = null; clearTimeout(over); stopWork();
+  turn += 1;
+  challenge = null;
+  clearTimeout(over);
+  stopWork();
   home?.append($('#announce'));
 };
 
@@ -48,11 +62,26 @@ dialog.onclose = () => {
 function lay() {
   const kind = kindNow();
   $('#ways').hidden = work.kind === 'pow';
-  for (const [tab, mine] of [[tabs[0], 'seen'], [tabs[1], 'work']]) { attr(tab, 'aria-selected', mine === way); tab.tabIndex = mine === way ? 0 : -1; }
+  for (const [tab, mine] of [
+    [tabs[0], 'seen'],
+    [tabs[1], 'work'],
+  ]) {
+    attr(tab, 'aria-selected', mine === way);
+    tab.tabIndex = mine === way ? 0 : -1;
+  }
   put(tabs[0], text(work.kind === 'image' ? 'check.image' : 'check.slide'));
   attr(tabs[0], 'aria-controls', work.kind === 'image' ? 'way-image' : 'way-slide');
-  for (const [id, mine] of [['#way-slide', 'slider'], ['#way-image', 'image'], ['#way-work', 'pow']]) $(id).hidden = mine !== kind;
-  attr($('#way-work'), 'aria-labelledby', $('#ways').hidden ? 'check-title' : 'tab-work'); /* what is hidden has no say */
+  for (const [id, mine] of [
+    ['#way-slide', 'slider'],
+    ['#way-image', 'image'],
+    ['#way-work', 'pow'],
+  ])
+    $(id).hidden = mine !== kind;
+  attr(
+    $('#way-work'),
+    'aria-labelledby',
+    $('#ways').hidden ? 'check-title' : 'tab-work',
+  ); /* what is hidden has no say */
   $('#check-new').hidden = $('#check-send').hidden = way === 'work';
   $('#work-start').hidden = way !== 'work';
   $('#check-hard').hidden = way === 'work';
@@ -60,19 +89,29 @@ function lay() {
 function choose(next) {
   way = next;
   lay();
-  turn += 1; challenge = null; clearTimeout(over); stopWork(); say(''); busy(false);
+  turn += 1;
+  challenge = null;
+  clearTimeout(over);
+  stopWork();
+  say('');
+  busy(false);
   if (way === 'seen') fresh();
 }
-for (const [tab, mine] of [[tabs[0], 'seen'], [tabs[1], 'work']]) tab.onclick = () => {
-  if (way === mine) return;
-  browser.set('check', mine === 'work' ? 'pow' : null);
-  choose(mine);
-};
+for (const [tab, mine] of [
+  [tabs[0], 'seen'],
+  [tabs[1], 'work'],
+])
+  tab.onclick = () => {
+    if (way === mine) return;
+    browser.set('check', mine === 'work' ? 'pow' : null);
+    choose(mine);
+  };
 $('#ways').onkeydown = e => {
   if (!['ArrowLeft', 'ArrowRight', 'Home', 'End'].includes(e.key)) return;
   e.preventDefault();
   const other = tabs.find(t => t.tabIndex !== 0);
-  other.onclick(); other.focus();
+  other.onclick();
+  other.focus();
 };
 
 /* ----- a new challenge ----- */
@@ -80,14 +119,20 @@ $('#ways').onkeydown = e => {
 /** Fetches and shows a challenge, with a word on why there is a new one. Whether it came. */
 async function fresh(why = '', focus = false) {
   const mine = ++turn;
-  challenge = null; clearTimeout(over); busy(true);
+  challenge = null;
+  clearTimeout(over);
+  busy(true);
   const answer = await askForChallenge(work.token, work.sale, way === 'work' ? 'pow' : null);
   if (mine !== turn) return false;
   busy(false);
   const { status, data } = answer;
-  if (status === 201 && way === 'seen' && data.kind !== work.kind) { /* the sale asks for another kind by now */
+  if (status === 201 && way === 'seen' && data.kind !== work.kind) {
+    /* the sale asks for another kind by now */
     work.kind = data.kind;
-    if (work.kind === 'pow') { choose('work'); return false; }
+    if (work.kind === 'pow') {
+      choose('work');
+      return false;
+    }
     lay();
   }
   if (status === 201) {
@@ -104,7 +149,10 @@ async function fresh(why = '', focus = false) {
   return false;
 }
 function tooLate() {
-  turn += 1; challenge = null; stopWork(); busy(false);
+  turn += 1;
+  challenge = null;
+  stopWork();
+  busy(false);
   for (const el of dialog.querySelectorAll('.puzzle')) el.classList.add('is-over');
   say(text('check.over'));
 }
@@ -112,18 +160,34 @@ function paint(data) {
   for (const el of dialog.querySelectorAll('.puzzle')) el.classList.remove('is-over');
   if (data.kind === 'image') {
     const { image: src, width, height } = data;
-    Object.assign($('#letters'), { src, ...(width && height && { width, height }) }); typed.value = '';
+    Object.assign($('#letters'), { src, ...(width && height && { width, height }) });
+    typed.value = '';
     return;
   }
-  const svg = $('#puzzle'), { width, height } = data;
+  const svg = $('#puzzle'),
+    { width, height } = data;
   attr(svg, 'viewBox', `0 0 ${width} ${height}`);
-  for (const [el, href, y] of [[$('#scene'), data.background, 0], [piece, data.piece, data.piece_y]]) { attr(el, 'href', href); attr(el, 'y', y); }
-  attr($('#scene'), 'width', width); attr($('#scene'), 'height', height);
-  piece.removeAttribute('width'); piece.removeAttribute('height');
+  for (const [el, href, y] of [
+    [$('#scene'), data.background, 0],
+    [piece, data.piece, data.piece_y],
+  ]) {
+    attr(el, 'href', href);
+    attr(el, 'y', y);
+  }
+  attr($('#scene'), 'width', width);
+  attr($('#scene'), 'height', height);
+  piece.removeAttribute('width');
+  piece.removeAttribute('height');
   const size = new Image();
-  size.onload = () => { range.max = width - size.naturalWidth; attr(piece, 'width', size.naturalWidth); attr(piece, 'height', size.naturalHeight); slideTo(0); };
+  size.onload = () => {
+    range.max = width - size.naturalWidth;
+    attr(piece, 'width', size.naturalWidth);
+    attr(piece, 'height', size.naturalHeight);
+    slideTo(0);
+  };
   size.src = data.piece;
-  range.max = width; slideTo(0);
+  range.max = width;
+  slideTo(0);
 }
 
 /* ----- the puzzle ----- */
@@ -136,37 +200,61 @@ function slideTo(x) {
 range.oninput = () => slideTo(Number(range.value));
 $('#nudge-left').onclick = () => slideTo(Number(range.value) - NUDGE_PX);
 $('#nudge-right').onclick = () => slideTo(Number(range.value) + NUDGE_PX);
-{ /* the piece itself can be taken hold of, too */
+{
+  /* the piece itself can be taken hold of, too */
   const svg = $('#puzzle');
   let from = null;
-  svg.onpointerdown = e => { from = e.clientX - Number(range.value) * svg.clientWidth / svg.viewBox.baseVal.width; svg.setPointerCapture(e.pointerId); e.preventDefault(); };
-  svg.onpointermove = e => { if (from !== null) slideTo((e.clientX - from) * svg.viewBox.baseVal.width / svg.clientWidth); };
-  svg.onpointerup = svg.onpointercancel = () => { from = null; };
+  svg.onpointerdown = e => {
+    from = e.clientX - (Number(range.value) * svg.clientWidth) / svg.viewBox.baseVal.width;
+    svg.setPointerCapture(e.pointerId);
+    e.preventDefault();
+  };
+  svg.onpointermove = e => {
+    if (from !== null) slideTo(((e.clientX - from) * svg.viewBox.baseVal.width) / svg.clientWidth);
+  };
+  svg.onpointerup = svg.onpointercancel = () => {
+    from = null;
+  };
 }
 
 /* ----- the work ----- */
 
 function stopWork() {
-  worker?.terminate(); worker = null;
-  $('#work').value = 0; put($('#work-text'), '');
+  worker?.terminate();
+  worker = null;
+  $('#work').value = 0;
+  put($('#work-text'), '');
 }
 async function startWork() {
   if (!free($('#work-start')) || !(await fresh())) return;
   const mine = turn;
   let spoken = 0;
   const show = share => {
-    const p = Math.min(99, Math.round(100 * share)), words = text('check.working', { p });
-    $('#work').value = p; put($('#work-text'), words);
-    if (share - spoken >= SPOKEN_SHARE) { spoken = share; announce(words); }
+    const p = Math.min(99, Math.round(100 * share)),
+      words = text('check.working', { p });
+    $('#work').value = p;
+    put($('#work-text'), words);
+    if (share - spoken >= SPOKEN_SHARE) {
+      spoken = share;
+      announce(words);
+    }
   };
-  busy(true); show(0);
+  busy(true);
+  show(0);
   worker = new Worker('/assets/work.js');
-  worker.onerror = () => { if (mine === turn) { stopWork(); busy(false); say(text('check.broke')); } };
+  worker.onerror = () => {
+    if (mine === turn) {
+      stopWork();
+      busy(false);
+      say(text('check.broke'));
+    }
+  };
   worker.onmessage = ({ data }) => {
     if (mine !== turn) return;
     if (data.share !== undefined) return show(data.share);
     if (data.failed) return worker.onerror();
-    $('#work').value = 100; put($('#work-text'), text('check.done'));
+    $('#work').value = 100;
+    put($('#work-text'), text('check.done'));
     send({ altcha: data.payload });
   };
   worker.postMessage({ challenge: challenge.altcha, most: challenge.tries_max });
@@ -175,12 +263,20 @@ async function startWork() {
 /* ----- the answer ----- */
 
 async function send(answer) {
-  const mine = ++turn, solved = { challenge: challenge.challenge, answer };
-  challenge = null; clearTimeout(over); busy(true); say('');
+  const mine = ++turn,
+    solved = { challenge: challenge.challenge, answer };
+  challenge = null;
+  clearTimeout(over);
+  busy(true);
+  say('');
   const came = await work.attempt(solved);
   if (mine !== turn || !dialog.open) return;
   busy(false);
-  if (way === 'work') { stopWork(); say(text(came === 'lost' ? 'check.lost' : 'check.again')); return; }
+  if (way === 'work') {
+    stopWork();
+    say(text(came === 'lost' ? 'check.lost' : 'check.again'));
+    return;
+  }
   await fresh(text(came === 'lost' ? 'check.lost' : 'check.wrong'), true);
 }
 $('#check-form').onsubmit = e => {
@@ -188,8 +284,13 @@ $('#check-form').onsubmit = e => {
   if (way === 'work') return startWork();
   if (!free($('#check-send'))) return;
   if (!challenge) return say(text('check.over'));
-  if (work.kind === 'image' && !typed.value.trim()) { say(text('check.empty')); return typed.focus(); }
+  if (work.kind === 'image' && !typed.value.trim()) {
+    say(text('check.empty'));
+    return typed.focus();
+  }
   send(work.kind === 'image' ? { text: typed.value.trim() } : { x: Number(range.value) });
 };
-$('#check-new').onclick = e => { if (free(e.currentTarget)) fresh('', true); };
+$('#check-new').onclick = e => {
+  if (free(e.currentTarget)) fresh('', true);
+};
 $('#check-close').onclick = closeCheck;

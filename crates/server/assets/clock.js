@@ -1,12 +1,17 @@
-/* Time is the server's, carried forward by the monotonic clock. The device's own clock is never read. */
-let low = 0, high = 0, mark = 0;
+/* Time is the server's, carried forward by the monotonic clock. The device's own clock is never
+   read. */
+let low = 0,
+  high = 0,
+  mark = 0;
 
 /** Takes `iso`, the server's time in an answer asked for at `sent` and here at `got` (both of performance.now). The server
     wrote it somewhere within that round trip; every answer that fits narrows the guess, one that does not replaces it. */
 export function setClock(iso, sent, got) {
   const ms = Date.parse(iso);
   if (Number.isNaN(ms)) return;
-  const since = got - mark, least = Math.max(ms, low + since), most = Math.min(ms + got - sent, high + since);
+  const since = got - mark,
+    least = Math.max(ms, low + since),
+    most = Math.min(ms + got - sent, high + since);
   [low, high] = least <= most ? [least, most] : [ms, ms + got - sent];
   mark = got;
 }
@@ -14,17 +19,22 @@ export const clockIsSet = () => low > 0;
 /** Milliseconds since 1970 by the server. */
 export const now = () => (low + high) / 2 + (performance.now() - mark);
 
-/** A random number of milliseconds in [low, high): nothing that thousands of pages do may be in step. */
+/** A random number of milliseconds in [low, high): nothing that thousands of pages do may be in
+   step. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
 /** A pause that can be cut short: `rest(ms)` resolves after ms, or at once on `wake()`. */
 export function pauser() {
   let cut = null;
   return {
-    rest: ms => new Promise(done => {
-      const timer = ms === Infinity ? 0 : setTimeout(done, ms);
-      cut = () => { clearTimeout(timer); done(); };
-    }),
-    wake: () => cut?.()
+    rest: ms =>
+      new Promise(done => {
+        const timer = ms === Infinity ? 0 : setTimeout(done, ms);
+        cut = () => {
+          clearTimeout(timer);
+          done();
+        };
+      }),
+    wake: () => cut?.(),
   };
 }

@@ -1,15 +1,19 @@
-/* Asks for the access code that a sale may want: in a dialog that stays open until the code does, or the buyer does not want to. */
+/* Asks for the access code that a sale may want: in a dialog that stays open until the code
+   does, or the buyer does not want to. */
 import { $, announce, attr, put, text } from '/assets/words.js';
 
-const dialog = $('#code'), typed = $('#code-typed');
-let attempt = null, home = null;
+const dialog = $('#code'),
+  typed = $('#code-typed');
+let attempt = null,
+  home = null;
 
 function say(words) {
   put($('#code-said'), words);
   attr(typed, 'aria-invalid', words !== '');
   if (words) announce(words, true);
 }
-/** Opens the dialog. `tries(code)` gives `done`, `wrong`, or `lost`; it closes the dialog itself when something else stands in the way. */
+/** Opens the dialog. `tries(code)` gives `done`, `wrong`, or `lost`; it closes the dialog itself
+   when something else stands in the way. */
 export function openCode(tries, wrong = false) {
   attempt = tries;
   if (!dialog.open) {
@@ -18,22 +22,31 @@ export function openCode(tries, wrong = false) {
     dialog.append($('#announce'));
   }
   say(wrong ? text('code.wrong') : '');
-  typed.focus(); typed.select();
+  typed.focus();
+  typed.select();
 }
 export const isOpen = () => dialog.open;
-export function closeCode() { if (dialog.open) dialog.close(); }
+export function closeCode() {
+  if (dialog.open) dialog.close();
+}
 dialog.onclose = () => home?.append($('#announce'));
 $('#code-close').onclick = closeCode;
 $('#code-form').onsubmit = async event => {
   event.preventDefault();
-  const send = $('#code-send'), code = typed.value.trim();
+  const send = $('#code-send'),
+    code = typed.value.trim();
   if (send.getAttribute('aria-disabled') === 'true') return;
-  if (!code) { say(text('code.empty')); return typed.focus(); }
-  attr(send, 'aria-disabled', true); say('');
+  if (!code) {
+    say(text('code.empty'));
+    return typed.focus();
+  }
+  attr(send, 'aria-disabled', true);
+  say('');
   const came = await attempt(code);
   attr(send, 'aria-disabled', false);
   if (!dialog.open) return;
   if (came === 'done') return closeCode();
   say(text(came === 'lost' ? 'check.lost' : 'code.wrong'));
-  typed.focus(); typed.select();
+  typed.focus();
+  typed.select();
 };

@@ -8,34 +8,63 @@ import { jitter, now } from '/assets/clock.js';
 import { barredOf, frontOf, isIn, learn, needsCheck, sceneOf, starts } from '/assets/sale-state.js';
 import { tab } from '/assets/store.js';
 
-const FIRST_MS = 2_000, LAST_MS = 6_000; /* passes are fetched no sooner after they may be, no later before the start */
-const BUSY_SECS = 3;                     /* rest after a fault that names no time */
+const FIRST_MS = 2_000,
+  LAST_MS = 6_000; /* passes are fetched no sooner after they may be, no later before the start */
+const BUSY_SECS = 3; /* rest after a fault that names no time */
 
 /** `draw()` shows the model; `reread()` asks for the status; `signedOut()` forgets a token that does not hold; `streaming()` says whether
     events come. */
 export function frontDoor(m, { draw, reread, signedOut, streaming }) {
-  const room = waitingRoom(m, { changed: draw, streaming }), code_slot = 'code.' + m.id;
-  let fetching = 0, aim = null;
+  const room = waitingRoom(m, { changed: draw, streaming }),
+    code_slot = 'code.' + m.id;
+  let fetching = 0,
+    aim = null;
 
   /* ----- before the start ----- */
 
-  /** Whenever the sale, the item or the buyer changed: what should be fetched ahead of the start, and when. */
+  /** Whenever the sale, the item or the buyer changed: what should be fetched ahead of the
+     start, and when. */
   function plan() {
     if (!m.token || !m.item) return;
-    const opens = starts(m), front = frontOf(m), shut = sceneOf(m) === 'before';
-    if (front.waiting_room !== 'off') room.plan(shut && front.waiting_room === 'always' ? opens : null); /* the other kind is met when a pass is refused */
-    const ahead = shut && opens && front.pass === 'required' && isIn(m) && !needsCheck(m)
-      && (front.access_codes !== 'required' || m.code) && !barredOf(m) && !passOf(m);
-    if (aim !== opens || !ahead) { clearTimeout(fetching); fetching = 0; aim = opens; }
+    const opens = starts(m),
+      front = frontOf(m),
+      shut = sceneOf(m) === 'before';
+    if (front.waiting_room !== 'off')
+      room.plan(
+        shut && front.waiting_room === 'always' ? opens : null,
+      ); /* the other kind is met when a pass is refused */
+    const ahead =
+      shut &&
+      opens &&
+      front.pass === 'required' &&
+      isIn(m) &&
+      !needsCheck(m) &&
+      (front.access_codes !== 'required' || m.code) &&
+      !barredOf(m) &&
+      !passOf(m);
+    if (aim !== opens || !ahead) {
+      clearTimeout(fetching);
+      fetching = 0;
+      aim = opens;
+    }
     if (!ahead || fetching) return;
-    const first = opens - EARLY_MS + FIRST_MS, at = first + m.spread * (opens - LAST_MS - first), t = now();
-    const wait = at > t ? at - t : jitter(0, (opens - t) * .6);
-    if (wait < 3_600_000) fetching = setTimeout(ahead_of_time, wait); /* else decided again by a later status */
+    const first = opens - EARLY_MS + FIRST_MS,
+      at = first + m.spread * (opens - LAST_MS - first),
+      t = now();
+    const wait = at > t ? at - t : jitter(0, (opens - t) * 0.6);
+    if (wait < 3_600_000)
+      fetching = setTimeout(ahead_of_time, wait); /* else decided again by a later status */
   }
   async function ahead_of_time() {
-    const again_in = secs => { fetching = setTimeout(ahead_of_time, secs * 1000 + jitter(0, 2_000)); };
-    if (sceneOf(m) !== 'before' || passOf(m)) { fetching = 0; return; }
-    const answer = await fetchPass(m, m.item.id), { status, data } = answer;
+    const again_in = secs => {
+      fetching = setTimeout(ahead_of_time, secs * 1000 + jitter(0, 2_000));
+    };
+    if (sceneOf(m) !== 'before' || passOf(m)) {
+      fetching = 0;
+      return;
+    }
+    const answer = await fetchPass(m, m.item.id),
+      { status, data } = answer;
     fetching = 0;
     if (status === 0 || status === 429 || status >= 500) again_in(answer.retry_secs ?? 2);
     else if (data.code === 'not_started') again_in(2);
@@ -46,12 +75,15 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- with a press ----- */
 
-  /** The pass for a press: the one that is there, or a new one; an answer that is not 201 says why there is none; null: none is needed. */
+  /** The pass for a press: the one that is there, or a new one; an answer that is not 201 says
+     why there is none; null: none is needed. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
     if (pass) return { status: 201, data: pass };
-    return which === 'known' || (which === 'any' && frontOf(m).pass !== 'required') ? null : fetchPass(m, item);
+    return which === 'known' || (which === 'any' && frontOf(m).pass !== 'required')
+      ? null
+      : fetchPass(m, item);
   }
   /** The button was pressed while it said something else than to buy. Whether it was. */
   function press(deal) {
@@ -65,26 +97,44 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   function check() {
     const item = m.item.id;
     openCheck({
-      sale: m.id, token: m.token, kind: frontOf(m).challenge, refused,
+      sale: m.id,
+      token: m.token,
+      kind: frontOf(m).challenge,
+      refused,
       async attempt(solved) {
-        const answer = await fetchPass(m, item, solved), { status, data } = answer;
-        if (status === 201) { closeCheck(); draw(); return 'done'; }
+        const answer = await fetchPass(m, item, solved),
+          { status, data } = answer;
+        if (status === 201) {
+          closeCheck();
+          draw();
+          return 'done';
+        }
         if (['challenge_failed', 'challenge_required'].includes(data.code)) return 'again';
         if (status === 0 || status >= 500) return 'lost';
         refused(answer);
         return 'left';
-      }
+      },
     });
   }
 
-  function keepCode(code) { m.code = code; if (code) tab.set(code_slot, code); else tab.drop(code_slot); draw(); }
+  function keepCode(code) {
+    m.code = code;
+    if (code) tab.set(code_slot, code);
+    else tab.drop(code_slot);
+    draw();
+  }
   function askForCode(wrong = false) {
     const item = m.item.id;
     openCode(async code => {
       keepCode(code);
-      const opens = starts(m), soon = sceneOf(m) !== 'before' || (opens && opens - now() < EARLY_MS - FIRST_MS);
-      if (!soon || needsCheck(m) || !isIn(m)) { plan(); return 'done'; } /* it goes along when the time has come */
-      const answer = await fetchPass(m, item), { status, data } = answer;
+      const opens = starts(m),
+        soon = sceneOf(m) !== 'before' || (opens && opens - now() < EARLY_MS - FIRST_MS);
+      if (!soon || needsCheck(m) || !isIn(m)) {
+        plan();
+        return 'done';
+      } /* it goes along when the time has come */
+      const answer = await fetchPass(m, item),
+        { status, data } = answer;
       draw();
       if (status === 201) return 'done';
       keepCode(null);
@@ -96,7 +146,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   }
 
   async function join() {
-    m.joining = true; draw();
+    m.joining = true;
+    draw();
     const answer = await room.enter();
     m.joining = false;
     if (answer.status !== 200 && answer.status !== 201) refused(answer);
@@ -108,14 +159,23 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   /** An answer other than the one that was hoped for. */
   function refused(answer) {
     const { status, data, retry_secs } = answer;
-    closeCheck(); closeCode();
+    closeCheck();
+    closeCode();
     if (status === 401) signedOut();
-    else if (status === 429 || status >= 500 || status === 0) busy(retry_secs ?? BUSY_SECS, data.scope);
-    else if (!about(data.code, data, true)) { learn(m, data.code, data, { item: m.item.id }); reread(); }
+    else if (status === 429 || status >= 500 || status === 0)
+      busy(retry_secs ?? BUSY_SECS, data.scope);
+    else if (!about(data.code, data, true)) {
+      learn(m, data.code, data, { item: m.item.id });
+      reread();
+    }
     draw();
   }
-  function busy(secs, scope) { m.busy_ms = now() + secs * 1000; m.scope = scope ?? null; }
-  /** Takes in a refusal by the front door; whether it was one. `asked`: the buyer did something, so the next step may open by itself. */
+  function busy(secs, scope) {
+    m.busy_ms = now() + secs * 1000;
+    m.scope = scope ?? null;
+  }
+  /** Takes in a refusal by the front door; whether it was one. `asked`: the buyer did something,
+     so the next step may open by itself. */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
@@ -123,34 +183,58 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       dropPass(m, m.item.id); /* one from before the room opened is of no use while it is open */
       join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
-      if (front.challenge === 'off') front.challenge = 'asked'; /* its kind is told with the challenge */
+      if (front.challenge === 'off')
+        front.challenge = 'asked'; /* its kind is told with the challenge */
       front.pass = 'required';
       dropPass(m, m.item.id);
       if (asked) check();
     } else if (code === 'not_eligible' && problem.requirement === 'access_code') {
       const wrong = !!m.code;
       front.access_codes = front.pass = 'required';
-      dropPass(m, m.item.id); keepCode(null);
+      dropPass(m, m.item.id);
+      keepCode(null);
       if (asked) askForCode(wrong);
-    } else if (code === 'not_eligible') m.barred = { name: problem.requirement === 'member' ? 'members' : problem.requirement === 'level' ? 'level' : 'blocked' };
+    } else if (code === 'not_eligible')
+      m.barred = {
+        name:
+          problem.requirement === 'member'
+            ? 'members'
+            : problem.requirement === 'level'
+              ? 'level'
+              : 'blocked',
+      };
     else if (code === 'forbidden') m.barred = { name: 'blocked' };
     else return false;
     return true;
   }
 
   return {
-    plan, passFor, press, refused, busy, about,
+    plan,
+    passFor,
+    press,
+    refused,
+    busy,
+    about,
     /** Whether it asks for something just now. */
     asking: () => checking() || coding(),
     /** A place in the room, as an event told it. */
     hear: room.hear,
     wake: room.wake,
     /** What this buyer got before a reload. */
-    recall() { recallPasses(m); m.code = tab.get(code_slot); },
+    recall() {
+      recallPasses(m);
+      m.code = tab.get(code_slot);
+    },
     /** Nothing is asked of a buyer for whom there is nothing to be had. */
     settle(deal) {
       if (m.wish && deal === 'heldout') return; /* this challenge belongs to a waitlist entry */
-      if ((checking() || coding()) && ['soldout', 'heldout', 'ended', 'paused', 'limit'].includes(deal)) { closeCheck(); closeCode(); }
-    }
+      if (
+        (checking() || coding()) &&
+        ['soldout', 'heldout', 'ended', 'paused', 'limit'].includes(deal)
+      ) {
+        closeCheck();
+        closeCode();
+      }
+    },
   };
 }

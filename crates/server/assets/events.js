@@ -3,22 +3,39 @@
 import { origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 
-const AGAIN_MIN_MS = 1_000, AGAIN_MAX_MS = 60_000;
+const AGAIN_MIN_MS = 1_000,
+  AGAIN_MAX_MS = 60_000;
 
 /** Opens the stream and keeps it open. `on.order(order)`, `on.status(status)` and `on.room(place)` are called with what comes in,
     `on.gap()` when events may have been missed: the stream has just opened, or just broken. Returns `{ isOpen(), close() }`. */
 export function listen({ token, sale, on }) {
-  let socket = null, open = false, closed = false, timer = 0, again = AGAIN_MIN_MS;
+  let socket = null,
+    open = false,
+    closed = false,
+    timer = 0,
+    again = AGAIN_MIN_MS;
 
   function connect() {
-    const url = (origin || location.origin).replace(/^http/, 'ws') + '/v1/ws' + (sale ? '?sale=' + encodeURIComponent(sale) : '');
-    try { socket = new WebSocket(url, ['doorbuster.v1', 'bearer.' + token]); } catch { return; }
+    const url =
+      (origin || location.origin).replace(/^http/, 'ws') +
+      '/v1/ws' +
+      (sale ? '?sale=' + encodeURIComponent(sale) : '');
+    try {
+      socket = new WebSocket(url, ['doorbuster.v1', 'bearer.' + token]);
+    } catch {
+      return;
+    }
     const mine = socket;
     socket.onmessage = message => {
       if (!open) on.gap?.();
-      open = true; again = AGAIN_MIN_MS;
+      open = true;
+      again = AGAIN_MIN_MS;
       let event;
-      try { event = JSON.parse(message.data); } catch { return; }
+      try {
+        event = JSON.parse(message.data);
+      } catch {
+        return;
+      }
       if (event.type === 'order') on.order?.(event.order);
       if (event.type === 'status') on.status?.(event.status);
       if (event.type === 'waiting_room') on.room?.(event);
@@ -35,16 +52,22 @@ export function listen({ token, sale, on }) {
   }
   function cut() {
     const old = socket;
-    socket = null; open = false;
+    socket = null;
+    open = false;
     clearTimeout(timer);
     old?.close();
   }
   connect();
   /* A page that was left may be kept for the way back. Until then it holds no stream. */
   addEventListener('pagehide', cut);
-  addEventListener('pageshow', event => { if (event.persisted && !closed && !socket) connect(); });
+  addEventListener('pageshow', event => {
+    if (event.persisted && !closed && !socket) connect();
+  });
   return {
     isOpen: () => open,
-    close() { closed = true; cut(); }
+    close() {
+      closed = true;
+      cut();
+    },
   };
 }

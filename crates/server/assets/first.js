@@ -5,13 +5,22 @@
   'use strict';
   if (!('noModule' in HTMLScriptElement.prototype)) return;
   const root = document.documentElement;
-  const attempt = work => { try { return work(); } catch { return null; } };
+  const attempt = work => {
+    try {
+      return work();
+    } catch {
+      return null;
+    }
+  };
 
   const known = lang => (/^zh/i.test(lang) ? 'zh' : /^en/i.test(lang) ? 'en' : null);
   const asked = known(new URLSearchParams(location.search).get('lang') ?? '');
   if (asked) attempt(() => localStorage.setItem('doorbuster.lang', asked));
-  const lang = asked ?? known(attempt(() => localStorage.getItem('doorbuster.lang')) ?? '')
-    ?? (navigator.languages ?? []).map(known).find(Boolean) ?? 'en';
+  const lang =
+    asked ??
+    known(attempt(() => localStorage.getItem('doorbuster.lang')) ?? '') ??
+    (navigator.languages ?? []).map(known).find(Boolean) ??
+    'en';
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
   const words = document.createElement('link');
@@ -19,12 +28,26 @@
   words.href = lang === 'zh' ? '/assets/copy-zh.js' : '/assets/copy-en.js';
   document.head.append(words);
 
-  /* The shop links to /sale/{sale}#token=<JWT>; nobody should find it in the address or the history. */
-  const parts = new URLSearchParams(location.hash.slice(1)), token = parts.get('token');
+  /* The shop links to /sale/{sale}#token=<JWT>; nobody should find it in the address or the
+     history. */
+  const parts = new URLSearchParams(location.hash.slice(1)),
+    token = parts.get('token');
   if (token) {
-    if (attempt(() => { sessionStorage.setItem('doorbuster.token', token); return true; }) === null) window.doorbusterToken = token;
+    if (
+      attempt(() => {
+        sessionStorage.setItem('doorbuster.token', token);
+        return true;
+      }) === null
+    )
+      window.doorbusterToken = token;
     parts.delete('token');
-    history.replaceState(null, '', location.pathname + location.search + (String(parts) && '#' + parts));
+    history.replaceState(
+      null,
+      '',
+      location.pathname + location.search + (String(parts) && '#' + parts),
+    );
   }
-  addEventListener('hashchange', () => { if (/[#&]token=/.test(location.hash)) location.reload(); });
+  addEventListener('hashchange', () => {
+    if (/[#&]token=/.test(location.hash)) location.reload();
+  });
 })();

@@ -1,26 +1,40 @@
-/* Which state the order page is in, and the steps of "what happened". Nothing here touches the page. */
+/* Which state the order page is in, and the steps of "what happened". Nothing here touches the
+   page. */
 import { now } from '/assets/clock.js';
 
-/** How long a buyer who came back from the payment page is told that the confirmation is on its way. */
+/** How long a buyer who came back from the payment page is told that the confirmation is on its
+   way. */
 export const CHECK_MS = 60_000;
 
 /** Little time is left: two minutes, or of a short hold its last quarter. */
-export const endingMs = ({ reserved_at, pay_by }) => Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
+export const endingMs = ({ reserved_at, pay_by }) =>
+  Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 
-/** Whether the buyer has just come back from the payment page. The address says so, and nobody believes it: it only chooses words. */
+/** Whether the buyer has just come back from the payment page. The address says so, and nobody
+   believes it: it only chooses words. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** The payments for this order that go back, or null where there are none: how far they are together, and how much they are. */
+/** The payments for this order that go back, or null where there are none: how far they are
+   together, and how much they are. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;
-  const state = ['failed', 'pending'].find(state => refunds.some(r => r.state === state)) ?? 'settled';
-  const { currency } = refunds[0].amount, alike = refunds.filter(r => r.amount.currency === currency);
-  return { state, cause: refunds.at(-1).cause, amount: { currency, amount_minor: alike.reduce((sum, r) => sum + r.amount.amount_minor, 0) } };
+  const state =
+    ['failed', 'pending'].find(state => refunds.some(r => r.state === state)) ?? 'settled';
+  const { currency } = refunds[0].amount,
+    alike = refunds.filter(r => r.amount.currency === currency);
+  return {
+    state,
+    cause: refunds.at(-1).cause,
+    amount: { currency, amount_minor: alike.reduce((sum, r) => sum + r.amount.amount_minor, 0) },
+  };
 }
 
 const endings = ['order.cancelled', 'order.expired'];
-const paidLate = m => (m.told?.history ?? []).some((entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event));
+const paidLate = m =>
+  (m.told?.history ?? []).some(
+    (entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event),
+  );
 
 /** The name of the state, under which its words are found in the copy. */
 export function stateOf(m) {
@@ -44,29 +58,58 @@ const names = {
   'order.expired': () => ['h.expired', 'bad'],
   'order.refunded': () => ['h.refunding'],
   'order.extended': () => ['h.extended'],
-  'payment.refunded': (_, entry) => [{ paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late']
+  'payment.refunded': (_, entry) => [
+    { paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late',
+  ],
 };
 /* Where the history could not be read, the order itself tells the most of it. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],
-  refused: () => [['h.queued', null], ['h.refused', null, 'bad']],
+  refused: () => [
+    ['h.queued', null],
+    ['h.refused', null, 'bad'],
+  ],
   reserved: o => [['h.reserved', o.reserved_at]],
-  paid: o => [['h.reserved', o.reserved_at], ['h.paid', o.paid_at, 'good']],
-  cancelled: o => [['h.reserved', o.reserved_at], ['h.cancelled', o.ended_at]],
-  expired: o => [['h.reserved', o.reserved_at], ['h.expired', o.ended_at, 'bad']],
-  refunded: o => [['h.reserved', o.reserved_at], ['h.paid', o.paid_at], ['h.refunding', o.ended_at]]
+  paid: o => [
+    ['h.reserved', o.reserved_at],
+    ['h.paid', o.paid_at, 'good'],
+  ],
+  cancelled: o => [
+    ['h.reserved', o.reserved_at],
+    ['h.cancelled', o.ended_at],
+  ],
+  expired: o => [
+    ['h.reserved', o.reserved_at],
+    ['h.expired', o.ended_at, 'bad'],
+  ],
+  refunded: o => [
+    ['h.reserved', o.reserved_at],
+    ['h.paid', o.paid_at],
+    ['h.refunding', o.ended_at],
+  ],
 };
 
 /** The steps of "what happened" as [words, time, class]; what is still to come stands last. */
 export function stepsOf(m) {
-  const { order } = m, told = m.told?.history ?? [];
+  const { order } = m,
+    told = m.told?.history ?? [];
   const steps = told.length
-    ? told.filter(entry => names[entry.event]).map((entry, i, all) => { const [key, kind] = names[entry.event](all[i - 1], entry); return [key, entry.at, kind]; })
-    : plain[order.state]?.(order) ?? [];
+    ? told
+        .filter(entry => names[entry.event])
+        .map((entry, i, all) => {
+          const [key, kind] = names[entry.event](all[i - 1], entry);
+          return [key, entry.at, kind];
+        })
+    : (plain[order.state]?.(order) ?? []);
   for (const refund of m.told?.refunds ?? []) {
     if (refund.state === 'settled') steps.push(['h.settled', refund.settled_at, 'good']);
-    else steps.push([refund.state === 'failed' ? 'h.stuck' : 'h.pending', null, refund.state === 'failed' ? 'bad' : 'next']);
+    else
+      steps.push([
+        refund.state === 'failed' ? 'h.stuck' : 'h.pending',
+        null,
+        refund.state === 'failed' ? 'bad' : 'next',
+      ]);
   }
   if (order.state === 'queued') steps.push(['h.answerby', order.decide_by, 'next']);
   if (order.state === 'reserved') {

@@ -1,61 +1,88 @@
-/* Shows one order. What there is to pay, until when, and how to give it back; each state fills the same slots. */
+/* Shows one order. What there is to pay, until when, and how to give it back; each state fills
+   the same slots. */
 import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, left, moment, money } from '/assets/format.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
 
-const backToSale = order => '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
+const backToSale = order =>
+  '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
 /* Pill and its tone; the moment that the clock counts down to, or the sum or number that stands in its place; what the large button does:
    `pay`, `busy` with its words, `back` to the sale. */
 const views = {
-  queued:    { tone: 'warn', pill: 'queued', clock: 'decide_by' },
-  waiting:   { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
-  left:      { tone: '', pill: 'left', big: ['o.charged', 0], does: 'back' },
-  reserved:  { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
-  ending:    { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
-  checking:  { tone: 'warn', pill: 'checking', clock: 'pay_by', does: 'busy' },
-  over:      { tone: 'warn', pill: 'over', clock: 'pay_by', does: 'busy' },
-  paid:      { tone: 'good', pill: 'paid', big: ['h.paid', 1] },
-  paidlate:  { tone: 'good', pill: 'paid', big: ['h.paid', 1] },
+  queued: { tone: 'warn', pill: 'queued', clock: 'decide_by' },
+  waiting: { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
+  left: { tone: '', pill: 'left', big: ['o.charged', 0], does: 'back' },
+  reserved: { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
+  ending: { tone: 'live', pill: 'reserved', clock: 'pay_by', does: 'pay' },
+  checking: { tone: 'warn', pill: 'checking', clock: 'pay_by', does: 'busy' },
+  over: { tone: 'warn', pill: 'over', clock: 'pay_by', does: 'busy' },
+  paid: { tone: 'good', pill: 'paid', big: ['h.paid', 1] },
+  paidlate: { tone: 'good', pill: 'paid', big: ['h.paid', 1] },
   cancelled: { tone: '', pill: 'cancelled', big: ['o.charged', 0], does: 'back' },
-  expired:   { tone: '', pill: 'expired', big: ['o.charged', 0], does: 'back' },
-  refunded:  { tone: 'good', pill: 'refunded', big: ['h.refunded', 1] },
-  late:      { tone: 'warn', pill: 'refunded', big: ['h.refunded', 1], does: 'back' },
-  refused:   { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' }
+  expired: { tone: '', pill: 'expired', big: ['o.charged', 0], does: 'back' },
+  refunded: { tone: 'good', pill: 'refunded', big: ['h.refunded', 1] },
+  late: { tone: 'warn', pill: 'refunded', big: ['h.refunded', 1], does: 'back' },
+  refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
 /* Without an order: what to say, and what may be done about it. */
-const bare = { loading: {}, missing: { pill: 'none' }, signin: { pill: 'signin' }, far: { pill: 'offline', tone: 'warn' } };
+const bare = {
+  loading: {},
+  missing: { pill: 'none' },
+  signin: { pill: 'signin' },
+  far: { pill: 'offline', tone: 'warn' },
+};
 let shown = '';
 
 function showSlip(m) {
-  const { order, sale } = m, item = sale?.items?.find(i => i.id === order.item);
-  const price = item && { ...item.price, amount_minor: item.price.amount_minor * order.units }, sum = order.amount ?? price;
+  const { order, sale } = m,
+    item = sale?.items?.find(i => i.id === order.item);
+  const price = item && { ...item.price, amount_minor: item.price.amount_minor * order.units },
+    sum = order.amount ?? price;
   put($('#slip-title'), item?.title ?? order.item);
   put($('#slip-sale'), sale && sale.title !== item?.title ? sale.title : '');
   put($('#id'), order.id);
   put($('#units'), count(order.units));
-  for (const el of document.querySelectorAll('.priced')) el.hidden = !sum || order.state === 'refused';
-  if (sum && order.state !== 'refused') { put($('#each'), money({ ...sum, amount_minor: sum.amount_minor / order.units })); put($('#sum'), money(sum)); }
-  $('#image').hidden = !item?.image; $('#thumb').toggleAttribute('hidden', !!item?.image);
-  if (item?.image) { $('#image').onerror = () => { $('#image').hidden = true; $('#thumb').toggleAttribute('hidden', false); }; attr($('#image'), 'src', item.image); }
+  for (const el of document.querySelectorAll('.priced'))
+    el.hidden = !sum || order.state === 'refused';
+  if (sum && order.state !== 'refused') {
+    put($('#each'), money({ ...sum, amount_minor: sum.amount_minor / order.units }));
+    put($('#sum'), money(sum));
+  }
+  $('#image').hidden = !item?.image;
+  $('#thumb').toggleAttribute('hidden', !!item?.image);
+  if (item?.image) {
+    $('#image').onerror = () => {
+      $('#image').hidden = true;
+      $('#thumb').toggleAttribute('hidden', false);
+    };
+    attr($('#image'), 'src', item.image);
+  }
   return sum;
 }
 function showSteps(steps) {
-  $('#steps').replaceChildren(...steps.map(([key, iso, kind]) => {
-    const li = document.createElement('li'), b = document.createElement('span'), t = document.createElement('time');
-    b.textContent = text(key); t.textContent = at(iso);
-    if (kind) li.className = kind;
-    if (kind === 'now') li.setAttribute('aria-current', 'step');
-    li.append(b, t);
-    return li;
-  }));
+  $('#steps').replaceChildren(
+    ...steps.map(([key, iso, kind]) => {
+      const li = document.createElement('li'),
+        b = document.createElement('span'),
+        t = document.createElement('time');
+      b.textContent = text(key);
+      t.textContent = at(iso);
+      if (kind) li.className = kind;
+      if (kind === 'now') li.setAttribute('aria-current', 'step');
+      li.append(b, t);
+      return li;
+    }),
+  );
 }
 
-/* The text under the title: that of the state, or of what stands in the way, and where money is that goes back. */
+/* The text under the title: that of the state, or of what stands in the way, and where money is
+   that goes back. */
 function wordsOf(m, name, v) {
-  const { order } = m, money_back = order && moneyBack(m);
+  const { order } = m,
+    money_back = order && moneyBack(m);
   if (m.said) return text(m.said, v);
   if (m.offline && order) return text(order.state === 'reserved' ? 'o.offline+' : 'o.old+', v);
   let key = 'o.' + name + '+';
@@ -63,51 +90,109 @@ function wordsOf(m, name, v) {
   if (name === 'signin' && !m.sign_in_url) key = 'o.nosignin+';
   if ((name === 'reserved' || name === 'ending') && m.unheard) key = 'o.unheard+';
   if ((name === 'expired' || name === 'cancelled') && isBack(m)) key = 'o.lateback+';
-  else if ((name === 'reserved' || name === 'ending') && m.told?.payment_failed_at) key = 'o.failed+';
+  else if ((name === 'reserved' || name === 'ending') && m.told?.payment_failed_at)
+    key = 'o.failed+';
   if (name === 'cancelled' && m.told?.history?.at(-1)?.by === 'operator') key = 'o.cancelled.shop+';
   if (!money_back) return text(key, v);
-  const why = name === 'paid' && money_back.cause === 'second' ? 'o.second' : ['late', 'refunded'].includes(name) ? key : 'o.other';
-  const words = [text(why, v), text('o.money.' + money_back.state, { back: money(money_back.amount) })];
-  return (name === 'late' || name === 'refunded' ? words : [text(key, v), ...words]).join(text('o.gap'));
+  const why =
+    name === 'paid' && money_back.cause === 'second'
+      ? 'o.second'
+      : ['late', 'refunded'].includes(name)
+        ? key
+        : 'o.other';
+  const words = [
+    text(why, v),
+    text('o.money.' + money_back.state, { back: money(money_back.amount) }),
+  ];
+  return (name === 'late' || name === 'refunded' ? words : [text(key, v), ...words]).join(
+    text('o.gap'),
+  );
 }
 function showButtons(m, name, view, v) {
-  const { order } = m, pay = $('#pay'), go = $('#go'), side = $('#side'), focus = document.activeElement;
-  const retry = name === 'far' || (m.offline && !!order), busy = m.opening || view.does === 'busy';
+  const { order } = m,
+    pay = $('#pay'),
+    go = $('#go'),
+    side = $('#side'),
+    focus = document.activeElement;
+  const retry = name === 'far' || (m.offline && !!order),
+    busy = m.opening || view.does === 'busy';
   pay.hidden = view.does !== 'pay' && view.does !== 'busy';
   if (!pay.hidden) {
     attr(pay, 'data-mode', busy ? 'busy' : m.offline ? 'wait' : 'go');
     attr(pay, 'aria-disabled', busy || m.offline || m.cancelling);
-    put(pay.firstElementChild, text(m.opening ? 'o.opening' : view.does === 'busy' ? `o.${name}.b` : 'o.pay', v));
+    put(
+      pay.firstElementChild,
+      text(m.opening ? 'o.opening' : view.does === 'busy' ? `o.${name}.b` : 'o.pay', v),
+    );
   }
-  const way = view.does === 'back' ? [backToSale(order), 'o.back'] : name === 'signin' && m.sign_in_url ? [m.sign_in_url, 'o.signin.b'] : null;
+  const way =
+    view.does === 'back'
+      ? [backToSale(order), 'o.back']
+      : name === 'signin' && m.sign_in_url
+        ? [m.sign_in_url, 'o.signin.b']
+        : null;
   go.hidden = !way;
-  if (way) { attr(go, 'href', way[0]); put(go.firstElementChild, text(way[1])); }
+  if (way) {
+    attr(go, 'href', way[0]);
+    put(go.firstElementChild, text(way[1]));
+  }
   attr($('#back'), 'href', order ? backToSale(order) : '/');
   put($('#back'), text(order ? 'o.back' : 'all'));
   $('#back').hidden = view.does === 'back';
-  const does = retry ? 'retry' : name === 'checking' ? 'pay' : view.does === 'pay' ? 'cancel' : name === 'waiting' ? 'leave' : null;
+  const does = retry
+    ? 'retry'
+    : name === 'checking'
+      ? 'pay'
+      : view.does === 'pay'
+        ? 'cancel'
+        : name === 'waiting'
+          ? 'leave'
+          : null;
   side.hidden = !does;
   if (does) {
     side.dataset.does = does;
-    put(side, text({ retry: 'o.retry', pay: m.opening ? 'o.opening' : 'o.again', cancel: m.cancelling ? 'o.cancelling' : 'o.cancel', leave: 'o.leave' }[does]));
+    put(
+      side,
+      text(
+        {
+          retry: 'o.retry',
+          pay: m.opening ? 'o.opening' : 'o.again',
+          cancel: m.cancelling ? 'o.cancelling' : 'o.cancel',
+          leave: 'o.leave',
+        }[does],
+      ),
+    );
     attr(side, 'aria-disabled', m.cancelling || m.opening);
   }
   $('.order__do').hidden = !order && go.hidden && side.hidden;
   /* Whoever stood on a button that is gone goes on at the one in its place. */
-  if ([pay, go, side].includes(focus) && focus.hidden) ([pay, go, side].find(el => !el.hidden) ?? $('#main')).focus({ preventScroll: true });
+  if ([pay, go, side].includes(focus) && focus.hidden)
+    ([pay, go, side].find(el => !el.hidden) ?? $('#main')).focus({ preventScroll: true });
 }
 
-/** Draws the order from `m`: { order, told, sale, trouble, offline, cancelling, opening, said, unheard, back_ms, sign_in_url }. Called when something changed. */
+/** Draws the order from `m`: { order, told, sale, trouble, offline, cancelling, opening, said,
+   unheard, back_ms, sign_in_url }. Called when something changed. */
 export function showOrder(m) {
-  const name = stateOf(m), view = views[name] ?? bare[name] ?? views.refused, { order } = m;
+  const name = stateOf(m),
+    view = views[name] ?? bare[name] ?? views.refused,
+    { order } = m;
   $('#slip').hidden = $('#orders').hidden = !order;
   $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
-  $('#sandbox').hidden = !order || !site.sandbox || ['refused', 'queued', 'waiting'].includes(order.state);
-  const sum = order ? showSlip(m) : null, back = order && moneyBack(m);
-  const v = order ? { by: at(name === 'queued' ? order.decide_by : order.pay_by), units: count(order.units), sum: sum ? money(sum) : '' } : {};
+  $('#sandbox').hidden =
+    !order || !site.sandbox || ['refused', 'queued', 'waiting'].includes(order.state);
+  const sum = order ? showSlip(m) : null,
+    back = order && moneyBack(m);
+  const v = order
+    ? {
+        by: at(name === 'queued' ? order.decide_by : order.pay_by),
+        units: count(order.units),
+        sum: sum ? money(sum) : '',
+      }
+    : {};
 
-  const pill = m.offline && order ? 'offline' : view.pill, tone = m.offline && order ? 'warn' : view.tone;
+  const pill = m.offline && order ? 'offline' : view.pill,
+    tone = m.offline && order ? 'warn' : view.tone;
   $('#pill').hidden = !pill;
   attr($('#pill'), 'class', 'pill' + (tone ? ' pill--' + tone : ''));
   if (pill) put($('#pill'), text('p.' + pill));
@@ -116,11 +201,20 @@ export function showOrder(m) {
 
   attr($('#clock'), 'role', view.clock ? 'timer' : 'none');
   if (view.clock) put($('#clock-label'), text(view.clock === 'pay_by' ? 'o.payin' : 'o.answerin'));
-  else if (view.number) { put($('#clock-label'), text(view.number[0])); put($('#clock'), count(order[view.number[1]])); }
-  else if (view.big) {
+  else if (view.number) {
+    put($('#clock-label'), text(view.number[0]));
+    put($('#clock'), count(order[view.number[1]]));
+  } else if (view.big) {
     const onItsWay = view.pill === 'refunded' && back && back.state !== 'settled';
     put($('#clock-label'), text(onItsWay ? 'o.goesback' : view.big[0]));
-    put($('#clock'), name === 'late' ? money(back.amount) : sum ? money({ ...sum, amount_minor: sum.amount_minor * view.big[1] }) : '');
+    put(
+      $('#clock'),
+      name === 'late'
+        ? money(back.amount)
+        : sum
+          ? money({ ...sum, amount_minor: sum.amount_minor * view.big[1] })
+          : '',
+    );
   }
   $('#clock-box').classList.toggle('is-off', !view.clock && !view.number && !sum);
   $('#time-bar').classList.toggle('is-off', view.clock !== 'pay_by');
@@ -132,20 +226,23 @@ export function showOrder(m) {
   document.title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : '');
 
   const state = [name, m.offline, m.said, back?.state, order?.ahead].join();
-  if (shown && shown !== state && name !== 'loading') announce($('#state').textContent + '. ' + $('#text').textContent, true);
+  if (shown && shown !== state && name !== 'loading')
+    announce($('#state').textContent + '. ' + $('#text').textContent, true);
   shown = state;
   showClock(m);
 }
 
 /** The countdown alone; called four times a second. */
 export function showClock(m) {
-  const { order } = m, view = order && views[stateOf(m)];
+  const { order } = m,
+    view = order && views[stateOf(m)];
   if (!view?.clock) return;
-  const end = Date.parse(order[view.clock]), rest = Math.max(0, end - now());
+  const end = Date.parse(order[view.clock]),
+    rest = Math.max(0, end - now());
   put($('#clock'), left(rest));
   if (view.clock !== 'pay_by') return;
   const whole = end - Date.parse(order.reserved_at) || 1;
-  attr($('#bar'), 'width', Math.min(1000, Math.round(1000 * rest / whole)));
+  attr($('#bar'), 'width', Math.min(1000, Math.round((1000 * rest) / whole)));
   attr($('#bar'), 'class', rest < endingMs(order) ? 'fill-bad' : 'fill-held');
   countAloud(text('o.payin'), Math.ceil(rest / 1000));
 }

@@ -1,59 +1,109 @@
-/* The order page: one order, read from GET /v1/orders/{order}, and what happened to it. Events only say that it is worth reading again. */
+/* The order page: one order, read from GET /v1/orders/{order}, and what happened to it. Events
+   only say that it is worth reading again. */
 import { $, ready, site, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { cancelOrder, getHistory, getOrder, getSale, getStatus, idInAddress, leaveWaitlist, openCheckout, random } from '/assets/api.js';
+import {
+  cancelOrder,
+  getHistory,
+  getOrder,
+  getSale,
+  getStatus,
+  idInAddress,
+  leaveWaitlist,
+  openCheckout,
+  random,
+} from '/assets/api.js';
 import { forget, identify } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { tab } from '/assets/store.js';
 import { CHECK_MS, isBack, moneyBack, stateOf } from '/assets/order-state.js';
 import { showClock, showOrder } from '/assets/order-view.js';
 
-const m = { id: idInAddress('order'), order: null, told: null, sale: null, trouble: null, offline: false, cancelling: false, opening: false,
-  said: null, unheard: false, back_ms: null, sign_in_url: site.sign_in_url ?? null, token: null };
-const GAP_MS = 3_000; /* after a gap in the stream, the order is read again at a random moment of this time */
-const AGAIN_MS = 1_000, AGAIN_MAX_MS = 4_000; /* before a request without an answer is sent once more */
-const LEAVE_MS = 15_000; /* how long the way to the payment page may take before the button may be pressed again */
+const m = {
+  id: idInAddress('order'),
+  order: null,
+  told: null,
+  sale: null,
+  trouble: null,
+  offline: false,
+  cancelling: false,
+  opening: false,
+  said: null,
+  unheard: false,
+  back_ms: null,
+  sign_in_url: site.sign_in_url ?? null,
+  token: null,
+};
+/* after a gap in the stream, the order is read again at a random moment of this time */
+const GAP_MS = 3_000;
+const AGAIN_MS = 1_000,
+  AGAIN_MAX_MS = 4_000; /* before a request without an answer is sent once more */
+/* how long the way to the payment page may take before the button may be pressed again */
+const LEAVE_MS = 15_000;
 const poll = pauser();
-let stream = null, lost = 0, drawn = '', hinted = false;
+let stream = null,
+  lost = 0,
+  drawn = '',
+  hinted = false;
 
-function draw() { showOrder(m); drawn = stateOf(m); }
+function draw() {
+  showOrder(m);
+  drawn = stateOf(m);
+}
 
 /** Reads the order; GET is the truth. Returns the seconds that the server asked to wait, if any. */
 async function read() {
   m.token = await identify();
-  if (!m.token) { m.trouble = site.guest ? 'far' : 'signin'; m.order = null; return null; }
+  if (!m.token) {
+    m.trouble = site.guest ? 'far' : 'signin';
+    m.order = null;
+    return null;
+  }
   const answer = await getOrder(m.token, m.id);
   if (answer.status === 200) {
-    lost = 0; m.offline = false; m.trouble = null;
+    lost = 0;
+    m.offline = false;
+    m.trouble = null;
     if (!m.order) await learnMore(answer);
     await take(answer.data);
     listenIn();
   } else if (answer.status === 401) {
-    forget(m.token); stream?.close(); stream = null;
-    m.trouble = site.guest ? 'missing' : 'signin'; m.order = null; /* a new guest has no old orders */
+    forget(m.token);
+    stream?.close();
+    stream = null;
+    m.trouble = site.guest ? 'missing' : 'signin';
+    m.order = null; /* a new guest has no old orders */
   } else if (answer.status === 404 || answer.status === 403) {
-    m.trouble = 'missing'; m.order = null;
+    m.trouble = 'missing';
+    m.order = null;
   } else {
     lost += 1;
-    m.offline = answer.status === 0; m.trouble = 'far';
+    m.offline = answer.status === 0;
+    m.trouble = 'far';
   }
   return answer.retry_secs;
 }
-/* The sale's words and the server's time. Without them the order is still shown, by the answer's own date. */
+/* The sale's words and the server's time. Without them the order is still shown, by the answer's
+   own date. */
 async function learnMore(answer) {
   if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
-  const [sale, status] = await Promise.all([getSale(answer.data.sale), getStatus(answer.data.sale, random())]);
+  const [sale, status] = await Promise.all([
+    getSale(answer.data.sale),
+    getStatus(answer.data.sale, random()),
+  ]);
   if (sale.status === 200) m.sale = sale.data;
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
 }
-/* Takes a newer order, and asks what happened if that may have changed: with the order, by a hint, while money is on its way. */
+/* Takes a newer order, and asks what happened if that may have changed: with the order, by a
+   hint, while money is on its way. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
   const wanted = !['queued', 'refused', 'waiting'].includes(order.state);
   if (wanted && (!isSame || hinted || !m.told || isBack(m) || moneyBack(m)?.state === 'pending')) {
     hinted = false;
     const answer = await getHistory(m.token, m.id);
-    if (answer.status === 200) m.told = answer.data; else if (!isSame) m.told = null;
+    if (answer.status === 200) m.told = answer.data;
+    else if (!isSame) m.told = null;
   }
   if (order.state !== m.order?.state) m.said = null;
   m.order = order;
@@ -63,19 +113,33 @@ async function take(order) {
 }
 function listenIn() {
   if (stream || ['refused', 'refunded'].includes(m.order.state)) return;
-  stream = listen({ token: m.token, on: {
-    order(order) { if (order?.id === m.id) { hinted = true; poll.wake(); } },
-    gap() { hinted = true; setTimeout(poll.wake, jitter(0, GAP_MS)); }
-  } });
+  stream = listen({
+    token: m.token,
+    on: {
+      order(order) {
+        if (order?.id === m.id) {
+          hinted = true;
+          poll.wake();
+        }
+      },
+      gap() {
+        hinted = true;
+        setTimeout(poll.wake, jitter(0, GAP_MS));
+      },
+    },
+  });
 }
 
-/* Coming back from the payment page. It says `?back=paid` or `?back=left`, as anybody could: only the confirmation counts. */
+/* Coming back from the payment page. It says `?back=paid` or `?back=left`, as anybody could:
+   only the confirmation counts. */
 function cameBack(ms) {
   m.back_ms = ms;
-  if (ms === null) tab.drop('back.' + m.id); else tab.set('back.' + m.id, true);
+  if (ms === null) tab.drop('back.' + m.id);
+  else tab.set('back.' + m.id, true);
 }
 function readAddress() {
-  const url = new URL(location.href), back = url.searchParams.get('back');
+  const url = new URL(location.href),
+    back = url.searchParams.get('back');
   if (back !== null) {
     url.searchParams.delete('back');
     history.replaceState(null, '', url.pathname + url.search + url.hash);
@@ -91,15 +155,24 @@ function pace_ms() {
   if (moneyBack(m)?.state === 'pending') return jitter(4_000, 8_000);
   if (isBack(m)) return heard ? jitter(4_000, 6_000) : jitter(2_000, 3_000);
   switch (m.order.state) {
-    case 'waiting': return heard ? jitter(15_000, 25_000) : jitter(4_000, 8_000);
-    case 'queued': return heard ? jitter(3_000, 5_000) : jitter(1_000, 2_000);
+    case 'waiting':
+      return heard ? jitter(15_000, 25_000) : jitter(4_000, 8_000);
+    case 'queued':
+      return heard ? jitter(3_000, 5_000) : jitter(1_000, 2_000);
     case 'reserved': {
       const rest = Date.parse(m.order.pay_by) - now();
-      return Math.min(heard ? jitter(50_000, 70_000) : jitter(15_000, 25_000), rest > 0 ? rest + jitter(1_500, 3_000) : jitter(3_000, 6_000));
+      return Math.min(
+        heard ? jitter(50_000, 70_000) : jitter(15_000, 25_000),
+        rest > 0 ? rest + jitter(1_500, 3_000) : jitter(3_000, 6_000),
+      );
     }
     /* Money may still come for it. */
-    case 'paid': case 'expired': case 'cancelled': return heard ? jitter(100_000, 140_000) : jitter(50_000, 70_000);
-    default: return Infinity;
+    case 'paid':
+    case 'expired':
+    case 'cancelled':
+      return heard ? jitter(100_000, 140_000) : jitter(50_000, 70_000);
+    default:
+      return Infinity;
   }
 }
 async function watch() {
@@ -107,9 +180,13 @@ async function watch() {
     const retry_secs = await read();
     draw();
     ready();
-    if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000)); /* no hint cuts this short */
+    if (retry_secs)
+      await new Promise(done => setTimeout(done, retry_secs * 1000)); /* no hint cuts this short */
     await poll.rest(pace_ms());
-    if (document.hidden) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+    if (document.hidden)
+      await new Promise(seen =>
+        document.addEventListener('visibilitychange', seen, { once: true }),
+      );
   }
 }
 
@@ -117,21 +194,29 @@ async function watch() {
 async function twice(ask) {
   const answer = await ask();
   if (answer.status !== 0 && answer.status < 500) return answer;
-  await new Promise(done => setTimeout(done, Math.min((answer.retry_secs ?? 0) * 1000 || AGAIN_MS, AGAIN_MAX_MS)));
+  await new Promise(done =>
+    setTimeout(done, Math.min((answer.retry_secs ?? 0) * 1000 || AGAIN_MS, AGAIN_MAX_MS)),
+  );
   return ask();
 }
 async function cancel() {
-  m.cancelling = true; m.said = null; draw();
+  m.cancelling = true;
+  m.said = null;
+  draw();
   const answer = await twice(() => cancelOrder(m.token, m.id));
   m.cancelling = false;
   if (answer.status === 200) await take(answer.data);
-  else if (answer.status !== 409) m.said = 'o.uncancelled'; /* 409: it is no longer only reserved; reading it says what it is */
+  else if (answer.status !== 409)
+    m.said = 'o.uncancelled'; /* 409: it is no longer only reserved; reading it says what it is */
   draw();
   if (answer.status === 409) poll.wake();
 }
-/** Leaves the waitlist. If a unit came back just now, the entry is an order already, and the next read shows it. */
+/** Leaves the waitlist. If a unit came back just now, the entry is an order already, and the
+   next read shows it. */
 async function leave() {
-  m.cancelling = true; m.said = null; draw();
+  m.cancelling = true;
+  m.said = null;
+  draw();
   const answer = await twice(() => leaveWaitlist(m.token, m.order.sale, m.order.item));
   m.cancelling = false;
   if (answer.status !== 204 && answer.status !== 409) m.said = 'o.unleft';
@@ -140,31 +225,44 @@ async function leave() {
 }
 /** Asks where to pay, and goes there. */
 async function pay() {
-  m.opening = true; m.said = null; draw();
+  m.opening = true;
+  m.said = null;
+  draw();
   const { status, data } = await twice(() => openCheckout(m.token, m.id));
   const url = status === 200 && /^https?:\/\//.test(data.checkout_url) ? data.checkout_url : null;
   if (url) {
-    cameBack(null); m.unheard = false;
-    setTimeout(() => { m.opening = false; draw(); }, LEAVE_MS);
+    cameBack(null);
+    m.unheard = false;
+    setTimeout(() => {
+      m.opening = false;
+      draw();
+    }, LEAVE_MS);
     location.assign(url);
     return;
   }
   m.opening = false;
-  if (status === 503) m.said = 'o.away'; else if (status === 429) m.said = 'o.often';
+  if (status === 503) m.said = 'o.away';
+  else if (status === 429) m.said = 'o.often';
   else if (![401, 404, 409].includes(status)) m.said = 'o.nopay';
   draw();
   if (!m.said) poll.wake(); /* the order is not what it was: reading it says what it is */
 }
 
 translate();
-$('#pay').onclick = event => { if (event.currentTarget.getAttribute('aria-disabled') !== 'true') pay(); };
+$('#pay').onclick = event => {
+  if (event.currentTarget.getAttribute('aria-disabled') !== 'true') pay();
+};
 $('#side').onclick = event => {
   if (event.currentTarget.getAttribute('aria-disabled') === 'true') return;
   switch (event.currentTarget.dataset.does) {
-    case 'retry': return poll.wake();
-    case 'pay': return pay();
-    case 'leave': return leave();
-    default: $('#sure').showModal();
+    case 'retry':
+      return poll.wake();
+    case 'pay':
+      return pay();
+    case 'leave':
+      return leave();
+    default:
+      $('#sure').showModal();
   }
 };
 $('#sure').onclose = () => {
@@ -173,10 +271,25 @@ $('#sure').onclose = () => {
   if (yes && m.order?.state === 'reserved') cancel();
 };
 addEventListener('online', () => poll.wake());
-addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
-document.addEventListener('visibilitychange', () => { if (!document.hidden) poll.wake(); });
+addEventListener('pageshow', event => {
+  if (event.persisted) location.reload();
+});
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden) poll.wake();
+});
 setInterval(() => {
-  if (m.back_ms !== null && performance.now() - m.back_ms >= CHECK_MS) { m.unheard = m.order?.state === 'reserved'; cameBack(null); }
-  if (m.order && stateOf(m) !== drawn) draw(); else showClock(m);
+  if (m.back_ms !== null && performance.now() - m.back_ms >= CHECK_MS) {
+    m.unheard = m.order?.state === 'reserved';
+    cameBack(null);
+  }
+  if (m.order && stateOf(m) !== drawn) draw();
+  else showClock(m);
 }, 250);
-if (m.id) { readAddress(); watch(); } else { m.trouble = 'missing'; draw(); ready(); }
+if (m.id) {
+  readAddress();
+  watch();
+} else {
+  m.trouble = 'missing';
+  draw();
+  ready();
+}

@@ -17,14 +17,18 @@ export function passOf(m, item = m.item.id, t = now()) {
   return pass && t < Date.parse(pass.expires_at) - SPARE_MS ? pass : null;
 }
 const write = m => tab.set(slot(m), { buyer: buyerOf(m.token), passes: m.passes });
-export function dropPass(m, item) { delete m.passes[item]; write(m); }
+export function dropPass(m, item) {
+  delete m.passes[item];
+  write(m);
+}
 /** After a reload: the passes of this buyer. */
 export function recallPasses(m) {
   const kept = tab.get(slot(m));
-  m.passes = m.token && kept?.buyer === buyerOf(m.token) ? kept.passes ?? {} : {};
+  m.passes = m.token && kept?.buyer === buyerOf(m.token) ? (kept.passes ?? {}) : {};
 }
 
-/** Asks for a pass, with the solved challenge and the access code if there are any; the answer. What it says is kept. */
+/** Asks for a pass, with the solved challenge and the access code if there are any; the answer.
+   What it says is kept. */
 export async function fetchPass(m, item, solved = null) {
   const wish = { item, ...solved, ...(m.code && { access_code: m.code }) };
   const answer = await askForPass(m.token, m.id, wish);

@@ -5,56 +5,89 @@ import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
-const EARLY_MS = 600_000; /* a place for the draw is taken at a random moment of the last ten minutes, or of the first seconds here */
-const LAST_MS = 1_000;    /* what is left of a turn when nobody would call it one */
-const SETTLE_MS = 3_000;  /* the draw is asked about within this time after the start */
+/* a place for the draw is taken at a random moment of the last ten minutes, or of the first
+   seconds here */
+const EARLY_MS = 600_000;
+const LAST_MS = 1_000; /* what is left of a turn when nobody would call it one */
+const SETTLE_MS = 3_000; /* the draw is asked about within this time after the start */
 
-/** The place of the buyer of `m`; `changed()` is called when it has changed, `streaming()` says whether events come. */
+/** The place of the buyer of `m`; `changed()` is called when it has changed, `streaming()` says
+   whether events come. */
 export function waitingRoom(m, { changed, streaming }) {
-  const slot = 'room.' + m.id, pause = pauser();
-  let entering = 0, watching = false, heard = 0;
+  const slot = 'room.' + m.id,
+    pause = pauser();
+  let entering = 0,
+    watching = false,
+    heard = 0;
 
   function take(place) {
     if (!['before', 'waiting', 'admitted', 'gone'].includes(place?.state)) return;
-    m.room = { state: place.state, position: place.position ?? null, estimate: place.estimate_secs ?? null, until_ms: Date.parse(place.admitted_until) || null };
+    m.room = {
+      state: place.state,
+      position: place.position ?? null,
+      estimate: place.estimate_secs ?? null,
+      until_ms: Date.parse(place.admitted_until) || null,
+    };
     m.lapsed = false;
     tab.set(slot, buyerOf(m.token));
     changed();
     if (!watching) watch();
   }
   /** There is no place any more: a turn that was not used in time ends it. */
-  function leave() { m.lapsed = m.room?.state === 'admitted'; m.room = null; tab.drop(slot); changed(); }
+  function leave() {
+    m.lapsed = m.room?.state === 'admitted';
+    m.room = null;
+    tab.drop(slot);
+    changed();
+  }
 
   /** Takes a place, or finds the one that is there; the answer. An event may overtake it. */
   async function enter() {
-    clearTimeout(entering); entering = 0;
+    clearTimeout(entering);
+    entering = 0;
     const before = heard;
     let answer = await enterRoom(m.token, m.id);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
-    if (ends_in < LAST_MS) { /* a turn that is just going by is no new place */
+    if (ends_in < LAST_MS) {
+      /* a turn that is just going by is no new place */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id);
     }
-    if (answer.status === 200 || answer.status === 201) if (heard === before) take(answer.data); else await look();
+    if (answer.status === 200 || answer.status === 201)
+      if (heard === before) take(answer.data);
+      else await look();
     return answer;
   }
-  /** For those who are here before the start, and for those who come back: a place, without a press. */
+  /** For those who are here before the start, and for those who come back: a place, without a
+     press. */
   function plan(opens) {
     if (m.room || entering || !m.token) return;
-    const back = tab.get(slot) === buyerOf(m.token), wait = opens ? opens - now() : Infinity;
+    const back = tab.get(slot) === buyerOf(m.token),
+      wait = opens ? opens - now() : Infinity;
     if (!back && (wait < 0 || wait === Infinity)) return;
-    const most = back ? 1_000 : Math.min(4_000, wait / 2), delay = wait > EARLY_MS && !back ? jitter(wait - EARLY_MS, wait - EARLY_MS / 2) : jitter(0, most);
+    const most = back ? 1_000 : Math.min(4_000, wait / 2),
+      delay =
+        wait > EARLY_MS && !back ? jitter(wait - EARLY_MS, wait - EARLY_MS / 2) : jitter(0, most);
     if (delay > 3_600_000) return; /* decided again by a later status */
     entering = setTimeout(async () => {
       const answer = back ? await look() : await enter();
-      if (answer.status === 0 || answer.status === 429 || answer.status >= 500) entering = setTimeout(() => { entering = 0; plan(opens); }, (answer.retry_secs ?? 2) * 1000 + jitter(0, 3_000));
+      if (answer.status === 0 || answer.status === 429 || answer.status >= 500)
+        entering = setTimeout(
+          () => {
+            entering = 0;
+            plan(opens);
+          },
+          (answer.retry_secs ?? 2) * 1000 + jitter(0, 3_000),
+        );
     }, delay);
   }
   async function look() {
     entering = 0;
     for (;;) {
-      const before = heard, answer = await getPlace(m.token, m.id);
-      if (heard !== before) continue; /* an event overtook it: which of the two is newer, only another look can tell */
+      const before = heard,
+        answer = await getPlace(m.token, m.id);
+      if (heard !== before)
+        continue; /* an event overtook it: which of the two is newer, only another look can tell */
       if (answer.status === 200) take(answer.data);
       else if (answer.status === 404) leave();
       return answer;
@@ -62,20 +95,39 @@ export function waitingRoom(m, { changed, streaming }) {
   }
   function pace_ms(opens) {
     const { state, until_ms } = m.room;
-    if (state === 'before') return opens && opens > now() ? opens - now() + jitter(300, SETTLE_MS) : jitter(1_000, SETTLE_MS);
-    if (state === 'admitted') return until_ms ? Math.max(500, until_ms - now() + jitter(200, 1_500)) : Infinity;
-    return streaming() ? jitter(20_000, 30_000) : state === 'gone' ? jitter(8_000, 15_000) : jitter(3_000, 6_000);
+    if (state === 'before')
+      return opens && opens > now()
+        ? opens - now() + jitter(300, SETTLE_MS)
+        : jitter(1_000, SETTLE_MS);
+    if (state === 'admitted')
+      return until_ms ? Math.max(500, until_ms - now() + jitter(200, 1_500)) : Infinity;
+    return streaming()
+      ? jitter(20_000, 30_000)
+      : state === 'gone'
+        ? jitter(8_000, 15_000)
+        : jitter(3_000, 6_000);
   }
   async function watch() {
     watching = true;
     while (m.room) {
       await pause.rest(pace_ms(Date.parse(m.status?.starts_at) || null));
-      if (document.hidden && m.room?.state === 'gone') await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+      if (document.hidden && m.room?.state === 'gone')
+        await new Promise(seen =>
+          document.addEventListener('visibilitychange', seen, { once: true }),
+        );
       if (!m.room) break;
       const answer = await look();
       if (answer.retry_secs) await new Promise(done => setTimeout(done, answer.retry_secs * 1000));
     }
     watching = false;
   }
-  return { enter, plan, hear(place) { heard += 1; take(place); }, wake: pause.wake };
+  return {
+    enter,
+    plan,
+    hear(place) {
+      heard += 1;
+      take(place);
+    },
+    wake: pause.wake,
+  };
 }

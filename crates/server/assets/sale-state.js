@@ -6,37 +6,43 @@ import { claimsOf } from '/assets/who.js';
 
 /** One press per interval, for calm; the server decides what is safe. */
 export const CALM_MS = 10_000;
-/** How long after the start the page believes its clock before it believes a status that still says "not started". */
+/** How long after the start the page believes its clock before it believes a status that still
+   says "not started". */
 const OPENING_MS = 3_000;
 /** A status older than this is shown with its time. */
 export const OLD_MS = 20_000;
 
 export const model = {
-  id: null, sale: null, item: null, units: 1, token: null, sign_in_url: null,
-  status: null,       /* the newest answer or event */
-  seen_ms: 0,         /* server time when it came */
+  id: null,
+  sale: null,
+  item: null,
+  units: 1,
+  token: null,
+  sign_in_url: null,
+  status: null /* the newest answer or event */,
+  seen_ms: 0 /* server time when it came */,
   offline: false,
-  press: null,        /* the press without a final answer */
-  stage: null,        /* how far it is: asking, queued, retrying, offline */
-  retry_ms: 0,        /* server time of its next try */
-  order: null,        /* the order that the last press got, until the buyer asks for more */
-  came: null,         /* the id of the order that a waitlist entry became */
-  calm_ms: 0,         /* server time until which the button rests after a press */
-  busy_ms: 0,         /* server time until which the server asked to be left alone */
-  scope: null,        /* whose limit that was: buyer, ip, interface */
-  why: null,          /* { name, …values } of the last refusal */
-  passes: {},         /* item id → { pass, item, valid_from, expires_at } */
-  code: null,         /* the access code that the buyer typed */
-  barred: null,       /* { name } of what keeps this buyer out: members, level, blocked */
-  room: null,         /* { state, position, estimate: { from, to }, until_ms }: the place in the waiting room */
-  lapsed: false,      /* this buyer's turn went by */
-  joining: false,     /* a place is being taken */
-  waitlist: {},       /* item id → { id, ahead }: this buyer's waitlist entries */
-  waitlistBusyItem: null, /* the item whose waitlist is being joined or left */
-  wish: null,         /* the item whose waitlist is joined once the front door's requirements are met */
-  waitlistError: null, /* { item, name }: why joining or leaving the waitlist failed */
-  spread: Math.random(), /* this visitor's share of any time over which visitors are spread */
-  share: {}           /* item id → { limit, used }, as a refusal told it */
+  press: null /* the press without a final answer */,
+  stage: null /* how far it is: asking, queued, retrying, offline */,
+  retry_ms: 0 /* server time of its next try */,
+  order: null /* the order that the last press got, until the buyer asks for more */,
+  came: null /* the id of the order that a waitlist entry became */,
+  calm_ms: 0 /* server time until which the button rests after a press */,
+  busy_ms: 0 /* server time until which the server asked to be left alone */,
+  scope: null /* whose limit that was: buyer, ip, interface */,
+  why: null /* { name, …values } of the last refusal */,
+  passes: {} /* item id → { pass, item, valid_from, expires_at } */,
+  code: null /* the access code that the buyer typed */,
+  barred: null /* { name } of what keeps this buyer out: members, level, blocked */,
+  room: null /* { state, position, estimate: { from, to }, until_ms }: the place in the waiting room */,
+  lapsed: false /* this buyer's turn went by */,
+  joining: false /* a place is being taken */,
+  waitlist: {} /* item id → { id, ahead }: this buyer's waitlist entries */,
+  waitlistBusyItem: null /* the item whose waitlist is being joined or left */,
+  wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
+  waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
+  spread: Math.random() /* this visitor's share of any time over which visitors are spread */,
+  share: {} /* item id → { limit, used }, as a refusal told it */,
 };
 
 const timeOf = (m, field) => Date.parse(m.status?.[field] ?? m.sale?.[field]) || null;
@@ -46,8 +52,16 @@ export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};
 
 /** before | due | live | out | sold | paused | ended */
 export function sceneOf(m, t = now()) {
-  const { status } = m, { state } = row(m), opens = starts(m), closes = ends(m);
-  if (status.phase === 'closed' || state === 'ended' || (closes && t >= closes && m.seen_ms < closes + OPENING_MS)) return 'ended';
+  const { status } = m,
+    { state } = row(m),
+    opens = starts(m),
+    closes = ends(m);
+  if (
+    status.phase === 'closed' ||
+    state === 'ended' ||
+    (closes && t >= closes && m.seen_ms < closes + OPENING_MS)
+  )
+    return 'ended';
   if (status.phase === 'paused' || state === 'paused') return 'paused';
   const shut = status.phase ? ['scheduled', 'draft'].includes(status.phase) : !status.started;
   if (shut) {
@@ -59,38 +73,61 @@ export function sceneOf(m, t = now()) {
 
 /** How many the buyer may ask for at once: the limit, less what a refusal said is already used. */
 export function most(m) {
-  const limit = m.item.limit_per_buyer ?? 1, { used = 0 } = m.share[m.item.id] ?? {};
+  const limit = m.item.limit_per_buyer ?? 1,
+    { used = 0 } = m.share[m.item.id] ?? {};
   return Math.max(1, limit - used);
 }
-const atLimit = m => { const s = m.share[m.item.id]; return !!s && s.used >= s.limit; };
+const atLimit = m => {
+  const s = m.share[m.item.id];
+  return !!s && s.used >= s.limit;
+};
 
 /* ----- the front door: what it asks, and of this buyer still ----- */
 
-const OPEN_DOOR = { pass: 'off', challenge: 'off', waiting_room: 'off', members_only: false, min_level: 0, access_codes: 'off' };
+const OPEN_DOOR = {
+  pass: 'off',
+  challenge: 'off',
+  waiting_room: 'off',
+  members_only: false,
+  min_level: 0,
+  access_codes: 'off',
+};
 const CHECK_SPREAD_MS = 18_000;
-/** A turn is over when the server says so, which is asked as soon as ours seems to be; only if it does not answer for so long, by our clock. */
+/** A turn is over when the server says so, which is asked as soon as ours seems to be; only if
+   it does not answer for so long, by our clock. */
 const TURN_SLACK_MS = 10_000;
 /** What the sale asks for; the status's own object, so that a refusal can be written into it. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
-  return m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door };
+  return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
 /** Whether a check stands before the pass. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';
 /** From when on the check may be done: at a moment of each visitor's own. */
 export const checkFrom = m => starts(m) - EARLY_MS + 2_000 + m.spread * CHECK_SPREAD_MS;
-/** What keeps this buyer out whatever they do here, or null. The token says what the shop thinks of them. */
+/** What keeps this buyer out whatever they do here, or null. The token says what the shop thinks
+   of them. */
 export function barredOf(m) {
-  const front = frontOf(m), { member = false, level = 0 } = claimsOf(m.token);
+  const front = frontOf(m),
+    { member = false, level = 0 } = claimsOf(m.token);
   if (m.barred) return m.barred.name;
   return front.members_only && !member ? 'members' : level < front.min_level ? 'level' : null;
 }
 /** Whether no waiting room stands between this buyer and a pass. */
-export const isIn = (m, t = now()) => frontOf(m).waiting_room === 'off' || (frontOf(m).waiting_room === 'auto' && !m.room) || isAdmitted(m, t);
-export const isAdmitted = (m, t = now()) => frontOf(m).waiting_room !== 'off' && m.room?.state === 'admitted' && !(m.room.until_ms && t >= m.room.until_ms + TURN_SLACK_MS);
-/** The step that comes before buying: members | level | blocked | waiting | gone | join | code | check, or null. */
+export const isIn = (m, t = now()) =>
+  frontOf(m).waiting_room === 'off' ||
+  (frontOf(m).waiting_room === 'auto' && !m.room) ||
+  isAdmitted(m, t);
+export const isAdmitted = (m, t = now()) =>
+  frontOf(m).waiting_room !== 'off' &&
+  m.room?.state === 'admitted' &&
+  !(m.room.until_ms && t >= m.room.until_ms + TURN_SLACK_MS);
+/** The step that comes before buying: members | level | blocked | waiting | gone | join | code |
+   check, or null. */
 function stepOf(m, scene, t) {
-  const front = frontOf(m), barred = barredOf(m), early = scene === 'before';
+  const front = frontOf(m),
+    barred = barredOf(m),
+    early = scene === 'before';
   if (barred) return barred;
   if (passOf(m, m.item.id, t)) return null;
   if (!early && front.waiting_room !== 'off') {
@@ -109,11 +146,17 @@ function stepOf(m, scene, t) {
 export function dealOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;
-  const mine = m.order?.item === m.item.id ? { reserved: 'reserved', paid: 'paid', expired: 'lapsed' }[m.order.state] : null;
+  const mine =
+    m.order?.item === m.item.id
+      ? { reserved: 'reserved', paid: 'paid', expired: 'lapsed' }[m.order.state]
+      : null;
   if (mine) return mine;
   if (scene === 'sold') return 'soldout';
   if (scene === 'out' && m.waitlist[m.item.id]) return 'waitlisted';
-  if (scene === 'out') return frontOf(m).waiting_room !== 'off' && ['waiting', 'gone'].includes(m.room?.state) ? 'gone' : 'heldout';
+  if (scene === 'out')
+    return frontOf(m).waiting_room !== 'off' && ['waiting', 'gone'].includes(m.room?.state)
+      ? 'gone'
+      : 'heldout';
   if (scene === 'paused' || scene === 'ended') return scene;
   if (!m.token) return m.sign_in_url ? 'signin' : 'nosignin';
   if (scene === 'due') return scene;
@@ -123,7 +166,8 @@ export function dealOf(m, scene, t = now()) {
   if (t < m.calm_ms) return 'cooldown';
   return stepOf(m, scene, t) ?? 'live';
 }
-/** Whether this buyer may join the waitlist. Buyers in the waiting room are admitted from there first. */
+/** Whether this buyer may join the waitlist. Buyers in the waiting room are admitted from there
+   first. */
 export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
 /** What the words of a deal are told for in particular, or null. */
@@ -131,33 +175,72 @@ export function shadeOf(m, deal, t = now()) {
   if (deal === 'heldout' && m.waitlistBusyItem) return 'joining';
   if (deal === 'heldout' && m.barred) return m.barred.name;
   if (deal === 'heldout' && t < m.busy_ms) return 'waitlistbusy';
-  if (deal === 'heldout' && m.waitlistError?.item === m.item.id) return { waitlist_full: 'waitlistfull', limit_reached: 'waitlistlimit', wrong_state: 'waitlistonce', lost: 'waitlistlost', stuck: null, ended: null }[m.waitlistError.name] ?? 'waitlistover';
+  if (deal === 'heldout' && m.waitlistError?.item === m.item.id)
+    return (
+      {
+        waitlist_full: 'waitlistfull',
+        limit_reached: 'waitlistlimit',
+        wrong_state: 'waitlistonce',
+        lost: 'waitlistlost',
+        stuck: null,
+        ended: null,
+      }[m.waitlistError.name] ?? 'waitlistover'
+    );
   if (deal === 'heldout') return mayJoinWaitlist(m) ? 'maywaitlist' : null;
-  if (deal === 'waitlisted') return m.waitlistError?.name === 'stuck' ? 'stuck' : m.waitlist[m.item.id].ahead === null ? 'waitlistedx' : m.waitlist[m.item.id].ahead === 0 ? 'next' : null;
+  if (deal === 'waitlisted')
+    return m.waitlistError?.name === 'stuck'
+      ? 'stuck'
+      : m.waitlist[m.item.id].ahead === null
+        ? 'waitlistedx'
+        : m.waitlist[m.item.id].ahead === 0
+          ? 'next'
+          : null;
   if (deal === 'reserved') return m.order.id === m.came ? 'came' : null;
-  if (deal === 'before') return m.room?.state === 'before' && frontOf(m).waiting_room !== 'off' ? 'drawn' : passOf(m) && (needsCheck(m) || m.code) ? 'ready' : null;
+  if (deal === 'before')
+    return m.room?.state === 'before' && frontOf(m).waiting_room !== 'off'
+      ? 'drawn'
+      : passOf(m) && (needsCheck(m) || m.code)
+        ? 'ready'
+        : null;
   if (deal === 'check' && sceneOf(m, t) === 'before') return 'checknow';
   if (deal === 'live' || deal === 'check') return isAdmitted(m, t) ? 'turn' : null;
   if (deal === 'join') return m.lapsed || m.room?.state === 'admitted' ? 'late' : null;
-  if (deal === 'waiting') return m.room?.state === 'before' || !m.room ? 'drawing' : m.room.estimate ? null : 'unknown';
-  if (deal === 'busy') return m.scope === 'buyer' ? 'busyme' : m.scope === 'interface' ? 'busyall' : null;
+  if (deal === 'waiting')
+    return m.room?.state === 'before' || !m.room ? 'drawing' : m.room.estimate ? null : 'unknown';
+  if (deal === 'busy')
+    return m.scope === 'buyer' ? 'busyme' : m.scope === 'interface' ? 'busyall' : null;
   return null;
 }
 
-/** What a refusal means for the page. The refusal is newer than any status, so it is written into the status. */
+/** What a refusal means for the page. The refusal is newer than any status, so it is written
+   into the status. */
 export function learn(m, code, problem, press) {
   const r = m.status?.items?.find(i => i.item === press.item);
   m.why = { name: 'cooldown' };
   if (code === 'sold_out') {
     if (problem.available > 0) m.why = { name: 'less', available: problem.available };
-    else if (r) Object.assign(r, { state: problem.may_return === false ? 'sold_out' : 'held_out', remaining: r.count == null ? null : 0 });
+    else if (r)
+      Object.assign(r, {
+        state: problem.may_return === false ? 'sold_out' : 'held_out',
+        remaining: r.count == null ? null : 0,
+      });
   } else if (code === 'limit_reached') {
-    const limit = problem.limit ?? m.item.limit_per_buyer, used = problem.used ?? limit;
+    const limit = problem.limit ?? m.item.limit_per_buyer,
+      used = problem.used ?? limit;
     m.share[press.item] = { limit, used };
     m.why = { name: 'share', limit, used };
   } else if (code === 'paused') m.status.phase = 'paused';
   else if (code === 'ended') m.status.phase = 'closed';
-  else if (code === 'not_started') Object.assign(m.status, { phase: 'scheduled', started: false, starts_at: problem.opens_at ?? m.status.starts_at });
+  else if (code === 'not_started')
+    Object.assign(m.status, {
+      phase: 'scheduled',
+      started: false,
+      starts_at: problem.opens_at ?? m.status.starts_at,
+    });
   else if (code === 'unavailable') m.why = { name: 'undecided' };
-  else m.why = { name: 'refused', detail: typeof problem.detail === 'string' ? problem.detail.slice(0, 140) : '' };
+  else
+    m.why = {
+      name: 'refused',
+      detail: typeof problem.detail === 'string' ? problem.detail.slice(0, 140) : '',
+    };
 }

@@ -15,7 +15,8 @@ const scenes = {
   paused: { light: 'low', pill: 'paused', tone: 'warn' },
   ended:  { light: 'off', pill: 'ended' }
 };
-/* The button's mode, whether units may be chosen, and what else to do: `act` runs here, `see` leads elsewhere. */
+/* The button's mode, whether units may be chosen, and what else to do: `act` runs here, `see`
+   leads elsewhere. */
 const deals = {
   before:   { mode: 'wait', pick: true },
   due:      { mode: 'wait', pick: true },
@@ -47,7 +48,9 @@ const deals = {
   offline:  { mode: 'wait', tone: 'bad', act: 'retry' }
 };
 const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'waitlisted', 'limit', 'cooldown', 'busy', 'gone', 'blocked'];
-const LONG_TITLE = 28; /* letters, a Chinese character counting as two; longer ones are set smaller, so that the button stays in view */
+/* letters, a Chinese character counting as two; longer ones are set smaller, so that the button
+   stays in view */
+const LONG_TITLE = 28;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'), go = $('#go');
 const steps = ['check', 'code', 'waiting']; /* what it means to be past one of these, too */
@@ -112,7 +115,8 @@ function estimate({ from, to }) {
   if (low < 1) return text('est.under', { b: count(high) });
   return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', { a: count(low), b: count(high) });
 }
-/* A refusal has its own title and text while the button rests; the button's words stay those of the state. */
+/* A refusal has its own title and text while the button rests; the button's words stay those of
+   the state. */
 function wordsOf(m, deal, part) {
   const shade = shadeOf(m, deal);
   if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
@@ -132,7 +136,8 @@ function showClock(m, scene, deal, t) {
   else if (deal === 'waitlisted') { const { ahead } = m.waitlist[m.item.id]; label = 'position'; digits = ahead === null ? text('clock.none') : count(ahead + 1); }
   else if (deal === 'waiting' || deal === 'gone') { label = 'position'; digits = m.room?.position ? count(m.room.position) : text('clock.none'); }
   else if (inTurn(m, scene, deal, t)) { label = 'turn'; digits = left(m.room.until_ms - t); }
-  else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) { label = 'in'; digits = left(opens - t); } /* the button says something else */
+  /* the button says something else */
+  else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) { label = 'in'; digits = left(opens - t); }
   else if (scene === 'before' || scene === 'due') { label = 'before'; digits = opens ? dayTime(opens) : text('clock.soon'); }
   else if (scene === 'ended') { label = closes && closes <= t ? 'ended' : 'doors'; digits = closes && closes <= t ? moment(closes) : text('clock.shut'); }
   else if (closes) { label = 'live'; digits = left(closes - t); }
@@ -178,7 +183,8 @@ function showButton(m, deal, t, v) {
   }
   attr(buy, 'aria-disabled', plan.mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  if (focused && document.activeElement !== on) on.focus({ preventScroll: true }); /* it stands in the same place */
+  /* it stands in the same place */
+  if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
 function showUnits(m, pick) {
@@ -196,7 +202,8 @@ function showUnits(m, pick) {
   }
 }
 
-/** Draws everything from the model; cheap enough to be called four times a second. Gives the deal that it shows. */
+/** Draws everything from the model; cheap enough to be called four times a second. Gives the
+   deal that it shows. */
 export function show(m) {
   const t = now(), scene = sceneOf(m, t), deal = dealOf(m, scene, t), plan = deals[deal], v = values(m, deal, t);
   const look = { ...scenes[scene] };
@@ -220,7 +227,8 @@ export function show(m) {
   put($('#say-title'), title);
   put($('#say-text'), words);
   const act = $('#act'), see = $('#see'), hadAct = document.activeElement === act;
-  act.hidden = !plan.act || (plan.act === 'anew' && !m.barred) || (plan.act === 'waitlist' && !mayJoinWaitlist(m)); /* what a token says stays as it is */
+  /* what a token says stays as it is */
+  act.hidden = !plan.act || (plan.act === 'anew' && !m.barred) || (plan.act === 'waitlist' && !mayJoinWaitlist(m));
   attr(act, 'aria-disabled', ['waitlist', 'leave'].includes(plan.act) && (!!m.waitlistBusyItem || t < m.busy_ms));
   act.classList.toggle('button--main', plan.act === 'waitlist');
   see.hidden = !plan.see || (plan.see !== '/' && !m.token);

@@ -12,7 +12,8 @@ import { CALM_MS, dealOf, learn, model as m, most, row, sceneOf, starts } from '
 import { show, showItem, showItems } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
-const STREAM_EARLY_MS = 600_000; /* the event stream is opened at a random moment of the last ten minutes */
+/* the event stream is opened at a random moment of the last ten minutes */
+const STREAM_EARLY_MS = 600_000;
 const QUIET_MS = 60_000;         /* in the last minute before the start nothing is asked */
 const GAP_MS = 3_000;            /* after a gap in the stream, the status is asked for at a random moment of this time */
 const CACHED_MS = 2_000;           /* an answer that caches share may be this old */
@@ -23,7 +24,8 @@ const poll = pauser(), press = pauser();
 let version = '', turn = '', fresh = false, lost_polls = 0, stream = null, streaming = 0, heard = null, reread_ms = 0;
 const draw = () => { if (m.sale && m.status) { door.settle(show(m)); waitlist.settle(); } };
 const scene = () => sceneOf(m);
-let door = null, waitlist = null; /* the front door, and the waitlist, once it is known which sale this is */
+/* the front door, and the waitlist, once it is known which sale this is */
+let door = null, waitlist = null;
 
 /* ----- status: what the sale is doing ----- */
 
@@ -38,7 +40,8 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS; /* the device slept, perhaps */
+    /* the device slept, perhaps */
+    else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
     lost_polls += 1;
@@ -63,7 +66,8 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** How long until the status is worth asking again. Nothing here may bring thousands of pages into step. */
+/** How long until the status is worth asking again. Nothing here may bring thousands of pages
+   into step. */
 function pace_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
@@ -72,10 +76,12 @@ function pace_ms() {
       const wait = opens ? opens - now() : Infinity;
       if (wait > QUIET_MS + 30_000) {
         const rest = Math.min(jitter(30_000, 60_000), wait - QUIET_MS);
-        fresh ||= wait - rest <= QUIET_MS + 30_000; /* the last look before the start sets the clock exactly */
+        /* the last look before the start sets the clock exactly */
+        fresh ||= wait - rest <= QUIET_MS + 30_000;
         return rest;
       }
-      turn = '-open'; /* the start makes older answers worthless: all pages ask for a new one, and for the same */
+      /* the start makes older answers worthless: all pages ask for a new one, and for the same */
+      turn = '-open';
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
     case 'due': return jitter(1_000, 3_000);
@@ -88,13 +94,15 @@ async function watch() {
   for (;;) {
     const retry_secs = await refresh();
     if (!m.token && site.guest) be(await identify());
-    if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000)); /* no hint cuts this short */
+    /* no hint cuts this short */
+    if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden && !m.press) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
   }
 }
 
-/* The stream needs a buyer. It is opened before the crowd comes, spread over minutes, never at the start itself. */
+/* The stream needs a buyer. It is opened before the crowd comes, spread over minutes, never at
+   the start itself. */
 function follow() {
   if (!m.token || stream || streaming || scene() === 'ended') return;
   const wait = scene() === 'before' ? (starts(m) ?? Infinity) - now() : 0;
@@ -122,7 +130,8 @@ function closeStream() { clearTimeout(streaming); streaming = 0; stream?.close()
 
 /* ----- the press ----- */
 
-/* An event about our press may come before the answer that names its id; then nothing is waited for, once. */
+/* An event about our press may come before the answer that names its id; then nothing is waited
+   for, once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;
@@ -192,7 +201,8 @@ async function readOrder(id) {
   }
   draw();
 }
-/** After a reload: the press without an answer goes on with its key; else the last order is shown again. */
+/** After a reload: the press without an answer goes on with its key; else the last order is
+   shown again. */
 function resume() {
   const buyer = m.token && buyerOf(m.token), open = m.token && unfinishedPress(m.id, buyer);
   m.calm_ms = Math.min(tab.get('calm.' + m.id) ?? 0, now() + CALM_MS);
@@ -240,7 +250,8 @@ function bind() {
   addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
   document.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); });
 }
-/* After an absence or a lost connection: ask at once, with a new version, which also sets the clock again. */
+/* After an absence or a lost connection: ask at once, with a new version, which also sets the
+   clock again. */
 function wake() { fresh = true; poll.wake(); press.wake(); door.wake(); waitlist.wake(); }
 
 /* ----- the page itself ----- */

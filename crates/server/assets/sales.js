@@ -6,8 +6,10 @@ import { getOrders, getSale, getSales, getStatus, random } from '/assets/api.js'
 import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 
-const ORDERS_MAX = 50, STATUS_MAX = 30;
-const GAP_MS = 3_000; /* after a gap in the stream, the orders are read again at a random moment of this time */
+const ORDERS_MAX = 50,
+  STATUS_MAX = 30;
+/* after a gap in the stream, the orders are read again at a random moment of this time */
+const GAP_MS = 3_000;
 const tones = { scheduled: '', open: 'live', paused: 'warn', closed: '' };
 const lights = { scheduled: 'before', open: 'on', paused: 'low', closed: 'off' };
 const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
@@ -25,15 +27,30 @@ function door(light) {
     for (const [key, value] of Object.entries(attributes)) el.setAttribute(key, value);
     return el;
   };
-  const el = svg('svg', { class: 'door', viewBox: '0 0 72 84', 'aria-hidden': 'true', 'data-light': light });
+  const el = svg('svg', {
+    class: 'door',
+    viewBox: '0 0 72 84',
+    'aria-hidden': 'true',
+    'data-light': light,
+  });
   el.append(
     svg('path', { d: 'M18 84V40a18 18 0 0 1 36 0v44', fill: '#3a2f20' }),
     svg('path', { class: 'door__light', d: 'M18 84V40a18 18 0 0 1 36 0v44z' }),
-    svg('path', { d: 'M18 84V40a18 18 0 0 1 36 0v44', fill: 'none', stroke: '#4d402c', 'stroke-width': 4 }));
+    svg('path', {
+      d: 'M18 84V40a18 18 0 0 1 36 0v44',
+      fill: 'none',
+      stroke: '#4d402c',
+      'stroke-width': 4,
+    }),
+  );
   return el;
 }
 function ticket({ href, title, pill, tone, words, picture, level }) {
-  const li = make('li'), card = make('article', 'card ticket'), body = make('div'), head = make(level), a = make('a', '', title);
+  const li = make('li'),
+    card = make('article', 'card ticket'),
+    body = make('div'),
+    head = make(level),
+    a = make('a', '', title);
   a.href = href;
   head.append(a);
   body.append(make('span', 'pill' + (tone ? ' pill--' + tone : ''), pill), head);
@@ -46,44 +63,99 @@ function pictureOf(sale, light) {
   const image = sale?.items?.find(i => i.image)?.image;
   if (!image) return door(light);
   const img = make('img', 'slip__thumb');
-  Object.assign(img, { src: image, alt: '', loading: 'lazy', onerror: () => img.replaceWith(door(light)) });
+  Object.assign(img, {
+    src: image,
+    alt: '',
+    loading: 'lazy',
+    onerror: () => img.replaceWith(door(light)),
+  });
   return img;
 }
 
-/* What each sale is doing, from its status; for sales far down the list the times that the list itself gives must do. */
+/* What each sale is doing, from its status; for sales far down the list the times that the list
+   itself gives must do. */
 async function phasesOf(sales) {
-  const answers = await Promise.all(sales.slice(0, STATUS_MAX).map(sale => getStatus(sale.id, random())));
-  for (const { status, data, sent, got } of answers) if (status === 200) setClock(data.server_time, sent, got);
-  return sales.map((sale, i) => answers[i]?.data.phase
-    ?? (Date.parse(sale.starts_at) > now() ? 'scheduled' : Date.parse(sale.ends_at) < now() ? 'closed' : 'open'));
+  const answers = await Promise.all(
+    sales.slice(0, STATUS_MAX).map(sale => getStatus(sale.id, random())),
+  );
+  for (const { status, data, sent, got } of answers)
+    if (status === 200) setClock(data.server_time, sent, got);
+  return sales.map(
+    (sale, i) =>
+      answers[i]?.data.phase ??
+      (Date.parse(sale.starts_at) > now()
+        ? 'scheduled'
+        : Date.parse(sale.ends_at) < now()
+          ? 'closed'
+          : 'open'),
+  );
 }
-/* What can be had now stands first, then what opens next, then what is over; within these the newest, as the list gives them. */
+/* What can be had now stands first, then what opens next, then what is over; within these the
+   newest, as the list gives them. */
 const ranks = ['open', 'paused', 'scheduled', 'closed'];
 function inOrder(sales, phases) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
   const rows = sales.map((sale, i) => ({ sale, phase: phases[i] }));
-  return rows.sort((a, b) => ranks.indexOf(a.phase) - ranks.indexOf(b.phase)
-    || (a.phase === 'scheduled' && opens(a.sale) !== opens(b.sale) ? opens(a.sale) - opens(b.sale) : 0));
+  return rows.sort(
+    (a, b) =>
+      ranks.indexOf(a.phase) - ranks.indexOf(b.phase) ||
+      (a.phase === 'scheduled' && opens(a.sale) !== opens(b.sale)
+        ? opens(a.sale) - opens(b.sale)
+        : 0),
+  );
 }
 function saleTicket({ sale, phase }) {
-  const opens = Date.parse(sale.starts_at), closes = Date.parse(sale.ends_at);
+  const opens = Date.parse(sale.starts_at),
+    closes = Date.parse(sale.ends_at);
   const v = { opens: opens ? when(opens) : '', closes: closes ? when(closes) : '' };
-  const pill = phase === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + phase);
-  const words = phase === 'closed' ? (closes && closes <= now() ? text('l.ended', v) : '') : closes ? text('l.until', v) : phase !== 'scheduled' && opens <= now() ? text('l.started', v) : '';
-  return ticket({ href: '/sale/' + encodeURIComponent(sale.id), title: sale.title, pill, tone: tones[phase], words, level: 'h2',
-    picture: pictureOf(sale, lights[phase] ?? 'off') });
+  const pill =
+    phase === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + phase);
+  const words =
+    phase === 'closed'
+      ? closes && closes <= now()
+        ? text('l.ended', v)
+        : ''
+      : closes
+        ? text('l.until', v)
+        : phase !== 'scheduled' && opens <= now()
+          ? text('l.started', v)
+          : '';
+  return ticket({
+    href: '/sale/' + encodeURIComponent(sale.id),
+    title: sale.title,
+    pill,
+    tone: tones[phase],
+    words,
+    level: 'h2',
+    picture: pictureOf(sale, lights[phase] ?? 'off'),
+  });
 }
 /* One row of the list: an order, its state and its action. */
 function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
   const at = iso => (iso ? moment(Date.parse(iso), false) : '');
   const v = { sum: money(amount), by: at(pay_by), at: at(state === 'paid' ? paid_at : ended_at) };
-  if (state === 'reserved') return text(Date.parse(pay_by) > now() ? 'l.payby' : 'l.over', { ...v, by: moment(Date.parse(pay_by)) });
+  if (state === 'reserved')
+    return text(Date.parse(pay_by) > now() ? 'l.payby' : 'l.over', {
+      ...v,
+      by: moment(Date.parse(pay_by)),
+    });
   return text('l.' + state, v);
 }
 function orderTicket(order) {
-  const item = sold.get(order.sale)?.items?.find(i => i.id === order.item), href = '/order/' + encodeURIComponent(order.id);
-  const li = ticket({ href, title: `${order.units} × ${item?.title ?? order.item}`, level: 'h3', pill: text('p.' + order.state), tone: orderTones[order.state],
-    words: orderWords(order), picture: pictureOf(item && { items: [item] }, order.state === 'reserved' || order.state === 'paid' ? 'on' : 'off') });
+  const item = sold.get(order.sale)?.items?.find(i => i.id === order.item),
+    href = '/order/' + encodeURIComponent(order.id);
+  const li = ticket({
+    href,
+    title: `${order.units} × ${item?.title ?? order.item}`,
+    level: 'h3',
+    pill: text('p.' + order.state),
+    tone: orderTones[order.state],
+    words: orderWords(order),
+    picture: pictureOf(
+      item && { items: [item] },
+      order.state === 'reserved' || order.state === 'paid' ? 'on' : 'off',
+    ),
+  });
   if (order.state === 'reserved' && Date.parse(order.pay_by) > now()) {
     const pay = make('a', 'button button--main', text('l.pay', { sum: money(order.amount) }));
     pay.href = href;
@@ -94,10 +166,12 @@ function orderTicket(order) {
 const sold = new Map(); /* sales by id, as far as they were asked for */
 async function learnSales(orders) {
   const ids = [...new Set(orders.map(order => order.sale))].filter(id => !sold.has(id));
-  for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data]))) sold.set(id, sale);
+  for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data])))
+    sold.set(id, sale);
 }
 /* The newest orders, once more after each event about one of them; older ones when asked for. */
-let older = [], next = null;
+let older = [],
+  next = null;
 async function showOrders(mine) {
   const answer = await getOrders(mine, ORDERS_MAX);
   if (answer.status === 401) return [];
@@ -114,16 +188,23 @@ async function showOrders(mine) {
     if (more.status !== 200) return announce(text('l.refused'), true);
     await learnSales(more.data.orders);
     const first = $('#orders-list').children.length;
-    older.push(...more.data.orders); next = more.data.next_cursor ?? null;
+    older.push(...more.data.orders);
+    next = more.data.next_cursor ?? null;
     drawOrders(orders);
     $('#orders-list').children[first]?.querySelector('a').focus();
   };
   return orders;
 }
 function drawOrders(orders) {
-  const ids = new Set(orders.map(order => order.id)), focus = document.activeElement?.closest?.('#orders-list a')?.href;
-  $('#orders-list').replaceChildren(...[...orders, ...older.filter(order => !ids.has(order.id))].map(orderTicket));
-  if (focus) [...document.querySelectorAll('#orders-list a')].find(a => a.href === focus)?.focus({ preventScroll: true });
+  const ids = new Set(orders.map(order => order.id)),
+    focus = document.activeElement?.closest?.('#orders-list a')?.href;
+  $('#orders-list').replaceChildren(
+    ...[...orders, ...older.filter(order => !ids.has(order.id))].map(orderTicket),
+  );
+  if (focus)
+    [...document.querySelectorAll('#orders-list a')]
+      .find(a => a.href === focus)
+      ?.focus({ preventScroll: true });
   $('#older').hidden = !next;
 }
 /** Keeps the list of orders true while some of them may change soon. */
@@ -134,11 +215,27 @@ async function watchOrders(mine) {
     const orders = await showOrders(mine);
     if (first && location.hash === '#orders') $('#orders').scrollIntoView();
     const open = orders.filter(order => order.state === 'reserved');
-    if (open.length) stream ??= listen({ token: mine, on: { order: () => poll.wake(), gap: () => setTimeout(poll.wake, jitter(0, GAP_MS)) } });
+    if (open.length)
+      stream ??= listen({
+        token: mine,
+        on: { order: () => poll.wake(), gap: () => setTimeout(poll.wake, jitter(0, GAP_MS)) },
+      });
     const rest = Math.min(...open.map(order => Math.max(0, Date.parse(order.pay_by) - now())));
-    await poll.rest(open.length ? Math.min(rest + jitter(2_000, 4_000), stream?.isOpen() ? jitter(100_000, 140_000) : jitter(20_000, 30_000)) : Infinity);
-    await new Promise(done => setTimeout(done, jitter(200, 500))); /* several events are one reason to look */
-    if (document.hidden) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+    await poll.rest(
+      open.length
+        ? Math.min(
+            rest + jitter(2_000, 4_000),
+            stream?.isOpen() ? jitter(100_000, 140_000) : jitter(20_000, 30_000),
+          )
+        : Infinity,
+    );
+    await new Promise(done =>
+      setTimeout(done, jitter(200, 500)),
+    ); /* several events are one reason to look */
+    if (document.hidden)
+      await new Promise(seen =>
+        document.addEventListener('visibilitychange', seen, { once: true }),
+      );
   }
 }
 async function showSales() {
@@ -150,13 +247,20 @@ async function showSales() {
       const phases = await phasesOf(sales);
       $('#sales').replaceChildren(...inOrder(sales, phases).map(saleTicket));
       $('#none').hidden = sales.length > 0;
-      put($('#none-title'), text('l.none')); put($('#none-text'), text('l.none+'));
+      put($('#none-title'), text('l.none'));
+      put($('#none-text'), text('l.none+'));
       return;
     }
-    put($('#none-title'), text('l.far')); put($('#none-text'), text('far.text'));
+    put($('#none-title'), text('l.far'));
+    put($('#none-text'), text('far.text'));
     if (tries === 0) announce(text('l.far'), true);
     ready();
-    await new Promise(done => setTimeout(done, Math.max((answer.retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4))));
+    await new Promise(done =>
+      setTimeout(
+        done,
+        Math.max((answer.retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4)),
+      ),
+    );
   }
 }
 
@@ -164,6 +268,7 @@ translate();
 document.title = text('l.title') + (site.shop ? ' – ' + site.shop : '');
 await showSales();
 ready();
-/* A guest of a demonstration gets an identity on a sale's page; here only a known buyer has orders. */
-const mine = token() && await identify();
+/* A guest of a demonstration gets an identity on a sale's page; here only a known buyer has
+   orders. */
+const mine = token() && (await identify());
 if (mine) await watchOrders(mine);

@@ -1,9 +1,22 @@
-/* The sandbox's checkout: one button for each thing that can happen when somebody pays. The address is all it takes. */
+/* The sandbox's checkout: one button for each thing that can happen when somebody pays. The
+   address is all it takes. */
 import { $, announce, attr, put, ready, site, text, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money } from '/assets/format.js';
 
-const PILLS = { open: 'live', failed: 'bad', paid: 'good', late: 'warn', closed: '', expired: 'bad', missing: 'bad', far: 'warn', barred: 'warn', returned: 'warn', disputed: 'warn' };
+const PILLS = {
+  open: 'live',
+  failed: 'bad',
+  paid: 'good',
+  late: 'warn',
+  closed: '',
+  expired: 'bad',
+  missing: 'bad',
+  far: 'warn',
+  barred: 'warn',
+  returned: 'warn',
+  disputed: 'warn',
+};
 const AFTER = ['return', 'dispute'];
 const session = location.pathname.split('/')[3] ?? '';
 const m = { desk: null, state: 'far', busy: false, failed: false, barred: false };
@@ -12,15 +25,22 @@ const m = { desk: null, state: 'far', busy: false, failed: false, barred: false 
 async function call(method, what) {
   const sent = performance.now();
   try {
-    const answer = await fetch(`/sandbox/checkout/${encodeURIComponent(session)}/${what}`, { method, cache: 'no-store' });
+    const answer = await fetch(`/sandbox/checkout/${encodeURIComponent(session)}/${what}`, {
+      method,
+      cache: 'no-store',
+    });
     const data = await answer.json();
-    if (data.server_time) { setClock(data.server_time, sent, performance.now()); m.desk = data; }
+    if (data.server_time) {
+      setClock(data.server_time, sent, performance.now());
+      m.desk = data;
+    }
     return answer.status;
   } catch {
     return 0;
   }
 }
-/** Where the shop wants its buyer back: a page, and nothing else. `what` is a hint for its words, as a provider's own two addresses are. */
+/** Where the shop wants its buyer back: a page, and nothing else. `what` is a hint for its
+   words, as a provider's own two addresses are. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
   if (!['http:', 'https:'].includes(url.protocol)) return '/';
@@ -29,9 +49,16 @@ function back(what) {
 }
 
 function draw() {
-  const { desk } = m, is_over = desk?.state === 'open' && Date.parse(desk.expires_at) <= now();
+  const { desk } = m,
+    is_over = desk?.state === 'open' && Date.parse(desk.expires_at) <= now();
   m.state = desk ? (is_over ? 'expired' : desk.state) : m.state;
-  const says = !['open', 'paid'].includes(m.state) ? m.state : m.barred ? 'barred' : m.failed ? 'failed' : m.state;
+  const says = !['open', 'paid'].includes(m.state)
+    ? m.state
+    : m.barred
+      ? 'barred'
+      : m.failed
+        ? 'failed'
+        : m.state;
   put($('#pill'), text('xp.' + says));
   attr($('#pill'), 'class', 'pill' + (PILLS[says] ? ' pill--' + PILLS[says] : ''));
   put($('#state'), text('x.' + says));
@@ -40,23 +67,33 @@ function draw() {
   $('#do').hidden = $('#clock-box').hidden = !is_open;
   $('#back').hidden = is_open || !desk;
   $('#after').hidden = m.state !== 'paid';
-  for (const button of document.querySelectorAll('[data-does]')) attr(button, 'aria-disabled', m.busy);
+  for (const button of document.querySelectorAll('[data-does]'))
+    attr(button, 'aria-disabled', m.busy);
   attr($('#pay'), 'data-mode', m.busy ? 'busy' : 'go');
   $('#slip').hidden = !desk;
   if (!desk) return;
-  attr($('#back'), 'href', back(['paid', 'late', 'returned', 'disputed'].includes(m.state) ? 'paid' : 'left'));
+  attr(
+    $('#back'),
+    'href',
+    back(['paid', 'late', 'returned', 'disputed'].includes(m.state) ? 'paid' : 'left'),
+  );
   attr($('#leave'), 'href', back('left'));
   put($('#slip-title'), desk.title);
   put($('#id'), desk.order);
   put($('#units'), count(desk.units));
   put($('#sum'), money(desk.amount));
-  put($('#pay').firstElementChild, text(m.busy ? 'x.paying' : 'x.pay', { sum: money(desk.amount) }));
+  put(
+    $('#pay').firstElementChild,
+    text(m.busy ? 'x.paying' : 'x.pay', { sum: money(desk.amount) }),
+  );
   if (is_open) put($('#clock'), left(Date.parse(desk.expires_at) - now()));
 }
 
 async function press(what) {
   if (m.busy || m.state !== (AFTER.includes(what) ? 'paid' : 'open')) return;
-  m.busy = true; m.failed = false; draw();
+  m.busy = true;
+  m.failed = false;
+  draw();
   const status = await call('POST', what);
   m.busy = false;
   m.failed = what === 'fail' && status === 200;
@@ -64,16 +101,24 @@ async function press(what) {
   draw();
   if (m.failed || m.barred) $('#state').scrollIntoView({ block: 'center' });
   const told = m.failed ? 'x.failed' : m.barred ? 'x.barred' : null;
-  announce(told ? text(told) + '. ' + text(told + '+') : text(status === 0 ? 'x.far+' : `x.${m.state}`), true);
+  announce(
+    told ? text(told) + '. ' + text(told + '+') : text(status === 0 ? 'x.far+' : `x.${m.state}`),
+    true,
+  );
   if (what === 'pay' && status === 200) location.assign(back('paid'));
 }
 
 translate();
 document.title = text('x.title') + (site.shop ? ' · ' + site.shop : '');
-for (const button of document.querySelectorAll('[data-does]')) button.onclick = () => press(button.dataset.does);
-addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
+for (const button of document.querySelectorAll('[data-does]'))
+  button.onclick = () => press(button.dataset.does);
+addEventListener('pageshow', event => {
+  if (event.persisted) location.reload();
+});
 const status = await call('GET', 'state');
 if (status === 404) m.state = 'missing';
 draw();
 ready();
-setInterval(() => { if (m.desk) draw(); }, 250);
+setInterval(() => {
+  if (m.desk) draw();
+}, 250);

@@ -2,19 +2,37 @@
    lives as long as the page: everything still works, only a reload forgets. */
 function over(name) {
   const spare = new Map();
-  const area = () => { try { return window[name]; } catch { return null; } };
+  const area = () => {
+    try {
+      return window[name];
+    } catch {
+      return null;
+    }
+  };
   return {
     get(key) {
-      try { return JSON.parse(area().getItem('doorbuster.' + key)); } catch { return spare.get(key) ?? null; }
+      try {
+        return JSON.parse(area().getItem('doorbuster.' + key));
+      } catch {
+        return spare.get(key) ?? null;
+      }
     },
     set(key, value) {
       spare.set(key, value);
-      try { area().setItem('doorbuster.' + key, JSON.stringify(value)); } catch { /* kept in `spare` */ }
+      try {
+        area().setItem('doorbuster.' + key, JSON.stringify(value));
+      } catch {
+        /* kept in `spare` */
+      }
     },
     drop(key) {
       spare.delete(key);
-      try { area().removeItem('doorbuster.' + key); } catch { /* nothing was kept */ }
-    }
+      try {
+        area().removeItem('doorbuster.' + key);
+      } catch {
+        /* nothing was kept */
+      }
+    },
   };
 }
 /** This tab, over reloads. */

@@ -1,5 +1,6 @@
-/* The line of an item that is held out: a place in it, how it moves, and the order that it becomes. The place is the buyer's, and this
-   browser remembers that there is one; on another device the same button finds it. Events drive it; without them it is asked for gently. */
+/* The waitlist of an item that is held out: joining, the position, leaving, and the order that the
+   entry becomes. The entry belongs to the buyer. This browser stores that there is one; on another
+   device the same button finds it. Events update it; without events the page polls slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -7,22 +8,31 @@ import { buyerOf } from '/assets/who.js';
 import { learn } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
-const CALM_MS = 1_000; /* the button that leaves stands where the one stood that joined: the second press of two is no wish to leave */
-const TRIES = 4, AGAIN_MS = 1_000; /* a request without an answer goes again with its key, so often */
+/* the button that leaves stands where the one stood that joined: the second press of two is no
+   wish to leave */
+const CALM_MS = 1_000;
+const TRIES = 4,
+  AGAIN_MS = 1_000; /* a request without an answer goes again with its key, so often */
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** The places of the buyer of `m` in this sale. `door` is the front door; `draw()` shows the model; `reread()` asks for the status; `streaming()` says
     whether events come; `served(order)` takes the order that a place became. */
 export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
-  const slot = 'waitlist.' + m.id, pause = pauser();
-  let watching = false, calm_ms = 0;
+  const slot = 'waitlist.' + m.id,
+    pause = pauser();
+  let watching = false,
+    calm_ms = 0;
 
   /* Which items this buyer has a place of, by the place's id. */
-  const known = () => { const kept = browser.get(slot); return kept?.buyer === buyerOf(m.token) ? kept.places : {}; };
+  const known = () => {
+    const kept = browser.get(slot);
+    return kept?.buyer === buyerOf(m.token) ? kept.places : {};
+  };
   function keep(item, id) {
     const places = { ...known(), [item]: id };
     if (!id) delete places[item];
-    if (Object.keys(places).length) browser.set(slot, { buyer: buyerOf(m.token), places }); else browser.drop(slot);
+    if (Object.keys(places).length) browser.set(slot, { buyer: buyerOf(m.token), places });
+    else browser.drop(slot);
   }
   function take(place) {
     m.waitlist[place.item] = { id: place.id, ahead: place.ahead };
@@ -32,7 +42,12 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     draw();
     watch();
   }
-  function drop(item, why = null) { delete m.waitlist[item]; keep(item, null); m.waitlistError = why && { item, name: why }; draw(); }
+  function drop(item, why = null) {
+    delete m.waitlist[item];
+    keep(item, null);
+    m.waitlistError = why && { item, name: why };
+    draw();
+  }
   /** What a place has become: an order, or nothing. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
@@ -41,15 +56,18 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /* ----- standing in it ----- */
 
-  /** The button was pressed. What the door asks first is asked first, and the rest follows by itself. */
+  /** The button was pressed. What the door asks first is asked first, and the rest follows by
+     itself. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });
     draw();
     const answer = await ask(item, random());
     m.waitlistBusyItem = null;
-    if (answer.status === 200 || answer.status === 201) { if (answer.data.state === 'waiting') take(answer.data); else end(item, answer.data); }
-    else refused(item, answer);
+    if (answer.status === 200 || answer.status === 201) {
+      if (answer.data.state === 'waiting') take(answer.data);
+      else end(item, answer.data);
+    } else refused(item, answer);
     draw();
   }
   async function ask(item, key) {
@@ -57,19 +75,32 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
       const pass = await door.passFor(item, which);
       if (pass && pass.status !== 201) return { ...pass, unsent: true };
       const answer = await joinWaitlist(m.token, m.id, item, key, pass?.data.pass);
-      if (answer.status === 403 && which === 'any' && NO_PASS.includes(answer.data.code)) { dropPass(m, item); which = 'new'; continue; }
+      if (answer.status === 403 && which === 'any' && NO_PASS.includes(answer.data.code)) {
+        dropPass(m, item);
+        which = 'new';
+        continue;
+      }
       if ((answer.status !== 0 && answer.status < 500) || tries >= TRIES) return answer;
-      await new Promise(done => setTimeout(done, (answer.retry_secs ?? 0) * 1000 + jitter(AGAIN_MS / 2, AGAIN_MS * tries)));
+      await new Promise(done =>
+        setTimeout(done, (answer.retry_secs ?? 0) * 1000 + jitter(AGAIN_MS / 2, AGAIN_MS * tries)),
+      );
     }
   }
   function refused(item, answer) {
     const { status, data } = answer;
     if (status === 409) {
-      if (['waitlist_full', 'limit_reached', 'wrong_state'].includes(data.code)) m.waitlistError = { item, name: data.code };
-      else if (data.code !== 'not_held_out') { learn(m, data.code, data, { item }); m.why = null; }
+      if (['waitlist_full', 'limit_reached', 'wrong_state'].includes(data.code))
+        m.waitlistError = { item, name: data.code };
+      else if (data.code !== 'not_held_out') {
+        learn(m, data.code, data, { item });
+        m.why = null;
+      }
       return reread(); /* units may be had, or none will come back: the status says which */
     }
-    if (status === 0) { m.waitlistError = { item, name: 'lost' }; return; }
+    if (status === 0) {
+      m.waitlistError = { item, name: 'lost' };
+      return;
+    }
     m.wish = item; /* a check or a code may be asked for now; what is wanted goes on after it */
     door.refused(answer);
     if (status === 401 || status === 429 || status >= 500 || !door.asking()) m.wish = null;
@@ -78,12 +109,14 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
   function settle() {
     if (!m.wish || m.waitlistBusyItem || door.asking()) return;
     const item = m.wish;
-    if (passOf(m, item)) join(item); else m.wish = null;
+    if (passOf(m, item)) join(item);
+    else m.wish = null;
   }
 
   async function leave(item = m.item.id) {
     if (m.waitlistBusyItem || !m.waitlist[item] || performance.now() < calm_ms) return;
-    m.waitlistBusyItem = item; draw();
+    m.waitlistBusyItem = item;
+    draw();
     const answer = await leaveWaitlist(m.token, m.id, item);
     m.waitlistBusyItem = null;
     if (answer.status === 204) drop(item);
@@ -98,7 +131,10 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
   async function look(item) {
     const { id } = m.waitlist[item] ?? {};
     const answer = await getWaitlistEntry(m.token, m.id, item);
-    if (answer.status === 200) { if (m.waitlist[item]?.ahead !== answer.data.ahead || id !== answer.data.id) take(answer.data); return null; }
+    if (answer.status === 200) {
+      if (m.waitlist[item]?.ahead !== answer.data.ahead || id !== answer.data.id) take(answer.data);
+      return null;
+    }
     if (answer.status !== 404 || !id) return answer.retry_secs;
     const became = await getOrder(m.token, id);
     if (became.status === 200 && became.data.state !== 'waiting') end(item, became.data);

@@ -1,4 +1,5 @@
-/* The words of one language, and how they reach the page: only through textContent, and only through one live region. */
+/* The words of one language, and how they reach the page: only through textContent, and only
+   through one live region. */
 export const $ = (sel, root = document) => root.querySelector(sel);
 export const zh = document.documentElement.lang.startsWith('zh');
 const { default: copy } = await (zh ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'));
@@ -7,7 +8,8 @@ const { default: copy } = await (zh ? import('/assets/copy-zh.js') : import('/as
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in copy;
-export const text = (key, values = {}) => (copy[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+export const text = (key, values = {}) =>
+  (copy[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
 
 /** Writes only what changed, so that a screen reader or a selection is not disturbed. */
 export function put(el, words) {
@@ -21,23 +23,31 @@ export function attr(el, name, value) {
 /** Fills what stays the same in every state, and marks the language in use. */
 export function translate(root = document) {
   for (const el of root.querySelectorAll('[data-t]')) put(el, text(el.dataset.t));
-  for (const el of root.querySelectorAll('[data-t-label]')) attr(el, 'aria-label', text(el.dataset.tLabel));
+  for (const el of root.querySelectorAll('[data-t-label]'))
+    attr(el, 'aria-label', text(el.dataset.tLabel));
   for (const el of root.querySelectorAll('[data-t-alt]')) attr(el, 'alt', text(el.dataset.tAlt));
   for (const el of root.querySelectorAll('[data-shop]')) put(el, site.shop || 'Doorbuster');
   for (const a of root.querySelectorAll('.tongue a')) {
-    if (a.lang.startsWith(zh ? 'zh' : 'en')) a.setAttribute('aria-current', 'true'); else a.removeAttribute('aria-current');
+    if (a.lang.startsWith(zh ? 'zh' : 'en')) a.setAttribute('aria-current', 'true');
+    else a.removeAttribute('aria-current');
   }
 }
 /** The page may be seen from now on; until then it keeps still, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');
 
-/* One polite live region; at most one announcement per 5 s, the newest wins. A verdict goes out at once. */
-let last = -Infinity, waiting = 0;
+/* One polite live region; at most one announcement per 5 s, the newest wins. A verdict goes out
+   at once. */
+let last = -Infinity,
+  waiting = 0;
 export function announce(words, verdict = false) {
   clearTimeout(waiting);
-  const speak = () => { last = performance.now(); put($('#announce'), words); };
+  const speak = () => {
+    last = performance.now();
+    put($('#announce'), words);
+  };
   const due = last + 5000 - performance.now();
-  if (verdict || due <= 0) speak(); else waiting = setTimeout(speak, due);
+  if (verdict || due <= 0) speak();
+  else waiting = setTimeout(speak, due);
 }
 
 /* A countdown is spoken only at these seconds, once each. */
@@ -46,6 +56,9 @@ let spoken = 0;
 export function countAloud(words, seconds) {
   if (!SPOKEN_AT.includes(seconds) || spoken === seconds) return;
   spoken = seconds;
-  const rest = seconds < 60 ? text('say.sec', { n: seconds }) : text(seconds === 60 ? 'say.min1' : 'say.min', { n: seconds / 60 });
+  const rest =
+    seconds < 60
+      ? text('say.sec', { n: seconds })
+      : text(seconds === 60 ? 'say.min1' : 'say.min', { n: seconds / 60 });
   announce(words + ' ' + rest);
 }

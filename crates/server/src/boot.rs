@@ -140,7 +140,8 @@ pub async fn serve_with(
     let secrets = secrets::load_or_create_all(&settings).await?;
     let (failed, fatal) = oneshot::channel();
     let engine = Engine::start(engine_options(&settings, &secrets, failed)).await?;
-    let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
+    let parts =
+        ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
         // Nothing more may be written. Confirmed orders are on the disk; units of other tickets are

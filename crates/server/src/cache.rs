@@ -52,7 +52,11 @@ trait SharedRead {
     const LOCK: &'static str;
 
     /// Looks for the result that another node left.
-    async fn find_copy(&self, engine: &Engine, shared: &Shared) -> Result<CopyLookup<Self::Output>, SlotError>;
+    async fn find_copy(
+        &self,
+        engine: &Engine,
+        shared: &Shared,
+    ) -> Result<CopyLookup<Self::Output>, SlotError>;
 }
 
 enum CopyLookup<T> {
@@ -71,7 +75,11 @@ impl SharedRead for MarkerRead {
     type Output = ();
     const LOCK: &'static str = NAME;
 
-    async fn find_copy(&self, engine: &Engine, shared: &Shared) -> Result<CopyLookup<()>, SlotError> {
+    async fn find_copy(
+        &self,
+        engine: &Engine,
+        shared: &Shared,
+    ) -> Result<CopyLookup<()>, SlotError> {
         let marker = shared.get(&key(shared)).await?;
         Ok(match marker {
             None => CopyLookup::Missing,
@@ -118,7 +126,10 @@ impl Cache {
             drop(engine.refresh_catalogue().await);
             return;
         };
-        let ReadTurn::ReadStore(guard) = read_once(engine, (shared, locks), &MarkerRead).await else { return };
+        let ReadTurn::ReadStore(guard) = read_once(engine, (shared, locks), &MarkerRead).await
+        else {
+            return;
+        };
         let read = engine.refresh_catalogue().await;
         if let Some(guard) = guard {
             if read.is_ok() && guard.is_held() {
@@ -143,8 +154,10 @@ impl Cache {
             ReadTurn::ReadStore(None) => read(engine).await,
             ReadTurn::ReadStore(Some(guard)) => {
                 let rows = read(engine).await;
-                let catalogue_copy =
-                    rows.as_ref().ok().map(|rows| copy::CatalogueCopy::from_row(shared, engine.id_key(), rows));
+                let catalogue_copy = rows
+                    .as_ref()
+                    .ok()
+                    .map(|rows| copy::CatalogueCopy::from_row(shared, engine.id_key(), rows));
                 let shared = shared.clone();
                 // In the background: this node shows the rows at once, however slow Redis is.
                 engine.tasks().spawn(async move {

@@ -15,13 +15,13 @@ use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, SlotKey, Spread};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
+use crate::answer_counts::AnswerCounts;
 use crate::at_limit::AtLimit;
 use crate::gate::waiting_room::Arrivals;
 use crate::gate::{LimitRules, Route, SaleLimitState};
 use crate::gauge::Gauge;
 use crate::layout::Layout;
 use crate::purchase::OpenGrants;
-use crate::answer_counts::AnswerCounts;
 use crate::unit_demand::DemandQueue;
 
 /// How long after its end a node remembers which requests hold a sale's orders.

@@ -6,21 +6,21 @@ mod audit;
 mod drain;
 mod evidence;
 mod expiry;
-mod tail;
-mod wakeups;
 mod late_payment;
 mod leases;
-mod waitlist;
-mod sales;
 mod phases;
 mod publish;
+mod queues;
+mod rebuild_holders;
+mod reconcile;
 mod refill;
 mod reload;
-mod rebuild_holders;
 mod retire;
-mod queues;
+mod sales;
 mod status;
-mod reconcile;
+mod tail;
+mod waitlist;
+mod wakeups;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -36,8 +36,8 @@ use crate::engine::{Engine, Jobs};
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
 pub(crate) use leases::renew_leases;
-pub(crate) use reload::CatalogueCheck;
 pub(crate) use reconcile::{reconcile, reconcile_all};
+pub(crate) use reload::CatalogueCheck;
 
 /// Why an item needs to be reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,14 +1,14 @@
 //! The engine: what all parts of the stock side share, how it starts and how it stops.
 
-mod stop;
 mod jobs;
-mod waitlist;
 mod node_count;
+mod node_memory;
 mod orders;
 mod start;
+mod stop;
 #[cfg(test)]
 mod tests;
-mod node_memory;
+mod waitlist;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
-use crate::control::{Control, CatalogueCheck};
+use crate::control::{CatalogueCheck, Control};
 use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::EngineMeter;
@@ -33,12 +33,12 @@ use crate::notify::Hub;
 use crate::waiters::Waiters;
 use node_memory::NodeMemory;
 
-pub(crate) use stop::DRAIN_MAX;
 pub(crate) use jobs::Jobs;
-pub use waitlist::{JoinResult, LeaveResult, JoinRefusal};
 pub(crate) use node_count::NodeCount;
 pub use orders::OrderLookup;
 pub use start::{EngineOptions, StockLocation};
+pub(crate) use stop::DRAIN_MAX;
+pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
 /// A node refuses no request by a snapshot of the store that is older than this. Snapshots are read
 /// a second apart and take a moment.

@@ -171,7 +171,9 @@ mod armed {
         let armed = Point::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
             // Ignoring an unknown point would make a test believe that nothing goes wrong there.
-            eprintln!("{SETTING}={text} names no failpoint or an invalid count; write NAME or NAME:COUNT");
+            eprintln!(
+                "{SETTING}={text} names no failpoint or an invalid count; write NAME or NAME:COUNT"
+            );
             std::process::exit(2);
         };
         Some(Armed { point, passings: AtomicU64::new(passing) })

@@ -1,7 +1,7 @@
 //! The set of requests that hold an order, as far as this node knows. It is complete up to the
 //! published counts, for sales that did not end long ago.
-mod retry_limiter;
 mod queued_requests;
+mod retry_limiter;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,10 @@ use doorbuster_core::RequestHash;
 use hashbrown::HashSet;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use retry_limiter::RetryLimiter;
-pub(crate) use retry_limiter::ReadError;
 pub(crate) use queued_requests::Queued;
 use queued_requests::QueuedRequests;
+pub(crate) use retry_limiter::ReadError;
+use retry_limiter::RetryLimiter;
 
 /// Most requests in one node's set. Beyond the bound the store is asked instead.
 pub const HOLDERS_MAX: usize = 16_000_000;

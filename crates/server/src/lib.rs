@@ -1,6 +1,7 @@
 //! The server: configuration, front door, purchases, settling, control jobs, payments, webhooks and
 //! web.
 
+pub mod answer_counts;
 pub mod at_limit;
 pub mod auth;
 pub mod boot;
@@ -16,6 +17,7 @@ pub mod gauge;
 pub mod holders;
 pub mod layout;
 pub mod log;
+pub mod maintenance;
 pub mod meter;
 pub mod metrics;
 pub mod notify;
@@ -25,15 +27,13 @@ pub mod purchase;
 pub mod secrets;
 mod settle;
 pub mod signing;
-pub mod answer_counts;
 #[cfg(feature = "otel")]
 mod trace;
 #[cfg(not(feature = "otel"))]
 #[path = "untraced.rs"]
 mod trace;
-pub mod maintenance;
-mod waiters;
 pub mod unit_demand;
+mod waiters;
 pub mod web;
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 //! Otherwise it asks the item's slot for a ticket and waits for the ticket's verdict. The caller
 //! may leave at any time: an issued ticket is settled whether or not a caller waits, so a dropped
 //! future changes nothing.
-mod outcome;
-mod new_request;
-mod verdict;
-mod replay;
 mod final_answer;
 mod limit;
+mod new_request;
+mod outcome;
 mod park;
+mod replay;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +29,9 @@ use crate::engine::Engine;
 use crate::waiters::WaiterGuard;
 
 pub use outcome::{PurchaseOutcome, Refusal};
-pub use verdict::OpenGrants;
-use verdict::NoVerdict;
 use park::VerdictWait;
+use verdict::NoVerdict;
+pub use verdict::OpenGrants;
 
 /// Seconds after which a client should send a refused request again.
 pub(crate) const RETRY_SECS: u32 = 1;
@@ -56,9 +56,11 @@ pub struct Purchase {
 }
 
 /// The answer to a request that the client should send again.
-const UNAVAILABLE: PurchaseOutcome = PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
+const UNAVAILABLE: PurchaseOutcome =
+    PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
 /// The answer to a request that met a bound.
-const OVERLOADED: PurchaseOutcome = PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
+const OVERLOADED: PurchaseOutcome =
+    PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
 
 /// What all attempts of one request share.
 #[derive(Clone, Copy)]
@@ -152,7 +154,9 @@ impl Engine {
             Some(_) => self.may_hold(&purchase.sale, request.request),
             None => self.holders().holds(request.request),
         };
-        if is_looked_up && let Some(bought) = Box::pin(self.held_order(purchase, request.request)).await {
+        if is_looked_up
+            && let Some(bought) = Box::pin(self.held_order(purchase, request.request)).await
+        {
             return bought;
         }
         if let Some(refusal) = refusal {
@@ -190,7 +194,13 @@ impl Engine {
             return Box::pin(self.handle_unissued(purchase, request, *answered, *context)).await;
         };
         entry.keep();
-        self.await_verdict(purchase, ticket, verdict, VerdictWait { is_first: true, until: context.verdict }).await
+        self.await_verdict(
+            purchase,
+            ticket,
+            verdict,
+            VerdictWait { is_first: true, until: context.verdict },
+        )
+        .await
     }
 
     async fn handle_unissued(
@@ -202,7 +212,9 @@ impl Engine {
     ) -> Attempt {
         Attempt::Answer(match answer_verdict {
             TicketAnswer::Issued(_) => UNAVAILABLE,
-            TicketAnswer::Repeated(ticket) => return self.join_earlier_ticket(purchase, &ticket, context).await,
+            TicketAnswer::Repeated(ticket) => {
+                return self.join_earlier_ticket(purchase, &ticket, context).await;
+            }
             TicketAnswer::Short { .. } => return Attempt::Short,
             TicketAnswer::KeyReused => {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, context).await;
@@ -229,7 +241,12 @@ impl Engine {
     }
 
     /// The verdict of a ticket that was issued for an earlier attempt.
-    async fn join_earlier_ticket(&self, purchase: &Purchase, ticket: &IssuedTicket, context: AttemptContext) -> Attempt {
+    async fn join_earlier_ticket(
+        &self,
+        purchase: &Purchase,
+        ticket: &IssuedTicket,
+        context: AttemptContext,
+    ) -> Attempt {
         match self.waiters().join(ticket.token) {
             Some(verdict) => {
                 let verdict_wait = VerdictWait { is_first: false, until: context.verdict };
@@ -276,9 +293,9 @@ impl Engine {
                 Attempt::Retry
             }
             // Boxed, so that the future of a waiting request stays small.
-            Ok(resolved) => {
-                Attempt::Answer(Box::pin(self.answer_verdict(purchase, resolved, verdict_wait.is_first)).await)
-            }
+            Ok(resolved) => Attempt::Answer(
+                Box::pin(self.answer_verdict(purchase, resolved, verdict_wait.is_first)).await,
+            ),
             Err(NoVerdict::GrantClosed) => Attempt::Retry,
             // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
             // later.
@@ -286,10 +303,17 @@ impl Engine {
         }
     }
 
-    async fn answer_verdict(&self, purchase: &Purchase, resolved: Resolved, mine: bool) -> PurchaseOutcome {
+    async fn answer_verdict(
+        &self,
+        purchase: &Purchase,
+        resolved: Resolved,
+        mine: bool,
+    ) -> PurchaseOutcome {
         match (resolved.verdict, resolved.order) {
             (Verdict::Reserved, Some(order)) if mine => PurchaseOutcome::Created(order),
-            (Verdict::Reserved | Verdict::Order(_), Some(order)) => PurchaseOutcome::Replayed(order),
+            (Verdict::Reserved | Verdict::Order(_), Some(order)) => {
+                PurchaseOutcome::Replayed(order)
+            }
             (Verdict::KeyReused, _) => PurchaseOutcome::Refused(Refusal::KeyReused),
             (Verdict::LimitReached, _) => {
                 let (limit, work) = (purchase.item.row.limit, &purchase.item.work);

@@ -186,8 +186,13 @@ fn random() -> [u8; SECRET_BYTES] {
 }
 
 /// The secret `name`, created if it is missing, and whether it was created just now.
-async fn load_or_create(settings: &Settings, name: &str) -> Result<(SecretString, bool), SecretsError> {
-    let Some(url) = settings.shape.store() else { return load_or_create_file(&settings.data_dir, name) };
+async fn load_or_create(
+    settings: &Settings,
+    name: &str,
+) -> Result<(SecretString, bool), SecretsError> {
+    let Some(url) = settings.shape.store() else {
+        return load_or_create_file(&settings.data_dir, name);
+    };
     let own = generate(name);
     let shared = shared_secret(url.expose_secret(), name, &own).await?;
     let is_new = shared == own;
@@ -196,7 +201,8 @@ async fn load_or_create(settings: &Settings, name: &str) -> Result<(SecretString
 
 fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), SecretsError> {
     let path = dir.join(name);
-    read_or_create(dir, &path, || generate(name)).map_err(|error| SecretsError::InDirectory { path, error })
+    read_or_create(dir, &path, || generate(name))
+        .map_err(|error| SecretsError::InDirectory { path, error })
 }
 
 /// Creates a secret in the format of this name.
@@ -304,8 +310,9 @@ mod tests {
     fn of_many_concurrent_writers_of_a_secret_one_wins() {
         let scratch = TempDir::new();
         let dir = scratch.path().join("data");
-        let make =
-            || load_or_create_file(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
+        let make = || {
+            load_or_create_file(&dir, "admin_key").expect("writable").0.expose_secret().to_owned()
+        };
         let keys: Vec<String> = std::thread::scope(|scope| {
             let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
             makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
@@ -334,8 +341,11 @@ mod tests {
             "{text}"
         );
         assert!(!settings.data_dir.exists());
-        let made =
-            load_or_create_all(&settings).await.expect("a writable directory").buyer.expect("no public keys");
+        let made = load_or_create_all(&settings)
+            .await
+            .expect("a writable directory")
+            .buyer
+            .expect("no public keys");
         let read = buyer_secret(&settings).await.expect("it was made");
         assert_eq!(read.expose_secret(), made.expose_secret());
     }

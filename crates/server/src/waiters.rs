@@ -90,7 +90,11 @@ impl Waiters {
 
     /// Opens an entry for a new token. Unless it is [kept](Opened::keep), it is removed when the
     /// second returned value is dropped.
-    pub fn register(&self, token: Token, info: TicketInfo) -> (oneshot::Receiver<Resolved>, WaiterGuard<'_>) {
+    pub fn register(
+        &self,
+        token: Token,
+        info: TicketInfo,
+    ) -> (oneshot::Receiver<Resolved>, WaiterGuard<'_>) {
         let (tx, rx) = oneshot::channel();
         self.with_shard(token, |map| {
             map.insert(token, WaiterEntry { info, first: Some(tx), others: Vec::new() })
@@ -118,7 +122,9 @@ impl Waiters {
 
     /// Delivers a verdict to all waiting requests.
     pub fn deliver(&self, token: Token, resolved: Resolved) -> Delivery {
-        let Some(entry) = self.with_shard(token, |map| map.remove(&token)) else { return Delivery::Unknown };
+        let Some(entry) = self.with_shard(token, |map| map.remove(&token)) else {
+            return Delivery::Unknown;
+        };
         let mut is_received = false;
         for other in entry.others {
             is_received |= other.send(resolved.clone()).is_ok();

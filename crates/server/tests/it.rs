@@ -3,16 +3,20 @@
 
 #[path = "it/app.rs"]
 mod app;
+#[path = "it/authentication.rs"]
+mod authentication;
+#[path = "it/bounded_lookups.rs"]
+mod bounded_lookups;
 #[path = "it/brokers.rs"]
 mod brokers;
 #[path = "it/buying.rs"]
 mod buying;
 #[path = "it/challenges.rs"]
 mod challenges;
+#[path = "it/endpoint_table.rs"]
+mod endpoint_table;
 #[path = "it/events.rs"]
 mod events;
-#[path = "it/bounded_lookups.rs"]
-mod bounded_lookups;
 #[path = "it/http.rs"]
 mod http;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
@@ -22,8 +26,6 @@ mod keeper;
 mod lifecycle;
 #[path = "it/limits.rs"]
 mod limits;
-#[path = "it/waitlist.rs"]
-mod waitlist;
 #[path = "it/mangled_tokens.rs"]
 mod mangled_tokens;
 #[path = "it/money.rs"]
@@ -59,11 +61,9 @@ mod several_servers;
 mod spread;
 #[path = "it/strict_parsing.rs"]
 mod strict_parsing;
-#[path = "it/endpoint_table.rs"]
-mod endpoint_table;
+#[path = "it/waitlist.rs"]
+mod waitlist;
 #[path = "../../store/tests/it/watch.rs"]
 mod watch;
 #[path = "it/webhooks.rs"]
 mod webhooks;
-#[path = "it/authentication.rs"]
-mod authentication;

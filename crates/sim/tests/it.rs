@@ -140,7 +140,7 @@ fn every_kind_of_operation_is_drawn() {
         Redeliver Poison Open Refill Tend Feed Look Recall RecallAgain ServeParked Adjust Pause Resume Close Drain \
         Roll Unstop Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
         Checkout PayAt Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives RetryRefund Extend \
-        Wait Tell Endpoint CrashTeller Line";
+        Wait Tell Endpoint CrashTeller Waitlist";
     let kind =
         |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
     let drawn: BTreeSet<String> = (0..2_000)

@@ -61,8 +61,8 @@ CREATE TABLE refund (
     order_id     TEXT    NOT NULL,
     amount_minor INTEGER NOT NULL,
     currency     TEXT    NOT NULL,
-    cause        TEXT    NOT NULL CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order',
-        'operator')),
+    cause        TEXT    NOT NULL
+        CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order', 'operator')),
     state        TEXT    NOT NULL CHECK (state IN ('pending', 'settled', 'failed')),
     accepted     INTEGER NOT NULL CHECK (accepted IN (0, 1)),
     tries        INTEGER NOT NULL CHECK (tries >= 0),

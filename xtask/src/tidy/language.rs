@@ -4,9 +4,33 @@ use super::scan::{Kind, Span, spans};
 
 /// Identifiers that say nothing, or that name a thing by a private word.
 const NAMES: [&str; 27] = [
-    "Asked", "Bell", "Came", "Desk", "Dormitory", "Ears", "Hall", "Held", "Known", "Place", "Sleeper",
-    "Standing", "Studio", "Told", "Wanted", "Wish", "beds", "desk", "dormitory", "glance", "hall",
-    "heed", "lanes", "sleeper", "studio", "tend", "wish",
+    "Asked",
+    "Bell",
+    "Came",
+    "Desk",
+    "Dormitory",
+    "Ears",
+    "Hall",
+    "Held",
+    "Known",
+    "Place",
+    "Sleeper",
+    "Standing",
+    "Studio",
+    "Told",
+    "Wanted",
+    "Wish",
+    "beds",
+    "desk",
+    "dormitory",
+    "glance",
+    "hall",
+    "heed",
+    "lanes",
+    "sleeper",
+    "studio",
+    "tend",
+    "wish",
 ];
 /// Words before the name of a declared item.
 const DECLARATIONS: [&str; 6] = ["enum", "fn", "mod", "struct", "trait", "type"];
@@ -44,13 +68,44 @@ const PHRASES: [&str; 29] = [
 ];
 /// Macros that write a log line, and attributes and calls that make an error's text.
 const MESSAGES: [&str; 12] = [
-    "error!(", "warn!(", "info!(", "debug!(", "trace!(", "#[error(", "bail!(", "anyhow!(", "ensure!(",
-    ".context(", ".with_context(", "Error::msg(",
+    "error!(",
+    "warn!(",
+    "info!(",
+    "debug!(",
+    "trace!(",
+    "#[error(",
+    "bail!(",
+    "anyhow!(",
+    "ensure!(",
+    ".context(",
+    ".with_context(",
+    "Error::msg(",
 ];
 /// First words of a message that are written with a capital letter wherever they stand.
 const PROPER: [&str; 23] = [
-    "AMQP", "API", "CSV", "Ed25519", "HTTP", "HTTPS", "IP", "JSON", "JWKS", "JWT", "Booked", "Lua", "NATS",
-    "PostgreSQL", "RabbitMQ", "Redis", "SQL", "SQLite", "SSE", "Stripe", "TLS", "URL", "WebSocket",
+    "AMQP",
+    "API",
+    "CSV",
+    "Ed25519",
+    "HTTP",
+    "HTTPS",
+    "IP",
+    "JSON",
+    "JWKS",
+    "JWT",
+    "Booked",
+    "Lua",
+    "NATS",
+    "PostgreSQL",
+    "RabbitMQ",
+    "Redis",
+    "SQL",
+    "SQLite",
+    "SSE",
+    "Stripe",
+    "TLS",
+    "URL",
+    "WebSocket",
 ];
 
 /// Checks one Rust file's names, comments and messages.
@@ -129,7 +184,8 @@ fn check_message(file: &str, span: &Span<'_>, found: &mut Vec<String>) {
     let text = span.text;
     let first = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
     let is_name = first.chars().skip(1).any(|c| c.is_ascii_uppercase());
-    let is_proper = is_name || PROPER.iter().any(|word| first == *word || first.strip_suffix('s') == Some(word));
+    let is_proper = is_name
+        || PROPER.iter().any(|word| first == *word || first.strip_suffix('s') == Some(word));
     if first.starts_with(|c: char| c.is_ascii_uppercase()) && !is_proper {
         found.push(format!("{file}:{}: a message starts with a small letter: {text}", span.line));
     }

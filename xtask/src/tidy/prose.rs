@@ -28,7 +28,8 @@ pub fn check_page(file: &str, text: &str, found: &mut Vec<String>) {
     let mut sentences = 0;
     for (line, paragraph) in paragraphs(file, text, found) {
         for sentence in split_sentences(&paragraph) {
-            let count = sentence.split_whitespace().filter(|w| w.contains(char::is_alphanumeric)).count();
+            let count =
+                sentence.split_whitespace().filter(|w| w.contains(char::is_alphanumeric)).count();
             if count > SENTENCE_MAX {
                 found.push(format!("{file}:{line}: a sentence of {count} words: {sentence}"));
             }
@@ -57,7 +58,8 @@ fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, St
         if is_code {
             continue;
         }
-        let is_plain = !content.starts_with('|') && !content.starts_with('#') && !content.is_empty();
+        let is_plain =
+            !content.starts_with('|') && !content.starts_with('#') && !content.is_empty();
         if !is_plain {
             is_open = false;
             continue;
@@ -109,7 +111,8 @@ fn split_sentences(paragraph: &str) -> Vec<String> {
             is_end = false;
             continue;
         }
-        is_end = matches!(c, '.' | '!' | '?' | ':' | ';') || (is_end && matches!(c, ')' | '"' | '*'));
+        is_end =
+            matches!(c, '.' | '!' | '?' | ':' | ';') || (is_end && matches!(c, ')' | '"' | '*'));
         sentences.last_mut().expect("never empty").push(c);
     }
     sentences

@@ -190,7 +190,8 @@ impl PartialSchema for BulkDiscardBody {
         let shape = selection_schema(|object| {
             object.property("reason", super::schema::title()).required("reason")
         });
-        let shape = shape.description(Some("Discards the dead letters of one endpoint, or all, with a reason."));
+        let shape = shape
+            .description(Some("Discards the dead letters of one endpoint, or all, with a reason."));
         let example = serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
         shape.examples([example]).into()
     }

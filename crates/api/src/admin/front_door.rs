@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::body::{Change, Faults, Object, read};
-use crate::gate::{RequirementMode, ChallengeKind, Room};
+use crate::gate::{ChallengeKind, RequirementMode, Room};
 use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
 use crate::problem::{Fault, FaultLocation, Problem};
 

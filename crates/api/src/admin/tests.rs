@@ -140,11 +140,11 @@ fn each_member_of_an_item_has_its_bounds() {
     );
     item(
         ITEM.replace("CNY", "cny"),
-        &[("/items/0/price/currency", "must be the code of a currency")],
+        &[("/items/0/price/currency", "must be an ISO 4217 currency code")],
     );
     item(
         ITEM.replace("CNY", "ZZZ"),
-        &[("/items/0/price/currency", "must be the code of a currency")],
+        &[("/items/0/price/currency", "must be an ISO 4217 currency code")],
     );
     item(
         ITEM.replace("\"currency\"", "\"unit\""),

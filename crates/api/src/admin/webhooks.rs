@@ -18,7 +18,9 @@ fn types() -> Schema {
         .min_items(Some(1))
         .max_items(Some(EventType::ALL.len()))
         .unique_items(true)
-        .description(Some("The event types that it receives, or `[\"*\"]` for all types, including later ones."))
+        .description(Some(
+            "The event types that it receives, or `[\"*\"]` for all types, including later ones.",
+        ))
         .into()
 }
 
@@ -88,7 +90,8 @@ fn read_types(
         let at = || format!("{pointer}/{index}");
         if word != ALL_TYPES && EventType::parse(word).is_none() {
             let known: Vec<&str> = EventType::ALL.iter().map(|what| what.as_str()).collect();
-            faults.add(&at(), format!("is not an event type; known are * and {}", known.join(", ")));
+            faults
+                .add(&at(), format!("is not an event type; known are * and {}", known.join(", ")));
             is_good = false;
         } else if words[..index].contains(word) {
             faults.add(&at(), "is given twice");

@@ -127,9 +127,7 @@ impl ResponseHeader {
         match self {
             Self::Location => "The URL of the new object.",
             Self::RetryAfter => "Seconds to wait before repeating the request.",
-            Self::IdempotentReplayed => {
-                "`true`: the order already existed; nothing new was done."
-            }
+            Self::IdempotentReplayed => "`true`: the order already existed; nothing new was done.",
             Self::ETag => "The present version, for `If-Match` or `If-None-Match`.",
             Self::CacheControl => "How long the response may be cached.",
             Self::WwwAuthenticate => "How to authenticate.",
@@ -189,6 +187,9 @@ pub(super) const fn json<T: ToSchema>() -> Content {
 }
 
 /// The caller already has this version.
-pub(super) const NOT_MODIFIED: SuccessResponse =
-    SuccessResponse::new(304, Content::None, "The version that `If-None-Match` names is still current.")
-        .headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]);
+pub(super) const NOT_MODIFIED: SuccessResponse = SuccessResponse::new(
+    304,
+    Content::None,
+    "The version that `If-None-Match` names is still current.",
+)
+.headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]);

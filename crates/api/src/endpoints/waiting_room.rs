@@ -18,11 +18,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             a new entry at the end. `404` if the sale has no waiting room.",
         responses: &[
             ok::<WaitingPlace>("The buyer's existing entry."),
-            SuccessResponse::new(
-                201,
-                json::<WaitingPlace>(),
-                "A new entry.",
-            ),
+            SuccessResponse::new(201, json::<WaitingPlace>(), "A new entry."),
         ],
         codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
         ..BUYER_ENDPOINT

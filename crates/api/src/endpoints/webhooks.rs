@@ -106,7 +106,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Deliver one event to an endpoint again",
         description: "Regardless of earlier deliveries. Later events about the same order wait for it.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Redelivery>() }),
-        responses: &[SuccessResponse::new(202, json::<Redelivery>(), "The event will be delivered.")],
+        responses: &[SuccessResponse::new(
+            202,
+            json::<Redelivery>(),
+            "The event will be delivered.",
+        )],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },

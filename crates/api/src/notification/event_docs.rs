@@ -58,10 +58,7 @@ const EVENT_DOCS: [EventDoc; 12] = [
         "The buyer or an operator cancelled the order before it was paid. \
          Its units went back on sale.",
     ),
-    order(
-        EventType::OrderExpired,
-        "The order was not paid in time. Its units went back on sale.",
-    ),
+    order(EventType::OrderExpired, "The order was not paid in time. Its units went back on sale."),
     order(
         EventType::OrderRefunded,
         "An operator refunded the order. The money goes back, and its units went back on sale.",

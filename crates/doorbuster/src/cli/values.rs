@@ -215,7 +215,7 @@ mod tests {
         check("id=phone,stock=100,price=10cny", "price=10cny");
         check("id=phone,stock=100,price=é", "price=é");
         check("id=phone,stock=100,price=-5CNY", "price=-5CNY");
-        check("id=phone,stock=100,price=10CNY,hold=1500ms", "whole seconds");
+        check("id=phone,stock=100,price=10CNY,hold=1500ms", "whole number of seconds");
         check("id=phone,stock=100,price=10CNY,colour=red", "\"colour\"");
         check("id=phone,id=phone,stock=100,price=10CNY", "twice");
     }

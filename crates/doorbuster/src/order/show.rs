@@ -92,7 +92,7 @@ pub fn order_detail(order: &AnyOrderDetail) -> String {
             refused.code.as_str()
         ),
         AnyOrderDetail::Waiting(place) => format!(
-            "{}, for {} of {} in {}, waits in line since {}: {} before it.\n",
+            "{}, for {} of {} in {}, is on the waitlist since {}: {} before it.\n",
             place.id,
             table::units(place.units.into()),
             place.item,

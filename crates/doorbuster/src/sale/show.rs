@@ -30,7 +30,7 @@ pub fn list(list: &AdminSaleList) -> String {
 /// One sale, its items and where their units are.
 pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
-        "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "in line",
+        "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "waitlist",
         "title",
     ];
     let mut rows = table::with_header(&header);
@@ -58,7 +58,7 @@ pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     format!("{}: {} is {}.\n{rows}\n{}", sale.id, sale.title, phase(sale), door(&sale.front_door))
 }
 
-/// Units that anybody may buy: those in line have what is kept. `None`: without end.
+/// Units that every buyer may buy; kept units belong to the waitlist. `None`: unlimited.
 pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }

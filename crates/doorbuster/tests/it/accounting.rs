@@ -1,4 +1,4 @@
-//! What is taken out of a running server: lists, the reconciliation.
+//! Exports from a running server: lists and the reconciliation.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -74,7 +74,7 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
         folder.display()
     );
     assert!(said.contains(&expected) && !said.contains(".part"), "{said}");
-    assert!(ask(&["csv", "orders", "--json"]).stderr_of_failure(2).contains("leave --json out"));
+    assert!(ask(&["csv", "orders", "--json"]).stderr_of_failure(2).contains("leave out --json"));
 
     let told = ask(&["reconcile", "--sale", "spring"]).stdout_of_success();
     assert!(told.contains("phone") && told.ends_with("Units and money add up.\n"), "{told}");

@@ -1,4 +1,4 @@
-//! Every fault between nodes, Redis and PostgreSQL, each in a storm of its own.
+//! Faults between nodes, Redis and PostgreSQL, each under its own load.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `demo` and `audit`: sales that add up, whatever their numbers, and nothing left behind.
+//! `demo` and `audit`: sales add up for any parameters, and leave no files behind.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -108,7 +108,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
 }
 
 #[test]
-fn somebody_at_a_terminal_sees_how_far_a_demo_has_come() {
+fn a_terminal_shows_the_progress_of_a_demo() {
     let temp_dir = TempDir::new();
     let plain = program(&temp_dir);
     // A terminal, by the program that every Linux has for that; without it this fails.
@@ -150,7 +150,7 @@ fn somebody_at_a_terminal_sees_how_far_a_demo_has_come() {
 }
 
 #[test]
-fn what_a_demo_keeps_can_be_audited_and_a_forged_promise_is_found() {
+fn the_files_of_a_demo_can_be_audited_and_a_forged_promise_is_found() {
     let temp_dir = TempDir::new();
     let ran = run(program(&temp_dir).args(["demo", "--json", "--keep", "--buyers", "200"]));
     ran.stdout_of_success();

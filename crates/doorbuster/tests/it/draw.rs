@@ -84,7 +84,7 @@ fn enter(temp_dir: &TempDir, test_server: &TestServer, buyer: &str) {
 }
 
 #[test]
-fn a_draw_is_held_against_what_a_server_shows() {
+fn a_draw_is_compared_with_the_servers_answer() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 1});

@@ -1,7 +1,7 @@
 //! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does,
-//! and what reaches the server is counted.
+//! and the test counts the requests that reach the server.
 //!
-//! `DOORBUSTER_PAGE_VIEWS` says how many page views there are (2,000; by hand 20,000 or more).
+//! `DOORBUSTER_PAGE_VIEWS` sets the number of page views (2,000; by hand 20,000 or more).
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -285,7 +285,7 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
 
 /// A page sets its clock by the status, so it must not be one from before a quiet while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_quiet_while_a_reader_is_told_what_is_so_now() {
+async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";
     let fixture = ServerFixture::start();
     let cdn = announced(&fixture).await;

@@ -1,11 +1,12 @@
-//! kill -9 between each two steps of what follows the click: a server dies at a named point
-//! (`doorbuster_server::failpoint`) in the middle of a sale with payments of every kind, another
-//! life or another node goes on, and then everything is held against what it must be.
+//! Kills a server at each named failpoint (`doorbuster_server::failpoint`) during a sale with
+//! payments of every kind. The restarted server or another node continues, and then every record is
+//! checked.
 //!
-//! `DOORBUSTER_FAILPOINTS` names the points to die at (all of them), separated by commas;
-//! `DOORBUSTER_FAILPOINT_ROUNDS` says how often (1): in round 3 the third passing is the last. A
-//! point that a first round does not come to fails the test. On PostgreSQL those are tried whose
-//! steps differ there; `DOORBUSTER_FAILPOINTS_SHARED=all` has all of them tried, in some minutes.
+//! `DOORBUSTER_FAILPOINTS` names the failpoints (default: all), separated by commas.
+//! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds (1): in round 3 the server dies when it
+//! passes the point for the third time. A point that the first round does not reach fails the test.
+//! On PostgreSQL only the points whose steps differ there run; `DOORBUSTER_FAILPOINTS_SHARED=all`
+//! runs all of them and takes some minutes.
 
 #[path = "failpoints/broker.rs"]
 mod broker;

@@ -1,8 +1,8 @@
-//! The server is killed at any instant, again and again, one time in two by a power cut that takes
-//! what was not synced: what was told is there afterwards, and nothing else changed.
+//! The server is killed at random instants; one kill in two is a power cut that discards unsynced
+//! data. Everything that was answered must be stored afterwards, and nothing else may change.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (20), `DOORBUSTER_KILL_SEED` with which dice (a new one
-//! each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds (20), `DOORBUSTER_KILL_SEED` the seed (a new
+//! one each time; a failure prints it).
 
 #[path = "kill/judge.rs"]
 mod judge;
@@ -87,7 +87,7 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_that_was_committed_and_never_told_is_found_by_its_key() {
+async fn a_committed_order_without_an_answer_is_found_by_its_key() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
     for round in 0..5 {

@@ -1,5 +1,4 @@
-//! A broker for the program to tell: a private NATS with one stream, which keeps what comes again
-//! as well, and what is in it.
+//! A private NATS with one stream, which also keeps duplicates, for the program to publish to.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The pages as people meet them: the real server, looked at and used in a real browser.
+//! The pages of the real server, used in a real browser.
 
 #[path = "pages/axe.rs"]
 mod axe;

@@ -1,5 +1,5 @@
-//! What is said of buyers where nobody asked for it: nothing in the log, the numbers and the
-//! problems; and erasing one from a shell.
+//! Privacy: the log, the metrics and the problems contain no data about buyers, and the CLI can
+//! erase a buyer.
 
 use std::fs::File;
 use std::path::Path;
@@ -20,7 +20,7 @@ const NAME: &str = "anna-rosa";
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
-fn the_log_of_a_storm_names_no_buyer() {
+fn the_log_under_load_names_no_buyer() {
     let temp_dir = TempDir::new();
     let log = temp_dir.join("log");
     let test_server =
@@ -47,7 +47,7 @@ fn the_log_of_a_storm_names_no_buyer() {
 const LINES_MAX: usize = 60;
 
 #[test]
-fn no_line_is_written_for_a_request_whatever_comes_of_it() {
+fn no_log_line_is_written_for_any_request() {
     let temp_dir = TempDir::new();
     let log = temp_dir.join("log");
     let test_server =
@@ -235,7 +235,7 @@ async fn trouble(shop: &mut Shop) {
         .expect("no triggers");
 }
 
-/// Deliveries that were given up: one is tried again, one let be.
+/// Dead letters: one is retried, one is discarded.
 async fn dead_letters(shop: &mut Shop) {
     let some = |list: &Value| list["dead_letters"].as_array().is_some_and(|all| all.len() >= 2);
     let list = shop.is("some are dead", "/v1/admin/dead-letters?kind=delivery", some).await;
@@ -301,7 +301,7 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
     shop.fixture.wait_for_end(PATIENCE).expect("it ends");
     let log = shop.fixture.stderr_text();
     for line in [
-        "cannot be settled and is given up",
+        "failed to settle a ticket; returning it as a dead letter",
         "is a dead letter",
         "could not be noted",
         "refunding a payment that pays for no order",

@@ -30,7 +30,9 @@ fn a_sale_goes_from_draft_to_closed() {
     let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
         .stdout_of_success();
     assert!(
-        told.starts_with("spring is created, as a draft. Open it with: doorbuster sale open spring"),
+        told.starts_with(
+            "spring is created, as a draft. Open it with: doorbuster sale open spring"
+        ),
         "{told}"
     );
     let later = [
@@ -181,7 +183,7 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
 }
 
 #[test]
-fn a_key_that_is_wrong_or_missing_is_told() {
+fn a_wrong_or_missing_key_is_reported() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let said = run(program(&temp_dir).args(["sale", "list", "--url", test_server.url()]))
@@ -295,7 +297,7 @@ fn an_order_is_extended_paid_listed_and_refunded() {
 }
 
 #[test]
-fn a_storm_from_another_process_is_answered_and_its_answers_are_audited() {
+fn load_from_another_process_is_answered_and_its_answers_are_audited() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
     let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
@@ -319,7 +321,7 @@ fn a_storm_from_another_process_is_answered_and_its_answers_are_audited() {
 }
 
 #[test]
-fn a_storm_that_meets_no_sale_does_not_end_well() {
+fn load_without_a_sale_fails() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
     let own = test_server.data_dir().join("buyer_secret");
@@ -327,8 +329,8 @@ fn a_storm_that_meets_no_sale_does_not_end_well() {
     std::fs::write(&other, "a-secret-of-32-bytes-that-nobody-signs-with")
         .expect("it can be written");
     for (sale, secret, words) in [
-        ("spring", &other, "got unauthenticated: is --buyer-secret-file"),
-        ("autumn", &own, "got not_found: are --sale"),
+        ("spring", &other, "was unauthenticated: is --buyer-secret-file"),
+        ("autumn", &own, "was not_found: are --sale"),
     ] {
         for more in [&[][..], &["--json"]] {
             let mut command = program(&temp_dir);
@@ -383,7 +385,7 @@ fn losing(url: &str, word: &'static str) -> String {
                         break;
                     }
                 }
-                // Whoever hung up before has no end to hear of.
+                // A client that disconnected earlier receives no end.
                 let _ = near.shutdown(Shutdown::Both);
             });
         }

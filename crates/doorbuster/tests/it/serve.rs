@@ -1,4 +1,4 @@
-//! `serve`, and the commands over its settings and its data directory.
+//! `serve`, and the commands that read its settings and its data directory.
 
 #[path = "serve/key.rs"]
 mod key;
@@ -29,7 +29,7 @@ fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
 }
 
 #[test]
-fn a_place_that_cannot_be_used_is_named_with_its_setting() {
+fn an_unusable_path_is_reported_with_its_setting() {
     let temp_dir = TempDir::new();
     let empty = temp_dir.join("no-keys.json");
     std::fs::write(&empty, r#"{"keys":[]}"#).expect("it can be written");
@@ -131,7 +131,7 @@ fn a_second_server_on_the_same_data_directory_is_refused() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told() {
+fn an_address_in_use_is_reported() {
     let temp_dir = TempDir::new();
     let first = TestServer::open(&temp_dir);
     let address = first.url().strip_prefix("http://").expect("an address");
@@ -233,7 +233,7 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
 }
 
 #[test]
-fn what_is_no_store_is_not_touched() {
+fn a_file_that_is_not_a_store_is_not_changed() {
     let temp_dir = TempDir::new();
     let data_dir = temp_dir.join("data");
     std::fs::create_dir(&data_dir).expect("a free name");
@@ -293,7 +293,9 @@ fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
     let data_dir = temp_dir.join("data");
     let said = run(&mut with_files(&serve(&temp_dir, &data_dir), 100)).stderr_of_failure(1);
     assert!(
-        said.contains("only 100 files") && said.contains("ulimit -n") && said.contains("272"),
+        said.contains("limit of open files is 100")
+            && said.contains("ulimit -n")
+            && said.contains("272"),
         "{said}"
     );
     // 256 of them are not for connections.
@@ -349,7 +351,7 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
 }
 
 #[test]
-fn a_demonstration_sells_to_whoever_comes() {
+fn a_demonstration_sells_to_any_visitor() {
     let temp_dir = TempDir::new();
     let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
     let mut command = program(&temp_dir);
@@ -394,7 +396,7 @@ fn a_demonstration_sells_to_whoever_comes() {
         told.iter().all(|(status, told)| *status == 201 || told["code"] == "sold_out"),
         "{told:?}"
     );
-    // The first gives theirs back, and whoever found none has it.
+    // The first buyer cancels, and the buyer who was refused gets the unit.
     let id = told[0].1["id"].as_str().expect("an order");
     assert_eq!(
         test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0,
@@ -410,7 +412,7 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
     let temp_dir = TempDir::new();
     let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
     let mut command = serve(&temp_dir, &data_dir);
-    // A payment provider that nobody is.
+    // An unknown payment provider.
     command.env_remove("DOORBUSTER_PAYMENT__SANDBOX_PAGE").envs([
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_doorbuster"),

@@ -1,5 +1,5 @@
-//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: started,
-//! sold over, broken, removed.
+//! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: start,
+//! sell, fail, remove.
 
 use std::path::Path;
 

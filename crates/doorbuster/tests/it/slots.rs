@@ -1,5 +1,5 @@
-//! An item's slots as operators see them from a shell, in the golden example: 10,000 units; 400 are
-//! allocated; a batch of 30 settles; 100 more are allocated.
+//! Slot commands of the CLI, in the golden example: 10,000 units; 400 are allocated; a batch of 30
+//! settles; 100 more are allocated.
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 

@@ -1,4 +1,4 @@
-//! Running the program: once to its end, or as a server that is stopped when the test ends.
+//! Runs the program: once to its end, or as a server that stops when the test ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,5 +1,4 @@
-//! Traces as a collector gets them: the program sells with a private receiver of OTLP over HTTP
-//! beside it.
+//! Traces as a collector receives them: the program runs beside a private OTLP receiver over HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! A line as operators see it from a shell.
+//! The waitlist commands of the CLI.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ fn ask(
 }
 
 #[test]
-fn a_place_in_line_and_how_many_wait_are_shown() {
+fn a_waitlist_position_and_length_are_shown() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let operate = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
@@ -48,7 +48,9 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
     let id = place["id"].as_str().expect("an id");
     let shown = operate(&["order", "show", id]).stdout_of_success();
     assert!(
-        shown.starts_with(&format!("{id}, for 1 unit of phone in spring, waits in line since ")),
+        shown.starts_with(&format!(
+            "{id}, for 1 unit of phone in spring, is on the waitlist since "
+        )),
         "{shown}"
     );
     assert!(shown.ends_with(": 0 before it.\n"), "{shown}");
@@ -61,13 +63,15 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
                 .filter(|cell| !cell.is_empty())
                 .collect::<Vec<_>>()
         };
-        let mut lines =
-            shown.lines().filter(|line| line.contains("in line") || line.contains("phone")).map(at);
+        let mut lines = shown
+            .lines()
+            .filter(|line| line.contains("waitlist") || line.contains("phone"))
+            .map(at);
         let (header, row) = (lines.next().expect("a header"), lines.next().expect("a row"));
         row[header.iter().position(|cell| cell == name).expect("a column")].clone()
     };
     assert_eq!(
-        (cells(&shown, "in line"), cells(&shown, "kept"), cells(&shown, "free")),
+        (cells(&shown, "waitlist"), cells(&shown, "kept"), cells(&shown, "free")),
         ("1".into(), "0".into(), "0".into()),
         "{shown}"
     );
@@ -76,7 +80,7 @@ fn a_place_in_line_and_how_many_wait_are_shown() {
     operate(&["order", "cancel", order["id"].as_str().expect("an id")]).stdout_of_success();
     let shown = operate(&["sale", "show", "spring"]).stdout_of_success();
     assert_eq!(
-        (cells(&shown, "in line"), cells(&shown, "kept"), cells(&shown, "free")),
+        (cells(&shown, "waitlist"), cells(&shown, "kept"), cells(&shown, "free")),
         ("1".into(), "1".into(), "0".into()),
         "{shown}"
     );

@@ -1,5 +1,5 @@
-//! What must survive: each test opens one window in which a promise could be lost or a unit sold
-//! twice, on the real process.
+//! Crash and race windows: each test opens one window in which a promise could be lost or a unit
+//! sold twice, on the real process.
 
 #[path = "windows/admission_end.rs"]
 mod admission_end;

@@ -46,7 +46,9 @@ impl Buyers {
         let jwks = Jwks::new(source);
         match jwks.refresh().await {
             Err(error) if needed => return Err(error),
-            Err(error) => tracing::warn!(%error, "failed to read the buyers' public keys; buyers cannot sign in until this succeeds"),
+            Err(error) => {
+                tracing::warn!(%error, "failed to read the buyers' public keys; buyers cannot sign in until this succeeds")
+            }
             Ok(()) => {}
         }
         Ok(Self { by: TokenVerifier::Keys(jwks), expected })

@@ -73,8 +73,10 @@ fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
     if rows.sales.iter().map(text_bytes).sum::<usize>() > SIZE_MAX {
         return None;
     }
-    let copy =
-        serde_json::to_string(&CopyBody { sales: rows.sales.iter().map(SaleCopy::from_row).collect() }).ok()?;
+    let copy = serde_json::to_string(&CopyBody {
+        sales: rows.sales.iter().map(SaleCopy::from_row).collect(),
+    })
+    .ok()?;
     let bytes = [proof(key, &rows.version, &copy).as_bytes(), copy.as_bytes()].concat();
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }

@@ -42,10 +42,7 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
             stripe(read).map(ProviderSettings::Stripe)
         }
         _ => {
-            read.fault(
-                "payment.provider",
-                "is not a known provider; write sandbox or stripe",
-            );
+            read.fault("payment.provider", "is not a known provider; write sandbox or stripe");
             None
         }
     };

@@ -227,7 +227,9 @@ fn what_is_wrong_in_a_file_is_named_all_at_once() {
         assert!(told.contains(word), "{word}: {told}");
     }
     let (_dir, flags) = file("listen = ");
-    assert!(load(&flags, environment(&[])).expect_err("no TOML").to_string().contains("not TOML"));
+    assert!(
+        load(&flags, environment(&[])).expect_err("no TOML").to_string().contains("not valid TOML")
+    );
     let flags = Flags { config: Some("/no/such/file".into()), ..Flags::default() };
     assert!(load(&flags, environment(&[])).expect_err("no file").to_string().contains("--config"));
 }
@@ -366,7 +368,7 @@ fn stripe_is_configured_whole_and_alone() {
         ),
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://api.stripe.example", "https://"),
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "https://api.stripe.com/v1", "https://"),
-        ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "a key", "no key of Stripe"),
+        ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "a key", "is not a Stripe key"),
         ("DOORBUSTER_PAYMENT__STRIPE__WEBHOOK_SECRET", "secret", "whsec_"),
     ] {
         let told = [&good[..], &[(name, value)]].concat();

@@ -10,7 +10,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 
-use super::{tail, reconcile};
+use super::{reconcile, tail};
 
 /// How long a lowering waits until tickets in flight settle.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -44,7 +44,9 @@ impl Engine {
     /// If a store or slot is unreachable. The caller may repeat the call with the same key.
     pub async fn adjust(&self, adjustment: Adjustment) -> Result<AdjustResult, EngineError> {
         let catalogue = self.catalogue().clone();
-        let Some(item) = catalogue.item_by_id(adjustment.item) else { return Ok(AdjustResult::NotFound) };
+        let Some(item) = catalogue.item_by_id(adjustment.item) else {
+            return Ok(AdjustResult::NotFound);
+        };
         let _guard = item.work.reconciling.lock().await;
         let outcome = self.adjust_locked(item, adjustment).await;
         // Recalled units that were not used go back to the slots.
@@ -98,7 +100,11 @@ impl Engine {
 
     /// Moves at most `units` from the item's slots to its pool and returns the number moved. For a
     /// slot that only another node reaches it begins a recall, which that node carries out.
-    pub(crate) async fn recall_to_pool(&self, item: &ItemState, units: u64) -> Result<u64, EngineError> {
+    pub(crate) async fn recall_to_pool(
+        &self,
+        item: &ItemState,
+        units: u64,
+    ) -> Result<u64, EngineError> {
         // Credits of returned tickets are still on their way to the slots. The caller holds the
         // item's lock, so no other task delivers them.
         let grants = self.store().grants(item.row.id).await?;

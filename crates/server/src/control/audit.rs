@@ -172,7 +172,11 @@ mod tests {
     async fn an_audit_waits_for_the_end_of_a_rush_within_a_bound() {
         assert_eq!(waits(|_| 0).await, 1, "no purchases");
         assert_eq!(waits(|_| RUSH_TICKETS - 1).await, 1, "few purchases");
-        assert_eq!(waits(|second| if second < 7 { RUSH_TICKETS } else { 3 }).await, 8, "until the rush ends");
+        assert_eq!(
+            waits(|second| if second < 7 { RUSH_TICKETS } else { 3 }).await,
+            8,
+            "until the rush ends"
+        );
         assert_eq!(waits(|_| 50_000).await, RUSH_MAX.as_secs(), "a rush that does not end");
     }
 }

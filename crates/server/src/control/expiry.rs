@@ -66,8 +66,11 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     // The writer groups everything that waits for it. Two waiting batches would form one group,
     // twice as long.
-    let (ahead, time) =
-        if engine.layout().is_single_node() { (1, BATCH_TIME_ALONE) } else { (BATCHES_AHEAD, BATCH_TIME) };
+    let (ahead, time) = if engine.layout().is_single_node() {
+        (1, BATCH_TIME_ALONE)
+    } else {
+        (BATCHES_AHEAD, BATCH_TIME)
+    };
     let (mut under_way, mut more, mut wait) = (FuturesUnordered::new(), true, Duration::ZERO);
     let mut began = Instant::now();
     loop {

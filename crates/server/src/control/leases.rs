@@ -37,7 +37,10 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
             Err(error) => {
                 tracing::warn!(%error, "failed to renew this node's lease; will retry");
                 engine.control().leads.store(false, Ordering::Release);
-                engine.control().reconciles_on_commit.store(engine.layout().is_node_local(), Ordering::Release);
+                engine
+                    .control()
+                    .reconciles_on_commit
+                    .store(engine.layout().is_node_local(), Ordering::Release);
             }
         }
     }

@@ -84,8 +84,10 @@ async fn publish(engine: &Engine, shared: &Shared, guard: &LockGuard) -> Result<
 /// The sales to publish, in the order of [`turn`].
 fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     let (catalogue, now) = (engine.catalogue(), engine.now());
-    let mut sales: Vec<_> =
-        catalogue.sales().filter_map(|sale| Some((urgency(&sale.row, now)?, sale.clone()))).collect();
+    let mut sales: Vec<_> = catalogue
+        .sales()
+        .filter_map(|sale| Some((urgency(&sale.row, now)?, sale.clone())))
+        .collect();
     sales.sort_by_key(|(urgency, _)| *urgency);
     sales.into_iter().map(|(_, sale)| sale).collect()
 }

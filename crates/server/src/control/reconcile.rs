@@ -19,8 +19,8 @@ use crate::catalogue::{ItemState, SaleState, SlotUnits};
 use crate::engine::{Engine, EngineError};
 
 use super::WakeReason;
+use super::refill::{self, POOL_REST_MS, Portions};
 use super::tail::{self, ItemSnapshot};
-use super::refill::{self, Portions, POOL_REST_MS};
 
 /// Feed rows read and sent to a slot at once.
 const FEED_BATCH_MAX: usize = 1_000;
@@ -151,15 +151,20 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     }
     let find = |slot: &SlotKey| open_slots.iter().find(|open_slot| open_slot.grant.slot == *slot);
     let (pool, counted) = (item.gauge.open_pool(), item.row.counted);
-    let in_flight = |open_slot: &OpenSlot| open_slot.view.available + open_slot.view.unacknowledged as u64;
+    let in_flight =
+        |open_slot: &OpenSlot| open_slot.view.available + open_slot.view.unacknowledged as u64;
     let registry = match counted {
-        true => {
-            Registry::from_units(pool, item.slots.iter().map(|slot| find(slot).map_or(0, in_flight)))
-        }
+        true => Registry::from_units(
+            pool,
+            item.slots.iter().map(|slot| find(slot).map_or(0, in_flight)),
+        ),
         false => Registry::all(item.slots.len() as u32),
     };
-    let units =
-        item.slots.iter().map(|slot| find(slot).map_or(0, |open_slot| open_slot.view.available)).collect();
+    let units = item
+        .slots
+        .iter()
+        .map(|slot| find(slot).map_or(0, |open_slot| open_slot.view.available))
+        .collect();
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
 }
 
@@ -253,7 +258,9 @@ async fn finish_recalls(
         };
         let is_here = match recall.target {
             RecallTarget::Pool => false,
-            RecallTarget::Grant(into) => open_slots.iter().any(|open_slot| open_slot.grant.id == into),
+            RecallTarget::Grant(into) => {
+                open_slots.iter().any(|open_slot| open_slot.grant.id == into)
+            }
         };
         if recall.target == RecallTarget::Pool && taken.is_some_and(|units| units > 0) {
             item.work.pool_rests_until.store(engine.now().plus(POOL_REST_MS).0, Ordering::Release);
@@ -269,7 +276,11 @@ async fn finish_recalls(
 }
 
 /// Feeds every slot that misses rows, and reads its view again.
-async fn feed_all(engine: &Engine, open_slots: &mut [OpenSlot], all: bool) -> Result<(), EngineError> {
+async fn feed_all(
+    engine: &Engine,
+    open_slots: &mut [OpenSlot],
+    all: bool,
+) -> Result<(), EngineError> {
     let mut each = Vec::with_capacity(open_slots.len());
     for open_slot in open_slots {
         open_slot.is_current = open_slot.grant.feed_len <= open_slot.view.applied;
@@ -282,8 +293,11 @@ async fn feed_all(engine: &Engine, open_slots: &mut [OpenSlot], all: bool) -> Re
 
 async fn feed_and_read(engine: &Engine, open_slot: &mut OpenSlot) -> Result<(), EngineError> {
     open_slot.is_current = feed(engine, open_slot).await?;
-    if let Some(view) =
-        engine.slots().view(open_slot.grant.slot).await?.filter(|view| view.grant == open_slot.grant.id)
+    if let Some(view) = engine
+        .slots()
+        .view(open_slot.grant.slot)
+        .await?
+        .filter(|view| view.grant == open_slot.grant.id)
     {
         open_slot.view = view;
     }
@@ -307,7 +321,8 @@ async fn feed(engine: &Engine, open_slot: &OpenSlot) -> Result<bool, EngineError
 pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
     let its = |view: Option<SlotView>| view.filter(|view| view.grant == grant.id);
     let Some(view) = its(engine.slots().view(grant.slot).await?) else { return Ok(0) };
-    feed(engine, &OpenSlot { grant: grant.clone(), view, is_new: false, is_current: false }).await?;
+    feed(engine, &OpenSlot { grant: grant.clone(), view, is_new: false, is_current: false })
+        .await?;
     Ok(its(engine.slots().view(grant.slot).await?).map_or(0, |view| view.available))
 }
 

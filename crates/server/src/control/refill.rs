@@ -49,7 +49,8 @@ impl Portions {
     fn split_pool(&self, pool: u64, limit: u32, open_slots: &[OpenSlot]) -> Vec<Option<Portion>> {
         let first = |units| Portion { units, counter: Counter::A };
         if !self.spread.uses_sub_domains() {
-            let levels: Vec<u64> = open_slots.iter().map(|open_slot| open_slot.view.available).collect();
+            let levels: Vec<u64> =
+                open_slots.iter().map(|open_slot| open_slot.view.available).collect();
             return refill::distribute_pool(pool, u64::from(limit), &levels)
                 .into_iter()
                 .map(first)

@@ -28,8 +28,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
         let (catalogue, now, readers) =
             (engine.catalogue(), Instant::now(), engine.hub().readers());
         postponed.retain(|sale: &Arc<str>| {
-            let is_due =
-                published.is_due(sale, catalogue.sale(sale).map(|sale| StatusDigest::from_sale(sale)), now, readers);
+            let is_due = published.is_due(
+                sale,
+                catalogue.sale(sale).map(|sale| StatusDigest::from_sale(sale)),
+                now,
+                readers,
+            );
             if is_due {
                 engine.hub().publish(EventKind::Status(sale.clone()));
             }
@@ -72,7 +76,8 @@ impl StatusPacer {
         };
         let readers = u32::try_from(readers).unwrap_or(u32::MAX);
         let wait = (Duration::from_secs(1) * readers / READERS_PER_SEC).max(PACE);
-        if self.0.get(sale).is_some_and(|(at, published)| *published == digest && now < *at + wait) {
+        if self.0.get(sale).is_some_and(|(at, published)| *published == digest && now < *at + wait)
+        {
             return false;
         }
         self.0.insert(sale.clone(), (now, digest));
@@ -94,7 +99,10 @@ mod tests {
         };
         assert!(is_due(0, digest(1, false), 10), "the first time");
         assert!(!is_due(249, digest(1, false), 10));
-        assert!(is_due(250, digest(1, false), 10), "four times a second where there are few readers");
+        assert!(
+            is_due(250, digest(1, false), 10),
+            "four times a second where there are few readers"
+        );
         assert!(!is_due(2_249, digest(1, false), 10_000));
         assert!(is_due(2_250, digest(1, false), 10_000), "10,000 of them: every two seconds");
         assert!(is_due(2_300, digest(1, true), 20_000), "none are left");

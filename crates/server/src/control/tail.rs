@@ -14,8 +14,8 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 
-use super::refill::refill_slot;
 use super::reconcile::OpenSlot;
+use super::refill::refill_slot;
 
 /// A node that gave units away waits this long, and at random up to twice as long, before it
 /// recalls them: meanwhile the other node sells them.
@@ -93,7 +93,9 @@ fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHol
         }
     };
     let here = open_slots.iter().map(|open_slot| &open_slot.grant);
-    let away = snapshot.open().filter(|grant| open_slots.iter().all(|open_slot| open_slot.grant.id != grant.id));
+    let away = snapshot
+        .open()
+        .filter(|grant| open_slots.iter().all(|open_slot| open_slot.grant.id != grant.id));
     here.chain(away).filter(|grant| grant.counted).map(holding).collect()
 }
 

@@ -79,7 +79,9 @@ enum WaitlistWork {
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         drop(tokio::time::timeout(EVERY, engine.control().waitlists_changed.notified()).await);
-        while engine.control().leads() && !engine.is_stopping() && process_waitlists(&engine).await {}
+        while engine.control().leads() && !engine.is_stopping() && process_waitlists(&engine).await
+        {
+        }
     }
 }
 
@@ -89,7 +91,8 @@ async fn process_waitlists(engine: &Engine) -> bool {
     let catalogue = engine.catalogue().clone();
     let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
     for sale in catalogue.sales() {
-        waitlists.extend(sale.items.iter().filter_map(|item| Some((item.clone(), work(sale, item)?))));
+        waitlists
+            .extend(sale.items.iter().filter_map(|item| Some((item.clone(), work(sale, item)?))));
     }
     let each = futures_util::stream::iter(waitlists).map(|(item, work)| async move {
         let done = match work {

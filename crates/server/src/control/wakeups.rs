@@ -37,7 +37,10 @@ pub(super) async fn poll_recalls(engine: Arc<Engine>) {
         return std::future::pending().await;
     }
     loop {
-        drop(tokio::time::timeout(poll_pause(&engine), engine.control().sale_opened.notified()).await);
+        drop(
+            tokio::time::timeout(poll_pause(&engine), engine.control().sale_opened.notified())
+                .await,
+        );
         if let Err(error) = wake_recalled_items(&engine).await {
             tracing::debug!(%error, "failed to read the recalls of other nodes; will retry");
         }
@@ -50,7 +53,8 @@ fn poll_pause(engine: &Engine) -> Duration {
         catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
     let is_at_the_tail =
         |item: &Arc<ItemState>| item.gauge.open_pool() == 0 && item.gauge.counts().in_slots > 0;
-    let pauses = open.map(|item| if is_at_the_tail(item) { RECALL_POLL_AT_TAIL } else { RECALL_POLL });
+    let pauses =
+        open.map(|item| if is_at_the_tail(item) { RECALL_POLL_AT_TAIL } else { RECALL_POLL });
     pauses.min().unwrap_or(RECALL_POLL_IDLE)
 }
 

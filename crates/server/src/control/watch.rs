@@ -83,7 +83,11 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
 }
 
 /// Closes the grant of a slot that the item's present spread no longer has.
-async fn close_leftover(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
+async fn close_leftover(
+    engine: &Engine,
+    item: &ItemState,
+    grant: &Grant,
+) -> Result<(), EngineError> {
     if engine.control().leads() && engine.store().close_grant(grant.id, CloseCause::Rolled).await? {
         tracing::info!(slot = %grant.slot, "closed the grant of a slot from an earlier spread");
         engine.slots().retire(grant.slot).await?;
@@ -110,7 +114,8 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     }
     for recall in engine.store().pending_recalls().await? {
         let grant = grants.iter().find(|g| g.id == recall.grant);
-        let item = grant.and_then(|grant| catalogue.item_by_id(grant.slot.item).zip(Some(grant.slot)));
+        let item =
+            grant.and_then(|grant| catalogue.item_by_id(grant.slot.item).zip(Some(grant.slot)));
         if let Some((item, slot)) = item
             && item.slots.contains(&slot)
         {

@@ -11,7 +11,7 @@ use crate::control::Control;
 use crate::failpoint::{self, Point};
 use crate::holders::Holders;
 use crate::notify::{EventKind, Hub};
-use crate::waiters::{TicketInfo, Delivery, Waiters};
+use crate::waiters::{Delivery, TicketInfo, Waiters};
 
 /// The memory to which commits are published; the store's own thread writes it.
 #[derive(Debug)]

@@ -71,7 +71,11 @@ impl Engine {
     ///
     /// # Errors
     /// If the store is unreachable: an answer is never guessed.
-    pub async fn look_up_order(&self, id: TicketId, buyer: Option<&BuyerId>) -> Result<OrderLookup, EngineError> {
+    pub async fn look_up_order(
+        &self,
+        id: TicketId,
+        buyer: Option<&BuyerId>,
+    ) -> Result<OrderLookup, EngineError> {
         let parts = match buyer {
             Some(buyer) => self.node_memory.key.open(&id, buyer.as_str()),
             None => id.parts(),
@@ -88,7 +92,9 @@ impl Engine {
                 OrderLookup::NotFound
             });
         }
-        let Some(grant) = self.store.grant(parts.grant).await? else { return Ok(OrderLookup::NotFound) };
+        let Some(grant) = self.store.grant(parts.grant).await? else {
+            return Ok(OrderLookup::NotFound);
+        };
         if grant.slot.is_waitlist() {
             return self.look_up_waitlist(id, grant.slot.item, buyer).await;
         }

@@ -233,7 +233,10 @@ async fn open_postgres(
 }
 
 /// The Redis that nodes share for data that may be lost, and its locks, in the shape that has one.
-fn open_shared(options: &EngineOptions, slots: &Slots) -> Result<Option<(Shared, Locks)>, EngineError> {
+fn open_shared(
+    options: &EngineOptions,
+    slots: &Slots,
+) -> Result<Option<(Shared, Locks)>, EngineError> {
     let StockLocation::Cluster { slots: urls, .. } = &options.place else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), key_prefix(options));
     let shared = Shared::new(&urls, &prefix)?;

@@ -63,7 +63,9 @@ impl Engine {
                 tracing::warn!(%error, "failed to release unsettled tickets; other nodes claim them later")
             }
             Err(_) => {
-                tracing::warn!("releasing unsettled tickets timed out; other nodes claim them later")
+                tracing::warn!(
+                    "releasing unsettled tickets timed out; other nodes claim them later"
+                )
             }
         }
         self.store.close().await;

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{AdjustResult, FindingView};
 use crate::holders::HOLDER_LOOKUPS_MAX;
-use crate::purchase::{PurchaseOutcome, Purchase, Refusal};
+use crate::purchase::{Purchase, PurchaseOutcome, Refusal};
 use crate::temp_dir::TempDir;
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -95,7 +95,13 @@ async fn buy(engine: &Engine, buyer: &str, key: &str, units: u32) -> PurchaseOut
     buy_within(engine, buyer, key, units, WAIT).await
 }
 
-async fn buy_within(engine: &Engine, buyer: &str, key: &str, units: u32, wait: Duration) -> PurchaseOutcome {
+async fn buy_within(
+    engine: &Engine,
+    buyer: &str,
+    key: &str,
+    units: u32,
+    wait: Duration,
+) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("in range");
@@ -170,10 +176,15 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
     assert_eq!(bought(&engine, "carl", "k1", 2).await.units.get(), 2);
     let limit = buy(&engine, "carl", "k2", 2).await;
     assert!(
-        matches!(limit, PurchaseOutcome::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })),
+        matches!(
+            limit,
+            PurchaseOutcome::Refused(Refusal::SoldOut(_) | Refusal::LimitReached { .. })
+        ),
         "{limit:?}"
     );
-    let OrderLookup::Order(seen) = engine.look_up_order(last.id, Some(&last.buyer)).await.expect("there") else {
+    let OrderLookup::Order(seen) =
+        engine.look_up_order(last.id, Some(&last.buyer)).await.expect("there")
+    else {
         panic!("an order")
     };
     assert_eq!(seen, last);
@@ -200,7 +211,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let OrderLookup::Order(seen) = engine.look_up_order(order.id, None).await.expect("there") else {
+    let OrderLookup::Order(seen) = engine.look_up_order(order.id, None).await.expect("there")
+    else {
         panic!("an order")
     };
     assert_eq!(seen.state.as_str(), "expired");
@@ -309,11 +321,15 @@ async fn when_its_memory_is_full_a_node_looks_up_a_few_requests_and_refuses_the_
     assert!(engine.holders().is_empty() && engine.holders().is_full());
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
     assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
-    let places: Vec<_> =
-        (0..HOLDER_LOOKUPS_MAX).map(|_| engine.holders().lookup_permit().expect("one is free")).collect();
+    let places: Vec<_> = (0..HOLDER_LOOKUPS_MAX)
+        .map(|_| engine.holders().lookup_permit().expect("one is free"))
+        .collect();
     for buyer in ["anna", "carl"] {
         let answer = buy(&engine, buyer, "k2", 1).await;
-        assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{answer:?}");
+        assert!(
+            matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable { .. })),
+            "{answer:?}"
+        );
     }
     drop(places);
     step(&engine, PhaseStep::Pause).await;

@@ -119,12 +119,18 @@ impl Engine {
             };
         }
         let joining = self.store.join_waitlist(id, buyer.clone(), key.clone());
-        let Some(joined) = self.holders().waitlist_limiter.read(self.lane_key(buyer), joining).await else {
+        let Some(joined) =
+            self.holders().waitlist_limiter.read(self.lane_key(buyer), joining).await
+        else {
             return Ok(JoinResult::Refused(JoinRefusal::Busy));
         };
         Ok(JoinResult::Refused(match joined? {
-            JoinOutcome::Done(join_result) => return self.join_result(join_result.id, buyer, true).await,
-            JoinOutcome::Already(join_result) => return self.join_result(join_result.id, buyer, false).await,
+            JoinOutcome::Done(join_result) => {
+                return self.join_result(join_result.id, buyer, true).await;
+            }
+            JoinOutcome::Already(join_result) => {
+                return self.join_result(join_result.id, buyer, false).await;
+            }
             JoinOutcome::Order(order) => return Ok(replayed_order(item, order)),
             JoinOutcome::Lapsed(order) => JoinRefusal::Lapsed(order.state),
             JoinOutcome::KeyReused => JoinRefusal::KeyReused,
@@ -152,7 +158,8 @@ impl Engine {
         buyer: &BuyerId,
     ) -> Result<Option<Option<WaitlistPosition>>, EngineError> {
         let reading = self.store.waitlist_position_of(item, buyer);
-        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await else {
+        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await
+        else {
             return Ok(None);
         };
         Ok(Some(read?.filter(|found| found.place.state == WaitlistState::Waiting)))
@@ -170,7 +177,9 @@ impl Engine {
         buyer: &BuyerId,
         is_over: bool,
     ) -> Result<LeaveResult, EngineError> {
-        let Some(found) = self.buyer_waitlist_position(item, buyer).await? else { return Ok(LeaveResult::Busy) };
+        let Some(found) = self.buyer_waitlist_position(item, buyer).await? else {
+            return Ok(LeaveResult::Busy);
+        };
         if let Some(WaitlistPosition { place, .. }) = found {
             if is_over {
                 return Ok(LeaveResult::Done);
@@ -184,7 +193,8 @@ impl Engine {
         }
         // The last entry may have become an order, just now or long ago.
         let reading = self.store.waitlist_order_of(item, buyer);
-        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await else {
+        let Some(read) = self.holders().waitlist_limiter.read(self.lane_key(buyer), reading).await
+        else {
             return Ok(LeaveResult::Busy);
         };
         Ok(read?.map_or(LeaveResult::Done, |order| LeaveResult::Served(order.state)))
@@ -237,9 +247,11 @@ impl Engine {
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, place }
                         }
-                        None => {
-                            OrderLookup::Refused { item, units: Units::ONE, verdict: resolved.verdict }
-                        }
+                        None => OrderLookup::Refused {
+                            item,
+                            units: Units::ONE,
+                            verdict: resolved.verdict,
+                        },
                     },
                     None => OrderLookup::NotFound,
                 }
@@ -269,7 +281,11 @@ impl Engine {
         buyer: &BuyerId,
         is_new: bool,
     ) -> Result<JoinResult, EngineError> {
-        Ok(JoinResult::WaitlistEntry { id, lookup: self.look_up_order(id, Some(buyer)).await?, is_new })
+        Ok(JoinResult::WaitlistEntry {
+            id,
+            lookup: self.look_up_order(id, Some(buyer)).await?,
+            is_new,
+        })
     }
 
     fn lane_key(&self, buyer: &BuyerId) -> u64 {

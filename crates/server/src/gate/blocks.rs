@@ -64,7 +64,10 @@ impl BlockIndex {
                     }
                 }
                 (BlockKind::Ip, None) => {
-                    tracing::error!(value = block.value, "the store contains a block with an invalid network; the block is ignored")
+                    tracing::error!(
+                        value = block.value,
+                        "the store contains a block with an invalid network; the block is ignored"
+                    )
                 }
             }
         }

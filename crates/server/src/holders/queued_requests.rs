@@ -116,7 +116,10 @@ mod tests {
         // After an answer with another ticket, the request is remembered for that ticket's time.
         queued_requests.remember(a, queued(3, 20), Millis(9));
         queued_requests.remember(c, queued(4, 30), Millis(15));
-        assert_eq!((queued_requests.contains(a), queued_requests.contains(b), queued_requests.contains(c)), (true, false, true));
+        assert_eq!(
+            (queued_requests.contains(a), queued_requests.contains(b), queued_requests.contains(c)),
+            (true, false, true)
+        );
         assert_eq!(queued_requests.find(a, Millis(15)), Some(queued(3, 20)));
         queued_requests.forget(a);
         assert!(!queued_requests.contains(a) && queued_requests.contains(c));

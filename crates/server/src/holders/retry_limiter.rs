@@ -81,7 +81,8 @@ impl RetryLimiter {
         let buyer_reads = self.buyer_reads(buyer).ok_or(ReadError::Busy)?;
         let mine = buyer_reads.requested.fetch_add(1, Ordering::AcqRel) + 1;
         let until = Instant::now() + self.pace.turn_wait;
-        let mut turn = timeout_at(until, buyer_reads.turn.lock()).await.map_err(|_| ReadError::Busy)?;
+        let mut turn =
+            timeout_at(until, buyer_reads.turn.lock()).await.map_err(|_| ReadError::Busy)?;
         if let Some((requested, of, order)) = &turn.last
             && (*requested >= mine && *of == request)
         {
@@ -131,8 +132,10 @@ impl RetryLimiter {
         if limiter.len() >= BUYERS_MAX {
             let now = Instant::now();
             limiter.retain(|_, buyer_reads| {
-                let rests =
-                    buyer_reads.turn.try_lock().is_ok_and(|turn| turn.idle_at.is_none_or(|at| at <= now));
+                let rests = buyer_reads
+                    .turn
+                    .try_lock()
+                    .is_ok_and(|turn| turn.idle_at.is_none_or(|at| at <= now));
                 Arc::strong_count(buyer_reads) > 1 || !rests
             });
         }

@@ -37,7 +37,11 @@ impl Payments {
                 if let Some((refund, why)) =
                     came_back.filter(|_| told == RefundMessageOutcome::Applied)
                 {
-                    tracing::error!(refund, why, "refund failed at the provider; an operator must resolve it");
+                    tracing::error!(
+                        refund,
+                        why,
+                        "refund failed at the provider; an operator must resolve it"
+                    );
                 }
                 self.wake_refunds();
                 match (told, if_not_ours) {

@@ -7,7 +7,7 @@ use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use tokio::time::{Instant, timeout};
 
 use super::park::ParkedPlaces;
-use super::{Attempt, PurchaseOutcome, Purchase, Refusal, AttemptContext, UNAVAILABLE};
+use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
 
@@ -98,12 +98,16 @@ impl Engine {
                 context.is_uncertain = true;
                 break;
             }
-            let (verdict, entry) =
-                self.waiters().register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
+            let (verdict, entry) = self
+                .waiters()
+                .register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
             let answer = budget.query(self.slots().ticket(slot, request)).await;
             let answer = answer.and_then(Result::ok).unwrap_or(TicketAnswer::NoEpoch);
             places.release_if_issued(&answer);
-            match self.handle_answer(purchase, request, &(slot, answer), (verdict, entry), context).await {
+            match self
+                .handle_answer(purchase, request, &(slot, answer), (verdict, entry), context)
+                .await
+            {
                 Attempt::Short => {}
                 Attempt::NotReady | Attempt::Undecided => context.is_uncertain = true,
                 other => return other,
@@ -128,7 +132,8 @@ impl Engine {
             }
             if let Some(Ok(TicketAnswer::Repeated(ticket))) =
                 budget.query(self.slots().ticket(slot, &known)).await
-                && let Attempt::Answer(bought) = self.join_earlier_ticket(purchase, &ticket, context).await
+                && let Attempt::Answer(bought) =
+                    self.join_earlier_ticket(purchase, &ticket, context).await
             {
                 return Some(bought);
             }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
 
-use super::{Attempt, PurchaseOutcome, Purchase, Refusal, AttemptContext, UNAVAILABLE};
+use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::engine::Engine;
 
 /// How long one confirmation by the store may take, including the wait for its turn.

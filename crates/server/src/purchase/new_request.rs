@@ -6,8 +6,8 @@ use doorbuster_core::{SlotKey, Token};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::park::{ItemSignals, ParkedPlaces, Deadlines, is_served};
-use super::{Attempt, PurchaseOutcome, OVERLOADED, Purchase, AttemptContext, UNAVAILABLE};
+use super::park::{Deadlines, ItemSignals, ParkedPlaces, is_served};
+use super::{Attempt, AttemptContext, OVERLOADED, Purchase, PurchaseOutcome, UNAVAILABLE};
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
@@ -32,8 +32,11 @@ impl Engine {
         let mut undecided = 0;
         let mut waits = 0;
         let mut was_short = false;
-        let mut context =
-            AttemptContext { verdict: until.verdict, endings: item.work.feed.endings(), is_uncertain: false };
+        let mut context = AttemptContext {
+            verdict: until.verdict,
+            endings: item.work.feed.endings(),
+            is_uncertain: false,
+        };
         loop {
             // Created before the slot is asked, so that no later change is missed.
             let signals = ItemSignals::for_item(item);
@@ -109,7 +112,9 @@ impl Engine {
             context.is_uncertain = true;
             return Attempt::NotReady;
         };
-        let waiter = self.waiters().register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
+        let waiter = self
+            .waiters()
+            .register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
         let answer = self.request_ticket(&purchase.item, home, request, context).await;
         places.release_if_issued(&answer.1);
         self.handle_answer(purchase, request, &answer, waiter, context).await

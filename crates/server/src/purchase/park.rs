@@ -45,12 +45,7 @@ impl<'a> ItemSignals<'a> {
     /// Returns when another attempt makes sense: after any commit, or at progress. `waits` counts
     /// the earlier waits. A short request waits for units and wakes at progress at once. If units
     /// are gathered for it, it wakes at nothing else.
-    pub(super) async fn wait_for_retry(
-        self,
-        is_short: bool,
-        has_demand: bool,
-        waits: usize,
-    ) {
+    pub(super) async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
         let Self { progress, commit } = self;
         let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();
         let paced = tokio::time::sleep(Duration::from_millis(pace));
@@ -154,7 +149,10 @@ impl<'a> UnitDemandEntry<'a> {
         if !engine.layout().has_other_slots(item.slots.len()) && item.gauge.open_pool() == 0 {
             return None;
         }
-        let place = item.work.unit_demand.register(UnitDemand { slot: item.home(request)?, units: request.units });
+        let place = item
+            .work
+            .unit_demand
+            .register(UnitDemand { slot: item.home(request)?, units: request.units });
         engine.control().wake(item.row.id);
         Some(Self { engine, item, place: Some(place) })
     }

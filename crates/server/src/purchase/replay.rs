@@ -3,8 +3,8 @@
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Order, Phase, RequestHash};
 
-use super::park::{VerdictWait, Deadlines};
-use super::{Attempt, PurchaseOutcome, Purchase, Refusal, UNAVAILABLE};
+use super::park::{Deadlines, VerdictWait};
+use super::{Attempt, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::holders::{Queued, ReadError};
@@ -30,7 +30,11 @@ impl Engine {
 
     /// The answer to a request that may hold an order. `None`: it holds none. Lookups for orders
     /// that this node remembers wait in turn; of the others only a few run at a time.
-    pub(super) async fn held_order(&self, purchase: &Purchase, request: RequestHash) -> Option<PurchaseOutcome> {
+    pub(super) async fn held_order(
+        &self,
+        purchase: &Purchase,
+        request: RequestHash,
+    ) -> Option<PurchaseOutcome> {
         let is_remembered = self.holders().holds(request);
         if !is_remembered
             && let Some(queued) = self.holders().queued_requests.find(request, self.now())
@@ -59,11 +63,18 @@ impl Engine {
 
     /// The answer to a request that has no verdict yet. A repeated request gets the same answer,
     /// even if the sale or the buyer's pass ended since.
-    pub(super) fn answer_queued(&self, purchase: &Purchase, ticket: &IssuedTicket) -> PurchaseOutcome {
+    pub(super) fn answer_queued(
+        &self,
+        purchase: &Purchase,
+        ticket: &IssuedTicket,
+    ) -> PurchaseOutcome {
         let request = self.id_key().request_hash(purchase.buyer.as_str(), purchase.key.as_str());
         let queued = Queued { item: purchase.item.row.id, ticket: *ticket };
         self.holders().queued_requests.remember(request, queued, self.now());
-        PurchaseOutcome::Queued { id: self.ticket_id(purchase, ticket), decide_by: ticket.decide_by }
+        PurchaseOutcome::Queued {
+            id: self.ticket_id(purchase, ticket),
+            decide_by: ticket.decide_by,
+        }
     }
 
     /// The answer to a request that was queued before. `None`: it was refused since, and this is a
@@ -77,15 +88,19 @@ impl Engine {
         let Queued { item, ticket } = queued;
         let attempt = match self.waiters().join(ticket.token) {
             Some(verdict) => {
-                let verdict_wait =
-                    VerdictWait { is_first: false, until: Deadlines::from_now(purchase.wait).verdict };
+                let verdict_wait = VerdictWait {
+                    is_first: false,
+                    until: Deadlines::from_now(purchase.wait).verdict,
+                };
                 self.await_verdict(purchase, &ticket, verdict, verdict_wait).await
             }
             None => self.find_verdict(purchase, &ticket).await,
         };
         let is_same = item == purchase.item.row.id && ticket.units == purchase.units;
         match attempt {
-            Attempt::Answer(PurchaseOutcome::Queued { .. } | PurchaseOutcome::Replayed(_)) if !is_same => {
+            Attempt::Answer(PurchaseOutcome::Queued { .. } | PurchaseOutcome::Replayed(_))
+                if !is_same =>
+            {
                 Some(PurchaseOutcome::Refused(Refusal::KeyReused))
             }
             Attempt::Answer(bought) => Some(bought),

@@ -10,7 +10,7 @@ use doorbuster_core::slot::IssuedTicket;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{VerdictWait, Purchase};
+use super::{Purchase, VerdictWait};
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
 

@@ -37,7 +37,8 @@ pub(crate) async fn list(
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     // Nobody's limits are asked, so that what it costs is bounded by turns.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
-    let read = app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
+    let read =
+        app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 

@@ -34,7 +34,7 @@ use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{
     DoorCheck, PresentedPass, RateLimitExceeded, RateLimitStatus, Route, check_entry,
 };
-use crate::purchase::{PurchaseOutcome, Purchase, Refusal};
+use crate::purchase::{Purchase, PurchaseOutcome, Refusal};
 use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -263,7 +263,9 @@ fn check_purchase(
             &mut standing,
         ))
     };
-    if let Some(refusal) = app.engine.refuse_from_memory((caller.buyer, key), sale, item, units, door) {
+    if let Some(refusal) =
+        app.engine.refuse_from_memory((caller.buyer, key), sale, item, units, door)
+    {
         sale.flags.answer_counts.count(refusal.answer());
         app.record_latency(sale, started);
         let standing = || {
@@ -436,7 +438,8 @@ async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     // A panic in there was logged where it happened; the request may be sent again with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
     let bought = trace::traced("ticket and verdict", running_purchases).await;
-    bought.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
+    bought
+        .unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS }))
 }
 
 fn order_reply(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {

@@ -13,8 +13,8 @@ use crate::auth::{ExpectedClaims, NewToken, token};
 use crate::clock::Clock;
 use crate::config::{Flags, load};
 use crate::engine::{EngineOptions, StockLocation};
-use crate::temp_dir::TempDir;
 use crate::secrets;
+use crate::temp_dir::TempDir;
 
 mod idle;
 mod slow;

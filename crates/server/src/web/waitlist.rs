@@ -24,7 +24,7 @@ use super::sales::shown_or_new;
 use super::{App, wire};
 use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
-use crate::engine::{JoinResult, LeaveResult, OrderLookup, JoinRefusal};
+use crate::engine::{JoinRefusal, JoinResult, LeaveResult, OrderLookup};
 use crate::gate::{DoorCheck, PresentedPass, check_entry};
 
 /// `POST /v1/sales/{sale}/items/{item}/waitlist`

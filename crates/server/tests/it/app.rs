@@ -1,4 +1,4 @@
-//! A server of its own for each test.
+//! The fixture that gives each test its own server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::http::{Reply, Connection, request};
+use crate::http::{Connection, Reply, request};
 use crate::watch::Watch;
 
 /// The secret that tests sign buyers' tokens with.
@@ -154,7 +154,7 @@ impl TestApp {
         self.call(method, path, &[("Authorization", &bearer(name))], b"").await
     }
 
-    /// A purchase, of somebody who waits.
+    /// A purchase by a buyer who waits for the verdict.
     pub(crate) async fn buy(
         &self,
         buyer: &str,
@@ -237,11 +237,14 @@ impl Drop for TestApp {
     }
 }
 
-/// The header of a buyer whom the shop has signed in.
+/// The authorization header of a buyer who is signed in at the shop.
 pub(crate) fn bearer(buyer: &str) -> String {
     format!(
         "Bearer {}",
-        token(SECRET.as_bytes(), &NewToken { exp: FAR_FUTURE, ..NewToken::new(buyer, 0, Duration::ZERO) })
+        token(
+            SECRET.as_bytes(),
+            &NewToken { exp: FAR_FUTURE, ..NewToken::new(buyer, 0, Duration::ZERO) }
+        )
     )
 }
 

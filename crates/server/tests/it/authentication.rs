@@ -1,4 +1,4 @@
-//! Who is let in: tokens and keys, right and wrong, and what each role may do.
+//! Authentication: valid and invalid tokens and keys, and the permissions of each role.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::app::{ADMIN_KEY, FAR_FUTURE, SECRET, TestApp, bearer};
 
 #[tokio::test]
-async fn a_buyer_is_whoever_the_shop_has_signed() {
+async fn a_buyer_is_identified_by_the_shops_signature() {
     let app = TestApp::start().await;
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -26,8 +26,11 @@ async fn a_buyer_is_whoever_the_shop_has_signed() {
     check(&signed(SECRET, "anna", FAR_FUTURE), "200").await;
     check(&signed(SECRET, "anna", now - 20), "200").await;
     check(&signed(SECRET, "anna", now - 40), "401 unauthenticated").await;
-    check(&signed("another secret of the shop, long enough", "anna", FAR_FUTURE), "401 unauthenticated")
-        .await;
+    check(
+        &signed("another secret of the shop, long enough", "anna", FAR_FUTURE),
+        "401 unauthenticated",
+    )
+    .await;
     check(&signed(SECRET, "no name", FAR_FUTURE), "401 unauthenticated").await;
     check("Bearer nonsense", "401 unauthenticated").await;
     check("Bearer", "401 unauthenticated").await;
@@ -53,7 +56,8 @@ async fn issuer_and_audience_are_checked_where_they_are_configured() {
     ])
     .await;
     let check = async |iss: Option<&str>, aud: Option<&str>, expected: &str| {
-        let claims = NewToken { iss, aud, exp: FAR_FUTURE, ..NewToken::new("anna", 0, Duration::ZERO) };
+        let claims =
+            NewToken { iss, aud, exp: FAR_FUTURE, ..NewToken::new("anna", 0, Duration::ZERO) };
         let bearer = format!("Bearer {}", token(SECRET.as_bytes(), &claims));
         assert_eq!(
             app.call("GET", "/v1/orders", &[("Authorization", &bearer)], b"").await.verdict(),
@@ -146,7 +150,7 @@ async fn a_key_works_from_its_making_to_its_deletion_within_its_role() {
 }
 
 #[tokio::test]
-async fn public_keys_let_in_whom_the_shop_has_signed() {
+async fn public_keys_accept_tokens_that_the_shop_signed() {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
     use base64::Engine;
     let b64 = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
@@ -194,8 +198,10 @@ async fn public_keys_are_fetched_from_the_shop_and_waited_for() {
         }
     });
     let header = b64(json!({"alg": "EdDSA", "kid": "one"}).to_string().as_bytes());
-    let message =
-        format!("{header}.{}", b64(json!({"sub": "anna", "exp": FAR_FUTURE}).to_string().as_bytes()));
+    let message = format!(
+        "{header}.{}",
+        b64(json!({"sub": "anna", "exp": FAR_FUTURE}).to_string().as_bytes())
+    );
     let token = format!("Bearer {message}.{}", b64(pair.sign(message.as_bytes()).as_ref()));
     let app = TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", &url)]).await;
     let known = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;

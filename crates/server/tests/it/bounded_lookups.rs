@@ -1,4 +1,4 @@
-//! What a refusal takes of memory: a crowd hears little else.
+//! The memory that a refusal uses: under load most answers are refusals.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Brokers as endpoints: RabbitMQ and NATS hear what happens, go away in mid-stream while buyers go
-//! on, and hear all of it once they are back.
+//! Brokers as event endpoints: RabbitMQ and NATS receive events, stop while buyers continue, and
+//! receive all events after they return.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -163,7 +163,7 @@ async fn trade(
 }
 
 /// The whole way with one broker.
-async fn a_broker_hears_everything(broker: BrokerServer, password: &str) {
+async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     let mut ear = BrokerConsumer::of(&broker).await;
     let app = start(broker.port()).await;
     app.open_sale("spring", 999.into(), 1).await;
@@ -222,17 +222,17 @@ async fn a_broker_hears_everything(broker: BrokerServer, password: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rabbitmq_that_is_stopped_in_mid_stream_hears_everything_in_order() {
-    a_broker_hears_everything(BrokerServer::Rabbit(Rabbit::start()), ":guest@").await;
+async fn a_rabbitmq_that_stops_in_mid_stream_receives_every_event_in_order() {
+    a_broker_receives_every_event(BrokerServer::Rabbit(Rabbit::start()), ":guest@").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_nats_that_is_killed_in_mid_stream_hears_everything_in_order() {
-    a_broker_hears_everything(BrokerServer::Nats(NatsServer::start()), "secret@").await;
+async fn a_nats_that_is_killed_in_mid_stream_receives_every_event_in_order() {
+    a_broker_receives_every_event(BrokerServer::Nats(NatsServer::start()), "secret@").await;
 }
 
 #[tokio::test]
-async fn what_is_no_broker_to_go_to_is_refused_with_the_reason() {
+async fn an_invalid_broker_address_is_refused_with_the_reason() {
     let app = start(5999).await;
     let refused = async |method: &str, path: &str, url: &str, word: &str| {
         let mut body = json!({"url": url});

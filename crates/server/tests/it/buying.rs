@@ -1,5 +1,5 @@
-//! Buying: the answers of a purchase, what a key remembers, a buyer's orders, and the sales that
-//! buyers see.
+//! Buying: the answers to a purchase, repeated request keys, a buyer's orders, and the public list
+//! of sales.
 
 use std::collections::HashSet;
 
@@ -380,7 +380,7 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_press() {
 }
 
 #[tokio::test]
-async fn what_has_nothing_to_say_must_not_say_anything() {
+async fn a_request_without_parameters_refuses_fields_and_malformed_bodies() {
     let app = TestApp::start().await;
     app.make_sale("spring", 10.into(), 10).await;
     let (anna, admin) = (bearer("anna"), format!("Bearer {ADMIN_KEY}"));

@@ -1,5 +1,5 @@
-//! Challenges as clients meet them: one for each buyer and sale, one answer, and what is asked for
-//! with it.
+//! Challenges as clients use them: one challenge for each buyer and sale, and one answer for each
+//! challenge.
 
 #[path = "challenges/pool.rs"]
 mod pool;
@@ -119,8 +119,10 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
         );
     }
     let asked = challenge(&app, "anna", "image", json!({})).await;
-    let text =
-        solve_sealed([0x5a; 32], &asked, "image", "anna")["text"].as_str().expect("text").to_owned();
+    let text = solve_sealed([0x5a; 32], &asked, "image", "anna")["text"]
+        .as_str()
+        .expect("text")
+        .to_owned();
     let spaced = format!(" {} {} ", text[..2].to_uppercase(), text[2..].to_lowercase());
     assert_eq!(answer(&app, "anna", "image", &asked, &json!({"text": spaced})).await, "201");
 }
@@ -235,7 +237,7 @@ async fn of_parallel_answers_one_gets_a_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pictures_come_as_files_that_tell_nothing_and_a_wrong_answer_spends_them() {
+async fn picture_files_reveal_no_solution_and_a_wrong_answer_spends_them() {
     let app = TestApp::start().await;
     open(&app, "spring", "slider").await;
     let puzzle = challenge(&app, "anna", "spring", json!({})).await;
@@ -276,7 +278,7 @@ async fn pictures_come_as_files_that_tell_nothing_and_a_wrong_answer_spends_them
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_wrong_too_often_is_told_to_wait() {
+async fn a_buyer_with_too_many_wrong_answers_must_wait() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     app.admin(
@@ -302,7 +304,7 @@ async fn who_is_wrong_too_often_is_told_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_asked_for_is_refused() {
+async fn an_unavailable_challenge_is_refused() {
     let app = TestApp::start().await;
     open(&app, "spring", "image").await;
     app.open_sale("plain", 10.into(), 1).await;

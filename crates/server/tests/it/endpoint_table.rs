@@ -59,7 +59,7 @@ async fn every_endpoint_is_served_as_its_row_says() {
 }
 
 #[tokio::test]
-async fn head_works_wherever_get_does_and_says_the_same() {
+async fn head_works_for_every_get_and_returns_the_same_headers() {
     let app = TestApp::start().await;
     let bearer = format!("Bearer {ADMIN_KEY}");
     for endpoint in endpoints::all().filter(|endpoint| endpoint.method == Method::Get) {
@@ -134,7 +134,7 @@ async fn an_accept_that_rules_out_what_is_served_is_406() {
 }
 
 #[tokio::test]
-async fn what_is_nowhere_is_a_problem_too() {
+async fn an_unknown_path_is_a_problem_document() {
     let app = TestApp::start().await;
     let long = format!("/{}", "x".repeat(5_000));
     for path in [

@@ -12,14 +12,14 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::app::{PATIENCE, WAIT_FOR_ORDER, TestApp, bearer, sale};
+use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Connection, request};
 use crate::watch::Watch;
 
-#[path = "events/idle.rs"]
-mod idle;
 #[path = "events/handshake.rs"]
 mod handshake;
+#[path = "events/idle.rs"]
+mod idle;
 
 /// A WebSocket of a client.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
@@ -367,7 +367,7 @@ async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // Whoever closes one may open another, as soon as the server has noticed.
+    // A buyer who closes a stream may open another as soon as the server notices the close.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {
@@ -384,7 +384,7 @@ async fn is_over(wire: &mut Connection, text: &str) {
 }
 
 #[tokio::test]
-async fn whom_operators_turn_away_is_told_nothing_more() {
+async fn a_blocked_buyer_receives_no_more_events() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     app.open_sale("spring", 10.into(), 10).await;
     let block = async |kind: &str, value: &str| {
@@ -418,7 +418,7 @@ async fn whom_operators_turn_away_is_told_nothing_more() {
     let carl = bearer("carl");
     let from_there = [("Authorization", carl.as_str()), ("X-Forwarded-For", "192.0.2.8")];
     assert_eq!(app.call("GET", "/v1/events", &from_there, b"").await.verdict(), "403 forbidden");
-    // Nobody else's stream ended.
+    // No other buyer's stream ended.
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     while next(&mut bert).await["type"] != "order" {}
 }

@@ -1,5 +1,4 @@
-//! HTTP in bytes: what is sent is exactly what a test writes, what comes back is taken apart and
-//! nothing else.
+//! A raw HTTP client: sends exactly the bytes that a test writes, and only parses the answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;

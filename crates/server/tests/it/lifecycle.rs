@@ -1,5 +1,5 @@
-//! A server's life: connections that hang up, stall or are too many; the end of the program; its
-//! directory.
+//! The server's lifecycle: connections that hang up, stall or exceed the cap, shutdown, and the
+//! data directory.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ async fn a_client_that_hangs_up_changes_nothing() {
     for number in 0..20 {
         let mut wire = app.connect().await;
         wire.send(&purchase(&format!("b{number}"))).await;
-        // Nobody waits for the answer.
+        // The client does not wait for the answer.
     }
     app.until("/v1/admin/sales/spring/stock", "all of it is sold", |stock| {
         stock["items"][0]["held"] == 20
@@ -80,7 +80,7 @@ async fn an_idle_connection_and_a_head_that_never_ends_are_closed() {
 }
 
 #[tokio::test]
-async fn connections_over_the_cap_are_told_to_come_again() {
+async fn connections_over_the_cap_are_asked_to_retry() {
     let app = TestApp::with(&[("DOORBUSTER_LIMITS__CONNECTIONS", "16")]).await;
     let mut kept = Vec::new();
     for _ in 0..16 {

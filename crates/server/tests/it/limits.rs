@@ -1,11 +1,11 @@
-//! Limits and blocks as buyers and operators meet them.
+//! Rate limits and blocks as buyers and operators see them.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
-use crate::http::{Reply, Connection, request};
+use crate::http::{Connection, Reply, request};
 use crate::watch::Watch;
 
 #[path = "limits/nodes.rs"]
@@ -154,7 +154,7 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
     check(&buy_by(&app, "anna", "k", &close).await, "200", 0);
     check(&app.buy("bert", "k", "spring", "phone", 1).await, "409 sold_out", 2);
     check(&buy_by(&app, "carl", "k", &[("Purchase-Pass", "none")]).await, "403 pass_invalid", 3);
-    // Who proved to be nobody used nothing up.
+    // A request without a valid identity used nothing up.
     for more in [&[][..], &close] {
         let nobody =
             [&[("Content-Type", "application/json"), ("Idempotency-Key", "k")], more].concat();
@@ -226,7 +226,7 @@ async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_robot_is_held_by_limits_for_people_and_disturbs_nobody() {
+async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     // As docs/front-door.md has them.
     let limits =
@@ -362,7 +362,7 @@ async fn limits_change_while_the_sale_runs() {
 }
 
 #[tokio::test]
-async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
+async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     app.open_sale("spring", 5.into(), 1).await;
     let block = async |body: Value| app.admin("POST", "/v1/admin/blocks", Some(body)).await;
@@ -383,7 +383,7 @@ async fn whom_operators_turn_away_cannot_buy_until_it_is_over() {
     };
     assert_eq!(from("anna", "192.0.2.9").await, "403 forbidden");
     assert_eq!(from("anna", "192.0.3.9").await, "201");
-    // An order that is held is shown to whoever holds it.
+    // A held order is shown to its buyer.
     assert_eq!(from("anna", "192.0.2.9").await, "200");
     for wrong in [
         json!({"kind": "buyer", "value": "no name"}),

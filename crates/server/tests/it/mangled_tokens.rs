@@ -1,9 +1,9 @@
-//! What comes from outside and is parsed, mangled thousands of times: tokens, passes, ids of
-//! orders, providers' messages, frames of WebSockets. Nothing that was changed is believed, nothing
-//! is a fault of the server, and it goes on.
+//! Parsed input from outside, mangled thousands of times: tokens, passes, order ids, providers'
+//! messages and WebSocket frames. The server accepts no changed input, reports no fault of its own,
+//! and continues.
 //!
-//! `corpus/` holds what to begin with, one a line, beside a right one of each. `DOORBUSTER_MANGLED`
-//! says how many of each kind, `DOORBUSTER_RANDOM_SEED` which.
+//! `corpus/` holds the initial inputs, one a line; the test adds a valid input of each kind.
+//! `DOORBUSTER_MANGLED` sets the number of inputs of each kind, `DOORBUSTER_RANDOM_SEED` the seed.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::app::{TestApp, bearer, sale};
 use crate::http::{Reply, request};
-use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, signature, send_text};
+use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, send_text, signature};
 
 /// Of each kind, when the environment names no number.
 const MANGLED: usize = 400;

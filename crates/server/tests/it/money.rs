@@ -1,4 +1,4 @@
-//! Money: what providers send, what buyers and operators see of it.
+//! Payments: messages of providers, and what buyers and operators see of them.
 
 #[path = "money/erasures.rs"]
 mod erasures;

@@ -1,5 +1,5 @@
-//! Several nodes on one truth: a private PostgreSQL, a private Redis, and engines that die as
-//! processes do.
+//! Several nodes on one store: a private PostgreSQL, a private Redis, and engines that stop as
+//! abruptly as killed processes.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,24 +13,24 @@ use tokio::time::Instant;
 
 use crate::app::TestApp;
 use crate::watch::Watch;
-use fixture::{Deployment, TestNode, SALE, until};
+use fixture::{Deployment, SALE, TestNode, until};
 
 #[path = "nodes/cache.rs"]
 mod cache;
-#[path = "nodes/flood.rs"]
-mod flood;
-#[path = "nodes/short_stock.rs"]
-mod short_stock;
-#[path = "nodes/leaders.rs"]
-mod leaders;
-#[path = "nodes/wait_bounds.rs"]
-mod wait_bounds;
-#[path = "nodes/redis.rs"]
-pub(crate) mod redis;
-#[path = "nodes/fixture.rs"]
-mod fixture;
 #[path = "nodes/epoch_roll.rs"]
 mod epoch_roll;
+#[path = "nodes/fixture.rs"]
+mod fixture;
+#[path = "nodes/flood.rs"]
+mod flood;
+#[path = "nodes/leaders.rs"]
+mod leaders;
+#[path = "nodes/redis.rs"]
+pub(crate) mod redis;
+#[path = "nodes/short_stock.rs"]
+mod short_stock;
+#[path = "nodes/wait_bounds.rs"]
+mod wait_bounds;
 
 /// Longer than a lease and what follows from its end.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
@@ -109,7 +109,7 @@ async fn is_sold(node: &TestNode, stock: u64, told: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_with_a_slot_each_sell_exactly_what_there_is() {
+async fn nodes_with_a_slot_each_sell_exactly_the_stock() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(400, 10, Spread::default()).await;
@@ -117,7 +117,7 @@ async fn nodes_with_a_slot_each_sell_exactly_what_there_is() {
     let told = sell_out(&[&first, &second], 400, PATIENCE).await;
     is_sold(&first, 400, told).await;
     assert_eq!(first.audit().await.repairs, 0);
-    // Whoever holds an order finds it at any node, also now that nothing is left.
+    // A buyer finds their order at any node, also after the item is sold out.
     until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
         .await;
     let again = second.buy("b0", "k", 1).await;
@@ -166,7 +166,7 @@ async fn a_buyer_of_ten_is_served_while_ten_are_left_at_any_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
+async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(60, 3, Spread::default()).await;
@@ -194,7 +194,10 @@ async fn a_limit_holds_over_nodes_and_what_one_does_the_others_follow() {
     assert!(matches!(lowered, doorbuster_server::control::AdjustResult::Done(_)), "{lowered:?}");
     first.step(PhaseStep::Pause).await;
     let paused = first.buy("bert", "k", 1).await;
-    assert!(matches!(paused, PurchaseOutcome::Refused(Refusal::Paused | Refusal::SoldOut(_))), "{paused:?}");
+    assert!(
+        matches!(paused, PurchaseOutcome::Refused(Refusal::Paused | Refusal::SoldOut(_))),
+        "{paused:?}"
+    );
     second.wait_for_phase(doorbuster_core::Phase::Paused).await;
     second.step(PhaseStep::Close).await;
     first.wait_for_phase(doorbuster_core::Phase::Closed).await;
@@ -212,7 +215,8 @@ async fn pauses_under_load(home: Deployment, spread: Spread) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..16 {
-        let (shop, stop) = (if n % 2 == 0 { first.buyer_client() } else { second.buyer_client() }, stop.clone());
+        let (shop, stop) =
+            (if n % 2 == 0 { first.buyer_client() } else { second.buyer_client() }, stop.clone());
         crowd.spawn(async move {
             let (mut sold, mut asked) = (0, 0);
             while !stop.load(Ordering::Acquire) {
@@ -260,7 +264,7 @@ async fn a_pause_drains_the_slots_that_nodes_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_over_partitions_in_redis_sell_exactly_what_there_is() {
+async fn nodes_over_partitions_in_redis_sell_exactly_the_stock() {
     let home = Deployment::cluster();
     let buyers = Roles { api: true, settle: false, control: false };
     let (first, second) =

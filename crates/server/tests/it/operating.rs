@@ -1,5 +1,5 @@
-//! Operating: a sale's life, changes to it, its stock, orders of all buyers, statistics, the audit,
-//! the export.
+//! Operator endpoints: a sale's phases, changes, stock, orders of all buyers, statistics, the
+//! audit, and the export.
 
 use serde_json::{Value, json};
 

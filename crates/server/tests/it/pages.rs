@@ -1,5 +1,5 @@
-//! Pages and what they load: the same for everyone, hashed, compressed, under a strict policy;
-//! guests in demonstrations.
+//! Pages and their assets: identical for all visitors, hashed, compressed, under a strict policy;
+//! and guests in demonstrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -77,7 +77,7 @@ fn words(language: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn both_languages_say_the_same_and_promise_nothing_that_nobody_sends() {
+fn both_languages_have_the_same_texts_and_promise_no_message_that_is_not_sent() {
     let (english, chinese) = (words("en"), words("zh"));
     assert!(english.len() > 400, "{} sentences", english.len());
     let keys = |words: &BTreeMap<String, String>| words.keys().cloned().collect::<BTreeSet<_>>();
@@ -103,7 +103,7 @@ fn both_languages_say_the_same_and_promise_nothing_that_nobody_sends() {
 }
 
 #[tokio::test]
-async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
+async fn pages_are_the_same_for_every_visitor_and_load_only_local_files() {
     let app = TestApp::start().await;
     app.open_sale("spring", json!(10), 1).await;
     let order = app.buy("anna", "k", "spring", "phone", 1).await.json()["id"]
@@ -188,7 +188,7 @@ async fn pages_are_the_same_for_everyone_and_load_only_what_is_here() {
 }
 
 #[tokio::test]
-async fn the_pages_script_tells_what_the_owner_configured() {
+async fn the_pages_script_contains_the_owners_configuration() {
     let settings = [
         ("DOORBUSTER_AUTH__SIGN_IN_URL", "https://shop.example/in?a=1&b=2"),
         ("DOORBUSTER_PAGE__SHOP", "The \"Shop\""),
@@ -239,7 +239,7 @@ async fn a_demonstration_has_a_sale_and_guests() {
 }
 
 #[tokio::test]
-async fn what_everybody_is_shown_is_for_caches_under_the_addresses_of_pages_alone() {
+async fn only_public_answers_at_page_addresses_are_cacheable() {
     let app = TestApp::start().await;
     app.open_sale("spring", 5.into(), 1).await;
     app.open_sale("a:b", 5.into(), 1).await;

@@ -1,5 +1,5 @@
-//! Purchase passes as a client sees them: every misuse is refused by its name, and an honest buyer
-//! gets through.
+//! Purchase passes: the server refuses each misuse with its own problem code, and accepts a valid
+//! pass.
 
 #[path = "passes/spent.rs"]
 mod spent;
@@ -158,7 +158,7 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
         ("200", &bought.json()["id"]),
         "a known key comes first"
     );
-    // Nobody finds another's order by naming them.
+    // A buyer cannot find another buyer's order by its key.
     let stranger = app.order("k", &[("Purchase-Pass", &forged[0])], "spring", "phone").await;
     assert_eq!(stranger.verdict(), "403 pass_invalid");
     app.step("spring", "close").await;
@@ -274,7 +274,10 @@ async fn thresholds_name_what_a_buyer_lacks() {
         "201",
         "the token is enough"
     );
-    assert_eq!(order(&buyer_token("anna", false, 3), "levels").await.verdict(), "403 pass_required");
+    assert_eq!(
+        order(&buyer_token("anna", false, 3), "levels").await.verdict(),
+        "403 pass_required"
+    );
     let pass = ask(&buyer_token("bert", false, 3), "levels").await.json()["pass"]
         .as_str()
         .expect("a pass")
@@ -324,7 +327,7 @@ async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
 }
 
 #[tokio::test]
-async fn a_pass_from_before_everybody_had_to_wait_leads_to_the_line() {
+async fn a_pass_issued_before_the_room_opened_sends_its_buyer_to_the_room() {
     let app = TestApp::start().await;
     for before in ["auto", "off"] {
         app.open_door(before, json!({"pass": "required", "waiting_room": before})).await;

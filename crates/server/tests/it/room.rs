@@ -1,5 +1,5 @@
-//! The waiting room as buyers meet it: one place each, a draw that anybody can make again, called
-//! in while there is something to be had.
+//! The waiting room as buyers see it: one position for each buyer, a reproducible draw, and
+//! admission while units are available.
 
 #[path = "room/auto.rs"]
 mod auto;
@@ -82,7 +82,7 @@ fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_came_before_are_called_in_an_order_that_anybody_can_make_again() {
+async fn early_buyers_are_admitted_in_a_reproducible_order() {
     let app = TestApp::start().await;
     announce(&app, 4.into(), 1).await;
     let before = draw(&app).await;
@@ -138,7 +138,7 @@ async fn those_who_came_before_are_called_in_an_order_that_anybody_can_make_agai
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_outlives_the_restart_of_its_node() {
+async fn a_position_survives_the_restart_of_its_node() {
     let app = TestApp::start().await;
     announce(&app, 1.into(), 1).await;
     let buyers = ["anna", "bert", "carl"];
@@ -167,7 +167,7 @@ async fn a_place_outlives_the_restart_of_its_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_who_asks_64_times_at_once_has_one_place() {
+async fn a_buyer_with_64_concurrent_requests_has_one_position() {
     let app = TestApp::start().await;
     announce(&app, 1.into(), 1).await;
     let answers = futures_util::future::join_all((0..64).map(|_| enter(&app, "anna"))).await;
@@ -254,7 +254,7 @@ async fn streams_look_for_places_no_more_often_than_pages_may() {
     assert_eq!(looks(&app).await, before + 2, "as often as the sale's limit says");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(page.verdict(), "429 rate_limited", "a page is counted together with them");
-    // Whoever has used up the limit is told what this node knows.
+    // A buyer at the limit gets an answer from this node's memory.
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     let mut events = listen("bert", "?sale=spring").await;
     while next(&mut events).await["state"] != "admitted" {}
@@ -285,7 +285,7 @@ async fn buy_item(app: &TestApp, buyer: &str, item: &str) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_called_in_gets_a_pass_and_nobody_waits_for_what_is_gone() {
+async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let app = TestApp::start().await;
     announce(&app, 2.into(), 1).await;
     app.step("spring", "open").await;
@@ -307,7 +307,7 @@ async fn whoever_is_called_in_gets_a_pass_and_nobody_waits_for_what_is_gone() {
     assert_eq!(gone["position"], 1);
     until(&app, "d", "is told", is("gone")).await;
     told(&mut waits, &gone).await;
-    // A unit that comes back is for the next in line, who is told.
+    // A returned unit goes to the next waiting buyer, who is notified.
     let id = order.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(app.buyer("a", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
     let admitted = until(&app, "c", "is called in", is("admitted")).await;
@@ -318,7 +318,7 @@ async fn whoever_is_called_in_gets_a_pass_and_nobody_waits_for_what_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_does_not_come_loses_the_place_to_the_next() {
+async fn a_buyer_who_misses_the_admission_loses_it_to_the_next() {
     let app = TestApp::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]).await;
     announce(&app, 1.into(), 1).await;
     app.step("spring", "open").await;
@@ -353,7 +353,7 @@ async fn a_room_that_opens_by_itself_lets_a_few_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_took_part_is_told_to_operators_once_the_draw_is_made() {
+async fn operators_see_the_participants_once_the_draw_is_made() {
     let app = TestApp::start().await;
     announce(&app, 1.into(), 1).await;
     let buyers = ["anna", "-bert", "carl"].map(String::from);

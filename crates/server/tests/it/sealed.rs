@@ -1,4 +1,4 @@
-//! What a challenge hides, as only somebody can read it who has the nodes' key.
+//! The solution inside a challenge is readable only with the nodes' key.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine as _;

@@ -1,4 +1,4 @@
-//! What machines ask: health, readiness, metrics, the contract as a document.
+//! Endpoints for machines: health, readiness, metrics, and the API document.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::app::{PATIENCE, TestApp};
 use crate::watch::Watch;
 
 #[tokio::test]
-async fn health_and_readiness_are_told() {
+async fn health_and_readiness_are_reported() {
     let app = TestApp::start().await;
     for path in ["/healthz", "/readyz"] {
         let reply = app.get(path).await;

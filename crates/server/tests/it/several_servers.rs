@@ -1,4 +1,4 @@
-//! Servers that share a truth, as their clients see them: what one wrote the others show at once.
+//! Servers that share a store: a change made at one server is visible at the others at once.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ async fn a_new_sale_has_its_page_and_its_events_though_the_notice_of_it_is_lost(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_server_wrote_the_others_show_at_once() {
+async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let all = "api,settle,control";
@@ -98,7 +98,7 @@ async fn what_one_server_wrote_the_others_show_at_once() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        // Whoever was told to wait finds the order when asking again.
+        // A buyer who was asked to wait finds the order when retrying.
         assert!(matches!(bought.status, 200 | 201), "{}", bought.text());
         let order = bought.json()["id"].as_str().expect("an id").to_owned();
         let seen = second.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
@@ -207,7 +207,7 @@ async fn secrets(
 }
 
 #[tokio::test]
-async fn servers_that_share_a_truth_have_the_same_secrets_and_write_them_nowhere_else() {
+async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_there() {
     let home = Cluster::start(&[]);
     let url = address(&home, &home.database());
     let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
@@ -266,7 +266,7 @@ async fn a_server_is_not_ready_while_its_store_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
+async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
     let home = Arc::new(Cluster::start(&[]));
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
@@ -280,7 +280,7 @@ async fn what_an_operator_began_is_done_and_written_down_though_they_hang_up() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    // Whoever changes an order waits for this.
+    // Every change to an order waits for this lock.
     let (locks, of) = (home.clone(), database.clone());
     let lock = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT";
     let locking = std::thread::spawn(move || locks.psql(&of, lock));

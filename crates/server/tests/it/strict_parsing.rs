@@ -1,11 +1,11 @@
-//! Strictness: whatever is wrong with a request is named, nothing is guessed, and nothing is done.
+//! Strict parsing: a refusal names each error in a request, guesses nothing, and changes nothing.
 
 use std::time::Duration;
 
 use doorbuster_server::auth::{NewToken, token};
 use serde_json::{Value, json};
 
-use crate::app::{FAR_FUTURE, WAIT_FOR_ORDER, SECRET, TestApp, bearer, sale};
+use crate::app::{FAR_FUTURE, SECRET, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::request;
 
 /// Every pointer, header and parameter that a problem names.
@@ -21,7 +21,7 @@ fn named(problem: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_wrong_purchase_is_told_what_is_wrong() {
+async fn an_invalid_purchase_is_refused_with_the_reason() {
     let app = TestApp::start().await;
     app.open_sale("spring", 100.into(), 100).await;
     let check = async |body: &str, expected: &str, wrong: &[&str]| {
@@ -68,7 +68,7 @@ async fn a_wrong_purchase_is_told_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_or_type_or_size_is_told_before_who_asks() {
+async fn an_invalid_key_type_or_size_is_refused_before_authentication() {
     let app = TestApp::start().await;
     app.open_sale("spring", 100.into(), 100).await;
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
@@ -123,7 +123,8 @@ async fn open_with(app: &TestApp, id: &str, stock: u32, door: Value) {
 #[tokio::test]
 async fn the_first_check_that_fails_answers() {
     let app = TestApp::start().await;
-    let claims = NewToken { exp: FAR_FUTURE, member: true, ..NewToken::new("anna", 0, Duration::ZERO) };
+    let claims =
+        NewToken { exp: FAR_FUTURE, member: true, ..NewToken::new("anna", 0, Duration::ZERO) };
     let (anna, member) = (bearer("anna"), format!("Bearer {}", token(SECRET.as_bytes(), &claims)));
     let json_type = ("Content-Type", "application/json");
     let by = |who, key| vec![json_type, ("Authorization", who), ("Idempotency-Key", key)];
@@ -207,7 +208,7 @@ async fn the_first_check_that_fails_answers() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_told_so_and_does_no_harm() {
+async fn a_body_that_is_too_large_is_refused_without_harm() {
     let app = TestApp::start().await;
     let known = bearer("anna");
     let headers = |more: (&'static str, &'static str)| {
@@ -253,7 +254,7 @@ async fn a_body_that_is_too_large_is_told_so_and_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_reads_costs_neither_the_answer_nor_the_connection() {
+async fn an_unread_body_costs_neither_the_answer_nor_the_connection() {
     let app = TestApp::start().await;
     let body = vec![b' '; 200 * 1024];
     let long = format!("/healthz?{}", "x".repeat(5_000));

@@ -1,5 +1,5 @@
-//! The line of an item that is held out, as buyers meet it: a unit that comes back is theirs by
-//! turn, before anybody can buy it.
+//! The waitlist of a sold-out item: a returned unit goes to the first waiting buyer before it is
+//! for sale again.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,18 @@ mod nodes;
 mod turns;
 
 const WAITLIST: &str = "/v1/sales/spring/items/phone/waitlist";
-/// How soon whoever is first is told of a unit that came back.
+/// How soon the first waiting buyer is notified of a returned unit.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 impl TestApp {
     async fn join(&self, buyer: &str, key: &str) -> Reply {
-        self.call("POST", WAITLIST, &[("Authorization", &bearer(buyer)), ("Idempotency-Key", key)], b"")
-            .await
+        self.call(
+            "POST",
+            WAITLIST,
+            &[("Authorization", &bearer(buyer)), ("Idempotency-Key", key)],
+            b"",
+        )
+        .await
     }
 
     async fn joined(&self, buyer: &str) -> String {
@@ -188,7 +193,7 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_was_served_in_vain_does_not_stand_there_again() {
+async fn a_buyer_who_let_an_offer_expire_does_not_rejoin_the_waitlist() {
     let app = TestApp::start().await;
     let mut held = app.held_out(1, 1, 900).await;
     for (served, next) in [("a", "b"), ("b", "c")] {
@@ -217,8 +222,7 @@ async fn whoever_was_served_in_vain_does_not_stand_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_window_of_a_unit_from_the_line_is_five_minutes_at_most_and_its_buyer_is_told_at_once()
-{
+async fn a_waitlist_offer_lasts_at_most_five_minutes_and_its_buyer_is_notified_at_once() {
     let app = TestApp::start().await;
     let first = app.held_out(1, 1, 900).await;
     let b = app.joined("b").await;
@@ -240,7 +244,7 @@ async fn the_window_of_a_unit_from_the_line_is_five_minutes_at_most_and_its_buye
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_leaves_is_in_line_no_more_and_those_behind_move_up() {
+async fn a_buyer_who_leaves_has_no_entry_and_later_entries_move_up() {
     let app = TestApp::start().await;
     let first = app.held_out(1, 1, 900).await;
     let (b, c) = (app.joined("b").await, app.joined("c").await);
@@ -259,19 +263,23 @@ async fn who_leaves_is_in_line_no_more_and_those_behind_move_up() {
     assert_eq!(app.waiting_entry("c", &c).await["ahead"], 0);
     let operators = app.admin("GET", &format!("/v1/admin/orders/{c}"), None).await.json();
     assert_eq!((&operators["state"], &operators["buyer"]), (&json!("waiting"), &json!("c")));
-    // Whoever left may come again, at the end.
+    // A buyer who left may join again, at the end.
     let again = app.join("b", "line").await;
     assert_eq!((again.verdict().as_str(), &again.json()["ahead"]), ("201", &json!(1)));
     assert_ne!(id(&again.json()), b);
     app.cancel("a", &first).await;
     app.becomes("c", &c, "reserved").await;
-    assert_eq!(app.buyer("c", "DELETE", WAITLIST).await.verdict(), "409 wrong_state", "it is an order");
+    assert_eq!(
+        app.buyer("c", "DELETE", WAITLIST).await.verdict(),
+        "409 wrong_state",
+        "it is an order"
+    );
     assert_eq!(app.waiting_entry("c", &c).await["state"], "reserved", "and the order stays");
     app.is_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_no_line_where_units_are_to_be_had_or_none_will_come_back() {
+async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     let app = TestApp::start().await;
     let path = async |path: &str, buyer: &str| {
         let headers = [("Authorization", &*bearer(buyer)), ("Idempotency-Key", "k")];
@@ -332,7 +340,7 @@ async fn there_is_no_line_where_units_are_to_be_had_or_none_will_come_back() {
     assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting", "nobody else's doing");
     let orders = app.buyer("b", "GET", "/v1/orders").await.json();
     assert_eq!(orders["orders"], json!([]));
-    // A sale that has ended serves nobody.
+    // A sale that has ended makes no offers.
     app.step("spring", "close").await;
     let over = app.waiting_entry("b", &b).await;
     assert_eq!((&over["state"], &over["code"]), (&json!("refused"), &json!("ended")));
@@ -343,7 +351,7 @@ async fn there_is_no_line_where_units_are_to_be_had_or_none_will_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_sale_keeps_its_line_and_serves_it_when_it_goes_on() {
+async fn a_paused_sale_keeps_its_waitlist_and_serves_it_after_it_resumes() {
     let app = TestApp::start().await;
     let first = app.held_out(1, 1, 900).await;
     let b = app.joined("b").await;
@@ -364,7 +372,7 @@ async fn a_paused_sale_keeps_its_line_and_serves_it_when_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_holds_as_much_as_they_may_when_their_turn_comes_is_passed_over_and_told() {
+async fn a_buyer_at_the_limit_is_skipped_and_notified() {
     let app = money::start().await;
     app.open_sale("spring", 2.into(), 1).await;
     let a = money::order(&app, "a", "k", 1).await;
@@ -384,7 +392,10 @@ async fn whoever_holds_as_much_as_they_may_when_their_turn_comes_is_passed_over_
     app.step("spring", "pause").await;
     app.cancel("a", &a).await;
     assert_eq!(app.row().await["kept"], 1);
-    assert_eq!(send_message(&app, "evt_late", &captured("pay_late", &ended, 10)).await.verdict(), "200");
+    assert_eq!(
+        send_message(&app, "evt_late", &captured("pay_late", &ended, 10)).await.verdict(),
+        "200"
+    );
     app.becomes("b", &ended, "paid").await;
     app.step("spring", "resume").await;
     assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting");

@@ -1,12 +1,14 @@
-//! Webhooks that go out: a shop's server that takes them, fails, hangs, trickles, redirects and
-//! floods; operators who add endpoints and see to what was given up.
+//! Outgoing webhooks: receivers that fail, hang, trickle, redirect and flood, and operators who
+//! manage endpoints and dead letters.
 
 #[path = "webhooks/bodies.rs"]
 mod bodies;
-#[path = "webhooks/endpoints.rs"]
-mod endpoints;
 #[path = "webhooks/dead_letters.rs"]
 mod dead_letters;
+#[path = "webhooks/delivery.rs"]
+mod delivery;
+#[path = "webhooks/endpoints.rs"]
+mod endpoints;
 #[path = "webhooks/libraries.rs"]
 mod libraries;
 #[path = "webhooks/nodes.rs"]
@@ -17,8 +19,6 @@ pub(crate) mod official;
 mod pause;
 #[path = "webhooks/receiver.rs"]
 pub(crate) mod receiver;
-#[path = "webhooks/delivery.rs"]
-mod delivery;
 #[path = "webhooks/tls.rs"]
 mod tls;
 

@@ -72,8 +72,8 @@ CREATE TABLE refund (
     order_id     text    NOT NULL,
     amount_minor bigint NOT NULL,
     currency     text    NOT NULL,
-    cause        text    NOT NULL CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order',
-        'operator')),
+    cause        text    NOT NULL
+        CHECK (cause IN ('late', 'mismatch', 'second', 'unknown_order', 'operator')),
     state        text    NOT NULL CHECK (state IN ('pending', 'settled', 'failed')),
     accepted boolean NOT NULL,
     tries        bigint NOT NULL CHECK (tries >= 0),

@@ -27,8 +27,7 @@ fn block(row: &Row) -> Done<Block> {
 /// of nodes, which have room for that.
 fn insert(ledger: &mut PostgresLedger<'_>, block: &Block, most: usize) -> Done<bool> {
     ledger.run("DELETE FROM block WHERE until <= $1", &[&block.at.0])?;
-    let sql =
-        "INSERT INTO block (kind, value, until, reason, at)
+    let sql = "INSERT INTO block (kind, value, until, reason, at)
          SELECT $1::text, $2::text, $3::bigint, $4::text, $5::bigint
          WHERE (SELECT count(*) FROM block WHERE kind <> $1 OR value <> $2) < $6
          ON CONFLICT (kind, value) DO UPDATE SET until = excluded.until, reason = excluded.reason,

@@ -88,9 +88,9 @@ fn pool(address: Address, size: usize) -> Result<Pool, OpenError> {
 /// A session of a pool.
 pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
     if pool.status().waiting >= PG_WAITING_MAX {
-            return Err(Failure::NoConnection(
-                "too many requests are waiting for the database".to_owned(),
-            ));
+        return Err(Failure::NoConnection(
+            "too many requests are waiting for the database".to_owned(),
+        ));
     }
     pool.get().await.map_err(|error| match error {
         PoolError::Backend(error) => Failure::NoConnection(Failure::from(error).to_string()),
@@ -118,7 +118,8 @@ pub(super) async fn check_server(
     client: &Client,
     allow_fsync_off: bool,
 ) -> Result<Vec<String>, OpenError> {
-    let sql = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+    let sql =
+        "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
                current_setting('fsync'),
                       current_setting('full_page_writes'), current_setting('synchronous_commit'),
                       current_setting('synchronous_standby_names'), pg_is_in_recovery()";

@@ -92,8 +92,9 @@ const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
 /// Assigns positions to at most `limit` committed events, and returns their number.
 fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
     let last = ledger.one(LOCK_TURN, &[], |row| Ok(row.try_get::<_, i64>(0)?))?;
-    let last = last
-        .ok_or_else(|| Failure::Row("cannot number events: table event_turn is empty".to_owned()))?;
+    let last = last.ok_or_else(|| {
+        Failure::Row("cannot number events: table event_turn is empty".to_owned())
+    })?;
     let numbered = ledger.run(ASSIGN_POSITIONS, &[&last, &as_limit(limit)])?;
     if numbered > 0 {
         ledger.run("UPDATE event_turn SET position = $1", &[&(last + int(numbered))])?;

@@ -190,8 +190,7 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
-    let update =
-        "UPDATE quota SET used = greatest(quota.used + t.by, 0)
+    let update = "UPDATE quota SET used = greatest(quota.used + t.by, 0)
          FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS t (buyer, item, by)
          WHERE quota.buyer = t.buyer AND quota.item_id = t.item";
     let is_new = |quota: &CachedQuota| quota.read.is_none() && quota.used > 0;

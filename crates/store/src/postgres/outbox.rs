@@ -47,9 +47,7 @@ fn endpoint(row: &Row) -> Done<Endpoint> {
         enabled: row.try_get(6)?,
         created_at: Millis(row.try_get(7)?),
     };
-    found
-        .endpoint()
-            .ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
+    found.endpoint().ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
 }
 
 fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
@@ -114,7 +112,8 @@ fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &PositionAdvance) ->
         let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
         let errors: Vec<Option<&str>> =
             failed.iter().map(|parcel| parcel.error.as_deref()).collect();
-        let sql = "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error,
+        let sql =
+            "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error,
                    at)
              SELECT $1, t.position, t.about, t.state, t.tries, t.next_at, t.error, $8
              FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],

@@ -27,8 +27,7 @@ type Done<T> = Result<T, Failure>;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
 /// again from where it stood.
-const SNAPSHOT: &str =
-    "SELECT pg_current_snapshot()::text, floor(extract(epoch
+const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
      FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)

@@ -229,7 +229,7 @@ async fn prepare<const N: usize>(client: &Object, texts: [&str; N]) -> Done<[Sta
     for text in texts {
         statements.push(client.prepare_cached(text).await?);
     }
-        statements.try_into().map_err(|_| Failure::Row("wrong number of statements".to_owned()))
+    statements.try_into().map_err(|_| Failure::Row("wrong number of statements".to_owned()))
 }
 
 fn for_each_row(rows: &[Row], read: impl FnMut(&Row) -> Done<()>) -> Done<()> {

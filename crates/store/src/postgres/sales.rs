@@ -267,7 +267,7 @@ fn apply(
     let patch = patch.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(patch) = patch else {
         return Err(Failure::NoConnection(
-                "the connection was lost while a sale was being changed".to_owned(),
+            "the connection was lost while a sale was being changed".to_owned(),
         ));
     };
     let mut after = before.clone();

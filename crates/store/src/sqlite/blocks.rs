@@ -17,7 +17,7 @@ fn block(row: &Row<'_>) -> Done<Block> {
     let word: String = row.get(0)?;
     Ok(Block {
         kind: BlockKind::parse(&word)
-                .ok_or_else(|| Failure::Row(format!("unknown kind of block {word:?}")))?,
+            .ok_or_else(|| Failure::Row(format!("unknown kind of block {word:?}")))?,
         value: row.get(1)?,
         until: row.get::<_, Option<i64>>(2)?.map(Millis),
         reason: row.get(3)?,

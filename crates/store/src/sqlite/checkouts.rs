@@ -127,7 +127,13 @@ fn put_off(ledger: &mut SqliteLedger<'_>, it: &CheckoutDeferral) -> Done<usize> 
         "UPDATE checkout SET due = max(?5, coalesce((SELECT pay_by FROM orders WHERE grant_id = ?1
          AND n = ?2 AND state = 'reserved'), 0))
          WHERE grant_id = ?1 AND n = ?2 AND order_id = ?3 AND session = ?4 AND open = 1",
-        params![int(parts.grant.0), int(parts.n.0), it.order.text().as_str(), it.session, now.plus(it.ms).0],
+        params![
+            int(parts.grant.0),
+            int(parts.n.0),
+            it.order.text().as_str(),
+            it.session,
+            now.plus(it.ms).0
+        ],
     )
 }
 

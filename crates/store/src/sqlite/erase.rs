@@ -24,8 +24,7 @@ fn traces(sql: &mut Reader<'_>, buyer: &BuyerId, now: Millis) -> Done<BuyerTrace
     sql.all(erase::TRACES, params![buyer.as_str()], |row| {
         let (parse_text, rows): (String, i64) = (row.get(1)?, row.get(3)?);
         let counted = traces.count(row.get(0)?, &parse_text, row.get(2)?, rows.unsigned_abs());
-        counted
-            .ok_or_else(|| Failure::Row(format!("unknown reason to keep a row {parse_text:?}")))
+        counted.ok_or_else(|| Failure::Row(format!("unknown reason to keep a row {parse_text:?}")))
     })?;
     let is_blocked =
         sql.one(erase::IS_BLOCKED, params![buyer.as_str(), now.0], |_| Ok(()))?.is_some();

@@ -59,7 +59,14 @@ pub(super) fn put_recall(sql: &mut Statements<'_>, recall: &Recall) -> Done<()> 
         "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (id) DO UPDATE SET taken = excluded.taken, done = excluded.done",
-        params![int(recall.id.0), int(recall.grant.0), target, int(recall.asked), int(recall.taken), recall.done],
+        params![
+            int(recall.id.0),
+            int(recall.grant.0),
+            target,
+            int(recall.asked),
+            int(recall.taken),
+            recall.done
+        ],
     )?;
     Ok(())
 }

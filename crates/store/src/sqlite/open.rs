@@ -236,10 +236,7 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
         // The first line is the reason; the migration's text follows it and does not help an
         // operator.
         let said = error.to_string();
-        failed(
-            "failed to migrate the store's schema",
-            said.lines().next().unwrap_or_default(),
-        )
+        failed("failed to migrate the store's schema", said.lines().next().unwrap_or_default())
     })?;
     for migration in report.applied_migrations() {
         tracing::info!(

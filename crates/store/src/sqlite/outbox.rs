@@ -40,9 +40,7 @@ fn endpoint(row: &Row<'_>) -> Done<Endpoint> {
         enabled: row.get(6)?,
         created_at: Millis(row.get(7)?),
     };
-    found
-        .endpoint()
-            .ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
+    found.endpoint().ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
 }
 
 fn last_position(sql: &mut Statements<'_>) -> Done<i64> {
@@ -236,7 +234,12 @@ fn deliveries(sql: &mut Statements<'_>, query: &DeliveryQuery) -> Done<OutboxPag
          FROM delivery d LEFT JOIN event e ON e.seq = d.position
          WHERE d.endpoint_id = ?1 AND (?2 IS NULL OR d.state = ?2) AND d.position < ?3
          ORDER BY d.position DESC LIMIT ?4",
-        params![query.endpoint, query.state.map(DeliveryState::as_str), query.after.unwrap_or(i64::MAX), as_limit(limit + 1)],
+        params![
+            query.endpoint,
+            query.state.map(DeliveryState::as_str),
+            query.after.unwrap_or(i64::MAX),
+            as_limit(limit + 1)
+        ],
         |row| {
             Ok(Delivery {
                 seq: row.get(0)?,

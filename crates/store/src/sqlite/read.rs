@@ -164,7 +164,11 @@ pub(super) fn grant_transfers(sql: &mut Reader<'_>, item: ItemId) -> Done<Vec<Gr
         params![item.0],
         |row| {
             let grant = GrantId(row.get::<_, i64>(0)?.cast_unsigned());
-            Ok(GrantTransfers { grant, refills: rows::number(row, 1)?, recalls: rows::number(row, 2)? })
+            Ok(GrantTransfers {
+                grant,
+                refills: rows::number(row, 1)?,
+                recalls: rows::number(row, 2)?,
+            })
         },
     )
 }

@@ -140,7 +140,9 @@ fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
                                      WHERE item_id = item.id AND open = 1 AND counted = 1)), 0)
          FROM sale JOIN item ON item.sale_id = sale.id WHERE sale.id = ?1 GROUP BY sale.id",
         params![sale],
-        |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, number(row, 2)?, number(row, 3)?)),
+        |row| {
+            Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, number(row, 2)?, number(row, 3)?))
+        },
     )?;
     Ok(match found {
         Some((true, counted, limit, free)) => (counted.then_some(free), limit),

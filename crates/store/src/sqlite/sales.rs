@@ -39,7 +39,7 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
         id: row.get(0)?,
         title: row.get(1)?,
         phase: Phase::parse(&phase)
-                .ok_or_else(|| Failure::Row(format!("unknown phase {phase:?}")))?,
+            .ok_or_else(|| Failure::Row(format!("unknown phase {phase:?}")))?,
         starts_at: time(3)?,
         ends_at: time(4)?,
         front_door: row.get(5)?,

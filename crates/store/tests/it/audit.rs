@@ -218,8 +218,7 @@ async fn a_database_of_the_version_before_is_taken_over() {
         .run(&mut shell)
         .expect("migrates");
     shell.execute_batch(&BEFORE.replace("4294967297", &grant.id.0.to_string())).expect("rows");
-    let order =
-        "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+    let order = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
          reserved_at, pay_by, paid_at)
                  VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     for (of, state, paid_at) in

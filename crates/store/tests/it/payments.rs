@@ -76,7 +76,10 @@ async fn rows_of_the_version_before_are_read() {
              UPDATE quota SET used = 0 WHERE buyer = '{}';
              UPDATE item SET pool = pool + 1, ended = ended + 1;
              SELECT pg_notify('doorbuster', '5')",
-            order.grant.0, order.n.0, a.clock.now().0, order.buyer.as_str()
+            order.grant.0,
+            order.n.0,
+            a.clock.now().0,
+            order.buyer.as_str()
         )
     };
     run(&older, &end("cancelled", &first)).await;

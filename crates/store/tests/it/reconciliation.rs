@@ -49,8 +49,12 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "UPDATE payment SET state = 'captured' WHERE id = 'pay_1'",
         "refund_missing",
     ),
-    ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund
-        SET payment_id = 'pay_2'", "refund_unfounded"),
+    (
+        "UPDATE refund SET payment_id = 'pay_1'",
+        "UPDATE refund
+        SET payment_id = 'pay_2'",
+        "refund_unfounded",
+    ),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
     // SQLite keeps what is unique as long as its table: another one of the name stands in for it.
     (

@@ -234,6 +234,6 @@ fn run(seed: u64) {
 }
 
 #[test]
-    fn a_room_keeps_its_rules_at_random() {
+fn a_room_keeps_its_rules_at_random() {
     (1..=500).for_each(run);
 }

@@ -1,6 +1,6 @@
-//! The same with a broker in the place of the shop: a NATS that acknowledges each event before the
-//! truth knows, and the server dies between the two. What the broker keeps in the end is held
-//! against the truth.
+//! The failpoint test with a broker as the endpoint: NATS acknowledges each event before the store
+//! records it, and the server dies between the two. The test compares the broker's final stream
+//! with the store.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ const POINTS: [Point; 4] =
 const AGAIN: [Point; 3] = [Point::OutboxSent, Point::OutboxNoted, Point::OutboxAdvanced];
 
 #[test]
-fn a_server_may_die_between_any_two_steps_while_it_tells_a_broker() {
+fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_broker() {
     in_each_round(&POINTS, AT_ONCE, |name, passing| life(sale(name, passing, false)));
 }
 
 #[test]
-fn a_server_may_die_between_any_two_steps_while_it_tells_a_broker_that_was_away() {
+fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broker() {
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 

@@ -1,4 +1,4 @@
-//! A buyer who is erased: of a sale of their own, which is closed while the others go on.
+//! Erasing a buyer from a separate sale, which closes while the other sales continue.
 
 use std::collections::HashSet;
 use std::time::Duration;

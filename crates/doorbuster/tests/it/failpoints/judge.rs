@@ -1,5 +1,5 @@
-//! What must hold when everything has settled: read at the provider's own documents, at the shop
-//! that was told, in the truth, and asked of both auditors.
+//! The final checks after everything has settled: the provider's documents, the events the shop
+//! received, the store, and both auditors.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;

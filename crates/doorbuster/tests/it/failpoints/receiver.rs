@@ -1,5 +1,4 @@
-//! A shop that is told what happens: it remembers what it took, and for a while refuses whatever is
-//! about one stubborn buyer.
+//! A webhook receiver that records events and, for a while, refuses events about one buyer.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

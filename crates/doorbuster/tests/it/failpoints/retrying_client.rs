@@ -1,4 +1,5 @@
-//! Where buyers and operators ask, wherever the server is just now, until they are answered.
+//! A client for buyers and operators that retries at the server's current address until it gets an
+//! answer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -47,7 +48,7 @@ impl RetryingClient {
         format!("{:#?}", self.waits.lock().expect("nobody panics with it"))
     }
 
-    /// Asks again and again until somebody answers anything but that the server is busy.
+    /// Repeats the request until the answer is not "busy".
     pub async fn ask(&self, request: &[u8]) -> Reply {
         let what = String::from_utf8_lossy(
             request.split(|byte| *byte == b'\r').next().unwrap_or_default(),
@@ -155,7 +156,7 @@ impl RetryingClient {
         }
     }
 
-    /// Gives a place in line up.
+    /// Leaves the waitlist.
     pub async fn leave(&self, spec: &PurchaseSpec) {
         let reply = self.ask(&request("DELETE", &line(spec), &spec.signed, None)).await;
         assert_eq!(reply.status, 204, "{reply}");
@@ -191,7 +192,7 @@ impl RetryingClient {
     }
 }
 
-/// Where one stands in line for what a wish asks for.
+/// The waitlist path for a purchase's item.
 fn line(spec: &PurchaseSpec) -> String {
     format!("/v1/sales/{}/items/{}/waitlist", spec.sale, spec.item)
 }

@@ -1,6 +1,5 @@
-//! Money that goes back without having been asked to, at the provider's own console or by the
-//! buyer's bank: what is written down of it, and who is told. The sandbox's messages cannot say
-//! that a dispute was won.
+//! Payments reversed at the provider's console or by the buyer's bank: the records and the events.
+//! The sandbox's messages cannot say that a dispute was won.
 
 use serde_json::{Value, json};
 

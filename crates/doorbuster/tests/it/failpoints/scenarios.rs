@@ -1,5 +1,5 @@
-//! What buyers and operators do meanwhile: payments of every kind, and what follows from them. Each
-//! goes on until it is done, whatever happens to the server.
+//! The actions of buyers and operators: every kind of payment and its consequences. Each continues
+//! until it is done, across restarts.
 
 use doorbuster_server::signing::SigningKey;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
 
-/// The same, and somebody else has the only unit by then.
+/// The same, when another buyer already has the only unit.
 async fn late_for_nothing(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = pressed(&retrying_client, "snail", "ring", "late").await;
     outcomes.extend(pressed(&retrying_client, "hare", "ring", "pay").await);

@@ -1,4 +1,4 @@
-//! Where a sale's truth is, and how a test reads it without asking the server.
+//! Locates a sale's store and reads it without the server.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! The line of an item that is held out: one leaves it, three are served by turn out of what comes
-//! back, and somebody who did not wait buys what they leave.
+//! A waitlist: one buyer leaves it, three buyers get returned units in order, and another buyer
+//! purchases the remaining units.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a storm was told, held against the server that came back.
+//! Compares the answers given under load with the state of the restarted server.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -1,8 +1,8 @@
-//! The server is killed while it is paid, one time in two by a power cut: each payment whose
-//! message was answered is one paid order or one refund.
+//! The server is killed while it processes payments; one kill in two is a power cut that discards
+//! unsynced data. Each payment whose message was answered becomes one paid order or one refund.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` says how often (4), `DOORBUSTER_KILL_SEED` with which dice (a new one
-//! each time, which a failure shows).
+//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds (4), `DOORBUSTER_KILL_SEED` the seed (a new
+//! one each time; a failure prints it).
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -1,6 +1,5 @@
-//! Every state that a page can show is usable by everyone: axe-core finds nothing in both schemes
-//! of colour, on a phone, a tablet and a desktop, and on the smallest phone nothing has to be
-//! scrolled sideways.
+//! Accessibility of every page state: axe-core finds nothing in both colour schemes, on a phone, a
+//! tablet and a desktop, and the smallest phone needs no sideways scrolling.
 
 #[path = "axe/front.rs"]
 mod front;
@@ -159,7 +158,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         tab.go(&link(fixture.address, "/sale/held?lang=en", "ann")).await;
         tab.click("#act").await;
         tab.says(STATE, "You are next").await;
-        inspect(&tab, "in line").await;
+        inspect(&tab, "on the waitlist").await;
         let place = tab
             .eval("Object.values(JSON.parse(localStorage['doorbuster.line.held']).places)[0]")
             .await;
@@ -170,9 +169,9 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         ))
         .await;
         tab.says("#state", "You are on the waitlist").await;
-        inspect(&tab, "a place in line").await;
+        inspect(&tab, "a waitlist entry").await;
         tab.click("#side").await;
-        tab.says("#state", "You left the line").await;
+        tab.says("#state", "You left the waitlist").await;
         inspect(&tab, "a line that was left").await;
         for (step, words) in
             [("pause", "The shop has paused the sale"), ("close", "The doors are closed")]

@@ -1,4 +1,4 @@
-//! From the countdown to the order: the button, a press, its answer, and what becomes of it.
+//! From the countdown to the order: the button, the press, its answer, and its result.
 
 use std::time::Duration;
 
@@ -360,7 +360,7 @@ async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() 
 }
 
 #[tokio::test]
-async fn a_press_that_has_to_wait_is_told_its_place_is_no_promise_and_then_its_verdict() {
+async fn a_press_that_waits_shows_that_its_position_is_no_promise_and_then_its_verdict() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -385,7 +385,7 @@ async fn a_press_that_has_to_wait_is_told_its_place_is_no_promise_and_then_its_v
 }
 
 #[tokio::test]
-async fn a_buyer_at_the_limit_is_told_how_much_of_it_is_used() {
+async fn a_buyer_at_the_limit_sees_how_much_of_it_is_used() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({"limit_per_buyer": 3})).await;
     for (buyer, units) in [("ann", 2), ("ben", 3)] {

@@ -1,4 +1,4 @@
-//! The check, done by mouse, by finger, by keys, and without any picture.
+//! The challenge, solved by mouse, by touch, by keyboard, and without a picture.
 
 use serde_json::{Value, json};
 
@@ -139,7 +139,7 @@ fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value)
 }
 
 #[tokio::test]
-async fn whoever_puts_the_piece_into_the_gap_buys_by_finger_and_by_keys() {
+async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
     let (fixture, answer) = transparent();
     guarded(&fixture, "open", json!({"challenge": "slider"})).await;
     Browser::with_browser(async |browser| {
@@ -180,7 +180,7 @@ async fn whoever_puts_the_piece_into_the_gap_buys_by_finger_and_by_keys() {
 }
 
 #[tokio::test]
-async fn whoever_types_what_the_picture_shows_buys() {
+async fn a_visitor_who_types_the_picture_code_buys() {
     let (fixture, answer) = transparent();
     guarded(&fixture, "open", json!({"challenge": "image"})).await;
     Browser::with_browser(async |browser| {
@@ -266,7 +266,7 @@ async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
 }
 
 #[tokio::test]
-async fn what_is_typed_wrong_brings_a_new_picture() {
+async fn a_wrong_code_shows_a_new_picture() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({"challenge": "image"})).await;
     Browser::with_browser(async |browser| {

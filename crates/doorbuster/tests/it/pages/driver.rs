@@ -1,8 +1,7 @@
-//! Chromium, driven through chromedriver by the W3C WebDriver protocol, in as much of it as these
-//! tests need.
+//! The part of the W3C WebDriver protocol that these tests need, for Chromium through chromedriver.
 //!
-//! One chromedriver serves the whole run. A shell keeps it, and ends it and all its browsers when
-//! this process is gone, however that came about.
+//! One chromedriver serves the whole run. A shell ends it and all its browsers when this process
+//! ends for any reason.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
@@ -56,7 +55,7 @@ static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The process, which nobody waits for: it ends by itself.
+/// The process. It ends by itself; nothing waits for it.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,

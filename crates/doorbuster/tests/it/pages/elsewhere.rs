@@ -1,5 +1,4 @@
-//! The pages as a folder at another address than the server's, as on a CDN: a visitor gets from
-//! there through the front door to an order.
+//! The pages exported to another origin, as on a CDN: a visitor gets from there to an order.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A door between the browser and the server, at an address that stays when the server's changes:
-//! it can be shut, it can lose the answers to purchases, and it remembers what went through.
+//! A proxy between the browser and the server. Its address stays when the server's changes; it can
+//! refuse connections, drop answers to purchases, and record requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

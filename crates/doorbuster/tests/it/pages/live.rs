@@ -1,4 +1,4 @@
-//! What happens to a sale is shown while it happens, to those who only look.
+//! Visitors who only watch see a sale's changes as they happen.
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
 }
 
 #[tokio::test]
-async fn what_is_held_may_return_and_what_is_sold_out_does_not() {
+async fn held_units_may_return_and_sold_units_do_not() {
     let fixture = ServerFixture::start();
     sale(&fixture, "two", json!({"stock": 2, "id": "phone"})).await;
     Browser::with_browser(async |browser| {
@@ -64,7 +64,7 @@ async fn what_is_held_may_return_and_what_is_sold_out_does_not() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_is_left_and_nothing_is_ordered() {
+async fn a_refusal_shows_the_remaining_units_and_orders_nothing() {
     let fixture = ServerFixture::start();
     sale(&fixture, "few", json!({"stock": 3, "limit_per_buyer": 5})).await;
     Browser::with_browser(async |browser| {
@@ -82,7 +82,7 @@ async fn a_refusal_says_what_is_left_and_nothing_is_ordered() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_is_noticed_and_what_was_reserved_is_there_when_it_is_back() {
+async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() {
     let mut fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
@@ -145,7 +145,7 @@ async fn looking_at_a_sale_asks_the_store_for_nothing() {
 }
 
 #[tokio::test]
-async fn the_list_shows_what_can_be_had_first_and_a_buyers_own_orders() {
+async fn the_list_shows_available_items_first_and_the_buyers_orders() {
     let fixture = ServerFixture::start();
     let (_, later) = in_secs(3_600);
     sale(&fixture, "open", json!({})).await;

@@ -1,5 +1,5 @@
-//! Passes, access codes, thresholds and limits, as a visitor meets them: what is asked for before
-//! the press, and what a refusal says.
+//! Passes, access codes, thresholds and limits as a visitor sees them: the conditions shown before
+//! the press, and the text of each refusal.
 
 use std::time::Duration;
 
@@ -138,7 +138,7 @@ async fn a_pass_that_has_ended_is_fetched_again_with_the_press() {
 }
 
 #[tokio::test]
-async fn what_a_sale_begins_to_ask_for_while_a_page_is_open_is_met_within_the_press() {
+async fn a_requirement_added_while_a_page_is_open_is_met_within_the_press() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -253,7 +253,7 @@ async fn a_code_typed_before_the_start_goes_along_with_the_pass() {
 }
 
 #[tokio::test]
-async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_asked_for_them() {
+async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
@@ -292,7 +292,7 @@ async fn who_may_not_buy_is_told_what_it_takes_before_the_start_and_nothing_is_a
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
+async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
     // The button rests for ten seconds, and there is time to press it before the next is due.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
@@ -320,7 +320,7 @@ async fn who_asks_too_often_is_told_when_to_press_again_and_then_may() {
 }
 
 #[tokio::test]
-async fn who_is_turned_away_is_told_so_and_may_look_again() {
+async fn a_blocked_visitor_sees_the_reason_and_can_reload() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({})).await;
     let robot = json!({"kind": "buyer", "value": "robot"});

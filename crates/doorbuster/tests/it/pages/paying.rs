@@ -1,5 +1,4 @@
-//! From the order to the payment page and back: what is paid, what is not, what comes late or
-//! twice, and where that money is.
+//! From the order to the payment page and back: paid, unpaid, late and repeated payments.
 
 use serde_json::json;
 
@@ -46,7 +45,7 @@ async fn step(tab: &Tab<'_>, words: &str) {
 }
 
 #[tokio::test]
-async fn a_buyer_goes_from_the_sale_to_paying_and_is_told_by_event_that_it_is_paid() {
+async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_paid() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -124,7 +123,7 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
 }
 
 #[tokio::test]
-async fn coming_back_as_paid_is_believed_of_nobody() {
+async fn a_return_address_that_claims_payment_is_not_trusted() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let order = bought(&fixture, "ann", "k", "open").await;
@@ -139,7 +138,7 @@ async fn coming_back_as_paid_is_believed_of_nobody() {
         tab.reload().await;
         tab.says("#state", "Checking your payment").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
-        // Nobody who has not paid is kept from paying.
+        // A buyer who has not paid can always pay.
         tab.says("#side", "Open the payment page").await;
         tab.click("#side").await;
         tab.until("location.pathname.startsWith('/sandbox/checkout/')").await;
@@ -152,7 +151,7 @@ async fn coming_back_as_paid_is_believed_of_nobody() {
 }
 
 #[tokio::test]
-async fn who_pays_twice_is_told_that_the_second_payment_goes_back() {
+async fn a_buyer_who_pays_twice_sees_that_the_second_payment_is_refunded() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let order = bought(&fixture, "ann", "k", "open").await;
@@ -171,7 +170,7 @@ async fn who_pays_twice_is_told_that_the_second_payment_goes_back() {
 }
 
 #[tokio::test]
-async fn a_late_payment_buys_after_all_or_goes_back_and_the_buyer_is_told_which() {
+async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
     let fixture = ServerFixture::start();
     sale(&fixture, "plenty", json!({"hold_secs": TWO_WAYS_SECS})).await;
     sale(&fixture, "last", json!({"hold_secs": TWO_WAYS_SECS, "stock": 1})).await;
@@ -269,7 +268,7 @@ async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() 
 }
 
 #[tokio::test]
-async fn an_operators_refund_cancellation_and_extension_are_told() {
+async fn an_operators_refund_cancellation_and_extension_are_shown() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let (paid, given) =
@@ -303,7 +302,7 @@ async fn an_operators_refund_cancellation_and_extension_are_told() {
 }
 
 #[tokio::test]
-async fn the_list_of_orders_says_what_to_do_and_follows_what_happens() {
+async fn the_list_of_orders_shows_the_next_step_and_updates() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({"limit_per_buyer": 100})).await;
     let order = bought(&fixture, "ann", "k", "open").await;
@@ -356,7 +355,7 @@ async fn an_order_is_paid_for_in_chinese_and_the_sale_page_knows() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found_and_says_so_to_people() {
+async fn a_missing_order_shows_a_readable_not_found_page() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let order = bought(&fixture, "ann", "k", "open").await;

@@ -1,4 +1,4 @@
-//! Where no stream of events is to be had, the pages ask now and then.
+//! The pages poll where no event stream is available.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ const NO_STREAM: &str = "
     };";
 
 #[tokio::test]
-async fn a_page_that_gets_no_stream_asks_now_and_then_and_shows_what_became_of_its_order() {
+async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let (anns, bens) = (

@@ -1,4 +1,4 @@
-//! The waiting room: the draw, the line, a turn, and what a reload keeps.
+//! The waiting room page: the draw, the queue, admission, and the state kept over a reload.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::windows::client::{request, signed_in};
 use crate::windows::fixture::ServerFixture;
 
 #[tokio::test]
-async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_their_turn() {
+async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
@@ -38,8 +38,7 @@ async fn who_is_here_before_the_doors_open_is_in_the_draw_and_buys_when_it_is_th
 }
 
 #[tokio::test]
-async fn who_comes_later_waits_as_long_as_the_units_are_spoken_for_and_is_called_when_one_returns()
-{
+async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one_returns() {
     let fixture = ServerFixture::start();
     draft(
         &fixture,
@@ -117,7 +116,7 @@ async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
 }
 
 #[tokio::test]
-async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
+async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
     // Long enough to be taken, on a slow machine, and to be waited for.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
@@ -137,7 +136,7 @@ async fn a_turn_that_went_by_is_said_to_be_over_and_there_is_another_place() {
 }
 
 #[tokio::test]
-async fn without_events_a_place_is_asked_for_now_and_then() {
+async fn without_events_the_page_polls_its_position() {
     let fixture = ServerFixture::start();
     draft(
         &fixture,

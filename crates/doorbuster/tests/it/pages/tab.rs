@@ -1,4 +1,4 @@
-//! A window of the browser: what a visitor sees and does in it.
+//! A browser window: what a visitor sees and does in it.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

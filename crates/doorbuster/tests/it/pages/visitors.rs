@@ -1,4 +1,4 @@
-//! Who comes: buyers of the shop, strangers, guests of a demonstration, readers of Chinese,
+//! Kinds of visitors: the shop's buyers, unknown visitors, demo guests, readers of Chinese, and
 //! browsers without scripts.
 
 use doorbuster_api::value::{Currency, Money};
@@ -129,7 +129,7 @@ async fn the_page_speaks_chinese_and_keeps_to_it() {
 }
 
 #[tokio::test]
-async fn an_address_that_leads_nowhere_is_said_and_shows_the_way_out() {
+async fn an_unknown_address_is_reported_with_a_way_back() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
@@ -144,7 +144,7 @@ async fn an_address_that_leads_nowhere_is_said_and_shows_the_way_out() {
 }
 
 #[tokio::test]
-async fn without_javascript_every_page_says_what_is_needed() {
+async fn without_javascript_every_page_says_that_it_is_required() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {

@@ -1,5 +1,4 @@
-//! The line for an item that is held out: standing in it, leaving it, and the order that a unit
-//! which came back becomes.
+//! The waitlist page: joining, leaving, and the order made from a returned unit.
 
 use serde_json::json;
 
@@ -21,7 +20,7 @@ async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     bought.id()
 }
 
-/// What another visitor asks of the line.
+/// Another visitor's waitlist request.
 async fn line(fixture: &ServerFixture, method: &str, buyer: &str) -> Reply {
     let lines =
         format!("{}Idempotency-Key: line\r\n", PurchaseSpec::new(buyer, "k", "last", 1).signed);
@@ -36,7 +35,7 @@ async fn cancel(fixture: &ServerFixture, buyer: &str, order: &str) {
 }
 
 #[tokio::test]
-async fn a_buyer_stands_in_line_and_the_page_leads_to_the_order_that_comes_of_it() {
+async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
     let fixture = ServerFixture::start();
     let first = held_out(&fixture, 900).await;
     let before = line(&fixture, "POST", "yan").await;
@@ -78,7 +77,7 @@ async fn a_buyer_stands_in_line_and_the_page_leads_to_the_order_that_comes_of_it
 }
 
 #[tokio::test]
-async fn a_place_is_given_up_on_either_page_and_one_press_too_many_is_no_wish_to_leave() {
+async fn a_waitlist_entry_is_left_on_either_page_and_never_by_a_double_press() {
     let fixture = ServerFixture::start();
     held_out(&fixture, 900).await;
     Browser::with_browser(async |browser| {
@@ -104,7 +103,7 @@ async fn a_place_is_given_up_on_either_page_and_one_press_too_many_is_no_wish_to
         order.says("#clock", "0").await;
         order.says("#steps", "Joined the waitlist").await;
         order.click("#side").await;
-        order.says("#state", "You left the line").await;
+        order.says("#state", "You left the waitlist").await;
         order.says("#go", "Back to the sale").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 404);
         tab.says(ACT, "Tell me").await;
@@ -120,7 +119,7 @@ async fn a_place_is_given_up_on_either_page_and_one_press_too_many_is_no_wish_to
 }
 
 #[tokio::test]
-async fn a_place_on_another_device_is_found_and_its_order_is_told_in_chinese() {
+async fn a_waitlist_entry_from_another_device_is_found_and_its_order_is_shown_in_chinese() {
     let fixture = ServerFixture::start();
     let first = held_out(&fixture, 900).await;
     Browser::with_browser(async |browser| {
@@ -140,7 +139,7 @@ async fn a_place_on_another_device_is_found_and_its_order_is_told_in_chinese() {
 }
 
 #[tokio::test]
-async fn what_the_front_door_asks_is_asked_before_a_place_is_given() {
+async fn the_entry_checks_precede_a_waitlist_entry() {
     let fixture = ServerFixture::start();
     let flaky_proxy = json!({"front_door": {"challenge": "pow"}});
     draft(&fixture, "last", json!({"stock": 1}), json!({})).await;

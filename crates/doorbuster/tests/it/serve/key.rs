@@ -1,4 +1,4 @@
-//! The operators' key of a server that was given none.
+//! The operators' key that a server creates when none is configured.
 
 use std::fs::File;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn a_server_without_a_key_makes_one_and_shows_it_once() {
         said.lines().find_map(|line| line.strip_prefix("operator's key, shown this once: "));
     let key = shown.unwrap_or_else(|| panic!("no key in {said}")).trim();
     assert!(key.starts_with("dbk_") && key.len() > 40, "nobody guesses it: {key}");
-    // Nor is it one that whoever reads these tests knows.
+    // Nor is it a key that a reader of these tests knows.
     assert_eq!((status(&test_server, key), status(&test_server, KEY)), (200, 401));
     assert_eq!(test_server.terminate().0, Some(0));
     assert_eq!(read(&first).matches(key).count(), 1, "{}", read(&first));

@@ -1,5 +1,4 @@
-//! An admission that ends while its pass is made: the pass would be worth nothing, so there is
-//! none, and nothing more is spent for it.
+//! An admission that ends while its pass is issued: no pass is returned, and nothing more is spent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

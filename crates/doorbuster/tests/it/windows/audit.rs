@@ -1,5 +1,4 @@
-//! The continuous audit: what it finds stops that sale and no other, and whoever looks is told of
-//! it.
+//! The continuous audit: a finding stops the affected sale only, and its readers see the finding.
 
 use std::time::Duration;
 
@@ -46,7 +45,7 @@ fn alarms(fixture: &ServerFixture) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_continuous_audit_finds_pauses_the_item_and_raises_the_alarm() {
+async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm() {
     let fixture = ServerFixture::start();
     for sale in ["spring", "autumn"] {
         fixture.open_sale(sale, &[("phone", 10, 5, 900)]).await;

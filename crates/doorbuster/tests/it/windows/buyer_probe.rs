@@ -1,5 +1,4 @@
-//! How well buyers are served: a few who buy and look all the time, each over a connection of its
-//! own, and how long they wait.
+//! Measures latency with a few buyers who buy and read continuously, each over its own connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

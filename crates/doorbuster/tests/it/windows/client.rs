@@ -1,5 +1,5 @@
-//! HTTP in bytes, one connection at a time: what is sent is what a test writes, and an end of the
-//! connection is an answer too.
+//! A raw HTTP client for one connection at a time: sends the bytes of the test, and reports the end
+//! of the connection as an answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -164,7 +164,7 @@ impl Wire {
     }
 }
 
-/// The header line of a buyer whom the shop signed in.
+/// The header line of a buyer who is signed in at the shop.
 pub fn signed_in(buyer: &str) -> String {
     let claims = NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) };
     format!("Authorization: Bearer {}\r\n", token(SECRET.as_bytes(), &claims))
@@ -196,7 +196,7 @@ pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
     request("POST", "/v1/payments/sandbox/webhook", &lines, Some(body))
 }
 
-/// Somebody's wish: what a purchase says.
+/// The parameters of a purchase.
 #[derive(Clone, Debug)]
 pub struct PurchaseSpec {
     /// Who.
@@ -237,7 +237,7 @@ impl PurchaseSpec {
         Self { key: key.into(), ..self.clone() }
     }
 
-    /// Its bytes, for somebody who waits.
+    /// Its bytes, for a client that waits for the verdict.
     pub fn bytes(&self) -> Vec<u8> {
         self.with(PATIENT)
     }

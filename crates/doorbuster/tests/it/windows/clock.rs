@@ -1,5 +1,5 @@
-//! The machine's clock is stepped by an hour, forward and back: nothing expires early, no sale
-//! opens early, and the operator is told.
+//! The machine's clock steps by an hour, forward and back: nothing expires early, no sale opens
+//! early, and the operator is warned.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,5 @@
-//! A place in the queue whose time is over before its commit: it is refused, whoever asks and
-//! however often, and its units are for sale again.
+//! A queued purchase that expires before its commit: every later request for it is refused, and its
+//! units are for sale again.
 
 use std::time::Duration;
 
@@ -66,12 +66,16 @@ impl WaitingPosition {
 
 /// The places of those who ask for all of these at once and do not wait. Where the machine stands
 /// still in between, whoever comes behind that is turned away.
-pub(super) async fn queue_up(fixture: &ServerFixture, specs: Vec<PurchaseSpec>) -> Vec<WaitingPosition> {
+pub(super) async fn queue_up(
+    fixture: &ServerFixture,
+    specs: Vec<PurchaseSpec>,
+) -> Vec<WaitingPosition> {
     let asked = Timestamp::now();
     let replies = at_once(fixture, specs.iter().map(|spec| spec.with(ASYNC)).collect()).await;
     let told =
         specs.into_iter().zip(&replies).filter(|(_, reply)| reply.verdict() != "503 overloaded");
-    let places: Vec<WaitingPosition> = told.map(|(spec, reply)| WaitingPosition::told(spec, reply, asked)).collect();
+    let places: Vec<WaitingPosition> =
+        told.map(|(spec, reply)| WaitingPosition::told(spec, reply, asked)).collect();
     assert!(!places.is_empty(), "nobody got a place");
     places
 }
@@ -126,7 +130,7 @@ async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_whose_time_is_over_is_refused_and_stays_refused() {
+async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", PHONES, 1, 900), ("lamp", 1, 1, 900)]).await;
     stocked(&fixture, PHONES + 1).await;

@@ -1,5 +1,5 @@
-//! A disk that is full, fails or is slow: the program ends with the reason and never goes on with a
-//! disk that may lie; whatever was told is there when the disk is well again.
+//! A full, failing or slow disk: the program ends with the reason and never continues on an
+//! unreliable disk. Every answered request is stored when the disk works again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -112,7 +112,7 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_fills_in_a_storm_ends_the_program_with_the_reason() {
+async fn a_disk_that_fills_under_load_ends_the_program_with_the_reason() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = RandomLoad::new(fixture.address, "spring", 3, 16, AllowedEvents::default());
@@ -139,7 +139,7 @@ async fn a_disk_that_fills_in_a_storm_ends_the_program_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_is_on_the_disk_before_it_is_told() {
+async fn an_order_is_on_disk_before_its_answer() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
     for number in 0..20 {
@@ -217,7 +217,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_from_another_process_hears_by_event_what_a_slow_disk_held_up() {
+async fn load_from_another_process_gets_by_event_the_answers_that_a_slow_disk_delayed() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
     let (secret, answers) =

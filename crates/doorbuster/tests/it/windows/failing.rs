@@ -1,5 +1,5 @@
-//! A disk that fails beside the commits, or all at once: the program ends with the reason, and
-//! syncs no file again that may lie.
+//! A disk that fails beside the commits or completely: the program ends with the reason, and never
+//! syncs the same file again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Faults of the machine for one server: a wall clock that steps, a disk that is slow, full or
-//! fails. See faults.c.
+//! Machine faults for one server: a wall clock that steps, and a disk that is slow, full or
+//! failing. See faults.c.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

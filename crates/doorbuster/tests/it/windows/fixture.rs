@@ -1,4 +1,5 @@
-//! A server process that is killed, stopped, starved and started again on the same directory.
+//! A server process that is killed, stopped, starved of CPU time and restarted on the same
+//! directory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -29,7 +30,7 @@ pub struct ServerFixture {
 pub struct Stock {
     /// All there are.
     pub total: u64,
-    /// Nobody's.
+    /// No buyer's.
     pub pool: u64,
     /// In slots and in tickets.
     pub in_slots: u64,

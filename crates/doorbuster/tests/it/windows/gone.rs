@@ -1,5 +1,5 @@
-//! A store whose files are taken away while the server runs: it ends with the reason, and sells
-//! nothing into files that nobody finds again; whatever was told is there when they are back.
+//! The store's files are removed while the server runs: the program ends with the reason and sells
+//! nothing into unlinked files. Every answered request is stored when the files are back.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// A server whose store is gone ends within this, also if nobody buys.
+/// A server whose store is gone ends within this time, also without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than it takes until a storm is under way, or over, on a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
@@ -36,7 +36,7 @@ fn expect_reason(fixture: &mut ServerFixture, file: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_moved_away_in_a_storm_ends_the_program_with_the_reason() {
+async fn a_store_that_is_moved_away_under_load_ends_the_program_with_the_reason() {
     let mut fixture = ServerFixture::start();
     let away = fixture.temp_dir.join("away");
     std::fs::create_dir(&away).expect("a fresh name");

@@ -1,5 +1,5 @@
-//! "Sold out" is never stuck: units that come back are for sale at once, and nobody is refused
-//! while units are free.
+//! "Sold out" does not persist: returned units are for sale at once, and no buyer is refused while
+//! units are free.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The buyer's limit, and orders that are cancelled and expire at the same instant: each ends once,
-//! its units and its share of the limit come back once.
+//! and returns its units and its share of the limit once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -184,7 +184,7 @@ async fn the_limit_holds_for_a_crowd_of_one_whatever_is_cancelled_or_forgotten()
         let ids = crowd_of_one(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
-            // The slot forgets everything, the truth does not.
+            // The slot loses all its data; the store keeps its rows.
             fixture.kill();
             fixture.restart();
             assert_eq!(crowd_of_one(&fixture, 100, 2).await.len(), 0);
@@ -202,7 +202,7 @@ async fn the_limit_holds_for_a_crowd_of_one_whatever_is_cancelled_or_forgotten()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_cancels_may_buy_again_at_once() {
+async fn a_buyer_who_cancels_may_buy_again_at_once() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
     let mut wire = fixture.wire().await;

@@ -1,5 +1,5 @@
-//! More than the server can take: whoever is too many hears so at once, whoever is inside is served
-//! as before, and memory does not grow with the crowd.
+//! Overload: excess clients are refused at once, accepted clients are served as before, and memory
+//! does not grow with the number of clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -74,7 +74,7 @@ async fn come(fixture: Arc<ServerFixture>, name: String, stop: Arc<AtomicBool>) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_times_the_crowd_is_sent_away_and_whoever_is_inside_is_served() {
+async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_times_the_load() {
     let places = PLACES.to_string();
     let settings = [("DOORBUSTER_WORKERS", "1"), ("DOORBUSTER_LIMITS__CONNECTIONS", &places)];
     let fixture = Arc::new(ServerFixture::with(&settings));
@@ -224,7 +224,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_asks_again_at_once_is_heard_in_turn() {
+async fn immediate_retries_are_served_in_order() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
     // Tickets are cut and none is settled, until the oldest has waited for too long.

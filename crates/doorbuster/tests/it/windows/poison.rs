@@ -1,5 +1,5 @@
-//! A ticket that can never settle: it is given up alone, its units come back, it is written down
-//! for an operator, and the rest flows on.
+//! A ticket that can never settle: it alone is given up, its units are returned, an operator can
+//! see it, and other tickets settle.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ticket_that_cannot_even_be_returned_holds_up_nobody() {
+async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
     poison(&fixture, "orders", "NEW.buyer = 'poison'");

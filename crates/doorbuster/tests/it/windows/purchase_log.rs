@@ -1,4 +1,4 @@
-//! One wish and everything that was told about it. What contradicts itself fails on the spot.
+//! One purchase request and every answer to it. A contradiction fails at once.
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,5 @@
-//! A storm that remembers everything it was told: buyers who buy, ask again, look and cancel,
-//! operators who raise and lower the stock and pause the sale, and somebody who adds it up all the
-//! time. What contradicts itself fails on the spot.
+//! A random load that records every answer: buyers who buy, retry, read and cancel; operators who
+//! change the stock and pause the sale; and a continuous audit. A contradiction fails at once.
 
 use std::io;
 use std::net::SocketAddr;
@@ -247,7 +246,7 @@ async fn look(plan: Arc<RandomLoad>) {
                 Stock::read(&reply.json()["items"][0]);
                 plan.looks.fetch_add(1, Ordering::Relaxed);
             }
-            // The store is gone for good, and the program with it in a moment.
+            // The store stays gone, and the program ends shortly.
             "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
         }

@@ -1,4 +1,4 @@
-//! What the crowd asks for is answered from memory: counted at the store's own file.
+//! Public reads are answered from memory: the test counts the reads of the store's file.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
-    /// Locks in a second while nobody asks for anything.
+    /// Locks in a second without requests.
     at_rest: f64,
 }
 

@@ -1,5 +1,5 @@
-//! Requests whose clients are gone, and requests that come twice: one order, one verdict, no unit
-//! stranded.
+//! Requests whose clients disconnect, and repeated requests: one order, one verdict, and no
+//! stranded unit.
 
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ async fn the_same_request_many_times_at_once_is_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_whose_verdict_is_not_out_hears_the_same_id_each_time() {
+async fn an_undecided_request_gets_the_same_id_each_time() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
     let (spec, before) =
@@ -188,7 +188,7 @@ async fn a_request_whose_verdict_is_not_out_hears_the_same_id_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_gets_the_last_unit_never_hears_sold_out_by_any_of_its_requests() {
+async fn the_buyer_of_the_last_unit_is_never_answered_sold_out() {
     let fixture = ServerFixture::start();
     let names: Vec<String> = (0..40).map(|n| format!("i{n}")).collect();
     let items: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1, 900)).collect();

@@ -1,9 +1,9 @@
-//! Whoever is told what happens may be away: a broker that is down, one that takes connections and
-//! says nothing, a shop that never answers. Buyers wait no longer than those of a server that tells
-//! nobody; and once whoever was away is back, all of it is told, in its order.
+//! Unavailable receivers: a stopped broker, a broker that accepts connections and stays silent, and
+//! a shop that never answers. Buyers wait no longer than at a server without receivers. When a
+//! receiver returns, it gets all events in order.
 //!
-//! Four servers, one for each, sell at the same time, so that what else the machine does meets all
-//! of them alike.
+//! Four servers, one for each case, sell at the same time, so that other load on the machine
+//! affects all of them alike.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use crate::watch::Watch;
 /// purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
-/// Nobody notices that an order takes so long.
+/// An order time that a buyer does not notice.
 const UNNOTICED: Duration = Duration::from_millis(50);
 /// How many times as long as beside nobody it may take, if that is more.
 const TIMES: u32 = 3;
@@ -38,7 +38,7 @@ const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 /// Who is told by a server.
 enum EndpointKind {
     Nobody,
-    /// A broker whose port nobody listens at.
+    /// A broker address on whose port no server listens.
     Down(NatsStream),
     /// A broker that takes connections and says nothing.
     Silent(NatsStream, Proxy),
@@ -98,7 +98,7 @@ impl EndpointKind {
     }
 }
 
-/// A server and whom it tells.
+/// A server and its receivers.
 struct EndpointCase {
     name: &'static str,
     fixture: ServerFixture,

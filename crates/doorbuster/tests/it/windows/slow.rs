@@ -1,8 +1,8 @@
-//! Clients that are slow, dead or malicious: each costs the server little, is let go in its time,
-//! and nobody else waits for it.
+//! Slow, dead or malicious clients: each costs the server little, is disconnected at its deadline,
+//! and delays no other client.
 //!
-//! `DOORBUSTER_READERS` says how many WebSockets are opened and never read (1,000; by hand 10,000),
-//! and as many headers without end are thrown meanwhile.
+//! `DOORBUSTER_READERS` sets how many WebSockets are opened and never read (1,000; by hand 10,000),
+//! and how many endless headers are sent meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -329,7 +329,7 @@ async fn heads_and_bodies_without_end_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purchase_whose_body_does_not_come_is_told_so_and_let_go() {
+async fn a_purchase_without_its_body_is_refused_and_disconnected() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]);
     fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let purchase = PurchaseSpec::new("late", "k", "spring", 1).bytes();

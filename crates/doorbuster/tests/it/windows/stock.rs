@@ -1,5 +1,5 @@
-//! The operator changes the total in the middle of the storm: it adds up at every instant, each
-//! change happens once, and nothing is taken that somebody has.
+//! The operator changes the total under load: the sum holds at every instant, each change happens
+//! once, and no owned unit is removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,7 +109,7 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_is_paused_or_closed_only_when_what_was_in_flight_has_settled() {
+async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     for (step, phase, over) in [("pause", "paused", "409 paused"), ("close", "closed", "409 ended")]
     {
@@ -182,7 +182,7 @@ async fn the_same_change_many_times_at_once_happens_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lowering_takes_what_is_free_and_never_what_somebody_has() {
+async fn lowering_the_total_removes_free_units_only() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 10, 4, 900)]).await;
     let mut orders = Vec::new();
@@ -248,7 +248,7 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lowering_that_meets_a_cancelling_is_not_refused_for_want_of_what_is_free() {
+async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_free_units() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 3, 2, 900)]).await;
     let (first, second) =

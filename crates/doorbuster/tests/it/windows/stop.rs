@@ -1,5 +1,5 @@
-//! The end of the program: every request that was accepted is answered, nobody who lingers holds it
-//! up, and the directory is nobody's but one process's.
+//! Shutdown: every accepted request is answered, slow clients do not delay it, and only one process
+//! uses the directory.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const SYNC: Duration = Duration::from_millis(200);
 const QUEUED: u64 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_stopped_in_the_storm_answers_whatever_it_accepted() {
+async fn a_server_stopped_under_load_answers_every_accepted_request() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     for (round, disk_ms) in [0, 40, 150].into_iter().enumerate() {
         let sale = format!("s{round}");
@@ -80,7 +80,7 @@ async fn socket(fixture: &ServerFixture, buyer: &str) -> Wire {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_lingers_does_not_hold_up_the_end() {
+async fn a_slow_client_does_not_delay_shutdown() {
     let mut fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let mut idle = Vec::new();
@@ -157,7 +157,7 @@ async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_asked_to_stop_settles_whoever_has_a_place() {
+async fn a_server_that_is_asked_to_stop_settles_every_queued_purchase() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", QUEUED, 1, 900)]).await;
     stocked(&fixture, QUEUED).await;

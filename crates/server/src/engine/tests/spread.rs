@@ -61,7 +61,9 @@ async fn sell_out(spread: Spread, stock: u64) {
                     PurchaseOutcome::Refused(Refusal::SoldOut(left)) => {
                         most = left.available.min(u64::from(units) - 1)
                     }
-                    PurchaseOutcome::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. }) => {}
+                    PurchaseOutcome::Refused(
+                        Refusal::Unavailable { .. } | Refusal::Overloaded { .. },
+                    ) => {}
                     other => panic!("{other:?}"),
                 }
             }
@@ -185,7 +187,10 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
     let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
     let lower = Adjustment { item, units: -75, reason: "recount".into(), key: "a".into() };
     let lowered = engine.adjust(lower).await.expect("the store is there");
-    assert!(matches!(lowered, AdjustResult::Done(c) if c.total == Stock::Counted(5)), "{lowered:?}");
+    assert!(
+        matches!(lowered, AdjustResult::Done(c) if c.total == Stock::Counted(5)),
+        "{lowered:?}"
+    );
     bought(&engine, "anna", "k", 3).await;
     step(&engine, PhaseStep::Pause).await;
     assert_eq!((counts(&engine).pool, counts(&engine).in_slots), (2, 0));
@@ -236,7 +241,10 @@ async fn no_buyer_is_told_sold_out_while_a_slot_has_no_epoch_and_units_may_come_
     engine.slots().retire(item.slots[0]).await.expect("local");
     for buyer in ["bert", "carl", "dora"] {
         let answer = buy(&engine, buyer, "k", 8).await;
-        assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{answer:?}");
+        assert!(
+            matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable { .. })),
+            "{answer:?}"
+        );
     }
     drop(still);
     engine.stop().await;
@@ -277,7 +285,10 @@ async fn no_buyer_is_told_sold_out_while_an_earlier_attempt_is_undecided_in_a_pa
         });
     }
     for (n, answer) in again.join_all().await {
-        assert!(matches!(answer, PurchaseOutcome::Queued { id, .. } if id == ids[n]), "{n}: {answer:?}");
+        assert!(
+            matches!(answer, PurchaseOutcome::Queued { id, .. } if id == ids[n]),
+            "{n}: {answer:?}"
+        );
     }
 }
 
@@ -306,8 +317,7 @@ async fn no_buyer_is_refused_by_the_limit_while_an_earlier_attempt_is_undecided_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_with_an_undecided_ticket_elsewhere_is_not_refused_by_the_stored_quota()
- {
+async fn a_buyer_with_an_undecided_ticket_elsewhere_is_not_refused_by_the_stored_quota() {
     let dir = TempDir::new();
     let selling = engine(&dir).await;
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;

@@ -268,8 +268,7 @@ async fn of_concurrent_wrong_answers_at_two_nodes_ten_are_checked() {
 }
 
 #[tokio::test]
-async fn during_a_change_of_masters_nodes_share_challenges_and_counts_of_wrong_answers()
- {
+async fn during_a_change_of_masters_nodes_share_challenges_and_counts_of_wrong_answers() {
     let node = |masters: &[u8]| {
         let masters = masters.iter().map(|&byte| [byte; 32]).collect();
         Challenges::new(&MasterKeys::new(masters).expect("two"), &id_key())

@@ -59,7 +59,9 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
         about: "sale:spring".to_owned(),
         reason: "nothing that is known".to_owned(),
     });
-    for (read, why) in [(of_a_new_sale, "item is not known"), (of_a_new_type, "a newer one does")] {
+    for (read, why) in
+        [(of_a_new_sale, "does not know the event's item"), (of_a_new_type, "a newer one does")]
+    {
         let unsent = send(&outbox, &endpoint, 1, Some(Arc::new(read))).await;
         assert!(
             matches!(&unsent, Err(SendError::Deferred(error)) if error.contains(why)),

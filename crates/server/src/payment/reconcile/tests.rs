@@ -19,7 +19,7 @@ use crate::payment::PaymentMetrics;
 use crate::payment::provider::Provider;
 use crate::payment::silence::AT_ONCE;
 use crate::payment::stripe::{self, Stripe};
-use crate::purchase::{PurchaseOutcome, Purchase};
+use crate::purchase::{Purchase, PurchaseOutcome};
 use crate::temp_dir::TempDir;
 
 #[test]

@@ -38,8 +38,11 @@ pub(super) fn verify(
     };
     let is_number =
         (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
-    let at_secs: i64 =
-        time.parse().ok().filter(|_| is_number).ok_or_else(|| unproved("the time in Stripe-Signature is not a number"))?;
+    let at_secs: i64 = time
+        .parse()
+        .ok()
+        .filter(|_| is_number)
+        .ok_or_else(|| unproved("the time in Stripe-Signature is not a number"))?;
     if now.0.abs_diff(at_secs * 1_000) > TOLERANCE_MS.unsigned_abs() {
         return Err(unproved("the time in Stripe-Signature is too old or too new"));
     }

@@ -8,9 +8,9 @@ use doorbuster_api::admin::stats::{Latency, Rates, Stats};
 use http::StatusCode;
 
 use super::sale;
+use crate::answer_counts::Answer as Kind;
 use crate::gate::{Route, SCOPES, SaleLimitState};
 use crate::metrics::{RateSample, WINDOW_SECS};
-use crate::answer_counts::Answer as Kind;
 use crate::web::input::PathNames;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};

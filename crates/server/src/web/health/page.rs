@@ -4,11 +4,11 @@
 use doorbuster_core::{Phase, Stock};
 use doorbuster_store::BlockKind;
 
+use crate::answer_counts::Answer;
 use crate::gate::waiting_room::WaitingRoomCounts;
 use crate::gate::{AnswerOutcome, ChallengeKind, LimitSharing, Route, SCOPES};
 use crate::meter::{BATCH_BOUNDS, MeterReading};
 use crate::metrics::{MetricKind, MetricsText};
-use crate::answer_counts::Answer;
 use crate::web::App;
 
 /// The page of metrics.
@@ -379,12 +379,12 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
         ),
         (
             "doorbuster_catalogue_reloads_total",
-            "Times that this node read all sales from the truth, for itself and for others.",
+            "Times that this node read all sales from the store, for itself and for others.",
             reading.read_all,
         ),
         (
-            "doorbuster_challenge_images_total",
-            "Pictures of sales that were made anew for readers.",
+            "doorbuster_status_renders_total",
+            "Times that a sale's status snapshot, which all readers share, was rebuilt.",
             reading.view_renders,
         ),
         (

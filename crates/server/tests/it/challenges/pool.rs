@@ -1,4 +1,4 @@
-//! Pictures that are drawn before anybody asks for them, so that no opening waits for them.
+//! Pictures drawn in advance, so that an opening does not wait for them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -80,7 +80,7 @@ async fn phase(app: &TestApp, sale: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn challenges_of_a_sale_that_opens_soon_are_drawn_before_and_given_to_who_comes() {
+async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;

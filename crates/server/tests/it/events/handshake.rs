@@ -1,4 +1,5 @@
-//! The handshake of a WebSocket in bytes: what is taken, and what other requests hear.
+//! The WebSocket handshake in bytes: which handshakes are accepted, and the answers to other
+//! requests.
 
 use crate::app::{TestApp, bearer};
 use crate::http::request;
@@ -16,7 +17,10 @@ const UPGRADE_HEADERS: [(&str, &str); 4] = [
 ];
 
 /// The same, but for one header, which is another or none.
-fn headers_except(name: &'static str, value: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
+fn headers_except(
+    name: &'static str,
+    value: Option<&'static str>,
+) -> Vec<(&'static str, &'static str)> {
     let others = UPGRADE_HEADERS.into_iter().filter(|(known, _)| *known != name);
     others.chain(value.map(|value| (name, value))).collect()
 }
@@ -54,7 +58,7 @@ async fn headers_are_lists_of_words_in_any_case() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_something_else_is_refused() {
+async fn a_request_that_is_not_a_handshake_is_refused() {
     let app = TestApp::start().await;
     let bearer = bearer("anna");
     let asks = async |method: &str, headers: &[(&'static str, &'static str)], expected: &str| {

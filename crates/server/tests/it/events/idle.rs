@@ -1,4 +1,4 @@
-//! WebSockets to which nothing happens for a while: their clients see no difference.
+//! Idle WebSocket connections behave for their clients as active connections do.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn order(socket: &mut Socket) -> Value {
 }
 
 #[tokio::test]
-async fn a_sleeper_hears_of_its_orders_in_turn_and_of_the_sale() {
+async fn an_idle_connection_receives_order_events_in_order_and_sale_events() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
@@ -85,7 +85,7 @@ async fn a_sleeper_hears_of_its_orders_in_turn_and_of_the_sale() {
 }
 
 #[tokio::test]
-async fn a_sleeper_is_told_that_its_place_was_called_in() {
+async fn an_idle_connection_receives_its_admission() {
     let app = TestApp::start().await;
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"waiting_room": "always"});
@@ -105,7 +105,7 @@ async fn a_sleeper_is_told_that_its_place_was_called_in() {
 }
 
 #[tokio::test]
-async fn what_a_sleeper_says_is_answered() {
+async fn a_frame_from_an_idle_connection_is_answered() {
     let app = TestApp::start().await;
     let mut anna = socket(&app, "anna", "").await;
     for said in [&[1_u8, 2][..], &[], &[7; 125]] {
@@ -154,7 +154,7 @@ async fn half_a_frame_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn whom_operators_turn_away_is_told_in_its_sleep_and_counted_once() {
+async fn an_idle_connection_of_a_blocked_buyer_is_closed_and_counted_once() {
     let app = TestApp::start().await;
     let (mut anna, mut bert) = (socket(&app, "anna", "").await, socket(&app, "bert", "").await);
     app.open_sale("spring", 10.into(), 10).await;
@@ -176,7 +176,7 @@ async fn whom_operators_turn_away_is_told_in_its_sleep_and_counted_once() {
 }
 
 #[tokio::test]
-async fn whose_network_operators_turn_away_is_told_in_its_sleep() {
+async fn an_idle_connection_from_a_blocked_network_is_closed() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     app.open_sale("spring", 10.into(), 10).await;
     let from = async |buyer: &str, address: &str| {
@@ -204,7 +204,7 @@ async fn whose_network_operators_turn_away_is_told_in_its_sleep() {
 }
 
 #[tokio::test]
-async fn sleepers_are_told_that_the_server_stops() {
+async fn idle_connections_are_notified_of_shutdown() {
     let mut app = TestApp::start().await;
     let mut sockets = Vec::new();
     for number in 0..20 {

@@ -1,5 +1,4 @@
-//! Limits that nodes hold together, with a private Redis and without it, and blocks that one node
-//! was told of.
+//! Rate limits shared by nodes, with a private Redis and without it, and blocks set at one node.
 
 use std::time::{Duration, Instant};
 
@@ -215,7 +214,7 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
             assert!(begun.elapsed() < PATIENCE, "{line}");
-            // Somebody has to come for it to be noticed.
+            // The node notices it only when a request arrives.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -238,7 +237,7 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
-    // Killed for good: nobody waits for it, and the limit holds here.
+    // Redis stays down: no request waits for it, and the node applies the limit alone.
     drop(redis);
     away(&first, "1").await;
     let begun = Watch::start();
@@ -250,7 +249,7 @@ async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
 }
 
 #[tokio::test]
-async fn other_nodes_turn_away_whom_one_was_told_of_within_a_second() {
+async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     let home = Cluster::start(&[]);
     let (database, settings) = (home.database(), ("DOORBUSTER_SHAPE", "postgres"));
     let url = address(&home, &database);
@@ -259,7 +258,7 @@ async fn other_nodes_turn_away_whom_one_was_told_of_within_a_second() {
     first.open_sale("spring", 1.into(), 1).await;
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
-    // When it was last asked in vain.
+    // The time of the last failed query.
     let until = async |expected: &str| {
         let (begun, mut in_vain) = (Watch::start(), Duration::ZERO);
         loop {

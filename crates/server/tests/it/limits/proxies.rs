@@ -1,4 +1,4 @@
-//! Blocks of addresses behind proxies.
+//! Address blocks behind proxies.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::{buy_by, open};
 use crate::app::{TestApp, bearer};
 
 #[tokio::test]
-async fn a_header_of_the_clients_own_hides_no_blocked_address() {
+async fn a_forged_forwarding_header_does_not_hide_a_blocked_address() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     open(&app, "spring", 1, json!({})).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");

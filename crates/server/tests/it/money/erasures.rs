@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{assert_ledger_adds_up, captured, open_sale, order, payments, read, start, send_message};
+use super::{
+    assert_ledger_adds_up, captured, open_sale, order, payments, read, send_message, start,
+};
 use crate::app::{TestApp, bearer};
 use crate::http::Reply;
 
@@ -37,7 +39,7 @@ async fn orders_of(app: &TestApp, buyer: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_buyer_is_erased_from_what_is_over_and_the_rest_is_named() {
+async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_ones_are_listed() {
     let app = start().await;
     open_sale(&app, 20.into(), 5, 900).await;
     let paid = order(&app, BUYER, "cart-1", 2).await;

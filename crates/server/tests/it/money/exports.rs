@@ -1,10 +1,10 @@
-//! What is exported: lists, the ledger that ends at the stock, and the reconciliation.
+//! Exports of payments and refunds, the stock ledger, and the reconciliation.
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::{assert_ledger_adds_up, captured, open_sale, order, start, send_message};
+use super::{assert_ledger_adds_up, captured, open_sale, order, send_message, start};
 use crate::app::TestApp;
 
 /// An export's lines, each as its cells by their names. No cell here holds a comma.
@@ -57,7 +57,10 @@ async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
         app.admin("POST", &format!("/v1/admin/orders/{carl}/cancel"), None).await.verdict(),
         "200"
     );
-    assert_eq!(send_message(app, "m3", &captured("pay_carl", &carl, 30)).await.json()["outcome"], "paid");
+    assert_eq!(
+        send_message(app, "m3", &captured("pay_carl", &carl, 30)).await.json()["outcome"],
+        "paid"
+    );
     assert_eq!(
         send_message(app, "m4", &captured("pay_dora", &dora, 19)).await.json()["outcome"],
         "refunded"

@@ -1,16 +1,16 @@
-//! Messages of providers: believed or not, taken once, and what each comes to.
+//! The inbox for provider messages: signatures, deduplication, and the effect of each message.
 
 use serde_json::json;
 
 use super::{
-    KEY, assert_ledger_adds_up, captured, now_secs, open_sale, order, payments, read, refunds, secret, send,
-    signature, start, send_message, send_text,
+    KEY, assert_ledger_adds_up, captured, now_secs, open_sale, order, payments, read, refunds,
+    secret, send, send_message, send_text, signature, start,
 };
 use crate::app::{PATIENCE, TestApp};
 use crate::watch::Watch;
 
 #[tokio::test]
-async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
+async fn a_payment_message_that_repeats_pays_for_its_order_once() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -56,7 +56,7 @@ async fn a_payment_pays_for_its_order_once_however_often_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
+async fn a_payment_for_an_undecided_order_is_requested_again() {
     let app = start().await;
     open_sale(&app, 100.into(), 100, 900).await;
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
@@ -84,12 +84,15 @@ async fn a_payment_for_what_is_not_decided_yet_is_asked_for_again() {
         }
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(refunds(&app, &id).await.is_empty());
-        // One that is nearly the same is nobody's, and goes back at once.
+        // A payment with a nearly equal reference matches no order and is refunded at once.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
-        let told =
-            send_message(&app, &format!("other_{round}"), &captured(&format!("pay_o{round}"), &other, 10))
-                .await;
+        let told = send_message(
+            &app,
+            &format!("other_{round}"),
+            &captured(&format!("pay_o{round}"), &other, 10),
+        )
+        .await;
         assert_eq!(
             (told.verdict().as_str(), &told.json()["outcome"]),
             ("200", &json!("refunded")),
@@ -117,7 +120,10 @@ async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
         assert_eq!(told.json()["outcome"], "refunded", "{payment}");
     }
     assert_eq!(read(&app, &id).await["state"], "reserved", "nothing was paid");
-    assert_eq!(send_message(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"], "paid");
+    assert_eq!(
+        send_message(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"],
+        "paid"
+    );
     assert_eq!(
         send_message(&app, "second", &captured("pay_second", &id, 100)).await.json()["outcome"],
         "refunded"
@@ -158,7 +164,7 @@ async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
 }
 
 #[tokio::test]
-async fn what_is_unsigned_forged_or_stale_is_401_and_nothing_is_done() {
+async fn an_unsigned_forged_or_stale_message_is_401_and_changes_nothing() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -225,7 +231,7 @@ async fn what_is_unsigned_forged_or_stale_is_401_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn a_malformed_header_hears_what_is_wrong_with_it_and_not_whether_its_signature_fits() {
+async fn a_malformed_header_is_explained_without_a_statement_about_its_signature() {
     let app = start().await;
     let (secs, millis) = (now_secs().to_string(), (now_secs() * 1_000).to_string());
     let long = "m".repeat(257);
@@ -255,7 +261,7 @@ async fn a_malformed_header_hears_what_is_wrong_with_it_and_not_whether_its_sign
 }
 
 #[tokio::test]
-async fn what_is_signed_and_malformed_is_400_and_not_remembered() {
+async fn a_signed_malformed_message_is_400_and_not_stored() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -339,7 +345,10 @@ async fn a_failed_payment_is_written_down_and_may_succeed_after_all() {
     assert_eq!(send_message(&app, "msg_1", &failed("pay_1")).await.json()["outcome"], "repeated");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "failed".into())]);
     assert_eq!(read(&app, &id).await["state"], "reserved");
-    assert_eq!(send_message(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"], "paid");
+    assert_eq!(
+        send_message(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"],
+        "paid"
+    );
     // Out of order: that it failed before it was captured comes last, and changes nothing.
     assert_eq!(send_message(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);

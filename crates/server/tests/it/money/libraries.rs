@@ -1,5 +1,4 @@
-//! Providers' messages signed by the code of others, the official libraries of Standard Webhooks,
-//! and judged by a real server.
+//! A real server verifies provider messages signed by the official libraries of Standard Webhooks.
 //!
 //! Python and Node are needed: see [`crate::webhooks::official`].
 
@@ -9,8 +8,8 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{
-    BRIEF_SECS, KEY, assert_ledger_adds_up, captured, now_secs, open_sale, order, payments, read, refunds,
-    secret, send, start, send_message, until,
+    BRIEF_SECS, KEY, assert_ledger_adds_up, captured, now_secs, open_sale, order, payments, read,
+    refunds, secret, send, send_message, start, until,
 };
 use crate::app::TestApp;
 use crate::http::Reply;
@@ -99,7 +98,7 @@ impl Message {
 
 /// One captured payment, however often it is told, is one paid order; any other money goes back
 /// once.
-async fn what_is_signed_is_taken_once(library: &Library) {
+async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -138,7 +137,7 @@ async fn what_is_signed_is_taken_once(library: &Library) {
 }
 
 /// What the secret's owner did not sign, or not now, or not so, does nothing.
-async fn what_is_unsigned_forged_stale_or_changed_is_401(library: &Library) {
+async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -170,7 +169,7 @@ async fn what_is_unsigned_forged_stale_or_changed_is_401(library: &Library) {
 }
 
 /// Money that comes after its order expired buys what is left, and goes back when nothing is.
-async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
+async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
     let (first, second) = (order(&app, "anna", "k", 1).await, order(&app, "bert", "k", 1).await);
@@ -178,7 +177,7 @@ async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
         until("it expires", async || (read(&app, id).await["state"] == "expired").then_some(()))
             .await;
     }
-    // One of the two units is sold to somebody else meanwhile.
+    // One of the two units is sold to another buyer meanwhile.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
@@ -204,9 +203,9 @@ async fn what_is_signed_too_late_buys_what_is_left(library: &Library) {
 }
 
 async fn are_judged(library: Library) {
-    what_is_signed_is_taken_once(&library).await;
-    what_is_unsigned_forged_stale_or_changed_is_401(&library).await;
-    what_is_signed_too_late_buys_what_is_left(&library).await;
+    a_signed_message_is_accepted_once(&library).await;
+    an_unsigned_forged_stale_or_changed_message_is_401(&library).await;
+    a_late_signed_payment_buys_a_remaining_unit(&library).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,9 @@
-//! Money where several servers share a truth: a message may come to any of them, and units may lie
-//! at another.
+//! Payments with several servers on one store: any server may receive a message, and another node
+//! may hold the units.
 
 use super::{
-    KEY, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, secret, send_message, until,
+    KEY, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, secret,
+    send_message, until,
 };
 use crate::app::TestApp;
 use crate::postgres::Cluster;
@@ -28,7 +29,8 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
     // A message to both at once is taken by one.
     let id = order(&first, "anna", "k", 2).await;
     let told = captured("pay_1", &id, 20);
-    let (here, there) = tokio::join!(send_message(&first, "msg_1", &told), send_message(&second, "msg_1", &told));
+    let (here, there) =
+        tokio::join!(send_message(&first, "msg_1", &told), send_message(&second, "msg_1", &told));
     let mut outcomes =
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
@@ -40,7 +42,8 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         let payment = format!("pay_late{n}");
-        let told = send_message(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
+        let told =
+            send_message(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
         assert_eq!(told.json()["outcome"], "paid", "{n}: all eight were free");
         assert_eq!(read(&first, &id).await["state"], "paid");
         let back = second.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;

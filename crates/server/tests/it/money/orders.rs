@@ -1,4 +1,4 @@
-//! Orders and money: refunds by operators, late payments, more time, races.
+//! Orders and payments: refunds by operators, late payments, extensions, and races.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::exports::reconciliation;
 use super::{
-    BRIEF_SECS, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, start, send_message, until,
+    BRIEF_SECS, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds,
+    send_message, start, until,
 };
 use crate::app::TestApp;
 
@@ -94,8 +95,7 @@ async fn a_refund_settles_by_its_payment_as_well() {
 }
 
 #[tokio::test]
-async fn a_message_about_a_refund_or_payment_that_is_not_known_is_ignored_however_often_it_is_told()
-{
+async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
     let app = start().await;
     let amount = json!({"amount_minor": 100, "currency": "CNY"});
     let unknown = [
@@ -131,13 +131,14 @@ async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot()
         let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         if n % 2 == 0 {
-            // The units that came back go to the slot, where nobody has them.
+            // The returned units go to the slot, where no buyer holds them.
             app.until("/v1/admin/sales/spring/stock", "they are in the slot", |stock| {
                 stock["items"][0]["pool"] == 0
             })
             .await;
         }
-        let told = send_message(&app, &format!("msg_{n}"), &captured(&format!("pay_{n}"), &id, 20)).await;
+        let told =
+            send_message(&app, &format!("msg_{n}"), &captured(&format!("pay_{n}"), &id, 20)).await;
         assert_eq!(told.json()["outcome"], "paid", "{n}");
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(read(&app, &id).await["ended_at"].is_null());

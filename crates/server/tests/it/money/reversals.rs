@@ -1,4 +1,4 @@
-//! Money that goes back without having been asked to, as the shop is told of it.
+//! Webhook events about payments that were reversed without a request from the shop.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::app::TestApp;
 use crate::webhooks::receiver::Receiver;
 
 #[tokio::test]
-async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
+async fn a_shop_gets_one_event_about_a_payment_that_was_reversed_externally() {
     let key = secret(KEY);
     let settings = [
         ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", key.as_str()),
@@ -17,7 +17,10 @@ async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
     app.open_sale("spring", 10.into(), 10).await;
     crate::webhooks::add(&app, &shop.url(), json!(["payment.reversed", "order.paid"])).await;
     let id = order(&app, "anna", "k", 1).await;
-    assert_eq!(send_message(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    assert_eq!(
+        send_message(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"],
+        "paid"
+    );
     let reversed = |what: &str, minor: i64| {
         let amount = json!({"amount_minor": minor, "currency": "CNY"});
         json!({"type": what, "timestamp": "2026-11-20T10:00:00.000Z", "data": {"payment": "pay_1", "order": id, "amount": amount}})
@@ -27,7 +30,11 @@ async fn a_shop_is_told_once_of_money_that_went_back_by_itself() {
         ("m3", "payment.returned", 4),
         ("m4", "payment.disputed", 10),
     ] {
-        assert_eq!(send_message(&app, message, &reversed(what, minor)).await.verdict(), "200", "{what}");
+        assert_eq!(
+            send_message(&app, message, &reversed(what, minor)).await.verdict(),
+            "200",
+            "{what}"
+        );
     }
     let heard = shop
         .until(10, "the dispute", |heard| heard.iter().any(|one| kind(&one.json()) == "disputed"))

@@ -1,12 +1,13 @@
-//! The sandbox: its checkout, its buttons, its messages over HTTP, and a provider that is asked
-//! when messages are lost.
+//! The sandbox provider: its checkout, its buttons, its messages over HTTP, and status queries when
+//! messages are lost.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{
-    BRIEF_SECS, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, start, send_message, until,
+    BRIEF_SECS, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds,
+    send_message, start, until,
 };
 use crate::app::TestApp;
 use crate::watch::Watch;
@@ -88,7 +89,7 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
 }
 
 #[tokio::test]
-async fn nobody_pays_by_a_button_unless_it_is_a_demonstration_or_wanted() {
+async fn payment_buttons_work_only_in_a_demonstration_or_when_enabled() {
     let app =
         TestApp::with(&[("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &super::secret(super::KEY))]).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -100,8 +101,11 @@ async fn nobody_pays_by_a_button_unless_it_is_a_demonstration_or_wanted() {
     }
     let state = app.get(&format!("{page}/state")).await.json();
     assert_eq!((&state["state"], payments(&app, &id).await.len()), (&json!("open"), 0));
-    // Whoever has the secret pays.
-    assert_eq!(send_message(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    // A message signed with the secret counts as a payment.
+    assert_eq!(
+        send_message(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"],
+        "paid"
+    );
     assert_ledger_adds_up(&app).await;
 }
 
@@ -232,7 +236,7 @@ async fn money_that_comes_too_late_buys_a_unit_that_is_left_or_goes_back() {
     }
     becomes(&app, &first, "expired").await;
     becomes(&app, &second, "expired").await;
-    // One of the two units is sold to somebody else meanwhile.
+    // One of the two units is sold to another buyer meanwhile.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
@@ -310,7 +314,7 @@ async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
 }
 
 #[tokio::test]
-async fn refunds_of_payments_that_others_invented_stay_pending_until_somebody_settles_them() {
+async fn refunds_of_unknown_payments_stay_pending_until_an_operator_settles_them() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
     send_message(&app, "msg_1", &captured("pay_theirs", "ord_unknown", 5)).await;
@@ -321,7 +325,11 @@ async fn refunds_of_payments_that_others_invented_stay_pending_until_somebody_se
     })
     .await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "pending".into())]);
-    send_message(&app, "msg_2", &json!({"type": "refund.settled", "data": {"payment": "pay_theirs"}}))
-        .await;
+    send_message(
+        &app,
+        "msg_2",
+        &json!({"type": "refund.settled", "data": {"payment": "pay_theirs"}}),
+    )
+    .await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_theirs".into(), "settled".into())]);
 }

@@ -1,5 +1,4 @@
-//! Stripe, by a stand-in on this machine that answers as Stripe does and writes down what it is
-//! sent.
+//! Stripe payments against a local stand-in that answers as Stripe does and records the requests.
 
 #[path = "stripe/external_refunds.rs"]
 mod external_refunds;
@@ -23,7 +22,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{
-    BRIEF_SECS, assert_ledger_adds_up, dead_refunds, now_secs, open_sale, order, payments, read, refunds, until,
+    BRIEF_SECS, assert_ledger_adds_up, dead_refunds, now_secs, open_sale, order, payments, read,
+    refunds, until,
 };
 use crate::app::TestApp;
 use crate::http::Reply;
@@ -166,7 +166,10 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!((asked.form.len(), &asked.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
     let settled = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
-    assert_eq!(send_message(&app, "evt_4", "refund.updated", &settled).await.json()["outcome"], "noted");
+    assert_eq!(
+        send_message(&app, "evt_4", "refund.updated", &settled).await.json()["outcome"],
+        "noted"
+    );
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once");
     let unsigned = app.call("POST", "/v1/payments/sandbox/webhook", &[], b"{}").await;
@@ -195,7 +198,7 @@ async fn stripe_is_asked_before_the_units_of_a_due_order_return() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_keeps_nobody_for_ever_and_loses_no_refund() {
+async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -262,7 +265,10 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
         failed["error"].as_str().is_some_and(|error| error.contains("lost_or_stolen_card")),
         "{failed}"
     );
-    assert_eq!(send_message(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(), "200");
+    assert_eq!(
+        send_message(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(),
+        "200"
+    );
     assert_eq!(row().await["state"], "failed", "late news do not undo it");
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
     assert_eq!(dead.json()["dead_letters"].as_array().map(Vec::len), Some(1), "{}", dead.text());
@@ -296,7 +302,7 @@ async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
 }
 
 #[tokio::test]
-async fn what_others_sell_by_the_same_account_is_theirs() {
+async fn payments_of_other_systems_on_the_same_account_are_ignored() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;

@@ -1,4 +1,4 @@
-//! Too many checkouts of one buyer.
+//! A buyer who opens too many checkouts is limited.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ async fn an_answer_about_a_checkout_says_where_its_buyer_stands() {
             "{told:?}"
         );
     }
-    // One that nobody pays for any more costs nothing either; its limits are the sale's.
+    // An abandoned checkout costs nothing either; its limits are the sale's.
     let ended = order(&app, "bert", "k1", 1).await;
     assert_eq!(
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),

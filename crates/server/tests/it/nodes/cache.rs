@@ -1,5 +1,5 @@
-//! What unknown ids cost the store, how soon a new sale is known, what others may read, and all of
-//! it with the Redis away.
+//! The shared cache: the store reads caused by unknown ids, the delay until a new sale is known,
+//! access rights, and operation without Redis.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::fixture::{Deployment, TestNode, SALE, phone, until};
+use super::fixture::{Deployment, SALE, TestNode, phone, until};
 use crate::app::PATIENCE;
 use crate::watch::Watch;
 
-/// Requests that name what nobody knows.
+/// Requests with unknown ids.
 const MISSES: usize = 10_000;
 /// So long a node waits for another one's reading.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -72,7 +72,7 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_misses_read_a_truth_without_a_redis_a_few_times() {
+async fn ten_thousand_misses_read_a_store_without_redis_a_few_times() {
     let home = Deployment::postgres();
     let a = home.node(Roles::ALL).await;
     let (took, read) = misses(&[&a]).await;
@@ -107,7 +107,7 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
     b.stop().await;
 }
 
-/// How often these nodes read all sales from the truth.
+/// How often these nodes read all sales from the store.
 fn read_all(nodes: &[TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
 }
@@ -125,7 +125,7 @@ fn another(number: usize) -> NewSale {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy() {
+async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
     let home = Deployment::cluster();
     let mut nodes = Vec::new();
     for _ in 0..4 {
@@ -145,7 +145,7 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
         }
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
-        // Nobody waited so long for another one that it read for itself.
+        // No node waited so long for another node that it read the store itself.
         if begun.elapsed() < PEER_READ_MAX {
             (quick, read) = (quick + 1, read + round);
         }
@@ -161,7 +161,7 @@ async fn of_four_nodes_one_reads_what_was_changed_and_the_others_take_its_copy()
         node.engine.refresh_catalogue().await.expect("a store");
     }
     assert_eq!(read_all(&nodes), before);
-    // What the copy says of a sale is what the truth says.
+    // The shared copy of a sale equals the store's row.
     nodes[1].open_sale(20, 10, Spread::default()).await;
     for node in &nodes {
         node.wait_for_phase(Phase::Open).await;
@@ -191,7 +191,7 @@ async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
     b.engine.refresh_catalogue().await.expect("a store");
-    // Nobody looks in between.
+    // No request reads it in between.
     let looked = b.engine.clone();
     let store = a.engine.store();
     store.delete_sale("other-1", None).await.expect("a store");
@@ -247,7 +247,7 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
     let redis = home.redis();
     let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
     let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
-    // For good, unless somebody writes over it.
+    // Permanent, unless another writer replaces it.
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
@@ -271,7 +271,7 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_that_were_given_nothing_are_not_asked_what_they_have() {
+async fn slots_without_units_are_not_queried() {
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(3, 10, Spread::default()).await;

@@ -1,5 +1,5 @@
-//! Slots whose memory is full: they are drained and go on under the next epoch, as often as it
-//! takes, and everything adds up.
+//! Slots whose memory is full: they are drained and continue under the next epoch, and all units
+//! are accounted for.
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
@@ -29,7 +29,7 @@ async fn sells_on(mut home: Deployment) {
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
     assert_eq!(first.audit().await.repairs, 0, "a full memory is no fault");
-    // Whoever bought before a slot went on holds that order all the same.
+    // An order made before a slot changed its epoch is still held.
     until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
         .await;
     for node in [&first, &second] {

@@ -1,5 +1,5 @@
-//! Engines with an event loop of their own each, so that one can die without a word while the
-//! others go on.
+//! A fixture for engines with one event loop each, so that a test can stop one abruptly while the
+//! others continue.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use doorbuster_server::config::Roles;
 use doorbuster_server::control::AuditView;
 use doorbuster_server::engine::{Engine, EngineOptions, StockLocation};
 use doorbuster_server::gauge::Gauge;
-use doorbuster_server::purchase::{PurchaseOutcome, Purchase, Refusal};
+use doorbuster_server::purchase::{Purchase, PurchaseOutcome, Refusal};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
 use tokio::runtime::{Builder, Runtime};
 
@@ -113,7 +113,7 @@ impl Deployment {
     }
 }
 
-/// Rows that nobody may change yet.
+/// Locked rows.
 pub(crate) struct TableLock {
     backend_pid: String,
     locking: std::thread::JoinHandle<Result<String, String>>,
@@ -164,7 +164,9 @@ impl BuyerClient {
             let sale = engine.catalogue().sale(SALE).cloned().expect("created");
             let item = sale.items[0].clone();
             let units = Units::new(units).expect("in range");
-            if let Some(refusal) = engine.refuse_from_memory((&buyer, &key), &sale, &item, units, || None) {
+            if let Some(refusal) =
+                engine.refuse_from_memory((&buyer, &key), &sale, &item, units, || None)
+            {
                 return PurchaseOutcome::Refused(refusal);
             }
             let (buyer, key) =

@@ -1,5 +1,5 @@
-//! What a flood over HTTP costs whatever nodes share: unknown ids the truth, looks at the status
-//! the slots.
+//! The cost of an HTTP flood for shared services: unknown ids read the store, and status requests
+//! read the slots.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::watch::Watch;
 
 /// Connections to each node.
 const CONNECTIONS: usize = 32;
-/// Requests that name what nobody knows, over two nodes.
+/// Requests with unknown ids, over two nodes.
 const MISSES: u64 = 10_000;
 /// Between two readings of the store for unknown ids, on a node or in a cluster; so long lives the
 /// marker that nodes share.
@@ -62,7 +62,7 @@ async fn readings(nodes: &[&TestApp]) -> u64 {
     all
 }
 
-/// Requests for sales that nobody has, on many connections at the same time.
+/// Requests for sales that do not exist, on many connections at the same time.
 struct Flood {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
@@ -201,7 +201,7 @@ async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
         node(&home, &database, Some(slots.as_str())).await,
     );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
-    // Whoever waited for the other's reading in vain reads for itself.
+    // A node that waited for the other's read without success reads the store itself.
     let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
     assert!((1..=most).contains(&read), "{read} in {took:?}");
     first.stop().await;
@@ -218,7 +218,7 @@ async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
         told["items"][0]["in_slots"] == 20
     })
     .await;
-    let made = async || number(&app, "doorbuster_challenge_images_total").await;
+    let made = async || number(&app, "doorbuster_status_renders_total").await;
     let (calls, pictures, began) = (redis.script_calls(), made().await, Instant::now());
     let mut crowd = JoinSet::new();
     for _ in 0..CONNECTIONS {

@@ -1,5 +1,5 @@
-//! Two nodes that both do the work of one for all, all the time: nothing is safe because there is
-//! only one.
+//! Two nodes that both act as leader all the time: correctness must not depend on having a single
+//! leader.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -55,7 +55,7 @@ async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_leaders_look_after_the_slots_of_both_and_of_one_that_died() {
+async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
     let mut home = Deployment::postgres();
     let [first, second] = two_leaders(&mut home, Spread::default()).await;
     let third = home.node(Roles::ALL).await;

@@ -1,5 +1,5 @@
-//! A private Redis on a socket in a directory of its own, which goes with the test program however
-//! that ends.
+//! A private Redis on a socket in its own directory. It ends with the test program, however the
+//! program ends.
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ impl Redis {
         self.cli(&["KEYS", &format!("*{word}")]).lines().filter(|line| !line.is_empty()).count()
     }
 
-    /// Ends for good.
+    /// Ends permanently.
     pub(crate) fn end(&self) {
         self.cli(&["SHUTDOWN", "NOSAVE", "NOW"]);
     }

@@ -1,4 +1,5 @@
-//! What one node hears of another late, or cannot ask it at all: nobody is refused for it.
+//! A node that hears from another node late, or cannot reach it, must not refuse a buyer for that
+//! reason.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::order::ChangeOutcome;
@@ -8,7 +9,7 @@ use doorbuster_server::config::Roles;
 use doorbuster_server::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::{SaleRow, StepOutcome};
 
-use super::fixture::{Deployment, TestNode, SALE, until};
+use super::fixture::{Deployment, SALE, TestNode, until};
 use crate::watch::Watch;
 
 /// What happens within this is to be heard of by a request that waits for a second.
@@ -17,7 +18,7 @@ const SOON: Duration = Duration::from_millis(600);
 const LAST: Duration = Duration::from_millis(950);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
+async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
@@ -56,7 +57,7 @@ async fn a_buyer_at_the_limit_hears_so_at_a_node_that_does_not_lead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_is_undecided_at_one_node_never_hears_sold_out_at_another() {
+async fn a_request_that_is_undecided_at_one_node_is_never_sold_out_at_another() {
     let home = Deployment::postgres();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
     first.open_sale(1, 1, Spread::default()).await;
@@ -68,13 +69,16 @@ async fn a_request_that_is_undecided_at_one_node_never_hears_sold_out_at_another
     until("its ticket is cut", async || first.queued().await == 1).await;
     let told = second.buy("anna", "k", 1).await;
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
-    assert!(matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })), "nothing is settled there");
+    assert!(
+        matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
+        "nothing is settled there"
+    );
     second.stop().await;
     first.crash();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_is_undecided_at_one_node_never_hears_of_the_limit_at_another() {
+async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_another() {
     let home = Deployment::postgres();
     let no_settler = Roles { settle: false, ..Roles::ALL };
     let (first, second) = (home.node(no_settler).await, home.node(no_settler).await);
@@ -88,7 +92,10 @@ async fn a_request_that_is_undecided_at_one_node_never_hears_of_the_limit_at_ano
     let told = second.buy("anna", "k", 1).await;
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
     for undecided in [waiting, beside] {
-        assert!(matches!(undecided.await, Ok(PurchaseOutcome::Queued { .. })), "nothing is settled");
+        assert!(
+            matches!(undecided.await, Ok(PurchaseOutcome::Queued { .. })),
+            "nothing is settled"
+        );
     }
     first.crash();
     second.crash();
@@ -150,7 +157,7 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_slot_keeps_of_a_closed_sale_goes_once_it_can() {
+async fn a_slot_drops_its_data_of_a_closed_sale_when_possible() {
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(10, 1, Spread { partitions: 2, ..Spread::default() }).await;
@@ -168,7 +175,7 @@ async fn what_a_slot_keeps_of_a_closed_sale_goes_once_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_that_lost_their_memory_are_found_by_whoever_reaches_them() {
+async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread::default()).await;
@@ -194,7 +201,7 @@ async fn slots_that_lost_their_memory_are_found_by_whoever_reaches_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_refused_from_what_a_node_saw_long_ago() {
+async fn stale_stock_data_refuses_no_buyer() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(1, 1, Spread::default()).await;
@@ -245,7 +252,7 @@ async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
+async fn the_only_unit_is_sold_at_once_from_any_slot() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(1, 1, Spread::default()).await;
@@ -273,7 +280,7 @@ async fn the_only_unit_is_sold_at_once_wherever_it_lies() {
 /// A buyer's second request, made while the first is undecided at the same node, and its own
 /// answer: what decides it is heard of at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
+async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread::default()).await;
@@ -306,7 +313,10 @@ async fn a_request_that_waits_for_another_hears_as_soon_as_that_is_decided() {
         if decided_after < SOON {
             assert!(matches!(decided, PurchaseOutcome::Created(_)), "{decided:?}");
             assert!(
-                matches!(heard, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
+                matches!(
+                    heard,
+                    PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })
+                ),
                 "{heard:?} after {after:?}"
             );
             // In the last moment it would have asked in any case.

@@ -1,13 +1,13 @@
-//! How long a request waits, for what, and in which places: for a slot that hangs, for a ticket
-//! that died late, for a verdict.
+//! Upper bounds on the time a request waits for a hung slot, for a ticket that died late, and for a
+//! verdict.
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::{BuyerId, RequestKey, Spread, Units};
 use doorbuster_server::config::Roles;
-use doorbuster_server::purchase::{PurchaseOutcome, Purchase, Refusal};
+use doorbuster_server::purchase::{Purchase, PurchaseOutcome, Refusal};
 
-use super::fixture::{Deployment, TestNode, SALE, until};
+use super::fixture::{Deployment, SALE, TestNode, until};
 
 /// So long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
@@ -71,7 +71,10 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
     signal(server, "-CONT");
     drop(untended);
     until("the same request gets its order", async || {
-        matches!(node.buy("anna", "k", 2).await, PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_))
+        matches!(
+            node.buy("anna", "k", 2).await,
+            PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_)
+        )
     })
     .await;
     assert_eq!(node.counts().await.held, 2, "and no other");
@@ -80,11 +83,11 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_that_hangs_holds_nobody_much_longer_than_its_second() {
+async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     for n in 0.. {
         assert!(n < TRIES, "nobody hears anything in time");
         let (hung_after, heard, after) = bought_while_all_slots_hang().await;
-        // Whoever asked all slots before they hung may know better.
+        // A request that queried all slots before they hung may have a definite answer.
         if hung_after < SOON {
             assert!(
                 matches!(heard, PurchaseOutcome::Refused(Refusal::Unavailable { .. })),
@@ -103,7 +106,8 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
     first.open_sale(10, 1, Spread::default()).await;
-    until("the units are there", async || first.engine.available_units(&first.item()).await == 10).await;
+    until("the units are there", async || first.engine.available_units(&first.item()).await == 10)
+        .await;
     let engine = first.engine.clone();
     let sale = engine.catalogue().sale(SALE).cloned().expect("it is open");
     let purchase = Purchase {
@@ -177,7 +181,7 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_has_a_ticket_waits_in_no_line() {
+async fn a_request_with_a_ticket_does_not_wait_behind_other_requests() {
     for n in 0.. {
         let (has_left, heard) = bought_after_a_wait().await;
         if has_left && matches!(heard, PurchaseOutcome::Created(_)) {

@@ -1,5 +1,5 @@
-//! What is spent with a pass is spent once, wherever it is shown, and not at all where no pass came
-//! of it.
+//! A pass or an answer counts once, at whichever node it is used, and is not spent when no pass is
+//! issued.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_sent_away_for_asking_too_often_has_spent_nothing() {
+async fn a_rate_limited_request_spends_nothing() {
     let app = TestApp::start().await;
     let limits = json!({"buyer": {"burst": 2, "per_minute": 1}, "ip": null, "interface": null});
     app.open_door(
@@ -140,7 +140,7 @@ async fn who_is_sent_away_for_asking_too_often_has_spent_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_can_read_a_code_in_what_the_server_keeps() {
+async fn the_servers_stored_data_does_not_reveal_a_code() {
     let app = TestApp::start().await;
     app.open_door("spring", unlimited(json!({"access_codes": "required"}))).await;
     let codes = app.codes("spring", 3, 1).await;

@@ -1,4 +1,4 @@
-//! Bodies: an endpoint's example with names that exist, and what can be wrong with it.
+//! Request bodies: an endpoint's example with existing names, and its invalid variants.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;

@@ -1,8 +1,8 @@
-//! Random requests drawn from `/openapi.json` alone: what the document allows is never refused for
-//! its shape. What a schema cannot say stands in a table, with its reason; a refusal for anything
-//! else is a gap in the document.
+//! Random requests generated from `/openapi.json` alone: the server never refuses the shape of a
+//! request that the document allows. A table lists what a schema cannot say, with reasons; a
+//! refusal for anything else is a gap in the document.
 //!
-//! How many and which: as for the requests of the table, by the same variables.
+//! The same variables as for the requests of the table set the number of requests and the seed.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ const FRESH_SALE_EVERY: usize = 50;
 /// requests of each.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
-/// Where nobody listens.
+/// An address where no server listens.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
 /// What a schema cannot say: where a fault may be, how its words begin, and why. A place is a
@@ -113,7 +113,7 @@ struct OperationCounts<'a> {
 }
 
 #[tokio::test]
-async fn what_the_document_allows_is_never_malformed() {
+async fn a_request_that_the_document_allows_is_never_malformed() {
     let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
     let mut rng = SmallRng::seed_from_u64(seed);
     let app = TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await;
@@ -235,7 +235,12 @@ async fn a_fresh_sale(app: &TestApp, id: &str, known: &mut KnownIds) {
 }
 
 /// A request that the document allows, of somebody who may send it.
-fn request(rng: &mut SmallRng, document: &Value, known: &KnownIds, operation: Operation<'_>) -> GeneratedRequest {
+fn request(
+    rng: &mut SmallRng,
+    document: &Value,
+    known: &KnownIds,
+    operation: Operation<'_>,
+) -> GeneratedRequest {
     let told = operation.told;
     let mut drawn = GeneratedRequest {
         method: operation.method.to_ascii_uppercase(),

@@ -1,4 +1,4 @@
-//! Requests drawn from the table of endpoints, right and wrong, with what earlier answers told.
+//! Valid and invalid requests generated from the table of endpoints and from earlier answers.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method, Param, ParamLocation};
 use doorbuster_api::header::BodyType;
@@ -269,8 +269,12 @@ impl RequestGenerator {
                 Some(key)
             }
             Param::Prefer if one_in(rng, 3) => Some((*pick(rng, samples::PREFERENCES)).into()),
-            Param::IfMatch | Param::IfNoneMatch if spoils => Some((*pick(rng, samples::TAGS)).into()),
-            Param::IfMatch | Param::IfNoneMatch if one_in(rng, 3) => Some(pick_known(rng, &known.tags)),
+            Param::IfMatch | Param::IfNoneMatch if spoils => {
+                Some((*pick(rng, samples::TAGS)).into())
+            }
+            Param::IfMatch | Param::IfNoneMatch if one_in(rng, 3) => {
+                Some(pick_known(rng, &known.tags))
+            }
             Param::LastEventId if one_in(rng, 3) => Some(rng.random::<u64>().to_string()),
             _ => None,
         }

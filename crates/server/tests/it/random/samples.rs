@@ -1,4 +1,4 @@
-//! Odd words for paths, queries and headers.
+//! Unusual strings for paths, queries and headers.
 
 /// Longest target that the server looks at; a longer one is not found.
 pub(crate) const TARGET_BYTES: usize = 4 * 1024;
@@ -99,7 +99,7 @@ pub(crate) const ACCEPTS: &[&str] = &[
     "",
 ];
 
-/// Ways to be nobody.
+/// Authorization headers that identify no caller.
 pub(crate) const INVALID_TOKENS: &[&str] = &[
     "",
     "Bearer",

@@ -1,4 +1,4 @@
-//! Whether a JSON value is what a schema says, as far as the schemas of answers go.
+//! Validates JSON values against the schema keywords that the answers use.
 
 use serde_json::{Map, Value, json};
 
@@ -225,7 +225,7 @@ fn a_value_is_held_to_each_keyword() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_place() {
+fn an_error_is_reported_with_its_pointer() {
     let schema =
         json!({"properties": {"items": {"items": {"properties": {"units": {"type": "integer"}}}}}});
     let wrong = check(&Value::Null, &schema, &json!({"items": [{"units": 1}, {"units": "x"}]}));
@@ -234,6 +234,6 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 #[should_panic(expected = "the validator does not know uniqueItems")]
-fn a_keyword_that_it_does_not_know_is_not_passed_over() {
+fn a_keyword_that_the_validator_does_not_support_is_reported() {
     let _ = check(&Value::Null, &json!({"type": "string", "uniqueItems": true}), &json!([]));
 }

@@ -1,5 +1,5 @@
-//! A room that opens by itself, met by a crowd. How many are too many is set so low that whoever
-//! comes at once is too many on any machine.
+//! A waiting room that opens automatically under load. The threshold is so low that any concurrent
+//! requests exceed it.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{announce, buy, enter, is, until};
-use crate::app::{PATIENCE, WAIT_FOR_ORDER, TestApp, bearer, sale};
+use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Reply, request};
 use crate::watch::Watch;
 
 /// The least that may be set: four in a second, one every 250 ms.
 const FEW: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
-/// Between two looks of whoever calls in, in milliseconds.
+/// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;
 /// Buyers who come at once; by default they are not many.
 const CROWD: usize = 200;
@@ -135,7 +135,7 @@ async fn a_crowd_at_the_button_opens_the_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_at_the_button_of_an_empty_shop_hears_that_it_is_empty() {
+async fn a_crowd_at_the_button_of_a_sold_out_sale_is_answered_sold_out() {
     let app = TestApp::start().await;
     let crowd = CrowdWithPasses::with_passes(&app, 1).await;
     let app = let_few_in(app).await;
@@ -152,7 +152,7 @@ async fn a_crowd_at_the_button_of_an_empty_shop_hears_that_it_is_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_asks_for_passes_opens_the_room_and_is_led_to_the_line() {
+async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
     let app = TestApp::with(&[FEW]).await;
     open_sale(&app, 1_000_000).await;
     let buyers: Vec<String> = (0..CROWD).map(|n| format!("b{n}")).collect();
@@ -181,7 +181,7 @@ async fn called(app: &TestApp) -> u128 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_more_are_called_in_within_a_second_than_is_set() {
+async fn the_configured_rate_limits_admissions_per_second() {
     const LINE: u128 = 12;
     let app = TestApp::with(&[FEW]).await;
     announce(&app, 1_000.into(), 1).await;

@@ -1,4 +1,4 @@
-//! A hundred thousand in one waiting room, measured.
+//! One hundred thousand buyers in one waiting room, with measurements.
 
 use std::time::Instant;
 

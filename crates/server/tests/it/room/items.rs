@@ -1,4 +1,4 @@
-//! A room of a sale with several items, which are one stock to it.
+//! The waiting room of a sale with several items treats all items as one stock.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::{buy, buy_item, enter, is, until};
 use crate::app::{TestApp, sale};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_comes_for_what_is_sold_out_is_called_in_while_there_is_something_else() {
+async fn a_buyer_of_a_sold_out_item_is_admitted_while_another_item_is_available() {
     let app = TestApp::start().await;
     let mut sale = sale("spring", 1.into(), 1);
     let mut case = sale["items"][0].clone();

@@ -1,4 +1,4 @@
-//! What a node knows by itself of those who wait there.
+//! A node answers requests about known waiting-room positions from memory.
 
 use super::{announce, buy, enter, is, looks, until};
 use crate::app::{TestApp, bearer};
@@ -19,7 +19,7 @@ async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_looks_at_a_known_place_asks_no_store() {
+async fn reading_a_known_position_does_not_read_the_store() {
     let app = TestApp::start().await;
     announce(&app, 1.into(), 1).await;
     assert_eq!(enter(&app, "a").await.verdict(), "201");
@@ -36,7 +36,7 @@ async fn whoever_looks_at_a_known_place_asks_no_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_waits_is_refused_a_pass_from_memory() {
+async fn a_buyer_who_waits_is_refused_a_pass_from_memory() {
     let app = TestApp::start().await;
     announce(&app, 1.into(), 1).await;
     app.step("spring", "open").await;

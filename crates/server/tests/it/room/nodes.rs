@@ -86,7 +86,7 @@ async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pass_from_before_the_room_opened_by_itself_leads_to_the_line() {
+async fn a_pass_issued_before_the_room_opened_automatically_sends_its_buyer_to_the_room() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = node(&home, &database).await;
@@ -110,8 +110,7 @@ async fn a_pass_from_before_the_room_opened_by_itself_leads_to_the_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_that_opened_by_itself_closes_again_and_passes_from_before_are_as_good_as_they_were()
-{
+async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_valid_again() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = node(&home, &database).await;
@@ -129,7 +128,7 @@ async fn a_room_that_opened_by_itself_closes_again_and_passes_from_before_are_as
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_tells_of_a_place_that_was_taken_at_another_node() {
+async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
@@ -156,7 +155,7 @@ async fn a_stream_tells_of_a_place_that_was_taken_at_another_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_node_looks_after_its_part_of_those_who_come() {
+async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = node(&home, &database).await;

@@ -1,4 +1,4 @@
-//! What the line says of the time, held against the time.
+//! The waiting room's time estimates agree with the measured waiting times.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 const SLACK: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_line_that_moves_evenly_it_is_said_when_one_is_called_and_so_it_is() {
+async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
     const UNITS: usize = 20;
     const AHEAD: usize = 10;
     let app = TestApp::start().await;
@@ -30,7 +30,7 @@ async fn in_a_line_that_moves_evenly_it_is_said_when_one_is_called_and_so_it_is(
     let mut told: Option<(String, Instant, Value)> = None;
     for n in 0.. {
         ticks.tick().await;
-        // Whoever is called buys and gives it back, and the next is called.
+        // Each admitted buyer buys and cancels, and then the next is admitted.
         let buyer = format!("b{n}");
         until(&app, &buyer, "is called in", is("admitted")).await;
         let order = buy(&app, &buyer).await;

@@ -1,4 +1,4 @@
-//! Joining a line is no way around the front door.
+//! Joining a waitlist requires the same checks as a purchase.
 
 use std::time::Duration;
 
@@ -9,15 +9,18 @@ use super::WAITLIST;
 use crate::app::{FAR_FUTURE, SECRET, TestApp, sale};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_front_door_asks_what_it_asks_of_a_purchase() {
+async fn joining_requires_the_same_checks_as_a_purchase() {
     let app = TestApp::start().await;
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"pass": "required", "min_level": 1, "limits": {"buyer": {"burst": 5, "per_minute": 1}, "ip": null}});
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "open").await;
     let name = |buyer: &str, level: u8| {
-        let claims =
-            NewToken { exp: FAR_FUTURE, level: Some(level), ..NewToken::new(buyer, 0, Duration::ZERO) };
+        let claims = NewToken {
+            exp: FAR_FUTURE,
+            level: Some(level),
+            ..NewToken::new(buyer, 0, Duration::ZERO)
+        };
         format!("Bearer {}", token(SECRET.as_bytes(), &claims))
     };
     let pass = async |buyer: &str| {
@@ -59,7 +62,7 @@ async fn the_front_door_asks_what_it_asks_of_a_purchase() {
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     assert_eq!(join("c", 1, None).await.verdict(), "403 forbidden");
 
-    // Whoever stands there already is not served either.
+    // A buyer who is already on the waitlist is not served either.
     let block = json!({"kind": "buyer", "value": "b", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     let place = joined.json()["id"].as_str().expect("an id").to_owned();

@@ -1,5 +1,5 @@
-//! The end of a line and of a place: lines end with their sales, whatever becomes of the server
-//! meanwhile, and each place is told of once.
+//! The end of a waitlist and of its entries: a waitlist ends with its sale, also across a restart,
+//! and each entry ends with one event.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use doorbuster_core::{IdKey, Millis};
 use doorbuster_store::{SqliteOptions, Store};
 use serde_json::{Value, json};
 
-use super::{WAITLIST, PATIENCE};
+use super::{PATIENCE, WAITLIST};
 use crate::app::TestApp;
 use crate::events::{next, socket};
 use crate::money::{self, captured, now_secs, send_message};
@@ -48,7 +48,7 @@ async fn nobody_waits(app: &TestApp) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_outlives_the_server() {
+async fn a_waitlist_survives_a_restart() {
     let app = TestApp::start().await;
     let first = app.held_out(1, 1, 900).await;
     let (b, c) = (app.joined("b").await, app.joined("c").await);
@@ -69,7 +69,7 @@ async fn a_line_outlives_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_that_closes_ends_its_line_and_each_place_is_told_of() {
+async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
     let (app, shop) = (crate::webhooks::start().await, Receiver::start().await);
     let first = app.held_out(2, 1, 900).await;
     crate::webhooks::add(&app, &shop.url(), json!(["order.refused", "order.cancelled"])).await;
@@ -130,7 +130,7 @@ async fn a_sale_that_closes_ends_its_line_and_each_place_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_that_outlived_its_sale_ends_when_the_server_starts_and_is_told_of_once() {
+async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let (app, shop) = (crate::webhooks::start().await, Receiver::start().await);
     let first = app.held_out(2, 1, 900).await;
     crate::webhooks::add(&app, &shop.url(), json!(["order.refused", "order.cancelled"])).await;
@@ -141,7 +141,9 @@ async fn a_line_that_outlived_its_sale_ends_when_the_server_starts_and_is_told_o
     let read = app.waiting_entry("b", &places[0]).await;
     assert_eq!((&read["state"], &read["code"]), (&json!("refused"), &json!("ended")));
     nobody_waits(&app).await;
-    let both = |heard: &[ReceivedRequest]| places.iter().all(|id| heard.iter().any(|one| one.order() == *id));
+    let both = |heard: &[ReceivedRequest]| {
+        places.iter().all(|id| heard.iter().any(|one| one.order() == *id))
+    };
     shop.until(10, "both places", both).await;
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
@@ -163,7 +165,7 @@ async fn a_line_that_outlived_its_sale_ends_when_the_server_starts_and_is_told_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_place_that_became_an_order_is_not_left() {
+async fn a_waitlist_entry_that_became_an_order_cannot_be_left() {
     let app = TestApp::start().await;
     let first = app.held_out(1, 2, 900).await;
     let b = app.joined("b").await;
@@ -199,11 +201,14 @@ async fn a_place_that_became_an_order_is_not_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn money_that_names_a_place_goes_back_and_stays_for_no_order_whatever_the_place_becomes() {
+async fn a_payment_for_a_waitlist_entry_is_refunded_and_pays_for_no_order() {
     let app = money::start().await;
     let first = app.held_out(1, 1, 900).await;
     let b = app.joined("b").await;
-    assert_eq!(send_message(&app, "evt_early", &captured("pay_early", &b, 10)).await.verdict(), "200");
+    assert_eq!(
+        send_message(&app, "evt_early", &captured("pay_early", &b, 10)).await.verdict(),
+        "200"
+    );
     app.cancel("a", &first).await;
     app.becomes("b", &b, "reserved").await;
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
@@ -224,7 +229,10 @@ async fn money_that_names_a_place_goes_back_and_stays_for_no_order_whatever_the_
         assert_eq!(export.contains("pay_early"), has_it, "{list}: {export}");
     }
     // It is paid by money that comes once it is an order.
-    assert_eq!(send_message(&app, "evt_then", &captured("pay_then", &b, 10)).await.verdict(), "200");
+    assert_eq!(
+        send_message(&app, "evt_then", &captured("pay_then", &b, 10)).await.verdict(),
+        "200"
+    );
     assert_eq!(app.waiting_entry("b", &b).await["state"], "paid");
     app.is_well().await;
 }

@@ -1,4 +1,4 @@
-//! A line is one over all nodes.
+//! All nodes share one waitlist.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn node(home: &Cluster, database: &str) -> TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_is_one_over_all_nodes() {
+async fn all_nodes_share_one_waitlist() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let nodes = [node(&home, &database).await, node(&home, &database).await];
@@ -81,7 +81,8 @@ async fn a_line_is_one_over_all_nodes() {
 
 /// A server of shape `cluster`.
 async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
-    let (url, secret) = (crate::several_servers::address(home, database), money::secret(money::KEY));
+    let (url, secret) =
+        (crate::several_servers::address(home, database), money::secret(money::KEY));
     TestApp::with(&[
         ("DOORBUSTER_SHAPE", "cluster"),
         ("DOORBUSTER_STORE__URL", url.as_str()),
@@ -124,7 +125,7 @@ async fn joined_at(app: &TestApp, buyer: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_cluster_a_hold_that_lapses_is_heard_of_where_the_next_in_line_listens() {
+async fn in_a_cluster_an_expired_hold_reaches_the_node_of_the_next_waiting_buyer() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let (leader, here) = pair(&home, &slots).await;
     let first = leader.held_out(1, 0, 8).await;
@@ -149,7 +150,7 @@ async fn in_a_cluster_a_hold_that_lapses_is_heard_of_where_the_next_in_line_list
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_cluster_who_is_passed_over_hears_it_at_their_own_node() {
+async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let (leader, here) = pair(&home, &slots).await;
     leader.open_sale("spring", 2.into(), 1).await;
@@ -169,7 +170,10 @@ async fn in_a_cluster_who_is_passed_over_hears_it_at_their_own_node() {
     // While nobody is served, money for the order that had ended takes the unit that is kept.
     leader.step("spring", "pause").await;
     leader.cancel("a", &a).await;
-    assert_eq!(send_message(&leader, "evt_late", &captured("pay_late", &ended, 10)).await.verdict(), "200");
+    assert_eq!(
+        send_message(&leader, "evt_late", &captured("pay_late", &ended, 10)).await.verdict(),
+        "200"
+    );
     leader.becomes("b", &ended, "paid").await;
     leader.step("spring", "resume").await;
     leader.cancel("e", &e).await;
@@ -189,7 +193,7 @@ async fn in_a_cluster_who_is_passed_over_hears_it_at_their_own_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_cluster_whoever_stands_there_at_the_end_hears_it_at_their_own_node() {
+async fn in_a_cluster_a_buyer_still_waiting_at_the_end_is_notified_at_their_own_node() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let (leader, here) = pair(&home, &slots).await;
     leader.held_out(1, 1, 900).await;

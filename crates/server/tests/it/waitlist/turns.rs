@@ -1,16 +1,16 @@
-//! Many in line: each has one place, and the turns go on as quickly as units come back.
+//! A large waitlist: each buyer has one entry, and offers follow as quickly as units are returned.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{WAITLIST, PATIENCE};
+use super::{PATIENCE, WAITLIST};
 use crate::app::TestApp;
 use crate::watch::Watch;
 use crate::webhooks::receiver::Receiver;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_64_who_join_at_once_each_has_one_place_and_a_turn_of_their_own() {
+async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
     let app = TestApp::start().await;
     let first = app.held_out(3, 29, 900).await;
     let each = futures_util::future::join_all((0..64).map(|n| {
@@ -65,13 +65,13 @@ async fn a_unit_that_goes_from_hand_to_hand_waits_for_no_clock() {
         app.becomes(&buyer, &id, "reserved").await;
         held = (buyer, id);
     }
-    // Whoever looked for it once a second would take eight.
+    // Polling once a second would take eight seconds.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     app.is_well().await;
 }
 
 #[tokio::test]
-async fn a_shop_is_told_what_became_of_each_place() {
+async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     let (app, shop) = (crate::webhooks::start().await, Receiver::start().await);
     let first = app.held_out(1, 1, 900).await;
     crate::webhooks::add(&app, &shop.url(), json!(["order.reserved", "order.refused"])).await;

@@ -1,4 +1,4 @@
-//! What stands in messages: each as a whole, held against what operators are shown of the same.
+//! The complete bodies of events, compared with what operators see of the same objects.
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ fn state(message: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_told_of_money_and_of_the_last_unit_is_what_operators_are_shown() {
+async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
     let (app, shop) = (start().await, Receiver::start().await);
     open_sale(&app, 1.into(), 1, 900).await;
     let (endpoint, key) = add(&app, &shop.url(), json!(["*"])).await;
@@ -70,7 +70,10 @@ async fn what_is_told_of_money_and_of_the_last_unit_is_what_operators_are_shown(
         "nothing is left, but what is held may return"
     );
 
-    assert_eq!(send_message(&app, "msg_1", &captured("pay_1", &id, 10)).await.json()["outcome"], "paid");
+    assert_eq!(
+        send_message(&app, "msg_1", &captured("pay_1", &id, 10)).await.json()["outcome"],
+        "paid"
+    );
     let paid = last(&app, &id, "order.paid").await;
     assert_eq!(
         send_message(&app, "msg_2", &captured("pay_2", &id, 10)).await.json()["outcome"],
@@ -100,7 +103,7 @@ async fn what_is_told_of_money_and_of_the_last_unit_is_what_operators_are_shown(
 }
 
 #[tokio::test]
-async fn what_is_told_of_more_time_and_of_its_end_is_what_operators_were_shown_then() {
+async fn events_about_extension_and_expiry_match_the_operators_view_of_that_time() {
     let (app, shop) = (start().await, Receiver::start().await);
     open_sale(&app, 1.into(), 1, BRIEF_SECS).await;
     let (_, key) = add(&app, &shop.url(), json!(["*"])).await;

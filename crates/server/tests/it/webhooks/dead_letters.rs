@@ -1,5 +1,5 @@
-//! Endpoints that want nothing any more, and what an operator does with what was given up, with one
-//! or with much at once.
+//! Endpoints that answer 410, and dead letters that an operator retries or discards, one or many at
+//! once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use super::{add, buy, cancel, start};
 use crate::app::TestApp;
 
 #[tokio::test]
-async fn an_endpoint_that_is_gone_is_disabled_and_hears_everything_when_it_is_enabled_again() {
+async fn an_endpoint_that_answers_gone_is_disabled_and_receives_every_event_after_it_is_enabled() {
     let app = start().await;
     let is_back = Arc::new(AtomicBool::new(false));
     let back = is_back.clone();
@@ -45,7 +45,7 @@ async fn an_endpoint_that_is_gone_is_disabled_and_hears_everything_when_it_is_en
 }
 
 #[tokio::test]
-async fn much_that_was_given_up_is_tried_again_or_let_be_at_once() {
+async fn many_dead_letters_are_retried_or_discarded_at_once() {
     let settings =
         [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
     let app = TestApp::with(&settings).await;
@@ -124,7 +124,7 @@ async fn much_that_was_given_up_is_tried_again_or_let_be_at_once() {
 }
 
 #[tokio::test]
-async fn one_that_was_given_up_is_shown_with_the_message_that_its_endpoint_heard() {
+async fn a_dead_letter_is_shown_with_the_message_sent_to_its_endpoint() {
     let settings =
         [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
     let app = TestApp::with(&settings).await;
@@ -174,8 +174,10 @@ async fn one_that_was_given_up_is_shown_with_the_message_that_its_endpoint_heard
 async fn a_dead_letter_is_discarded_with_a_reason() {
     let settings =
         [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "1")];
-    let (app, shop) =
-        (TestApp::with(&settings).await, Receiver::with(|_, _: &ReceivedRequest| CannedReply::Status(400)).await);
+    let (app, shop) = (
+        TestApp::with(&settings).await,
+        Receiver::with(|_, _: &ReceivedRequest| CannedReply::Status(400)).await,
+    );
     app.open_sale("spring", 9.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
     buy(&app, 1).await;

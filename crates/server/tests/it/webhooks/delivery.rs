@@ -1,4 +1,4 @@
-//! What an endpoint hears, and what becomes of events when it does not behave.
+//! Delivery to endpoints, and the handling of events when an endpoint misbehaves.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ async fn lag(app: &TestApp) -> f64 {
 }
 
 #[tokio::test]
-async fn an_endpoint_hears_what_happens_signed_and_as_it_was() {
+async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     let (app, shop) = (start().await, Receiver::start().await);
     app.make_sale("spring", 5.into(), 1).await;
     let (_, secret) = add(&app, &shop.url(), json!(["*"])).await;
@@ -71,7 +71,7 @@ async fn an_endpoint_hears_what_happens_signed_and_as_it_was() {
 }
 
 #[tokio::test]
-async fn an_endpoint_hears_only_what_it_wants_and_what_came_after_it() {
+async fn an_endpoint_receives_only_its_event_types_from_its_creation_on() {
     let (app, shop, all) = (start().await, Receiver::start().await, Receiver::start().await);
     app.open_sale("spring", 5.into(), 1).await;
     let before = buy(&app, 1).await;
@@ -81,16 +81,23 @@ async fn an_endpoint_hears_only_what_it_wants_and_what_came_after_it() {
     cancel(&app, 1, &before).await;
     cancel(&app, 2, &after).await;
     let heard = all.until(30, "three", |heard| heard.len() == 3).await;
-    assert_eq!(event_types(&heard, &before), ["order.cancelled"], "not what happened before it was added");
+    assert_eq!(
+        event_types(&heard, &before),
+        ["order.cancelled"],
+        "not what happened before it was added"
+    );
     let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
     assert!(heard.iter().all(|one| one.event_type() == "order.cancelled"));
 }
 
 #[tokio::test]
-async fn a_receiver_that_fails_at_first_hears_everything_in_order() {
+async fn a_receiver_that_fails_at_first_receives_every_event_in_order() {
     let app = start().await;
     let shop =
-        Receiver::with(|n, _| if n < 3 { CannedReply::Status(500) } else { CannedReply::Status(204) }).await;
+        Receiver::with(
+            |n, _| if n < 3 { CannedReply::Status(500) } else { CannedReply::Status(204) },
+        )
+        .await;
     app.open_sale("spring", 9.into(), 1).await;
     let (_, secret) = add(&app, &shop.url(), json!(["*"])).await;
     let orders = [buy(&app, 1).await, buy(&app, 2).await];
@@ -110,7 +117,8 @@ async fn a_receiver_that_fails_at_first_hears_everything_in_order() {
         );
     }
     let first: Vec<_> = heard.iter().filter(|one| one.order() == orders[0]).collect();
-    let cancelled = first.iter().position(|one| one.event_type() == "order.cancelled").expect("it came");
+    let cancelled =
+        first.iter().position(|one| one.event_type() == "order.cancelled").expect("it came");
     assert!(
         first[..cancelled].iter().any(|one| one.accepted),
         "nothing overtakes what was not taken yet"
@@ -119,8 +127,11 @@ async fn a_receiver_that_fails_at_first_hears_everything_in_order() {
 
 #[tokio::test]
 async fn one_slow_endpoint_does_not_hold_up_another() {
-    let (app, slow, quick) =
-        (start_hasty().await, Receiver::with(|_, _| CannedReply::Hang).await, Receiver::start().await);
+    let (app, slow, quick) = (
+        start_hasty().await,
+        Receiver::with(|_, _| CannedReply::Hang).await,
+        Receiver::start().await,
+    );
     app.open_sale("spring", 99.into(), 1).await;
     add(&app, &slow.url(), json!(["*"])).await;
     add(&app, &quick.url(), json!(["*"])).await;
@@ -161,7 +172,7 @@ async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
 }
 
 #[tokio::test]
-async fn answers_that_misbehave_cost_nothing_and_mislead_nobody() {
+async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
         // What comes in time is not to be late because the machine stops for a while.
         let app = if accepted { start().await } else { start_hasty().await };
@@ -229,7 +240,7 @@ async fn bodies_without_measure_are_cut_off_long_before_an_attempt_is_over() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() {
+async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     let app = start().await;
     let is_up = Arc::new(AtomicBool::new(false));
     let up = is_up.clone();
@@ -270,15 +281,15 @@ async fn an_endpoint_that_is_down_is_left_alone_and_hears_all_once_it_is_back() 
 }
 
 #[tokio::test]
-async fn what_is_always_refused_becomes_a_dead_letter_and_later_ones_go_on() {
+async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_continue() {
     let settings =
         [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TRIES", "2")];
     let app = TestApp::with(&settings).await;
     let is_mended = Arc::new(AtomicBool::new(false));
     let mended = is_mended.clone();
     let answer = move |_: usize, heard: &ReceivedRequest| {
-        let is_bad =
-            heard.event_type() == "order.reserved" && heard.json()["data"]["order"]["buyer"] == "buyer-1";
+        let is_bad = heard.event_type() == "order.reserved"
+            && heard.json()["data"]["order"]["buyer"] == "buyer-1";
         CannedReply::Status(if is_bad && !mended.load(Ordering::SeqCst) { 400 } else { 200 })
     };
     let shop = Receiver::with(answer).await;
@@ -286,8 +297,9 @@ async fn what_is_always_refused_becomes_a_dead_letter_and_later_ones_go_on() {
     let (endpoint, _) = add(&app, &shop.url(), json!(["*"])).await;
     let order = buy(&app, 1).await;
     cancel(&app, 1, &order).await;
-    let heard =
-        shop.until(30, "the later one", |heard| event_types(heard, &order) == ["order.cancelled"]).await;
+    let heard = shop
+        .until(30, "the later one", |heard| event_types(heard, &order) == ["order.cancelled"])
+        .await;
     assert_eq!(
         heard.iter().filter(|one| one.event_type() == "order.reserved").count(),
         2,

@@ -1,5 +1,5 @@
-//! Endpoints as operators see them: added, changed, removed; secrets that rotate; one event once
-//! more; what is refused.
+//! Managing endpoints: add, change, remove, rotate secrets, send an event again, and invalid
+//! requests.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ async fn endpoints_come_change_and_go() {
 }
 
 #[tokio::test]
-async fn what_is_no_endpoint_is_refused_with_the_reason() {
+async fn an_invalid_endpoint_is_refused_with_the_reason() {
     let closed = TestApp::start().await;
     let check = async |body: Value, pointer: &str, word: &str| {
         let reply = closed.admin("POST", PATH, Some(body.clone())).await;
@@ -190,7 +190,7 @@ async fn while_a_secret_rotates_both_sign() {
 }
 
 #[tokio::test]
-async fn one_event_is_told_once_more_when_an_operator_asks() {
+async fn an_operator_can_send_one_event_again() {
     let (app, shop) = (start().await, Receiver::start().await);
     app.open_sale("spring", 9.into(), 1).await;
     let (id, secret) = add(&app, &shop.url(), json!(["*"])).await;
@@ -221,7 +221,7 @@ async fn one_event_is_told_once_more_when_an_operator_asks() {
 }
 
 #[tokio::test]
-async fn a_disabled_endpoint_hears_what_it_missed_once_it_is_enabled() {
+async fn a_disabled_endpoint_receives_the_missed_events_once_it_is_enabled() {
     let (app, shop) = (start().await, Receiver::start().await);
     app.open_sale("spring", 9.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;

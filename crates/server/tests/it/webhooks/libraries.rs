@@ -1,5 +1,5 @@
-//! The examples of docs/webhooks.md, run as they stand there with the official libraries, told by a
-//! real server, and by whoever forges.
+//! Runs the examples of docs/webhooks.md unchanged with the official libraries, against genuine
+//! deliveries from a real server and against forged ones.
 //!
 //! Python and Node are needed: see [`super::official`].
 
@@ -80,7 +80,7 @@ async fn hears_everything(official: Official, mut command: Command) {
     assert!(closed.starts_with("sale.closed ") && closed.contains("spring"), "{closed}");
 }
 
-/// What is signed by nobody hears 401, however it is written.
+/// An unsigned message is answered 401, in any form.
 async fn refuses_what_is_forged(port: u16) {
     let time = now_secs().to_string();
     for forged in FORGED {

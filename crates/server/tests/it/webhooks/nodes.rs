@@ -1,4 +1,5 @@
-//! Two nodes that share a truth: one of them tells an endpoint, the other goes on when it is gone.
+//! Two nodes that share a store: one delivers to an endpoint, and the other continues when the
+//! first is gone.
 
 use std::collections::HashSet;
 
@@ -29,7 +30,7 @@ fn accepted(heard: &[ReceivedRequest]) -> HashSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_node_tells_an_endpoint_and_the_other_goes_on_without_it() {
+async fn one_node_delivers_to_an_endpoint_and_the_other_takes_over() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let (mut first, second) = (node(&home, &database).await, node(&home, &database).await);

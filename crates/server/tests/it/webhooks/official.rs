@@ -1,8 +1,8 @@
-//! The official libraries of Standard Webhooks, which lie beside the tests, for whoever runs a
-//! program that needs them.
+//! Runs programs that use the official libraries of Standard Webhooks, which are stored beside the
+//! tests.
 //!
-//! Where its language is missing, what needs it fails: `scripts/setup` installs it. Whoever cannot
-//! have it names it in `DOORBUSTER_WITHOUT`, and the test says that it did not run.
+//! A test fails where the library's language is missing; `scripts/setup` installs it. To run
+//! without a language, name it in `DOORBUSTER_WITHOUT`; the test then reports that it did not run.
 
 use std::io::Write;
 use std::os::unix::fs::symlink;

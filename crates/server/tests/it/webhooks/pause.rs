@@ -1,4 +1,4 @@
-//! A shop that asks for a pause is left alone for as long, whatever there is to tell.
+//! A receiver that asks for a pause gets no delivery until the pause is over.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use doorbuster_core::limits::DELIVERIES_IN_FLIGHT_MAX;
 use serde_json::{Value, json};
 
-use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::delivery::event_types;
+use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::{add, buy, cancel, start};
 use crate::app::TestApp;
 
@@ -18,7 +18,7 @@ async fn change(app: &TestApp, endpoint: &str, patch: Value) {
 }
 
 #[tokio::test]
-async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_everything() {
+async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     let app = start().await;
     let answer = |n: usize, _: &ReceivedRequest| match n < DELIVERIES_IN_FLIGHT_MAX {
         true => CannedReply::With(503, "retry-after: 2\r\n".to_owned()),
@@ -41,11 +41,13 @@ async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_e
     // What is new waits as well.
     orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];
-    let is_told =
-        |heard: &[ReceivedRequest], n: usize| event_types(heard, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }];
+    let is_told = |heard: &[ReceivedRequest], n: usize| {
+        event_types(heard, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }]
+    };
     let heard =
         shop.until(60, "everything", |heard| (0..orders.len()).all(|n| is_told(heard, n))).await;
-    let first: HashSet<_> = heard[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
+    let first: HashSet<_> =
+        heard[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
     assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each about another one");
     // The server's clock may be pulled a little meanwhile.
     let gap = heard[DELIVERIES_IN_FLIGHT_MAX].at - heard[DELIVERIES_IN_FLIGHT_MAX - 1].at;
@@ -55,7 +57,8 @@ async fn a_shop_that_asks_for_a_pause_hears_nothing_before_it_is_over_and_then_e
 #[tokio::test]
 async fn the_pause_of_one_address_is_not_anothers() {
     let (app, other) = (start().await, Receiver::start().await);
-    let shop = Receiver::with(|_, _| CannedReply::With(429, "retry-after: 3600\r\n".to_owned())).await;
+    let shop =
+        Receiver::with(|_, _| CannedReply::With(429, "retry-after: 3600\r\n".to_owned())).await;
     app.open_sale("spring", 9.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
     let mut orders = vec![buy(&app, 1).await];
@@ -63,7 +66,9 @@ async fn the_pause_of_one_address_is_not_anothers() {
     app.until(&path, "it was asked to wait", |one| one["failing"] == 1).await;
     orders.push(buy(&app, 2).await);
     change(&app, &id, json!({"url": other.url()})).await;
-    let all = |heard: &[ReceivedRequest]| orders.iter().all(|order| event_types(heard, order) == ["order.reserved"]);
+    let all = |heard: &[ReceivedRequest]| {
+        orders.iter().all(|order| event_types(heard, order) == ["order.reserved"])
+    };
     other.until(30, "what failed and what waited", all).await;
     assert_eq!(shop.received().len(), 1);
 }

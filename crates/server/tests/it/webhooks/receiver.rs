@@ -1,5 +1,5 @@
-//! A shop's server: takes what comes on a port of this machine, answers as it is told, and keeps
-//! what it heard.
+//! A local receiver: it accepts requests on a port, answers as configured, and records what it
+//! receives.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -173,7 +173,8 @@ impl Receiver {
             if holds(&received) {
                 return received;
             }
-            let short: Vec<_> = received.iter().map(|one| (one.event_type(), one.id(), one.accepted)).collect();
+            let short: Vec<_> =
+                received.iter().map(|one| (one.event_type(), one.id(), one.accepted)).collect();
             assert!(begun.elapsed() < Duration::from_secs(secs), "{what}: {short:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -214,7 +215,9 @@ async fn respond(stream: &mut TcpStream, answer: CannedReply, state: &ReceiverSt
     };
     let written = match answer {
         CannedReply::Status(status) => stream.write_all(head(status, "", 0).as_bytes()).await,
-        CannedReply::With(status, more) => stream.write_all(head(status, &more, 0).as_bytes()).await,
+        CannedReply::With(status, more) => {
+            stream.write_all(head(status, &more, 0).as_bytes()).await
+        }
         CannedReply::Hang => return std::future::pending().await,
         CannedReply::Late(after) => {
             tokio::time::sleep(after).await;
@@ -268,7 +271,12 @@ async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<ReceivedReq
                 let text =
                     String::from_utf8(bytes[end + 4..end + 4 + length].to_vec()).expect("UTF-8");
                 bytes.drain(..end + 4 + length);
-                return Some(ReceivedRequest { headers, text, at: Instant::now(), accepted: false });
+                return Some(ReceivedRequest {
+                    headers,
+                    text,
+                    at: Instant::now(),
+                    accepted: false,
+                });
             }
         }
         let mut more = [0; 8_192];

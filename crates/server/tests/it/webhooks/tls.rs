@@ -1,5 +1,5 @@
-//! A shop over https, with a certificate of its own: it is told where the machine trusts the
-//! certificate, and nowhere else.
+//! A receiver over HTTPS with its own certificate: delivery succeeds only where the machine trusts
+//! the certificate.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ shop.serve_forever()
 ";
 
 #[test]
-fn a_shop_is_told_over_tls_where_its_certificate_is_trusted() {
+fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
     let dir =
         std::env::temp_dir().join(format!("doorbuster-shop-tls-{:016x}", rand::random::<u64>()));
     std::fs::create_dir_all(&dir).expect("a temporary directory");
@@ -70,7 +70,7 @@ fn a_shop_is_told_over_tls_where_its_certificate_is_trusted() {
     let url = format!("https://127.0.0.1:{}/hook", port.trim());
     let this = std::thread::current().name().expect("a test's thread").to_owned();
     let other = this.replace(
-        "a_shop_is_told_over_tls_where_its_certificate_is_trusted",
+        "a_shop_receives_events_over_tls_if_its_certificate_is_trusted",
         "a_server_tells_a_shop_over_tls",
     );
     // In programs of their own, as what a machine trusts is read from its environment.

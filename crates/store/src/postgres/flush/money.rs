@@ -58,7 +58,8 @@ fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
 
 fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     // A refund that is requested again is no longer discarded.
-    let update = "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6,
+    let update =
+        "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6,
                   settled_at = $7,
                            discarded = CASE WHEN $2 = 'failed' THEN discarded END
          WHERE id = $1";

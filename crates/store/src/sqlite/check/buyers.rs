@@ -65,7 +65,8 @@ pub(super) fn report(
             let limit = limits.get(&item).copied().map_or(0, u64::from);
             if held != used || held > limit {
                 // The log must not contain a buyer's id; the order identifies the buyer.
-                let sql = "SELECT id FROM orders WHERE buyer = ?1 AND item_id = ?2 ORDER BY seq DESC
+                let sql =
+                    "SELECT id FROM orders WHERE buyer = ?1 AND item_id = ?2 ORDER BY seq DESC
                            LIMIT 1";
                 let order: Option<String> =
                     conn.query_row(sql, params![buyer, item.0], |row| row.get(0)).optional()?;

@@ -1,4 +1,4 @@
-//! Every state of the front door, usable by everyone.
+//! Accessibility of every state before a purchase.
 
 use serde_json::json;
 
@@ -136,12 +136,12 @@ async fn the_waiting_room_is_usable_by_everyone() {
         ben.go(&link(fixture.address, "/sale/soon", "ben")).await;
         look(&ben, STATE, "You are in the draw", "in the draw").await;
         ann.go(&link(fixture.address, "/sale/one", "ann")).await;
-        look(&ann, BUY, "Join the waiting room", "before the line").await;
+        look(&ann, BUY, "Join the waiting room", "before the waiting room").await;
         ann.click(BUY).await;
         look(&ann, STATE, "It is your turn", "a turn").await;
         ben.go(&link(fixture.address, "/sale/one?lang=zh", "ben")).await;
         ben.click(BUY).await;
-        look(&ben, "#clock-label", "你的排队位置", "in line").await;
+        look(&ben, "#clock-label", "你的排队位置", "in the waiting room").await;
         let busy = tab(browser).await;
         busy.add_init_script(BUSY_HOUR).await;
         busy.go(&link(fixture.address, "/sale/one?lang=en", "cleo")).await;

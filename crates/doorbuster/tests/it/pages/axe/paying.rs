@@ -1,4 +1,4 @@
-//! Every state of paying, on both sides.
+//! Accessibility of every payment state, at the checkout and on the order page.
 
 use serde_json::json;
 

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::config::{Flags, load};
-use crate::purchase::{PurchaseOutcome, Purchase};
+use crate::purchase::{Purchase, PurchaseOutcome};
 use crate::temp_dir::TempDir;
 use crate::web::tests;
 

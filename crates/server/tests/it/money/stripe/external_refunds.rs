@@ -1,5 +1,5 @@
-//! What others do at the same account, with our payments: refunds by hand, disputes. And how often
-//! Stripe is asked at all.
+//! Refunds and disputes that start in the Stripe account, outside this server, and the rate of
+//! requests to Stripe.
 use super::*;
 
 async fn notices(app: &TestApp) -> Vec<(String, String)> {
@@ -16,7 +16,8 @@ async fn bought(app: &TestApp, stripe: &StripeStandIn, key: &str, payment: &str)
     checkout(app, &id).await;
     let mut event = paid(stripe, &format!("cs_{payment}"), &id, 20);
     event["payment_intent"] = json!(payment);
-    let told = send_message(app, &format!("evt_{payment}"), "checkout.session.completed", &event).await;
+    let told =
+        send_message(app, &format!("evt_{payment}"), "checkout.session.completed", &event).await;
     assert_eq!(told.json()["outcome"], "paid", "{}", told.text());
     id
 }
@@ -66,7 +67,7 @@ async fn money_that_goes_back_by_hand_is_noticed_and_goes_back_once() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// A refund that somebody made by hand.
+/// A refund made by hand in the Stripe account.
 fn by_hand(amount: i64, status: &str) -> Value {
     json!({"id": "re_9", "object": "refund", "payment_intent": "pi_1", "amount": amount, "currency": "cny", "status": status, "metadata": {}})
 }
@@ -187,13 +188,17 @@ async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) 
     .await;
     assert_eq!(stripe.amounts(), [8, 12]);
     assert_eq!(
-        send_message(app, "evt_part", "refund.updated", &ours(app, 8, "pending").await).await.status,
+        send_message(app, "evt_part", "refund.updated", &ours(app, 8, "pending").await)
+            .await
+            .status,
         200
     );
     assert_eq!(state(app, id).await, "pending");
     stripe.refunds_are("succeeded");
     assert_eq!(
-        send_message(app, "evt_rest", "refund.updated", &ours(app, 8, "succeeded").await).await.status,
+        send_message(app, "evt_rest", "refund.updated", &ours(app, 8, "succeeded").await)
+            .await
+            .status,
         200
     );
     until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
@@ -214,7 +219,9 @@ async fn a_part_given_back_by_hand_that_fails_after_the_rest_arrived_is_missed()
     until("the rest is asked for", async || (stripe.amounts() == [12]).then_some(())).await;
     stripe.refunds_are("succeeded");
     assert_eq!(
-        send_message(&app, "evt_1", "refund.updated", &ours(&app, 12, "succeeded").await).await.status,
+        send_message(&app, "evt_1", "refund.updated", &ours(&app, 12, "succeeded").await)
+            .await
+            .status,
         200
     );
     until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
@@ -245,7 +252,9 @@ async fn a_part_given_back_by_hand_that_fails_before_the_rest_arrived_is_missed(
     );
     stripe.refunds_are("succeeded");
     assert_eq!(
-        send_message(&app, "evt_2", "refund.updated", &ours(&app, 12, "succeeded").await).await.status,
+        send_message(&app, "evt_2", "refund.updated", &ours(&app, 12, "succeeded").await)
+            .await
+            .status,
         200
     );
     the_lost_part_is_sent(&app, &stripe, &id).await;
@@ -274,7 +283,9 @@ async fn a_dispute_is_noticed_until_it_is_won() {
     let id = bought(&app, &stripe, "k", "pi_1").await;
     let dispute = |status: &str| json!({"id": "dp_1", "object": "dispute", "payment_intent": "pi_1", "amount": 20, "currency": "cny", "status": status});
     assert_eq!(
-        send_message(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await.json()["outcome"],
+        send_message(&app, "evt_1", "charge.dispute.created", &dispute("needs_response"))
+            .await
+            .json()["outcome"],
         "noted"
     );
     assert_eq!(
@@ -288,7 +299,8 @@ async fn a_dispute_is_noticed_until_it_is_won() {
         send_message(&app, "evt_3", "charge.dispute.closed", &dispute("won")).await.json()["outcome"],
         "noted"
     );
-    let again = send_message(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await;
+    let again =
+        send_message(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await;
     assert_eq!(again.json()["outcome"], "repeated", "Stripe sends a message again when it likes");
     assert_eq!(
         (notices(&app).await, read(&app, &id).await["state"].clone()),
@@ -298,7 +310,7 @@ async fn a_dispute_is_noticed_until_it_is_won() {
 }
 
 #[tokio::test]
-async fn a_dispute_whose_end_is_heard_of_first_is_over() {
+async fn a_dispute_whose_end_arrives_first_is_over() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -332,14 +344,19 @@ async fn a_dispute_whose_end_is_heard_of_first_is_over() {
     }
     assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
     // Another one about the first payment is another one.
-    send_message(&app, "evt_other", "charge.dispute.created", &dispute("dp_3", "pi_1", "needs_response"))
-        .await;
+    send_message(
+        &app,
+        "evt_other",
+        "charge.dispute.created",
+        &dispute("dp_3", "pi_1", "needs_response"),
+    )
+    .await;
     assert!(notices(&app).await.contains(&("disputed".to_owned(), won)));
     assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
-async fn money_that_went_back_before_anybody_heard_of_it_is_noticed_by_asking() {
+async fn a_refund_without_a_message_is_found_by_a_status_query() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
@@ -353,7 +370,7 @@ async fn money_that_went_back_before_anybody_heard_of_it_is_noticed_by_asking() 
 }
 
 #[tokio::test]
-async fn money_that_went_back_before_its_capture_was_taken_is_told_of_again() {
+async fn a_refund_reported_before_its_capture_is_reported_again() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -378,7 +395,10 @@ async fn money_that_went_back_before_its_capture_was_taken_is_told_of_again() {
         send_message(&app, "evt_2", "checkout.session.completed", &capture).await.json()["outcome"],
         "paid"
     );
-    assert_eq!(send_message(&app, "evt_1", "charge.refunded", &charge).await.json()["outcome"], "noted");
+    assert_eq!(
+        send_message(&app, "evt_1", "charge.refunded", &charge).await.json()["outcome"],
+        "noted"
+    );
     assert_eq!(notices(&app).await, [("returned".to_owned(), id)]);
 }
 

@@ -1,5 +1,5 @@
-//! How long an order waits for its provider's word: where the provider is down, where it is asked
-//! too much, and where many orders are due at once.
+//! How long an expired order waits for the provider's answer: when the provider is down, when it
+//! limits requests, and when many orders expire at once.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl StripeShop {
         self.home.psql(&self.database, &sql).expect("a change");
     }
 
-    /// How many checkouts there are of which this holds.
+    /// The number of checkouts for which this holds.
     fn checkouts(&self, condition: &str) -> usize {
         let sql = format!("SELECT count(*) FROM checkout WHERE {condition}");
         self.home.psql(&self.database, &sql).expect("a query").trim().parse().expect("a number")
@@ -99,7 +99,7 @@ async fn a_provider_that_is_down_delays_the_return_for_a_while_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever() {
+async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
     let shop = StripeShop::open(2, BRIEF_SECS).await;
     shop.stripe.busy(true);
     let first = order(&shop.app, "anna", "k1", 1).await;
@@ -113,7 +113,7 @@ async fn an_order_about_which_nobody_could_ask_waits_for_that_and_not_for_ever()
         0,
         "that it is asked too much begins no grace"
     );
-    // It was paid in time, and the message is lost: whoever is asked in the end knows.
+    // It was paid in time, but the message is lost; the final status query finds the payment.
     shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
     shop.stripe.busy(false);
     until("it is paid", async || (shop.state(&first).await == "paid").then_some(())).await;

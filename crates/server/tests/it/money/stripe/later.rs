@@ -1,5 +1,5 @@
-//! Methods that pay later, as bank transfers do: the buyer went through the checkout, and whether
-//! money comes is decided afterwards.
+//! Delayed payment methods such as bank transfers: the checkout completes before the payment
+//! succeeds or fails.
 use super::*;
 
 /// A session that the buyer went through, whose payment is this far.

@@ -1,4 +1,4 @@
-//! Answers of Stripe that are lost: it did what it was asked for, and nobody here heard of it.
+//! Lost responses: Stripe carried out a request, but the server did not receive the answer.
 use super::*;
 use crate::money::exports::reconciliation;
 
@@ -19,7 +19,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_for_and_not_made_twice() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    // Only after a try in vain.
+    // Only after a failed attempt.
     until("Stripe is asked what there is", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     let row =
         async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
@@ -29,10 +29,14 @@ async fn a_refund_whose_answer_is_lost_is_looked_for_and_not_made_twice() {
     stripe.refunds_are("succeeded");
     let arrived = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "amount": 20, "currency": "cny",
                          "metadata": {"refund": found["refund"]}});
-    assert_eq!(send_message(&app, "evt_2", "refund.updated", &arrived).await.json()["outcome"], "noted");
+    assert_eq!(
+        send_message(&app, "evt_2", "refund.updated", &arrived).await.json()["outcome"],
+        "noted"
+    );
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
     assert_eq!(read(&app, &id).await["state"], "refunded");
-    let [asked]: [SentRequest; 1] = stripe.sent("POST", "/v1/refunds").try_into().expect("asked for once");
+    let [asked]: [SentRequest; 1] =
+        stripe.sent("POST", "/v1/refunds").try_into().expect("asked for once");
     assert_eq!((asked.key.as_deref(), stripe.amounts()), (found["refund"].as_str(), vec![20]));
     let report = reconciliation(&app, "").await;
     let sums = json!([{"currency": "CNY", "captured": 20, "standing": 0, "refunded": 20, "pending": 0, "failed": 0}]);
@@ -75,7 +79,7 @@ async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (
 }
 
 #[tokio::test]
-async fn a_session_whose_answer_is_lost_is_the_one_that_is_given_when_asked_again() {
+async fn a_repeated_request_returns_the_session_whose_answer_was_lost() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -86,7 +90,11 @@ async fn a_session_whose_answer_is_lost_is_the_one_that_is_given_when_asked_agai
     assert_eq!(stripe.sent("POST", SESSIONS).len(), asked, "it is known now");
     let event = paid(&stripe, &session, &id, 20);
     for (message, outcome) in [("evt_1", "paid"), ("evt_2", "repeated")] {
-        assert_eq!(send_message(&app, message, PAID, &event).await.json()["outcome"], outcome, "{message}");
+        assert_eq!(
+            send_message(&app, message, PAID, &event).await.json()["outcome"],
+            outcome,
+            "{message}"
+        );
     }
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
     assert!(refunds(&app, &id).await.is_empty());
@@ -94,7 +102,7 @@ async fn a_session_whose_answer_is_lost_is_the_one_that_is_given_when_asked_agai
 }
 
 #[tokio::test]
-async fn of_two_sessions_of_an_order_one_pays_and_what_the_other_took_goes_back_once() {
+async fn of_two_sessions_of_an_order_one_pays_and_the_other_is_refunded_once() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;

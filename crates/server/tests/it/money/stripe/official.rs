@@ -1,6 +1,6 @@
-//! What is sent to Stripe, and what it signs, compared with its official library in Python, which
-//! is installed once by pip: with what it needs it is too large to lie beside the tests. Where pip
-//! reaches nobody, the test says what was not checked.
+//! Compares requests to Stripe, and Stripe's signatures, with its official Python library. pip
+//! installs the library once, because it is too large to store beside the tests. Where pip has no
+//! network, the test reports what was not checked.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::stand_in::{SentRequest, StripeStandIn};
 use super::{
-    BRIEF_SECS, KEY, SECRET, checkout, header, refund_marker, now_secs, open_sale, order, paid, send, start,
-    until,
+    BRIEF_SECS, KEY, SECRET, checkout, header, now_secs, open_sale, order, paid, refund_marker,
+    send, start, until,
 };
 use crate::webhooks::official::not_checked;
 

@@ -1,9 +1,8 @@
-//! What Stripe takes no money for, or not at this price.
+//! Currencies and prices that Stripe does not accept.
 use super::*;
 
 #[tokio::test]
-async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not_to_be_sent_again()
-{
+async fn a_currency_stripe_counts_differently_is_refused_and_refused_requests_are_not_repeated() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     for currency in ["ISK", "UGX", "MGA"] {
@@ -26,7 +25,7 @@ async fn what_stripe_counts_otherwise_is_not_for_sale_and_what_it_refuses_is_not
 }
 
 #[tokio::test]
-async fn a_price_of_three_decimals_ends_in_nought() {
+async fn a_price_with_three_decimals_ends_in_zero() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     let mut sale = crate::app::sale("spring", 10.into(), 10);

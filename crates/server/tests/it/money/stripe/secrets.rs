@@ -1,4 +1,4 @@
-//! Secrets of an endpoint at Stripe that is given a new one: for a while both sign.
+//! Rotation of a Stripe endpoint's secret: for a while Stripe signs with both secrets.
 use super::*;
 
 const NEW: &str = "whsec_of_the_endpoint_from_now_on";

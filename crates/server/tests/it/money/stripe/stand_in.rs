@@ -1,5 +1,4 @@
-//! A stand-in for Stripe's API: sessions and refunds, as far as they are used, over HTTP on this
-//! machine.
+//! A local HTTP stand-in for the parts of Stripe's API that the server uses: sessions and refunds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -33,7 +32,7 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
-    /// What somebody gave back by hand, of every payment.
+    /// The amount refunded by hand, for every payment.
     by_hand: i64,
     /// How far that is.
     by_hand_status: &'static str,
@@ -203,7 +202,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
          {}\r\nConnection: close\r\n\r\n",
         text.len()
     );
-    // Whoever asked may be gone.
+    // The client may have disconnected.
     let _ = stream.write_all(format!("{head}{text}").as_bytes()).await;
 }
 
@@ -354,7 +353,13 @@ async fn read(stream: &mut TcpStream) -> Option<(SentRequest, Vec<u8>)> {
         .collect();
     let authorization = header("authorization").unwrap_or_default();
     Some((
-        SentRequest { method, path: path.to_owned(), form, key: header("idempotency-key"), authorization },
+        SentRequest {
+            method,
+            path: path.to_owned(),
+            form,
+            key: header("idempotency-key"),
+            authorization,
+        },
         body,
     ))
 }

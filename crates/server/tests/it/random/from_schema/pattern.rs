@@ -1,4 +1,4 @@
-//! Texts that fit a pattern, as far as the document's patterns go.
+//! Generates strings that match the regular expressions used in the document.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -193,7 +193,7 @@ fn one_of(rng: &mut SmallRng, negated: bool, ranges: &[(char, char)]) -> char {
 }
 
 #[test]
-fn what_is_drawn_fits_its_pattern() {
+fn a_generated_string_matches_its_pattern() {
     use rand::SeedableRng;
 
     let mut rng = SmallRng::seed_from_u64(1);

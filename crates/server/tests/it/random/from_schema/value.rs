@@ -1,4 +1,4 @@
-//! Values that a schema of the document allows.
+//! Generates values that a schema of the document allows.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::random::generator::{one_in, pick};
 /// Names that exist, by the parameters and members that they are given in.
 pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
 
-/// Keywords that are heeded.
+/// Keywords that the generator supports.
 const SUPPORTED_KEYWORDS: [&str; 20] = [
     "$ref",
     "type",
@@ -61,7 +61,8 @@ impl Values<'_> {
     /// At a keyword that is not known: what is passed over could say anything.
     pub(crate) fn draw(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> Value {
         for keyword in schema.as_object().expect("a schema of a request is an object").keys() {
-            let is_known = SUPPORTED_KEYWORDS.contains(&keyword.as_str()) || WORDS.contains(&keyword.as_str());
+            let is_known =
+                SUPPORTED_KEYWORDS.contains(&keyword.as_str()) || WORDS.contains(&keyword.as_str());
             assert!(is_known, "nothing can be drawn by {keyword}: {schema}");
         }
         if let Some(place) = schema.get("$ref") {
@@ -231,7 +232,7 @@ fn count(schema: &Value, keyword: &str) -> Option<usize> {
 }
 
 #[test]
-fn a_value_that_is_drawn_is_one_that_its_schema_allows() {
+fn a_generated_value_is_valid_under_its_schema() {
     use rand::SeedableRng;
 
     let document = json!({"schemas": {"Units": {"type": "integer", "minimum": 1, "maximum": 5}}});
@@ -270,7 +271,7 @@ fn a_value_that_is_drawn_is_one_that_its_schema_allows() {
 
 #[test]
 #[should_panic(expected = "nothing can be drawn by multipleOf")]
-fn a_keyword_that_nothing_is_drawn_by_is_not_passed_over() {
+fn a_keyword_that_the_generator_does_not_support_is_reported() {
     use rand::SeedableRng;
 
     let values = Values { document: &Value::Null, known: &KnownIds::new(), is_header: false };
