@@ -77,7 +77,7 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
     let unsent = send(&outbox, &endpoint, 3, Some(Arc::new(damaged))).await;
     assert_eq!(
         unsent,
-        Err(SendError::UnreadableEvent("its row cannot be read: no type".to_owned()))
+        Err(SendError::UnreadableEvent("the event's row is invalid: no type".to_owned()))
     );
     let forgotten = send(&outbox, &endpoint, 7, None).await;
     assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event was deleted".to_owned())));
