@@ -84,7 +84,7 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
     outbox.engine.stop().await;
     let unsent = send(&outbox, &endpoint, 7, None).await;
     assert!(
-        matches!(&unsent, Err(SendError::Deferred(error)) if error.contains("could not be read")),
+        matches!(&unsent, Err(SendError::Deferred(error)) if error.contains("failed to read the event")),
         "{unsent:?}"
     );
 }
