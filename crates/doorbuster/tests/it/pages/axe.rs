@@ -160,7 +160,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         tab.says(STATE, "You are next").await;
         inspect(&tab, "on the waitlist").await;
         let place = tab
-            .eval("Object.values(JSON.parse(localStorage['doorbuster.line.held']).places)[0]")
+            .eval("Object.values(JSON.parse(localStorage['doorbuster.waitlist.held']).places)[0]")
             .await;
         tab.go(&link(
             fixture.address,
