@@ -62,7 +62,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     let letters = dead_letters(&fixture);
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
     assert!(
-        fixture.stderr_text().contains("cannot be settled and is given up"),
+        fixture.stderr_text().contains("failed to settle a ticket; returning it as a dead letter"),
         "the operator reads of it: {}",
         fixture.stderr_text()
     );
