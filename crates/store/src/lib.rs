@@ -9,6 +9,7 @@ mod contract;
 mod endpoints;
 mod erase;
 mod events;
+mod history;
 pub mod inspect;
 pub mod limits;
 mod postgres;
@@ -18,15 +19,16 @@ mod store;
 mod waitlist;
 
 pub use contract::{
-    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, Block, BlockKind,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, BackupFile, Block, BlockKind,
     BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodesOutcome,
     CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
     DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState,
     Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
-    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, ItemCounts, ItemRow,
+    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, HistoryCause, StoreHistoryRow,
+    ItemCounts, ItemRow,
     ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale,
     OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
-    PostgresOptions, Reconciliation, Redelivery, RefundNotice, RetainReason, RetainedRows,
+    PausedSale, PostgresOptions, Reconciliation, Redelivery, RefundNotice, RestoreError, Restored, RetainReason, RetainedRows,
     RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor,
     Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
     StockAdjustment, StoreError, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
@@ -35,5 +37,5 @@ pub use contract::{
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
-pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
+pub use sqlite::{Failure, Sqlite, SqliteLedger, backup, restore};
 pub use store::{CodeHash, Store, StoreResult};
