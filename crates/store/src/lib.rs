@@ -37,5 +37,5 @@ pub use contract::{
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
-pub use sqlite::{Failure, Sqlite, SqliteLedger, backup, restore};
+pub use sqlite::{Failure, Sqlite, SqliteLedger, backup, is_store, restore};
 pub use store::{CodeHash, Store, StoreResult};

@@ -60,6 +60,7 @@ pub use backup::backup;
 pub use dump::Memory;
 pub use failure::Failure;
 pub use ledger::SqliteLedger;
+pub use open::is_store;
 pub use restore::restore;
 
 use open_files::OpenFiles;
