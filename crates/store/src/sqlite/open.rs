@@ -1,7 +1,7 @@
 //! Opens a store: the directory's lock, the checks of the file, its migrations, and the
 //! connections' settings.
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,6 @@ mod embedded {
 
 /// "DbrM": the id that the first migration writes into the file's header.
 pub(super) const APPLICATION_ID: i64 = 1_147_302_477;
-/// Where the id is in the header of a SQLite file, in bytes.
-const APPLICATION_ID_AT: usize = 68;
 const FILE: &str = "doorbuster.sqlite3";
 /// The file mode: only its owner may read a store.
 const FILE_MODE: u32 = 0o600;
@@ -30,13 +28,11 @@ pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-/// Whether the directory contains a store, by the header of its file.
+/// Whether the directory contains a store. After a crash the store may be in its log alone, so the
+/// lock file says it.
 #[must_use]
 pub fn is_store(dir: &Path) -> bool {
-    let mut header = [0; APPLICATION_ID_AT + 4];
-    let read = File::open(data_path(dir)).and_then(|mut file| file.read_exact(&mut header));
-    let id = header.last_chunk().map_or(0, |id| i32::from_be_bytes(*id));
-    read.is_ok() && i64::from(id) == APPLICATION_ID
+    fs::metadata(lock_path(dir)).is_ok_and(|there| there.len() > 0)
 }
 
 /// A file that SQLite keeps beside the store's, by its suffix: `-wal`, the log, or `-shm`, the
