@@ -10,6 +10,7 @@ mod challenge;
 mod codes;
 mod erase;
 mod event;
+mod failover;
 mod history;
 mod money;
 mod open;
@@ -25,6 +26,7 @@ pub use codes::{CodeCounts, CodesOutcome};
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
 pub(crate) use event::event_about;
 pub use event::{EventRead, StoredEvent, UnreadableEvent};
+pub use failover::{HistoryReaction, LostOrders, Replication};
 pub use history::{HistoryCause, StoreHistoryRow, PausedSale};
 pub use money::{
     CheckoutDeferral, Dispute, MoneyPage, MoneyQuery, RefundNotice, Reversal, ReversalKind,

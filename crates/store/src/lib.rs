@@ -10,6 +10,7 @@ mod endpoints;
 mod erase;
 mod events;
 mod history;
+mod history_memory;
 pub mod inspect;
 pub mod limits;
 mod postgres;
@@ -24,7 +25,7 @@ pub use contract::{
     CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
     DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState,
     Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
-    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, HistoryCause, StoreHistoryRow,
+    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, HistoryCause, HistoryReaction, LostOrders, Replication, StoreHistoryRow,
     ItemCounts, ItemRow,
     ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale,
     OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
@@ -34,6 +35,7 @@ pub use contract::{
     StockAdjustment, StoreError, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
     WaitlistPosition, WaitlistServed,
 };
+pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };

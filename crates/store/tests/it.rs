@@ -20,6 +20,7 @@ mod erase;
 #[path = "it/events.rs"]
 mod events;
 #[path = "it/faults.rs"]
+mod failover;
 mod faults;
 #[path = "it/fixture.rs"]
 mod fixture;

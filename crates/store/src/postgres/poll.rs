@@ -29,7 +29,8 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// again from where it stood.
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
      FROM clock_timestamp()) * 1000)::bigint,
-            left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+            left(pg_walfile_name(pg_current_wal_lsn()), 8),
+            (SELECT max(fence) FROM store_history)";
 const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
       OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id
       AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
@@ -77,6 +78,8 @@ pub(super) struct SnapshotPosition {
     snapshot: String,
     /// The database's timeline.
     timeline: String,
+    /// The newest fencing number in the database's history.
+    pub(super) fence: Option<i64>,
 }
 
 impl SnapshotPosition {
@@ -105,7 +108,7 @@ impl SnapshotPosition {
 
     /// The beginning of a timeline.
     fn beginning(timeline: String) -> Self {
-        Self { snapshot: UNKNOWN.to_owned(), timeline }
+        Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None }
     }
 }
 
@@ -374,7 +377,8 @@ impl Poller {
 
 fn since(row: &Row, asked: Instant, answered: Instant, clock: &Clock) -> Done<SnapshotPosition> {
     clock.add_sample(asked, Millis(row.try_get(1)?), answered);
-    Ok(SnapshotPosition { snapshot: row.try_get(0)?, timeline: row.try_get(2)? })
+    let (snapshot, timeline, fence) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
+    Ok(SnapshotPosition { snapshot, timeline, fence })
 }
 
 fn resolved(id: TicketId, verdict: Verdict, order: Option<Order>) -> Option<(Token, Resolved)> {
@@ -388,8 +392,11 @@ mod tests {
 
     #[test]
     fn a_snapshot_includes_transactions_that_ended_before_it() {
-        let since =
-            SnapshotPosition { snapshot: "10:20:10,14".to_owned(), timeline: String::new() };
+        let since = SnapshotPosition {
+            snapshot: "10:20:10,14".to_owned(),
+            timeline: String::new(),
+            fence: None,
+        };
         for (transaction, shown) in
             [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
         {

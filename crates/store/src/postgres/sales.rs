@@ -331,13 +331,32 @@ fn delete(
 }
 
 /// Moves a sale to its next phase, and records when it first opened and when it closed.
-fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Done<StepOutcome> {
+pub(super) fn apply_step(
+    ledger: &mut PostgresLedger<'_>,
+    id: &str,
+    step: PhaseStep,
+) -> Done<StepOutcome> {
     let Some(sale) = lock_sale(ledger, id)? else { return Ok(StepOutcome::NotFound) };
     let phase = match sale.phase.step(step) {
         PhaseChange::To(phase) => phase,
         PhaseChange::Already => return Ok(StepOutcome::Done { sale, changed: false }),
         PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
     };
+    enter_phase(ledger, &sale, phase)?;
+    Ok(one(ledger, id)?
+        .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+}
+
+/// Pauses a sale that never opened.
+pub(super) fn pause_scheduled(ledger: &mut PostgresLedger<'_>, id: &str) -> Done<()> {
+    match lock_sale(ledger, id)?.filter(|sale| sale.phase == Phase::Scheduled) {
+        Some(sale) => enter_phase(ledger, &sale, Phase::Paused),
+        None => Ok(()),
+    }
+}
+
+/// Writes a locked sale's next phase, and closes its grants where the phase has none.
+fn enter_phase(ledger: &mut PostgresLedger<'_>, sale: &SaleRow, phase: Phase) -> Done<()> {
     let closing = match phase {
         Phase::Paused => Some(CloseCause::Rolled),
         Phase::Closed => Some(CloseCause::Ended),
@@ -360,12 +379,11 @@ fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Don
                          closed_at = CASE WHEN $2 = 'closed' THEN $3 ELSE closed_at END,
                          draining_until = NULL
          WHERE id = $1",
-        &[&id, &phase.as_str(), &ledger.now.0],
+        &[&sale.id, &phase.as_str(), &ledger.now.0],
     )?;
     ledger.catalogue = true;
-    ledger.cache.events.extend(sale_event(&sale, phase, ledger.now));
-    Ok(one(ledger, id)?
-        .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+    ledger.cache.events.extend(sale_event(sale, phase, ledger.now));
+    Ok(())
 }
 
 /// Changes how an item's stock is divided among its slots, before its sale opens.
