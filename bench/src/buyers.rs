@@ -1,8 +1,8 @@
-//! Buyers with tokens of their own, as a shop would sign them, and the one request each of them
+//! Buyers with their own tokens, signed as a shop signs them, and the request that each of them
 //! sends.
 //!
-//! Only the signature of a token is kept; name and claims follow from the buyer's number, so a
-//! request is a template with three places written over. A million buyers are 32 MB.
+//! Only a token's signature is stored. Name and claims follow from the buyer's number, so a request
+//! is a template with three parts that are overwritten. A million buyers take 32 MB.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -11,14 +11,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it.
 const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
-/// Longer than any run.
+/// Validity of a token; longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// Digits of a buyer's number.
 const DIGITS: usize = 8;
 /// Bytes of a SHA-256 in base64url.
 const SIGNATURE_TEXT: usize = 43;
 
-/// A crowd of buyers.
+/// A set of buyers.
 #[derive(Debug)]
 pub struct Buyers {
     /// Claims of buyer 0; the number is written over its digits.
@@ -32,7 +32,7 @@ impl Buyers {
     /// Signs tokens for `count` buyers whose names begin with `series`.
     #[must_use]
     pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
-        // A clock before 1970 gives tokens that are long over, which the server says.
+        // With a clock before 1970 the tokens have expired, and the server refuses them.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();
@@ -48,7 +48,7 @@ impl Buyers {
                 let (buyers, key) = (&buyers, &key);
                 scope.spawn(move || {
                     for (at, signature) in out.iter_mut().enumerate() {
-                        // `count` is a u32, so every position is.
+                        // `count` is a u32, so every position fits a u32.
                         let signed = buyers.signed_part((part * share + at) as u32);
                         signature.copy_from_slice(hmac::sign(key, &signed).as_ref());
                     }
@@ -59,10 +59,10 @@ impl Buyers {
         buyers
     }
 
-    /// How many there are.
+    /// The number of buyers.
     #[must_use]
     pub fn count(&self) -> u32 {
-        // Made from a u32.
+        // The count was a u32 in `new`.
         self.signatures.len() as u32
     }
 
@@ -75,7 +75,7 @@ impl Buyers {
         String::from_utf8(token).expect("base64url and dots are ASCII")
     }
 
-    /// The buyer's name, as the token says it.
+    /// The buyer's name in the token.
     #[must_use]
     pub fn name(&self, buyer: u32) -> String {
         format!("{}-{buyer:0DIGITS$}", self.series)
@@ -90,10 +90,11 @@ impl Buyers {
     }
 }
 
-/// What a template is made for.
+/// The content of a template.
 #[derive(Clone, Debug)]
 pub struct RequestOptions<'a> {
-    /// The sale's name; of several, the first, whose last four digits are written over.
+    /// The sale's name. For several sales it is the first one; its last four digits are
+    /// overwritten.
     pub sale: &'a str,
     /// The item.
     pub item: &'a str,
@@ -101,11 +102,11 @@ pub struct RequestOptions<'a> {
     pub units: u32,
     /// Further header lines, each with its line end.
     pub headers: &'a str,
-    /// What every key begins with: another one is another request.
+    /// Prefix of every key. Requests with another prefix are different requests.
     pub keys: &'a str,
 }
 
-/// `POST /v1/orders` with places for token, key and sale.
+/// `POST /v1/orders` with space for token, key and sale.
 #[derive(Debug)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -116,7 +117,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// The request of no buyer yet.
+    /// A request without a buyer.
     #[must_use]
     pub fn new(buyers: &Buyers, options: &RequestOptions<'_>) -> Self {
         let RequestOptions { sale, item, units, headers, keys } = options;
@@ -142,7 +143,7 @@ impl Template {
         Self { bytes, claims: buyers.claims.clone(), token_at, key_digits_at, sale_digits_at }
     }
 
-    /// The bytes that this buyer sends.
+    /// The request of this buyer.
     pub fn for_buyer(&mut self, buyers: &Buyers, buyer: u32) -> &[u8] {
         write_digits(buyer, &mut self.claims[buyers.digits_at..buyers.digits_at + DIGITS]);
         write_digits(buyer, &mut self.bytes[self.key_digits_at..self.key_digits_at + DIGITS]);
@@ -157,7 +158,7 @@ impl Template {
         &self.bytes
     }
 
-    /// Asks in the sale of this number from now on.
+    /// Uses the sale with this number from now on.
     pub fn set_sale(&mut self, number: u32) {
         write_digits(number, &mut self.bytes[self.sale_digits_at..self.sale_digits_at + 4]);
     }

@@ -1,5 +1,4 @@
-//! Which core what runs on: the server and the generator of a comparison with one worker get one
-//! core each.
+//! Assigns cores: in a comparison with one worker, the server and the generator get one core each.
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,7 +12,7 @@ pub fn usable() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
 }
 
-/// A core for the server and one for the generator, when there are two.
+/// A core for the server and one for the generator, if there are at least two.
 #[must_use]
 pub fn pair() -> (Option<usize>, Option<usize>) {
     let usable = usable();

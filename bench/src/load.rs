@@ -1,9 +1,9 @@
-//! The generator: one thread, one epoll, prebuilt requests, one request at a time on each
-//! connection. Both sides of a comparison are asked by it.
+//! The load generator: one thread, one epoll, prebuilt requests, and one request at a time on each
+//! connection. It drives both sides of a comparison.
 //!
-//! A connection costs one write and one read per exchange; answers are read in one shared buffer
-//! and checked by the [`Script`]. What the generator itself costs is part of the result, so that a
-//! reader sees which side was the bottleneck.
+//! A connection needs one write and one read per exchange. Answers are read into one shared buffer
+//! and checked by the [`Script`]. The generator's own processor time is part of the result, so that
+//! a reader sees which side was the bottleneck.
 
 mod drive;
 pub mod http;
@@ -20,60 +20,62 @@ pub use tally::{AnswerKind, RunResult};
 
 use crate::cores;
 
-/// When requests are sent.
+/// When the generator sends requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// A connection asks again as soon as it has its answer.
+    /// A connection sends its next request as soon as it has its answer.
     Closed,
-    /// At random instants, this many a second on average, whatever the answers do; a request
-    /// without a free connection stands in line, and its latency counts from when it was due.
+    /// At random instants, with this average per second, independent of the answers. A request
+    /// without a free connection is queued, and its latency counts from the time at which it was
+    /// due.
     Open(f64),
-    /// The same, but a request without a free connection is given up.
+    /// Like `Open`, but a request without a free connection is given up.
     Crowd(f64),
 }
 
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Whom to ask.
+    /// The server's address.
     pub addr: SocketAddr,
-    /// Over how many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// When.
+    /// The pace of the requests.
     pub pace: Pace,
-    /// For how long before it counts: until a crowd has come and the first answers are out.
+    /// Warm-up time: until the load is complete and the first answers have arrived.
     pub warm_up: Duration,
-    /// For how long it counts, unless the script ends earlier.
+    /// Measured time, unless the script ends earlier.
     pub time: Duration,
-    /// On which core the generator runs; `None`: on any.
+    /// The core of the generator; `None`: any.
     pub core: Option<usize>,
 }
 
-/// What is sent, and how an answer is read.
+/// The requests to send, and the parser of their answers.
 pub trait Script: Send {
-    /// Writes the next request into `out`, which is empty. False: there is none left.
+    /// Writes the next request into `out`, which is empty. Returns false at the end.
     fn next(&mut self, out: &mut Vec<u8>) -> bool;
 
     /// Reads one whole answer from `inbox`; `None`: more bytes are needed.
     ///
     /// # Errors
-    /// When it is no answer of the protocol.
+    /// When the bytes are not an answer of the protocol.
     fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>>;
 }
 
 impl Load {
-    /// Connects, sends until the time is over or the script has ended, and waits for what is under
-    /// way.
+    /// Connects, sends until the time is over or the script has ended, and waits for the
+    /// outstanding answers.
     ///
-    /// # Errors When no connection can be made, or an answer is none of the protocol.
+    /// # Errors
+    /// When no connection can be made, or an answer is not one of the protocol.
     pub fn run(&self, script: &mut impl Script) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }
 
-    /// The same at several addresses: each connection to the next of them.
+    /// Does the same with several addresses, to which the connections are assigned in turn.
     ///
     /// # Errors
-    /// When no connection can be made, or an answer is none of the protocol.
+    /// When no connection can be made, or an answer is not one of the protocol.
     pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<RunResult> {
         std::thread::scope(|scope| {
             let generator = scope.spawn(|| {
@@ -88,12 +90,12 @@ impl Load {
     }
 }
 
-/// A script that ends when somebody says so.
+/// A script that ends when a flag is set.
 #[derive(Debug)]
 pub struct StoppableScript<'a, S> {
-    /// What is asked until then.
+    /// The script.
     pub script: &'a mut S,
-    /// Whether it is over.
+    /// The flag.
     pub over: &'a AtomicBool,
 }
 

@@ -1,5 +1,5 @@
-//! R9: the processor time of a refusal beyond a static answer of the same server, against that of
-//! an acceptance.
+//! R9: the processor time of a refusal beyond that of a static answer of the same server, against
+//! that of an acceptance.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;

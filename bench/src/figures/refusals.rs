@@ -57,7 +57,7 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// The body that our server refuses with, for nginx to answer the same.
+/// The body of our server's refusal, which nginx returns too.
 fn refusal(sale_server: &SaleServer, buyers: &crate::buyers::Buyers) -> Result<String> {
     let mut template = sale_server::template(buyers, "spring", 10, "Connection: close\r\n");
     let mut stream = TcpStream::connect(sale_server.addr())?;

@@ -14,20 +14,20 @@ use super::{AnswerKind, Load, Pace, RunResult, Script};
 use crate::cores;
 use crate::limits::DRAIN_WITHIN;
 
-/// Events taken at once.
+/// Most events per call of epoll.
 const EVENTS_MAX: usize = 512;
-/// No answer is longer.
+/// Longest answer in bytes.
 const ANSWER_MAX: usize = 64 * 1024;
-/// Arrivals are drawn from the same seed in every run.
+/// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// Requests in line beyond this are given up: the run has failed to keep its pace anyway.
+/// Most queued requests. Further ones are given up, because the run has failed to keep its pace.
 const BACKLOG_MAX: usize = 1_000_000;
 
 struct Connection {
     stream: TcpStream,
-    /// What came of an answer that is not whole.
+    /// The received part of an incomplete answer.
     partial_answer: Vec<u8>,
-    /// When the request under way was due.
+    /// When the outstanding request was due.
     due: Instant,
     asks: bool,
 }
@@ -104,7 +104,7 @@ impl<'a, S: Script> Driver<'a, S> {
         })
     }
 
-    /// Every connection asks again as soon as it has its answer. When the last answer came.
+    /// Runs the closed loop. Returns the time of the last answer.
     fn closed(&mut self) -> Result<Instant> {
         while let Some(number) = self.free.pop() {
             self.send_next(number, Instant::now())?;
@@ -127,7 +127,7 @@ impl<'a, S: Script> Driver<'a, S> {
         Ok(last)
     }
 
-    /// Requests are due at random instants. When the last answer came.
+    /// Sends requests at random instants. Returns the time of the last answer.
     fn open(&mut self, rate: f64, queues_when_busy: bool) -> Result<Instant> {
         let mut rng = SmallRng::seed_from_u64(SEED);
         let mut gap =
@@ -195,7 +195,7 @@ impl<'a, S: Script> Driver<'a, S> {
                 self.run.sent += 1;
                 self.run.sent_in_time += u64::from(due >= self.opens_at);
             }
-            // A request is far smaller than a socket's buffer, and it is alone in it.
+            // A request is far smaller than the socket's buffer, which is empty.
             Ok(_) => bail!("a request did not fit into a socket"),
             Err(error) if is_closed(error.kind()) => {
                 self.run.closed += 1;
@@ -206,7 +206,7 @@ impl<'a, S: Script> Driver<'a, S> {
         Ok(())
     }
 
-    /// Reads what came over this connection. When its answer was whole.
+    /// Reads the received bytes of this connection. Returns the time of a complete answer.
     fn read_from(&mut self, number: u32, inbox: &mut [u8]) -> Result<Option<Instant>> {
         let connection = &mut self.connections[number as usize];
         let read = match connection.stream.read(inbox) {
@@ -249,7 +249,7 @@ impl<'a, S: Script> Driver<'a, S> {
         self.run.answer(kind, latency, at >= self.opens_at && at <= self.closes_at);
     }
 
-    /// The other side closed the connection: it is used no more.
+    /// The server closed the connection: it is not used again.
     fn drop_connection(&mut self, number: u32) -> Option<Instant> {
         let connection = &mut self.connections[number as usize];
         if connection.asks {

@@ -1,11 +1,10 @@
-//! Scripts that speak HTTP/1.1 with keep-alive, and the leanest reading of an answer that still
-//! checks it.
+//! Scripts for HTTP/1.1 with keep-alive, and a minimal parser that still checks each answer.
 use anyhow::{Context, Result, bail};
 
 use super::{AnswerKind, Script};
 use crate::buyers::{Buyers, Template};
 
-/// Where the parts of a whole answer are.
+/// Positions of the parts of a complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AnswerParts {
     status: u16,
@@ -13,7 +12,7 @@ struct AnswerParts {
     end: usize,
 }
 
-/// Reads the head of an answer that is at the start of `inbox`; `None`: it is not whole yet.
+/// Parses the head of the answer at the start of `inbox`; `None`: it is incomplete.
 fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
     let mut length = None;
     let mut at = 0;
@@ -54,7 +53,7 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Tells answers apart; the body of the last refusal is kept, so that most are checked by one
+/// Classifies answers. It keeps the body of the last refusal, so that most answers need only one
 /// comparison.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
@@ -63,10 +62,10 @@ pub struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// Reads one whole answer; `None`: it is not whole yet.
+    /// Reads one answer; `None`: it is incomplete.
     ///
     /// # Errors
-    /// When it is no answer, or more than one.
+    /// When the bytes are not an answer, or more than one.
     pub fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         let Some(answer_parts) = answer_parts(inbox)? else { return Ok(None) };
         if inbox.len() > answer_parts.end {
@@ -96,7 +95,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|w| w == part)
 }
 
-/// The same request again and again.
+/// The same request repeatedly.
 #[derive(Debug)]
 pub struct RepeatedRequest {
     request: Vec<u8>,
@@ -123,7 +122,7 @@ impl Script for RepeatedRequest {
     }
 }
 
-/// One buyer after another asks for units.
+/// Purchases of one buyer after another.
 #[derive(Debug)]
 pub struct Purchases<'a> {
     buyers: &'a Buyers,
@@ -143,25 +142,25 @@ impl<'a> Purchases<'a> {
         Self { buyers, template, next: first, end, round_and_round: false, sales: 1, reader }
     }
 
-    /// All buyers over and over.
+    /// All buyers repeatedly.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, template, 0) }
     }
 
-    /// Only so many buyers, from the next one on.
+    /// Limits the number of buyers, from the next one on.
     #[must_use]
     pub fn limited_to(self, count: u32) -> Self {
         Self { end: self.buyers.count().min(self.next.saturating_add(count)), ..self }
     }
 
-    /// Each buyer in the next of so many sales.
+    /// Each buyer in the next one of this many sales.
     #[must_use]
     pub fn over_sales(self, sales: u32) -> Self {
         Self { sales, ..self }
     }
 
-    /// The buyer whose turn is next.
+    /// The next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

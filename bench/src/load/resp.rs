@@ -1,23 +1,23 @@
-//! A script that speaks Redis's protocol: one `EVALSHA` after another.
+//! A script for Redis's protocol: one `EVALSHA` after another.
 use anyhow::{Context, Result, bail};
 
 use super::{AnswerKind, Script};
 
-/// The same command again and again; an integer above 0 is an acceptance, 0 is "sold out".
+/// The same command repeatedly. An integer above 0 is an acceptance, 0 is "sold out".
 #[derive(Debug)]
 pub struct Evalsha {
     request: Vec<u8>,
 }
 
 impl Evalsha {
-    /// Runs the script of this digest over one key with one argument.
+    /// Runs the script with this digest, with one key and one argument.
     #[must_use]
     pub fn new(digest: &str, key: &str, argument: &str) -> Self {
         Self { request: command(&["EVALSHA", digest, "1", key, argument]) }
     }
 }
 
-/// A command as bytes.
+/// A command in Redis's protocol.
 #[must_use]
 pub fn command(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();

@@ -1,39 +1,39 @@
-//! What came back.
+//! The result of a measurement: counts and latencies of answers.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 
-/// What an answer was, as far as a comparison asks.
+/// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// An order, or its like.
+    /// An order, or the peer's equivalent.
     Accepted,
     /// Sold out.
     SoldOut,
-    /// A plain answer.
+    /// Another successful answer.
     Fine,
-    /// A place in the queue: `202`.
+    /// A queued request: `202`.
     Queued,
-    /// Not now: `503`.
+    /// An overloaded server: `503`.
     Overloaded,
-    /// Anything else, by its status.
+    /// Any other status.
     Other(u16),
 }
 
 /// The result of a measurement.
 #[derive(Debug)]
 pub struct RunResult {
-    /// Answers by kind, also those that came before and after the time that counts.
+    /// Answers by kind, including those before and after the measured time.
     pub answers: BTreeMap<AnswerKind, u64>,
-    /// The same, those that came in time.
+    /// Answers by kind within the measured time.
     pub in_time: BTreeMap<AnswerKind, u64>,
-    /// How long the time was that counts.
+    /// The measured time.
     pub time: Duration,
     /// Requests written to a connection.
     pub sent: u64,
-    /// Those of them that were due in the time that counts.
+    /// Requests that were due and sent within the measured time.
     pub sent_in_time: u64,
     /// Requests given up because no connection was free.
     pub given_up: u64,
@@ -41,17 +41,17 @@ pub struct RunResult {
     pub lost: u64,
     /// Connections that the other side closed.
     pub closed: u64,
-    /// From when a request was due to its answer, in microseconds.
+    /// Time from the instant at which a request was due to its answer, in microseconds.
     pub latency: Histogram<u64>,
-    /// Share of the time that the generator's thread was on a core.
+    /// Share of the time in which the generator's thread ran on a core.
     pub generator_busy: f64,
-    /// The first answer of a kind that nobody asked for.
+    /// The first answer of an unexpected kind.
     pub first_unexpected: Option<String>,
 }
 
-/// Two digits are enough to tell latencies apart.
+/// Significant digits of a latency.
 const DIGITS: u8 = 2;
-/// Longest latency told apart, in microseconds.
+/// Longest recorded latency, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
@@ -95,14 +95,14 @@ impl RunResult {
         self.answers.values().sum()
     }
 
-    /// Answers of this kind per second, those in time.
+    /// Answers of this kind per second within the measured time.
     #[must_use]
     pub fn per_sec(&self, kind: AnswerKind) -> f64 {
         self.in_time.get(&kind).copied().unwrap_or(0) as f64
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Requests that were due in time and sent, per second.
+    /// Requests per second that were due and sent within the measured time.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
@@ -114,10 +114,10 @@ impl RunResult {
         self.latency.value_at_quantile(0.99) as f64
     }
 
-    /// Passes if every request was answered, and only in these ways.
+    /// Checks that every request was answered, and only with these kinds.
     ///
     /// # Errors
-    /// What else came.
+    /// When there were other answers, or none.
     pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
         let strange: Vec<String> = self
             .answers

@@ -53,7 +53,7 @@ impl Nginx {
     }
 }
 
-/// One process that is the worker itself, nothing logged, connections kept for good.
+/// One process that is the worker itself; no logs, and connections stay open.
 fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
     let dir = dir.display();
     // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would

@@ -1,4 +1,4 @@
-//! The arguments of every command, and their help texts. No command runs here.
+//! The arguments and help texts of every command.
 
 mod accounting;
 mod audit;

@@ -1,7 +1,7 @@
-//! The command line: understands the arguments, calls the room that does the work, tells what came
-//! of it.
+//! The `doorbuster` program: parses the arguments and runs the command.
 //!
-//! Exit codes: 0 all is well; 1 refused, failed or something was found; 2 wrong usage or settings.
+//! Exit codes: 0, success; 1, the command was refused, failed or found a problem; 2, the usage or
+//! the settings are wrong.
 
 mod accounting;
 mod audit;

@@ -1,4 +1,4 @@
-//! `backup` and `migrate`: what is done to a store without a server.
+//! `backup` and `migrate`: maintenance of a store without a server.
 
 use anyhow::Context;
 use doorbuster_server::maintenance;
@@ -11,8 +11,9 @@ use crate::{client, config, print};
 pub fn backup(args: &BackupArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     if settings.shape.store().is_some() {
-        let text = "shape: the store of this deployment is PostgreSQL; copy it with PostgreSQL's tools: pg_dump for one consistent copy, \
-                    pg_basebackup and its log for recovery to any moment";
+        let text = "shape: the store of this deployment is PostgreSQL; copy it with PostgreSQL's \
+                    tools: pg_dump for one consistent copy, pg_basebackup and its log for \
+                    recovery to any moment";
         return Err(Failure::Settings(text.into()));
     }
     maintenance::backup(&settings, &args.file).context("cannot make the backup")?;

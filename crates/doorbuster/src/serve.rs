@@ -1,4 +1,4 @@
-//! `serve`: the server, until it is asked to stop.
+//! `serve`: runs the server until it is asked to stop.
 
 use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
 
@@ -19,15 +19,15 @@ pub fn run(args: &ServeArgs) -> Outcome {
     log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {
-        // Caught from the first moment: a stop asked for while the store opens is not lost.
+        // Listen before the store opens, so that an early stop signal is not lost.
         let mut stop = StopSignals::listen()?;
-        let asked = async {
+        let stop_requested = async {
             tokio::select! {
                 () = stop.wait() => {}
                 () = signals::stdin_ended(), if args.until_stdin_ends => {}
             }
         };
-        boot::serve(settings, asked).await.map_err(serve_failure)?;
+        boot::serve(settings, stop_requested).await.map_err(serve_failure)?;
         Ok(CommandResult::Success)
     })
 }
@@ -35,7 +35,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
 fn serve_failure(error: ServeError) -> Failure {
     match error {
         ServeError::Keys(_) | ServeError::DataDir { .. } => Failure::Settings(error.to_string()),
-        // The directory is there and is not for this user, or for nobody.
+        // The directory does not exist, is read-only, or belongs to another user.
         ServeError::Secrets(SecretsError::InDirectory { error: ref why, .. })
             if matches!(why.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound) =>
         {

@@ -39,7 +39,10 @@ pub enum ServeError {
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// The data directory does not exist and cannot be created.
-    #[error("data_dir: cannot use {}: {error}; name another directory with --data-dir", path.display())]
+    #[error(
+        "data_dir: cannot use {}: {error}; name another directory with --data-dir",
+        path.display()
+    )]
     DataDir {
         /// The directory.
         path: PathBuf,
@@ -76,7 +79,11 @@ pub enum ServeError {
     Fatal(String),
     /// Accepted tickets did not settle in time. Their units are returned at the next start, or
     /// other nodes settle them.
-    #[error("accepted tickets did not settle within {} s; their units are returned at the next start, or other nodes settle them", SETTLE_TIMEOUT.as_secs())]
+    #[error(
+        "accepted tickets did not settle within {} s; their units are returned at the next start, \
+         or other nodes settle them",
+        SETTLE_TIMEOUT.as_secs()
+    )]
     Unsettled,
 }
 
@@ -277,7 +284,7 @@ async fn build_app(
         (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
             Buyers::with_keys(keys, expected).await?
         }
-        (None, _) => unreachable!("without public keys a secret was prepared"),
+        (None, _) => unreachable!("without public keys there is a secret"),
     };
     let operators = Operators::new(&secrets.admin_key);
     operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);

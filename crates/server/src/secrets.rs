@@ -295,9 +295,9 @@ mod tests {
         let names: Vec<_> = fs::read_dir(&settings.data_dir)
             .expect("it was made")
             .map(|entry| {
-                let entry = entry.expect("it can be read");
+                let entry = entry.expect("a readable file");
                 assert_eq!(
-                    entry.metadata().expect("it can be read").permissions().mode() & 0o777,
+                    entry.metadata().expect("a readable file").permissions().mode() & 0o777,
                     FILE_MODE
                 );
                 entry.file_name()
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_concurrent_writers_of_a_secret_one_wins() {
+    fn one_of_many_concurrent_writers_of_a_secret_wins() {
         let scratch = TempDir::new();
         let dir = scratch.path().join("data");
         let make = || {

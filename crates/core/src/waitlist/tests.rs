@@ -1,4 +1,4 @@
-//! Who joins, what is kept for them, the id of a place, and the end of a line.
+//! Tests who joins a waitlist, which units are kept, the id of an entry, and the end of a waitlist.
 
 use std::convert::Infallible;
 

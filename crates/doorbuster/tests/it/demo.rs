@@ -163,7 +163,7 @@ fn the_files_of_a_demo_can_be_audited_and_a_forged_promise_is_found() {
         run(command.args(json.then_some("--json")))
     };
     let told = audit(false).stdout_of_success();
-    assert!(told.ends_with("10 orders and 200 answers checked: nothing is wrong.\n"), "{told}");
+    assert!(told.ends_with("10 orders and 200 answers checked: no findings.\n"), "{told}");
     audit(true).stdout_of_success();
     assert_eq!(audit(true).json()["ok"], json!(true));
 
@@ -216,7 +216,7 @@ fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
     assert_eq!(ended.status.code(), Some(1), "{report}{told}");
     assert_eq!((&report["ok"], &report["audit"]["ok"]), (&json!(false), &json!(false)), "{report}");
     assert_eq!(report["audit"]["findings"][0]["rule"], json!("I2"), "{report}");
-    assert!(told.contains("doorbuster: it does not add up: the auditor found I2"), "{told}");
+    assert!(told.contains("doorbuster: mismatch: audit finding I2"), "{told}");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 

@@ -351,7 +351,7 @@ fn a_buyer_is_erased_from_a_shell() {
 
     assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "nobody can be asked");
     let would = erase(&["--dry-run"]).stdout_of_success();
-    assert!(would.starts_with("1 order") && would.contains("would be erased:"), "{would}");
+    assert!(would.starts_with("1 order") && would.contains("would be erased and marked erased:"), "{would}");
     assert!(
         test_server
             .ask(&temp_dir, &["order", "list", "--buyer", buyer])
@@ -360,7 +360,7 @@ fn a_buyer_is_erased_from_a_shell() {
     );
     let done = erase(&["--yes"]).stdout_of_success();
     assert!(done.starts_with("1 order") && done.contains(" erased:"), "{done}");
-    assert!(erase(&["--yes"]).stdout_of_success().contains("nothing of this buyer"));
+    assert!(erase(&["--yes"]).stdout_of_success().contains("No rows of this buyer"));
     test_server.ask(&temp_dir, &["block", "add", "--buyer", buyer]).stdout_of_success();
     assert!(
         erase(&["--yes"]).stdout_of_success().contains("doorbuster block remove"),

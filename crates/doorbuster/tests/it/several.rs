@@ -62,7 +62,7 @@ fn an_installation_is_started_once_shown_and_removed() {
     ];
     assert_eq!(names, due);
     let told = cluster(&temp_dir, &["up"]).stdout_of_success();
-    assert!(told.starts_with("It is running already"));
+    assert!(told.starts_with("The installation is already running"));
     let password = found["store_url"]
         .as_str()
         .and_then(|url| url.split([':', '@']).nth(2))

@@ -51,7 +51,7 @@ async fn cancel(fixture: &Fixture, order: &Order) {
         .expect("writes");
 }
 
-/// The turn of whoever waits there, and what became of it.
+/// The state of a waitlist entry, and the number of entries before it.
 async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
     let found = fixture.store.waitlist_position(id).await.expect("reads").expect("a place");
     (found.place.state, found.ahead)
@@ -188,8 +188,8 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Units that come back are kept: no slot gets them, and whoever waited longest is served, with a
-/// short window to pay in.
+/// Returned units are kept: no slot gets them, and the buyer who waited longest is served, with a
+/// short time to pay.
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -334,7 +334,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A place is given up once; whoever stood behind it moves on.
+/// An entry is given up once, and the later entries move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

@@ -101,14 +101,14 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     };
     assert_eq!((letter.reason.as_str(), letter.about), ("away", order.id.to_string()));
     assert_eq!(*refund, refunds(&fixture, for_payment(&order)).await.remove(0));
-    assert!(fixture.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     assert_eq!(dead().await, 0);
-    assert!(show().await.is_none(), "it was seen to");
+    assert!(show().await.is_none(), "it was discarded");
     note(RefundUpdate::Accepted { again_ms: 5 }).await;
     assert_eq!(give_up().await, 1, "it was taken after all, and failed");
-    assert!(fixture.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
-    assert_eq!(dead().await, 0, "it was seen to");
+    assert_eq!(dead().await, 0, "it was discarded");
     fixture.store.retry_refund(id.clone()).await.expect("writes").expect("it was given up");
     assert_eq!(give_up().await, 1, "it was asked for again");
     fixture.check_invariants().await;
@@ -152,7 +152,11 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     }
     assert_eq!(due().await.as_ref(), Some(&again));
     let again = answer(&asked, RefundUpdate::Failed("away".to_owned())).await;
-    assert_eq!((again.state, again.tries), (RefundState::Pending, 1), "it was asked in vain");
+    assert_eq!(
+        (again.state, again.tries),
+        (RefundState::Pending, 1),
+        "the provider refused it once"
+    );
     let settled = answer(&again, RefundUpdate::Settled).await;
     assert_eq!(settled.state, RefundState::Settled);
     fixture.clock.advance(1);

@@ -1,4 +1,4 @@
-//! One transaction of the rules, over any ledger: the model's, or a real store's.
+//! Runs one transaction of the rules over a ledger: the model's or a real store's.
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
@@ -9,10 +9,10 @@ use doorbuster_core::{IdKey, Ledger, Millis, Ticket, money, order, recall, stock
 use super::{Done, Tx};
 use doorbuster_core::{CloseCause, Phase};
 
-/// The name of the one provider.
+/// The name of the only provider.
 pub const PROVIDER: &str = "sandbox";
 
-/// Runs it. What a store keeps beside the rules (phases) is not touched.
+/// Runs the transaction. Rows outside of the rules (phases) are not changed.
 pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::Error> {
     Ok(match tx {
         Tx::Open(slot, id, units) => Done::Opened(stock::open(ledger, *slot, *id, *units)?),
@@ -35,10 +35,10 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::E
         Tx::Extend(id, pay_by, now) => {
             Done::Ended(order::extend(ledger, id, *pay_by, Attribution::ENGINE, *now)?)
         }
-        Tx::Capture(told, last, now) => {
-            Done::CaptureOutcome(money::capture(ledger, told, *now, *last)?)
+        Tx::Capture(capture, last, now) => {
+            Done::CaptureOutcome(money::capture(ledger, capture, *now, *last)?)
         }
-        Tx::FailPayment(told, now) => Done::Taken(money::record_failure(ledger, told, *now)?),
+        Tx::FailPayment(capture, now) => Done::Taken(money::record_failure(ledger, capture, *now)?),
         Tx::SettleRefund(event, id, news, now) => Done::Taken(
             money::settle_refund(ledger, PROVIDER, event, id, news, *now)?
                 == money::RefundMessageOutcome::Applied,

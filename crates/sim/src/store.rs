@@ -1,5 +1,5 @@
-//! The truth behind a seam: every change is one [`Tx`] with one [`Done`], so that the same
-//! transactions can be run against a real store and compared.
+//! The simulated store: every change is one [`Tx`] with one [`Done`], so that the same transactions
+//! can run against a real store for comparison.
 pub mod rules;
 
 use std::collections::BTreeMap;
@@ -47,13 +47,13 @@ pub enum Tx {
     End(TicketId, EndReason, Attribution, Millis),
     /// [`doorbuster_core::order::extend`], to this `pay_by`.
     Extend(TicketId, Millis, Millis),
-    /// [`doorbuster_core::money::capture`], and whether it is the last try.
+    /// [`doorbuster_core::money::capture`]; the flag marks the last try.
     Capture(Capture, bool, Millis),
     /// [`doorbuster_core::money::fail`].
     FailPayment(Capture, Millis),
-    /// [`doorbuster_core::money::settle_refund`], by a message of this id.
+    /// [`doorbuster_core::money::settle_refund`], by the message with this id.
     SettleRefund(String, RefundId, RefundUpdate, Millis),
-    /// [`doorbuster_core::money::answer_refund`], of a refund as it was when the provider was
+    /// [`doorbuster_core::money::answer_refund`], with the refund as it was when the provider was
     /// asked.
     AnswerRefund(Refund, RefundUpdate, Millis),
     /// [`doorbuster_core::money::retry_refund`].
@@ -62,106 +62,106 @@ pub enum Tx {
     KeepCheckout(Checkout),
     /// [`doorbuster_core::money::close_checkout`].
     CloseCheckout(TicketId, String),
-    /// [`doorbuster_core::money::asked_in_vain`].
+    /// [`doorbuster_core::money::record_unanswered_check`].
     RecordUnanswered(TicketId, String, Millis),
     /// [`doorbuster_core::recall::begin`].
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
     /// [`doorbuster_core::recall::finish`].
     RecallFinish(RecallId, u64),
-    /// [`doorbuster_core::line::join`].
+    /// [`doorbuster_core::waitlist::join`].
     Join(ItemId, JoinRequest, Millis),
-    /// [`doorbuster_core::line::leave`].
+    /// [`doorbuster_core::waitlist::leave`].
     Leave(TicketId, Millis),
-    /// [`doorbuster_core::line::serve`], as many as the pool has units for.
+    /// [`doorbuster_core::waitlist::serve`], for as many entries as the pool has units.
     Serve(ItemId, Millis),
-    /// [`doorbuster_core::line::end_with_sale`].
+    /// [`doorbuster_core::waitlist::end_with_sale`].
     EndWaitlist(ItemId, Millis),
-    /// An item is to stop for this phase: no new grants; slots are told to stop.
+    /// Records the intended phase of an item: no new grants are opened, and its slots are stopped.
     Intend(ItemId, Phase),
-    /// The phase that buyers are shown from now on: the one that was intended by that commit, or
-    /// open again (`None`) after a pause.
+    /// Shows buyers a new phase: the one that was intended by that commit, or open again (`None`)
+    /// after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
-/// What a transaction came to.
+/// The result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// Of [`Tx::Open`].
+    /// The result of [`Tx::Open`].
     Opened(Option<Grant>),
-    /// Nothing to say.
+    /// No result.
     Nothing,
-    /// Units moved.
+    /// The number of units moved.
     Moved(u64),
-    /// Whether this transaction closed it.
+    /// Whether this transaction closed the grant.
     Closed(bool),
-    /// Of [`Tx::Adjust`].
+    /// The result of [`Tx::Adjust`].
     AdjustResult(AdjustResult),
-    /// Of [`Tx::Settle`].
+    /// The result of [`Tx::Settle`].
     Settled(Vec<Resolved>),
-    /// Of [`Tx::Force`].
+    /// The result of [`Tx::Force`].
     Forced(Option<Resolved>),
-    /// Of [`Tx::End`] and [`Tx::Extend`].
+    /// The result of [`Tx::End`] and [`Tx::Extend`].
     Ended(ChangeOutcome),
-    /// Of [`Tx::Capture`].
+    /// The result of [`Tx::Capture`].
     CaptureOutcome(CaptureOutcome),
-    /// Whether a message, or what was said of a checkout, had an effect.
+    /// Whether a message or a change of a checkout had an effect.
     Taken(bool),
-    /// Of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
+    /// The result of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
     Refund(Option<Refund>),
-    /// Of [`Tx::KeepCheckout`].
+    /// The result of [`Tx::KeepCheckout`].
     Kept(CheckoutOutcome),
-    /// Of [`Tx::RecallBegin`].
+    /// The result of [`Tx::RecallBegin`].
     Recall(Option<Recall>),
-    /// Of [`Tx::Join`].
+    /// The result of [`Tx::Join`].
     JoinOutcome(JoinOutcome),
-    /// Of [`Tx::Leave`].
+    /// The result of [`Tx::Leave`].
     LeaveOutcome(LeaveOutcome),
-    /// Of [`Tx::Serve`].
+    /// The result of [`Tx::Serve`].
     Served(WaitlistServed),
-    /// Of [`Tx::EndWaitlist`].
+    /// The result of [`Tx::EndWaitlist`].
     WaitlistEnded(WaitlistEnded),
 }
 
-/// An item's phase in the truth.
+/// The phase of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhaseRow {
-    /// What buyers are shown.
+    /// The phase that buyers see.
     pub shown: Phase,
-    /// What it is on its way to while its slots drain, and the commit that said so.
+    /// The intended phase while the slots drain, and the commit that recorded it.
     pub intent: Option<(Phase, u64)>,
 }
 
 /// A request that holds an order.
 #[derive(Clone, Copy, Debug)]
 pub struct Winner {
-    /// Half its hash.
+    /// The low 64 bits of its hash.
     pub half: u64,
-    /// The transaction that gave it the order.
+    /// The transaction that created the order.
     pub xid: u64,
-    /// Its commit.
+    /// The commit of that transaction.
     pub version: u64,
 }
 
-/// The truth store and the few rows that `core` leaves to stores.
+/// The simulated store: the rows under the rules, and the few rows that `core` leaves to stores.
 #[derive(Debug)]
-pub struct Truth {
+pub struct SimStore {
     /// The rows under the rules.
     pub model: Model,
-    /// By item.
+    /// The phases by item.
     pub phases: BTreeMap<ItemId, PhaseRow>,
     /// The transaction that wrote each event.
     pub writer_xids: Vec<u64>,
     /// Commits so far.
     pub version: u64,
-    /// When each closed grant was closed.
+    /// The commit that closed each grant.
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
     /// The requests that hold an order, in the order of the commits.
     winners: Vec<Winner>,
-    /// The number of the transaction that runs: numbers are drawn when transactions begin, and
-    /// these commit in any order.
+    /// The number of the running transaction. A number is drawn when a transaction begins, and
+    /// transactions commit in any order.
     pub xid: u64,
     key: IdKey,
-    /// Every transaction that ran under the rules, with what they said, when asked for.
+    /// Every transaction under the rules with its result, if recording.
     pub trace: Option<Vec<(Tx, Done)>>,
 }
 
@@ -171,8 +171,8 @@ fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
     }
 }
 
-impl Truth {
-    /// Over these rows.
+impl SimStore {
+    /// A store with these rows.
     #[must_use]
     pub fn new(model: Model, key: IdKey) -> Self {
         let phases = model
@@ -246,8 +246,8 @@ impl Truth {
         done
     }
 
-    /// Whether the phase is changed now: an old leader's wish to show what is no longer intended
-    /// does nothing.
+    /// Changes the shown phase and returns whether it changed. An old leader's transaction has no
+    /// effect after the intent changed.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         let any = !enforces(Rule::ShowAsIntended);
         let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {
@@ -278,7 +278,7 @@ impl Truth {
         }
     }
 
-    /// The grant, as committed.
+    /// The committed grant.
     #[must_use]
     pub fn grant(&self, id: GrantId) -> Option<&Grant> {
         self.model.grants.get(&id)
@@ -324,13 +324,13 @@ impl Truth {
         &self.winners
     }
 
-    /// The units of an item that lie in its pool and are kept for nobody.
+    /// The units in an item's pool that are not kept for the waitlist.
     #[must_use]
     pub fn pool(&self, item: ItemId) -> u64 {
         self.model.items.get(&item).map_or(0, |i| i.pool - i.kept_for_waitlist())
     }
 
-    /// The item's counts, as a store computes them: from items and grants alone.
+    /// The item's counts, computed from items and grants alone, as a store computes them.
     #[must_use]
     pub fn free(&self, id: ItemId, in_flight: u64) -> FreeUnits {
         let Some(item) = self.model.items.get(&id) else { return FreeUnits::default() };
@@ -356,7 +356,7 @@ impl Truth {
         self.model.recalls.values().filter(|r| !r.done)
     }
 
-    /// Orders in one state, by id.
+    /// Orders in one state, sorted by id.
     pub fn orders_in(&self, state: OrderState) -> impl Iterator<Item = &doorbuster_core::Order> {
         self.model.orders.values().filter(move |o| o.state == state)
     }
