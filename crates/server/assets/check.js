@@ -1,5 +1,6 @@
-/* The check: a puzzle or a picture, as the sale asks, or work for the device for those to whom pictures are of no use.
-   A wrong answer uses a challenge up; the next one is fetched at once. */
+/* The check: a puzzle or a picture, as the sale requires. Buyers who cannot use pictures let their
+   device compute a proof of work instead. A wrong answer uses up its challenge, and the next
+   challenge is fetched at once. */
 import { $, announce, attr, put, text } from '/assets/words.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
@@ -32,8 +33,9 @@ function say(words, aloud = true) {
   if (words && aloud) announce(words, true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer in and says what came of it: `done`, `again`, or `lost` when nobody knows; it closes the dialog itself when
-    something else stands in the way, as `refused(answer)` does when there is no challenge to be had. */
+/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if the
+    result is unknown. It closes the dialog itself if the server refuses for another reason.
+    `refused(answer)` does the same if the server gives no challenge. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {

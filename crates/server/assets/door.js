@@ -1,5 +1,6 @@
-/* The front door, as this page meets it: passes, the check, access codes, the waiting room. It gets a buyer what a press needs, and
-   turns the server's "no" into something that the buyer can do. What is asked for stands in the status; a refusal may know better. */
+/* The front door of the page: passes, the check, access codes and the waiting room. It fetches what
+   a purchase needs, and turns a refusal into something that the buyer can do. The status lists what
+   the sale requires; a refusal may be newer. */
 import { fetchPass, dropPass, passOf, recallPasses, EARLY_MS } from '/assets/pass.js';
 import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
@@ -12,8 +13,8 @@ const FIRST_MS = 2_000,
   LAST_MS = 6_000; /* passes are fetched no sooner after they may be, no later before the start */
 const BUSY_SECS = 3; /* rest after a fault that names no time */
 
-/** `draw()` shows the model; `reread()` asks for the status; `signedOut()` forgets a token that does not hold; `streaming()` says whether
-    events come. */
+/** `draw()` shows the model; `reread()` requests the status; `signedOut()` drops an invalid token;
+    `streaming()` tells whether the event stream is open. */
 export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   const room = waitingRoom(m, { changed: draw, streaming }),
     code_slot = 'code.' + m.id;
@@ -22,8 +23,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- before the start ----- */
 
-  /** Whenever the sale, the item or the buyer changed: what should be fetched ahead of the
-     start, and when. */
+  /** Decides what to fetch before the start, and when. Called after each change of the sale, the
+      item or the buyer. */
   function plan() {
     if (!m.token || !m.item) return;
     const opens = starts(m),

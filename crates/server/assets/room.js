@@ -1,5 +1,6 @@
-/* The waiting room: a place in it, and how that place moves. Those who are here before the start are shuffled, later ones follow.
-   The place is the buyer's, so a reload or another device finds it again. Events drive it; without them it is asked for gently. */
+/* The waiting room: the buyer's position, and its changes. Visitors who arrive before the start are
+   shuffled; later visitors follow them. The position belongs to the buyer, so a reload or another
+   device finds it again. Events update it; without events the page polls slowly. */
 import { enterRoom, getPlace } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';

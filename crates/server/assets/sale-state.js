@@ -1,5 +1,6 @@
-/* What the sale page knows, and which state that is. Nothing here touches the page or the network.
-   The *scene* is what happened to the sale (shut, open, ajar, dark); the *deal* is what this buyer can do about it. */
+/* The model of the sale page, and the state that follows from it. No code here touches the page or
+   the network. The *scene* is the state of the sale (before, open, ended, …). The *deal* is what
+   this buyer can do. */
 import { now } from '/assets/clock.js';
 import { EARLY_MS, passOf } from '/assets/pass.js';
 import { claimsOf } from '/assets/who.js';
@@ -34,7 +35,8 @@ export const model = {
   passes: {} /* item id → { pass, item, valid_from, expires_at } */,
   code: null /* the access code that the buyer typed */,
   barred: null /* { name } of what keeps this buyer out: members, level, blocked */,
-  room: null /* { state, position, estimate: { from, to }, until_ms }: the place in the waiting room */,
+  /* { state, position, estimate: { from, to }, until_ms }: the position in the waiting room */
+  room: null,
   lapsed: false /* this buyer's turn went by */,
   joining: false /* a place is being taken */,
   waitlist: {} /* item id → { id, ahead }: this buyer's waitlist entries */,

@@ -1,5 +1,5 @@
-/* The sandbox's checkout: one button for each thing that can happen when somebody pays. The
-   address is all it takes. */
+/* The sandbox's checkout: one button for each possible outcome of a payment. The address is the only
+   credential. */
 import { $, announce, attr, put, ready, site, text, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money } from '/assets/format.js';
@@ -97,7 +97,7 @@ async function press(what) {
   const status = await call('POST', what);
   m.busy = false;
   m.failed = what === 'fail' && status === 200;
-  m.barred = status === 403; /* whoever runs the server switched the buttons off */
+  m.barred = status === 403; /* the server's operator switched the buttons off */
   draw();
   if (m.failed || m.barred) $('#state').scrollIntoView({ block: 'center' });
   const told = m.failed ? 'x.failed' : m.barred ? 'x.barred' : null;

@@ -15,8 +15,9 @@ const TRIES = 4,
   AGAIN_MS = 1_000; /* a request without an answer goes again with its key, so often */
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** The places of the buyer of `m` in this sale. `door` is the front door; `draw()` shows the model; `reread()` asks for the status; `streaming()` says
-    whether events come; `served(order)` takes the order that a place became. */
+/** The waitlist entries of the buyer of `m` in this sale. `door` is the front door; `draw()` shows
+    the model; `reread()` requests the status; `streaming()` tells whether the event stream is open;
+    `served(order)` takes the order that an entry became. */
 export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
   const slot = 'waitlist.' + m.id,
     pause = pauser();
@@ -153,7 +154,7 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     }
     watching = false;
   }
-  /** An order of this buyer is told of; it may be a place of theirs. */
+  /** Handles an event about an order of this buyer. The order may come from a waitlist entry. */
   function hear(order) {
     const item = Object.keys(m.waitlist).find(item => m.waitlist[item].id === order?.id);
     if (item && order.state !== 'waiting') end(item, order);
