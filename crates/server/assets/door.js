@@ -10,8 +10,8 @@ import { barredOf, frontOf, isIn, learn, needsCheck, sceneOf, starts } from '/as
 import { tab } from '/assets/store.js';
 
 const FIRST_MS = 2_000,
-  LAST_MS = 6_000; /* passes are fetched no sooner after they may be, no later before the start */
-const BUSY_SECS = 3; /* rest after a fault that names no time */
+  LAST_MS = 6_000; /* no pass is fetched in the first or last seconds of its time */
+const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
 /** `draw()` shows the model; `reread()` requests the status; `signedOut()` drops an invalid token;
     `streaming()` tells whether the event stream is open. */
@@ -33,7 +33,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     if (front.waiting_room !== 'off')
       room.plan(
         shut && front.waiting_room === 'always' ? opens : null,
-      ); /* the other kind is met when a pass is refused */
+      ); /* other requirements appear when a pass is refused */
     const ahead =
       shut &&
       opens &&
@@ -54,7 +54,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       t = now();
     const wait = at > t ? at - t : jitter(0, (opens - t) * 0.6);
     if (wait < 3_600_000)
-      fetching = setTimeout(ahead_of_time, wait); /* else decided again by a later status */
+      fetching = setTimeout(ahead_of_time, wait); /* otherwise a later status decides again */
   }
   async function ahead_of_time() {
     const again_in = secs => {
@@ -76,8 +76,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- with a press ----- */
 
-  /** The pass for a press: the one that is there, or a new one; an answer that is not 201 says
-     why there is none; null: none is needed. */
+  /** The pass for a press: the stored one, or a new one. An answer other than 201 tells why there
+      is none. null: no pass is needed. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -86,7 +86,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** The button was pressed while it said something else than to buy. Whether it was. */
+  /** Handles a press of the button while its action is not a purchase. Returns whether it did. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();
@@ -133,7 +133,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       if (!soon || needsCheck(m) || !isIn(m)) {
         plan();
         return 'done';
-      } /* it goes along when the time has come */
+      } /* it is sent with the purchase later */
       const answer = await fetchPass(m, item),
         { status, data } = answer;
       draw();
@@ -157,7 +157,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- what a refusal means ----- */
 
-  /** An answer other than the one that was hoped for. */
+  /** Handles an answer that is not a success. */
   function refused(answer) {
     const { status, data, retry_secs } = answer;
     closeCheck();
@@ -175,17 +175,17 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     m.busy_ms = now() + secs * 1000;
     m.scope = scope ?? null;
   }
-  /** Takes in a refusal by the front door; whether it was one. `asked`: the buyer did something,
-     so the next step may open by itself. */
+  /** Handles a refusal by the front door; returns whether it was one. `asked`: the buyer acted, so
+      the next step may open by itself. */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
       if (front.waiting_room === 'off') front.waiting_room = 'auto';
-      dropPass(m, m.item.id); /* one from before the room opened is of no use while it is open */
+      dropPass(m, m.item.id); /* a pass from before the room opened is not valid while it is open */
       join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
       if (front.challenge === 'off')
-        front.challenge = 'asked'; /* its kind is told with the challenge */
+        front.challenge = 'asked'; /* the challenge names its kind */
       front.pass = 'required';
       dropPass(m, m.item.id);
       if (asked) check();
@@ -216,17 +216,17 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     refused,
     busy,
     about,
-    /** Whether it asks for something just now. */
+    /** Whether a dialog of the front door is open. */
     asking: () => checking() || coding(),
-    /** A place in the room, as an event told it. */
+    /** Applies a position from an event. */
     hear: room.hear,
     wake: room.wake,
-    /** What this buyer got before a reload. */
+    /** Restores what this buyer had before a reload. */
     recall() {
       recallPasses(m);
       m.code = tab.get(code_slot);
     },
-    /** Nothing is asked of a buyer for whom there is nothing to be had. */
+    /** Closes the dialogs when the buyer can get nothing. */
     settle(deal) {
       if (m.wish && deal === 'heldout') return; /* this challenge belongs to a waitlist entry */
       if (

@@ -28,7 +28,7 @@ const views = {
   late: { tone: 'warn', pill: 'refunded', big: ['h.refunded', 1], does: 'back' },
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
-/* Without an order: what to say, and what may be done about it. */
+/* The texts and actions when there is no order to show. */
 const bare = {
   loading: {},
   missing: { pill: 'none' },
@@ -79,8 +79,7 @@ function showSteps(steps) {
   );
 }
 
-/* The text under the title: that of the state, or of what stands in the way, and where money is
-   that goes back. */
+/* The text under the title: the text of the state or of the obstacle, and of refunded money. */
 function wordsOf(m, name, v) {
   const { order } = m,
     money_back = order && moneyBack(m);

@@ -27,8 +27,8 @@ const scenes = {
   paused: { light: 'low', pill: 'paused', tone: 'warn' },
   ended: { light: 'off', pill: 'ended' },
 };
-/* The button's mode, whether units may be chosen, and what else to do: `act` runs here, `see`
-   leads elsewhere. */
+/* The button's mode, whether units may be chosen, and the second action: `act` runs on this page,
+   `see` opens another page. */
 const deals = {
   before: { mode: 'wait', pick: true },
   due: { mode: 'wait', pick: true },
@@ -78,13 +78,13 @@ const LONG_TITLE = 28;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');
-const steps = ['check', 'code', 'waiting']; /* what it means to be past one of these, too */
+const steps = ['check', 'code', 'waiting']; /* passing one of these is announced, too */
 const HOUR_MS = 3_600_000;
 const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
 let shown = '',
   before = '';
 
-/** What only changes with the item: its words, picture and price. */
+/** Shows the parts that depend only on the item: texts, picture and price. */
 export function showItem(m) {
   const { sale, item } = m;
   put($('#edition'), sale.title === item.title ? '' : sale.title);
@@ -173,7 +173,7 @@ function values(m, deal, t) {
     s: Math.max(0, Math.ceil((until - t) / 1000)),
   };
 }
-/* A wait is told as a range, in steps that do not pretend to know more than anybody can. */
+/* A wait is shown as a rounded range, because the estimate is not exact. */
 function estimate({ from, to }) {
   if (to < 60) {
     const high = Math.max(10, Math.ceil(to / 10) * 10),
@@ -202,7 +202,7 @@ function wordsOf(m, deal, part) {
   return `${deal}.${part}`;
 }
 
-/* It is this buyer's turn, and for so long. */
+/* Whether it is this buyer's turn. */
 const inTurn = (m, scene, deal, t) =>
   ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) &&
   scene !== 'before' &&
@@ -228,7 +228,7 @@ function showClock(m, scene, deal, t) {
     label = 'turn';
     digits = left(m.room.until_ms - t);
   }
-  /* the button says something else */
+  /* the button shows another text */
   else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) {
     label = 'in';
     digits = left(opens - t);
@@ -263,7 +263,7 @@ function showClock(m, scene, deal, t) {
     );
 }
 
-/* Without counts the words stay and the numbers go; a count is never guessed. */
+/* Without counts only the text is shown; a count is never guessed. */
 function showStock(m, scene, t) {
   const r = row(m),
     counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);
@@ -322,7 +322,7 @@ function showButton(m, deal, t, v) {
   }
   attr(buy, 'aria-disabled', plan.mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  /* it stands in the same place */
+  /* it is in the same position */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
@@ -350,8 +350,8 @@ function showUnits(m, pick) {
   }
 }
 
-/** Draws everything from the model; cheap enough to be called four times a second. Gives the
-   deal that it shows. */
+/** Draws the page from the model; cheap enough for four calls a second. Returns the deal that it
+    shows. */
 export function show(m) {
   const t = now(),
     scene = sceneOf(m, t),
@@ -382,7 +382,7 @@ export function show(m) {
   const act = $('#act'),
     see = $('#see'),
     hadAct = document.activeElement === act;
-  /* what a token says stays as it is */
+  /* a token's claims do not change */
   act.hidden =
     !plan.act ||
     (plan.act === 'anew' && !m.barred) ||

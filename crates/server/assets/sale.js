@@ -53,7 +53,7 @@ const scene = () => sceneOf(m);
 let door = null,
   waitlist = null;
 
-/* ----- status: what the sale is doing ----- */
+/* ----- the sale's status ----- */
 
 /* All pages request the server's version, so that one cached answer serves them all. A random
    version gets an answer that no cache has: once before the start, after an absence, and when the
@@ -70,7 +70,7 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* the device slept, perhaps */
+    /* the device may have slept */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
@@ -97,8 +97,8 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** How long until the status is worth asking again. Nothing here may bring thousands of pages
-   into step. */
+/** The time until the next status request. It is random, so that thousands of pages never ask at
+    the same moment. */
 function pace_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
@@ -107,11 +107,11 @@ function pace_ms() {
       const wait = opens ? opens - now() : Infinity;
       if (wait > QUIET_MS + 30_000) {
         const rest = Math.min(jitter(30_000, 60_000), wait - QUIET_MS);
-        /* the last look before the start sets the clock exactly */
+        /* the last request before the start sets the clock exactly */
         fresh ||= wait - rest <= QUIET_MS + 30_000;
         return rest;
       }
-      /* the start makes older answers worthless: all pages ask for a new one, and for the same */
+      /* after the start older answers are useless: all pages request the same new version */
       turn = '-open';
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
@@ -137,7 +137,7 @@ async function watch() {
   for (;;) {
     const retry_secs = await refresh();
     if (!m.token && site.guest) be(await identify());
-    /* no hint cuts this short */
+    /* no event ends this wait early */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden && !m.press)
@@ -147,8 +147,8 @@ async function watch() {
   }
 }
 
-/* The stream needs a buyer. It is opened before the crowd comes, spread over minutes, never at
-   the start itself. */
+/* The stream needs a signed-in buyer. It is opened before the start, spread over minutes, and never
+   at the start itself. */
 function follow() {
   if (!m.token || stream || streaming || scene() === 'ended') return;
   const wait = scene() === 'before' ? (starts(m) ?? Infinity) - now() : 0;
@@ -211,8 +211,8 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* An event about our press may come before the answer that names its id; then nothing is waited
-   for, once. */
+/* An event about this press may arrive before the answer that names its id. Then the next wait is
+   skipped once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;
@@ -265,7 +265,7 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
   } else if (signin) {
     signedOut();
   } else if (door.about(code, problem, true)) {
-    m.calm_ms = 0; /* nothing was asked of the stock */
+    m.calm_ms = 0; /* the purchase did not reach the stock */
     tab.drop('calm.' + m.id);
   } else {
     learn(m, code, problem, m.press);
@@ -287,9 +287,9 @@ function onPress(event) {
   send();
 }
 
-/** A unit came back for this buyer: the page leads to its order, as after a press. */
+/** A returned unit became this buyer's order: the page shows it, as after a press. */
 function served(order) {
-  if (order.item !== m.item?.id) return; /* it is found among the buyer's orders */
+  if (order.item !== m.item?.id) return; /* the list of orders shows it */
   m.order = order;
   m.came = order.id;
   m.why = null;
@@ -298,7 +298,7 @@ function served(order) {
   poll.wake();
   draw();
 }
-/** Reads an order of ours again; a later state takes the place of "reserved". */
+/** Reads this buyer's order again; a later state replaces "reserved". */
 async function readOrder(id) {
   const answer = await getOrder(m.token, id);
   if (answer.status === 200) {
@@ -309,8 +309,8 @@ async function readOrder(id) {
   }
   draw();
 }
-/** After a reload: the press without an answer goes on with its key; else the last order is
-   shown again. */
+/** After a reload: continues a press without an answer, with its key. Otherwise shows the last
+    order. */
 function resume() {
   const buyer = m.token && buyerOf(m.token),
     open = m.token && unfinishedPress(m.id, buyer);
@@ -398,7 +398,7 @@ function wake() {
 
 /* ----- the page itself ----- */
 
-/** Nothing to show: no such sale, or no connection yet. */
+/** Shows that there is no such sale, or no connection yet. */
 function lost(why) {
   $('#sale').hidden = true;
   $('#lost').hidden = false;
@@ -411,7 +411,7 @@ function lost(why) {
   }
   announce(text(why + '.title'), true);
   ready();
-  return new Promise(() => {}); /* nothing follows */
+  return new Promise(() => {}); /* the page stays like this */
 }
 async function load() {
   const who = identify();
@@ -435,7 +435,7 @@ async function load() {
       ),
     );
   }
-  /* An answer that others share is good enough for the clock, but not shortly before the start. */
+  /* A cached answer is good enough for the clock, except shortly before the start. */
   if (!m.status.started && starts(m) && starts(m) - now() <= QUIET_MS + 30_000) {
     fresh = true;
     await refresh();

@@ -21,7 +21,7 @@ const AFTER = ['return', 'dispute'];
 const session = location.pathname.split('/')[3] ?? '';
 const m = { desk: null, state: 'far', busy: false, failed: false, barred: false };
 
-/** One request; an answer that never came has status 0. */
+/** One request; a request without an answer returns status 0. */
 async function call(method, what) {
   const sent = performance.now();
   try {
@@ -39,8 +39,8 @@ async function call(method, what) {
     return 0;
   }
 }
-/** Where the shop wants its buyer back: a page, and nothing else. `what` is a hint for its
-   words, as a provider's own two addresses are. */
+/** The shop's page to which the buyer returns. `what` only chooses its text, like the two return
+    addresses of a real provider. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
   if (!['http:', 'https:'].includes(url.protocol)) return '/';
