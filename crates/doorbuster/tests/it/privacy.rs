@@ -303,7 +303,7 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
     for line in [
         "failed to settle a ticket; returning it as a dead letter",
         "is a dead letter",
-        "could not be noted",
+        "failed to record an operator's action",
         "refunding a payment that pays for no order",
         "found a fault",
     ] {

@@ -1,4 +1,4 @@
-//! The metrics of telling others.
+//! The metrics of deliveries to endpoints.
 
 use doorbuster_store::EndpointKind;
 
@@ -6,7 +6,7 @@ use crate::metrics::{MetricKind, MetricsText};
 use crate::outbox::AttemptOutcome;
 use crate::web::App;
 
-/// How far endpoints are, what came of attempts, what was given up.
+/// Writes the progress of endpoints, the outcomes of attempts, and the dead letters.
 pub(super) async fn show(app: &App, text: &mut MetricsText) {
     let meter = app.outbox.meter();
     text.metric(
@@ -28,7 +28,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         "Old rows that were of use to nobody.",
     )
     .sample(&[], meter.forgotten());
-    // The store may be away: then these are missing rather than wrong.
+    // If the store is unavailable, these metrics are missing.
     if let Ok(endpoint_statuses) = app.engine.store().endpoint_statuses().await {
         let now = app.engine.now();
         let of = |kind: EndpointKind| {

@@ -50,7 +50,7 @@ const RULES: [(&str, &str, &str); 16] = [
         "one member is held against another",
     ),
     ("/starts_at", "a scheduled sale has to have one", "it depends on the sale's phase"),
-    ("/starts_at", "has to lie in the future", "it depends on the sale and the clock"),
+    ("/starts_at", "must be in the future", "it depends on the sale and the clock"),
     ("/ends_at", "must be after starts_at", "one member is held against another"),
     ("/front_door/limits/", "is missing, and was not set before", "it depends on the sale"),
     ("/expires_at", "must be in the future", "it depends on the clock"),

@@ -221,7 +221,9 @@ async fn a_payment_for_a_waitlist_entry_is_refunded_and_pays_for_no_order() {
         "{audit}"
     );
     assert!(
-        notice["detail"].as_str().is_some_and(|said| said.contains("named no order when it came")),
+        notice["detail"]
+            .as_str()
+            .is_some_and(|said| said.contains("named an order that does not exist")),
         "{notice}"
     );
     for (list, has_it) in [("payments.csv", true), ("payments.csv?sale=spring", false)] {
