@@ -264,7 +264,7 @@ async fn an_invalid_broker_address_is_refused_with_the_reason() {
     assert_eq!(broker["url"], "amqp://a:***@127.0.0.1:5999/v");
     let path = format!("{PATH}/{}", broker["id"].as_str().expect("an id"));
     refused("PATCH", &path, "amqp://a:***@127.0.0.1:5999/v", "write the password").await;
-    refused("PATCH", &path, "https://8.8.8.8/", "stays").await;
+    refused("PATCH", &path, "https://8.8.8.8/", "cannot change").await;
     let changed = app
         .admin("PATCH", &path, Some(json!({"url": "nats://s3cr3t@127.0.0.1:5999", "types": ["*"]})))
         .await;
