@@ -46,7 +46,7 @@ fn a_draw_is_made_again_from_files_alone() {
     assert_eq!(wrong.code(), Some(1));
     assert_eq!(
         wrong.json()["findings"][0],
-        json!(format!("rank 1 is {}'s, and {} had it", ORDER[0], ORDER[1]))
+        json!(format!("rank 1 belongs to {}, but the claim has {}", ORDER[0], ORDER[1]))
     );
     let changed = verify(
         &temp_dir,
@@ -117,5 +117,9 @@ fn a_draw_is_compared_with_the_servers_answer() {
     assert_eq!(asked(&list).stdout_of_success(), told);
     let short = asked(&write(&temp_dir.join("short"), &["alice", "bob"]));
     assert_eq!(short.code(), Some(1));
-    assert!(short.out().contains("3 took part, and the list has 2"), "{}", short.out());
+    assert!(
+        short.out().contains("3 participants were published, but the list has 2"),
+        "{}",
+        short.out()
+    );
 }

@@ -44,8 +44,11 @@ impl Cdn {
         let config = format!(
             "daemon off; master_process off; worker_processes 1; pid {here}/pid; error_log {here}/error.log;\n\
              events {{ worker_connections 4096; }}\n\
-             http {{ types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}\n\
-             access_log off; keepalive_requests 1000000000; client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/f;\n\
+             http {{ types {{ text/html html; text/css css; text/javascript js;\n\
+             image/svg+xml svg; }}\n\
+             access_log off; keepalive_requests 1000000000;\n\
+             client_body_temp_path {here}/body; proxy_temp_path {here}/proxy;\n\
+             fastcgi_temp_path {here}/f;\n\
              uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n{sites}\n}}\n"
         );
         let file = dir.join("nginx.conf");

@@ -74,7 +74,7 @@ fn an_installation_is_started_once_shown_and_removed() {
         .args(["sale", "list"])
         .env("DOORBUSTER_URL", found["url"].as_str().expect("an address"))
         .env("DOORBUSTER_ADMIN_KEY", key));
-    assert!(list.stdout_of_success().contains("no such sales"));
+    assert!(list.stdout_of_success().contains("No sales found"));
     the_store_is_looked_after(&temp_dir, &found);
     cluster(&temp_dir, &["status"]).stdout_of_success();
     assert!(cluster(&temp_dir, &["down"]).stdout_of_success().contains("front, node-2, node-1"));

@@ -112,7 +112,7 @@ impl Connection {
         Some(Reply { status: status.expect("a status"), headers, body: Vec::new() })
     }
 
-    /// Reads the body that belongs to `reply`, of which the head alone was read.
+    /// Reads the body of `reply`, whose head was read before.
     pub(crate) async fn read_body(&mut self, reply: &mut Reply) -> Option<()> {
         reply.body = match (reply.header("content-length"), reply.header("transfer-encoding")) {
             (Some(length), None) => self.read_exactly(length.parse().expect("a length")).await?,

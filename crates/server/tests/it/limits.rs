@@ -200,7 +200,7 @@ async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
         Some("\"buyer\";q=50000;w=50, \"ip\";q=200000;w=20")
     );
     let (let_in, _) = press(&[&app], 10, |_| "robot".into()).await;
-    assert_eq!(let_in, 640, "whoever is eager is no robot yet");
+    assert_eq!(let_in, 640, "an eager buyer is not treated as a robot");
     let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
     assert_eq!(let_in, 320);
     app.stop().await;
@@ -240,11 +240,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
             for m in 0..5 {
                 let (buyer, address) = (format!("buyer-{n}"), format!("198.51.100.{n}"));
                 let told = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
-                assert_eq!(
-                    told.verdict(),
-                    "409 sold_out",
-                    "whoever presses five times is a person"
-                );
+                assert_eq!(told.verdict(), "409 sold_out", "five presses are within the limit");
             }
         });
     }
@@ -264,7 +260,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     while let Some(person) = people.join_next().await {
         person.expect("undisturbed");
     }
-    // Whoever waits as long as told gets one in, and no more than time has passed for.
+    // A buyer who waits as long as the answer says is admitted once, and not more often.
     let since = Instant::now();
     let mut too_many = robot(300).await;
     while too_many.status != 429 {

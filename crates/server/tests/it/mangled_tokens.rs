@@ -137,7 +137,7 @@ async fn a_mangled_token_or_pass_is_nobodys_and_a_mangled_id_no_order() {
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
         let reply = app.buyer("anna", "GET", &format!("/v1/orders/{wrong}")).await;
-        // Nothing at all is the list, and a path that is none ends at no endpoint.
+        // An empty id is the list, and an invalid path reaches no endpoint.
         mangler.judge(&reply, if wrong.is_empty() { &[200, 404] } else { &[404] }, &wrong);
     }
     assert_ledger_adds_up(&app).await;

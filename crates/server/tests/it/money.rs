@@ -112,7 +112,7 @@ pub(crate) async fn refunds(app: &TestApp, order: &str) -> Vec<(String, String)>
     pairs(app, "refunds", "payment", order).await
 }
 
-/// Refunds that were given up and that nobody has seen to, as the metrics say.
+/// Unresolved dead letters of refunds, by the metrics.
 async fn dead_refunds(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let number = metrics

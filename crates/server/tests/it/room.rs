@@ -247,7 +247,7 @@ async fn streams_look_for_places_no_more_often_than_pages_may() {
     for _ in 0..6 {
         listen("anna", "?sale=autumn").await;
     }
-    assert_eq!(looks(&app).await, before, "a room that is not open is nobody's to look into");
+    assert_eq!(looks(&app).await, before, "a closed waiting room is not read");
     for _ in 0..6 {
         listen("anna", "?sale=spring").await;
     }

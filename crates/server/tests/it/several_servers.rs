@@ -165,10 +165,15 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         // As another node does it, but for the notice.
         let sold = format!(
             "BEGIN;
-             INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at, closed_at)
-                 SELECT 'other{n}', title, 'closed', front_door, 1, created_at, opened_at, opened_at FROM sale WHERE id = 'spring';
-             INSERT INTO item (sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total, total, pool)
-                 SELECT 'other{n}', name, title, description, price_minor, currency, limit_per_buyer, hold_ms, 20, 20, 20
+             INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at,
+                               closed_at)
+                 SELECT 'other{n}', title, 'closed', front_door, 1, created_at, opened_at,
+                        opened_at
+                 FROM sale WHERE id = 'spring';
+             INSERT INTO item (sale_id, name, title, description, price_minor, currency,
+                               limit_per_buyer, hold_ms, initial_total, total, pool)
+                 SELECT 'other{n}', name, title, description, price_minor, currency,
+                        limit_per_buyer, hold_ms, 20, 20, 20
                  FROM item WHERE sale_id = 'spring';
              UPDATE orders SET item_id = (SELECT id FROM item WHERE sale_id = 'other{n}') WHERE id = '{order}';
              UPDATE catalogue SET changed = pg_current_xact_id(), writer = 4242; COMMIT"

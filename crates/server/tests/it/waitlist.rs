@@ -210,8 +210,7 @@ async fn a_buyer_who_let_an_offer_expire_does_not_rejoin_the_waitlist() {
     assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key has an order");
     let a = app.joined("a").await;
     assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "who bought and gave it up may");
-    // Two are held: two wait, and whoever asks for a third place is told from memory or by the
-    // store.
+    // Two units are held, so two buyers may wait. A third is refused from memory or by the store.
     app.joined("d").await;
     assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
     assert_eq!(app.join("d", "again").await.verdict(), "200", "who stands there stays");
@@ -362,7 +361,7 @@ async fn a_paused_sale_keeps_its_waitlist_and_serves_it_after_it_resumes() {
     assert_eq!(
         (&row["pool"], &row["kept"], &row["waiting"]),
         (&json!(1), &json!(1), &json!(1)),
-        "kept, and nobody's yet"
+        "kept for no buyer yet"
     );
     assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting");
     app.step("spring", "resume").await;

@@ -147,8 +147,7 @@ async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_the_first_holder_hears_of_it()
- {
+async fn a_promoted_replica_without_the_lock_gives_a_greater_number() {
     // Renewed after ten seconds: a holder that knows much earlier than its end was notified.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";

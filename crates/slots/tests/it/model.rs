@@ -99,7 +99,8 @@ fn rows() -> impl Strategy<Value = Row> {
     let what = prop_oneof![
         2 => Just(What::Refill),
         1 => Just(What::RecallOutcome),
-        4 => (any::<Index>(), any::<bool>()).prop_map(|(at, with_key)| What::Returned(at, with_key)),
+        4 => (any::<Index>(), any::<bool>())
+            .prop_map(|(at, with_key)| What::Returned(at, with_key)),
         2 => (any::<Index>(), any::<bool>()).prop_map(|(at, ended)| What::Order(at, ended)),
     ];
     let off = prop_oneof![8 => Just(0_u64), 1 => 1..3_u64];
@@ -110,13 +111,16 @@ fn rows() -> impl Strategy<Value = Row> {
 fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => (1..9_u64, prop::bool::weighted(0.8), 0..20_u64, select(vec![0, 0, 3, 6]))
-            .prop_map(|(epoch, counted, available, threshold)| Op::Init { epoch, counted, available, threshold }),
+            .prop_map(|(epoch, counted, available, threshold)| {
+                Op::Init { epoch, counted, available, threshold }
+            }),
         9 => vec(seeds(), 1..7).prop_map(Op::Tickets),
         5 => vec(rows(), 1..4).prop_map(Op::Apply),
         2 => (1..6_u64, 0..9_u64, prop::bool::weighted(0.2))
             .prop_map(|(id, units, foreign)| Op::Recall { id, units, foreign }),
         4 => (1..6_usize).prop_map(Op::Take),
-        6 => (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(which, wrong)| Op::Acknowledge { which, wrong }),
+        6 => (any::<Index>(), prop::bool::weighted(0.2))
+            .prop_map(|(which, wrong)| Op::Acknowledge { which, wrong }),
         1 => Just(Op::Redeliver),
         1 => any::<bool>().prop_map(Op::Stop),
         1 => prop::bool::weighted(0.2).prop_map(|all| if all { Op::Forget } else { Op::Take(9) }),
@@ -406,7 +410,9 @@ fn follow(bounds: SlotBounds, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 96, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn redis_says_what_the_reference_says(ops in vec(ops(), 1..60)) {

@@ -12,7 +12,7 @@ use crate::fixture::open_postgres;
 const ORDERS: usize = 11_000;
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// Waits until the node was told of so many orders, and gives their keys.
+/// Waits until this many orders were published to the node; returns their keys.
 async fn told(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     let (since, mut keys) = (Instant::now(), BTreeSet::new());
     while keys.len() < orders {
@@ -84,7 +84,7 @@ async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
     again.commits.forget();
-    // Three looks, each of which would tell of it.
+    // Three polls; each of them would publish it.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let told = again.commits.take();

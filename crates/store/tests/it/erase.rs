@@ -363,7 +363,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
             fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
-    // Whoever has the seed cannot find the name by its lot.
+    // The seed does not reveal the name behind a lot.
     let drawn = fixture.store.drawn_after("spring", None, 9).await.expect("reads");
     assert!(drawn.iter().any(|(_, buyer)| *buyer == other_name()) && drawn.len() == 3, "{drawn:?}");
     assert!(
@@ -393,7 +393,7 @@ async fn many_take_several_transactions(fixture: Fixture, shell: Shell) -> Shell
     assert_eq!(
         (rest.orders, first.other + rest.other),
         (50, many),
-        "each slot was told of each end"
+        "each slot's feed has each end"
     );
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     shell

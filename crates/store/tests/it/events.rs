@@ -1,5 +1,5 @@
-//! What happened, in PostgreSQL: readers who continue by position miss nothing, whoever commits
-//! when; and money that is told of at two nodes at once.
+//! Events in PostgreSQL: readers that continue by position miss nothing, in whatever order
+//! transactions commit; and payments that are reported at two nodes at once.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +97,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// Who numbers events waits for whoever is at it, and sees what that one numbered.
+/// A transaction that numbers events waits for another one, and sees its numbers.
 #[tokio::test]
 async fn numbers_are_given_by_one_at_a_time() {
     let (a, b, database) = two().await;

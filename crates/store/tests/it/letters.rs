@@ -37,7 +37,7 @@ async fn old_letters_go_and_verdicts_stay(fixture: Fixture, shell: Shell) -> She
     let now = fixture.clock.now();
     assert_eq!(delete_expired(&fixture, now.plus(-1_000), 9).await, 0, "not old enough");
     assert_eq!(delete_expired(&fixture, now, 1).await, 1, "no more than at once");
-    assert_eq!(delete_expired(&fixture, now, 9).await, 1, "whether or not somebody has seen to it");
+    assert_eq!(delete_expired(&fixture, now, 9).await, 1, "resolved or not");
     assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a young one stays");
     let left = async || {
         let letters = fixture.store.dead_tickets(9).await.expect("reads");

@@ -69,7 +69,8 @@ fn seeds() -> impl Strategy<Value = Seed> {
 fn ops() -> impl Strategy<Value = Op> {
     let grant = || 1..=GRANTS;
     prop_oneof![
-        3 => (0..2_u32, grant(), 0..9_u64).prop_map(|(slot, id, units)| Op::Open { slot, id, units }),
+        3 => (0..2_u32, grant(), 0..9_u64)
+            .prop_map(|(slot, id, units)| Op::Open { slot, id, units }),
         2 => grant().prop_map(Op::Ack),
         2 => (grant(), 0..9_u64).prop_map(|(id, units)| Op::Refill(id, units)),
         1 => (grant(), 0..CloseCause::ALL.len()).prop_map(|(id, cause)| Op::Close(id, cause)),
@@ -80,12 +81,14 @@ fn ops() -> impl Strategy<Value = Op> {
         9 => vec(seeds(), 1..6).prop_map(Op::Settle),
         2 => any::<Index>().prop_map(Op::Again),
         2 => any::<Index>().prop_map(Op::Force),
-        3 => (any::<Index>(), select(vec![EndReason::Cancel, EndReason::Expire, EndReason::Refund])).prop_map(|(at, how)| Op::End(at, how)),
+        3 => (any::<Index>(), select(vec![EndReason::Cancel, EndReason::Expire, EndReason::Refund]))
+            .prop_map(|(at, how)| Op::End(at, how)),
         3 => any::<Index>().prop_map(Op::Pay),
         1 => Just(Op::ExpireDue),
         1 => (0..2_usize, any::<bool>()).prop_map(|(item, on)| Op::OnSale(item, on)),
         9 => money::ops().prop_map(|(at, op)| Op::Money(at, op)),
-        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS, PROVIDER_CHECK_WITHIN_MS]).prop_map(Op::Pass),
+        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS, PROVIDER_CHECK_WITHIN_MS])
+            .prop_map(Op::Pass),
     ]
 }
 
@@ -355,7 +358,9 @@ fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400, failure_persistence: None, ..ProptestConfig::default()
+    })]
     #[test]
     fn the_rules_do_the_same_to_sqlite_as_to_the_model(list in vec(ops(), 1..60)) {
         let (mut world, mut model) = world([ItemId(3), ItemId(8)], Clock::new().now());
@@ -367,7 +372,9 @@ proptest! {
         for op in &list {
             world.now = world.now.plus(if let Op::Pass(ms) = op { *ms } else { 1 });
             let tickets = tickets_of(&mut world, op);
-            let there = sqlite.run(world.now, |ledger| by_the_rules(&world, ledger, op, &tickets)).expect("runs");
+            let there = sqlite
+                .run(world.now, |ledger| by_the_rules(&world, ledger, op, &tickets))
+                .expect("runs");
             if let Op::OnSale(item, on) = op {
                 let phase = if *on { Phase::Open } else { Phase::Paused };
                 sqlite.set_phase(world.items[*item], phase).expect("an item");
@@ -380,7 +387,9 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24, failure_persistence: None, ..ProptestConfig::default()
+    })]
     #[test]
     fn the_store_does_the_same_as_the_model(list in vec(ops(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -390,7 +399,9 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 12, failure_persistence: None, ..ProptestConfig::default()
+    })]
     #[test]
     fn a_store_in_postgresql_does_the_same_as_the_model(list in vec(ops(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

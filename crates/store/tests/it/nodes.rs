@@ -101,7 +101,7 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
         let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
         let at = all.iter().position(|c| c.counts.contains(&now)).expect("waited for");
         let known: Vec<_> = all[..=at].iter().flat_map(|c| &c.orders).collect();
-        assert_eq!(known, [&order], "whoever knows the counts knows the order");
+        assert_eq!(known, [&order], "published counts include only published orders");
         assert!(all.iter().all(|c| !c.sales && c.told.is_empty()), "{all:?}");
     }
     let id = a
@@ -203,8 +203,7 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
     b.store.close().await;
 }
 
-/// An order that two nodes changed at once: what was told of it, its state and its money say the
-/// same.
+/// An order that two nodes changed at once: its events, its state and its payments agree.
 async fn judge(
     fixture: &Fixture,
     order: &Order,
@@ -250,8 +249,8 @@ async fn judge(
     now.state
 }
 
-/// One pays for two orders of three, the other cancels each, both expire what is due, and a slot
-/// takes some of what comes back.
+/// One node pays two of three orders, the other cancels each, both expire orders, and a slot takes
+/// some of the returned units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;

@@ -181,7 +181,7 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
     let paid: BTreeSet<_> =
         fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     for order in orders {
-        assert!(paid.contains(&(order.id, OrderState::Paid)), "the node was told of it");
+        assert!(paid.contains(&(order.id, OrderState::Paid)), "the node published it");
         let history = fixture.store.history(order.id).await.expect("reads");
         let what: Vec<_> = history.iter().map(|told| told.event.what).collect();
         assert_eq!(what, [EventType::OrderReserved, EventType::OrderPaid]);

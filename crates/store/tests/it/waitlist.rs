@@ -1,5 +1,5 @@
-//! Lines beyond one store: what another node is told of them, their bound, and what the audit finds
-//! of damaged ones.
+//! Waitlists with several nodes: what another node publishes, their bound, and what the audit finds
+//! in damaged ones.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

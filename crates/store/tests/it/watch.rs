@@ -1,9 +1,8 @@
-//! Time as tests hold a server to it: what passes while the machine keeps everybody waiting is
-//! nobody's.
+//! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
 //!
-//! A machine that other work shares stops all of a test for seconds, or its disk does. A thread
-//! that only wakes up, and now and then syncs a byte, sees how long it was kept from that, and a
-//! [`Watch`] stands still for as long. What the server alone is late with counts in full.
+//! On a shared machine, a test or its disk can stop for seconds. A thread that only wakes up, and
+//! sometimes syncs a byte, measures such pauses, and a [`Watch`] leaves them out. Delays of the
+//! server alone count in full.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_millis(10);
 /// Looks between two syncs.
 const LOOKS_A_SYNC: u32 = 25;
-/// Whoever is kept waiting for less has met a busy machine, which is no excuse.
+/// A shorter delay is not counted as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
 /// However often the machine stops, so much of the true time counts: a wait ends.
 const COUNTS_AT_LEAST: u32 = 10;

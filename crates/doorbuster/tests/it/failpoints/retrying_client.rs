@@ -33,8 +33,8 @@ impl RetryingClient {
         *self.address.lock().expect("nobody panics with it") = address;
     }
 
-    /// Remembers what somebody waits for and sees of it, for whoever asks why nothing goes on;
-    /// `None`: no longer.
+    /// Records what a task waits for, and what it sees, for the report of a test that hangs; `None`:
+    /// the wait is over.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("nobody panics with it");
         match seen {

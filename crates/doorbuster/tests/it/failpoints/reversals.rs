@@ -67,7 +67,7 @@ pub struct Reversal<'a> {
     row: &'a Value,
     /// How it went.
     kind: &'a str,
-    /// How much was told of it, each time.
+    /// The reported amount of each reversal event.
     outcomes: Vec<i64>,
 }
 
@@ -112,7 +112,7 @@ impl Reversal<'_> {
     }
 }
 
-/// Each was told of as often as there was something new, and nothing else was.
+/// Each reversal has one event for each change, and there is no other event.
 pub fn announced(all: &[Reversal<'_>], heard: &[Event]) {
     let heard: Vec<&Value> = heard.iter().filter_map(|event| event.reversal.as_ref()).collect();
     for Reversal { row, kind, outcomes } in all {

@@ -147,7 +147,7 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     outcomes
 }
 
-/// Presses these buttons, the last of which pays.
+/// Presses these buttons; the last one pays.
 async fn paid(
     retrying_client: RetryingClient,
     buyer: &str,

@@ -111,8 +111,8 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
     }
 }
 
-/// Each place became one order, by turn, before anybody else had what came back; the one that was
-/// given up was told of once; nobody stands there any more.
+/// Each entry became one order, in order of the waitlist, before any other buyer got a returned
+/// unit. The entry that was left has one event. The waitlist is empty.
 pub async fn check(
     retrying_client: &RetryingClient,
     heard: &[Event],

@@ -34,7 +34,8 @@ const NOTE_WHAT_IS_TOLD: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
       get, set(words) { told.push([words, performance.now()]); set.call(this, words); } });
-    new MutationObserver(() => drawn.push(button.textContent)).observe(button, { childList: true, characterData: true, subtree: true });
+    new MutationObserver(() => drawn.push(button.textContent)).observe(button,
+      { childList: true, characterData: true, subtree: true });
     arguments[0]();";
 /// Notes what the page asks for, and when its question is answered.
 const NOTE_WHAT_IS_ASKED: &str = "const ask = fetch; window.asked = [];

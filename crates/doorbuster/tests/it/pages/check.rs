@@ -14,9 +14,12 @@ const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy')
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
 /// Until it is told that it hurried enough, the page takes a challenge to end as soon as it has
 /// come.
-const HURRY: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
+const HURRY: &str =
+    "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
-    if (data?.challenge && !window.hurried) data.expires_at = new Date(Date.parse(data.expires_at) - 119_000).toISOString();
+    if (data?.challenge && !window.hurried) {
+      data.expires_at = new Date(Date.parse(data.expires_at) - 119_000).toISOString();
+    }
     return data;
   };";
 /// Keeps the last challenge that came.

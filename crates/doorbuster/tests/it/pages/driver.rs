@@ -21,8 +21,8 @@ use crate::windows::client::Wire;
 const PHONE: u32 = 390;
 /// Browsers at once; each takes a core at times.
 const BROWSERS_MAX: usize = 3;
-/// The end of its standard input is the end of whoever started it. Nothing of the browsers is left,
-/// on disk neither.
+/// Its standard input ends when the process that started it ends. Then no browser and no file of
+/// one is left.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &

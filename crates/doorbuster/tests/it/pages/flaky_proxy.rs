@@ -89,7 +89,11 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     let mut loses = false;
     loop {
         tokio::select! {
-            changed = mode.changed() => if changed.is_err() || *mode.borrow() == Mode::Shut { return },
+            changed = mode.changed() => {
+                if changed.is_err() || *mode.borrow() == Mode::Shut {
+                    return;
+                }
+            }
             read = client.read(&mut asked) => {
                 let Ok(read @ 1..) = read else { return };
                 if let Some(key) = key_of(&asked[..read]) {

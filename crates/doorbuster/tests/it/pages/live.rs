@@ -156,7 +156,7 @@ async fn the_list_shows_available_items_first_and_the_buyers_orders() {
     for step in ["open", "close"] {
         fixture.step("over", step).await;
     }
-    draft(&fixture, "draft", json!({}), json!({"title": "Nobody's business"})).await;
+    draft(&fixture, "draft", json!({}), json!({"title": "Not announced"})).await;
     let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 2).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
     Browser::with_browser(async |browser| {

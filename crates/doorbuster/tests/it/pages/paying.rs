@@ -110,7 +110,7 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         other.keys_to("[data-does=pay]", "\u{e007}").await;
         other.says("#state", "Paid. It is yours.").await;
         tab.says("#state", "Paid. It is yours.").await;
-        // Whoever goes back in their history finds that it is paid.
+        // A buyer who goes back in the browser's history sees that it is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
         // The money goes back without the shop: whatever that decides, the buyer has paid.

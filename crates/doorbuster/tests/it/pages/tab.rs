@@ -82,7 +82,7 @@ impl<'a> Tab<'a> {
                 Ok(value) => return value,
             }
             if begun.elapsed() > PATIENCE {
-                panic!("in vain: {expression}\n{value:?}\n{}", self.seen().await);
+                panic!("the condition never held: {expression}\n{value:?}\n{}", self.seen().await);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -178,7 +178,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         wire.send(&spec.with("")).await.expect("it is sent");
     }
     let before = faults.syncs();
-    // Meanwhile whoever is refused hears so at once, and everybody can look.
+    // Meanwhile refusals are answered at once, and reads work.
     for look in 0..LOOKS {
         let asked = Watch::start();
         let late = fixture

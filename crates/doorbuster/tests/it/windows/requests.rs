@@ -40,11 +40,12 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut wire = fixture.wire().await;
-        // The ticket is cut at once, its commit is held up: in between the client goes.
+        // The ticket is issued at once and its commit is delayed; the client disconnects in
+        // between.
         faults.slow_disk(HELD_UP);
         wire.send(&spec.bytes()).await.expect("it is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
-        fixture.until("the ticket is cut", SOON, cut).await;
+        fixture.until("the ticket is issued", SOON, cut).await;
         assert!(
             fixture.orders("spring").await.iter().all(|order| order["buyer"] != buyer),
             "not committed yet"

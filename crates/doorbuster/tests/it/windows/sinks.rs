@@ -136,8 +136,8 @@ impl EndpointCase {
         Self { name, fixture, sink, endpoint, orders: Vec::new() }
     }
 
-    /// Gives some orders up; then whoever is away has missed something and was told of it in vain,
-    /// and comes back.
+    /// Cancels some orders, waits until a delivery to the unavailable receiver has failed, and
+    /// starts the receiver again.
     async fn ends_the_silence(&mut self) {
         for order in &self.orders[..CANCELLED] {
             let cancelled =
@@ -150,7 +150,7 @@ impl EndpointCase {
                 (one["waiting"].as_u64() > Some(0) && one["failing"].as_u64() > Some(0))
                     .then_some(())
             };
-            self.fixture.until("it was told in vain", PATIENCE, has_failed).await;
+            self.fixture.until("a delivery failed", PATIENCE, has_failed).await;
         }
         self.sink.come_back();
     }

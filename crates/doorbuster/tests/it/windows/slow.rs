@@ -211,7 +211,7 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // Whoever is let go comes again, so that all kinds are there all the time.
+    // A disconnected client comes again, so that all kinds are connected all the time.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
@@ -267,8 +267,8 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
         "so few need not be sent away: {meanwhile:?}"
     );
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs
-    // at times.
+    // The attacking clients take processor time from the buyers' client as well, and so do other
+    // tests at times.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);

@@ -124,14 +124,13 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         faults.slow_disk(HELD_UP);
         wire.send(&first.with("Prefer: wait=20\r\n")).await.expect("it is sent");
         let cut = async || (available(&fixture, &sale).await < before).then_some(());
-        fixture.until("the ticket is cut", SOON, cut).await;
+        fixture.until("the ticket is issued", SOON, cut).await;
         let next = spec("next", 1);
         let queued = fixture.ask(&next.with("Prefer: respond-async\r\n")).await;
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // Whoever asks for more than the limit gets no ticket, also before the server has read
-        // that.
+        // A request over the limit gets no ticket, also before the server has read the limit's use.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
@@ -237,7 +236,7 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
-        // Whoever was refused may come again: what is free is for sale.
+        // A refused buyer may try again: free units are for sale.
         for number in 0..stock.free() {
             let late =
                 fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;

@@ -142,7 +142,7 @@ async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
     let mut changing = fixture.wire().await;
     changing.send(&adjustment("spring", "a", -5)).await.expect("it is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
-    fixture.until("the ticket is cut", END_WITHIN, cut).await;
+    fixture.until("the ticket is issued", END_WITHIN, cut).await;
     // What changes the stock says nothing of having come, and waits behind it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();

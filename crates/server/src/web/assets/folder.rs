@@ -130,8 +130,10 @@ fn headers(api: Option<&str>) -> String {
     let (for_ever, briefly) = (text(&CACHE_FOREVER), text(&CACHE_BRIEFLY));
     let policy = policy(api);
     format!(
-        "/*\n  Content-Security-Policy: {policy}\n  Referrer-Policy: no-referrer\n  X-Content-Type-Options: nosniff\n\
-         /assets/*\n  Cache-Control: {for_ever}\n/\n  Cache-Control: {briefly}\n/sale/*\n  Cache-Control: {briefly}\n\
+        "/*\n  Content-Security-Policy: {policy}\n  Referrer-Policy: no-referrer\n\
+         \x20 X-Content-Type-Options: nosniff\n\
+         /assets/*\n  Cache-Control: {for_ever}\n/\n  Cache-Control: {briefly}\n\
+         /sale/*\n  Cache-Control: {briefly}\n\
          /order/*\n  Cache-Control: {briefly}\n"
     )
 }

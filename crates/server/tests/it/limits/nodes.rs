@@ -119,7 +119,7 @@ async fn nodes_of_a_cluster_hold_a_limit_together() {
     }
 }
 
-/// What the Redis was told of the one limit that it knows: how long that takes to be worked off.
+/// The state of the only limit in Redis: how long until it is empty.
 fn told(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());

@@ -215,8 +215,7 @@ async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     let row =
         async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     let failed =
-        until("it was asked in vain", async || Some(row().await).filter(|row| row["tries"] != 0))
-            .await;
+        until("a query failed", async || Some(row().await).filter(|row| row["tries"] != 0)).await;
     assert_eq!(failed["state"], "pending");
     assert!(failed["error"].as_str().is_some_and(|error| error.contains("500")), "{failed}");
     stripe.fail(false);

@@ -251,8 +251,8 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
-    // Whoever is refused gives the lock up and takes it anew: once it was taken three times,
-    // somebody was refused who had it since.
+    // A refused caller releases the lock and takes it again. After three acquisitions, a refused
+    // caller has held it since.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
         assert!(begun.elapsed() < PATIENCE, "the node tries");

@@ -30,8 +30,8 @@ const SALES: u32 = 4;
 /// Readings for what operators ask, and for what nodes hear of each other, with each of these
 /// sales.
 const READINGS_A_SALE: u64 = 20;
-/// Whoever asks for a sale that nobody told of has it after 20 ms, and after as long as the
-/// readings take on a busy machine. Far less than a marker that lived ten seconds.
+/// A request for a sale that was not announced finds it after 20 ms, plus the time of the reads on
+/// a busy machine. That is far less than the ten seconds of a negative cache entry.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 /// Looks at the status, of each connection.
 const LOOKS: u64 = 150;
@@ -107,8 +107,8 @@ async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc
     }
 }
 
-/// A sale is announced of which nobody tells this node. Its own looks take the change for one of
-/// its own, so that only whoever asks for the sale has it found.
+/// Creates a sale without a notification to this node. Its polls take the change for its own, so
+/// only a request for the sale finds it.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;

@@ -18,8 +18,8 @@ impl Redis {
         Self::listening(None)
     }
 
-    /// One that also listens on a port, for programs that are told of it by their settings; and its
-    /// address.
+    /// A server that also listens on a port, for programs that get its address by their settings;
+    /// and that address.
     pub(crate) fn start_on_port() -> (Self, String) {
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("a free port")

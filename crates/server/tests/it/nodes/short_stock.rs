@@ -66,7 +66,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_sold_out_at_another() 
     second.wait_for_phase(Phase::Open).await;
     let shop = first.buyer_client();
     let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
-    until("its ticket is cut", async || first.queued().await == 1).await;
+    until("its ticket is issued", async || first.queued().await == 1).await;
     let told = second.buy("anna", "k", 1).await;
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
     assert!(
@@ -86,7 +86,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
     second.wait_for_phase(Phase::Open).await;
     let (one, other) = (first.buyer_client(), second.buyer_client());
     let waiting = tokio::spawn(async move { one.buy("anna", "k", 1).await });
-    until("its ticket is cut", async || first.queued().await == 1).await;
+    until("its ticket is issued", async || first.queued().await == 1).await;
     let beside = tokio::spawn(async move { other.buy("anna", "other", 1).await });
     until("and another one of hers at the other node", async || second.queued().await == 1).await;
     let told = second.buy("anna", "k", 1).await;
@@ -181,7 +181,7 @@ async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() 
     first.open_sale(100, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
-    // Whoever leads does nothing for about as long as a lease is.
+    // The leader does nothing for about the length of a lease.
     let stands = first.block_runtime(Duration::from_millis(2_800));
     home.redis().flush();
     let lost = Watch::start();

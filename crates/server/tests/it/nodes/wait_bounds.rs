@@ -121,14 +121,14 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
         door: None,
     };
     let waits = tokio::spawn(async move { engine.buy(&purchase).await });
-    until("its ticket is cut, or it was answered", async || {
+    until("its ticket is issued, or it was answered", async || {
         first.queued().await == 1 || waits.is_finished()
     })
     .await;
     let cut = Instant::now();
     until("its second is over", async || cut.elapsed() > PARKED).await;
     home.redis().flush();
-    // Whoever settles comes after the ticket was lost, so that nobody can tell what became of it.
+    // The settler comes after the ticket was lost, so no slot knows its result.
     let second = home.node(Roles::ALL).await;
     let heard = waits.await.expect("no panic");
     let asked_again = first.engine.meter().read().retried;
@@ -172,7 +172,7 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         has_left_its_places(&node).await || waits.is_finished()
     })
     .await;
-    // In this order: whoever was answered has left them as well.
+    // In this order, because an answered request has left both.
     let has_left = has_left_its_places(&node).await && !waits.is_finished();
     locked.release();
     let heard = waits.await.expect("no panic");

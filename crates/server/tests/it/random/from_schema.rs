@@ -107,7 +107,7 @@ impl<'a> Operation<'a> {
 struct OperationCounts<'a> {
     seed: u64,
     good: usize,
-    /// Operations no body of which was taken yet.
+    /// Operations that have accepted no body yet.
     unread: BTreeSet<&'a str>,
     come_again: Vec<String>,
 }

@@ -24,7 +24,7 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
             // hold.
             keywords.iter().map(holds).fold(Ok(()), Result::and)
         }
-        other => panic!("this is no schema: {other}"),
+        other => panic!("not a schema: {other}"),
     }
 }
 

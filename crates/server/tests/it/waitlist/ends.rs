@@ -21,7 +21,7 @@ const STOCK: &str = "/v1/admin/sales/spring/stock";
 /// What a server that was stopped is started with again.
 const SETTINGS: [(&str, &str); 1] = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
 
-/// What is told of a place, under however many messages.
+/// The events of an entry, without repetitions.
 fn states_sent(heard: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)> {
     heard.iter().filter(|one| one.order() == id).map(|one| (one.event_type(), one.id())).collect()
 }
@@ -105,7 +105,7 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
             break;
         }
     }
-    // What comes back is nobody's, and whatever was told of the line was told before it.
+    // The returned units are kept for no buyer. Every event of the waitlist came before.
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
@@ -148,7 +148,7 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
     nobody_waits(&app).await;
-    // Whatever is told of the line is told before this.
+    // Every event of the waitlist comes before this one.
     app.cancel("a", &first).await;
     let heard = shop
         .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
@@ -180,7 +180,7 @@ async fn a_waitlist_entry_that_became_an_order_cannot_be_left() {
         assert_eq!(leave("b").await, ("409 wrong_state".into(), json!("reserved")));
     }
     assert_eq!(app.waiting_entry("b", &b).await["state"], "reserved", "and the order stays");
-    assert_eq!(leave("d").await.0, "204", "nobody's place");
+    assert_eq!(leave("d").await.0, "204", "not an entry of this buyer");
     app.joined("c").await;
     for _ in 0..2 {
         assert_eq!(leave("c").await.0, "204", "a place that is given up, and no place");

@@ -49,7 +49,7 @@ async fn all_nodes_share_one_waitlist() {
         );
         places.push((buyer, id));
     }
-    // Whoever is served at whichever node gives it up at the other one, and the next hears of it
+    // A buyer who is served cancels the order at the other node, and the next buyer gets the event
     // there.
     let mut held = ("a", first);
     for (n, (buyer, id)) in places.iter().enumerate() {
@@ -181,7 +181,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // Others come each second, whatever is told of this one.
+        // Other events come each second, whether or not this one does.
         assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
         if event["order"]["id"] == *b {
             let told = (&event["order"]["state"], &event["order"]["code"]);

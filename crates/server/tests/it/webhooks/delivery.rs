@@ -163,7 +163,7 @@ async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
     }
     quick.until(30, "twenty", |heard| heard.len() == 20).await;
     slow.until(30, "as many as may be", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX).await;
-    // Whoever asked for more would have done so by then: it looks for news twice a second.
+    // The worker polls twice a second, so it would have sent more by then.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let asked = slow.received();
     assert_eq!(asked.len(), DELIVERIES_IN_FLIGHT_MAX);

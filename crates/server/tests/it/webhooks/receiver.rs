@@ -81,7 +81,7 @@ impl ReceivedRequest {
     }
 }
 
-/// How a body ended that was too long or too slow for whoever asked.
+/// How the transfer of a body ended that was too long or too slow for the client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
     /// Bytes of it that this end got rid of.

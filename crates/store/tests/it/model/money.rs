@@ -69,7 +69,8 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
         2 => select(vec![-1, 0, 1, 50, HOLD_MS]).prop_map(Op::Extend),
         4 => (0..3_u8).prop_map(Op::Checkout),
         2 => (0..3_u8).prop_map(Op::CloseCheckout),
-        3 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(n, no_answer)| Op::CheckoutDeferral { n, no_answer }),
+        3 => (0..3_u8, prop::bool::weighted(0.8))
+            .prop_map(|(n, no_answer)| Op::CheckoutDeferral { n, no_answer }),
         2 => (payment(), news()).prop_map(|(payment, news)| Op::Refund(payment, news)),
         1 => payment().prop_map(Op::GiveUpRefund),
         1 => (event(), payment(), news())

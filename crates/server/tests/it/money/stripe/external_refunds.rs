@@ -76,8 +76,8 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// Our refund of an order, of which a part went back by hand, is of the rest, and settles when that
-/// arrived.
+/// If a part of a payment was refunded by hand, this server refunds the rest. The refund settles
+/// when the rest has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the rest is asked for", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
@@ -139,7 +139,7 @@ async fn a_part_given_back_by_hand_while_our_refund_waits_does_not_settle_it() {
         assert_eq!(state(&app, &id).await, "pending", "{status}");
     }
     let asked = stripe.sent("POST", "/v1/refunds").len();
-    assert!(asked <= 1, "one try; the others look first, in vain: {asked}");
+    assert!(asked <= 1, "one request; the other attempts only read: {asked}");
     stripe.forget();
     stripe.refunded_in_part(8, 20);
     stripe.fail(false);

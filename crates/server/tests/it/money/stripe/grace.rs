@@ -11,8 +11,8 @@ use crate::several_servers::address;
 
 /// More orders than are asked about at once, and than fit in a page.
 const MANY: usize = 300;
-/// How long a provider must have been silent until it counts as asked in vain about those that it
-/// was not asked about.
+/// How long a provider must be silent until a query also counts as failed for checkouts that were
+/// not queried.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server over a database in which time can be let pass.
@@ -37,7 +37,7 @@ impl StripeShop {
         Self { app, stripe, home, database }
     }
 
-    /// Time passes, as orders and their checkouts see it. Whoever changes them holds their grants.
+    /// Moves the times of orders and checkouts. Holds their grants' locks, as every change does.
     fn pass(&self, ms: i64) {
         let sql = format!(
             "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;

@@ -45,7 +45,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_for_and_not_made_twice() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Asks for the order's checkout in vain: Stripe makes a session, and its answer is lost.
+/// Opens the order's checkout: Stripe creates a session, and its answer is lost.
 async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     let made = stripe.made();
     stripe.lose_next("POST", SESSIONS);

@@ -63,8 +63,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // Every request there is: the session is closed in vain and read, the refund asked for, and
-    // looked at.
+    // Every kind of request: closing the session fails and it is read; the refund is requested and
+    // read.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;

@@ -90,7 +90,7 @@ fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
     all
 }
 
-/// Reads the characters between brackets, of which the first was read.
+/// Reads the characters between brackets, after the first one.
 fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     let negated = rest.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
