@@ -134,6 +134,15 @@ impl IdKey {
         Self(secret)
     }
 
+    /// 16 hexadecimal digits by which a store recognizes this key. The key cannot be computed from
+    /// them.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"fingerprint\0");
+        format!("{:016x}", first_16_bytes(&hasher) >> 64)
+    }
+
     /// The keyed hash by which slots and nodes remember a buyer's request.
     #[must_use]
     pub fn request_hash(&self, buyer: &str, key: &str) -> RequestHash {

@@ -30,7 +30,7 @@ pub use dead_letter::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 pub use demo::DemoArgs;
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use export::ExportArgs;
-pub use maintenance::{BackupArgs, MigrateArgs};
+pub use maintenance::{BackupArgs, MigrateArgs, RestoreArgs};
 pub use order::{EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
 pub use sale_edit::{CodesArgs, EditArgs};
@@ -74,6 +74,7 @@ pub enum Command {
     Reconcile(ReconcileArgs),
     Export(ExportArgs),
     Backup(BackupArgs),
+    Restore(RestoreArgs),
     Migrate(MigrateArgs),
     Config(ConfigArgs),
     Token(TokenArgs),

@@ -57,6 +57,7 @@ fn run(command: Command) -> Outcome {
         Command::Reconcile(args) => accounting::reconcile(&args),
         Command::Export(args) => export::run(&args),
         Command::Backup(args) => maintenance::backup(&args),
+        Command::Restore(args) => maintenance::restore(&args),
         Command::Migrate(args) => maintenance::migrate(&args),
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(&args),

@@ -1,10 +1,7 @@
 //! `serve`: runs the server until it is asked to stop.
 
-use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
-
 use anyhow::Context;
 use doorbuster_server::boot::{self, ServeError};
-use doorbuster_server::secrets::SecretsError;
 use doorbuster_server::{config as settings, log};
 
 use crate::cli::ServeArgs;
@@ -33,14 +30,8 @@ pub fn run(args: &ServeArgs) -> Outcome {
 }
 
 fn serve_failure(error: ServeError) -> Failure {
-    match error {
-        ServeError::Keys(_) | ServeError::DataDir { .. } => Failure::Settings(error.to_string()),
-        // The directory does not exist, is read-only, or belongs to another user.
-        ServeError::Secrets(SecretsError::InDirectory { error: ref why, .. })
-            if matches!(why.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound) =>
-        {
-            Failure::Settings(error.to_string())
-        }
-        other => Failure::Refused(other.to_string()),
+    match error.is_caused_by_settings() {
+        true => Failure::Settings(error.to_string()),
+        false => Failure::Refused(error.to_string()),
     }
 }

@@ -29,6 +29,8 @@ mod privacy;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/proxy.rs"]
 mod proxy;
+#[path = "it/restore.rs"]
+mod restore;
 #[path = "it/sales.rs"]
 mod sales;
 #[path = "../../server/tests/it/sealed.rs"]

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::NodeId;
+use doorbuster_store::OpenError;
 use sd_notify::NotifyState;
 use secrecy::ExposeSecret;
 use tokio::runtime::Runtime;
@@ -87,6 +88,25 @@ pub enum ServeError {
     Unsettled,
 }
 
+impl ServeError {
+    /// Whether an operator must correct the settings, the secrets or the data directory first.
+    #[must_use]
+    pub fn is_caused_by_settings(&self) -> bool {
+        use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Self::Keys(_) | Self::DataDir { .. } => true,
+            Self::Secrets(SecretsError::IdKeyMissing(_) | SecretsError::Writable(_)) => true,
+            Self::Secrets(SecretsError::InDirectory { error, .. }) => {
+                matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
+            }
+            Self::Engine(EngineError::Open(error)) => {
+                matches!(error, OpenError::WrongIdKey { .. } | OpenError::IsBackup(_))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Creates the server's event loop, with as many threads as the settings say.
 ///
 /// # Errors
@@ -142,7 +162,9 @@ pub async fn serve_with(
     let connections_max = file_limit::raise(settings.connections_max)?;
     if let Shape::Embedded = &settings.shape {
         let path = settings.data_dir.clone();
-        secrets::create_directory(&path).map_err(|error| ServeError::DataDir { path, error })?;
+        secrets::create_directory(&path)
+            .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
+        secrets::check_directory(&path)?;
     }
     let secrets = secrets::load_or_create_all(&settings).await?;
     let (failed, fatal) = oneshot::channel();
@@ -315,6 +337,7 @@ async fn announce(parts: ServerParts<'_>, address: SocketAddr) -> Result<(), Ser
              payment"
         );
     }
+    warn_of_restore(engine).await?;
     if settings.demo {
         let sale = demo::open(engine).await?;
         eprintln!(
@@ -327,6 +350,35 @@ async fn announce(parts: ServerParts<'_>, address: SocketAddr) -> Result<(), Ser
         eprintln!("operator's key, shown this once: {}", secrets.admin_key.expose_secret());
     }
     Ok(())
+}
+
+/// Warns while sales are still paused because the store was restored.
+async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
+    let catalogue = engine.catalogue();
+    let is_paused = |id: &str| {
+        catalogue.sale(id).is_some_and(|sale| sale.row.phase == doorbuster_core::Phase::Paused)
+    };
+    for row in engine.store().store_history().await? {
+        let Some(backup_at) = row.backup_at else { continue };
+        let sales: Vec<&str> =
+            row.paused.iter().map(|sale| sale.sale.as_str()).filter(|id| is_paused(id)).collect();
+        if !sales.is_empty() {
+            tracing::warn!(
+                backup_at = %time_text(backup_at),
+                restored_at = %time_text(row.at),
+                sales = sales.join(" "),
+                "the store was restored from a backup, so orders, payments and events after the \
+                 backup are missing and these sales are paused; compare with the payment \
+                 provider and the shop's records, then resume them"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A store's time as people read it.
+fn time_text(at: doorbuster_core::Millis) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
 /// Replaces an unspecified address by one that other machines in the network can reach: the source

@@ -1,23 +1,52 @@
-//! Maintenance of a store without a server: copies it, and migrates it to this program's schema.
+//! Maintenance of a store without a server: copies it, restores a copy, and migrates it to this
+//! program's schema.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use doorbuster_core::IdKey;
-use doorbuster_store::{BackupError, OpenError, SqliteOptions, Store, migrate_postgres};
+use doorbuster_store::{
+    BackupError, OpenError, RestoreError, Restored, SqliteOptions, Store, migrate_postgres,
+};
 use secrecy::ExposeSecret;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::secrets::{self, SecretsError};
 
-/// Copies the store of the embedded shape to `path`, which must not exist. A server may use the
-/// store meanwhile. Blocks.
+/// Why a backup was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum MaintenanceError {
+    /// The store or the new file failed.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+}
+
+/// Copies the store of the embedded shape and the generated secrets beside it to `path`, which must
+/// not exist. A server may use the store meanwhile. Blocks.
 ///
 /// # Errors
 ///
 /// If `path` exists, or the file system or the store fails. Then no partial copy is left behind.
-pub fn backup(settings: &Settings, path: &Path) -> Result<(), BackupError> {
-    doorbuster_store::backup(&settings.data_dir, path)
+pub fn backup(settings: &Settings, path: &Path) -> Result<(), MaintenanceError> {
+    let files = secrets::backup_files(&settings.data_dir)?;
+    Ok(doorbuster_store::backup(&settings.data_dir, path, Clock::default().now(), &files)?)
+}
+
+/// Writes a backup to the data directory, which must not contain a store, and pauses every sale
+/// that could sell. Blocks.
+///
+/// # Errors
+///
+/// If `path` is not a backup, the directory contains a store, or the file system fails.
+pub fn restore(settings: &Settings, path: &Path) -> Result<Restored, RestoreError> {
+    let dir = &settings.data_dir;
+    let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
+    secrets::create_directory(dir).map_err(failed)?;
+    doorbuster_store::restore(path, dir, Clock::default().now())
 }
 
 /// Migrates the store to this program's schema; creates it if it is missing.

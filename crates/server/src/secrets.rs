@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
-use doorbuster_store::{OpenError, shared_secret, stored_secret};
+use doorbuster_store::{BackupFile, OpenError, shared_secret, stored_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{BuyerKeys, Settings};
@@ -49,6 +49,21 @@ pub enum SecretsError {
         /// The file system's error.
         error: io::Error,
     },
+    /// The directory contains a store, and not the key of its order ids.
+    #[error(
+        "data_dir: there is a store in {} and no id_key; with a new key no buyer could reach an \
+         earlier order. Put back the id_key file of this store (`doorbuster restore` writes it), \
+         or set auth.id_key",
+        .0.display()
+    )]
+    IdKeyMissing(PathBuf),
+    /// Other users can write to the data directory.
+    #[error(
+        "data_dir: other users can write to {}, so they could replace the store and its secrets; \
+         run chmod 700 on it",
+        .0.display()
+    )]
+    Writable(PathBuf),
     /// The secrets that all nodes share cannot be read or written.
     #[error("cannot read or create the secrets that all nodes share: {0}")]
     Shared(#[from] OpenError),
@@ -71,6 +86,9 @@ pub enum SecretsError {
         place: String,
     },
 }
+
+/// The names of the files in which generated secrets are kept.
+const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "webhook_secret"];
 
 /// Every secret of this deployment.
 #[derive(Debug)]
@@ -111,6 +129,7 @@ pub async fn load_or_create_all(settings: &Settings) -> Result<Secrets, SecretsE
     let id_key = match &settings.auth.id_key {
         Some(key) => key.clone(),
         None => {
+            expect_id_key(settings)?;
             let (text, _) = load_or_create(settings, "id_key").await?;
             let corrupt = || SecretsError::Corrupt { name: "id_key", place: location(settings) };
             parse_id_key(text.expose_secret()).ok_or_else(corrupt)?
@@ -152,6 +171,53 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
         place: location(settings),
         setting: "auth.buyer_secret",
     })
+}
+
+/// Refuses to create a key for a store that was created with another one.
+fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
+    let dir = &settings.data_dir;
+    let is_embedded = settings.shape.store().is_none();
+    match is_embedded && doorbuster_store::is_store(dir) && !dir.join("id_key").exists() {
+        true => Err(SecretsError::IdKeyMissing(dir.clone())),
+        false => Ok(()),
+    }
+}
+
+/// The generated secrets of a data directory, as files of a backup.
+///
+/// # Errors
+///
+/// If one cannot be read.
+pub(crate) fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
+    let mut files = Vec::new();
+    for name in FILES {
+        let path = dir.join(name);
+        match fs::read(&path) {
+            Ok(content) => files.push(BackupFile { name: name.to_owned(), content }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(SecretsError::InDirectory { path, error }),
+        }
+    }
+    Ok(files)
+}
+
+/// Checks who can use the data directory. A directory that others can only read or enter is used
+/// with a warning, because its files are private.
+///
+/// # Errors
+///
+/// If other users can write to it.
+pub(crate) fn check_directory(dir: &Path) -> Result<(), SecretsError> {
+    let failed = |error| SecretsError::InDirectory { path: dir.to_owned(), error };
+    let mode = fs::metadata(dir).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(SecretsError::Writable(dir.to_owned()));
+    }
+    if mode & 0o077 != 0 {
+        let mode = format!("{mode:03o}");
+        tracing::warn!(path = %dir.display(), mode, "other users can list the data directory; set its mode to 700");
+    }
+    Ok(())
 }
 
 /// Where secrets are kept, as text for an operator.

@@ -10,6 +10,7 @@ mod challenge;
 mod codes;
 mod erase;
 mod event;
+mod history;
 mod money;
 mod open;
 mod outbox;
@@ -24,11 +25,14 @@ pub use codes::{CodeCounts, CodesOutcome};
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
 pub(crate) use event::event_about;
 pub use event::{EventRead, StoredEvent, UnreadableEvent};
+pub use history::{HistoryCause, PausedSale, StoreHistoryRow};
 pub use money::{
     CheckoutDeferral, Dispute, MoneyPage, MoneyQuery, RefundNotice, Reversal, ReversalKind,
     ReversalOutcome, ReversedPayment,
 };
-pub use open::{BackupError, OpenError, PostgresOptions, SqliteOptions};
+pub use open::{
+    BackupError, BackupFile, OpenError, PostgresOptions, RestoreError, Restored, SqliteOptions,
+};
 pub use outbox::{
     Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
     Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret,

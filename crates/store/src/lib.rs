@@ -9,6 +9,7 @@ mod contract;
 mod endpoints;
 mod erase;
 mod events;
+mod history;
 pub mod inspect;
 pub mod limits;
 mod postgres;
@@ -18,22 +19,23 @@ mod store;
 mod waitlist;
 
 pub use contract::{
-    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, Block, BlockKind,
-    BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodesOutcome,
-    CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
-    DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState,
-    Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
-    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, ItemCounts, ItemRow,
-    ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale,
-    OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
-    PostgresOptions, Reconciliation, Redelivery, RefundNotice, RetainReason, RetainedRows,
-    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor,
-    Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
-    StockAdjustment, StoreError, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
-    WaitlistPosition, WaitlistServed,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, BackupFile, Block,
+    BlockKind, BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts,
+    CodesOutcome, CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId,
+    DeadLetterKind, DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery,
+    DeliveryState, Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind,
+    EndpointSecret, EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers,
+    HistoryCause, ItemCounts, ItemRow, ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals,
+    NewEndpoint, NewItem, NewSale, OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition,
+    OutboxPage, PatchOutcome, PausedSale, PostgresOptions, Reconciliation, Redelivery,
+    RefundNotice, RestoreError, Restored, RetainReason, RetainedRows, RetentionCutoffs, Reversal,
+    ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor, Rotation, SalePatch, SaleRow,
+    SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError,
+    StoreHistoryRow, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,
+    WaitlistServed,
 };
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
-pub use sqlite::{Failure, Sqlite, SqliteLedger, backup};
+pub use sqlite::{Failure, Sqlite, SqliteLedger, backup, is_store, restore};
 pub use store::{CodeHash, Store, StoreResult};

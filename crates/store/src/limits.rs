@@ -42,6 +42,8 @@ pub const WRITER_CACHE_KIB: i64 = 65_536;
 pub const READER_CACHE_KIB: i64 = 4_096;
 /// Rows of a page of orders; a larger limit is lowered to it.
 pub const PAGE_ROWS_MAX: usize = 10_000;
+/// Rows of the store's history that are read; older ones are left out.
+pub const HISTORY_ROWS_MAX: i64 = 100;
 /// Access codes of one sale; more are refused.
 pub const CODES_MAX: u64 = 1_000_000;
 /// The number of ended challenges, and of ended wrong-answer counts, that each new one deletes.

@@ -4,7 +4,6 @@
 //! takes two round trips (`settle`). One task (`publisher`) publishes the commits of this node and
 //! of other nodes. Nothing here relies on a single writer: rows are locked in one order (see the
 //! schema), and a transaction that loses a conflict runs again.
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use doorbuster_core::Millis;
 
-use crate::contract::{BackupError, OpenError, PostgresOptions};
+use crate::contract::{OpenError, PostgresOptions};
 use crate::limits::{PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
 use crate::store::StoreResult;
 
@@ -31,6 +30,7 @@ mod erase;
 mod events;
 mod failure;
 mod flush;
+mod history;
 mod ledger;
 mod migrate;
 mod money;
@@ -118,13 +118,6 @@ impl Postgres {
 
     pub(crate) fn health(&self) -> StoreResult<()> {
         self.shared().health()
-    }
-
-    pub(crate) fn backup(&self, _: &Path) -> Result<(), BackupError> {
-        let how = "the backup command copies SQLite stores only; copy a PostgreSQL store with \
-                   pg_dump (one consistent copy) or with pg_basebackup and WAL archiving \
-                   (recovery to any moment)";
-        Err(BackupError::Failed(how.to_owned()))
     }
 
     pub(crate) async fn close(&self) {

@@ -4,7 +4,6 @@
 //! [`SqliteLedger`], or to a reader (`read`). A job that was sent runs to its end, even if its
 //! caller stops waiting.
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use doorbuster_core::Millis;
 
-use crate::contract::{BackupError, OpenError, SqliteOptions, StoreError};
+use crate::contract::{OpenError, SqliteOptions, StoreError};
 use crate::limits::{LOG_PAGES_MAX, READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
 use crate::store::StoreResult;
 
@@ -32,6 +31,7 @@ mod erase;
 mod events;
 mod failure;
 mod feed;
+mod history;
 mod ledger;
 mod money;
 mod open;
@@ -41,6 +41,7 @@ mod orders;
 mod outbox;
 mod read;
 mod reconciliation;
+mod restore;
 mod retention;
 mod reversals;
 mod room;
@@ -59,6 +60,8 @@ pub use backup::backup;
 pub use dump::Memory;
 pub use failure::Failure;
 pub use ledger::SqliteLedger;
+pub use open::is_store;
+pub use restore::restore;
 
 use open_files::OpenFiles;
 use read::Reader;
@@ -70,7 +73,6 @@ use txn::Txn;
 pub struct Sqlite(Arc<Handle>);
 
 struct Handle {
-    dir: PathBuf,
     shared: Arc<Shared>,
     writes: SyncSender<writer::Job>,
     reads: SyncSender<read::Job>,
@@ -140,7 +142,7 @@ impl Sqlite {
             writer.run();
             drop(writer_lives);
         })?;
-        Ok(Self(Arc::new(Handle { dir, shared, writes, reads, readers_end, writer_ends })))
+        Ok(Self(Arc::new(Handle { shared, writes, reads, readers_end, writer_ends })))
     }
 
     pub(crate) fn now(&self) -> Millis {
@@ -149,12 +151,6 @@ impl Sqlite {
 
     pub(crate) fn health(&self) -> StoreResult<()> {
         self.0.shared.check_accepting()
-    }
-
-    pub(crate) async fn backup(&self, path: &Path) -> Result<(), BackupError> {
-        let (dir, path) = (self.0.dir.clone(), path.to_owned());
-        let copied = tokio::task::spawn_blocking(move || backup(&dir, &path)).await;
-        copied.unwrap_or_else(|e| Err(BackupError::Failed(e.to_string())))
     }
 
     pub(crate) async fn close(&self) {

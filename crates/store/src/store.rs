@@ -6,16 +6,15 @@
 //!
 //! Futures of PostgreSQL calls are boxed, so that a purchase on one machine needs no memory for a
 //! database that it does not use.
-use std::path::Path;
 use std::time::Duration;
 
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, BackupError, CatalogueRows, Check, DeleteOutcome,
-    ItemCounts, NewSale, OpenError, PatchOutcome, PostgresOptions, SalePatch, SaleRow,
-    SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
+    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeleteOutcome, ItemCounts, NewSale,
+    OpenError, PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions,
+    StepOutcome, StoreError, StoreHistoryRow,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
@@ -116,12 +115,23 @@ impl Store {
         }
     }
 
-    /// Writes a consistent copy to `path`, which must not exist, while the store stays in use. The
-    /// copy is either complete or absent.
-    pub async fn backup(&self, path: &Path) -> Result<(), BackupError> {
+    /// Records the fingerprint of the deployment's key in a store that has none.
+    ///
+    /// # Errors
+    ///
+    /// The store was created with another key, or cannot be used.
+    pub async fn bind_key(&self) -> Result<(), OpenError> {
         match self {
-            Self::Sqlite(s) => s.backup(path).await,
-            Self::Postgres(s) => s.backup(path),
+            Self::Sqlite(s) => s.bind_key().await,
+            Self::Postgres(s) => Box::pin(s.bind_key()).await,
+        }
+    }
+
+    /// The history of the store, newest first.
+    pub async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {
+        match self {
+            Self::Sqlite(s) => s.store_history().await,
+            Self::Postgres(s) => Box::pin(s.store_history()).await,
         }
     }
 

@@ -45,6 +45,8 @@ mod poison;
 mod rate;
 #[path = "it/reconciliation.rs"]
 mod reconciliation;
+#[path = "it/restore.rs"]
+mod restore;
 #[path = "it/tls.rs"]
 mod tls;
 #[path = "it/unreadable.rs"]

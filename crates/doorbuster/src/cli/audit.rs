@@ -15,7 +15,7 @@ use super::settings::SettingsArgs;
     after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster"
 )]
 pub struct AuditArgs {
-    /// The store: a data directory, a database file, sqlite:PATH, or postgres://… [default: that of
+    /// The store: a data directory, a database file, a backup, sqlite:PATH, or postgres://… [default: that of
     /// the settings].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,

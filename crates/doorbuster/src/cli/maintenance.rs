@@ -1,4 +1,4 @@
-//! Arguments of `backup` and `migrate`.
+//! Arguments of `backup`, `restore` and `migrate`.
 
 use std::path::PathBuf;
 
@@ -6,19 +6,38 @@ use clap::Args;
 
 use super::settings::SettingsArgs;
 
-/// Copy the store to a file, while the server runs or while it is stopped.
+/// Copy the store and its generated secrets to a file, while the server runs or is stopped.
 ///
-/// The copy is consistent, appears only when it is complete, and never replaces a file. To use it,
-/// stop the server and put it into an empty data directory as `doorbuster.sqlite3`, with the
-/// secrets (`id_key` and the others) of the old one. In shapes postgres and cluster, copy the store
-/// with PostgreSQL's tools: pg_dump or pg_basebackup.
+/// The copy is consistent, appears only when it is complete, and never replaces a file. Only its
+/// owner can read it. Secrets that you configured are not in it. `doorbuster restore` writes it
+/// back. In shapes postgres and cluster, copy the store with PostgreSQL's tools: pg_dump or
+/// pg_basebackup.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  doorbuster backup /backups/friday.sqlite3 --data-dir /var/lib/doorbuster"
+    after_help = "Example:\n  doorbuster backup /backups/friday.backup --data-dir /var/lib/doorbuster"
 )]
 pub struct BackupArgs {
     /// The new file; it must not exist yet.
     pub file: PathBuf,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Write a backup to a data directory that contains no store.
+///
+/// Every sale that was open or scheduled is paused, because orders, payments and events after the
+/// backup are missing. Compare with the payment provider and the shop's records before you resume
+/// the sales. Only for shape embedded.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  doorbuster restore /backups/friday.backup --data-dir /var/lib/doorbuster"
+)]
+pub struct RestoreArgs {
+    /// The backup.
+    pub file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
 }

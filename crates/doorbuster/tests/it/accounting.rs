@@ -77,7 +77,10 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     assert!(ask(&["csv", "orders", "--json"]).stderr_of_failure(2).contains("leave out --json"));
 
     let told = ask(&["reconcile", "--sale", "spring"]).stdout_of_success();
-    assert!(told.contains("phone") && told.ends_with("No differences: units and money match.\n"), "{told}");
+    assert!(
+        told.contains("phone") && told.ends_with("No differences: units and money match.\n"),
+        "{told}"
+    );
     let report = ask(&["reconcile", "--json"]).json();
     assert_eq!(
         (&report["ok"], &report["items"][0]["held"], &report["items"][0]["ended"]),

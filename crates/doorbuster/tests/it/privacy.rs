@@ -351,7 +351,10 @@ fn a_buyer_is_erased_from_a_shell() {
 
     assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "nobody can be asked");
     let would = erase(&["--dry-run"]).stdout_of_success();
-    assert!(would.starts_with("1 order") && would.contains("would be erased and marked erased:"), "{would}");
+    assert!(
+        would.starts_with("1 order") && would.contains("would be erased and marked erased:"),
+        "{would}"
+    );
     assert!(
         test_server
             .ask(&temp_dir, &["order", "list", "--buyer", buyer])

@@ -59,10 +59,7 @@ fn a_sale_goes_from_draft_to_closed() {
     assert_eq!(ask(&["sale", "open", "spring"]).stdout_of_success(), "spring is open.\n");
     let listed = ask(&["sale", "list", "--phase", "open"]).stdout_of_success();
     assert!(listed.contains("spring") && listed.contains("Spring drop"), "{listed}");
-    assert_eq!(
-        ask(&["sale", "list", "--phase", "draft"]).stdout_of_success(),
-        "No sales found.\n"
-    );
+    assert_eq!(ask(&["sale", "list", "--phase", "draft"]).stdout_of_success(), "No sales found.\n");
 
     let told = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"])
         .stdout_of_success();
@@ -218,10 +215,7 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
         ask(&["order", "list", "--sale", "spring", "--buyer", "alice", "--state", "reserved"])
             .stdout_of_success();
     assert!(listed.contains(id) && listed.contains("1.00 CNY"), "{listed}");
-    assert_eq!(
-        ask(&["order", "list", "--buyer", "bob"]).stdout_of_success(),
-        "No orders found.\n"
-    );
+    assert_eq!(ask(&["order", "list", "--buyer", "bob"]).stdout_of_success(), "No orders found.\n");
     let shown = ask(&["order", "show", id]).stdout_of_success();
     assert!(shown.contains("10 units of phone in spring") && shown.contains("reserved"), "{shown}");
     for _ in 0..2 {
@@ -258,10 +252,7 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     ask(&["order", "extend", id]).stderr_of_failure(2);
     ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"])
         .stderr_of_failure(2);
-    assert_eq!(
-        ask(&["order", "payments", id]).stdout_of_success(),
-        "No payments found.\n"
-    );
+    assert_eq!(ask(&["order", "payments", id]).stdout_of_success(), "No payments found.\n");
     ask(&["order", "payments", id, "--order", id]).stderr_of_failure(2);
     assert_eq!(ask(&["order", "refunds"]).stdout_of_success(), "No refunds found.\n");
     assert!(ask(&["order", "refund", id]).stderr_of_failure(1).ends_with("(wrong_state).\n"));
@@ -314,10 +305,7 @@ fn load_from_another_process_is_answered_and_its_answers_are_audited() {
     let audited =
         run(program(&temp_dir).args(["audit", "--data-dir", &data_dir, "--answers", answers]))
             .stdout_of_success();
-    assert!(
-        audited.ends_with("10 orders and 300 answers checked: no findings.\n"),
-        "{audited}"
-    );
+    assert!(audited.ends_with("10 orders and 300 answers checked: no findings.\n"), "{audited}");
 }
 
 #[test]

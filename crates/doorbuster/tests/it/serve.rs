@@ -168,8 +168,8 @@ fn a_running_store_is_copied_and_the_copy_is_sound() {
     assert!(said.contains("in use"), "{said}");
 
     let restored = temp_dir.join("restored");
-    std::fs::create_dir(&restored).expect("a free name");
-    std::fs::rename(&copy, restored.join("doorbuster.sqlite3")).expect("it can be moved");
+    run(program(&temp_dir).arg("restore").arg(&copy).arg("--data-dir").arg(&restored))
+        .stdout_of_success();
     migrate(&restored).stdout_of_success();
     run(program(&temp_dir).args(["audit", "--store"]).arg(&restored)).stdout_of_success();
 }

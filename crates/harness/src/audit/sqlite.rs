@@ -14,6 +14,8 @@ use super::snapshot::{
 
 /// The SQLite application id of a Doorbuster store ("DbrM").
 const APPLICATION_ID: i64 = 1_147_302_477;
+/// The same for a backup of a store ("DbrB").
+const BACKUP_ID: i64 = 1_147_302_466;
 
 /// Finds the one store in a directory. It reads the application id of each file, so the store may
 /// have any name.
@@ -54,7 +56,7 @@ fn open(path: &Path) -> Result<Connection, String> {
     let application: i64 = db
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(|error| error.to_string())?;
-    if application != APPLICATION_ID {
+    if ![APPLICATION_ID, BACKUP_ID].contains(&application) {
         return Err("the file is not a store of Doorbuster".into());
     }
     Ok(db)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemCounts, RefundNotice, ReversedPayment};
+use doorbuster_store::{ItemCounts, RefundNotice, ReversedPayment, StoreHistoryRow};
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -41,6 +41,8 @@ pub struct AuditView {
     pub reversals: Vec<ReversedPayment>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
+    /// How the store became what it is, newest first.
+    pub history: Vec<StoreHistoryRow>,
 }
 
 /// A violated invariant.
@@ -153,6 +155,7 @@ impl Engine {
             notices: check.notices,
             reversals: self.store().reversals().await?,
             items: items.collect(),
+            history: self.store().store_history().await?,
         })
     }
 }

@@ -94,6 +94,7 @@ impl Engine {
         });
         let on_fatal = options.on_fatal.clone();
         let (store, slots, layout) = open(&options, &node_memory).await?;
+        store.bind_key().await?;
         let cache = Cache::new(open_shared(&options, &slots)?);
         let engine = Arc::new(Self {
             node_memory,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use doorbuster_core::{IdKey, Millis, NodeId};
 
-use super::CommitSink;
+use super::{CommitSink, PausedSale};
 
 /// Options for opening a store in SQLite.
 #[derive(Clone)]
@@ -66,11 +66,74 @@ pub enum OpenError {
         /// The newest schema version that this program knows.
         known: i64,
     },
+    /// The file is a backup.
+    #[error("{} is a backup: write it to a data directory with `doorbuster restore`", .0.display())]
+    IsBackup(PathBuf),
+    /// The key that authenticates order ids is not the key of this store.
+    #[error(
+        "the id_key does not fit the store: its fingerprint is {given}, and the store was created \
+         with {expected}; with this key no buyer could reach an earlier order. Restore the id_key \
+         file from a backup, or correct auth.id_key"
+    )]
+    WrongIdKey {
+        /// The fingerprint of the given key.
+        given: String,
+        /// The fingerprint in the store.
+        expected: String,
+    },
     /// The integrity check failed.
     #[error("the store is damaged ({0}): restore a backup")]
     Damaged(String),
     /// The file system or SQLite reported an error.
     #[error("the store cannot be opened: {0}")]
+    Failed(String),
+}
+
+/// A file beside the store that belongs to the deployment, such as a generated secret.
+#[derive(Clone)]
+pub struct BackupFile {
+    /// The file's name in the data directory.
+    pub name: String,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+/// What a restore wrote.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// When the backup was made.
+    pub backup_at: Millis,
+    /// The sales that were open or scheduled in the backup and are paused now, with that phase.
+    pub paused: Vec<PausedSale>,
+    /// The names of the files that were written beside the store.
+    pub files: Vec<String>,
+}
+
+/// Why a backup was not restored. The directory is as it was before.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The file is not a backup.
+    #[error("{} is not a backup made by `doorbuster backup`", .0.display())]
+    NotABackup(PathBuf),
+    /// The directory contains a store.
+    #[error(
+        "{} contains a store already; a restore never overwrites one: use an empty directory, or \
+         move the old files away",
+        .0.display()
+    )]
+    Occupied(PathBuf),
+    /// The directory contains another file of this name.
+    #[error(
+        "{} exists and differs from the one in the backup; use an empty directory, or move the \
+         file away",
+        .0.display()
+    )]
+    Differs(PathBuf),
+    /// The store in the backup cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The file system or SQLite reported an error.
+    #[error("the restore failed: {0}")]
     Failed(String),
 }
 

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (7, "expiry", include_str!("../../migrations/postgres/0007_expiry.sql")),
     (8, "disputes", include_str!("../../migrations/postgres/0008_disputes.sql")),
     (9, "grace", include_str!("../../migrations/postgres/0009_grace.sql")),
+    (10, "history", include_str!("../../migrations/postgres/0010_history.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

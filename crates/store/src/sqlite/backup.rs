@@ -1,4 +1,8 @@
-//! Backups: a consistent copy of a store that stays in use.
+//! Backups: a consistent copy of a store that stays in use, with the files beside it.
+//!
+//! A backup is a SQLite file. It contains the tables of the store and two more: when it was made,
+//! and the files. Its application id differs from the id of a store, so that it cannot be opened as
+//! one: `restore` also pauses the sales.
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -6,19 +10,31 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use crate::contract::BackupError;
+use doorbuster_core::Millis;
+
+use crate::contract::{BackupError, BackupFile};
 use crate::limits::LOCK_WAIT;
 
 use super::open::{create_private, data_path};
 
-/// Copies the store of a directory to `path`, which must not exist. A program may use the store
-/// meanwhile. The copy is either complete or absent.
-pub fn backup(dir: &Path, path: &Path) -> Result<(), BackupError> {
+/// "DbrB": the id of a backup in the file's header.
+pub(super) const BACKUP_ID: i64 = 1_147_302_466;
+
+/// Copies the store of a directory to `path`, which must not exist, together with these files. A
+/// program may use the store meanwhile. The copy is either complete or absent.
+pub fn backup(
+    dir: &Path,
+    path: &Path,
+    now: Millis,
+    files: &[BackupFile],
+) -> Result<(), BackupError> {
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()));
     }
     let part = partial_path(path);
-    let copied = copy(&data_path(dir), &part).and_then(|()| publish(&part, path));
+    let copied = copy(&data_path(dir), &part)
+        .and_then(|()| add_files(&part, now, files).map_err(failed))
+        .and_then(|()| publish(&part, path));
     if copied.is_err() {
         // Best effort: the file system itself may have failed.
         let _ = fs::remove_file(&part);
@@ -48,6 +64,26 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
     let target = part.to_str().ok_or_else(|| failed("the path is not UTF-8"))?;
     source.execute("VACUUM INTO ?1", params![target]).map_err(failed)?;
     Ok(())
+}
+
+/// Turns the copy into a backup.
+fn add_files(part: &Path, now: Millis, files: &[BackupFile]) -> rusqlite::Result<()> {
+    let mut conn = Connection::open(part)?;
+    // The copy is synced before it gets its name, so no log must survive a crash here.
+    conn.execute_batch("PRAGMA journal_mode = MEMORY;")?;
+    let transaction = conn.transaction()?;
+    transaction.execute_batch(&format!(
+        "PRAGMA application_id = {BACKUP_ID};
+         CREATE TABLE backup (made_at INTEGER NOT NULL) STRICT;
+         CREATE TABLE backup_file (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT;"
+    ))?;
+    transaction.execute("INSERT INTO backup (made_at) VALUES (?1)", params![now.0])?;
+    for file in files {
+        let insert = "INSERT INTO backup_file (name, content) VALUES (?1, ?2)";
+        transaction.execute(insert, params![file.name, file.content])?;
+    }
+    transaction.commit()?;
+    conn.close().map_err(|(_, error)| error)
 }
 
 /// Renames the copy after it was synced, without ever replacing a file.

@@ -13,14 +13,16 @@ use doorbuster_core::{
 
 use crate::contract::{
     AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadTicket, DeleteOutcome,
-    GrantTransfers, ItemCounts, NewSale, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
-    SpreadOutcome, StepOutcome,
+    GrantTransfers, ItemCounts, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, SalePatch,
+    SaleRow, SpreadOutcome, StepOutcome, StoreHistoryRow,
 };
+use crate::history::check_key;
+use crate::limits::HISTORY_ROWS_MAX;
 use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
-use super::{Sqlite, check, operators, orders, read, sales};
+use super::{Sqlite, check, history, operators, orders, read, sales};
 
 impl Sqlite {
     /// Runs a job that succeeds or fails as a whole.
@@ -250,6 +252,18 @@ impl Sqlite {
 
     pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
         self.read(move |sql| orders::dead_tickets(sql, limit)).await
+    }
+
+    pub(crate) async fn bind_key(&self) -> Result<(), OpenError> {
+        let given = self.0.shared.id_key.fingerprint();
+        let key = given.clone();
+        let expected = self.job(move |ledger| history::bind_key(ledger, &key)).await;
+        let expected = expected.map_err(|error| OpenError::Failed(error.to_string()))?;
+        check_key(&given, expected)
+    }
+
+    pub(crate) async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {
+        self.read(|reader| history::newest(reader, HISTORY_ROWS_MAX)).await
     }
 
     pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {

@@ -11,12 +11,14 @@ use rusqlite::{Connection, OpenFlags};
 use crate::contract::OpenError;
 use crate::limits::{LOCK_WAIT, READER_CACHE_KIB, WRITER_CACHE_KIB};
 
+use super::backup::BACKUP_ID;
+
 mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
 /// "DbrM": the id that the first migration writes into the file's header.
-const APPLICATION_ID: i64 = 1_147_302_477;
+pub(super) const APPLICATION_ID: i64 = 1_147_302_477;
 const FILE: &str = "doorbuster.sqlite3";
 /// The file mode: only its owner may read a store.
 const FILE_MODE: u32 = 0o600;
@@ -24,6 +26,13 @@ const FILE_MODE: u32 = 0o600;
 /// The path of a directory's store.
 pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
+}
+
+/// Whether the directory contains a store. After a crash the store may be in its log alone, so the
+/// lock file says it.
+#[must_use]
+pub fn is_store(dir: &Path) -> bool {
+    fs::metadata(lock_path(dir)).is_ok_and(|there| there.len() > 0)
 }
 
 /// A file that SQLite keeps beside the store's, by its suffix: `-wal`, the log, or `-shm`, the
@@ -48,7 +57,7 @@ pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);
-    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
     let lock = lock.map_err(|e| failed(&path.display().to_string(), e))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -66,11 +75,12 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a store that others can read private, with its log and the log's index: it contains
-/// buyers' ids and keys.
+/// Makes a store that others can read private, with its log, the log's index and the lock: it
+/// contains buyers' ids and keys.
 fn restrict_mode(path: &Path) -> io::Result<()> {
-    for end in ["", "-wal", "-shm"] {
-        let name = with_suffix(path, end);
+    let files = ["", "-wal", "-shm"].map(|end| with_suffix(path, end));
+    let lock = path.parent().map(lock_path);
+    for name in files.into_iter().chain(lock) {
         match fs::metadata(&name) {
             Ok(there) if there.permissions().mode() & 0o077 != 0 => {
                 fs::set_permissions(&name, Permissions::from_mode(FILE_MODE))?;
@@ -103,7 +113,7 @@ fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
 }
 
 /// Records in the lock file that the directory contains a store.
-fn write_lock_text(mut lock: &File) -> io::Result<()> {
+pub(super) fn write_lock_text(mut lock: &File) -> io::Result<()> {
     match lock.metadata()?.len() {
         0 => lock.write_all(LOCK_FILE_TEXT).and_then(|()| lock.sync_all()),
         _ => Ok(()),
@@ -186,7 +196,7 @@ fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
 }
 
 /// Checks that the file is a store (or empty), undamaged, and of a known version.
-fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |e| open_error(path, &e);
     let tables: i64 =
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).map_err(fault)?;
@@ -194,6 +204,9 @@ fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let id: i64 = conn.query_row("PRAGMA application_id", [], |r| r.get(0)).map_err(fault)?;
+    if id == BACKUP_ID {
+        return Err(OpenError::IsBackup(path.to_owned()));
+    }
     // The migrations' own table is created before the first migration runs: a crash between the two
     // leaves only that table.
     if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {

@@ -199,7 +199,8 @@ async fn a_store_behind_a_link_works_until_the_link_is_gone() {
 async fn copies_and_writing_the_file_anew_stop_nothing() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
     let shop = Shop::open(dir.path()).await;
-    shop.fixture.store.backup(&elsewhere.file()).await.expect("copies");
+    doorbuster_store::backup(dir.path(), &elsewhere.file(), doorbuster_core::Millis(0), &[])
+        .expect("copies");
     shop.settle(2).await.expect("settles");
     dir.shell()
         .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")

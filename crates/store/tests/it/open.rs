@@ -1,10 +1,11 @@
-//! Opening, closing, and copies: one process a directory, files that are not ours, what survives.
+//! Opening and closing: one process for each directory, foreign files, file modes, and the state
+//! after a reopening.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use doorbuster_core::{Counter, Verdict};
+use doorbuster_core::{Counter, Millis};
 use doorbuster_store::conformance::{Clock, CommitLog};
-use doorbuster_store::{BackupError, OpenError, Store, backup, inspect};
+use doorbuster_store::{OpenError, Store, backup, inspect};
 
 use crate::fixture::{Dir, open, options};
 
@@ -52,22 +53,21 @@ async fn only_its_owner_can_read_a_store_or_its_copy() {
         let files = fs::read_dir(dir.path())
             .expect("it is there")
             .map(|entry| entry.expect("it can be read"));
-        let stores = files.filter(|entry| entry.file_name() != "lock");
         let mode = |entry: &fs::DirEntry| {
             entry.metadata().expect("it can be read").permissions().mode() & 0o777
         };
-        stores.map(|entry| (entry.file_name().display().to_string(), mode(&entry))).collect()
+        files.map(|entry| (entry.file_name().display().to_string(), mode(&entry))).collect()
     };
     set(dir.path(), 0o755);
     for _ in 0..2 {
         let store = reopen(&dir).await;
         let found = modes();
-        assert!(found.len() >= 3 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
+        assert!(found.len() >= 4 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
         store.close().await;
         set(&dir.file(), 0o644);
     }
     let copy = dir.path().join("copy");
-    backup(dir.path(), &copy).expect("copies");
+    backup(dir.path(), &copy, Millis(0), &[]).expect("copies");
     assert_eq!(fs::metadata(&copy).expect("it is there").permissions().mode() & 0o777, 0o600);
 }
 
@@ -170,51 +170,4 @@ async fn a_damaged_store_is_refused() {
     let error = error(&dir);
     assert!(matches!(error, OpenError::Damaged(_)), "{error}");
     assert!(error.to_string().contains("restore a backup"), "{error}");
-}
-
-#[tokio::test]
-async fn a_backup_is_a_store_of_one_instant() {
-    let (dir, elsewhere) = (Dir::new(), Dir::new());
-    let fixture = open(dir.path());
-    let grant = fixture.slot(10_000, 10_000, 1).await;
-    let store = fixture.store.clone();
-    let tickets: Vec<_> =
-        (1..=5_000).map(|n| fixture.ticket(&grant, n, &format!("buyer-{n}"), "k", 1)).collect();
-    let settling = tokio::spawn(async move {
-        for batch in tickets.chunks(50) {
-            let resolved = store.settle(batch.to_vec()).await.expect("settles");
-            assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
-        }
-    });
-    fixture.store.backup(&elsewhere.file()).await.expect("copies");
-    settling.await.expect("runs");
-    let again = fixture.store.backup(&elsewhere.file()).await;
-    assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
-    let names: Vec<_> = fs::read_dir(elsewhere.path())
-        .expect("reads")
-        .map(|e| e.expect("reads").file_name())
-        .collect();
-    assert_eq!(names, ["doorbuster.sqlite3"], "nothing else is left");
-    let copy = open(elsewhere.path());
-    copy.check_invariants().await;
-    let held = copy.counts(grant.slot.item).await.held;
-    assert!(held % 50 == 0 && held <= 5_000, "whole commits only: {held}");
-    copy.store.close().await;
-    fixture.store.close().await;
-}
-
-#[tokio::test]
-async fn a_store_is_copied_without_its_program() {
-    let (dir, elsewhere) = (Dir::new(), Dir::new());
-    let fixture = open(dir.path());
-    fixture.reserve(&fixture.slot(10, 10, 1).await, 1, "anna", 1).await;
-    let rows = inspect::dump(&fixture.store).await.expect("reads");
-    fixture.store.close().await;
-    backup(dir.path(), &elsewhere.file()).expect("copies");
-    let copy = open(elsewhere.path());
-    assert_eq!(inspect::dump(&copy.store).await.expect("reads"), rows);
-    copy.store.close().await;
-    let nowhere = backup(&dir.path().join("none"), &elsewhere.path().join("other"));
-    assert!(matches!(nowhere, Err(BackupError::Failed(_))), "{nowhere:?}");
-    assert!(!elsewhere.path().join("other").exists());
 }

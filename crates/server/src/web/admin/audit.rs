@@ -44,6 +44,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
             .iter()
             .map(reversed)
             .chain(view.notices.iter().map(notice))
+            .chain(view.history.iter().filter_map(restored))
             .collect(),
         items: items.collect(),
     };
@@ -85,4 +86,22 @@ fn notice(found: &store::RefundNotice) -> Notice {
             found.payment.0, money.minor, money.currency
         ),
     }
+}
+
+/// A restore of the store, which every report names.
+fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
+    let backup_at = row.backup_at?;
+    let sale = |paused: &store::PausedSale| format!("{} ({})", paused.sale, paused.was.as_str());
+    let sales: Vec<String> = row.paused.iter().map(sale).collect();
+    let sales = if sales.is_empty() { "none".to_owned() } else { sales.join(", ") };
+    Some(Notice {
+        kind: "store_restored".to_owned(),
+        order: None,
+        detail: format!(
+            "the store was restored at {} from a backup of {}; sales that it paused, with their \
+             phase before: {sales}; orders, payments and events after the backup are missing",
+            wire::time(row.at),
+            wire::time(backup_at)
+        ),
+    })
 }

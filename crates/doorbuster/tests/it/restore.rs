@@ -1,0 +1,142 @@
+//! `backup` and `restore` of a whole deployment: no unit is sold twice after a restore, and a
+//! store is never opened with another key.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
+
+const ITEM: &str = "id=phone,title=Phone,stock=2,price=10CNY";
+
+/// Buys one unit of phone; the status of the answer and the order's id.
+fn buy(test_server: &TestServer, token: &str, key: &str) -> (u16, String) {
+    let lines = format!("Idempotency-Key: {key}\r\nContent-Type: application/json\r\n");
+    let body = r#"{"sale":"spring","item":"phone","units":1}"#;
+    let (status, body) = test_server.send(token, "POST", "/v1/orders", &lines, body);
+    (status, body["id"].as_str().unwrap_or_default().to_owned())
+}
+
+fn restore(temp_dir: &TempDir, file: &Path, data_dir: &Path, more: &[&str]) -> String {
+    let mut command = program(temp_dir);
+    run(command.arg("restore").arg(file).arg("--data-dir").arg(data_dir).args(more))
+        .stdout_of_success()
+}
+
+#[test]
+fn a_restored_sale_sells_nothing_until_it_is_resumed() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let operate = |arguments: &[&str]| test_server.ask(&temp_dir, arguments).stdout_of_success();
+    operate(&["sale", "create", "spring", "--title", "T", "--item", ITEM]);
+    operate(&[
+        "sale",
+        "create",
+        "autumn",
+        "--title",
+        "T",
+        "--item",
+        ITEM,
+        "--starts-at",
+        "2036-11-20T10:00:00Z",
+    ]);
+    operate(&["sale", "schedule", "autumn"]);
+    operate(&["sale", "open", "spring"]);
+    let token = |name: &str| test_server.token(&temp_dir, name);
+    let (alice, bob) = (token("alice"), token("bob"));
+    let (status, first) = buy(&test_server, &alice, "a");
+    assert_eq!(status, 201);
+    let file = temp_dir.join("friday.backup");
+    let backup = |file: &Path| {
+        let mut command = program(&temp_dir);
+        run(command.arg("backup").arg(file).arg("--data-dir").arg(test_server.data_dir()))
+            .stdout_of_success();
+    };
+    backup(&file);
+    assert_eq!(buy(&test_server, &bob, "b").0, 201, "the last unit, after the backup");
+    drop(test_server);
+
+    let data_dir = temp_dir.join("restored");
+    let said = restore(&temp_dir, &file, &data_dir, &[]);
+    for part in ["Sale spring was open and is paused.", "Sale autumn was scheduled and is paused."]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    let log = fs::File::create(temp_dir.join("log")).expect("a free name");
+    let mut command = serve(&temp_dir, &data_dir);
+    command.env_remove("DOORBUSTER_LOG__FILTER").stderr(log);
+    let restored = TestServer::start(command, data_dir);
+    let log = fs::read_to_string(temp_dir.join("log")).expect("it was written");
+    assert!(log.contains("restored from a backup") && log.contains("spring"), "{log}");
+    let (status, _) = buy(&restored, &bob, "c");
+    assert_ne!(status, 201, "the sale is paused");
+    let (status, order) = restored.send(&alice, "GET", &format!("/v1/orders/{first}"), "", "");
+    assert_eq!((status, order["state"].as_str()), (200, Some("reserved")), "{order}");
+    let audit = restored.send(KEY, "GET", "/v1/admin/audit", "", "").1;
+    let notice = audit["notices"]
+        .as_array()
+        .and_then(|all| all.iter().find(|notice| notice["kind"] == "store_restored"))
+        .unwrap_or_else(|| panic!("{audit}"));
+    let detail = notice["detail"].as_str().expect("a text");
+    assert!(detail.contains("spring (open)") && detail.contains("autumn (scheduled)"), "{detail}");
+    restored
+        .ask(&temp_dir, &["sale", "adjust", "spring", "phone", "-1", "--reason", "sold before"])
+        .stdout_of_success();
+    restored.ask(&temp_dir, &["sale", "resume", "spring"]).stdout_of_success();
+    assert_eq!(buy(&restored, &bob, "d").0, 409, "the unit that was sold after the backup is gone");
+}
+
+#[test]
+fn a_start_with_another_id_key_is_refused() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let data_dir = test_server.data_dir().to_owned();
+    drop(test_server);
+    let refused = |setting: Option<&str>| {
+        let mut command = serve(&temp_dir, &data_dir);
+        if let Some(key) = setting {
+            command.env("DOORBUSTER_AUTH__ID_KEY", key);
+        }
+        run(&mut command).stderr_of_failure(2)
+    };
+    let said = refused(Some(&"ab".repeat(32)));
+    assert!(said.contains("the id_key does not fit the store"), "{said}");
+    let kept = temp_dir.join("kept");
+    fs::rename(data_dir.join("id_key"), &kept).expect("it can be moved");
+    let said = refused(None);
+    assert!(said.contains("no id_key") && said.contains("auth.id_key"), "{said}");
+    assert!(!data_dir.join("id_key").exists(), "no new key was created");
+    fs::rename(&kept, data_dir.join("id_key")).expect("it can be moved");
+    drop(TestServer::open(&temp_dir));
+
+    fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o777)).expect("ours");
+    let said = refused(None);
+    assert!(said.contains("other users can write") && said.contains("chmod 700"), "{said}");
+}
+
+#[test]
+fn a_restore_prints_json_and_refuses_what_it_would_overwrite() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let file = temp_dir.join("friday.backup");
+    let mut backup = program(&temp_dir);
+    run(backup.arg("backup").arg(&file).arg("--data-dir").arg(test_server.data_dir()))
+        .stdout_of_success();
+    let mode = fs::metadata(&file).expect("it exists").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let data_dir = temp_dir.join("restored");
+    let said = restore(&temp_dir, &file, &data_dir, &["--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let files = said["files"].as_array().expect("a list");
+    assert!(files.iter().any(|file| file == "id_key"), "{said}");
+    let kept = |dir: &Path| fs::read(dir.join("id_key")).expect("it exists");
+    assert_eq!(kept(&data_dir), kept(test_server.data_dir()));
+    let again = |file: &Path, dir: &Path| {
+        let mut command = program(&temp_dir);
+        run(command.arg("restore").arg(file).arg("--data-dir").arg(dir)).stderr_of_failure(1)
+    };
+    let said = again(&file, &data_dir);
+    assert!(said.contains("contains a store already"), "{said}");
+    let said = again(&data_dir.join("doorbuster.sqlite3"), &temp_dir.join("other"));
+    assert!(said.contains("is not a backup"), "{said}");
+}

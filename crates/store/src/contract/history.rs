@@ -1,0 +1,63 @@
+//! The history of a store: how it became what it is, and its fencing number.
+use doorbuster_core::{Millis, Phase};
+
+/// One row of a store's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreHistoryRow {
+    /// The fencing number. It rises with each row.
+    pub fence: i64,
+    /// Random. It tells apart two histories with the same number.
+    pub token: String,
+    /// When the row was written, by the store's clock.
+    pub at: Millis,
+    /// What happened.
+    pub cause: HistoryCause,
+    /// When the restored backup was made.
+    pub backup_at: Option<Millis>,
+    /// The sales that it paused.
+    pub paused: Vec<PausedSale>,
+}
+
+/// A sale that was paused because the store's history changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PausedSale {
+    /// The sale's id.
+    pub sale: String,
+    /// Its phase before.
+    pub was: Phase,
+}
+
+/// Why a store's history has a new row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryCause {
+    /// The store was created.
+    Created,
+    /// The store was restored from a backup.
+    Restored,
+    /// A standby of PostgreSQL became the primary.
+    Promoted,
+    /// The rows are in another database cluster, as after a restore of PostgreSQL.
+    Moved,
+}
+
+impl HistoryCause {
+    /// Every cause.
+    pub const ALL: &[Self] = &[Self::Created, Self::Restored, Self::Promoted, Self::Moved];
+
+    /// The name in rows, logs and the audit.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Restored => "restored",
+            Self::Promoted => "promoted",
+            Self::Moved => "moved",
+        }
+    }
+
+    /// Parses a cause's name.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|cause| cause.as_str() == word)
+    }
+}

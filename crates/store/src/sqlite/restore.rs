@@ -1,0 +1,200 @@
+//! Restores a backup into a directory without a store.
+//!
+//! A restored store does not know what happened after the backup, and would sell the same units
+//! again. So a restore pauses every sale that could sell, and writes that into the store's history.
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::json;
+
+use doorbuster_core::{Millis, Phase};
+
+use crate::contract::{BackupFile, PausedSale, RestoreError, Restored};
+use crate::history::paused_json;
+
+use super::backup::BACKUP_ID;
+use super::open::{self, APPLICATION_ID, create_private, data_path, lock_path, with_suffix};
+
+/// The file mode of what a restore writes: only the owner may read it.
+const FILE_MODE: u32 = 0o600;
+
+/// Writes the backup `file` as the store of `dir`, with the files that belong to it, and pauses its
+/// open and scheduled sales. `dir` is created if it does not exist; a store in it is never replaced.
+///
+/// # Errors
+///
+/// `file` is not a backup, or is damaged, or was written by a newer program; `dir` contains a store
+/// or another file of the same name; or the file system failed. Then `dir` contains no store.
+pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
+    let (backup_at, files) = read_backup(file)?;
+    let lock = open::lock(dir)?;
+    let path = data_path(dir);
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
+    let is_occupied =
+        bytes(&path) > 0 || bytes(&with_suffix(&path, "-wal")) > 0 || bytes(&lock_path(dir)) > 0;
+    if is_occupied {
+        return Err(RestoreError::Occupied(dir.to_owned()));
+    }
+    for kept in &files {
+        let there = dir.join(&kept.name);
+        match fs::read(&there) {
+            Ok(content) if content.trim_ascii() == kept.content.trim_ascii() => {}
+            Ok(_) => return Err(RestoreError::Differs(there)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&there, error)),
+        }
+    }
+    let part = with_suffix(&path, ".part");
+    let restored = write_store(file, &part, backup_at, now)
+        .and_then(|paused| write_files(dir, &files).map(|()| paused));
+    let paused = restored.inspect_err(|_| {
+        // Best effort: the file system itself may have failed.
+        let _ = fs::remove_file(&part);
+    })?;
+    // The store gets its name last: until then, a server would not start here.
+    fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
+    open::write_lock_text(&lock).map_err(|error| failed(&lock_path(dir), error))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| failed(dir, error))?;
+    let files = files.into_iter().map(|file| file.name).collect();
+    Ok(Restored { backup_at, paused, files })
+}
+
+fn failed(path: &Path, error: impl std::fmt::Display) -> RestoreError {
+    RestoreError::Failed(format!("{}: {error}", path.display()))
+}
+
+/// When the backup was made, and the files in it.
+fn read_backup(file: &Path) -> Result<(Millis, Vec<BackupFile>), RestoreError> {
+    let no_backup = |_| RestoreError::NotABackup(file.to_owned());
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    fs::metadata(file).map_err(|error| failed(file, error))?;
+    let conn = Connection::open_with_flags(file, flags).map_err(no_backup)?;
+    let id: i64 = conn.query_row("PRAGMA application_id", [], |r| r.get(0)).map_err(no_backup)?;
+    if id != BACKUP_ID {
+        return Err(RestoreError::NotABackup(file.to_owned()));
+    }
+    let read = || {
+        let made_at = conn.query_row("SELECT made_at FROM backup", [], |r| r.get(0))?;
+        let mut files = conn.prepare("SELECT name, content FROM backup_file ORDER BY name")?;
+        let files = files
+            .query_map([], |r| Ok(BackupFile { name: r.get(0)?, content: r.get(1)? }))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok::<_, rusqlite::Error>((Millis(made_at), files))
+    };
+    let (made_at, files) = read().map_err(|error| failed(file, error))?;
+    // A name with a path in it would be written outside the directory.
+    let plain = |name: &str| !name.is_empty() && name.bytes().all(is_plain);
+    match files.iter().all(|file| plain(&file.name)) {
+        true => Ok((made_at, files)),
+        false => Err(RestoreError::NotABackup(file.to_owned())),
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte == b'_'
+}
+
+/// Writes the store to `part`: the backup's tables with this program's schema, and its sales paused.
+fn write_store(
+    file: &Path,
+    part: &Path,
+    backup_at: Millis,
+    now: Millis,
+) -> Result<Vec<PausedSale>, RestoreError> {
+    let _ = fs::remove_file(part);
+    let copy = create_private(part).and_then(|()| {
+        let mut to = File::options().write(true).open(part)?;
+        io::copy(&mut File::open(file)?, &mut to)
+    });
+    copy.map_err(|error| failed(part, error))?;
+    let paused = edit(part, file, backup_at, now)?;
+    File::open(part).and_then(|file| file.sync_all()).map_err(|error| failed(part, error))?;
+    Ok(paused)
+}
+
+fn edit(
+    part: &Path,
+    file: &Path,
+    backup_at: Millis,
+    now: Millis,
+) -> Result<Vec<PausedSale>, RestoreError> {
+    let fault = |error: rusqlite::Error| failed(file, error);
+    let mut conn = Connection::open(part).map_err(fault)?;
+    conn.execute_batch(&format!(
+        "PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = ON;
+         BEGIN; DROP TABLE backup; DROP TABLE backup_file;
+         PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
+    ))
+    .map_err(fault)?;
+    open::check(&conn, file)?;
+    open::migrate(&mut conn)?;
+    let paused = pause_sales(&mut conn, backup_at, now).map_err(fault)?;
+    conn.execute_batch("VACUUM").map_err(fault)?;
+    conn.close().map_err(|(_, error)| fault(error))?;
+    Ok(paused)
+}
+
+/// Pauses every sale that is open or scheduled, and adds a row to the history.
+fn pause_sales(
+    conn: &mut Connection,
+    backup_at: Millis,
+    now: Millis,
+) -> rusqlite::Result<Vec<PausedSale>> {
+    let transaction = conn.transaction()?;
+    let paused: Vec<PausedSale> = {
+        let phases = [Phase::Open, Phase::Scheduled, Phase::Paused].map(Phase::as_str);
+        let mut sales = transaction
+            .prepare("SELECT id, phase FROM sale WHERE phase IN (?1, ?2, ?3) ORDER BY seq")?;
+        let rows = sales.query_map(phases, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let rows = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+        let phase =
+            |(sale, word): (String, String)| Some(PausedSale { sale, was: Phase::parse(&word)? });
+        rows.into_iter().filter_map(phase).collect()
+    };
+    let (to, from) = (Phase::Paused.as_str(), [Phase::Open, Phase::Scheduled].map(Phase::as_str));
+    transaction.execute(
+        "UPDATE sale SET phase = ?1, version = version + 1 WHERE phase IN (?2, ?3)",
+        params![to, from[0], from[1]],
+    )?;
+    let before: Option<i64> = transaction
+        .query_row("SELECT max(fence) FROM store_history", [], |row| row.get(0))
+        .optional()?
+        .flatten();
+    transaction.execute(
+        "INSERT INTO store_history (fence, token, at, cause, backup_at, paused)
+         VALUES (?1, ?2, ?3, 'restored', ?4, ?5)",
+        params![
+            before.unwrap_or(1) + 1,
+            format!("{:016x}", rand::random::<u64>()),
+            now.0,
+            backup_at.0,
+            paused_json(&paused)
+        ],
+    )?;
+    let detail = json!({"backup_at": backup_at.0, "sales": paused_json(&paused)}).to_string();
+    transaction.execute(
+        "INSERT INTO action_log (at, actor, action, detail) VALUES (?1, 'command', 'restore', ?2)",
+        params![now.0, detail],
+    )?;
+    transaction.commit()?;
+    Ok(paused)
+}
+
+/// Writes the files that are missing.
+fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
+    let missing = |file: &&BackupFile| !dir.join(&file.name).exists();
+    for file in files.iter().filter(missing) {
+        let path: PathBuf = dir.join(&file.name);
+        let written = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(&path)
+            .and_then(|mut to| to.write_all(&file.content).and_then(|()| to.sync_all()));
+        written.map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}
