@@ -35,6 +35,11 @@ pub use rustix::process::Signal;
 
 use process::{Process, ProcessSpec};
 
+/// A port of this machine at which nobody listens, for a server that is about to start.
+pub fn free_port() -> Result<u16, ClusterError> {
+    ports::free()
+}
+
 /// How the nodes are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {

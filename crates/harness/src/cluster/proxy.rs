@@ -18,6 +18,10 @@ use tokio::sync::{oneshot, watch};
 use super::error::{ClusterError, OrFailed};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
+/// Which of ten connections is the slow one of [`NetworkCondition::SlowOneInTen`]: not the first,
+/// so that a program with a single connection is not slowed down as a whole.
+const SLOW_CONNECTION: usize = 3;
+
 /// What the network is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkCondition {
@@ -25,6 +29,8 @@ pub enum NetworkCondition {
     Normal,
     /// Everything arrives, each chunk this much later.
     Slow(Duration),
+    /// On one connection in ten everything arrives this much later; the others are normal.
+    SlowOneInTen(Duration),
     /// Nothing arrives, and nobody is told; it arrives later if the network comes back.
     Stalled,
     /// Every connection is broken, and none can be made.
@@ -100,6 +106,7 @@ async fn accept(
     condition: &watch::Receiver<NetworkCondition>,
 ) {
     let next = Arc::new(AtomicUsize::new(0));
+    let mut accepted = 0_usize;
     loop {
         // Out of file handles, or a connection that was gone again at once: others may do better a
         // little later.
@@ -109,7 +116,10 @@ async fn accept(
         };
         if *condition.borrow() != NetworkCondition::Disconnected {
             // It ends with its connection, and with the event loop at the latest.
-            tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), condition.clone()));
+            let is_tenth = accepted % 10 == SLOW_CONNECTION;
+            accepted += 1;
+            let (targets, next) = (Arc::clone(&targets), Arc::clone(&next));
+            tokio::spawn(serve(stream, targets, next, condition.clone(), is_tenth));
         }
     }
 }
@@ -119,6 +129,7 @@ async fn serve(
     targets: Arc<[SocketAddr]>,
     next: Arc<AtomicUsize>,
     mut condition: watch::Receiver<NetworkCondition>,
+    is_tenth: bool,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
     // Without it a small answer waits for the acknowledgement of the one before.
@@ -126,7 +137,12 @@ async fn serve(
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (condition.clone(), condition.clone());
     tokio::select! {
-        _ = async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) } => {}
+        _ = async { 
+            tokio::join!(
+                forward(from, target_to, there, is_tenth),
+                forward(target_from, to, back, is_tenth)
+            )
+        } => {}
         // Whoever sets the weather is gone: so is the network.
         _ = condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
@@ -150,6 +166,7 @@ async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut condition: watch::Receiver<NetworkCondition>,
+    is_tenth: bool,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
@@ -157,8 +174,10 @@ async fn forward(
             return;
         }
         let now = *condition.borrow();
-        if let NetworkCondition::Slow(by) = now {
-            tokio::time::sleep(by).await;
+        match now {
+            NetworkCondition::Slow(by) => tokio::time::sleep(by).await,
+            NetworkCondition::SlowOneInTen(by) if is_tenth => tokio::time::sleep(by).await,
+            _ => {}
         }
         if to.write_all(&chunk[..read]).await.is_err() {
             return;
