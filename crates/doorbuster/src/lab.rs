@@ -7,7 +7,7 @@ use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_lab::incident::IncidentReport;
 use doorbuster_lab::run::{Done, Options};
-use doorbuster_lab::{RunReport, incident, registry, run as lab_run, worker};
+use doorbuster_lab::{RunReport, incident, registry, report, run as lab_run, worker};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -48,13 +48,28 @@ fn list(json: bool) -> Outcome {
 }
 
 fn compare(args: &LabRunArgs) -> Outcome {
-    let report = lab_run::run(&options(args)?, progress(!args.json))?;
+    let options = options(args)?;
+    let report = lab_run::run(&options, progress(!args.json))?;
+    if let Some(dir) = &args.out {
+        let incident = shown_incident(&options)?;
+        report::write(dir, &report, incident.as_ref())?;
+    }
     if args.json {
         print::json(&report)?;
     } else {
         print::text(&report_text(&report))?;
     }
     Ok(CommandResult::new(report.agrees()))
+}
+
+/// The incident for the page of a run that has the unsafe lock.
+fn shown_incident(options: &Options) -> anyhow::Result<Option<IncidentReport>> {
+    if !options.strategies.contains(&"redis-lock-unsafe") {
+        return Ok(None);
+    }
+    let (program, seed) = (options.program.clone(), options.seed);
+    let variants = vec!["redis-lock-unsafe", "redis-lock-fenced"];
+    incident::run(&incident::Options { program, variants, seed }).map(Some)
 }
 
 fn options(args: &LabRunArgs) -> Result<Options, Failure> {
@@ -160,6 +175,9 @@ fn show_incident(args: &IncidentArgs) -> Outcome {
         seed: args.seed,
     };
     let report = incident::run(&options)?;
+    if let Some(dir) = &args.out {
+        report::write_incident(dir, &report)?;
+    }
     if args.json {
         print::json(&report)?;
     } else {

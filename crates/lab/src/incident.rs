@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-pub use journal::{Event, Journal};
+pub use journal::{Event, Journal, LOCK_MS};
 
 use crate::backends::Backends;
 use crate::checker;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::hmac;
+use doorbuster_harness::audit::StoreLocation;
 use doorbuster_harness::cluster::{
     self, Cluster, ClusterPlan, NetworkCondition, free_port, http,
 };
@@ -212,9 +213,9 @@ impl Product {
 }
 
 fn sqlite_orders(dir: &Path, sale: &str) -> Result<Vec<(String, i64)>> {
-    let files = std::fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_store = |path: &PathBuf| path.extension().is_some_and(|end| end == "db");
-    let file = files.into_iter().find(is_store).context("the server has a store")?;
+    let StoreLocation::Sqlite(file) = StoreLocation::parse(&dir.display().to_string())? else {
+        bail!("{} has no store", dir.display());
+    };
     let db = rusqlite::Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.busy_timeout(READY_WITHIN)?;
     let mut query = db.prepare(&format!("{ORDERS}?1 ORDER BY o.seq"))?;

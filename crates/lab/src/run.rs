@@ -156,8 +156,7 @@ impl OneStrategy<'_> {
         make: fn(&Backends) -> Box<dyn Strategy>,
         level: usize,
     ) -> Result<RunResult> {
-        let strategy = make(&Backends::new(&servers.addresses(false, 2))?);
-        strategy.prepare(self.options.stock).await?;
+        make(&Backends::new(&servers.addresses(false, 2))?).prepare(self.options.stock).await?;
         let slow = self.fault == Fault::Slow;
         let id = self.entry.info.id;
         let mut workers = Workers::start(&self.options.program, id, servers, (slow, level))?;
@@ -166,6 +165,8 @@ impl OneStrategy<'_> {
         let answers = self.sell(level, Target::Workers, addrs.clone(), &mut system).await?;
         drain(&addrs).await;
         drop(workers);
+        // New connections: Redis may have been restarted since.
+        let strategy = make(&Backends::new(&servers.addresses(false, 2))?);
         Ok(self.judge(level, &answers, &strategy.orders().await?))
     }
 

@@ -14,7 +14,7 @@ use crate::backends::RedisLink;
 use crate::driver::Told;
 
 /// How long the lock lasts in the incident.
-const LOCK_MS: u64 = 60;
+pub const LOCK_MS: u64 = 60;
 /// How long the call to the other company takes, usually and when it is slow.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
