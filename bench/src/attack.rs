@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::buyers::Buyers;
-use crate::cores;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::cores;
 use crate::limits::{ADMIN_WITHIN, BOMBS_PER_SEC, DEAD_SOCKETS, SLOW_HEADS};
 use crate::sockets;
 

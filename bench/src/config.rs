@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::Cli;
 use crate::limits::{self, ORDERS_PER_SEC_MAX, WARM_UP_PART};
-use crate::load::{Load, Pace};
+use doorbuster_harness::generator::{Load, Pace};
 use crate::server::{Server, ServerOptions};
 use crate::table::Machine;
 use crate::temp_dir::TempDir;
-use crate::{cores, disk};
+use doorbuster_harness::generator::cores;
+use crate::disk;
 
 /// The setting of a run.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Buyers at the front door: in the waiting room, or asking for a challenge.
 use anyhow::{Context, Result};
 
-use crate::buyers::Buyers;
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// One buyer after another at the door, each once.
 #[derive(Debug)]

@@ -99,8 +99,6 @@ pub const SYNC_MIN: Duration = Duration::from_micros(5);
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
 /// A server that did not stop by then is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(12);
-/// Answers that come later than this after the end of a round are lost.
-pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than any number of orders takes.
 pub const NO_DEADLINE: Duration = Duration::from_secs(1_800);
 /// A single request of an operator may take this long.

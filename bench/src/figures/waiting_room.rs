@@ -14,7 +14,7 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
 

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use comfy_table::Cell;
+use doorbuster_lab::headline::HeadlineReport;
 use doorbuster_lab::incident::IncidentReport;
 use doorbuster_lab::run::{Done, Options};
-use doorbuster_lab::{RunReport, incident, registry, report, run as lab_run, worker};
+use doorbuster_lab::{RunReport, headline, incident, registry, report, run as lab_run, worker};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::cli::{IncidentArgs, LabArgs, LabCommand, LabRunArgs};
+use crate::cli::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped, number};
@@ -27,7 +28,7 @@ pub fn run(args: &LabArgs) -> Outcome {
         LabCommand::List { json } => list(*json),
         LabCommand::Run(args) => compare(args),
         LabCommand::Incident(args) => show_incident(args),
-        LabCommand::Headline(_) => Err(Failure::Refused("not there yet".to_owned())),
+        LabCommand::Headline(args) => show_headline(args),
         LabCommand::Worker => {
             worker::run()?;
             Ok(CommandResult::Success)
@@ -202,4 +203,49 @@ fn incident_text(report: &IncidentReport) -> String {
         );
     }
     text + &format!("Seed {}.\n", report.seed)
+}
+
+fn show_headline(args: &HeadlineArgs) -> Outcome {
+    let options = headline::Options {
+        program: std::env::current_exe().context("cannot find this program")?,
+        rate: args.rate,
+        secs: args.secs,
+    };
+    let report = headline::run(&options)?;
+    if let Some(dir) = &args.out {
+        report::write_json(dir, "headline.json", &report)?;
+    }
+    if args.json {
+        print::json(&report)?;
+    } else {
+        print::text(&headline_text(&report))?;
+    }
+    Ok(CommandResult::new(report.ok))
+}
+
+fn headline_text(report: &HeadlineReport) -> String {
+    let mut rows = table::report();
+    let asked = format!("{} were asked for", grouped(report.rate.into()));
+    let latency = &report.latency_ms;
+    let cost = format!("{:.0} %", report.generator_busy * 100.0);
+    let cells = [
+        ("Requests", grouped(report.requests), format!("in {} s", report.secs)),
+        ("Answers a second", grouped(report.answers_per_second as u64), asked),
+        ("Latency", format!("{:.1} ms", latency.p50), "p50".to_owned()),
+        ("", format!("{:.1} ms", latency.p99), "p99".to_owned()),
+        ("", format!("{:.1} ms", latency.max), "slowest".to_owned()),
+        ("Orders", grouped(report.orders), format!("of {} units", report.stock)),
+        ("Oversold", grouped(report.oversold.unsigned_abs()), String::new()),
+        ("Lost answers", grouped(report.lost_answers), String::new()),
+        ("Generator", cost, "of one core".to_owned()),
+    ];
+    for (name, value, remark) in cells {
+        rows.add_row([name.into(), number(value), Cell::new(remark)]);
+    }
+    let verdict = match (report.ok, report.rate_reached) {
+        (false, _) => "The sale did not hold.",
+        (true, true) => "The sale held at the rate that was asked for; the audit is clean.",
+        (true, false) => "The sale held and the audit is clean. The rate was not reached.",
+    };
+    format!("{rows}\n{verdict}\n")
 }

@@ -36,7 +36,7 @@ pub struct Crowd {
     pub level: usize,
     /// Decides the order in which they come.
     pub seed: u64,
-    /// They come spread over this time; `None`: as fast as answers come.
+    /// They come in waves spread over this time; `None`: as fast as answers come.
     pub arrivals: Option<Duration>,
     /// After this time no new buyer comes.
     pub within: Duration,
@@ -134,7 +134,9 @@ impl Shared {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(&buyer) = self.order.get(index) else { return records };
             if let Some(arrivals) = self.crowd.arrivals {
-                let at = arrivals.mul_f64(index as f64 / self.order.len() as f64);
+                // In waves as large as the level, so that buyers meet each other.
+                let wave = index / self.crowd.level * self.crowd.level;
+                let at = arrivals.mul_f64(wave as f64 / self.order.len() as f64);
                 tokio::time::sleep(at.saturating_sub(self.start.elapsed())).await;
             }
             if self.start.elapsed() > self.crowd.within {

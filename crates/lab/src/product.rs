@@ -39,7 +39,7 @@ pub struct Product {
     installation: Installation,
     dir: WorkDir,
     admin_key: String,
-    token_key: hmac::Key,
+    secret: String,
     sales: u32,
 }
 
@@ -94,8 +94,7 @@ impl Product {
                 (Installation::Nodes(Box::new(cluster)), key, secret)
             }
         };
-        let token_key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let product = Self { installation, dir, admin_key, token_key, sales: 0 };
+        let product = Self { installation, dir, admin_key, secret, sales: 0 };
         for addr in product.addrs() {
             let ready = wait_until(READY_WITHIN, async || is_ready(addr)).await;
             ensure!(ready, "the server at {addr} is not ready");
@@ -121,9 +120,9 @@ impl Product {
         }
     }
 
-    /// A directory for files of a run.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+    /// What buyers' tokens are signed with.
+    pub fn secret(&self) -> &[u8] {
+        self.secret.as_bytes()
     }
 
     /// Opens a new sale; what its buyers send.
@@ -139,7 +138,8 @@ impl Product {
             format!(r#"{{"id":"{sale}","title":"Lab","front_door":{door},"items":[{item}]}}"#);
         self.admin("/v1/admin/sales", &body, 201)?;
         self.admin(&format!("/v1/admin/sales/{sale}/open"), "", 200)?;
-        Ok(Target::Product { sale, key: self.token_key.clone() })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
+        Ok(Target::Product { sale, key })
     }
 
     fn admin(&self, path: &str, body: &str, status: u16) -> Result<()> {
@@ -183,23 +183,26 @@ impl Product {
     }
 
     /// Every order of the sale, in the order of commit, from the rows of the store.
-    pub async fn orders(&self, target: &Target) -> Result<Vec<Order>> {
+    pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
+        let rows = self.order_rows(target)?.into_iter();
+        rows.map(|(buyer, units)| {
+            let number = buyer.strip_prefix("buyer-").context("a buyer of the lab")?;
+            Ok(Order { buyer: number.parse()?, units })
+        })
+        .collect()
+    }
+
+    /// The same with the buyers' whole names.
+    pub fn order_rows(&self, target: &Target) -> Result<Vec<(String, i64)>> {
         let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
-        let rows: Vec<(String, i64)> = match &self.installation {
-            Installation::Embedded(server) => sqlite_orders(&server.data_dir, sale)?,
+        match &self.installation {
+            Installation::Embedded(server) => sqlite_orders(&server.data_dir, sale),
             Installation::Nodes(cluster) => {
                 let text = cluster.postgres.sql(&format!("{ORDERS}'{sale}' ORDER BY o.seq"))?;
                 let rows = text.lines().filter_map(|line| line.split_once('|'));
-                rows.map(|(buyer, units)| Ok((buyer.to_owned(), units.parse()?)))
-                    .collect::<Result<_>>()?
+                rows.map(|(buyer, units)| Ok((buyer.to_owned(), units.parse()?))).collect()
             }
-        };
-        rows.into_iter()
-            .map(|(buyer, units)| {
-                let number = buyer.strip_prefix("buyer-").context("a buyer of the lab")?;
-                Ok(Order { buyer: number.parse()?, units })
-            })
-            .collect()
+        }
     }
 
     /// Stops it in good order.

@@ -175,7 +175,7 @@ impl OneStrategy<'_> {
         let addrs = product.addrs();
         let mut system = System::Product(product);
         let answers = self.sell(level, target.clone(), addrs, &mut system).await?;
-        Ok(self.judge(level, &answers, &product.orders(&target).await?))
+        Ok(self.judge(level, &answers, &product.orders(&target)?))
     }
 
     /// Sends the crowd, and breaks what the fault says.

@@ -11,7 +11,7 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{OPEN_TABS, TABS_PER_SEC, WARM_ORDERS};
-use crate::load::AnswerKind;
+use doorbuster_harness::generator::AnswerKind;
 use crate::server::NewSale;
 use crate::sockets;
 

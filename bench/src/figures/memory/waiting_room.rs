@@ -10,7 +10,7 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{ADMITTED_WITHIN, ORDER_CONNECTIONS, POSITIONS};
-use crate::load::AnswerKind;
+use doorbuster_harness::generator::AnswerKind;
 use crate::server::NewSale;
 
 const SALE: &str = "drawn";

@@ -7,8 +7,8 @@ use anyhow::Result;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// How long somebody stays after the page is there, or after the opening that was waited for.
 const STAYS: Duration = Duration::from_secs(30);

@@ -107,7 +107,8 @@ pub struct IncidentArgs {
 /// Hold a judged sale at a fixed rate against one Doorbuster process.
 ///
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
-/// if nothing is oversold, no answer is lost, the audit is clean and the rate was reached.
+/// if nothing is oversold, no answer is lost and the audit is clean. The result says whether the
+/// rate was reached.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab headline

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::{AnswerKind, Script};
-use crate::buyers::{Buyers, Template};
+use super::buyers::{Buyers, Template};
 
 /// Where the parts of a whole answer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

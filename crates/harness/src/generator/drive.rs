@@ -10,10 +10,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::{Timespec, epoll};
 
+use super::cores;
 use super::{AnswerKind, Load, Pace, RunResult, Script};
-use crate::cores;
-use crate::limits::DRAIN_WITHIN;
 
+/// Answers that come later than this after the end of a round are lost.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Events taken at once.
 const EVENTS_MAX: usize = 512;
 /// No answer is longer.
