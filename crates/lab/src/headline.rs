@@ -133,7 +133,8 @@ fn send(options: &Options, product: &Product, target: &Target) -> Result<LoadRes
     let load = Load {
         addr: *product.addrs().first().context("the server has an address")?,
         connections: CONNECTIONS,
-        pace: Pace::Open(f64::from(options.rate)),
+        // What finds no free connection is given up, so that a slow server shows as a rate below.
+        pace: Pace::Crowd(f64::from(options.rate)),
         warm_up: Duration::ZERO,
         time: Duration::from_secs(options.secs.into()),
         core: None,
