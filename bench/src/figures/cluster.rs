@@ -11,17 +11,17 @@ use doorbuster_harness::load::read_secret;
 
 use super::figure_or_invalid;
 use super::sale_server::{percent, template};
-use doorbuster_harness::generator::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK};
-use doorbuster_harness::generator::http::Purchases;
-use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
 use crate::process::cpu_time;
 use crate::server::{NewSale, StockRow};
 use crate::temp_dir::TempDir;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
 /// How long the naive peer is asked in a round: its consumer takes many times that to insert what
 /// was promised.

@@ -4,11 +4,11 @@ use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
-use doorbuster_harness::generator::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::disk;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
+use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 

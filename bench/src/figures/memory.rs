@@ -9,13 +9,13 @@ use doorbuster_core::limits::SLOT_REQUESTS_MAX;
 
 use super::sale_server::{self, SaleServer};
 use super::{figure_or_invalid, slot};
-use doorbuster_harness::generator::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
+use crate::sockets;
+use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Script};
-use crate::sockets;
 
 mod tab;
 mod waiting_room;

@@ -5,11 +5,11 @@ use anyhow::{Result, ensure};
 use super::figure_or_invalid;
 use super::refusal_kinds::{self, cost};
 use super::sale_server::{self, SaleServer};
-use doorbuster_harness::generator::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::{ORDER_CONNECTIONS, REFUSED_BUYERS};
 use doorbuster_harness::generator::AnswerKind;
+use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 
 const TARGET: Target = Target::AtMost { floor: 0.3, goal: 0.1 };

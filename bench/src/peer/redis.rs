@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::resp;
 use crate::process::{self, Process, ProcessSpec};
+use crate::resp;
 use crate::temp_dir::TempDir;
 
 /// The classic script.

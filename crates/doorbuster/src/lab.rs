@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::cli::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 use crate::exit::{CommandResult, Failure, Outcome};
+use crate::print;
 use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped, number};
-use crate::print;
 
 /// Stands for every strategy or variant.
 const ALL: &str = "all";

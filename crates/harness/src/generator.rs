@@ -20,7 +20,6 @@ use anyhow::{Context, Result};
 pub use drive::DRAIN_WITHIN;
 pub use tally::{AnswerKind, RunResult};
 
-
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {

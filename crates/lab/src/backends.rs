@@ -138,8 +138,7 @@ impl RedisLink {
         if let Some(connection) = &*kept {
             return Ok(connection.clone());
         }
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_ANSWERS_WITHIN));
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_ANSWERS_WITHIN));
         let opened = self.client.get_multiplexed_async_connection_with_config(&config).await;
         let opened = opened.context("connecting to Redis")?;
         *kept = Some(opened.clone());
@@ -194,6 +193,5 @@ pub async fn query_one(
 /// Whether a statement failed because the row exists already.
 pub fn is_duplicate(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<tokio_postgres::Error>();
-    error.and_then(|error| error.code())
-        == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
+    error.and_then(|error| error.code()) == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
 }

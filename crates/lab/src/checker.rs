@@ -38,9 +38,8 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
         of_buyer.entry(order.buyer).or_default().push(order.units);
         if sold > stock && first_beyond.is_none() {
             let (buyer, units) = (order.buyer, order.units);
-            first_beyond = Some(format!(
-                "buyer {buyer} got {units}, which made {sold} sold of {stock}"
-            ));
+            first_beyond =
+                Some(format!("buyer {buyer} got {units}, which made {sold} sold of {stock}"));
         }
     }
     let promised: BTreeMap<i64, i64> = told
@@ -55,8 +54,7 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
         .collect();
     let duplicated: Vec<i64> =
         of_buyer.iter().filter(|(_, had)| had.len() > 1).map(|(buyer, _)| *buyer).collect();
-    let duplicate_orders: usize =
-        duplicated.iter().map(|buyer| of_buyer[buyer].len() - 1).sum();
+    let duplicate_orders: usize = duplicated.iter().map(|buyer| of_buyer[buyer].len() - 1).sum();
     let untold_orders = of_buyer.keys().filter(|buyer| !promised.contains_key(buyer)).count();
     let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, told));
     let lost_orders = count(lost.len());

@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 use tokio::task::JoinSet;
 
 use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 use connection::Connection;
 pub use connection::get;
-pub use target::Target;
 use target::Reply;
+pub use target::Target;
 
 /// Waits before asking again double from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(2);
@@ -121,8 +121,7 @@ pub async fn send(
         answers.records.extend(records.expect("a buyer's task does not panic"));
     }
     answers.elapsed = start.elapsed();
-    answers.first_error =
-        shared.first_error.lock().expect("no holder of it panics").take();
+    answers.first_error = shared.first_error.lock().expect("no holder of it panics").take();
     answers
 }
 

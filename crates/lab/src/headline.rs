@@ -93,8 +93,8 @@ pub fn run(options: &Options) -> Result<HeadlineReport> {
     let units: i64 = rows.iter().map(|(_, units)| units).sum();
     let reserved = load.count(AnswerKind::Accepted) + load.count(AnswerKind::Fine);
     let (orders, oversold) = (rows.len() as u64, (units - STOCK).max(0));
-    let answers_per_second = load.in_time.values().sum::<u64>() as f64
-        / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
+    let answers_per_second =
+        load.in_time.values().sum::<u64>() as f64 / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
     let ms = |micros: u64| micros as f64 / 1_000.0;
     let findings = audited.audit.findings.iter().map(|finding| format!("{finding:?}")).collect();
     let audit = Audit { ok: audited.audit.ok, findings };

@@ -37,7 +37,10 @@ const RENEWED: &str = "redis-lock-renewed";
 
 /// The variants in the order of the story, with what each shows.
 pub const VARIANTS: [(&str, &str); 6] = [
-    ("redis-lock-unsafe", "The lock ends during the work, and its late holder frees the next lock."),
+    (
+        "redis-lock-unsafe",
+        "The lock ends during the work, and its late holder frees the next lock.",
+    ),
     (
         "redis-lock",
         "Nobody frees another's lock, but the lock still ends during the work: two holders write.",
@@ -179,15 +182,15 @@ async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
     let mut product = Product::start(program, Shape::Embedded, false).await?;
     let target = product.open_sale(STOCK, 1)?;
     let level = ACTORS.len();
-    let crowd =
-        Crowd { buyers: BUYERS, units: 1, level, seed, arrivals: None, within: RUN_WITHIN };
+    let crowd = Crowd { buyers: BUYERS, units: 1, level, seed, arrivals: None, within: RUN_WITHIN };
     let progress = Arc::new(Progress::default());
     let answers = driver::send(crowd, target.clone(), product.addrs(), progress).await;
     let orders = product.orders(&target)?;
     let at_ms = u64::try_from(answers.elapsed.as_millis()).unwrap_or(u64::MAX);
     product.stop()?;
     let sold = orders.iter().map(|order| order.units).sum::<i64>();
-    let event = format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers; nobody held a lock");
+    let event =
+        format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers; nobody held a lock");
     let timeline = vec![Event { at_ms, actor: "doorbuster".to_owned(), event }];
     Ok(Sale { records: answers.records, orders, timeline })
 }

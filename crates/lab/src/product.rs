@@ -9,9 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::hmac;
 use doorbuster_harness::audit::StoreLocation;
-use doorbuster_harness::cluster::{
-    self, Cluster, ClusterPlan, NetworkCondition, free_port, http,
-};
+use doorbuster_harness::cluster::{self, Cluster, ClusterPlan, NetworkCondition, free_port, http};
 use rusqlite::OpenFlags;
 
 use crate::contract::Order;
@@ -106,9 +104,7 @@ impl Product {
     pub fn addrs(&self) -> Vec<SocketAddr> {
         match &self.installation {
             Installation::Embedded(server) => vec![server.addr()],
-            Installation::Nodes(cluster) => {
-                cluster.nodes.iter().map(cluster::Node::addr).collect()
-            }
+            Installation::Nodes(cluster) => cluster.nodes.iter().map(cluster::Node::addr).collect(),
         }
     }
 

@@ -205,8 +205,8 @@ impl RunResult {
 const LATENCY_MAX_US: u64 = 600_000_000;
 
 fn latencies(answers: &Answers) -> LatencyMs {
-    let mut histogram = Histogram::<u64>::new_with_bounds(1, LATENCY_MAX_US, 3)
-        .expect("constant bounds in order");
+    let mut histogram =
+        Histogram::<u64>::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant bounds in order");
     for record in &answers.records {
         let micros = u64::try_from(record.latency.as_micros()).unwrap_or(u64::MAX);
         histogram.saturating_record(micros.max(1));

@@ -94,8 +94,8 @@ async fn answer(
         "/waiting" => strategy.waiting().await.map(|count| (StatusCode::OK, count.to_string())),
         _ => Ok((StatusCode::NOT_FOUND, String::new())),
     };
-    let (status, text) = outcome
-        .unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")));
+    let (status, text) =
+        outcome.unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")));
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     Ok(response)

@@ -137,7 +137,7 @@ async fn serve(
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (condition.clone(), condition.clone());
     tokio::select! {
-        _ = async { 
+        _ = async {
             tokio::join!(
                 forward(from, target_to, there, is_tenth),
                 forward(target_from, to, back, is_tenth)

@@ -125,8 +125,7 @@ impl RedisServer {
             user: None,
             ends_with_caller,
         };
-        let mut server =
-            Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None };
+        let mut server = Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None };
         server.start()?;
         Ok(server)
     }

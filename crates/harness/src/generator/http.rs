@@ -2,8 +2,8 @@
 //! checks it.
 use anyhow::{Context, Result, bail};
 
-use super::{AnswerKind, Script};
 use super::buyers::{Buyers, Template};
+use super::{AnswerKind, Script};
 
 /// Where the parts of a whole answer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

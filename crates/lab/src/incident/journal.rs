@@ -183,9 +183,8 @@ impl Journal {
 
     /// A buyer was told something.
     pub fn told(&self, buyer: i64, told: Told) {
-        let is_lock_story = self.0.as_ref().is_some_and(|actor| {
-            actor.works.load(Ordering::Relaxed) > 0
-        });
+        let is_lock_story =
+            self.0.as_ref().is_some_and(|actor| actor.works.load(Ordering::Relaxed) > 0);
         if told == Told::Sold && !is_lock_story {
             self.note(|| format!("sells a bottle to buyer {buyer}"));
         }

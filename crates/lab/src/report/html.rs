@@ -80,7 +80,8 @@ fn facts(run: &RunReport) -> String {
         ("Seed", run.seed.to_string()),
         ("It took", format!("{} s", number(run.seconds))),
     ];
-    let mut text = String::from("<h2 class=\"unseen\">How it was measured</h2><dl class=\"facts\">");
+    let mut text =
+        String::from("<h2 class=\"unseen\">How it was measured</h2><dl class=\"facts\">");
     for (name, value) in rows {
         // Writing to a string cannot fail.
         let _ = write!(text, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));

@@ -42,7 +42,8 @@ mod tests {
     fn every_strategy_has_a_header_that_teaches_and_an_essence() {
         for entry in ENTRIES.iter().filter(|entry| matches!(entry.make, Make::Strategy(_))) {
             let (id, header) = (entry.info.id, paragraphs(entry.text));
-            for start in ["How it works:", "Where it comes from:", "When it holds:", "How it breaks:"]
+            for start in
+                ["How it works:", "Where it comes from:", "When it holds:", "How it breaks:"]
             {
                 assert!(header.iter().any(|text| text.starts_with(start)), "{id}: {start}");
             }

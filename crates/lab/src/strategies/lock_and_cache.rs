@@ -1,13 +1,13 @@
 //! A database lock with a cache behind it: the row decides, the cache refuses.
 //!
-//! How it works: the cache in Redis says how many units are left. If it says too few, the buyer is
-//! refused at once. Otherwise the transaction locks the row, deducts and writes the order. After the
-//! commit the cache gets the new number.
+//! How it works: the cache in Redis says how many units are left. If it says too few, the buyer
+//! is refused at once. Otherwise the transaction locks the row, deducts and writes the order.
+//! After the commit the cache gets the new number.
 //! Where it comes from: cache-aside; the usual first step after the database became too slow.
 //! When it holds: always. The cache never makes a sale, and stock only falls, so an old number in
 //! the cache is too high and lets the database decide.
-//! How it breaks: it does not sell too much. Stock that rises again needs care: two updates of the
-//! cache can arrive in the wrong order and refuse buyers who could have a unit.
+//! How it breaks: it does not sell too much. Stock that rises again needs care: two updates of
+//! the cache can arrive in the wrong order and refuse buyers who could have a unit.
 
 use redis::{cmd, pipe};
 

@@ -1,9 +1,9 @@
 //! Stock spread over partitions: each request uses one of several counters.
 //!
-//! How it works: the stock is divided among partitions, which would be on different Redis servers. A
-//! buyer begins at the partition that the buyer's number names, and tries the others when it is
-//! empty. At the end no partition may have enough although all together have; then one script takes
-//! from all of them.
+//! How it works: the stock is divided among partitions, which would be on different Redis
+//! servers. A buyer begins at the partition that the buyer's number names, and tries the others
+//! when it is empty. At the end no partition may have enough although all together have; then one
+//! script takes from all of them.
 //! Where it comes from: "hot key splitting" of large shops; sharded counters.
 //! When it holds: while Redis keeps its data, and a repeated request meets the same partition.
 //! How it breaks: as one Redis does: a restart forgets or repeats. Without the last step the rest

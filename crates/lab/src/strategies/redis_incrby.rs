@@ -1,12 +1,13 @@
 //! Redis, INCRBY with undo: deduct first, look at the result, and give back what was too much.
 //!
-//! How it works: `DECRBY stock n` is atomic and returns the new value. Zero or more means sold. Less
-//! means that the units were not there, and `INCRBY` gives them back.
+//! How it works: `DECRBY stock n` is atomic and returns the new value. Zero or more means sold.
+//! Less means that the units were not there, and `INCRBY` gives them back.
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
 //! When it holds: it never sells too much while Redis keeps its data.
-//! How it breaks: a process that dies between the deduction and the order, or between the deduction
-//! and the undo, loses the units. A buyer who asks again pays twice. While a request of ten is being
-//! undone, a request of one is refused although a unit is left. Redis that restarts forgets sales.
+//! How it breaks: a process that dies between the deduction and the order, or between the
+//! deduction and the undo, loses the units. A buyer who asks again pays twice. While a request of
+//! ten is being undone, a request of one is refused although a unit is left. Redis that restarts
+//! forgets sales.
 
 use redis::cmd;
 

@@ -5,11 +5,11 @@
 //! number and changes nothing once a later holder has raised it. Write and order are one
 //! transaction.
 //! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
-//! When it holds: always. The lock only keeps buyers from disturbing each other; the number in the
-//! row decides. Checking the number only when writing is not enough: a later holder could have
-//! read before the late write, so the read raises it too.
-//! How it breaks: it does not sell too much. It costs a lock and a transaction. If Redis forgets the
-//! counter, holders are refused until it has passed the number in the row.
+//! When it holds: always. The lock only keeps buyers from disturbing each other; the number in
+//! the row decides. Checking the number only when writing is not enough: a later holder could
+//! have read before the late write, so the read raises it too.
+//! How it breaks: it does not sell too much. It costs a lock and a transaction. If Redis forgets
+//! the counter, holders are refused until it has passed the number in the row.
 
 use std::time::{Duration, Instant};
 

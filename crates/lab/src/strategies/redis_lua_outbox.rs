@@ -1,12 +1,13 @@
 //! Script and send table: the intent is a row before Redis books, so a lost step is found again.
 //!
-//! How it works: a row `pending` in the send table, then the script, which books once for a buyer,
-//! then the row becomes `sent` and the buyer is told "sold". A checker asks again about rows that
-//! stay `pending`. A consumer turns `sent` rows into orders, once each.
+//! How it works: a row `pending` in the send table, then the script, which books once for a
+//! buyer, then the row becomes `sent` and the buyer is told "sold". A checker asks again about
+//! rows that stay `pending`. A consumer turns `sent` rows into orders, once each.
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
 //! When it holds: also when processes die at any step.
-//! How it breaks: Redis still decides. A restart from a snapshot forgets bookings and sells the same
-//! units again; an empty Redis refuses everybody. Each sold unit costs three database writes.
+//! How it breaks: Redis still decides. A restart from a snapshot forgets bookings and sells the
+//! same units again; an empty Redis refuses everybody. Each sold unit costs three database
+//! writes.
 
 use std::time::Duration;
 

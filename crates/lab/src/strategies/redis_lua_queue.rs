@@ -26,10 +26,9 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_lua_queue.rs"),
     lua: Some(include_str!("redis_lua_queue.lua")),
-    make: Make::Strategy(|backends| Box::new(RedisLuaQueue {
-        backends: backends.clone(),
-        popped: AtomicU64::new(0),
-    })),
+    make: Make::Strategy(|backends| {
+        Box::new(RedisLuaQueue { backends: backends.clone(), popped: AtomicU64::new(0) })
+    }),
 };
 
 const BOOK: &str = include_str!("redis_lua_queue.lua");

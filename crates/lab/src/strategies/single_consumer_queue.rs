@@ -1,12 +1,13 @@
 //! A queue with a single consumer: one process decides, so nothing needs a lock.
 //!
-//! How it works: a request goes into a Redis list. One consumer takes requests in order, reads the
-//! stock, deducts, writes orders and commits, up to 64 requests at a time. Then it writes each
-//! answer to Redis, where the waiting request looks for it.
+//! How it works: a request goes into a Redis list. One consumer takes requests in order, reads
+//! the stock, deducts, writes orders and commits, up to 64 requests at a time. Then it writes
+//! each answer to Redis, where the waiting request looks for it.
 //! Where it comes from: "serialize the hot item" articles; the single-writer principle.
-//! When it holds: always, as long as there is one consumer. A buyer is only told what was committed.
-//! How it breaks: it does not sell too much. A request that is lost between the list and the commit
-//! gets no answer, and the buyer asks again. The consumer's pace is the pace of the sale.
+//! When it holds: always, as long as there is one consumer. A buyer is only told what was
+//! committed.
+//! How it breaks: it does not sell too much. A request that is lost between the list and the
+//! commit gets no answer, and the buyer asks again. The consumer's pace is the pace of the sale.
 
 use std::time::{Duration, Instant};
 
