@@ -26,7 +26,7 @@ pub enum Pace {
     /// A connection asks again as soon as it has its answer.
     Closed,
     /// At random instants, this many a second on average, whatever the answers do; a request
-    /// without a free connection stands in line, and its latency counts from when it was due.
+    /// without a free connection waits, and its latency counts from when it was due.
     Open(f64),
     /// The same, but a request without a free connection is given up.
     Crowd(f64),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contract::Order;
-use crate::driver::{BuyerRecord, Told};
+use crate::driver::{BuyerRecord, LastAnswer};
 use crate::result::Verdict;
 
 /// What the judge counted.
@@ -44,7 +44,7 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
     }
     let promised: BTreeMap<i64, i64> = told
         .iter()
-        .filter(|record| record.told == Told::Sold)
+        .filter(|record| record.told == LastAnswer::Sold)
         .map(|record| (record.buyer, record.units))
         .collect();
     let lost: BTreeSet<i64> = promised
@@ -75,7 +75,7 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
             .map(|buyer| format!("buyer {buyer} was told \"sold\" and has no such order")),
         Verdict::Undersold => told
             .iter()
-            .find(|record| record.told != Told::Sold)
+            .find(|record| record.told != LastAnswer::Sold)
             .map(|record| format!("buyer {} got nothing while {unsold} were left", record.buyer)),
         Verdict::Held => None,
     };
@@ -96,7 +96,7 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
 fn unsold(stock: i64, sold: i64, told: &[BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;
-    for record in told.iter().filter(|record| record.told != Told::Sold) {
+    for record in told.iter().filter(|record| record.told != LastAnswer::Sold) {
         if record.units <= left {
             left -= record.units;
             unsold += record.units;

@@ -1,6 +1,6 @@
-//! The driver: the same buyers for every strategy. Each asks once, over a keep-alive connection, and
-//! asks again after "busy" or no answer. What each was told is the only thing that the checker gets
-//! from here.
+//! The driver: the same buyers for every strategy. Each asks once, over a keep-alive connection,
+//! and asks again after "busy" or no answer. What each was told is the only thing that the checker
+//! gets from here.
 
 mod connection;
 mod target;
@@ -44,7 +44,7 @@ pub struct Crowd {
 
 /// What a buyer was told in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum LastAnswer {
     /// "The units are yours."
     Sold,
     /// "Too few units are left."
@@ -61,7 +61,7 @@ pub struct BuyerRecord {
     /// Units asked for.
     pub units: i64,
     /// The last answer.
-    pub told: Told,
+    pub told: LastAnswer,
     /// From the first request to the last answer.
     pub latency: Duration,
     /// Answers that were errors, and requests without an answer.
@@ -142,7 +142,9 @@ impl Shared {
                 return records;
             }
             let record = self.serve(buyer, &mut connection).await;
-            self.progress.sold.fetch_add(u64::from(record.told == Told::Sold), Ordering::Relaxed);
+            self.progress
+                .sold
+                .fetch_add(u64::from(record.told == LastAnswer::Sold), Ordering::Relaxed);
             self.progress.answered.fetch_add(1, Ordering::Relaxed);
             records.push(record);
         }
@@ -153,7 +155,7 @@ impl Shared {
         let (begun, mut errors) = (Instant::now(), 0);
         let request = self.target.request(buyer, self.crowd.units);
         let mut pause = RETRY_FIRST;
-        let mut told = Told::NoAnswer;
+        let mut told = LastAnswer::NoAnswer;
         for _ in 0..TRIES_MAX {
             let asked = tokio::time::timeout(ANSWER_WITHIN, connection.ask(&request)).await;
             let reply = match asked {

@@ -19,7 +19,7 @@ pub use journal::{Event, Journal, LOCK_MS};
 use crate::backends::Backends;
 use crate::checker;
 use crate::contract::{Answer, Make};
-use crate::driver::{self, BuyerRecord, Crowd, Progress, Told};
+use crate::driver::{self, BuyerRecord, Crowd, LastAnswer, Progress};
 use crate::limits::RUN_WITHIN;
 use crate::product::{Product, Shape};
 use crate::registry;
@@ -30,7 +30,7 @@ use journal::{SharedJournal, WithRenewal};
 const STOCK: i64 = 100;
 /// Buyers who want one each.
 const BUYERS: i64 = 300;
-/// The shop's servers, each of which sells to one buyer at a time.
+/// The shop's servers, each with one buyer at a time.
 const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
 /// A lock that is renewed while its holder works. Only the incident has it.
 const RENEWED: &str = "redis-lock-renewed";
@@ -157,8 +157,8 @@ async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
                 }
                 let told = loop {
                     match strategy.take(buyer, 1).await? {
-                        Answer::Sold => break Told::Sold,
-                        Answer::SoldOut => break Told::SoldOut,
+                        Answer::Sold => break LastAnswer::Sold,
+                        Answer::SoldOut => break LastAnswer::SoldOut,
                         Answer::Busy => {}
                     }
                 };

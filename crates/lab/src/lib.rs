@@ -1,8 +1,8 @@
 //! The lab: every known way to deduct stock, on real servers, before one judge.
 //!
-//! Each file of [`strategies`] is one way. A worker process serves it over HTTP, a driver sends the
-//! same buyers to each, faults break the servers, and a checker that knows no strategy compares what
-//! buyers were told with the rows at the end. Nothing here is part of the product; the product's
+//! Each file of [`strategies`] is one way. A worker process serves it over HTTP, a driver sends
+//! the same buyers to each, faults break the servers, and a checker that knows no strategy compares
+//! what buyers were told with the rows at the end. Nothing here is part of the product; the product's
 //! three shapes take part over HTTP, as child processes.
 
 mod backends;

@@ -134,7 +134,7 @@ impl Product {
             format!(r#"{{"id":"{sale}","title":"Lab","front_door":{door},"items":[{item}]}}"#);
         self.admin("/v1/admin/sales", &body, 201)?;
         self.admin(&format!("/v1/admin/sales/{sale}/open"), "", 200)?;
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
+        let key = Box::new(hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes()));
         Ok(Target::Product { sale, key })
     }
 

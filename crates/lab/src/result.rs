@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checker::Findings;
 use crate::contract::{Claim, Entry};
-use crate::driver::{Answers, Told};
+use crate::driver::{Answers, LastAnswer};
 use crate::fault::Fault;
 
 /// What the judge says about one run.
@@ -169,9 +169,9 @@ impl RunResult {
         let mut told: BTreeMap<&'static str, u64> = BTreeMap::new();
         for record in &answers.records {
             let word = match record.told {
-                Told::Sold => "sold",
-                Told::SoldOut => "sold_out",
-                Told::NoAnswer => "no_answer",
+                LastAnswer::Sold => "sold",
+                LastAnswer::SoldOut => "sold_out",
+                LastAnswer::NoAnswer => "no_answer",
             };
             *told.entry(word).or_default() += 1;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
-fn told(buyer: i64, told: Told) -> BuyerRecord {
+fn told(buyer: i64, told: LastAnswer) -> BuyerRecord {
     BuyerRecord { buyer, units: 2, told, latency: Duration::ZERO, errors: 0 }
 }
 
@@ -14,7 +14,8 @@ fn order(buyer: i64) -> Order {
 
 /// Four units, two each: buyers 1 and 2 got theirs, buyer 3 was refused.
 fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
-    let records = vec![told(1, Told::Sold), told(2, Told::Sold), told(3, Told::SoldOut)];
+    let records =
+        vec![told(1, LastAnswer::Sold), told(2, LastAnswer::Sold), told(3, LastAnswer::SoldOut)];
     (records, vec![order(1), order(2)])
 }
 
@@ -29,7 +30,7 @@ fn a_sound_sale_holds() {
 #[test]
 fn an_order_beyond_the_stock_is_oversold() {
     let (mut records, mut orders) = sound();
-    records[2].told = Told::Sold;
+    records[2].told = LastAnswer::Sold;
     orders.push(order(3));
     let found = judge(4, &records, &orders);
     assert_eq!((found.verdict, found.oversold), (Verdict::Oversold, 2));
@@ -55,17 +56,17 @@ fn a_promise_without_an_order_is_lost() {
 #[test]
 fn units_that_a_refused_buyer_could_have_had_are_unsold() {
     let (mut records, orders) = sound();
-    records[1].told = Told::SoldOut;
+    records[1].told = LastAnswer::SoldOut;
     let found = judge(4, &records, &orders[..1]);
     assert_eq!((found.verdict, found.unsold), (Verdict::Undersold, 2));
-    records.retain(|record| record.told == Told::Sold);
+    records.retain(|record| record.told == LastAnswer::Sold);
     assert_eq!(judge(4, &records, &orders[..1]).verdict, Verdict::Held, "nobody else came");
 }
 
 #[test]
 fn an_order_that_nobody_was_told_of_is_counted() {
     let (mut records, orders) = sound();
-    records[0].told = Told::NoAnswer;
+    records[0].told = LastAnswer::NoAnswer;
     let found = judge(4, &records, &orders);
     assert_eq!((found.verdict, found.untold_orders), (Verdict::Held, 1));
 }

@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Told;
+use super::LastAnswer;
 
 /// How long a buyer's token is valid: longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
@@ -20,14 +20,14 @@ pub enum Target {
     /// Workers of the lab.
     Workers,
     /// The product: a sale of it, and the key that buyers' tokens are signed with.
-    Product { sale: String, key: hmac::Key },
+    Product { sale: String, key: Box<hmac::Key> },
 }
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// It decides.
-    Final(Told),
+    Final(LastAnswer),
     /// Ask again.
     Busy,
     /// Something went wrong; ask again.
@@ -60,13 +60,13 @@ impl Target {
     pub fn read(&self, status: u16, body: &[u8]) -> Reply {
         let text = String::from_utf8_lossy(body);
         match (self, status) {
-            (Self::Workers, 200) => Reply::Final(Told::Sold),
-            (Self::Workers, 409) => Reply::Final(Told::SoldOut),
+            (Self::Workers, 200) => Reply::Final(LastAnswer::Sold),
+            (Self::Workers, 409) => Reply::Final(LastAnswer::SoldOut),
             (Self::Product { .. }, 200 | 201) if text.contains(r#""state":"reserved""#) => {
-                Reply::Final(Told::Sold)
+                Reply::Final(LastAnswer::Sold)
             }
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
-                Reply::Final(Told::SoldOut)
+                Reply::Final(LastAnswer::SoldOut)
             }
             // The verdict is not there yet; the same request asks for it again.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use crate::backends::RedisLink;
-use crate::driver::Told;
+use crate::driver::LastAnswer;
 
 /// How long the lock lasts in the incident.
 pub const LOCK_MS: u64 = 60;
@@ -182,10 +182,10 @@ impl Journal {
     }
 
     /// A buyer was told something.
-    pub fn told(&self, buyer: i64, told: Told) {
+    pub fn told(&self, buyer: i64, told: LastAnswer) {
         let is_lock_story =
             self.0.as_ref().is_some_and(|actor| actor.works.load(Ordering::Relaxed) > 0);
-        if told == Told::Sold && !is_lock_story {
+        if told == LastAnswer::Sold && !is_lock_story {
             self.note(|| format!("sells a bottle to buyer {buyer}"));
         }
     }

@@ -125,11 +125,13 @@ impl Strategy for Combined {
 
     fn background(&self, leads: bool) -> Step<'_, ()> {
         Box::pin(async move {
-            while leads {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
                 execute(&self.0.db().await?, ORDER, &[]).await?;
                 tokio::time::sleep(POLL_EVERY).await;
             }
-            std::future::pending().await
         })
     }
 

@@ -112,7 +112,10 @@ impl Strategy for RedisLuaOutbox {
 
     fn background(&self, leads: bool) -> Step<'_, ()> {
         Box::pin(async move {
-            while leads {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
                 let db = self.backends.db().await?;
                 let stale = query(&db, STALE, &[]).await?;
                 let delivered = execute(&db, DELIVER, &[]).await?;
@@ -124,7 +127,6 @@ impl Strategy for RedisLuaOutbox {
                     tokio::time::sleep(POLL_EVERY).await;
                 }
             }
-            std::future::pending().await
         })
     }
 

@@ -69,7 +69,10 @@ impl Strategy for RedisLuaQueue {
     fn background(&self, leads: bool) -> Step<'_, ()> {
         Box::pin(async move {
             let mut own = self.backends.redis().blocking().await?;
-            while leads {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
                 let (_, first): (String, String) =
                     cmd("BRPOP").arg("queue").arg(0).query_async(&mut own).await?;
                 self.popped.store(1, Ordering::Relaxed);
@@ -83,7 +86,6 @@ impl Strategy for RedisLuaQueue {
                 execute(&self.backends.db().await?, ORDERS, &[&buyers, &units]).await?;
                 self.popped.store(0, Ordering::Relaxed);
             }
-            std::future::pending().await
         })
     }
 

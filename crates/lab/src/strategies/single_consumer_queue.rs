@@ -115,7 +115,10 @@ impl Strategy for SingleConsumerQueue {
     fn background(&self, leads: bool) -> Step<'_, ()> {
         Box::pin(async move {
             let mut own = self.0.redis().blocking().await?;
-            while leads {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
                 let (_, first): (String, String) =
                     cmd("BRPOP").arg("queue").arg(0).query_async(&mut own).await?;
                 let more: Option<Vec<String>> =
@@ -125,7 +128,6 @@ impl Strategy for SingleConsumerQueue {
                     lines.map(|line| parse_order(&line)).collect();
                 self.decide(&requests?).await?;
             }
-            std::future::pending().await
         })
     }
 

@@ -105,12 +105,14 @@ impl Strategy for StagingTable {
 
     fn background(&self, leads: bool) -> Step<'_, ()> {
         Box::pin(async move {
-            while leads {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
                 if self.apply_batch().await? == 0 {
                     tokio::time::sleep(POLL_EVERY).await;
                 }
             }
-            std::future::pending().await
         })
     }
 

@@ -129,7 +129,10 @@ impl Strategy for SubDomains {
         Box::pin(async move {
             let script = Script::new(SCHEDULE);
             let mut written = Instant::now();
-            while leads {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
                 for partition in 0..PARTITIONS {
                     let mut call = script.key(key(partition));
                     let call = call.key("pool").arg(THRESHOLD).arg(REFILL);
@@ -142,7 +145,6 @@ impl Strategy for SubDomains {
                 }
                 tokio::time::sleep(SCHEDULE_EVERY).await;
             }
-            std::future::pending().await
         })
     }
 
