@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::buyers::Buyers;
-use crate::cores;
 use crate::limits::{ADMIN_WITHIN, BOMBS_PER_SEC, DEAD_SOCKETS, SLOW_HEADS};
 use crate::sockets;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::cores;
 
 /// Time between two bytes of an endless head.
 const SLOW_BYTE_INTERVAL: Duration = Duration::from_millis(400);

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::Cli;
+use crate::disk;
 use crate::limits::{self, ORDERS_PER_SEC_MAX, WARM_UP_PART};
-use crate::load::{Load, Pace};
 use crate::server::{Server, ServerOptions};
 use crate::table::Machine;
 use crate::temp_dir::TempDir;
-use crate::{cores, disk};
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::{Load, Pace};
 
 /// The settings of a run.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Requests of buyers at the front door: waiting room entries and challenges.
 use anyhow::{Context, Result};
 
-use crate::buyers::Buyers;
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// One request for each buyer, in turn.
 #[derive(Debug)]

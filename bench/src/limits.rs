@@ -98,8 +98,6 @@ pub const SYNC_MIN: Duration = Duration::from_micros(5);
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Longest time until a server stops; then it is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(12);
-/// Longest wait for answers after the end of a round.
-pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A duration that is longer than any number of orders takes.
 pub const NO_DEADLINE: Duration = Duration::from_secs(1_800);
 /// Longest duration of an operator's request.

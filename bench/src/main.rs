@@ -4,19 +4,17 @@
 //! shows the reason instead of a number.
 
 mod attack;
-mod buyers;
 mod config;
-mod cores;
 mod disk;
 mod door_requests;
 mod figure;
 mod figures;
 mod limits;
-mod load;
 mod naive;
 mod passes;
 mod peer;
 mod process;
+mod resp;
 mod server;
 mod sockets;
 mod table;

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
 use doorbuster_core::gate::pass::{Membership, PassKey, PassTerms, period};
 
-use crate::buyers::{Buyers, Template};
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::buyers::{Buyers, Template};
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// The master key of servers under test.
 pub const MASTER_KEY: [u8; 32] = [0x5a; 32];
@@ -166,7 +166,7 @@ pub fn check_nanos(checks: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buyers::RequestOptions;
+    use doorbuster_harness::generator::buyers::RequestOptions;
 
     #[test]
     fn each_buyer_sends_a_pass_of_their_own_in_front_of_the_usual_headers() {

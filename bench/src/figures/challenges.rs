@@ -8,12 +8,12 @@ use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_pu
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::{AnswerKind, Load, Pace, RunResult};
 use crate::server::NewSale;
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult};
 
 /// Milliseconds.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };

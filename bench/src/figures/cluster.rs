@@ -11,17 +11,17 @@ use doorbuster_harness::load::read_secret;
 
 use super::figure_or_invalid;
 use super::sale_server::{percent, template};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, RunResult};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
 use crate::process::cpu_time;
 use crate::server::{NewSale, StockRow};
 use crate::temp_dir::TempDir;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
 /// How long the naive peer runs in a round; its consumer takes many times as long to insert the
 /// accepted orders.
@@ -349,7 +349,7 @@ fn during_load(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Pace;
+    use doorbuster_harness::generator::Pace;
 
     #[test]
     fn the_naive_peer_loses_what_its_redis_forgets_and_nothing_when_nothing_fails() {

@@ -14,8 +14,8 @@ use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
-use crate::load::http::Purchases;
-use crate::load::{Load, Pace, RunResult};
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{Load, Pace, RunResult};
 
 const MEASURED: &str = "p99 of an order, three endpoints away";
 const SALE: &str = "spring";

@@ -12,13 +12,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::template;
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::http::{Purchases, RepeatedRequest};
-use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::server::NewSale;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 
 mod store_server;
 

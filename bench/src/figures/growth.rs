@@ -9,14 +9,14 @@ use doorbuster_harness::cluster::Shape;
 use super::cluster::{NODES, PARTITIONS, over_nodes, over_partitions};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{CONNECTIONS, ORDER_CONNECTIONS, REFUSAL_CONNECTIONS, REFUSED_BUYERS, SALES};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load};
 use crate::server::NewSale;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::Reported { goal: 1.2 };
 /// The smallest number of connections.

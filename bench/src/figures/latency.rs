@@ -4,13 +4,13 @@ use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::disk;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, Pace};
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
 const MEASURED: &str = "p99 of an order at half of capacity";

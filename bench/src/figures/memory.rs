@@ -9,13 +9,13 @@ use doorbuster_core::limits::SLOT_REQUESTS_MAX;
 
 use super::sale_server::{self, SaleServer};
 use super::{figure_or_invalid, slot};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Script};
 use crate::sockets;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 mod tab;
 mod waiting_room;

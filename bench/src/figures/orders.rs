@@ -4,15 +4,15 @@ use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK, REDIS_CONNECTIONS};
-use crate::load::http::Purchases;
-use crate::load::resp::Evalsha;
-use crate::load::{AnswerKind, RunResult};
 use crate::peer::postgres::Postgres;
 use crate::peer::redis::{ITEM, Redis};
+use crate::resp::Evalsha;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, RunResult};
 
 const MEASURED: &str = "durable orders over HTTP";
 

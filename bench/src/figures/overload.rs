@@ -14,16 +14,16 @@ use rusqlite::{Connection, OpenFlags};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::attack::Attack;
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::{
-    BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, DRAIN_WITHIN,
-    ORDER_CONNECTIONS, OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
+    BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, ORDER_CONNECTIONS,
+    OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
 };
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, Pace, RunResult};
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, DRAIN_WITHIN, Load, Pace, RunResult};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";

@@ -5,12 +5,12 @@ use anyhow::{Context, Result};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{PASS_CHECKS, REFUSAL_CONNECTIONS, REFUSED_BUYERS};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load};
 use crate::passes::{self, PassKind, Passes, WithPass};
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";

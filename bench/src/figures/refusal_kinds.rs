@@ -7,14 +7,14 @@ use std::net::TcpStream;
 use anyhow::{Result, ensure};
 
 use super::sale_server::{self, ITEM, SaleServer};
-use crate::buyers::{Buyers, RequestOptions, Template};
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target};
 use crate::limits::{ADMIN_WITHIN, ORDER_CONNECTIONS, REFUSED_BUYERS};
-use crate::load::http::{Purchases, RepeatedRequest};
-use crate::load::{AnswerKind, RunResult, Script};
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
+use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
+use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
+use doorbuster_harness::generator::{AnswerKind, RunResult, Script};
 
 /// The total cost, including the kernel's work for an answer, which is the larger part.
 const TARGET: Target = Target::Reported { goal: 0.5 };

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::buyers::{Buyers, RequestOptions, Template};
 use crate::config::BenchConfig;
 use crate::limits::{NO_DEADLINE, ORDER_CONNECTIONS, PLENTY_OF_STOCK};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, Pace, RunResult, Script};
 use crate::server::{BUYER_SECRET, NewSale, Server};
 use crate::temp_dir::TempDir;
+use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, Script};
 
 /// The only item of every sale.
 pub const ITEM: &str = "item";

@@ -18,9 +18,9 @@ use super::sale_server::{SaleServer, percent};
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{NO_DEADLINE, PLENTY_OF_STOCK, REFUSAL_CONNECTIONS, REQUESTS_PER_SEC};
-use crate::load::{AnswerKind, Load, Pace};
 use crate::peer::cache::Cache;
 use crate::server::NewSale;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 mod page_visits;
 

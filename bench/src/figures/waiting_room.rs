@@ -14,9 +14,9 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 
 const MEASURED: &str = "p99 of an order inside, ten times too many at the door";
 const SALE: &str = "spring";

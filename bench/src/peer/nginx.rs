@@ -88,8 +88,8 @@ http {{
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::http::RepeatedRequest;
-    use crate::load::{AnswerKind, Load, Pace};
+    use doorbuster_harness::generator::http::RepeatedRequest;
+    use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
     #[test]
     fn nginx_answers_every_request_with_the_body_it_was_given() {

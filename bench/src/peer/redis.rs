@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::load::resp;
 use crate::process::{self, Process, ProcessSpec};
+use crate::resp;
 use crate::temp_dir::TempDir;
 
 /// The classic script.
@@ -123,8 +123,8 @@ impl Redis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::resp::Evalsha;
-    use crate::load::{AnswerKind, Load, Pace};
+    use crate::resp::Evalsha;
+    use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
     #[test]
     fn the_classic_script_books_its_total_and_not_one_more() {

@@ -15,6 +15,7 @@ mod demo;
 mod draw;
 mod exit;
 mod export;
+mod lab;
 mod maintenance;
 mod order;
 mod print;
@@ -47,6 +48,7 @@ fn run(command: Command) -> Outcome {
         Command::Storm(args) => storm::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Lab(args) => lab::run(&args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
         Command::Block(args) => block::run(args),

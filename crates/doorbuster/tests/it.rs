@@ -17,6 +17,8 @@ mod failpoints;
 mod keeper;
 #[path = "it/kill.rs"]
 mod kill;
+#[path = "it/lab.rs"]
+mod lab;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/nats_server.rs"]
 mod nats_server;

@@ -35,6 +35,11 @@ pub use rustix::process::Signal;
 
 use process::{Process, ProcessSpec};
 
+/// A free port of this machine, for a server that is about to start.
+pub fn free_port() -> Result<u16, ClusterError> {
+    ports::free()
+}
+
 /// The deployment shape of the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {

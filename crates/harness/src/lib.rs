@@ -9,4 +9,5 @@ pub mod audit;
 pub mod chaos;
 pub mod cluster;
 pub mod draw;
+pub mod generator;
 pub mod load;

@@ -10,9 +10,9 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{OPEN_TABS, TABS_PER_SEC, WARM_ORDERS};
-use crate::load::AnswerKind;
 use crate::server::NewSale;
 use crate::sockets;
+use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
 /// Far in the future, so that no entry is admitted.

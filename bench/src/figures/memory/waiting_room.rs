@@ -10,8 +10,8 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{ADMITTED_WITHIN, ORDER_CONNECTIONS, POSITIONS};
-use crate::load::AnswerKind;
 use crate::server::NewSale;
+use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
 /// Far in the future, because the room is measured before the opening.

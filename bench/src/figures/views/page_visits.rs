@@ -7,8 +7,8 @@ use anyhow::Result;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// How long a visitor stays after the page has loaded, or after the opening.
 const STAYS: Duration = Duration::from_secs(30);

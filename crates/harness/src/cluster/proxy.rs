@@ -18,6 +18,10 @@ use tokio::sync::{oneshot, watch};
 use super::error::{ClusterError, OrFailed};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
+/// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]: not the first one, so
+/// that a program with a single connection is not slowed down as a whole.
+const SLOW_CONNECTION: usize = 3;
+
 /// The condition of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkCondition {
@@ -25,6 +29,8 @@ pub enum NetworkCondition {
     Normal,
     /// Each chunk arrives this much later.
     Slow(Duration),
+    /// On one connection in ten each chunk arrives this much later; the others are normal.
+    SlowOneInTen(Duration),
     /// No data arrives and no connection breaks. The data arrives later if the condition changes.
     Stalled,
     /// Every connection is broken, and new ones are refused.
@@ -100,6 +106,7 @@ async fn accept(
     condition: &watch::Receiver<NetworkCondition>,
 ) {
     let next = Arc::new(AtomicUsize::new(0));
+    let mut accepted = 0_usize;
     loop {
         // Accepting fails without free file handles, or if the client has already disconnected. Try
         // again a little later.
@@ -109,7 +116,10 @@ async fn accept(
         };
         if *condition.borrow() != NetworkCondition::Disconnected {
             // The task ends with its connection, or with the event loop.
-            tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), condition.clone()));
+            let is_tenth = accepted % 10 == SLOW_CONNECTION;
+            accepted += 1;
+            let (targets, next) = (Arc::clone(&targets), Arc::clone(&next));
+            tokio::spawn(serve(stream, targets, next, condition.clone(), is_tenth));
         }
     }
 }
@@ -119,14 +129,19 @@ async fn serve(
     targets: Arc<[SocketAddr]>,
     next: Arc<AtomicUsize>,
     mut condition: watch::Receiver<NetworkCondition>,
+    is_tenth: bool,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
     // With Nagle's algorithm a small answer waits for the acknowledgement of the previous one.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (condition.clone(), condition.clone());
-    let both_ways =
-        async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) };
+    let both_ways = async {
+        tokio::join!(
+            forward(from, target_to, there, is_tenth),
+            forward(target_from, to, back, is_tenth)
+        )
+    };
     tokio::select! {
         _ = both_ways => {}
         // An error means that the proxy was dropped, which disconnects the network too.
@@ -152,6 +167,7 @@ async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut condition: watch::Receiver<NetworkCondition>,
+    is_tenth: bool,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
@@ -159,8 +175,10 @@ async fn forward(
             return;
         }
         let now = *condition.borrow();
-        if let NetworkCondition::Slow(by) = now {
-            tokio::time::sleep(by).await;
+        match now {
+            NetworkCondition::Slow(by) => tokio::time::sleep(by).await,
+            NetworkCondition::SlowOneInTen(by) if is_tenth => tokio::time::sleep(by).await,
+            _ => {}
         }
         if to.write_all(&chunk[..read]).await.is_err() {
             return;

@@ -100,6 +100,38 @@ impl RedisServer {
         Ok(Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None })
     }
 
+    /// Starts one server that belongs to no cluster, in the directory `redis-1`. It writes to the disk
+    /// only when a snapshot is requested.
+    pub fn start_alone(
+        cluster_dir: &ClusterDir,
+        ends_with_caller: bool,
+    ) -> Result<Self, ClusterError> {
+        let name = "redis-1".to_owned();
+        let dir = cluster_dir.private_dir(&name)?;
+        let port = ports::free()?;
+        let lines = [
+            "bind 127.0.0.1".to_owned(),
+            format!("port {port}"),
+            format!("dir {}", dir.display()),
+            "save \"\"".to_owned(),
+            "appendonly no".to_owned(),
+            "maxmemory-policy noeviction".to_owned(),
+        ];
+        let file =
+            cluster_dir.write_private(&format!("{name}/redis.conf"), &(lines.join("\n") + "\n"))?;
+        let start = ProcessSpec {
+            name,
+            program: find("redis-server")?,
+            arguments: vec![file.display().to_string()],
+            environment: Vec::new(),
+            user: None,
+            ends_with_caller,
+        };
+        let mut server = Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None };
+        server.start()?;
+        Ok(server)
+    }
+
     /// Starts the server with the data in its directory and waits until it answers.
     pub fn start(&mut self) -> Result<(), ClusterError> {
         let addr = self.addr();

@@ -5,6 +5,8 @@
 mod front;
 #[path = "axe/paying.rs"]
 mod paying;
+#[path = "axe/report.rs"]
+mod report;
 
 use std::path::PathBuf;
 use std::time::Duration;

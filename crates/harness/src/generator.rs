@@ -5,9 +5,10 @@
 //! and checked by the [`Script`]. The generator's own processor time is part of the result, so that
 //! a reader sees which side was the bottleneck.
 
+pub mod buyers;
+pub mod cores;
 mod drive;
 pub mod http;
-pub mod resp;
 mod tally;
 
 use std::net::SocketAddr;
@@ -16,9 +17,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+pub use drive::DRAIN_WITHIN;
 pub use tally::{AnswerKind, RunResult};
-
-use crate::cores;
 
 /// When the generator sends requests.
 #[derive(Clone, Copy, Debug)]

@@ -10,10 +10,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::event::{Timespec, epoll};
 
+use super::cores;
 use super::{AnswerKind, Load, Pace, RunResult, Script};
-use crate::cores;
-use crate::limits::DRAIN_WITHIN;
 
+/// Longest wait for answers after the end of a round; later answers count as lost.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Most events per call of epoll.
 const EVENTS_MAX: usize = 512;
 /// Longest answer in bytes.

@@ -1,8 +1,8 @@
 //! Scripts for HTTP/1.1 with keep-alive, and a minimal parser that still checks each answer.
 use anyhow::{Context, Result, bail};
 
+use super::buyers::{Buyers, Template};
 use super::{AnswerKind, Script};
-use crate::buyers::{Buyers, Template};
 
 /// Positions of the parts of a complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

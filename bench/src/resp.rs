@@ -1,7 +1,7 @@
 //! A script for Redis's protocol: one `EVALSHA` after another.
 use anyhow::{Context, Result, bail};
 
-use super::{AnswerKind, Script};
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// The same command repeatedly. An integer above 0 is an acceptance, 0 is "sold out".
 #[derive(Debug)]
