@@ -60,7 +60,7 @@ fn a_draw_is_made_again_from_files_alone() {
         ],
     );
     assert_eq!(changed.code(), Some(1));
-    assert!(changed.out().contains("is of another seed"), "{}", changed.out());
+    assert!(changed.out().contains("does not match the seed"), "{}", changed.out());
     assert!(verify(&temp_dir, &["--seed", SEED]).stderr_of_failure(2).contains("--participants"));
 }
 

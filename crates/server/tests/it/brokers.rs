@@ -280,7 +280,7 @@ async fn an_invalid_broker_address_is_refused_with_the_reason() {
     let webhook = add("https://8.8.8.8/hook").await;
     assert_eq!(webhook["kind"], "webhook");
     let path = format!("{PATH}/{}", webhook["id"].as_str().expect("an id"));
-    refused("PATCH", &path, "nats://127.0.0.1:5999", "stays").await;
+    refused("PATCH", &path, "nats://127.0.0.1:5999", "cannot change").await;
 }
 
 #[tokio::test]
