@@ -207,7 +207,8 @@ async fn public_keys_are_fetched_from_the_shop_and_waited_for() {
     let known = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
     assert_eq!(known.verdict(), "200");
     serving.abort();
-    // Nobody answers there: whether a token holds cannot be known, which is not the buyer's fault.
+    // No server answers at this address: the token cannot be verified, which is not the buyer's
+    // fault.
     let app =
         TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;
     let unknown = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;

@@ -340,7 +340,8 @@ async fn a_crowd_gets_exactly_the_available_units() {
     );
 }
 
-/// After a pause a slot begins anew and does not know what buyers hold. One press tells the node.
+/// After a pause a slot starts empty and does not know what buyers hold. The first purchase tells
+/// the node.
 #[tokio::test]
 async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_press() {
     let app = TestApp::start().await;

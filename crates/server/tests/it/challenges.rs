@@ -14,7 +14,7 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::sealed::solve_sealed;
 
-/// An open sale that asks for this.
+/// An open sale that requires this.
 async fn open(app: &TestApp, id: &str, challenge: &str) {
     let mut sale = sale(id, 100.into(), 10);
     sale["front_door"] = json!({"challenge": challenge});
@@ -36,7 +36,7 @@ async fn challenge(app: &TestApp, buyer: &str, sale: &str, body: Value) -> Value
     reply.json()
 }
 
-/// What comes of asking for a pass with this challenge and answer.
+/// The answer to a pass request with this challenge and answer.
 async fn answer(
     app: &TestApp,
     buyer: &str,
@@ -108,7 +108,8 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
             "{kind}: it is spent"
         );
     }
-    // A little beside the gap is in place, capitals or not are the same, and nothing else is.
+    // A small offset from the gap and the case of letters are accepted; any other difference is
+    // not.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
@@ -156,7 +157,7 @@ async fn a_challenge_is_its_buyers_and_its_sales_alone() {
     );
 }
 
-/// How many keys a device tried for this answer.
+/// The number of keys that a device tried for this answer.
 fn tried(answer: &Value) -> u64 {
     let payload = STANDARD.decode(answer["altcha"].as_str().expect("a payload")).expect("base64");
     let payload: Value = serde_json::from_slice(&payload).expect("JSON");
@@ -368,7 +369,7 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     }
 }
 
-/// A sale that is open and has every door that is limited.
+/// An open sale in which every limited endpoint is available.
 async fn open_limited(app: &TestApp, limits: Value) {
     let mut body = sale("spring", 100.into(), 10);
     body["front_door"] = json!({"challenge": "pow", "waiting_room": "always", "limits": limits});
@@ -409,7 +410,7 @@ async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_lim
             201 => given += 1,
             _ => break told,
         }
-        // Two come back every second.
+        // Two requests are admitted every second.
         assert!((1..=202 + begun.elapsed().as_secs() * 2).contains(&given), "{given}");
     };
     assert!(given >= 200, "{given}");

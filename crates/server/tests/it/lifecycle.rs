@@ -43,7 +43,7 @@ async fn a_connection_carries_one_request_after_the_other_and_half_ones() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let mut wire = app.connect().await;
-    // Two requests in one piece, then one in many.
+    // Two requests in one piece, then one in many pieces.
     let two = [purchase("anna"), purchase("bert")].concat();
     wire.send(&two).await;
     assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
@@ -136,7 +136,7 @@ async fn a_server_that_stops_answers_what_it_accepted() {
     app.ask_to_stop().await.expect("no panic").expect("a good end");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for part in crowd {
-        // A connection that is refused by a server that stops is an end like any other.
+        // A connection that a stopping server refuses also counts as ended.
         drop(part.await);
     }
     let told = told.lock().expect("no panic").clone();

@@ -1,4 +1,4 @@
-//! Dead letters of tickets go after a while, in both stores; what became of the tickets stays.
+//! Dead letters of tickets are deleted after a while, in both stores; the tickets' results stay.
 use doorbuster_core::{Millis, Ticket, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, RetentionCutoffs};
@@ -6,14 +6,14 @@ use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, Retent
 use crate::erase::shell::Shell;
 use crate::erase::{on_postgres, on_sqlite};
 
-/// A ticket of so many units cannot be settled.
+/// A ticket with this many units cannot be settled.
 const POISON: u32 = 4;
 
 fn id(ticket: &Ticket) -> DeadLetterId {
     DeadLetterId::Ticket(id_key().id_of(ticket))
 }
 
-/// Forgets at most `limit` dead letters of before this, and nothing else; how many.
+/// Deletes at most `limit` dead letters from before this time, and nothing else; returns how many.
 async fn delete_expired(fixture: &Fixture, before: Millis, limit: usize) -> usize {
     let what =
         RetentionCutoffs { events_before: Millis(0), dead_before: before, inbox_before: Millis(0) };

@@ -1,5 +1,5 @@
-//! Random lists of transactions on a backend and on the model: the same answers, the same rows,
-//! after each.
+//! Random lists of transactions on a backend and on the model: after each, the answers and the rows
+//! are equal.
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -26,8 +26,7 @@ use crate::fixture::{Dir, open, open_postgres};
 #[path = "model/money.rs"]
 mod money;
 
-/// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and
-/// again.
+/// A ticket from a small range, so that lists contain the same numbers, buyers and keys repeatedly.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,
@@ -92,20 +91,20 @@ fn ops() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The items of a world, and what happened in it.
+/// The items of a world, and its history.
 struct World {
     now: Millis,
     items: [ItemId; 2],
     tickets: Vec<Arc<Ticket>>,
-    /// Orders in the order of their making.
+    /// Orders, in the order of their creation.
     made: Vec<TicketId>,
-    /// Orders as the store expired them last. Of those that are due at the same instant any may be
-    /// first.
+    /// Orders in the order in which the store expired them. Orders that are due at the same instant
+    /// may come in any order.
     expired: RefCell<Vec<TicketId>>,
 }
 
 impl World {
-    /// A grant's tickets are of its item.
+    /// A grant's tickets belong to its item.
     fn item_of(&self, grant: u64) -> ItemId {
         self.items[usize::from(grant == GRANTS)]
     }
@@ -135,13 +134,13 @@ fn said(answer: impl std::fmt::Debug) -> String {
     format!("{answer:?}")
 }
 
-/// Refills go to one counter or the other.
+/// Refills go to either counter.
 fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Every order that is due, the longest due first; one with an open checkout is due when its
-/// provider had the time to be asked and to answer.
+/// Every due order, the longest due first. An order with an open checkout is due after its provider
+/// had time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -167,7 +166,7 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     Ok(expired)
 }
 
-/// The transaction by the rules, over any ledger.
+/// Runs the transaction by the rules, over any ledger.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -228,7 +227,7 @@ fn by_the_rules<L: Ledger>(
     })
 }
 
-/// The tickets that a transaction is about.
+/// The tickets of a transaction.
 fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     match op {
         Op::Settle(seeds) => seeds.iter().map(|seed| world.ticket(seed)).collect(),
@@ -239,7 +238,7 @@ fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     }
 }
 
-/// The same by the store's methods.
+/// Runs the transaction by the store's methods.
 async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let id = |t: &Arc<Ticket>| id_key().id_of(t);
     let first = tickets.first();
@@ -338,7 +337,7 @@ fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     )
 }
 
-/// Runs the transaction on the model, and notes its orders and whether its sale is on.
+/// Runs the transaction on the model, and records its orders and whether its sale is open.
 fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let Ok(answer) = by_the_rules(world, model, op, tickets);
     for ticket in tickets {
@@ -426,7 +425,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // Adjustments have a record of their own in a store; the conformance suite holds them.
+    // Adjustments have rows of their own in a store; the conformance suite covers them.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();
@@ -453,7 +452,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         let text = id.to_string();
         let about = |event: &&Event| match &event.subject {
             Subject::Order(order) => order.id == *id,
-            // Money that named it before there was such an order came for nothing, and stays so.
+            // A payment that named the order before it existed is refunded, and stays so.
             Subject::Payment { order, cause, .. } => {
                 *order == text && *cause != RefundCause::UnknownOrder
             }
