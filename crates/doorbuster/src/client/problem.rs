@@ -95,7 +95,7 @@ mod tests {
             "Invalid request: /id is missing; /items/0/stock must not be negative \
              (invalid_request)."
         );
-        let text = r#"{"title":"Unavailable","code":"unavailable","detail":"the store is away.",
+        let text = r#"{"title":"Unavailable","code":"unavailable","detail":"the store is unavailable.",
             "retryable":true}"#;
         assert_eq!(
             sentence(text),

@@ -340,8 +340,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     );
 }
 
-/// After a pause a slot starts empty and does not know what buyers hold. The first purchase tells
-/// the node.
+/// After a pause a slot starts empty. The first purchase tells the node what the buyer holds.
 #[tokio::test]
 async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_press() {
     let app = TestApp::start().await;

@@ -108,8 +108,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
             "{kind}: it is spent"
         );
     }
-    // A small offset from the gap and the case of letters are accepted; any other difference is
-    // not.
+    // A small offset from the gap and another case of letters are accepted, and nothing else.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");

@@ -314,7 +314,7 @@ async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right
     // The addresses of a /64 network belong to one customer.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
-    // A second header that the proxy only passed on changes nobody's address.
+    // A second header that the proxy only passed on does not change the address.
     let both = async |n: u32| {
         let claimed = format!("for=203.0.113.{n}");
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];

@@ -142,8 +142,7 @@ struct Both {
     now_ms: i64,
     tokens: u64,
     cut: Vec<(TicketRequest, IssuedTicket)>,
-    /// Tickets that were delivered and neither acknowledged nor redelivered: by the reference, and
-    /// by the real slot.
+    /// Unacknowledged deliveries, by the reference and by the real slot.
     delivered: Vec<(Delivery, Taken)>,
 }
 

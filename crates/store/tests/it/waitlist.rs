@@ -149,8 +149,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // As many buyers as returned units must wait first; otherwise the unit is for
-            // everybody.
+            // As many buyers as returned units wait first; otherwise anybody may buy the unit.
             while came.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
