@@ -1,4 +1,4 @@
-//! The program from outside: real processes, real sockets, a scratch directory for each test.
+//! The program from outside: real processes, real sockets, and a temporary directory for each test.
 
 #[path = "it/accounting.rs"]
 mod accounting;
