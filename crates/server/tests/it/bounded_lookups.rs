@@ -64,7 +64,7 @@ impl RefusedRequest {
 }
 
 #[test]
-fn a_refusal_allocates_room_for_its_bytes_and_nothing_else() {
+fn a_refusal_allocates_only_its_read_and_write_buffers() {
     // All work for a client happens on this thread, so every allocation is counted.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let app = runtime.block_on(async {

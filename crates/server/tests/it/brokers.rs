@@ -284,7 +284,7 @@ async fn an_invalid_broker_address_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_allowed_any_more_is_not_gone_to() {
+async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let app = start(port).await;

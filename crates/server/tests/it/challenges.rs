@@ -128,7 +128,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_challenge_is_its_buyers_and_its_sales_alone() {
+async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     let app = TestApp::start().await;
     open(&app, "spring", "image").await;
     open(&app, "autumn", "pow").await;
@@ -164,7 +164,7 @@ fn tried(answer: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_work_is_as_much_as_the_sale_asks_for_when_the_challenge_is_made() {
+async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     open(&app, "autumn", "image").await;
@@ -219,7 +219,7 @@ async fn the_work_is_as_much_as_the_sale_asks_for_when_the_challenge_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_parallel_answers_one_gets_a_pass() {
+async fn one_of_several_parallel_answers_gets_a_pass() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     for _ in 0..3 {
@@ -398,7 +398,7 @@ async fn a_burst_of_one_gives_exactly_one_challenge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_limited() {
+async fn the_challenges_of_one_buyer_are_limited_even_without_other_limits() {
     let app = TestApp::start().await;
     open_limited(&app, json!({"buyer": null, "ip": null})).await;
     let (begun, mut given) = (Instant::now(), 0);
@@ -424,7 +424,7 @@ async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_lim
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sales_name_that_is_written_in_another_way_is_limited_and_blocked_like_the_sale() {
+async fn limits_and_blocks_apply_to_a_percent_encoded_sale_id() {
     let app = TestApp::start().await;
     open_limited(&app, json!({"buyer": {"burst": 1, "per_minute": 1}})).await;
     let blocked = app

@@ -79,7 +79,7 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
 }
 
 #[tokio::test]
-async fn another_method_is_405_with_the_methods_there_are() {
+async fn an_unsupported_method_is_405_with_the_supported_methods() {
     let app = TestApp::start().await;
     for endpoint in endpoints::all() {
         let path = path(endpoint);
@@ -106,7 +106,7 @@ async fn another_method_is_405_with_the_methods_there_are() {
 }
 
 #[tokio::test]
-async fn an_accept_that_rules_out_what_is_served_is_406() {
+async fn an_accept_header_that_excludes_the_media_type_is_406() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let check = async |path: &str, accept: &str, expected: &str| {

@@ -91,7 +91,7 @@ async fn stream(app: &TestApp, path: &str, more: &[(&str, &str)]) -> (Connection
 }
 
 #[tokio::test]
-async fn a_socket_tells_of_the_buyers_orders_and_of_the_sales_asked_for() {
+async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     app.open_sale("autumn", 10.into(), 10).await;
@@ -162,7 +162,7 @@ async fn a_browser_offers_its_token_as_a_subprotocol() {
 }
 
 #[tokio::test]
-async fn what_a_socket_sends_is_bounded_and_not_used() {
+async fn messages_from_a_client_are_bounded_and_ignored() {
     let app = TestApp::start().await;
     let mut small = socket(&app, "anna", "").await;
     small.send(Message::Text("hello yourself".into())).await.expect("it is taken");
@@ -196,7 +196,7 @@ async fn what_a_socket_sends_is_bounded_and_not_used() {
 }
 
 #[tokio::test]
-async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
+async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_one() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
@@ -256,7 +256,7 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
 }
 
 #[tokio::test]
-async fn server_sent_events_tell_of_the_buyers_place_in_the_waiting_room() {
+async fn server_sent_events_report_the_buyers_waiting_room_position() {
     let app = TestApp::start().await;
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"waiting_room": "always"});
@@ -290,7 +290,7 @@ async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStre
 }
 
 #[tokio::test]
-async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
+async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     const ORDERS: usize = 4_000;
     let app = TestApp::start().await;
     app.open_sale("spring", "unlimited".into(), 1_000_000).await;
@@ -346,7 +346,7 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
 }
 
 #[tokio::test]
-async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
+async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
     let app = TestApp::with(&[("DOORBUSTER_LIMITS__CONNECTIONS", "32")]).await;
     let mut wires = Vec::new();
     for _ in 0..8 {

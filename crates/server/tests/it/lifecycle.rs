@@ -39,7 +39,7 @@ async fn a_client_that_hangs_up_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_connection_carries_one_request_after_the_other_and_half_ones() {
+async fn a_connection_carries_several_requests_whole_or_in_parts() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let mut wire = app.connect().await;
@@ -100,7 +100,7 @@ async fn connections_over_the_cap_are_asked_to_retry() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_answers_what_it_accepted() {
+async fn a_stopping_server_answers_the_requests_it_accepted() {
     let mut app = TestApp::start().await;
     app.open_sale("spring", 500.into(), 1).await;
     let address = app.address;
@@ -178,7 +178,7 @@ async fn a_directory_has_one_server_at_a_time_and_outlives_it() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_said_so() {
+async fn an_address_in_use_is_reported() {
     let app = TestApp::start().await;
     let taken = app.address.to_string();
     let flags = doorbuster_server::config::Flags {

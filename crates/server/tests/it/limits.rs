@@ -86,7 +86,7 @@ async fn press(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_are_exact_under_64_connections_and_say_by_which_measure() {
+async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
     let app = TestApp::start().await;
     let slow = json!({"burst": 100, "per_minute": 1});
     let by = |scope: &str| {
@@ -126,7 +126,7 @@ async fn limits_are_exact_under_64_connections_and_say_by_which_measure() {
 }
 
 #[tokio::test]
-async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
+async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     let app = TestApp::start().await;
     // No quota returns while this is checked.
     let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
@@ -191,7 +191,7 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
 }
 
 #[tokio::test]
-async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
+async fn the_default_limits_affect_only_a_flood() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let first = app.buy("robot", "k", "spring", "phone", 1).await;
@@ -283,7 +283,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
 }
 
 #[tokio::test]
-async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right() {
+async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxies() {
     let limits = json!({"buyer": null, "ip": {"burst": 3, "per_minute": 1}});
     let refused = async |app: &TestApp, name: &str, value: &str, times: u32| {
         let mut refused = 0;
@@ -314,7 +314,8 @@ async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right
     // The addresses of a /64 network belong to one customer.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
-    // A second header that the proxy only passed on does not change the address.
+    // If both headers name different addresses, neither is trusted: the requests count for the
+    // proxy's own address.
     let both = async |n: u32| {
         let claimed = format!("for=203.0.113.{n}");
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];

@@ -96,7 +96,7 @@ impl Mangler {
 }
 
 #[tokio::test]
-async fn a_mangled_token_or_pass_is_nobodys_and_a_mangled_id_no_order() {
+async fn a_mangled_token_or_pass_identifies_no_buyer_and_a_mangled_id_no_order() {
     let mut mangler = Mangler::new();
     let app = TestApp::start().await;
     let mut body = sale("spring", 100.into(), 10);
@@ -144,7 +144,7 @@ async fn a_mangled_token_or_pass_is_nobodys_and_a_mangled_id_no_order() {
 }
 
 #[tokio::test]
-async fn a_mangled_message_moves_no_money_and_a_mangled_frame_ends_its_connection_at_most() {
+async fn a_mangled_message_changes_no_payment_and_a_mangled_frame_at_most_ends_its_connection() {
     let mut mangler = Mangler::new();
     let app = money::start().await;
     money::open_sale(&app, 100.into(), 10, 900).await;

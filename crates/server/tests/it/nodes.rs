@@ -290,7 +290,7 @@ async fn nodes_over_partitions_in_redis_sell_exactly_the_stock() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_that_lost_their_memory_begin_anew_and_everything_is_sold() {
+async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(300, 10, Spread { partitions: 3, ..Spread::default() }).await;

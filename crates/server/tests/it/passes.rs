@@ -98,7 +98,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
+async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     let app = TestApp::start().await;
     app.open_door("spring", json!({"pass": "required"})).await;
     app.open_door("autumn", json!({"pass": "required"})).await;
@@ -170,7 +170,7 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_pass_expires_and_finds_its_orders_all_the_same() {
+async fn an_expired_pass_still_finds_its_orders() {
     let app = TestApp::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]).await;
     app.open_door("spring", json!({"pass": "required"})).await;
     let asked = now_ms();
@@ -202,7 +202,7 @@ async fn a_pass_expires_and_finds_its_orders_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
+async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
     let app = TestApp::start().await;
     let scheduled = async |id: &str, starts_at: i64| {
         app.door(id, json!({"pass": "required"})).await;
@@ -383,7 +383,7 @@ async fn a_code_is_spent_with_the_pass_and_costs_its_buyer_nothing_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_crowd_with_one_code_as_many_get_a_pass_as_it_has_uses() {
+async fn a_code_gives_a_crowd_as_many_passes_as_it_has_uses() {
     let app = TestApp::start().await;
     let door = json!({"access_codes": "required", "limits": {"buyer": null, "ip": null, "interface": null}});
     app.open_door("spring", door).await;
@@ -409,7 +409,7 @@ async fn of_a_crowd_with_one_code_as_many_get_a_pass_as_it_has_uses() {
 }
 
 #[tokio::test]
-async fn a_pass_from_another_node_holds_where_the_keys_are_the_same() {
+async fn a_pass_from_another_node_is_valid_if_the_keys_are_the_same() {
     let node = async |keys: &str| {
         let app = TestApp::with(&[("DOORBUSTER_PASS__KEYS", keys)]).await;
         app.open_door("spring", json!({"pass": "required"})).await;

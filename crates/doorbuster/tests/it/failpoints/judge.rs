@@ -212,7 +212,7 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
     assert_eq!(invented.len(), 1, "the mismatch alone: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
-    // Refunds of late, second and wrong payments, and the operator's.
+    // Refunds for payments that were late, second or wrong, and the operator's.
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 

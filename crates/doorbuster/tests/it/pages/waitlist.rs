@@ -7,7 +7,7 @@ use super::{BUY, STATE, draft, link, sale, states, streams};
 use crate::windows::client::{PurchaseSpec, Reply, request};
 use crate::windows::fixture::ServerFixture;
 
-/// The button beside the one that buys.
+/// The button beside the purchase button.
 const ACT: &str = "#act";
 
 /// Creates a sale of two lamps that two buyers hold; returns the later order's id.

@@ -56,7 +56,7 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
 
 /// Requests challenges for several buyers until fewer are ready than before. Pictures that are
 /// drawn on request do not reduce the number.
-async fn takes_what_is_ready(app: &TestApp, sale: &str, kind: &str) {
+async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (begun, already) = (Watch::start(), given(app, kind).await);
     for round in 1.. {
         let before = ready(app, kind).await;
@@ -93,7 +93,7 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
         (0, 0),
         "nobody has asked"
     );
-    takes_what_is_ready(&app, "near", "image").await;
+    take_ready_challenges(&app, "near", "image").await;
     assert_eq!(phase(&app, "near").await, "scheduled");
 
     let moved = app.admin("PATCH", "/v1/admin/sales/far", Some(json!({"starts_at": soon()}))).await;
@@ -101,7 +101,7 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     until_ready(&app, "slider", |ready| ready >= SOME).await;
     assert_eq!(phase(&app, "far").await, "scheduled");
     app.step("far", "open").await;
-    takes_what_is_ready(&app, "far", "slider").await;
+    take_ready_challenges(&app, "far", "slider").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

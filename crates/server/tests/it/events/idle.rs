@@ -134,7 +134,7 @@ async fn a_frame_from_an_idle_connection_is_answered() {
 }
 
 #[tokio::test]
-async fn half_a_frame_is_not_forgotten() {
+async fn half_a_frame_is_kept_until_the_rest_arrives() {
     let app = TestApp::start().await;
     let mut anna = socket(&app, "anna", "").await;
     // The mask is zero.

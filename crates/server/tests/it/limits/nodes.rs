@@ -67,7 +67,7 @@ async fn knows_of_both(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_of_a_cluster_hold_a_limit_together() {
+async fn nodes_of_a_cluster_share_a_limit() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;
@@ -182,7 +182,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn by_each_measure_two_nodes_let_in_a_burst_and_a_sixteenth_of_it() {
+async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
     let home = Cluster::start(&[]);
     for scope in ["buyer", "ip", "interface"] {
         let mut let_in = None;
@@ -202,7 +202,7 @@ async fn by_each_measure_two_nodes_let_in_a_burst_and_a_sixteenth_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
+async fn a_node_without_redis_applies_its_share_and_recovers() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 12, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;

@@ -97,7 +97,7 @@ async fn payments_and_refunds_are_exported_oldest_first() {
 }
 
 #[tokio::test]
-async fn the_ledger_ends_at_the_stock() {
+async fn the_ledgers_final_balance_equals_the_stock() {
     let app = start().await;
     a_sale_with_a_bit_of_everything(&app).await;
     app.open_sale("autumn", "unlimited".into(), 5).await;

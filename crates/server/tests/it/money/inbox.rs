@@ -104,7 +104,7 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
 }
 
 #[tokio::test]
-async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
+async fn a_payment_that_does_not_match_is_refunded_once_and_gives_a_notice() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -336,7 +336,7 @@ async fn secrets_rotate_and_one_good_signature_of_several_is_enough() {
 }
 
 #[tokio::test]
-async fn a_failed_payment_is_written_down_and_may_succeed_after_all() {
+async fn a_failed_payment_is_recorded_and_may_still_succeed() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;

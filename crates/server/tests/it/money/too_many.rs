@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{order, start};
 
 #[tokio::test]
-async fn an_answer_about_a_checkout_says_where_its_buyer_stands() {
+async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     let app = start().await;
     app.open_sale("spring", 10.into(), 10).await;
     let (one, other) = (order(&app, "anna", "k1", 1).await, order(&app, "anna", "k2", 1).await);

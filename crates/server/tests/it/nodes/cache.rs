@@ -183,7 +183,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
+async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     let home = Deployment::cluster();
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     a.open_sale(20, 10, Spread::default()).await;
@@ -237,7 +237,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_of_a_later_writer_are_not_written_over() {
+async fn numbers_of_a_later_writer_are_not_overwritten() {
     /// Larger than any clock's number for centuries, and exact in scripts.
     const LATER: u64 = 9_000_000_000_000_000;
     let home = Deployment::cluster();

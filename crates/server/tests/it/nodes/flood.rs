@@ -191,7 +191,7 @@ async fn a_flood_of_unknown_ids_reads_the_store_seldom_and_hides_no_new_sale() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
+async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let database = home.database();
     let (first, second) = (
@@ -207,7 +207,7 @@ async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
+async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let app = node(&home, &home.database(), Some(slots.as_str())).await;
     app.open_sale("spring", 20.into(), 10).await;

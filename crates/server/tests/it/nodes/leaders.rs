@@ -27,7 +27,7 @@ fn both_led(nodes: [&TestNode; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
+async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let mut home = Deployment::cluster();
     let spread = Spread {
         partitions: 4,

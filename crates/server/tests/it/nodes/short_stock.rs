@@ -102,7 +102,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
+async fn a_sale_is_paused_and_closed_while_its_slots_are_unreachable() {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread { partitions: 4, ..Spread::default() }).await;
@@ -227,7 +227,7 @@ async fn stale_stock_data_refuses_no_buyer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
+async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(100, 1, Spread { partitions: 64, ..Spread::default() }).await;
@@ -356,7 +356,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_who_comes_before_the_first_units_is_served_as_soon_as_they_are_there() {
+async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
     // If the servers were slow, nothing is shown: try again.
     for n in 0.. {
         assert!(n < 6, "units are heard of only in the last moment");

@@ -138,7 +138,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ticket_that_dies_late_is_asked_for_again() {
+async fn a_ticket_that_dies_late_is_requested_again() {
     for n in 0.. {
         let (heard, asked_again) = bought_with_a_ticket_that_dies_late().await;
         if matches!(heard, PurchaseOutcome::Created(_)) {
@@ -150,7 +150,7 @@ async fn a_ticket_that_dies_late_is_asked_for_again() {
 }
 
 /// Whether the only request has its ticket, and is neither parked nor queued for units.
-async fn has_left_its_places(node: &TestNode) -> bool {
+async fn has_left_the_queues(node: &TestNode) -> bool {
     node.queued().await == 1 && node.parked() == 0 && node.item().work.unit_demand.is_empty()
 }
 
@@ -168,11 +168,11 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     // Now the other slot's unit is collected for it.
     drop(untended);
     until("it has its ticket, or was answered", async || {
-        has_left_its_places(&node).await || waits.is_finished()
+        has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
     // In this order, because an answered request has left both.
-    let has_left = has_left_its_places(&node).await && !waits.is_finished();
+    let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let heard = waits.await.expect("no panic");
     node.stop().await;

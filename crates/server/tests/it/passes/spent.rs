@@ -105,7 +105,7 @@ async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rate_limited_request_spends_nothing() {
+async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
     let app = TestApp::start().await;
     let limits = json!({"buyer": {"burst": 2, "per_minute": 1}, "ip": null, "interface": null});
     app.open_door(

@@ -18,7 +18,7 @@ use crate::money::{self, captured, now_secs, send_message};
 use crate::webhooks::receiver::{ReceivedRequest, Receiver};
 
 const STOCK: &str = "/v1/admin/sales/spring/stock";
-/// What a server that was stopped is started with again.
+/// The settings of a server that is restarted.
 const SETTINGS: [(&str, &str); 1] = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
 
 /// The events of an entry, without repetitions.
@@ -26,7 +26,7 @@ fn states_sent(heard: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)
     heard.iter().filter(|one| one.order() == id).map(|one| (one.event_type(), one.id())).collect()
 }
 
-/// What a server does last that dies before it has ended the lines of the sale that it closed.
+/// Does the last steps of a server that dies before it has ended the waitlists of a closed sale.
 async fn close_behind_its_back(dir: &Path) {
     let at = Millis((now_secs() + 1).cast_signed() * 1_000);
     let store = Store::open_sqlite(SqliteOptions {
@@ -230,7 +230,7 @@ async fn a_payment_for_a_waitlist_entry_is_refunded_and_pays_for_no_order() {
         let export = app.admin("GET", &format!("/v1/admin/exports/{list}"), None).await.text();
         assert_eq!(export.contains("pay_early"), has_it, "{list}: {export}");
     }
-    // It is paid by money that comes once it is an order.
+    // The payment arrives after the entry has become an order.
     assert_eq!(
         send_message(&app, "evt_then", &captured("pay_then", &b, 10)).await.verdict(),
         "200"
