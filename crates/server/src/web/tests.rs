@@ -111,8 +111,9 @@ impl Full {
 
 /// The app of a server with these settings and a sale of `stock` phones, one for each buyer.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
-    let engine = engine(dir, stock).await;
+    // First, because a store without its id_key file is refused.
     let secrets = secrets::load_or_create_all(settings).await.expect("a fresh directory");
+    let engine = engine(dir, stock).await;
     let buyers = Buyers::with_secret(&SECRET.into(), ExpectedClaims::default());
     let operators = Operators::new(&secrets.admin_key);
     App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
