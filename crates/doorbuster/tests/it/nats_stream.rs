@@ -34,7 +34,7 @@ impl NatsStream {
         Self { nats }
     }
 
-    /// Its directory.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.nats.port()
     }

@@ -13,7 +13,7 @@ use super::requests::at_once;
 
 /// For whatever comes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
-/// How long the disk holds a commit up if nobody lets it go: much longer than any place may be
+/// How long the disk delays a commit that is not released: much longer than a request may be
 /// undecided.
 const HELD_UP: Duration = Duration::from_secs(120);
 /// A place is decided ten seconds after it was asked for; how much earlier or later that may be
@@ -152,8 +152,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // A look asks for the verdict when its time is over, and waits behind the same commit. Of the
-    // others nobody asks.
+    // A read requests the verdict after its deadline, and waits behind the same commit. No client
+    // reads the others.
     let mut looks = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut wire = fixture.wire().await;

@@ -18,8 +18,8 @@ use crate::watch::Watch;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than it takes to fill a few megabytes, on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk holds commits up if nobody lets it go: longer than buyers wait, and decided in
-/// time all the same.
+/// How long the disk delays commits that are not released: longer than buyers wait, and still
+/// decided in time.
 const HELD_UP: Duration = Duration::from_secs(8);
 /// Looks while it does.
 const LOOKS: u32 = 40;
