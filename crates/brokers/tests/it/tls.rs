@@ -1,4 +1,4 @@
-//! Brokers with TLS: events are published where the machine trusts the certificate, and nowhere else.
+//! Brokers with TLS: events are published only where the machine trusts the certificate.
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
