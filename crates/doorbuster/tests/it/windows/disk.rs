@@ -85,7 +85,7 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied
     // out.
     let disk = format!(
-        r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
+        r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m,mode=0700 small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
     let probe = std::process::Command::new("unshare")
         .args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"])
