@@ -140,7 +140,7 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
         found.push(format!("{file}: does not start by saying what it is for (//!)"));
     }
     if file.ends_with("/mod.rs") {
-        found.push(format!("{file}: name it after its folder, beside it"));
+        found.push(format!("{file}: rename it to the name of its folder, beside the folder"));
     }
     let product = [
         "crates/core/",
