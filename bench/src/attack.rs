@@ -1,5 +1,5 @@
-//! Clients that mean no good, beside those who buy: WebSockets that are never read, request heads
-//! that never end, and headers too large for anybody.
+//! Hostile clients that run beside the buyers: unread WebSockets, endless request heads, and
+//! oversized headers.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::buyers::Buyers;
-use crate::cores;
 use crate::limits::{ADMIN_WITHIN, BOMBS_PER_SEC, DEAD_SOCKETS, SLOW_HEADS};
 use crate::sockets;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::cores;
 
-/// Between two bytes of a head that never ends.
+/// Time between two bytes of an endless head.
 const SLOW_BYTE_INTERVAL: Duration = Duration::from_millis(400);
-/// A header of this size ends nobody's patience but the server's.
+/// Size of a header that exceeds the server's limit.
 const BOMB_BYTES: usize = 64 * 1024;
 
-/// All of them, until [`Attack::end`].
+/// The hostile clients, until [`Attack::end`].
 #[derive(Debug)]
 pub struct Attack {
     dead: Vec<TcpStream>,
@@ -29,10 +29,11 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Begins it on this core: returns once every dead WebSocket follows the sale, and the others
-    /// have begun.
+    /// Starts the attack on this core. Returns once every unread WebSocket follows the sale and the
+    /// other clients have started.
     ///
-    /// # Errors When a WebSocket is not greeted.
+    /// # Errors
+    /// When a WebSocket gets no first event.
     pub fn start(
         addr: SocketAddr,
         core: Option<usize>,
@@ -57,10 +58,11 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends it. How many large headers were refused with `431`, and how many connections were ended
-    /// without a word.
+    /// Ends the attack. Returns how many oversized headers were refused with `431`, and how many
+    /// connections were reset without an answer.
     ///
-    /// # Errors When the server let something through, or nothing was tried.
+    /// # Errors
+    /// When the server accepted an oversized header, or none was sent.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;
@@ -71,7 +73,7 @@ impl Attack {
     }
 }
 
-/// Heads that come byte by byte; whoever is let go comes again.
+/// Sends heads byte by byte; a disconnected client connects again.
 fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     let come = || -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(addr)?;
@@ -87,7 +89,7 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_there = head.write(b"a").is_ok() && !has_received_data(head);
-            // A server that takes nobody else now has nothing to fear from this one.
+            // A server that accepts no further connection is protected against this client.
             if !is_there && let Ok(next) = come() {
                 *head = next;
             }
@@ -97,12 +99,12 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Whether the other side said something, which can only be that it has had enough.
+/// Whether the server has sent data, which can only be a refusal.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// Large headers at a steady rate, each over a connection of its own.
+/// Sends oversized headers at a steady rate, each over its own connection.
 fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     let bomb = format!(
         "GET /v1/sales HTTP/1.1\r\nHost: shop.example\r\nX-Bomb: {}\r\n\r\n",
@@ -113,7 +115,7 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     while !over.load(Ordering::Acquire) {
         let Ok(mut stream) = TcpStream::connect(addr) else { continue };
         stream.set_read_timeout(Some(ADMIN_WITHIN))?;
-        // The server may have had enough before it has everything.
+        // The server may refuse before it has read everything.
         let _ = stream.write_all(bomb.as_bytes());
         let mut head = [0; 12];
         match stream.read_exact(&mut head) {

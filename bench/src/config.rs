@@ -1,4 +1,4 @@
-//! What every measurement shares: the server's binary, the directory, how long and how often.
+//! Settings that every measurement shares: the server's binary, the directory, and the durations.
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,23 +6,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::Cli;
+use crate::disk;
 use crate::limits::{self, ORDERS_PER_SEC_MAX, WARM_UP_PART};
-use crate::load::{Load, Pace};
 use crate::server::{Server, ServerOptions};
 use crate::table::Machine;
 use crate::temp_dir::TempDir;
-use crate::{cores, disk};
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::{Load, Pace};
 
-/// The setting of a run.
+/// The settings of a run.
 #[derive(Debug)]
 pub struct BenchConfig {
     /// Rounds that count.
     pub rounds: usize,
     /// How long one side of one round is measured.
     pub time: Duration,
-    /// Whether this only shows that it works.
+    /// Whether this run only shows that the benches work.
     pub quick: bool,
-    /// How many buyers are known when memory and growth are measured.
+    /// Number of known buyers when memory and growth are measured.
     pub known_buyers: u32,
     /// Our server's binary.
     pub program: PathBuf,
@@ -31,7 +32,7 @@ pub struct BenchConfig {
 }
 
 impl BenchConfig {
-    /// Checks what the command line asks for.
+    /// Checks the command line's arguments.
     ///
     /// # Errors
     /// When the server is not built, or the directory is not on a disk.
@@ -59,33 +60,33 @@ impl BenchConfig {
     /// A directory for one measurement.
     ///
     /// # Errors
-    /// When the file system says no.
+    /// When the directory cannot be created.
     pub fn temp_dir(&self, name: &str) -> Result<TempDir> {
         TempDir::new(&self.parent, name)
     }
 
-    /// The usual measurement: connections that ask again at once, and some time before it counts.
+    /// The usual measurement: closed-loop connections, with a warm-up.
     #[must_use]
     pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
         let warm_up = self.time / WARM_UP_PART;
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// More buyers than such a measurement can serve.
+    /// More buyers than a measurement can serve.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
-        // Far below the limit of the type.
+        // Far below the largest u32.
         (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
     }
 
-    /// Where such directories are made.
+    /// The parent directory of such directories.
     #[must_use]
     pub fn parent(&self) -> &Path {
         &self.parent
     }
 
-    /// Our server on this directory.
+    /// Starts our server on this directory.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -99,7 +100,7 @@ impl BenchConfig {
         Server::start(&options).context("our server")
     }
 
-    /// The same with these settings, on as many threads and cores as it chooses.
+    /// Starts our server with these settings, with the threads and cores that it chooses.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -109,7 +110,7 @@ impl BenchConfig {
         Server::start(&options).context("our server")
     }
 
-    /// What the table was measured on.
+    /// The machine of the measurement.
     #[must_use]
     pub fn machine(&self) -> Machine {
         Machine { cores: cores::usable().len(), sync: self.sync, rounds: self.rounds }

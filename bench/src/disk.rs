@@ -1,4 +1,4 @@
-//! What this disk needs to make a write durable.
+//! Measures how long this disk takes to make a write durable.
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ const PAGE: [u8; 4096] = [0x5a; 4096];
 /// The median time of one page appended and synced (`fdatasync`) in this directory.
 ///
 /// # Errors
-/// When it is not on a disk: durable figures would mean nothing.
+/// When the directory is not on a disk, because the durable figures would have no meaning.
 pub fn sync_time(dir: &Path) -> Result<Duration> {
     let path = dir.join("sync");
     let mut file =

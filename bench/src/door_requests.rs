@@ -1,11 +1,11 @@
-//! Buyers at the front door: in the waiting room, or asking for a challenge.
+//! Requests of buyers at the front door: waiting room entries and challenges.
 use anyhow::{Context, Result};
 
-use crate::buyers::Buyers;
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
-/// One buyer after another at the door, each once.
+/// One request for each buyer, in turn.
 #[derive(Debug)]
 pub struct DoorRequests<'a> {
     buyers: &'a Buyers,
@@ -17,19 +17,19 @@ pub struct DoorRequests<'a> {
 }
 
 impl<'a> DoorRequests<'a> {
-    /// Takes a place.
+    /// Joins the waiting room.
     #[must_use]
     pub fn take_position(buyers: &'a Buyers, sale: &str) -> Self {
         Self::new(buyers, "POST", sale, "waiting-room", "")
     }
 
-    /// Looks at the place there is.
+    /// Reads the waiting room entry.
     #[must_use]
     pub fn read_position(buyers: &'a Buyers, sale: &str) -> Self {
         Self::new(buyers, "GET", sale, "waiting-room", "")
     }
 
-    /// Asks for a challenge of the sale's own kind.
+    /// Requests a challenge of the sale's kind.
     #[must_use]
     pub fn challenge(buyers: &'a Buyers, sale: &str) -> Self {
         Self::new(buyers, "POST", sale, "challenges", "{}")
@@ -45,19 +45,19 @@ impl<'a> DoorRequests<'a> {
         Self { buyers, head, body, next: 0, end: buyers.count(), reader: AnswerReader::default() }
     }
 
-    /// Only so many buyers.
+    /// Limits the number of buyers.
     #[must_use]
     pub fn limited_to(self, count: u32) -> Self {
         Self { end: self.buyers.count().min(count), ..self }
     }
 
-    /// From this buyer on.
+    /// Starts at this buyer.
     #[must_use]
     pub fn starting_at(self, first: u32) -> Self {
         Self { next: first, ..self }
     }
 
-    /// The buyer whose turn is next.
+    /// The next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

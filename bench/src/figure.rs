@@ -1,66 +1,66 @@
-//! A figure: what was measured, against what, and how it stands to its floor and its goal.
+//! A figure: a measured value, its comparison, and its status against its floor and its goal.
 
-/// What a figure is held to.
+/// The required values of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// The more, the better.
+    /// A larger value is better.
     AtLeast {
-        /// Owed.
+        /// The required value.
         floor: f64,
-        /// Wanted.
+        /// The desired value.
         goal: f64,
     },
-    /// The less, the better.
+    /// A smaller value is better.
     AtMost {
-        /// Owed.
+        /// The required value.
         floor: f64,
-        /// Wanted.
+        /// The desired value.
         goal: f64,
     },
-    /// The less, the better, and nothing owed.
+    /// A smaller value is better; no value is required.
     Reported {
-        /// Wanted.
+        /// The desired value.
         goal: f64,
     },
 }
 
-/// How a figure stands.
+/// The status of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FigureStatus {
-    /// As wanted.
+    /// The goal is reached.
     Goal,
-    /// As owed.
+    /// The floor is reached.
     Floor,
-    /// Less than owed.
+    /// The floor is not reached.
     Below,
-    /// Not as wanted, and nothing owed.
+    /// The goal is not reached, and there is no floor.
     Reported,
-    /// It does not count: a result was wrong, or it could not be measured.
+    /// The figure is not valid: a result was wrong, or the measurement failed.
     Invalid,
 }
 
 /// One row of the table.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// Which figure, such as `R1`.
+    /// The figure's id, such as `R1`.
     pub id: &'static str,
-    /// What was measured.
+    /// The measured quantity.
     pub measured: String,
-    /// What was measured on our side, and its unit.
+    /// Our value and its unit.
     pub ours: Option<(f64, &'static str)>,
-    /// The same of the peer, and who that is.
+    /// The peer's value, and its unit and name.
     pub peer: Option<(f64, &'static str)>,
-    /// What is judged: a ratio, or the figure itself.
+    /// The value that is judged: a ratio, or the figure itself.
     pub value: f64,
-    /// Its unit, for a figure that is no ratio.
+    /// The unit of a value that is no ratio.
     pub unit: &'static str,
-    /// What it is held to.
+    /// The required values.
     pub target: Target,
     /// The judged value of each round.
     pub rounds: Vec<f64>,
-    /// What a reader should know.
+    /// Notes for the reader.
     pub notes: Vec<String>,
-    /// Why it does not count.
+    /// Why the figure is not valid.
     pub invalid: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl Figure {
         }
     }
 
-    /// A ratio over several rounds: their median, with both sides of the round that had it.
+    /// The median of the ratios of several rounds, with both values of that round.
     #[must_use]
     pub fn comparison(
         mut self,
@@ -100,7 +100,7 @@ impl Figure {
         self
     }
 
-    /// A figure in a unit of its own.
+    /// Sets a value with its own unit.
     #[must_use]
     pub fn with_value(mut self, value: f64, unit: &'static str) -> Self {
         self.ours = Some((value, unit));
@@ -110,21 +110,21 @@ impl Figure {
         self
     }
 
-    /// Adds what a reader should know.
+    /// Adds a note for the reader.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
-    /// A figure that could not be measured, or whose result was wrong.
+    /// Marks the figure as not valid.
     #[must_use]
     pub fn invalid(mut self, reason: &anyhow::Error) -> Self {
         self.invalid = Some(format!("{reason:#}"));
         self
     }
 
-    /// How it stands.
+    /// The figure's status.
     #[must_use]
     pub fn status(&self) -> FigureStatus {
         if self.invalid.is_some() || !self.value.is_finite() {
@@ -145,7 +145,7 @@ impl Figure {
 }
 
 impl FigureStatus {
-    /// The word for it.
+    /// The status in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,19 +157,19 @@ impl FigureStatus {
         }
     }
 
-    /// Whether what is owed is there.
+    /// Whether the figure meets its floor.
     #[must_use]
     pub fn meets_floor(self) -> bool {
         !matches!(self, Self::Below | Self::Invalid)
     }
 }
 
-/// Both sides of a comparison, round by round.
+/// Both sides of a comparison, per round.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// Ours.
+    /// Our values.
     pub ours: Vec<f64>,
-    /// The peer's.
+    /// The peer's values.
     pub peer: Vec<f64>,
 }
 
@@ -181,10 +181,10 @@ impl Comparison {
     }
 }
 
-/// Measures two sides in turn, the first one changing from round to round, after a round that does
-/// not count.
+/// Measures two sides alternately after one warm-up round; each round starts with the other side.
 ///
-/// # Errors When either side could not be measured, or its result was wrong.
+/// # Errors
+/// When a side could not be measured, or its result was wrong.
 pub fn compare_alternating(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,
@@ -207,7 +207,7 @@ pub fn compare_alternating(
     Ok(comparison)
 }
 
-/// The middle value; of an even number, the mean of the two in the middle. Not a number for none.
+/// The median; of an even number of values, the mean of the middle two. NaN without values.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

@@ -28,7 +28,7 @@ pub use slot::measure_in_process as slot_alone;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 
-/// Measures some figures of a group.
+/// A function that measures some figures of a group.
 type Measure = fn(&BenchConfig, &[&'static str]) -> Vec<Figure>;
 
 /// Figures that are measured together.
@@ -59,10 +59,10 @@ const GROUPS: [(&[&str], Measure); 17] = [
     (&["E7"], waiting_room::measure),
 ];
 
-/// The groups that these names ask for, in their order; all without a name.
+/// The groups of the named figures, in their order; all groups without a name.
 ///
 /// # Errors
-/// When there is no such figure.
+/// When a name is unknown.
 pub fn choose(names: &[String]) -> Result<Vec<Group>> {
     let known: Vec<&'static str> = GROUPS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
     if let Some(name) =
@@ -89,7 +89,7 @@ impl Group {
     }
 }
 
-/// The figure that `measured` gives, or why it does not count.
+/// The figure of `measured`, or an invalid figure with the reason.
 fn figure_or_invalid(
     id: &'static str,
     what: &str,

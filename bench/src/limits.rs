@@ -1,4 +1,4 @@
-//! How large and how long the comparisons are.
+//! Sizes and durations of the comparisons.
 use std::time::Duration;
 
 /// Rounds whose ratios count, besides the warm-up; the reported ratio is their median.
@@ -10,15 +10,14 @@ pub const ROUND: Duration = Duration::from_secs(3);
 /// The same with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
 
-/// What is measured begins to count after this part of its time.
+/// A measurement starts after this part of its time.
 pub const WARM_UP_PART: u32 = 5;
 
-/// Connections that refusals are asked over.
+/// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// Requests of page views that are due each second: below what one worker of nginx serves beside
-/// the generator.
+/// Requests of page views per second: fewer than one nginx worker serves beside the generator.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
-/// Connections that orders are placed over.
+/// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
 /// Connections to Redis.
 pub const REDIS_CONNECTIONS: usize = 50;
@@ -26,51 +25,51 @@ pub const REDIS_CONNECTIONS: usize = 50;
 pub const POSTGRES_CLIENTS: usize = 16;
 /// Connections of an overloading crowd.
 pub const CROWD_CONNECTIONS: usize = 8_000;
-/// How many times its capacity a server is offered.
+/// Offered load, as a multiple of the server's capacity.
 pub const OVERLOAD: f64 = 5.0;
-/// And how many times with a crowd that is larger still.
+/// Offered load of a larger crowd.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// Connections of an overloading crowd beside attack clients: with theirs as many as a process may
-/// usually have.
+/// Connections of an overloading crowd beside hostile clients; together they are as many as a
+/// process may usually have.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
-/// WebSockets of attack clients, which are never read.
+/// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
-/// Request heads of attack clients that never end, at any time.
+/// Endless request heads of hostile clients at any time.
 pub const SLOW_HEADS: usize = 2_000;
-/// Headers too large that attack clients send each second.
+/// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// Different buyers whom refusals are told: more than one round serves, so that each request shows
-/// a token not seen lately.
+/// Different refused buyers: more than one round serves, so that each request has a token that was
+/// not seen recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
-/// Passes that are checked one after the other.
+/// Passes checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
-/// Orders a second beyond which no round will go: how many buyers are made ready.
+/// Upper bound of the orders per second, for the number of prepared buyers.
 pub const ORDERS_PER_SEC_MAX: u32 = 150_000;
-/// Stock of a sale that shall not sell out.
+/// Stock of a sale that does not sell out.
 pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 
-/// Idle WebSockets that are counted.
+/// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
-/// Tabs left open in a waiting room whose memory is counted: more connections a process may often
-/// not have. An eighth of 100,000, so that tables of twice the size at each growth are as full as
-/// they would be then.
+/// Open tabs in a waiting room whose memory is measured; a process may often not have more
+/// connections. It is an eighth of 100,000, so that tables that double in size are as full as with
+/// 100,000.
 pub const OPEN_TABS: u32 = 12_500;
-/// How many of them are opened in a second: more than a busy sale has comers before its opening.
+/// Tabs opened per second: more than arrive at a busy sale before its opening.
 pub const TABS_PER_SEC: u32 = 1_500;
-/// Requests that wait for their verdict when their memory is counted.
+/// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;
-/// Places in a waiting room whose memory is counted.
+/// Waiting room entries whose memory is measured.
 pub const POSITIONS: u32 = 100_000;
-/// Nobody waits longer than this until the first are called in after an opening.
+/// Longest time from an opening to the first admission.
 pub const ADMITTED_WITHIN: Duration = Duration::from_secs(60);
-/// Buyers whose memory is counted.
+/// Buyers whose memory is measured.
 pub const KNOWN_BUYERS: u32 = 1_000_000;
 /// The same with `--quick`.
 pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
 /// The same with `--large`.
 pub const KNOWN_BUYERS_LARGE: u32 = 10_000_000;
-/// Orders placed before memory is counted, so that caches of bounded size are full.
+/// Orders placed before the memory is measured, so that caches of bounded size are full.
 pub const WARM_ORDERS: u32 = 200_000;
 /// Sales at once.
 pub const SALES: u32 = 1_000;
@@ -81,27 +80,25 @@ pub const CONNECTIONS: usize = 10_000;
 pub const TICKETS: usize = 400_000;
 /// The same with `--quick`.
 pub const TICKETS_QUICK: usize = 50_000;
-/// Tickets cut in one round by a slot alone.
+/// Tickets issued in one round by a slot alone.
 pub const ISSUED_TICKETS: u32 = 500_000;
 /// The same with `--quick`.
 pub const ISSUED_TICKETS_QUICK: u32 = 50_000;
 /// Rows that the peer inserts in one transaction.
 pub const PEER_BATCH: usize = 1_000;
 
-/// Starts measured.
+/// Number of measured starts.
 pub const STARTS: usize = 11;
-/// Synced writes whose median is what the disk needs.
+/// Number of synced writes, whose median is the time of the disk.
 pub const SYNCS: usize = 200;
-/// A disk that syncs faster than this is none.
+/// A directory with faster syncs is not on a disk.
 pub const SYNC_MIN: Duration = Duration::from_micros(5);
 
-/// A server that is not ready by then has failed.
+/// Longest time until a server is ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
-/// A server that did not stop by then is killed.
+/// Longest time until a server stops; then it is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(12);
-/// Answers that come later than this after the end of a round are lost.
-pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than any number of orders takes.
+/// A duration that is longer than any number of orders takes.
 pub const NO_DEADLINE: Duration = Duration::from_secs(1_800);
-/// A single request of an operator may take this long.
+/// Longest duration of an operator's request.
 pub const ADMIN_WITHIN: Duration = Duration::from_secs(60);

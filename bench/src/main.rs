@@ -1,22 +1,20 @@
-//! Comparisons with peers, measured as ratios in one run: `cargo xtask bench`.
+//! Comparisons with other programs, measured as ratios in one run: `cargo xtask bench`.
 //!
-//! Each figure starts what it measures, privately, and checks what came of it; a figure whose
-//! result is wrong says so instead of a number.
+//! Each figure starts its programs privately and checks their results. A figure with a wrong result
+//! shows the reason instead of a number.
 
 mod attack;
-mod buyers;
 mod config;
-mod cores;
 mod disk;
 mod door_requests;
 mod figure;
 mod figures;
 mod limits;
-mod load;
 mod naive;
 mod passes;
 mod peer;
 mod process;
+mod resp;
 mod server;
 mod sockets;
 mod table;
@@ -59,8 +57,7 @@ struct Cli {
     /// Directory for data; it must be on a disk.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Print how much memory a slot with so many requests takes in a process of its own, and
-    /// nothing else.
+    /// Print only the memory of a slot with this many requests, measured in this process.
     #[arg(long, hide = true, value_name = "REQUESTS")]
     slot_alone: Option<u32>,
     #[command(flatten)]
@@ -79,7 +76,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures and prints. Whether everything owed is there.
+/// Measures the figures and prints them. Returns whether every floor is met.
 fn run(cli: &Cli) -> Result<bool> {
     if let Some(requests) = cli.slot_alone {
         println!("{}", figures::slot_alone(requests)?);

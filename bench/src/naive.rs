@@ -1,9 +1,9 @@
-//! The design that everybody writes first, for comparison only: one handler, one `EVALSHA`, one
-//! `LPUSH`; a consumer that pops and inserts.
+//! The naive design, for comparison only: one handler, one `EVALSHA`, one `LPUSH`, and a consumer
+//! that pops and inserts.
 //!
-//! It answers "yours" when the order is in a list in Redis's memory, it takes an order off that
-//! list before it is in the database, and between the deduction and the list there is nothing at
-//! all. It believes every token, to its advantage.
+//! It confirms an order when the order is in a list in Redis's memory. It removes an order from the
+//! list before the order is in the database. A crash between the deduction and the list loses
+//! units. It does not verify tokens, which makes it faster.
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use serde_json::Value;
 const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";
-/// Seconds that a consumer waits for an order before it asks anew.
+/// Seconds that a consumer waits for an order before it asks again.
 const POP_SECS: f64 = 1.0;
 
-/// Where its parts are.
+/// Addresses of its parts.
 #[derive(Clone, Debug, Args)]
 pub struct NaiveArgs {
-    /// Be the naive peer, on this address, instead of measuring.
+    /// Run the naive peer on this address, instead of measuring.
     #[arg(long, hide = true, requires = "naive_redis", requires = "naive_postgres")]
     pub naive: Option<SocketAddr>,
     #[arg(long, hide = true)]
@@ -47,7 +47,7 @@ struct App {
 /// Serves until it is killed.
 ///
 /// # Errors
-/// When it cannot begin, or its parts are gone.
+/// When it cannot start, or a part fails.
 pub fn serve(args: &NaiveArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -55,7 +55,7 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
             (args.naive.context("an address")?, args.naive_redis.as_deref().context("a Redis")?);
         let client = redis::Client::open(url)?;
         let mut redis = client.get_multiplexed_async_connection().await.context("Redis")?;
-        // A connection that waits must be nobody else's, and must not be given up while it waits.
+        // A blocking pop needs its own connection, without a timeout.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let waiting =
             client.get_multiplexed_async_connection_with_config(&config).await.context("Redis")?;
@@ -113,7 +113,7 @@ async fn buy(
     }
 }
 
-/// Who wants what. The token's signature is nobody's business here.
+/// The buyer, the item and the units of a request. The token's signature is not verified.
 fn read(headers: &HeaderMap, body: &[u8]) -> Option<(String, String, u32)> {
     let token = headers.get("authorization")?.to_str().ok()?;
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
@@ -131,7 +131,7 @@ async fn consume(mut redis: MultiplexedConnection, db: tokio_postgres::Client) -
         let Some((_, order)) = popped else { continue };
         let (buyer, units) = order.split_once(' ').context("an order")?;
         let units: i32 = units.parse()?;
-        // Whatever ends this process here ends the order.
+        // An order is lost if the process ends here.
         db.execute(&insert, &[&buyer, &units]).await?;
     }
 }

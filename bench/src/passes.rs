@@ -1,5 +1,5 @@
-//! Purchase passes for a crowd, made by the core's own rules with the key that the server under
-//! test is given, so that nobody has to ask for each.
+//! Purchase passes for many buyers, made with the core's rules and the key of the server under
+//! test, so that no buyer has to request one.
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -8,38 +8,38 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
 use doorbuster_core::gate::pass::{Membership, PassKey, PassTerms, period};
 
-use crate::buyers::{Buyers, Template};
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::buyers::{Buyers, Template};
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// The master key of servers under test.
 pub const MASTER_KEY: [u8; 32] = [0x5a; 32];
-/// Longer than any run.
+/// Validity of a pass; longer than any run.
 const LIFE: Duration = Duration::from_secs(3_600);
 /// The header that carries a pass.
 const HEADER: &[u8] = b"Purchase-Pass: ";
 
-/// What kind of pass.
+/// The kind of pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassKind {
-    /// Good, also of a sale with a waiting room: its buyer was called in.
+    /// A valid pass, also for a sale with a waiting room: its buyer was admitted.
     Good,
-    /// Given while the waiting room was not open.
+    /// A pass that was issued before the waiting room opened.
     WithoutRoom,
-    /// One that ended a minute ago.
+    /// A pass that expired a minute ago.
     Expired,
 }
 
 /// One pass for each buyer, for one item of one sale.
 #[derive(Debug)]
 pub struct Passes {
-    /// All of them have one length.
+    /// The passes, which all have the same length.
     text: Vec<u8>,
     len: usize,
 }
 
 impl Passes {
-    /// Makes them.
+    /// Makes the passes.
     #[must_use]
     pub fn new(buyers: &Buyers, sale: &str, item: &str, pass_kind: PassKind) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -73,7 +73,7 @@ impl Passes {
     }
 }
 
-/// One buyer after another asks for units, with token and pass as the sale page sends them.
+/// Purchases of one buyer after another, with token and pass as the sale page sends them.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,
@@ -103,7 +103,7 @@ impl<'a> WithPass<'a> {
         }
     }
 
-    /// All buyers over and over.
+    /// All buyers repeatedly.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, passes: &'a Passes, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, passes, template, 0) }
@@ -134,7 +134,7 @@ impl Script for WithPass<'_> {
     }
 }
 
-/// Nanoseconds that one check of a pass takes, by so many.
+/// Nanoseconds per check of a pass, over this many checks.
 #[must_use]
 pub fn check_nanos(checks: u32) -> f64 {
     let key = PassKey::derive(&MASTER_KEY, 0);
@@ -166,7 +166,7 @@ pub fn check_nanos(checks: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buyers::RequestOptions;
+    use doorbuster_harness::generator::buyers::RequestOptions;
 
     #[test]
     fn each_buyer_sends_a_pass_of_their_own_in_front_of_the_usual_headers() {

@@ -1,7 +1,7 @@
-//! The peers: programs from the distribution, started privately in a directory of their own, on a
-//! free port or a socket there.
+//! The peers: installed programs, each started privately in its own directory, on a free port or a
+//! socket there.
 //!
-//! A peer ends with its value, also when a measurement fails.
+//! A peer stops when its value is dropped, also when a measurement fails.
 
 pub mod cache;
 pub mod naive;

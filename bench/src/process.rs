@@ -1,5 +1,4 @@
-//! Programs that are measured: started privately, read through `/proc`, ended with the measurement
-//! however it ends.
+//! Measured programs: started privately, observed through `/proc`, and ended with the measurement.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,15 +18,15 @@ pub struct ProcessSpec<'a> {
     pub arguments: Vec<String>,
     /// Additions to its environment.
     pub environment: Vec<(String, String)>,
-    /// The user that it runs as; `None`: this one.
+    /// The user that runs it; `None`: the present user.
     pub user: Option<&'a str>,
     /// The core that it stays on; `None`: any.
     pub core: Option<usize>,
-    /// File for what it says on standard error.
+    /// File for its standard error.
     pub log: PathBuf,
 }
 
-/// A program that ends with this value, and at the latest with this process.
+/// A running program. It ends when this value is dropped, and at the latest with this process.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -65,12 +64,12 @@ impl Process {
         Ok(Self { child, pid, log: start.log })
     }
 
-    /// What it says on standard output, once.
+    /// Its standard output; only the first call returns it.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// The end of what it said on standard error.
+    /// The end of its standard error.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
@@ -81,7 +80,7 @@ impl Process {
     /// Fails if it has ended.
     ///
     /// # Errors
-    /// With what it said.
+    /// With what it wrote.
     pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("it ended ({status}): {}", self.log_tail());
@@ -89,7 +88,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end and waits.
+    /// Sends the signal and waits for the end.
     ///
     /// # Errors
     /// When it does not end in time.
@@ -144,7 +143,8 @@ impl Process {
     /// Resident memory once it no longer falls: freed memory goes back to the system a little
     /// later.
     ///
-    /// # Errors When it is gone.
+    /// # Errors
+    /// When it is gone.
     pub fn resident_at_rest(&self) -> Result<u64> {
         let mut before = u64::MAX;
         for _ in 0..20 {
@@ -218,7 +218,7 @@ pub fn free_address() -> Result<std::net::SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Waits until `ready` says so, or the program ends, or `within` is over.
+/// Waits until `ready` returns true, at most `within`; fails if the program ends.
 ///
 /// # Errors
 /// When it did not become ready.

@@ -1,4 +1,4 @@
-//! Our server: the very binary that users get, on a data directory of its own.
+//! Our server: the released binary, on its own data directory.
 
 mod admin;
 
@@ -19,19 +19,19 @@ use crate::passes;
 use crate::peer::sqlite;
 use crate::process::{self, Process, ProcessSpec};
 
-/// What the shop signs tokens with.
+/// The secret that signs buyers' tokens.
 pub const BUYER_SECRET: &str = "a secret of the benches, 32 bytes or more";
 /// The operators' key.
 const ADMIN_KEY: &str = "an-operators-key-of-the-benches-32-or-more";
 
-/// How to start it.
+/// How to start the server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions<'a> {
     /// The binary.
     pub program: &'a Path,
     /// Its data directory.
     pub dir: &'a Path,
-    /// Threads that serve HTTP; `None`: as it chooses.
+    /// Threads that serve HTTP; `None`: the server's default.
     pub workers: Option<usize>,
     /// The core that it stays on; `None`: any.
     pub core: Option<usize>,
@@ -88,7 +88,7 @@ impl Server {
         Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
     }
 
-    /// Where it listens.
+    /// The server's address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -100,7 +100,7 @@ impl Server {
         &self.process
     }
 
-    /// From its start to the first time that it said it was ready.
+    /// Time from the start until the server was ready.
     #[must_use]
     pub fn ready_after(&self) -> Duration {
         self.ready_after
@@ -123,7 +123,7 @@ impl Server {
         self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
     }
 
-    /// Makes a sale that opens by itself at this time.
+    /// Creates a sale that opens automatically at this time.
     ///
     /// # Errors
     /// When the server refuses.
@@ -141,7 +141,7 @@ impl Server {
         self.operate("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
     }
 
-    /// Changes a sale as a merge patch says.
+    /// Changes a sale by a merge patch.
     ///
     /// # Errors
     /// When the server refuses.
@@ -149,18 +149,18 @@ impl Server {
         self.operate("PATCH", &format!("/v1/admin/sales/{sale}"), patch, 200).map(drop)
     }
 
-    /// Where the units of a sale's only item are.
+    /// The units of a sale's only item by place.
     ///
     /// # Errors
-    /// When the server does not say.
+    /// When the request fails.
     pub fn stock(&self, sale: &str) -> Result<StockRow> {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Passes if so many units are reserved as were promised, and none is lost or made.
+    /// Checks that as many units are reserved as were confirmed, and that the units add up.
     ///
     /// # Errors
-    /// What does not add up.
+    /// When the numbers differ.
     pub fn check_stock(&self, sale: &str, promised: RangeInclusive<u64>) -> Result<()> {
         let row = self.stock(sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
@@ -172,18 +172,18 @@ impl Server {
         Ok(())
     }
 
-    /// Requests of these routes that it has answered.
+    /// Number of answered requests of these routes.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When the request fails.
     pub fn answered_requests(&self, routes: &[&str]) -> Result<u64> {
         routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
     }
 
-    /// The sum of what a metric shows with this label.
+    /// The sum of a metric over the series with this label.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When the request fails.
     pub fn metric(&self, name: &str, label: &str) -> Result<u64> {
         let page = admin::send_request(self.addr, "GET", "/metrics", None, "")?.body;
         let (begin, with) = (format!("{name}{{"), format!("=\"{label}\""));
@@ -193,10 +193,10 @@ impl Server {
         lines.map(|line| number(line).with_context(|| line.to_owned())).sum()
     }
 
-    /// One request of the operator, which must be answered like this; its body.
+    /// Sends an operator's request, which must have this status. Returns the body.
     ///
     /// # Errors
-    /// When it is not.
+    /// When the status differs.
     pub fn operate(
         &self,
         method: &str,
@@ -209,10 +209,10 @@ impl Server {
         serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))
     }
 
-    /// Stops it as an operator would, and has the independent auditor go over what it left.
+    /// Stops the server as an operator does, and audits its store.
     ///
     /// # Errors
-    /// When it did not end well, or the auditor found something.
+    /// When the server ended with an error, or the audit has findings.
     pub fn stop_and_audit(mut self, promised: RangeInclusive<u64>) -> Result<()> {
         let status = self.process.stop(Signal::TERM)?;
         ensure!(status.success(), "the server ended badly ({status}): {}", self.process.log_tail());
@@ -227,7 +227,7 @@ impl Server {
     }
 }
 
-/// Reads the line that says where it listens.
+/// Reads the line with the server's address.
 fn listening(process: &mut Process) -> Result<SocketAddr> {
     let output = process.output().context("standard output is piped")?;
     let mut lines = BufReader::new(output).lines();
@@ -236,7 +236,7 @@ fn listening(process: &mut Process) -> Result<SocketAddr> {
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
-    // Read on, so that the server never writes into a closed pipe.
+    // The rest is read too, so that the server never writes into a closed pipe.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     addr.with_context(|| format!("the server did not say where it listens: {}", process.log_tail()))
 }

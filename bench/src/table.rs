@@ -1,4 +1,4 @@
-//! The table at the end, for people and for programs.
+//! The table of results, as text and as JSON.
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Table};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::figure::{Figure, FigureStatus, Target};
 
-/// What the table was measured on.
+/// The machine of the measurement.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// Cores that could be used.
@@ -17,7 +17,7 @@ pub struct Machine {
     pub rounds: usize,
 }
 
-/// The table as text, with what a reader should know below it.
+/// The table as text, with the notes below it.
 #[must_use]
 pub fn text(machine: &Machine, figures: &[Figure]) -> String {
     let mut table = Table::new();
@@ -79,7 +79,7 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
     text
 }
 
-/// The same as JSON.
+/// The table as JSON.
 #[must_use]
 pub fn json(machine: &Machine, figures: &[Figure]) -> Value {
     let rows: Vec<Value> = figures.iter().map(row).collect();
@@ -130,7 +130,7 @@ fn targets(figure: &Figure) -> (String, String) {
     }
 }
 
-/// Three digits that matter, thousands set apart.
+/// A value with three significant digits and commas between groups of three.
 fn format_value(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,

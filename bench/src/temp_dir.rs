@@ -1,4 +1,4 @@
-//! Directories that last as long as one measurement.
+//! Directories that exist as long as one measurement.
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,15 +6,15 @@ use anyhow::{Context, Result};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// A directory of its own, removed when dropped.
+/// A directory that is removed when dropped.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Makes one below `parent`.
+    /// Creates a directory below `parent`.
     ///
     /// # Errors
-    /// When the file system says no.
+    /// When the directory cannot be created.
     pub fn new(parent: &Path, name: &str) -> Result<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("doorbuster-bench-{}-{number}-{name}", std::process::id()));
@@ -22,7 +22,7 @@ impl TempDir {
         Ok(Self(path))
     }
 
-    /// Where it is.
+    /// The path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -31,7 +31,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // What cannot be removed is left in the temporary directory.
+        // A directory that cannot be removed stays.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

@@ -1,5 +1,5 @@
-//! The benches as a program. That it is asked here has the program built, which some unit tests
-//! start beside themselves.
+//! Tests the benches as a program. Its presence here also makes Cargo build the program, which some
+//! unit tests start.
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn its_help_names_the_figures() {
 
 #[test]
 fn a_figure_is_measured_and_its_result_is_checked() {
-    // What it measures is in the program itself: any file will do for a server.
+    // This figure is measured without a server, so any file will do.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench])

@@ -1,5 +1,4 @@
-//! `cargo xtask chaos`: builds the program and holds rounds of storms over an installation in which
-//! something fails.
+//! `cargo xtask chaos`: builds the program and runs load on an installation while parts of it fail.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,17 +8,17 @@ use clap::{Args, ValueEnum};
 use doorbuster_harness::chaos::{self, ChaosPlan, Fault};
 use doorbuster_harness::cluster::Shape;
 
-/// What to break, and how often.
+/// The faults to cause, and the number of rounds.
 #[derive(Args)]
 pub struct Arguments {
-    /// How the nodes are built.
+    /// The shape of the installation.
     #[arg(long, value_enum, default_value_t = ShapeName::Cluster)]
     shape: ShapeName,
-    /// Rounds; the faults take turns [default: one of each].
+    /// Number of rounds; the faults take turns [default: one round per fault].
     #[arg(long, value_name = "N")]
     rounds: Option<u64>,
-    /// The dice: the same seed breaks the same things [default: a new one each time, which is
-    /// told].
+    /// Seed of the random choices: the same seed causes the same faults [default: a new seed, which
+    /// is printed].
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// Only this fault, repeatable; `list` lists them.
@@ -34,14 +33,14 @@ pub struct Arguments {
     /// Build it in the release profile.
     #[arg(long, conflicts_with = "program")]
     release: bool,
-    /// Another build of the program: nodes change to and fro when they are renewed (node-roll).
+    /// Another build of the program. The fault node-roll changes nodes between both builds.
     #[arg(long, value_name = "FILE")]
     next: Option<PathBuf>,
-    /// Nodes with a role each (two serve, one settles, one controls) instead of two that do
-    /// everything; shape cluster.
+    /// Use nodes with one role each (two serve, one settles, one controls) instead of two nodes
+    /// with all roles; shape cluster only.
     #[arg(long)]
     split: bool,
-    /// Keep everything, with data and logs, also when all is well.
+    /// Keep the data and the logs even if all rounds pass.
     #[arg(long)]
     keep: bool,
 }
@@ -52,7 +51,7 @@ enum ShapeName {
     Cluster,
 }
 
-/// Holds the rounds. An error: something is wrong.
+/// Runs the rounds. Fails if a round found a fault.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shape = match arguments.shape {
         ShapeName::Postgres => Shape::Postgres,
@@ -80,7 +79,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.split {
         ensure!(
             shape == Shape::Cluster,
-            "--split: in shape postgres a node that serves also settles"
+            "--split needs shape cluster: in shape postgres a node that serves also settles"
         );
         plan.roles = ["api", "api", "settle", "control"].map(str::to_owned).into();
     }
@@ -99,14 +98,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("kept: {}", dir.display());
     }
     let rounds = held?;
-    ensure!(wrong == 0, "{wrong} of {} rounds are wrong", rounds.len());
+    ensure!(wrong == 0, "{wrong} of {} rounds found a fault", rounds.len());
     println!("{} rounds, nothing oversold, nothing lost", rounds.len());
     Ok(())
 }
 
 fn fault(name: &str, shape: Shape) -> anyhow::Result<Fault> {
     let fault = Fault::parse(name)
-        .ok_or_else(|| anyhow!("no fault is called {name}; --fault list lists them"))?;
+        .ok_or_else(|| anyhow!("unknown fault {name}; --fault list lists all faults"))?;
     ensure!(
         Fault::all_for(shape).contains(&fault),
         "{name} cannot happen in shape {}",
@@ -123,13 +122,13 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
         command.arg("--release");
     }
     if !command.status().context("starting cargo")?.success() {
-        bail!("doorbuster could not be built");
+        bail!("failed to build doorbuster");
     }
-    // This program lies in a profile's directory below the one that the other was just built into.
+    // This program is in the directory of a profile, beside the directory of the built profile.
     let mine = std::env::current_exe()?;
     let target = mine
         .parent()
         .and_then(std::path::Path::parent)
-        .context("a program lies in the target directory")?;
+        .context("this program is not in the target directory")?;
     Ok(target.join(if release { "release/doorbuster" } else { "debug/doorbuster" }))
 }

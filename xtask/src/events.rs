@@ -1,5 +1,5 @@
-//! Writes `docs/events.md` from the types that messages are made of. A test of `api` holds the page
-//! to them.
+//! `cargo xtask events`: writes `docs/events.md` from the event types. A test of `api` compares the
+//! page with them.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 /// Writes the page.
 pub fn run() -> Result<()> {
     let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     let path = root.join("docs/events.md");
     std::fs::write(&path, doorbuster_api::notification::document())
-        .with_context(|| format!("{} cannot be written", path.display()))?;
-    println!("events: docs/events.md is written");
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("events: wrote docs/events.md");
     Ok(())
 }

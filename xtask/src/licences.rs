@@ -1,11 +1,11 @@
-//! Licences and sources of every package in the dependency tree, read from `cargo metadata`: works
-//! offline.
+//! `cargo xtask licences`: checks the licence and the source of every package in the dependency
+//! tree, from `cargo metadata`. Works offline.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Licences that may be part of the program. An expression passes if one of its alternatives has
-/// only these.
+/// Licences that the program may include. An expression passes if one of its alternatives has only
+/// these.
 const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",
@@ -23,12 +23,12 @@ const ALLOWED: [&str; 14] = [
     "CDLA-Permissive-2.0",
 ];
 
-/// Fails on a package whose licence is not allowed, or that comes from elsewhere than a registry.
+/// Fails on a package whose licence is not allowed, or that does not come from a registry.
 pub fn run() -> Result<()> {
     let output = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])
         .output()
-        .context("cargo metadata could not be run")?;
+        .context("failed to run cargo metadata")?;
     let metadata: Value =
         serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().context("no packages")?;
@@ -55,8 +55,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Of this repository, or of a registry whose checksum the lock file has; not a branch that may be
-/// another one tomorrow.
+/// Whether the source is this repository, or a registry with a checksum in the lock file. A branch
+/// is not allowed, because its content may change.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::{is_allowed, is_known_source, run};
 
     #[test]
-    fn everything_that_the_program_is_built_from_may_be_used() {
+    fn every_package_has_an_allowed_licence_and_source() {
         run().expect("allowed licences, from registries");
     }
 

@@ -1,4 +1,4 @@
-//! Chores as code: `cargo xtask tidy | licences | events | glyphs | sim | chaos | bench`.
+//! The repository's tasks: `cargo xtask tidy | licences | events | glyphs | sim | chaos | bench`.
 
 mod bench;
 mod chaos;
@@ -10,7 +10,7 @@ mod tidy;
 
 use clap::{Parser, Subcommand};
 
-/// Chores of this repository.
+/// Tasks of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", about)]
 struct Cli {
@@ -20,25 +20,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Check what a reviewer would nag about: headers, sizes, arrows between crates, forbidden
-    /// words, documents that name what exists.
+    /// Check the repository's rules: file headers, sizes, crate dependencies, wording, and names in
+    /// documents.
     Tidy,
-    /// Check the licences of everything that the program is built from.
+    /// Check the licences of every dependency.
     Licences,
     /// Write docs/events.md from the code.
     Events,
-    /// Bake the outlines that captchas are lettered with out of a font's files.
+    /// Write the outlines of captcha characters from font files.
     Glyphs(glyphs::Arguments),
     /// Simulate the protocol under faults, from seeds.
     Sim(sim::Arguments),
-    /// Break a running installation in mid storm, again and again, and judge what every buyer was
-    /// told.
+    /// Run load on an installation, break parts of it, and check every answer.
     Chaos(chaos::Arguments),
-    /// Compare with peers on this machine, side by side: `bench [NAME…] [--json] [--rounds N]
+    /// Compare with other programs on this machine: `bench [NAME…] [--json] [--rounds N]
     /// [--quick]`.
     #[command(disable_help_flag = true)]
     Bench {
-        /// What the benches are asked; `--help` tells.
+        /// Arguments of the benches; see `--help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },

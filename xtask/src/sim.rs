@@ -1,5 +1,5 @@
-//! `cargo xtask sim`: runs seeds of the protocol's simulation, or removes its rules one by one;
-//! keeps what they find as files.
+//! `cargo xtask sim`: runs the simulation of the protocol with many seeds, or disables its rules
+//! one by one, and saves the findings as files.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -10,46 +10,46 @@ use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
-/// Findings that are shrunk and kept at once.
+/// Findings that one run shrinks and saves.
 const SAVED_LISTS_MAX: usize = 5;
 
-/// What to simulate.
+/// Arguments of `cargo xtask sim`.
 #[derive(Args)]
 pub struct Arguments {
-    /// How many seeds; with --mutants, at most how many for each rule.
+    /// Number of seeds; with --mutants, the largest number for each rule.
     #[arg(long, default_value_t = 20_000)]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// On how many threads; by default one for each core.
+    /// Number of threads; by default one per core.
     #[arg(long)]
     threads: Option<usize>,
-    /// Remove each rule in turn: something must notice.
+    /// Remove each rule in turn; the simulation must notice each removal.
     #[arg(long)]
     mutants: bool,
-    /// Only this rule, repeatable; without --mutants: run the seeds without it.
+    /// Only this rule, repeatable; without --mutants: run the seeds without the rule.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
-    /// With --mutants: keep a short list for each rule that seeds noticed and no kept list does.
+    /// With --mutants: save a short list for each rule that only seeds notice.
     #[arg(long, requires = "mutants")]
     keep: bool,
-    /// Say how often each interesting thing was reached.
+    /// Print how often each interesting state was reached.
     #[arg(long)]
     reached: bool,
-    /// Run the lists against the real store and real slots as well, and compare.
+    /// Also run the lists against the real store and real slots, and compare.
     #[arg(long, conflicts_with = "mutants")]
     real: bool,
-    /// Run one kept list.
+    /// Run one saved list.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
 }
 
-/// Runs it. An error: something was found that must never be, or a rule is gone and nobody noticed.
+/// Runs the simulation. Fails on a violated invariant, or if the removal of a rule was not noticed.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let named = |name: &String| {
         let found = Rule::ALL.iter().copied().find(|rule| rule.name() == name);
-        found.ok_or_else(|| anyhow!("no rule is called {name}"))
+        found.ok_or_else(|| anyhow!("unknown rule {name}"))
     };
     let rules: Vec<Rule> = arguments.rules.iter().map(named).collect::<Result<_, _>>()?;
     let plan = SimPlan {
@@ -98,7 +98,7 @@ fn save_lists(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
         let kept = doorbuster_sim::mutants::shortest(broken, None);
         let path = kept
             .store(&regressions_dir(), &format!("seed-{}", broken.seed))
-            .context("a list cannot be kept")?;
+            .context("cannot save a list")?;
         println!("  {} operations: {}\n  kept in {}", kept.ops.len(), kept.found, path.display());
     }
     Ok(())
@@ -118,12 +118,12 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
         if let (true, None, Some(broken)) = (keep, directed, broken) {
             directed_list(*rule, broken)
                 .store(&directed_dir(), rule.name())
-                .context("a list cannot be kept")?;
+                .context("cannot save a list")?;
         }
     }
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule.name()).collect();
     println!("{} of {} rules noticed", all.len() - missed.len(), all.len());
-    ensure!(missed.is_empty(), "gone and not noticed: {}", missed.join(", "));
+    ensure!(missed.is_empty(), "removal not noticed: {}", missed.join(", "));
     Ok(())
 }
 
@@ -145,10 +145,10 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
 }
 
 fn replay(file: &PathBuf) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("{} cannot be read", file.display()))?;
-    let kept: Reproduction = serde_json::from_str(&text).context("not a kept list")?;
-    let rule = kept.without().map_err(|name| anyhow!("no rule is called {name}"))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let kept: Reproduction = serde_json::from_str(&text).context("not a saved list")?;
+    let rule = kept.without().map_err(|name| anyhow!("unknown rule {name}"))?;
     if let Some(rule) = rule {
         let finding = kept.run(Some(rule));
         println!(

@@ -1,5 +1,5 @@
-//! E4: what a challenge costs the server to make, which it does beside its buyers; and how long
-//! visitors wait for theirs.
+//! E4: the processor time that the server needs to make a challenge, and how long visitors wait for
+//! one.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -8,12 +8,12 @@ use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_pu
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::{AnswerKind, Load, Pace, RunResult};
 use crate::server::NewSale;
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult};
 
 /// Milliseconds.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
@@ -21,20 +21,19 @@ const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
-/// The sale is open already: the shelf is as full then as it is before an opening.
+/// The sale is open already; the pool of challenges is as full as before an opening.
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// Milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// Visitors get their challenges spread over the minute before an opening, as the sale page does
-/// it.
+/// Visitors get their challenges over the minute before an opening, as the sale page requests them.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
-/// And some who do not: so many, each over a connection of their own, within a second.
+/// Visitors in a rush: this many, each over its own connection, within a second.
 const RUSH: u32 = 5_000;
-/// The last of them has an answer by then.
+/// Time by which the last of them has an answer.
 const RUSH_OVER: Duration = Duration::from_secs(20);
-/// So long the shelf is filled before.
+/// Time in which the pool is filled before.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -55,8 +54,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that is more
-/// than can be drawn.
+/// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that exceeds
+/// what the server can draw.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
@@ -93,7 +92,7 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let figure = Figure::new("E4", MINUTE, WAIT).with_value(median(&waits), "ms");
     Ok(Figure { rounds: waits, ..figure }.note(format!(
         "{MINUTE_PER_SEC:.0} visitors a second, all of them served; of {} who came within one \
-         second {} got theirs, the others were told to come again; each had an answer within {:.1} \
+         second {} got theirs, the others had to ask again; each had an answer within {:.1} \
          s",
         rush.total(),
         sale_server::percent(share(&rush)),
@@ -101,7 +100,7 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Processor time of one, the mean of each round, which does not count what else the machine does.
+/// Processor time of one, as the mean of each round, without the time of other work on the machine.
 fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
     let rounds: Vec<f64> = (0..config.rounds)

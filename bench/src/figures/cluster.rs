@@ -1,6 +1,6 @@
-//! R4: durable orders over HTTP with the slot in Redis and the truth in PostgreSQL, all on this
-//! machine, against PostgreSQL's hot row; and against the naive design built from the same parts,
-//! whose promises are counted afterwards as ours are.
+//! R4: durable orders over HTTP in shape cluster on this machine, against PostgreSQL's hot row, and
+//! against a naive design of the same parts, whose accepted orders are counted afterwards as ours
+//! are.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use doorbuster_harness::load::read_secret;
 
 use super::figure_or_invalid;
 use super::sale_server::{percent, template};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, RunResult};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
 use crate::process::cpu_time;
 use crate::server::{NewSale, StockRow};
 use crate::temp_dir::TempDir;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// How long the naive peer is asked in a round: its consumer takes many times that to insert what
-/// was promised.
+/// How long the naive peer runs in a round; its consumer takes many times as long to insert the
+/// accepted orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
-/// Partitions of an item that is spread.
+/// Partitions of an item over several slots.
 pub(super) const PARTITIONS: u32 = 16;
-/// Nodes of an installation that has several.
+/// Nodes of an installation with several nodes.
 pub(super) const NODES: usize = 4;
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
-/// Measures R4 and its like against the naive design.
+/// Measures R4, and the comparison with the naive design.
 pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
     let measured = rounds(config, ids.contains(&"R4"), ids.contains(&"R4N"));
     let row = |id: &'static str| {
@@ -108,12 +108,12 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
     Ok(measured)
 }
 
-/// Our side.
+/// Our side of the comparison.
 struct ClusterUnderTest {
     cluster: Cluster,
     secret: Vec<u8>,
     sales: u32,
-    /// Orders promised so far.
+    /// Orders confirmed so far.
     promised: u64,
     _dir: TempDir,
 }
@@ -132,7 +132,7 @@ impl ClusterUnderTest {
         config.load(self.cluster.nodes[0].addr(), ORDER_CONNECTIONS)
     }
 
-    /// A sale of its own, over so many partitions, to buyers of its own.
+    /// Opens a new sale over this many partitions, for new buyers.
     fn open_sale(&mut self, config: &BenchConfig, partitions: u32) -> Result<(String, Buyers)> {
         self.sales += 1;
         let sale = format!("sale-{:04}", self.sales);
@@ -166,7 +166,8 @@ impl ClusterUnderTest {
         Ok(run)
     }
 
-    /// The node is killed in mid storm; so is its Redis in the next one. What was told is counted.
+    /// Kills the node in the middle of one load, and its Redis in the middle of the next. Counts
+    /// the confirmed orders.
     fn check_after_kill(&mut self, config: &BenchConfig) -> Result<String> {
         let mut lost = Vec::new();
         for kill_node in [true, false] {
@@ -200,7 +201,7 @@ impl ClusterUnderTest {
         ))
     }
 
-    /// Microseconds of all nodes' processor for one order.
+    /// Processor time of all nodes per order, in microseconds.
     fn cost(&mut self, config: &BenchConfig, partitions: u32, rates: &mut Vec<f64>) -> Result<f64> {
         let before = self.spent()?;
         let run = self.one_round(config, partitions)?;
@@ -246,7 +247,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// What an order costs with an item over many partitions, over what it costs with one.
+/// The cost of an order with an item over many partitions, relative to one partition.
 pub(super) fn over_partitions(config: &BenchConfig, target: Target) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
@@ -263,7 +264,7 @@ pub(super) fn over_partitions(config: &BenchConfig, target: Target) -> Result<Fi
     )))
 }
 
-/// What an order costs with several nodes behind the same load, over what it costs with one.
+/// The cost of an order with several nodes under the same load, relative to one node.
 pub(super) fn over_nodes(config: &BenchConfig, shape: Shape, target: Target) -> Result<Figure> {
     let (mut several, mut one) =
         (ClusterUnderTest::open(config, shape, NODES)?, ClusterUnderTest::open(config, shape, 1)?);
@@ -292,12 +293,12 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
     let (told, orders) = (run.count(AnswerKind::Accepted), naive.orders()?);
     ensure!(
         told == orders,
-        "the naive peer told {told} and inserted {orders}, though nothing went wrong"
+        "the naive peer confirmed {told} and inserted {orders} orders without a failure"
     );
     Ok(run.per_sec(AnswerKind::Accepted))
 }
 
-/// The same as for ours.
+/// The check after a kill, for the naive peer.
 fn check_naive_after_kill(
     naive: &mut Naive,
     config: &BenchConfig,
@@ -330,7 +331,7 @@ fn check_naive_after_kill(
     ))
 }
 
-/// Runs a storm, and does something in its middle.
+/// Runs a load, and runs `middle` in the middle of it.
 fn during_load(
     time: Duration,
     storm: impl FnOnce() -> Result<RunResult> + Send,
@@ -339,7 +340,7 @@ fn during_load(
     std::thread::scope(|scope| {
         let blowing = scope.spawn(storm);
         std::thread::sleep(time / 2);
-        // On this thread: what it starts ends with the thread that started it.
+        // On this thread, because a process that it starts ends with this thread.
         let done = fault();
         (blowing.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator is lost"))), done)
     })
@@ -348,7 +349,7 @@ fn during_load(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Pace;
+    use doorbuster_harness::generator::Pace;
 
     #[test]
     fn the_naive_peer_loses_what_its_redis_forgets_and_nothing_when_nothing_fails() {

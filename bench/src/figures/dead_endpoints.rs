@@ -1,5 +1,5 @@
-//! D8: what buyers notice while nobody who is told what happens takes it: one endpoint never
-//! answers, one refuses connections, one answers `500`.
+//! D8: the latency of orders while every webhook endpoint fails: one never answers, one refuses
+//! connections, one answers `500`.
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
-use crate::load::http::Purchases;
-use crate::load::{Load, Pace, RunResult};
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{Load, Pace, RunResult};
 
 const MEASURED: &str = "p99 of an order, three endpoints away";
 const SALE: &str = "spring";
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Endpoints on this machine; what is not answered within a second has failed, so that each fails
-/// many times while it counts.
+/// Allows endpoints on this machine. A delivery fails after one second, so that each endpoint fails
+/// many times during the measurement.
 const SETTINGS: [(&str, &str); 2] =
     [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
 /// Orders a second, as in D5.
 const ORDERS_PER_SEC: f64 = 300.0;
-/// Connections that they come over.
+/// Connections for these orders.
 const CONNECTIONS: usize = 64;
-/// Nobody minds waiting for this long, in milliseconds.
+/// A latency below this is not noticed, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 /// How long an endpoint waits for the rest of a message.
 const REST_WITHIN: Duration = Duration::from_secs(2);
@@ -41,11 +41,11 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug)]
 struct Measured {
-    /// 99th percentile and median of an order, in milliseconds: while endpoints are away, and
-    /// before there are any.
+    /// 99th percentile and median of an order, in milliseconds: with failing endpoints, and before
+    /// them.
     with: (f64, f64),
     without: (f64, f64),
-    /// Events that wait for the endpoint that is furthest behind.
+    /// Events that wait for the endpoint with the largest backlog.
     waiting: u64,
 }
 
@@ -79,7 +79,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // For both runs; a tenth more than are due on the average, since they come at random.
+    // For both runs; a tenth more than the average, because arrivals are random.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -107,11 +107,11 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     Ok(Measured { with: shown(&meanwhile), without: shown(&before), waiting })
 }
 
-/// How many events wait for the endpoint that is furthest behind. Passes if each failed, and
-/// nothing was given up.
+/// The largest number of events that wait for an endpoint. Fails unless each endpoint failed and no
+/// delivery was given up.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("endpoints")?;
-    ensure!(all.len() == 3, "{} endpoints are told", all.len());
+    ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());
     let number =
         |one: &Value, name: &str| one[name].as_u64().with_context(|| format!("no {name} in {one}"));
     let mut most = 0;
@@ -126,14 +126,14 @@ fn largest_backlog(page: &Value) -> Result<u64> {
     Ok(most)
 }
 
-/// What an endpoint says.
+/// The answer of an endpoint.
 #[derive(Clone, Copy, Debug)]
 enum EndpointAnswer {
     Never,
     Fails,
 }
 
-/// An endpoint that takes nothing; it ends when it is dropped.
+/// An endpoint that accepts no event; it ends when it is dropped.
 #[derive(Debug)]
 struct DeadEndpoint {
     addr: SocketAddr,
@@ -142,7 +142,7 @@ struct DeadEndpoint {
 }
 
 impl DeadEndpoint {
-    /// One that answers so; `None`: nobody listens there.
+    /// Starts an endpoint with this answer; with `None` it refuses connections.
     fn start(answer: Option<EndpointAnswer>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
         let addr = listener.local_addr()?;
@@ -158,8 +158,8 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // Whoever waits for somebody to come sees that it is over. Nothing is owed to one that
-            // ended otherwise.
+            // This connection wakes the thread in `accept`, which then sees the flag. An error
+            // means that the thread has ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }
@@ -174,13 +174,13 @@ fn serve(listener: &TcpListener, answer: EndpointAnswer, over: &AtomicBool) {
         }
         match answer {
             EndpointAnswer::Never => kept.push(stream),
-            // Whoever hangs up meanwhile heard that it failed as well.
+            // The sender treats a closed connection as a failure too.
             EndpointAnswer::Fails => drop(fail(stream)),
         }
     }
 }
 
-/// Reads a message and says that it was not taken.
+/// Reads a message and answers `500`.
 fn fail(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(REST_WITHIN))?;
     let (mut bytes, mut more) = (Vec::new(), [0; 8_192]);
@@ -193,7 +193,7 @@ fn fail(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(b"HTTP/1.1 500 Not now\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
 }
 
-/// Whether a request has come with all of its body.
+/// Whether a request has arrived with its complete body.
 fn is_whole(bytes: &[u8]) -> bool {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

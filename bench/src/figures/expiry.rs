@@ -1,10 +1,10 @@
-//! D5: 100,000 holds that end in the same second. How soon their units can be had again, and what
-//! everybody else notices meanwhile.
+//! D5: 100,000 holds that end in the same second: how soon their units are available again, and the
+//! effect on other requests.
 //!
-//! The holds are ordinary orders; while nothing else happens, their `pay_by` is set by SQL, in the
-//! orders and in their events: to one instant, or to instants as far from each other as the orders
-//! were made. Others buy, are refused and look, each at a steady rate and whatever the answers do:
-//! first for a while before the first of them, then from it until the last unit is back.
+//! The holds are ordinary orders. Their `pay_by` is set by SQL, in the orders and in their events:
+//! to one instant, or to instants with the same distances as the orders had. Other buyers buy, are
+//! refused and read the status, each at a steady rate: first before the holds end, then until the
+//! last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,13 +12,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::template;
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::http::{Purchases, RepeatedRequest};
-use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::server::NewSale;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 
 mod store_server;
 
@@ -28,25 +28,25 @@ use store_server::{HoldExpiry, StoreKind, StoreServer};
 const HOLDS: u32 = 100_000;
 /// The same with `--quick`.
 const HOLDS_QUICK: u32 = 10_000;
-/// Rounds are long: no more than this many.
+/// Most rounds, because each takes long.
 const ROUNDS_MAX: usize = 3;
-/// What others do meanwhile, each a second: purchases, refusals, looks at the status.
+/// Other requests per second: purchases, refusals, reads of the status.
 const RATES: [f64; 3] = [300.0, 500.0, 200.0];
-/// Connections of each of them.
+/// Connections for each kind of request.
 const CONNECTIONS: usize = 64;
-/// From the end of the preparations to the instant at which holds end.
+/// Time from the end of the preparations to the end of the holds.
 const AHEAD: Duration = Duration::from_secs(8);
-/// Between two looks at how many units are back.
+/// Time between two checks of the returned units.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
-/// Holds that have not ended after so long never do.
+/// Longest time until all holds have ended.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
-/// The first unit is due back after so many seconds.
+/// Seconds until the first unit is back.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
-/// And the last one.
+/// Seconds until the last unit is back.
 const LAST: Target = Target::Reported { goal: 10.0 };
-/// Each unit of a rush is due back so many seconds after its own time.
+/// Seconds until each unit of a rush is back after its own end.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
-/// Nobody minds waiting for this long, in milliseconds.
+/// A latency below this is not noticed, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 const OTHER_REQUESTS: [&str; 3] =
     ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
@@ -83,7 +83,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     first.rounds = measured.iter().map(|m| m.back[0]).collect();
     let mut last = Figure::new("D5", what("last of them"), LAST).with_value(middle(&|m| m.back[2]), "s").note(format!(
         "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; \
-         every order expired and was told of once, all audited",
+         every order expired with one event, all audited",
         middle(&|m| m.back[1]),
         f64::from(holds) / middle(&|m| m.back[2])
     ));
@@ -105,7 +105,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     figures
 }
 
-/// Holds that end as they were sold, as fast as can be: what a crowd that does not pay leaves.
+/// Holds that end in the order of their sale, as after a rush of buyers who do not pay.
 fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
     let what = format!("slowest unit of a rush after its own time, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =
@@ -127,17 +127,17 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
     slowest
 }
 
-/// What one round found.
+/// The results of one round.
 #[derive(Debug)]
 struct Measured {
     holds: u32,
-    /// Seconds until the first unit was back, half of them, the last.
+    /// Seconds until the first unit, half of the units and the last unit were back.
     back: [f64; 3],
-    /// Seconds from the first hold's time to the last one's, and from its own time to the end of
-    /// the slowest.
+    /// Seconds from the end of the first hold to the end of the last one, and the longest delay of
+    /// a hold after its own end.
     spread: f64,
     slowest: f64,
-    /// 99th percentile and median of what others did, in milliseconds: while holds ended, and
+    /// 99th percentile and median of the other requests, in milliseconds: while holds ended, and
     /// before.
     with: [(f64, f64); 3],
     without: [(f64, f64); 3],
@@ -191,8 +191,8 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Looks until every unit is back: in the pool, or where somebody can have it at once. Seconds from
-/// `due` to the first, half of them, the last.
+/// Waits until every unit is back in the pool or in a slot. Seconds from `due` to the first unit,
+/// half of the units, and the last unit.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
@@ -217,16 +217,16 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
     }
 }
 
-/// Whoever has nothing to do with the holds.
+/// Buyers who have no hold.
 struct BackgroundLoad {
     buyers: Buyers,
     refused: Buyers,
-    /// How many have bought.
+    /// How many of them bought a unit.
     bought: std::sync::atomic::AtomicU32,
 }
 
 impl BackgroundLoad {
-    /// With a sale of which everybody can have one, and one that is sold out.
+    /// Opens a sale with a unit for every buyer, and one that is sold out.
     fn new(store_server: &StoreServer, secret: &[u8]) -> Result<Self> {
         store_server.open_sale(&NewSale {
             id: "open",
@@ -256,7 +256,7 @@ impl BackgroundLoad {
         })
     }
 
-    /// Purchases, refusals and looks beside each other, until the time is over or somebody says so.
+    /// Sends purchases, refusals and reads at the same time, until the time ends or `over` is set.
     fn ask(
         &self,
         store_server: &StoreServer,

@@ -1,25 +1,25 @@
-//! R10: whether answers cost the same with many sales, many connections, many known buyers, many
-//! partitions and many nodes.
+//! R10: whether an answer costs the same with many sales, connections, known buyers, partitions and
+//! nodes.
 //!
-//! Judged is the server's processor time for an answer: with ten connections a rate shows how long
-//! a message travels, not what it costs.
+//! The judged value is the server's processor time per answer. With ten connections a rate would
+//! measure the network and not the cost.
 use anyhow::Result;
 use doorbuster_harness::cluster::Shape;
 
 use super::cluster::{NODES, PARTITIONS, over_nodes, over_partitions};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{CONNECTIONS, ORDER_CONNECTIONS, REFUSAL_CONNECTIONS, REFUSED_BUYERS, SALES};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load};
 use crate::server::NewSale;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::Reported { goal: 1.2 };
-/// The fewest connections and the fewest known buyers.
+/// The smallest number of connections.
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
 /// Parts in which many buyers become known.
@@ -62,12 +62,12 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Keeps a server to one core, as for R1, once it is filled.
+/// Keeps a filled server on one core, as for R1.
 fn pin(sale_server: &SaleServer) -> Result<()> {
     cores::pair().0.map_or(Ok(()), |core| sale_server.server().process().pin(core))
 }
 
-/// One side: a script, and what it came to.
+/// One side of a comparison: a script and its results.
 struct SideRun<'a> {
     sale_server: &'a SaleServer,
     script: Purchases<'a>,
@@ -89,7 +89,7 @@ impl<'a> SideRun<'a> {
         Self { sale_server, script, connections, rates: Vec::new(), busy: 0.0 }
     }
 
-    /// Microseconds of the server's processor for one refusal.
+    /// Processor time of the server per refusal, in microseconds.
     fn measure(&mut self, config: &BenchConfig) -> Result<f64> {
         let core = cores::pair().1;
         let load = Load { core, ..config.load(self.sale_server.addr(), self.connections) };
@@ -148,8 +148,7 @@ fn over_connections(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
     Ok(figure)
 }
 
-/// Refusals beside few and many known buyers; and the orders themselves, the first of them and the
-/// last.
+/// Compares refusals with few and with many known buyers, and the first orders with the last ones.
 fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> {
     let mut few = SaleServer::open(config, Some(1), None)?;
     few.sell_out("spring", &sale_server::buyers("known", FEW_BUYERS), 1)?;
@@ -164,8 +163,8 @@ fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> 
     Ok((refusals, orders))
 }
 
-/// Sells one unit to each of many buyers until it is sold out; what an order cost at the end, over
-/// what it cost at the beginning.
+/// Sells one unit to each of many buyers until the sale is sold out. Compares the cost of the last
+/// orders with that of the first.
 fn fill_load(config: &BenchConfig, sale_server: &mut SaleServer) -> Result<Figure> {
     let count = config.known_buyers;
     let buyers = sale_server::buyers("known", count);

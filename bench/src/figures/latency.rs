@@ -1,22 +1,22 @@
-//! R7: how long a buyer waits for an order while the server does half of what it can, against what
-//! the disk alone needs.
+//! R7: the latency of an order at half of the server's capacity, against the time of the disk
+//! alone.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::disk;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, Pace};
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
 const MEASURED: &str = "p99 of an order at half of capacity";
-/// What a purchase may need besides the disk, in microseconds.
+/// Allowed time of a purchase in addition to the disk, in microseconds.
 const ALLOWANCE_US: f64 = 1000.0;
-/// A run that sent less than this share of what was due measured the generator.
+/// Least share of the due requests that must be sent; below it the generator was the bottleneck.
 const PACE_KEPT: f64 = 0.97;
 
 /// Measures R7.

@@ -1,5 +1,5 @@
-//! R6: what the server keeps in memory for a buyer that it knows, for a request that waits, for an
-//! idle WebSocket, for a place in the waiting room, and for a tab left open there.
+//! R6: the server's memory for a known buyer, a waiting request, an idle WebSocket, a waiting room
+//! entry, and an open tab in the waiting room.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use doorbuster_core::limits::SLOT_REQUESTS_MAX;
 
 use super::sale_server::{self, SaleServer};
 use super::{figure_or_invalid, slot};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Script};
 use crate::sockets;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
 mod tab;
 mod waiting_room;
@@ -26,11 +26,11 @@ const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
 const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 1024.0 };
 const KIB: f64 = 1024.0;
-/// Enough to have walked every path once, and too few to leave memory behind that connections could
-/// use.
+/// Orders that run every code path once, and are too few to leave memory that connections could
+/// reuse.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
-/// An answer that takes longer is none.
+/// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures R6.
@@ -49,7 +49,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Growth by the orders of many buyers, once the caches of bounded size are full.
+/// Growth by the orders of many buyers, after the caches of bounded size are full.
 fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
@@ -82,8 +82,7 @@ fn order(
     sale_server.check(sale, &run)
 }
 
-/// Growth by requests whose verdict is kept from coming: a transaction of ours holds the store's
-/// lock meanwhile.
+/// Growth by requests that wait for their verdict, because our transaction holds the store's lock.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
@@ -124,7 +123,7 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
-/// Resident memory once it no longer grows.
+/// Resident memory after it stops growing.
 fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {
@@ -166,7 +165,7 @@ fn read_answer(stream: &mut TcpStream, script: &mut impl Script) -> Result<Answe
     }
 }
 
-/// Growth by WebSockets that have been greeted and then hear nothing.
+/// Growth by WebSockets that got their first event and then receive nothing.
 fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

@@ -4,19 +4,19 @@ use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK, REDIS_CONNECTIONS};
-use crate::load::http::Purchases;
-use crate::load::resp::Evalsha;
-use crate::load::{AnswerKind, RunResult};
 use crate::peer::postgres::Postgres;
 use crate::peer::redis::{ITEM, Redis};
+use crate::resp::Evalsha;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, RunResult};
 
 const MEASURED: &str = "durable orders over HTTP";
 
-/// Measures R2, R3 or both, our side once for both.
+/// Measures R2, R3 or both. Our side is measured once for both.
 pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
     let measured = rounds(config, ids.contains(&"R2"), ids.contains(&"R3"));
     let row = |id: &'static str| {
@@ -91,7 +91,7 @@ fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result
     Ok(measured)
 }
 
-/// A new server, a sale that does not sell out, and as many buyers as can be served.
+/// A new server, a sale that does not sell out, and as many buyers as it can serve.
 fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     sale_server.open_plenty("spring")?;
@@ -115,7 +115,7 @@ fn evalsha(redis: &mut Redis, config: &BenchConfig) -> Result<f64> {
     let reserved_units = redis.reserved_units()?;
     ensure!(
         reserved_units == run.count(AnswerKind::Accepted),
-        "Redis booked {reserved_units} units and told {}",
+        "Redis booked {reserved_units} units and confirmed {}",
         run.count(AnswerKind::Accepted)
     );
     Ok(run.per_sec(AnswerKind::Accepted))

@@ -1,10 +1,10 @@
-//! R8: how much good a server still does when it is asked for five times what it can.
+//! R8: the orders per second of a server that is offered five times its capacity.
 //!
-//! The server is kept on one core and the generator on another. Buyers overload it in two ways. *A
-//! crowd* waits for its answers: requests are due at five times the capacity, and one that finds no
-//! free connection turns away. *A flood* does not wait (`Prefer: respond-async`): every connection
-//! asks again at once, so that places in the queue run out and the server has to refuse. The crowd
-//! comes once more in twice that number, and once beside clients that only mean to be a burden.
+//! The server and the generator have one core each. Buyers overload it in two ways. *A crowd* waits
+//! for its answers: requests are due at five times the capacity, and a request without a free
+//! connection is given up. *A flood* does not wait (`Prefer: respond-async`): every connection
+//! sends again at once, so that the queue is full and the server refuses. The crowd is also
+//! measured at ten times the capacity, and beside hostile clients.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use rusqlite::{Connection, OpenFlags};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::attack::Attack;
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::{
-    BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, DRAIN_WITHIN,
-    ORDER_CONNECTIONS, OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
+    BOMBS_PER_SEC, CROWD_CONNECTIONS, CROWD_CONNECTIONS_BESIDE, DEAD_SOCKETS, ORDER_CONNECTIONS,
+    OVERLOAD, OVERLOAD_LARGE, SLOW_HEADS,
 };
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, Pace, RunResult};
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, DRAIN_WITHIN, Load, Pace, RunResult};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
@@ -44,9 +44,9 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 #[derive(Debug, Default)]
 struct Measured {
     comparison: Comparison,
-    /// Requests that reached the server, over its capacity.
+    /// Requests that reached the server, relative to its capacity.
     attained: Vec<f64>,
-    /// The share of them that heard `503`.
+    /// The share of them that got `503`.
     refused: Vec<f64>,
     busy: f64,
 }
@@ -75,7 +75,7 @@ impl Measured {
 #[derive(Clone, Copy, Debug)]
 struct CrowdCase {
     what: &'static str,
-    /// How many times the capacity is due.
+    /// Offered load, as a multiple of the capacity.
     times: f64,
     connections: usize,
     is_attacked: bool,
@@ -149,7 +149,7 @@ fn open(config: &BenchConfig) -> Result<SaleServer> {
     SaleServer::open(config, None, cores::pair().0)
 }
 
-/// Capacity, and the orders per second while a crowd waits.
+/// The capacity, and the orders per second while a crowd waits.
 fn crowd_round(
     config: &BenchConfig,
     buyers: &Buyers,
@@ -169,7 +169,7 @@ fn crowd_round(
         .is_attacked
         .then(|| Attack::start(sale_server.addr(), core, &dead, "crowd"))
         .transpose()?;
-    // The crowd is there when it begins to count.
+    // The crowd is complete when the measurement starts.
     let (pace, warm_up) = (Pace::Crowd(capacity * crowd.times), config.time / 2);
     let load = Load { connections: crowd.connections, pace, warm_up, ..load };
     let mut script = Purchases::each_once(
@@ -186,7 +186,7 @@ fn crowd_round(
     Ok((capacity, run.per_sec(AnswerKind::Accepted), run))
 }
 
-/// Orders per second in the store while a flood comes in.
+/// Orders per second in the store during a flood.
 fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)> {
     let mut sale_server = open(config)?;
     sale_server.open_plenty("flood")?;
@@ -208,7 +208,7 @@ fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)
     Ok((settled, run))
 }
 
-/// Waits until each of so many tickets has its verdict: an order, or a record that it was returned.
+/// Waits until each ticket has its verdict: an order, or a record that it was returned.
 fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("reading the store")?;
@@ -227,7 +227,7 @@ fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     }
 }
 
-/// Orders per second in the time that counts, as the store's file shows them.
+/// Orders per second within the measured time, from the store's file.
 fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("reading the store")?;

@@ -1,24 +1,23 @@
-//! R1D: "sold out" with the pass required and limits on, against the same without, at one server.
-//! And what checking a pass costs.
+//! R1D: sold-out answers with a required pass and rate limits, against the same without, on one
+//! server; and the cost of checking a pass.
 use anyhow::{Context, Result};
 
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{PASS_CHECKS, REFUSAL_CONNECTIONS, REFUSED_BUYERS};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load};
 use crate::passes::{self, PassKind, Passes, WithPass};
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
-/// The pass, the limits that a sale has when it says nothing, and one for everybody that nobody
-/// meets.
+/// The pass, a sale's default limits, and one limit for all requests that is never reached.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
-/// A check is to take well under a microsecond.
+/// A check must take well under a microsecond.
 const CHECK_TARGET: Target = Target::AtMost { floor: 500.0, goal: 300.0 };
 const CHECK_MEASURED: &str = "checking a purchase pass, one core";
 

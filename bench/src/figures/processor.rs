@@ -1,16 +1,16 @@
-//! R9: the processor time of a refusal beyond a static answer of the same server, against that of
-//! an acceptance.
+//! R9: the processor time of a refusal beyond that of a static answer of the same server, against
+//! that of an acceptance.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
 use super::refusal_kinds::{self, cost};
 use super::sale_server::{self, SaleServer};
-use crate::buyers::Buyers;
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target, median};
 use crate::limits::{ORDER_CONNECTIONS, REFUSED_BUYERS};
-use crate::load::AnswerKind;
-use crate::load::http::{Purchases, RepeatedRequest};
+use doorbuster_harness::generator::AnswerKind;
+use doorbuster_harness::generator::buyers::Buyers;
+use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 
 const TARGET: Target = Target::AtMost { floor: 0.3, goal: 0.1 };
 const MEASURED: &str = "CPU of a refusal beyond a static answer";

@@ -1,48 +1,48 @@
-//! R9, kind by kind: the processor time of every way to be refused, against that of an acceptance.
+//! R9 by kind: the processor time of each kind of refusal, against that of an acceptance.
 //!
-//! Nothing is owed for these: they show that no kind of refusal is a way to make the server work.
+//! These figures have no floor. They show that no kind of refusal is expensive for the server.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Result, ensure};
 
 use super::sale_server::{self, ITEM, SaleServer};
-use crate::buyers::{Buyers, RequestOptions, Template};
 use crate::config::BenchConfig;
 use crate::figure::{Comparison, Figure, Target};
 use crate::limits::{ADMIN_WITHIN, ORDER_CONNECTIONS, REFUSED_BUYERS};
-use crate::load::http::{Purchases, RepeatedRequest};
-use crate::load::{AnswerKind, RunResult, Script};
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
+use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
+use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
+use doorbuster_harness::generator::{AnswerKind, RunResult, Script};
 
-/// All included, also what the kernel does for any answer, which is most of it.
+/// The total cost, including the kernel's work for an answer, which is the larger part.
 const TARGET: Target = Target::Reported { goal: 0.5 };
-/// Whose tokens nobody can check.
+/// The secret of tokens that the server cannot verify.
 const FORGERS_SECRET: &[u8] = b"a secret that is not the shop's, long enough";
-/// A pass that nobody issued, of the length of one.
+/// A forged pass with the length of a real one.
 const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
-/// Buyers who have all that one may have.
+/// Buyers who already have their full limit.
 const OWNERS: u32 = 20_000;
 
-/// Who is refused.
+/// The buyers who are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RefusedBuyers {
-    /// A crowd of different buyers.
+    /// Different buyers.
     Late,
-    /// The same with tokens that the shop did not sign.
+    /// Different buyers with forged tokens.
     Forgers,
-    /// Buyers who have their order, and ask with another key.
+    /// Buyers who have an order and send another key.
     Owners,
-    /// One buyer, whom an operator turned away.
+    /// One buyer, whom an operator blocked.
     Blocked,
 }
 
-/// One way to be refused.
+/// One kind of refusal.
 struct RefusalCase {
-    /// The code, and what else there is to say.
+    /// The code, and a remark.
     name: &'static str,
-    /// Of the answer.
+    /// The status of the answer.
     status: u16,
     sale: &'static str,
     units: u32,
@@ -63,14 +63,14 @@ const fn refusal_case(name: &'static str, status: u16, sale: &'static str) -> Re
     }
 }
 
-/// In the order in which a purchase is checked.
+/// The kinds, in the order in which a purchase is checked.
 const REFUSAL_CASES: [RefusalCase; 15] = [
     RefusalCase { units: 0, ..refusal_case("invalid_request", 422, "plenty") },
     RefusalCase {
         who: RefusedBuyers::Forgers,
         ..refusal_case("unauthenticated (a forged token)", 401, "plenty")
     },
-    refusal_case("not_found (a sale that is none)", 404, "nothing"),
+    refusal_case("not_found (an unknown sale)", 404, "nothing"),
     refusal_case("not_started", 409, "later"),
     refusal_case("paused", 409, "paused"),
     refusal_case("ended", 409, "closed"),
@@ -107,14 +107,14 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // Nobody's key is one that holds an order by now.
+        // These keys hold no order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys })
     }
 }
 
-/// Everybody who is refused.
+/// The buyers of every kind.
 struct RefusedCrowd {
     late: Buyers,
     forgers: Buyers,
@@ -133,10 +133,10 @@ impl RefusedCrowd {
     }
 }
 
-/// Measures all of them.
+/// Measures every kind of refusal.
 ///
 /// # Errors
-/// When the server cannot be asked, or answers otherwise.
+/// When a request fails, or has another answer.
 pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     let buyers = sale_server::buyers("buyer", config.buyers());
     let crowd = RefusedCrowd {
@@ -179,7 +179,7 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Microseconds of one such refusal, each of which must be one.
+/// Processor time of one refusal in microseconds. Every answer must be this refusal.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -202,14 +202,14 @@ fn refusal(
         }
     };
     match way.status {
-        // A limit lets somebody in first, whose request finds its order when it comes round again.
+        // A limit admits some requests first; when they are repeated, they find their order.
         429 => run.only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
         _ => run.only(&[way.refused()])?,
     }
     Ok(cost)
 }
 
-/// Passes if the first request is refused by this code, and by no other of the same status.
+/// Fails unless the first request is refused with this code.
 fn check_code(
     sale_server: &mut SaleServer,
     script: &mut impl Script,

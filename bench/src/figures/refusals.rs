@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
-use crate::cores;
 use crate::figure::{Figure, Target, compare_alternating};
 use crate::limits::{REFUSAL_CONNECTIONS, REFUSED_BUYERS};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load};
 use crate::peer::nginx::Nginx;
+use doorbuster_harness::generator::cores;
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::AtLeast { floor: 0.85, goal: 1.0 };
 const MEASURED: &str = "sold-out answers over HTTP, one worker";
@@ -57,8 +57,11 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// The body that our server refuses with, for nginx to answer the same.
-fn refusal(sale_server: &SaleServer, buyers: &crate::buyers::Buyers) -> Result<String> {
+/// The body of our server's refusal, which nginx returns too.
+fn refusal(
+    sale_server: &SaleServer,
+    buyers: &doorbuster_harness::generator::buyers::Buyers,
+) -> Result<String> {
     let mut template = sale_server::template(buyers, "spring", 10, "Connection: close\r\n");
     let mut stream = TcpStream::connect(sale_server.addr())?;
     stream.write_all(template.for_buyer(buyers, 0))?;

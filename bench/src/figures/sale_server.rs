@@ -1,33 +1,33 @@
-//! Our server with a sale, as several figures need it, and the books that are kept on what it
-//! promised.
+//! Our server with a sale, for several figures, with the number of confirmed orders for the final
+//! audit.
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::buyers::{Buyers, RequestOptions, Template};
 use crate::config::BenchConfig;
 use crate::limits::{NO_DEADLINE, ORDER_CONNECTIONS, PLENTY_OF_STOCK};
-use crate::load::http::Purchases;
-use crate::load::{AnswerKind, Load, Pace, RunResult, Script};
 use crate::server::{BUYER_SECRET, NewSale, Server};
 use crate::temp_dir::TempDir;
+use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, Script};
 
 /// The only item of every sale.
 pub const ITEM: &str = "item";
 
-/// A server on a data directory of its own.
+/// A server on its own data directory.
 #[derive(Debug)]
 pub struct SaleServer {
     server: Server,
-    /// Orders promised, and places in the queue given, so far.
+    /// Confirmed orders so far, and queued requests.
     orders: u64,
     queued: u64,
     dir: TempDir,
 }
 
 impl SaleServer {
-    /// Starts one.
+    /// Starts a server.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -37,7 +37,7 @@ impl SaleServer {
         Ok(Self { server, orders: 0, queued: 0, dir })
     }
 
-    /// Starts one with these settings.
+    /// Starts a server with these settings.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -53,13 +53,13 @@ impl SaleServer {
         &self.server
     }
 
-    /// Where it listens.
+    /// The server's address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// Opens a sale of which everybody can have one unit.
+    /// Opens a sale with one unit for every buyer.
     ///
     /// # Errors
     /// When the server refuses.
@@ -67,10 +67,10 @@ impl SaleServer {
         self.server.open_sale(&NewSale { id: sale, stock: PLENTY_OF_STOCK, limit: 1 })
     }
 
-    /// Opens a sale of this stock and sells all of it to these buyers, `units` each.
+    /// Opens a sale with this stock and sells all of it to these buyers, `units` each.
     ///
     /// # Errors
-    /// When not all of it could be sold.
+    /// When not all units could be sold.
     pub fn sell_out(&mut self, sale: &str, buyers: &Buyers, units: u32) -> Result<()> {
         let stock = u64::from(buyers.count()) * u64::from(units);
         self.server.open_sale(&NewSale { id: sale, stock, limit: units })?;
@@ -84,7 +84,7 @@ impl SaleServer {
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// As many orders as a script has, as fast as they come.
+    /// Sends as many orders as a script has, at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
         let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);
@@ -94,17 +94,17 @@ impl SaleServer {
     /// Runs a script whose requests must all become orders.
     ///
     /// # Errors
-    /// When one did not.
+    /// When a request did not become an order.
     pub fn take_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
         let run = self.take_some_orders(load, script)?;
         run.only(&[AnswerKind::Accepted])?;
         Ok(run)
     }
 
-    /// Runs a script of whose requests any number may become orders.
+    /// Runs a script; any number of its requests may become orders.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When a request fails.
     pub fn take_some_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
         let run = load.run(script)?;
         self.orders += run.count(AnswerKind::Accepted);
@@ -112,24 +112,24 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Notes orders that were promised to somebody else's load.
+    /// Adds orders that another load got.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }
 
-    /// Passes if a sale of one unit each holds what this run was promised.
+    /// Checks that a sale with one unit per order has as many reserved units as this run confirmed.
     ///
     /// # Errors
-    /// What does not add up.
+    /// When the numbers differ.
     pub fn check(&self, sale: &str, run: &RunResult) -> Result<()> {
         let accepted = run.count(AnswerKind::Accepted);
         self.server.check_stock(sale, accepted..=accepted + run.count(AnswerKind::Queued))
     }
 
-    /// Stops the server and audits what it left against what it promised.
+    /// Stops the server and audits its store against the confirmed orders.
     ///
     /// # Errors
-    /// What does not add up.
+    /// When the audit or the numbers disagree.
     pub fn close(self) -> Result<()> {
         let Self { server, orders, queued, dir } = self;
         let audited = server.stop_and_audit(orders..=orders + queued).context("after the run");
@@ -138,7 +138,7 @@ impl SaleServer {
     }
 }
 
-/// Buyers of this series, as the shop knows them.
+/// Buyers of this series.
 #[must_use]
 pub fn buyers(series: &str, count: u32) -> Buyers {
     Buyers::new(BUYER_SECRET.as_bytes(), series, count)

@@ -1,9 +1,9 @@
-//! R5: the stock side alone, from a request to its durable order without HTTP, against SQLite
-//! inserting the very same rows.
+//! R5: settling alone, from a request to its durable order without HTTP, against SQLite inserts of
+//! the same rows.
 //!
-//! Our side is what the server does behind its edge: tickets from a slot in memory, taken in
-//! batches and settled by the rules, one batch after another, while the next one gathers. The peer
-//! reads what our side wrote and inserts those rows into the same schema, and nothing else.
+//! Our side does what the server does behind its HTTP layer: tickets from a slot in memory, in
+//! batches that are settled one after the other while the next one fills. The peer reads the rows
+//! that our side wrote and inserts them into the same schema.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,7 +29,7 @@ use crate::peer::sqlite;
 
 const TARGET: Target = Target::AtLeast { floor: 0.5, goal: 0.8 };
 const MEASURED: &str = "durable reservations without HTTP";
-/// Tickets under way at once, as that many connections would have them.
+/// Tickets in progress at once, as with that many connections.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 
@@ -69,7 +69,7 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Names as a shop gives them: neither short nor in order.
+/// Names as shops choose them: not short, and not in order.
 fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Some((
@@ -78,7 +78,7 @@ fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     ))
 }
 
-/// Settles one unit for each of these; from the first ticket to the last verdict.
+/// Settles one unit for each name. Returns the time from the first ticket to the last verdict.
 async fn settle(dir: &Path, names: &[(BuyerId, RequestKey)]) -> Result<Duration> {
     let key = IdKey::new(KEY);
     let store = Store::open_sqlite(SqliteOptions {
@@ -116,7 +116,7 @@ fn now() -> Millis {
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// A sale of so many units, all of them granted to one slot.
+/// Opens a sale with this many units, all granted to one slot.
 async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     let item = NewItem {
         name: "item".into(),
@@ -169,7 +169,7 @@ fn request(key: &IdKey, buyer: &BuyerId, request_key: &RequestKey) -> TicketRequ
     }
 }
 
-/// One batch after another, as the server's settler does.
+/// Settles one batch after another, as the server's settler does.
 async fn settler(
     store: Store,
     slots: Slots,

@@ -1,5 +1,4 @@
-//! What a slot in memory keeps for requests that it remembers, measured in a process that does
-//! nothing else.
+//! The memory that a slot keeps per remembered request, measured in a separate process.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +9,7 @@ use doorbuster_core::{
 
 use crate::process;
 
-/// Bytes for each of so many requests, as a process of its own measures them.
+/// Bytes per request, measured in a child process.
 ///
 /// # Errors
 /// When that process fails.
@@ -23,10 +22,10 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
     String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
 }
 
-/// Bytes by which this process grows for each of so many requests that were settled and
-/// acknowledged.
+/// Growth of this process in bytes per settled and acknowledged request.
 ///
-/// # Errors When the slot refuses one.
+/// # Errors
+/// When the slot refuses a request.
 pub fn measure_in_process(requests: u32) -> Result<f64> {
     let key = IdKey::new([7; 32]);
     let mut slot = Slot::new(ItemId(1));

@@ -1,4 +1,4 @@
-//! R11: how soon a server is ready, what it holds at rest, how large its binary is.
+//! R11: the time to readiness, the memory at rest, and the size of the binary.
 use std::path::Path;
 use std::process::Command;
 
@@ -40,7 +40,7 @@ fn ready(config: &BenchConfig, nothing_there: bool) -> Result<Figure> {
             "data".to_owned()
         });
         let server = config.server(&data, None, None)?;
-        // The first start warms the file cache, and makes what the others find.
+        // The first start fills the file cache, and creates the data for the later starts.
         if number > 0 {
             times.push(server.ready_after().as_secs_f64() * 1e3);
         }

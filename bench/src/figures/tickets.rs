@@ -1,5 +1,5 @@
-//! S1: how many tickets a slot in memory cuts; and the lock that it stands behind, against a task
-//! that owns it and is asked through a channel.
+//! S1: how many tickets per second a slot in memory issues; and its lock against a task that owns
+//! the slot and is called through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
 const BESIDE: &str = "the same, 64 requests at a time on two threads";
 const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
-/// Tickets that are taken and acknowledged at once, as a settler does.
+/// Tickets that are taken and acknowledged together, as by a settler.
 const BATCH: usize = SETTLE_BATCH_MAX;
-/// Requests that are on their way at once.
+/// Requests in progress at once.
 const UNDER_WAY: usize = 64;
 
 /// Measures S1.
@@ -36,21 +36,21 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// From the first ticket to the last acknowledgement, all by one thread.
+/// From the first ticket to the last acknowledgement, on one thread.
 fn single_thread(config: &BenchConfig) -> Result<Figure> {
     let requests = requests(config)?;
     let runtime = Builder::new_current_thread().build()?;
     let mut rates = Vec::new();
     for round in 0..=config.rounds {
         let rate = runtime.block_on(issue_and_acknowledge(&requests))?;
-        // The first warms up.
+        // The first round warms up.
         if round > 0 {
             rates.push(rate);
         }
     }
     let figure = Figure::new("S1", ALONE, RATE).with_value(median(&rates), "/s");
     let note = format!(
-        "{} different buyers; cut, taken in batches of {BATCH} and acknowledged",
+        "{} different buyers; issued, taken in batches of {BATCH} and acknowledged",
         requests.len()
     );
     Ok(Figure { rounds: rates, ..figure }.note(note))
@@ -80,7 +80,7 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     Ok(rate)
 }
 
-/// Tickets alone, of requests that come beside each other: a short lock against one owner.
+/// Tickets of concurrent requests: a short lock against one owning task.
 fn concurrent(config: &BenchConfig) -> Result<Figure> {
     let requests = Arc::new(requests(config)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;
@@ -120,7 +120,7 @@ fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64
     })
 }
 
-/// Tickets a second where `ask` gets each.
+/// Tickets per second when `ask` gets each.
 fn timed<F>(
     runtime: &Runtime,
     requests: &Arc<Vec<TicketRequest>>,
@@ -178,7 +178,7 @@ fn key() -> IdKey {
     IdKey::new([7; 32])
 }
 
-/// One unit for each of so many buyers.
+/// One request for one unit from each buyer.
 fn requests(config: &BenchConfig) -> Result<Vec<TicketRequest>> {
     let key = key();
     let request = |number: u32| {

@@ -1,9 +1,10 @@
-//! V1: how many requests of so many page views reach the server when nginx stands in front of it as
-//! the guide shows.
+//! V1: how many requests of many page views reach the server when nginx is in front of it with the
+//! documented configuration.
 //!
-//! A view is what a browser asks for that has nothing yet: the page, all that it names, the sale
-//! and its status. Then the visitor stays for a while, and the page asks for the status as it does
-//! (`crates/server/assets/sale.js`). In the middle of it all the sale opens. Whoever came shortly
+//! A view requests what a browser with an empty cache requests: the page, its assets, the sale and
+//! its status. Then the page stays open for a while and reads the status as
+//! `crates/server/assets/sale.js` does. The sale opens in the middle of the run, and visitors who
+//! came shortly before wait for the opening.
 //! before waits for that.
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,20 +18,20 @@ use super::sale_server::{SaleServer, percent};
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target};
 use crate::limits::{NO_DEADLINE, PLENTY_OF_STOCK, REFUSAL_CONNECTIONS, REQUESTS_PER_SEC};
-use crate::load::{AnswerKind, Load, Pace};
 use crate::peer::cache::Cache;
 use crate::server::NewSale;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 mod page_visits;
 
 use page_visits::PageVisits;
 
-/// A status each second and a sale each minute; the opening makes a second address for a moment.
+/// One status per second and one sale per minute; the opening adds another URL for a moment.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
-/// Of so many buyers with whom growth is measured, one page view.
+/// One page view per this many known buyers.
 const BUYERS_PER_VIEW: u32 = 10;
 const SALE: &str = "spring";
-/// What buyers' pages ask the server for.
+/// Routes that the buyers' pages request.
 const ROUTES: [&str; 4] = ["get_sale", "get_status", "page", "asset"];
 
 /// Measures V1.
@@ -104,7 +105,7 @@ fn load(addr: SocketAddr) -> Load {
     }
 }
 
-/// Writes the pages as an operator does.
+/// Exports the pages as an operator does.
 fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Result<()> {
     let url = format!("http://{}", sale_server.addr());
     let mut command = Command::new(&config.program);

@@ -1,7 +1,7 @@
-//! E7: what buyers inside notice while ten times as many as a node calls in come to the door of a
-//! waiting room that opens by itself.
+//! E7: the latency of orders by admitted buyers while ten times as many buyers as a node admits
+//! join a waiting room that opens automatically.
 //!
-//! Whoever is inside has a pass, and buys at a steady rate; the crowd is of buyers who come once
+//! Admitted buyers have a pass and buy at a steady rate. The other buyers join once each.
 //! each, for a place.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
-use crate::load::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 
 const MEASURED: &str = "p99 of an order inside, ten times too many at the door";
 const SALE: &str = "spring";
 const DOOR: &str =
     r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// Whom a node calls in within a second (`doorbuster-server`, `ARRIVALS_PER_SEC_MAX`).
+/// Buyers that a node admits per second (`doorbuster-server`, `ARRIVALS_PER_SEC_MAX`).
 const ADMITTED_PER_SEC: f64 = 2_000.0;
-/// How many times as many come.
+/// How many times that number of buyers arrive.
 const OVERLOAD_FACTOR: f64 = 10.0;
-/// Orders a second of those inside: half of whom a node calls in.
+/// Orders per second of admitted buyers: half of the admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
-/// Units: for those inside, and for some of those who come, so that the line moves meanwhile.
+/// Units for the admitted buyers and for some of the others, so that the queue moves.
 const STOCK: u64 = 100_000;
-/// Nobody minds waiting for this long, in milliseconds.
+/// A latency below this is not noticed, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 
 /// Measures E7.
@@ -41,11 +41,11 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug)]
 struct Measured {
-    /// 99th percentile of an order, in milliseconds: while the crowd came, and before.
+    /// 99th percentile of an order, in milliseconds: with the crowd, and before it.
     with: f64,
     without: f64,
     came_per_sec: f64,
-    /// 99th percentile of taking a place, in milliseconds.
+    /// 99th percentile of joining, in milliseconds.
     entering: f64,
     waiting: u64,
     busy: f64,
@@ -82,7 +82,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     sale_server.server().change(SALE, DOOR)?;
     let time = config.time * 2;
     let seconds = (time + config.time).as_secs_f64();
-    // A tenth more than are due on the average, since they come at random.
+    // A tenth more than the average, because arrivals are random.
     let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
     let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
     let crowd =
@@ -104,7 +104,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
             over.store(true, Ordering::Release);
             came
         });
-        // As long as the crowd: what it takes to hear its last answers included.
+        // As long as the crowd, including its last answers.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
         let meanwhile = long.run(&mut StoppableScript { script: &mut script, over: &over });
         (meanwhile, came.join().expect("the generator does not panic"))

@@ -1,6 +1,7 @@
--- The classic pre-deduction: two fields of one hash, and nothing else. What it forgets: who asked, whether they asked before, any limit, any record.
+-- The classic pre-deduction: two fields of one hash. It stores no buyer, no request key, no limit
+-- and no record.
 -- KEYS[1]: hash with the fields Total and Booked. ARGV[1]: units wanted.
--- Returns the units booked: all that were wanted, or 0. It never books more than Total.
+-- Returns the units booked: all requested units, or 0. It never books more than Total.
 local n = tonumber(ARGV[1])
 if not n or n == 0 then
   return 0

@@ -1,5 +1,5 @@
-//! nginx as the cache in front of a server: the configuration that the guide prints, with other
-//! places in it.
+//! nginx as the cache in front of a server, with the configuration from the documentation and other
+//! addresses and paths.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -61,8 +61,8 @@ impl Cache {
     }
 }
 
-/// One process that is the worker itself, with the guide's site; nothing logged, connections kept
-/// for good.
+/// One process that is the worker itself, with the documented site; no logs, and connections stay
+/// open.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has a configuration")?;
     let (site, _) = rest.split_once("\n```").context("it ends")?;

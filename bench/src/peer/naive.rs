@@ -1,5 +1,4 @@
-//! The naive design, built from the same parts: a Redis, a PostgreSQL, and a process of this
-//! program (see `naive.rs`).
+//! Starts the naive design: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use crate::naive::QUEUE;
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// How long its consumer may take to insert what is in the list.
+/// Longest time until the consumer has inserted the list.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
 
-/// All of it.
+/// The processes of the naive design.
 #[derive(Debug)]
 pub struct Naive {
     process: Option<Process>,
@@ -74,16 +73,16 @@ impl Naive {
         self.addr
     }
 
-    /// Begins anew, with plenty of stock and no order.
+    /// Resets the stock and removes all orders.
     ///
     /// # Errors
-    /// When a part says no.
+    /// When Redis or PostgreSQL fails.
     pub fn reset(&mut self) -> Result<()> {
         self.redis.stock(PLENTY_OF_STOCK)?;
         self.postgres.query("TRUNCATE naive_order").map(drop)
     }
 
-    /// Kills the process that serves, where it stands.
+    /// Kills the process that serves.
     ///
     /// # Errors
     /// When it cannot be killed.
@@ -100,10 +99,11 @@ impl Naive {
         self.redis.command(&["FLUSHALL"]).map(drop)
     }
 
-    /// Waits until the list is empty and no more rows come; then how many orders there are.
+    /// Waits until the list is empty and the number of rows is stable. Returns the number of
+    /// orders.
     ///
     /// # Errors
-    /// When the list does not get empty.
+    /// When the list does not become empty.
     pub fn orders(&mut self) -> Result<u64> {
         let until = Instant::now() + DRAINED_WITHIN;
         let mut before = None;
@@ -120,7 +120,7 @@ impl Naive {
         }
     }
 
-    /// Units that its counter gave away.
+    /// Units that its counter has deducted.
     ///
     /// # Errors
     /// When it does not answer.
@@ -128,14 +128,14 @@ impl Naive {
         self.redis.reserved_units()
     }
 
-    /// The hash that it counts in, which is the item's name.
+    /// The key of the counter, which is the item's name.
     #[must_use]
     pub fn item() -> &'static str {
         ITEM
     }
 }
 
-/// This program, also when a test of it asks.
+/// Path of this program, also for a test.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -53,7 +53,7 @@ impl Nginx {
     }
 }
 
-/// One process that is the worker itself, nothing logged, connections kept for good.
+/// One process that is the worker itself; no logs, and connections stay open.
 fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
     let dir = dir.display();
     // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would
@@ -88,8 +88,8 @@ http {{
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::http::RepeatedRequest;
-    use crate::load::{AnswerKind, Load, Pace};
+    use doorbuster_harness::generator::http::RepeatedRequest;
+    use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
     #[test]
     fn nginx_answers_every_request_with_the_body_it_was_given() {

@@ -12,7 +12,7 @@ use crate::limits::{PLENTY_OF_STOCK, POSTGRES_CLIENTS};
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// What each client runs.
+/// The statement of each client.
 const HOT_ROW: &str = include_str!("hot_row.sql");
 /// How long PostgreSQL may need to listen.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes a database in a directory of its own and starts it on a socket there.
+    /// Creates a database in its own directory and starts PostgreSQL on a socket there.
     ///
     /// # Errors
     /// When it is not installed or does not start.
@@ -73,15 +73,18 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Orders a second over so much time, from a table that is empty at first; checked against its
-    /// rows.
+    /// Orders per second over this time, from an empty table; checked against the rows.
     ///
-    /// # Errors When a client failed, or the rows do not add up.
+    /// # Errors
+    /// When a client failed, or the rows do not match the orders.
     pub fn hot_row(&self, time: Duration) -> Result<f64> {
         let start = format!(
             "DROP TABLE IF EXISTS orders, item;
              CREATE TABLE item (id int PRIMARY KEY, stock bigint NOT NULL CHECK (stock >= 0));
-             CREATE TABLE orders (id bigserial PRIMARY KEY, item int NOT NULL, buyer bigint NOT NULL, units int NOT NULL);
+             CREATE TABLE orders (
+                 id bigserial PRIMARY KEY, item int NOT NULL, buyer bigint NOT NULL,
+                 units int NOT NULL
+             );
              INSERT INTO item VALUES (1, {PLENTY_OF_STOCK}); CHECKPOINT"
         );
         self.query(&start)?;
@@ -117,7 +120,7 @@ impl Postgres {
             orders + stock == PLENTY_OF_STOCK,
             "{orders} orders and a stock of {stock} do not make {PLENTY_OF_STOCK}"
         );
-        ensure!(orders as f64 >= processed, "{processed} orders told, {orders} in the table");
+        ensure!(orders as f64 >= processed, "{processed} orders confirmed, {orders} in the table");
         Ok(rate)
     }
 
@@ -127,10 +130,10 @@ impl Postgres {
         format!("host={} user={USER} dbname={USER}", self.dir.path().display())
     }
 
-    /// Runs SQL; its rows as text.
+    /// Runs SQL and returns the rows as text.
     ///
     /// # Errors
-    /// When it says no.
+    /// When the SQL fails.
     pub fn query(&self, sql: &str) -> Result<String> {
         query(&self.programs, self.dir.path(), sql)
     }
@@ -138,7 +141,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A fast shutdown, which does not wait for clients; dropping the process does the rest.
+        // A fast shutdown does not wait for clients. Dropping the process kills it if necessary.
         drop(self.process.stop(Signal::INT));
     }
 }
@@ -166,7 +169,7 @@ fn query(programs: &Path, socket: &Path, sql: &str) -> Result<String> {
     .map(str::to_owned))
 }
 
-/// The newest version's programs.
+/// Directory of the newest version's programs.
 fn programs() -> Result<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::load::resp;
 use crate::process::{self, Process, ProcessSpec};
+use crate::resp;
 use crate::temp_dir::TempDir;
 
 /// The classic script.
 const RESERVE_SCRIPT: &str = include_str!("booked.lua");
 /// How long Redis may need to listen.
 const READY_WITHIN: Duration = Duration::from_secs(5);
-/// The hash that is counted in.
+/// Key of the hash with the counter.
 pub const ITEM: &str = "item";
 
 /// A running Redis.
@@ -74,18 +74,18 @@ impl Redis {
         self.addr
     }
 
-    /// Loads the script and gives its digest.
+    /// Loads the script and returns its digest.
     ///
     /// # Errors
-    /// When Redis says no.
+    /// When Redis refuses.
     pub fn load_script(&mut self) -> Result<String> {
         self.command(&["SCRIPT", "LOAD", RESERVE_SCRIPT])
     }
 
-    /// Begins anew with this much stock.
+    /// Resets the counter to this stock.
     ///
     /// # Errors
-    /// When Redis says no.
+    /// When Redis refuses.
     pub fn stock(&mut self, total: u64) -> Result<()> {
         self.command(&["HSET", ITEM, "Total", &total.to_string(), "Booked", "0"]).map(drop)
     }
@@ -93,15 +93,15 @@ impl Redis {
     /// Units booked.
     ///
     /// # Errors
-    /// When Redis says no.
+    /// When Redis refuses.
     pub fn reserved_units(&mut self) -> Result<u64> {
         self.command(&["HGET", ITEM, "Booked"])?.parse().context("Booked is no number")
     }
 
-    /// Asks anything whose answer is a number, a word or a text.
+    /// Runs a command whose reply is an integer, a status or a string.
     ///
     /// # Errors
-    /// When Redis says no.
+    /// When Redis refuses.
     pub fn command(&mut self, words: &[&str]) -> Result<String> {
         self.control.get_mut().write_all(&resp::command(words))?;
         let mut line = String::new();
@@ -123,8 +123,8 @@ impl Redis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::resp::Evalsha;
-    use crate::load::{AnswerKind, Load, Pace};
+    use crate::resp::Evalsha;
+    use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
     #[test]
     fn the_classic_script_books_its_total_and_not_one_more() {

@@ -1,16 +1,15 @@
-//! SQLite inserting rows that are given, and nothing else.
+//! SQLite, which inserts the given rows and does nothing else.
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The store's own settings, but for the thread that carries its log: here SQLite carries it
-/// itself.
+/// The store's settings, except that SQLite itself checkpoints the log here, and not a thread.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
-/// How the file of a store ends.
+/// Suffix of a store's file.
 const SUFFIX: &str = ".sqlite3";
 
 /// The store's file in a directory.
@@ -25,7 +24,7 @@ pub fn file_in(dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no file *{SUFFIX} in {}", dir.display()))
 }
 
-/// What settling left: a schema, and the rows of orders, quotas and events.
+/// The rows after settling: a schema, orders, quotas and events.
 #[derive(Debug)]
 pub struct Rows {
     schema: Vec<String>,
@@ -49,10 +48,10 @@ struct Order {
 }
 
 impl Rows {
-    /// Reads them from a store.
+    /// Reads the rows of a store.
     ///
     /// # Errors
-    /// When SQLite says no.
+    /// When SQLite fails.
     pub fn read(file: &Path) -> Result<Self> {
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
@@ -104,7 +103,8 @@ impl Rows {
     /// Inserts them into a new file, so many orders in a transaction; how long that took. Each
     /// transaction is on the disk before the next begins.
     ///
-    /// # Errors When SQLite says no, or not every row is there.
+    /// # Errors
+    /// When SQLite says no, or not every row is there.
     pub fn insert(&self, file: &Path, batch: usize) -> Result<Duration> {
         let mut db = Connection::open(file)?;
         db.execute_batch(SETTINGS)?;

@@ -1,4 +1,4 @@
-//! The operator's side of our server: one request at a time, each over a connection of its own.
+//! An operator's client of our server: one request at a time, each over its own connection.
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -16,10 +16,10 @@ pub struct Reply {
     pub body: String,
 }
 
-/// Asks once.
+/// Sends one request.
 ///
 /// # Errors
-/// When the connection fails or the answer is none.
+/// When the connection fails or the answer is not valid HTTP.
 pub fn send_request(
     addr: SocketAddr,
     method: &str,
@@ -57,13 +57,13 @@ pub struct NewSale<'a> {
 }
 
 impl NewSale<'_> {
-    /// The body that makes it.
+    /// The body that creates the sale.
     #[must_use]
     pub fn json(&self) -> String {
         json!({
             "id": self.id,
             "title": "A bench",
-            // A crowd of one address; what limits cost is measured by itself.
+            // All buyers have one address. The cost of limits is measured separately.
             "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}},
             "items": [{
                 "id": "item",
@@ -78,18 +78,18 @@ impl NewSale<'_> {
     }
 }
 
-/// Where units are.
+/// The units of an item by place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StockRow {
-    /// What there is to sell.
+    /// All units.
     pub total: u64,
-    /// Nobody's yet.
+    /// Units in the pool.
     pub pool: u64,
-    /// In slots.
+    /// Units in slots.
     pub in_slots: u64,
-    /// Reserved.
+    /// Reserved units.
     pub held: u64,
-    /// Paid.
+    /// Paid units.
     pub paid: u64,
 }
 
@@ -97,7 +97,7 @@ impl StockRow {
     /// Reads the only row of the server's answer.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the answer has no row.
     pub fn read(value: &Value) -> Result<Self> {
         let row = &value["items"][0];
         let number =
@@ -111,7 +111,7 @@ impl StockRow {
         })
     }
 
-    /// Whether every unit is in one place.
+    /// Whether the places add up to all units.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.total == self.pool + self.in_slots + self.held + self.paid

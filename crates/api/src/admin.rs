@@ -1,4 +1,4 @@
-//! What operators send and see.
+//! The request and response types of the operators' endpoints.
 
 pub mod access_codes;
 pub mod audit;

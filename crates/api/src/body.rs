@@ -1,8 +1,7 @@
-//! Request bodies, read strictly: every fault is found and named by its pointer, and nothing is
-//! guessed.
+//! Request bodies, read strictly: every fault is found and named by its pointer.
 //!
 //! A body that is not UTF-8 JSON, or not an object, is `400 malformed_request`; any other fault is
-//! `422 invalid_request`. Nesting costs no stack: only what a shape asks for is descended into.
+//! `422 invalid_request`. Deep nesting uses no stack, because only expected members are parsed.
 
 mod change;
 mod json;
@@ -18,7 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::problem::{Fault, Problem};
 
-/// Reads `bytes` as one object with `members`, which `shape` takes out of it.
+/// Reads `bytes` as one object with `members`, from which `shape` takes the values.
 pub(crate) fn object<'a, T>(
     bytes: &'a [u8],
     members: &'static [&'static str],
@@ -37,7 +36,7 @@ pub(crate) fn object<'a, T>(
     faults.into_result(found)
 }
 
-/// Reads the body of a request that has nothing to say: none, or an object without members.
+/// Reads a body that must be absent or an object without members.
 ///
 /// # Errors
 /// `400` or `422`.
@@ -45,7 +44,7 @@ pub fn nothing(bytes: &[u8]) -> Result<(), Problem> {
     if bytes.is_empty() { Ok(()) } else { object(bytes, &[], |_| Some(())) }
 }
 
-/// A body and the `Idempotency-Key` beside it, with the faults of both in one answer.
+/// Combines a body and the `Idempotency-Key`, with the faults of both in one problem.
 ///
 /// # Errors
 /// The problem of the body, the fault of the key, or both together.
@@ -58,7 +57,8 @@ pub fn join_key_and_body<T>(
         (Ok(_), Err(problem)) => Err(problem),
         (Err(fault), Ok(_)) => Err(Problem::invalid_request(vec![fault])),
         (Err(fault), Err(problem)) if problem.faults().is_empty() => {
-            // A body that cannot be read at all comes first; the key will be seen to next time.
+            // A malformed body is reported alone; a fault of the key is found with the next
+            // request.
             drop(fault);
             Err(problem)
         }

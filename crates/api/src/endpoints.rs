@@ -1,8 +1,8 @@
-//! Every endpoint there is, in one table.
+//! The table of all endpoints.
 //!
-//! The OpenAPI document is made from it, the router and the contract's page are held to it. What
-//! follows from an endpoint's shape (a body can be too large, a token can be missing) is derived;
-//! what is its own stands in the table.
+//! The OpenAPI document is generated from it, and tests compare the router and `docs/api.md` with
+//! it. Problem codes that follow from an endpoint's shape (a body can be too large, a token can be
+//! missing) are derived; only the others are in the table.
 
 mod buyers;
 mod challenge;
@@ -55,27 +55,27 @@ impl Method {
     }
 }
 
-/// Who may call.
+/// Who may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Anyone.
     Public,
     /// A buyer, by the shop's token.
     Buyer,
-    /// A buyer for what is the buyer's own, or any operator.
+    /// A buyer, for the buyer's own data, or any operator.
     BuyerOrOperator,
     /// An operator whose key has this role or a stronger one.
     Operator(Role),
 }
 
-/// Which chapter of the contract an endpoint belongs to.
+/// The group of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chapter {
-    /// What buyers use.
+    /// Endpoints for buyers.
     Buying,
-    /// What operators use.
+    /// Endpoints for operators.
     Operating,
-    /// What machines around the server use.
+    /// Endpoints for load balancers and monitoring.
     Service,
 }
 
@@ -91,12 +91,12 @@ impl Chapter {
     }
 }
 
-/// The body that an endpoint takes.
+/// The body of a request to an endpoint.
 #[derive(Clone, Copy)]
 pub struct Body {
-    /// Media types it may be said to have.
+    /// The accepted media types.
     pub media: BodyType,
-    /// What it holds.
+    /// The type of the content.
     pub json_type: JsonType,
 }
 
@@ -104,31 +104,31 @@ pub struct Body {
 pub struct Endpoint {
     /// Its method.
     pub method: Method,
-    /// Its path, with names of parameters in braces.
+    /// The path, with the names of parameters in braces.
     pub path: &'static str,
-    /// A stable name for it, as the OpenAPI document's `operationId`.
+    /// A stable name, which is the OpenAPI document's `operationId`.
     pub id: &'static str,
-    /// The chapter it belongs to.
+    /// The endpoint's chapter.
     pub chapter: Chapter,
     /// Who may call.
     pub auth: Auth,
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub summary: &'static str,
-    /// What else there is to know; may be empty.
+    /// Further description; may be empty.
     pub description: &'static str,
-    /// Parameters of the query, and headers with a meaning of their own.
+    /// Parameters of the query, and headers with a meaning for this endpoint.
     pub params: &'static [Param],
-    /// The body it takes, if it takes one.
+    /// The body, if the endpoint has one.
     pub body: Option<Body>,
-    /// Whether that body may also be left out.
+    /// Whether the body may be absent.
     pub may_lack_body: bool,
-    /// Answers of success.
+    /// Successful responses.
     pub responses: &'static [SuccessResponse],
-    /// Problem codes of its own, beside those that follow from its shape.
+    /// Problem codes that do not follow from the endpoint's shape.
     pub codes: &'static [Code],
 }
 
-/// Every endpoint of this version, chapter by chapter.
+/// Every endpoint, in the order of the chapters.
 pub fn all() -> impl Iterator<Item = &'static Endpoint> {
     [
         buyers::ENDPOINTS,
@@ -148,7 +148,7 @@ pub fn all() -> impl Iterator<Item = &'static Endpoint> {
 }
 
 impl Endpoint {
-    /// Parameters of the path, from its template.
+    /// Parameters of the path.
     pub fn path_params(&self) -> impl Iterator<Item = Param> {
         self.path.split('/').filter_map(|part| {
             let name = part.strip_prefix('{')?.strip_suffix('}')?;
@@ -156,7 +156,7 @@ impl Endpoint {
         })
     }
 
-    /// Most bytes that a body sent here may have.
+    /// Largest body in bytes.
     #[must_use]
     pub const fn body_bytes_max(&self) -> usize {
         match self.chapter {
@@ -165,8 +165,8 @@ impl Endpoint {
         }
     }
 
-    /// Every problem code that this endpoint may answer, by status; `internal`, which is never
-    /// expected, aside.
+    /// Every problem code of this endpoint, by status, without `internal`, which every endpoint may
+    /// return.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
         Code::ALL
@@ -175,7 +175,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Whether the shape of this endpoint makes `code` possible.
+    /// Whether `code` follows from the shape of this endpoint.
     fn implies(&self, code: Code) -> bool {
         let api = self.chapter != Chapter::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));
@@ -188,7 +188,7 @@ impl Endpoint {
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
             Code::UnsupportedMediaType => self.body.is_some(),
-            // What has nothing to say must not say anything.
+            // A request without a defined body must not have one.
             Code::MalformedRequest => self.body.is_some() || self.method == Method::Post,
             Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
             Code::InvalidRequest => {

@@ -50,11 +50,11 @@ pub enum Event {
         place: String,
         /// The entry's state.
         state: PlaceState,
-        /// How many are called in before it, and 1.
+        /// How many entries are admitted before it, and 1.
         position: Option<u64>,
-        /// When it is expected to be called in.
+        /// When it is expected to be admitted.
         estimate_secs: Option<EstimateSecs>,
-        /// Until when it is called in.
+        /// The time until which it is admitted.
         admitted_until: Option<Time>,
     },
 }

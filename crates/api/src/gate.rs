@@ -1,5 +1,4 @@
-//! The front door on the wire: the words by which a sale says what it asks of its buyers, and what
-//! buyers send to its rooms.
+//! The front door in JSON: the words for a sale's requirements, and the requests of buyers to it.
 
 mod challenge;
 mod pass;
@@ -12,29 +11,29 @@ pub use room::{Draw, EstimateSecs, PlaceState, WaitingPlace};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether something is asked for at the front door.
+/// Whether the front door requires something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementMode {
-    /// It is not.
+    /// Not required.
     #[default]
     Off,
-    /// Nobody buys without it.
+    /// Required for every purchase.
     Required,
 }
 
-/// Which challenge a sale asks for.
+/// The kind of challenge that a sale requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChallengeKind {
-    /// None.
+    /// No challenge.
     #[default]
     Off,
-    /// Letters and digits to read off an image.
+    /// Letters and digits in an image.
     Image,
-    /// A piece to slide into its place.
+    /// A puzzle piece to slide to its gap.
     Slider,
-    /// Proof of work, done by the browser.
+    /// Proof of work by the browser.
     Pow,
 }
 
@@ -42,20 +41,20 @@ pub enum ChallengeKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Room {
-    /// It has none.
+    /// No waiting room.
     #[default]
     Off,
-    /// Buyers wait when more come than can be let in.
+    /// Buyers wait when more arrive than can be admitted.
     Auto,
     /// Every buyer goes through it.
     Always,
 }
 
 impl RequirementMode {
-    /// Every word.
+    /// Every value.
     pub const ALL: [Self; 2] = [Self::Off, Self::Required];
 
-    /// The word on the wire.
+    /// The value's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +63,7 @@ impl RequirementMode {
         }
     }
 
-    /// Whether it is asked for.
+    /// Whether it is required.
     #[must_use]
     pub const fn is_required(self) -> bool {
         matches!(self, Self::Required)
@@ -72,10 +71,10 @@ impl RequirementMode {
 }
 
 impl ChallengeKind {
-    /// Every word.
+    /// Every value.
     pub const ALL: [Self; 4] = [Self::Off, Self::Image, Self::Slider, Self::Pow];
 
-    /// The word on the wire.
+    /// The value's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,7 +85,7 @@ impl ChallengeKind {
         }
     }
 
-    /// Whether no challenge is asked for.
+    /// Whether no challenge is required.
     #[must_use]
     pub const fn is_off(self) -> bool {
         matches!(self, Self::Off)
@@ -94,10 +93,10 @@ impl ChallengeKind {
 }
 
 impl Room {
-    /// Every word.
+    /// Every value.
     pub const ALL: [Self; 3] = [Self::Off, Self::Auto, Self::Always];
 
-    /// The word on the wire.
+    /// The value's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -107,7 +106,7 @@ impl Room {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there is no waiting room.
     #[must_use]
     pub const fn is_off(self) -> bool {
         matches!(self, Self::Off)

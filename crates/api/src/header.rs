@@ -1,4 +1,4 @@
-//! Request headers that the contract gives a meaning, parsed from their bytes.
+//! Parses the request headers that have a meaning in the API.
 
 mod accept;
 mod etag;
@@ -14,22 +14,22 @@ use crate::problem::{Fault, FaultLocation};
 /// The header that carries a purchase pass.
 pub const PURCHASE_PASS: &str = "Purchase-Pass";
 
-/// Name of the header that makes a request repeatable.
+/// The header with the key that makes a request repeatable.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
-/// What a key looks like, as a regular expression for the OpenAPI document.
+/// Pattern of a key, for the OpenAPI document.
 pub const KEY_PATTERN: &str = "^[!-~]{1,64}$";
 
-/// The one `Idempotency-Key` among the header's `values`: 1 to 64 visible ASCII characters.
+/// Parses the only `Idempotency-Key` among the header's `values`: 1 to 64 visible ASCII characters.
 ///
 /// # Errors
-/// A fault when it is missing, empty, too long, sent twice, or holds anything but visible ASCII.
+/// A fault when the key is missing, empty, too long, sent twice, or has other characters.
 pub fn idempotency_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, Fault> {
     let fault = |detail: &'static str| Fault::new(FaultLocation::Header(IDEMPOTENCY_KEY), detail);
     let mut values = values.into_iter();
     let Some(value) = values.next() else {
         return Err(fault(
-            "is missing: choose a new one for each thing you want done, and keep it for repeats",
+            "is missing: choose a new key for each new request, and repeat it with the same key",
         ));
     };
     if values.next().is_some() {
@@ -47,7 +47,7 @@ pub fn idempotency_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result
     }
 }
 
-/// Media types that a request body may be said to have.
+/// Media types of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyType {
     /// `application/json`.
@@ -66,10 +66,10 @@ impl BodyType {
         }
     }
 
-    /// Whether a `Content-Type` of this `value` is one of them, in UTF-8 if it names a charset.
+    /// Whether a `Content-Type` with this `value` is one of them, in UTF-8 if it names a charset.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
-        // What nearly every client sends, spared the taking apart.
+        // Nearly every client sends exactly this value, so it is compared first.
         if value == b"application/json" {
             return true;
         }
@@ -96,14 +96,14 @@ fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Ite
         .take(HEADER_ELEMENTS_MAX)
 }
 
-/// What stands before and after the first `mark`, trimmed; nothing after it when there is none.
+/// The parts before and after the first `mark`, trimmed; the second is empty without a `mark`.
 fn split_trimmed(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());
     let after = text.get(end + 1..).unwrap_or_default();
     (text[..end].trim_ascii(), after.trim_ascii())
 }
 
-/// `value` without the quotes around it.
+/// `value` without its quotes.
 fn unquote(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }

@@ -1,4 +1,4 @@
-//! Every bound of the contract, with what happens there.
+//! Every limit of the API, with the response at the limit.
 
 /// Longest name of a sale, item or buyer, in bytes; longer: `422`.
 pub const NAME_MAX: usize = 64;
@@ -51,8 +51,8 @@ pub const HOLD_SECS_DEFAULT: u32 = 900;
 /// Longest extension of an order's payment window, in seconds; longer: `422`.
 pub const EXTEND_SECS_MAX: u32 = 30 * 86_400;
 
-/// Longest text that a provider may write for an order or a payment, in characters; longer is no
-/// message.
+/// Longest text that a provider may write for an order or a payment, in characters; a message with
+/// a longer text is invalid.
 pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 
 /// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
@@ -61,41 +61,41 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 /// Least effort of a proof of work, in keys that a device tries on the average; less: `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
-/// Largest effort of a proof of work; more: `422`. At a key a millisecond, which is a slow phone,
-/// the unluckiest need 80 seconds of the two minutes.
+/// Largest effort of a proof of work; more: `422`. At one key a millisecond, as on a slow phone,
+/// the worst case takes 80 seconds of the two minutes.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
-/// Effort of a proof of work where a sale names none.
+/// Effort of a proof of work for a sale that names none.
 pub const POW_EFFORT_DEFAULT: u32 = 5_000;
 
-/// Longest address of an endpoint that is told what happens, in bytes; longer: `422`.
+/// Longest URL of an endpoint that receives events, in bytes; longer: `422`.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 
-/// Longest time that a replaced secret signs on, in seconds; longer: `422`.
+/// Longest time that a replaced secret still signs, in seconds; longer: `422`.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
 
-/// How long it does when nobody says, in seconds.
+/// Default time that a replaced secret still signs, in seconds.
 pub const OVERLAP_SECS_DEFAULT: u32 = 86_400;
 
-/// Longest challenge that is sent back, in characters; longer: `422`.
+/// Longest challenge that a client sends back, in characters; longer: `422`.
 pub const CHALLENGE_BYTES_MAX: usize = 2_048;
 
 /// Longest answer to a challenge, in characters; longer: `422`.
 pub const ANSWER_BYTES_MAX: usize = 8_192;
 
-/// Longest access code as it is typed, in characters; longer: `422`.
+/// Longest access code as the buyer types it, in characters; longer: `422`.
 pub const ACCESS_CODE_CHARS_MAX: usize = 64;
 
-/// Most access codes made at once; more: `422`.
+/// Most access codes created at once; more: `422`.
 pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 
-/// Most buyers that one access code may be good for; more: `422`.
+/// Most buyers that one access code may serve; more: `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
 /// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer one is ignored.
 pub const WAIT_SECS_MAX: u32 = 30;
 
-/// How long a purchase waits for its verdict when `Prefer` says nothing usable, in seconds.
+/// Default wait of a purchase for its verdict, in seconds.
 pub const WAIT_SECS_DEFAULT: u32 = 2;
 
 /// Most entries of a page; more: `422`.
@@ -107,14 +107,13 @@ pub const PAGE_DEFAULT: u32 = 50;
 /// Longest cursor, in bytes; longer: `422`.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
-/// Most faults listed in one answer; further ones are left out and the last entry says so.
+/// Most faults in one response; further faults are omitted, and the last entry says so.
 pub const FAULTS_MAX: usize = 256;
 
 /// Most sales that one event stream may follow; more: `422`.
 pub const EVENT_SALES_MAX: usize = 32;
 
-/// Longest list of `Accept`, `Prefer` or `If-Match` elements that is looked at; the rest is
-/// ignored.
+/// Most elements of `Accept`, `Prefer` or `If-Match` that are read; further ones are ignored.
 pub const HEADER_ELEMENTS_MAX: usize = 64;
 
 const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);

@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document, made from the table of endpoints.
+//! The OpenAPI 3.1 document, generated from the table of endpoints.
 
 mod operation;
 mod problems;
@@ -45,9 +45,11 @@ pub fn openapi(version: &str) -> OpenApi {
 
 fn description() -> String {
     let mut text = String::from(
-        "A flash-sale engine. It never sells more units than there are, and it never loses an order that it confirmed as `reserved`.\n\n\
-         `HEAD` works wherever `GET` does. Times are RFC 3339 in UTC with milliseconds, money is in minor units. \
-         New versions may add members to responses; unknown members of request bodies are refused.\n\n\
+        "A flash-sale engine. It never sells more units than there are, and it never loses an \
+         order that it confirmed as `reserved`.\n\n\
+         `HEAD` works wherever `GET` does. Times are RFC 3339 in UTC with milliseconds, money is \
+         in minor units. New versions may add members to responses; unknown members of request \
+         bodies are refused.\n\n\
          Every response that is not a success is an RFC 9457 problem with a stable `code`:\n\n\
          | status | code | means |\n|---|---|---|\n",
     );

@@ -1,7 +1,7 @@
 //! Refusals and failures as RFC 9457 problems, with a closed set of codes.
 //!
-//! A [`Problem`] can only be made by a constructor that asks for everything its code carries, so
-//! that a `sold_out` without `may_return`, or a `429` without `Retry-After`, cannot be written.
+//! Each constructor of [`Problem`] requires all members of its code. So there is no `sold_out`
+//! without `may_return`, and no `429` without `Retry-After`.
 
 mod body;
 mod code;
@@ -21,7 +21,7 @@ use crate::value::Time;
 /// Media type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What a sale asks of its buyers that this one does not have.
+/// The requirement of a sale that a buyer does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Requirement {
@@ -29,24 +29,24 @@ pub enum Requirement {
     Member,
     /// The buyer's level is too low.
     Level,
-    /// An access code is needed.
+    /// An access code is required.
     AccessCode,
 }
 
-/// Whose requests were too many.
+/// The scope of an exceeded rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// This buyer's.
+    /// The requests of this buyer.
     Buyer,
-    /// Those from this address.
+    /// The requests from this address.
     Ip,
-    /// Those of all buyers together.
+    /// The requests of all buyers together.
     Interface,
 }
 
 impl Scope {
-    /// The word on the wire.
+    /// The scope's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Scope {
     }
 }
 
-/// The members that some codes add.
+/// Members that only some codes have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ExtraMembers {
     Nothing,
@@ -71,7 +71,7 @@ enum ExtraMembers {
     Reasons(Vec<Cow<'static, str>>),
 }
 
-/// One refusal or failure, ready to be answered.
+/// A refusal or a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     code: Code,
@@ -81,13 +81,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Which problem this is.
+    /// The problem's code.
     #[must_use]
     pub const fn code(&self) -> Code {
         self.code
     }
 
-    /// The HTTP status to answer with.
+    /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.code.status()
@@ -99,7 +99,7 @@ impl Problem {
         &self.detail
     }
 
-    /// Seconds for the `Retry-After` header; there is one on every `429` and `503`.
+    /// Seconds for the `Retry-After` header; every `429` and `503` has it.
     #[must_use]
     pub const fn retry_after(&self) -> Option<u32> {
         self.retry_after
@@ -143,19 +143,19 @@ impl Problem {
         Self::without_members(Code::MalformedRequest, detail)
     }
 
-    /// `401`: no token or key, or one that does not hold.
+    /// `401`: the token or key is missing or invalid.
     #[must_use]
     pub fn unauthenticated(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::Unauthenticated, detail)
     }
 
-    /// `403`: known, but not allowed this.
+    /// `403`: the caller is known and is not allowed to do this.
     #[must_use]
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::Forbidden, detail)
     }
 
-    /// `403`: the sale asks for something that this buyer does not have.
+    /// `403`: the buyer does not meet a requirement of the sale.
     #[must_use]
     pub fn not_eligible(requirement: Requirement) -> Self {
         let detail = match requirement {
@@ -166,31 +166,31 @@ impl Problem {
         Self::with_members(Code::NotEligible, detail, ExtraMembers::Requirement(requirement))
     }
 
-    /// `403`: the sale asks for a purchase pass and none was sent.
+    /// `403`: the sale requires a purchase pass, and none was sent.
     #[must_use]
     pub fn pass_required() -> Self {
         Self::without_members(Code::PassRequired, "this sale requires a Purchase-Pass")
     }
 
-    /// `403`: the pass is forged, or for someone or something else.
+    /// `403`: the pass is forged, or for another buyer, sale or item.
     #[must_use]
     pub fn pass_invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::PassInvalid, detail)
     }
 
-    /// `403`: the pass was good once.
+    /// `403`: the pass has expired.
     #[must_use]
     pub fn pass_expired() -> Self {
         Self::without_members(Code::PassExpired, "the Purchase-Pass has expired; get a new one")
     }
 
-    /// `403`: a challenge has to be solved first.
+    /// `403`: the sale requires a solved challenge.
     #[must_use]
     pub fn challenge_required() -> Self {
         Self::without_members(Code::ChallengeRequired, "this sale requires a solved challenge")
     }
 
-    /// `403`: the challenge was answered wrongly and is spent.
+    /// `403`: the answer to the challenge was wrong, and the challenge is used up.
     #[must_use]
     pub fn challenge_failed() -> Self {
         Self::without_members(
@@ -199,7 +199,7 @@ impl Problem {
         )
     }
 
-    /// `403`: the sale has a waiting room that has not called this buyer in.
+    /// `403`: the waiting room has not admitted this buyer.
     #[must_use]
     pub fn waiting_room() -> Self {
         Self::without_members(
@@ -208,13 +208,13 @@ impl Problem {
         )
     }
 
-    /// `404`: there is no such thing, or it is not for this caller's eyes.
+    /// `404`: the object does not exist, or this caller may not see it.
     #[must_use]
     pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::NotFound, detail)
     }
 
-    /// `405`: the address exists, the method does not. The `Allow` header is the router's.
+    /// `405`: the path exists, but not the method. The router adds the `Allow` header.
     #[must_use]
     pub fn method_not_allowed() -> Self {
         Self::without_members(
@@ -223,13 +223,13 @@ impl Problem {
         )
     }
 
-    /// `406`: the caller accepts nothing that can be served.
+    /// `406`: the caller accepts no media type that the path serves.
     #[must_use]
     pub fn not_acceptable(served: &str) -> Self {
         Self::without_members(Code::NotAcceptable, format!("this path serves only {served}"))
     }
 
-    /// `413`: the body is over `limit` bytes.
+    /// `413`: the body is larger than `limit` bytes.
     #[must_use]
     pub fn body_too_large(limit: usize) -> Self {
         Self::without_members(
@@ -238,7 +238,7 @@ impl Problem {
         )
     }
 
-    /// `415`: the body is not said to be JSON.
+    /// `415`: the content type of the body is not JSON.
     #[must_use]
     pub fn unsupported_media_type() -> Self {
         Self::without_members(
@@ -247,8 +247,8 @@ impl Problem {
         )
     }
 
-    /// `409`: fewer units are free than were asked for. `available` of them are; `may_return` says
-    /// whether more may become free again.
+    /// `409`: fewer units are free than requested; `available` is their number. `may_return` says
+    /// whether more units may become free.
     #[must_use]
     pub fn sold_out(may_return: bool, available: u64) -> Self {
         let detail = match (may_return, available) {
@@ -272,7 +272,7 @@ impl Problem {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
     }
 
-    /// `409`: with what the buyer already has, the request passes the limit.
+    /// `409`: with the buyer's active orders, the request exceeds the limit.
     #[must_use]
     pub fn limit_reached(limit: u32, used: u32) -> Self {
         Self::with_members(
@@ -282,7 +282,7 @@ impl Problem {
         )
     }
 
-    /// `409`: the sale opens later, at `opens_at` if that is fixed.
+    /// `409`: the sale opens later, at `opens_at` if the time is set.
     #[must_use]
     pub fn not_started(opens_at: Option<Time>) -> Self {
         Self::with_members(
@@ -292,19 +292,19 @@ impl Problem {
         )
     }
 
-    /// `409`: the sale, or this item, is stopped for a while.
+    /// `409`: an operator or a fault paused the sale or the item.
     #[must_use]
     pub fn paused() -> Self {
         Self::without_members(Code::Paused, "the sale is paused")
     }
 
-    /// `409`: the sale is over.
+    /// `409`: the sale has ended.
     #[must_use]
     pub fn ended() -> Self {
         Self::without_members(Code::Ended, "the sale has ended")
     }
 
-    /// `409`: what is asked cannot be done in the present `state`.
+    /// `409`: the request is not possible in the present `state`.
     #[must_use]
     pub fn wrong_state(
         state: impl Into<Cow<'static, str>>,
@@ -317,7 +317,7 @@ impl Problem {
         )
     }
 
-    /// `409`: stock cannot be lowered by more than is `free`.
+    /// `409`: only `free` units can be removed from the stock.
     #[must_use]
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {
         Self::with_members(
@@ -327,23 +327,22 @@ impl Problem {
         )
     }
 
-    /// `409`: the name is taken.
+    /// `409`: an object with this name exists.
     #[must_use]
     pub fn already_exists(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::AlreadyExists, detail)
     }
 
-    /// `412`: the thing is no longer what `If-Match` says.
+    /// `412`: the object's version is not the one in `If-Match`.
     #[must_use]
     pub fn precondition_failed() -> Self {
         Self::without_members(
             Code::PreconditionFailed,
-            "it changed since it was read; read it again",
+            "the object changed since it was read; read it again",
         )
     }
 
-    /// `422`: everything that is wrong with the request, at once. Without any fault it would say
-    /// nothing, so that is not to be done.
+    /// `422`: the request has these faults. The list must not be empty.
     #[must_use]
     pub fn invalid_request(faults: Vec<Fault>) -> Self {
         debug_assert!(!faults.is_empty(), "a request without a fault is not invalid");
@@ -374,21 +373,21 @@ impl Problem {
         )
     }
 
-    /// `503`: more than can be taken in; nothing was done.
+    /// `503`: the server has too many requests; nothing was done.
     #[must_use]
     pub fn overloaded(retry_after: u32) -> Self {
         let detail = "the server is overloaded; nothing was done; send the same request again";
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: something that is needed is away. The same request with the same key finds its
+    /// `503`: a required service is unavailable. The same request with the same key finds the
     /// verdict if there is one.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503` of `/readyz`: why this process is not to be sent requests.
+    /// `503` of `/readyz`: the reasons why this process is not ready.
     #[must_use]
     pub fn not_ready(reasons: Vec<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(
@@ -399,7 +398,7 @@ impl Problem {
         )
     }
 
-    /// `500`: a fault of ours; it is never expected.
+    /// `500`: an internal fault.
     #[must_use]
     pub fn internal() -> Self {
         Self::without_members(Code::Internal, "an internal error occurred; it has been logged")

@@ -1,5 +1,5 @@
-//! Query strings of lists, streams and exports. A parameter left out or empty counts as absent; one
-//! that is not known is ignored; one that is wrong, or given twice, is a fault.
+//! Query strings of lists, streams and exports. An empty parameter counts as absent; an unknown one
+//! is ignored; an invalid or repeated one is a fault.
 
 mod pairs;
 
@@ -15,12 +15,12 @@ use crate::problem::Problem;
 use crate::sale::Phase;
 use crate::value::is_name;
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Where the page before ended; absent for the first.
+    /// The end of the page before; absent for the first page.
     pub cursor: Option<String>,
-    /// Most entries wanted.
+    /// Most entries to return.
     pub limit: u32,
 }
 
@@ -33,9 +33,9 @@ impl Default for Page {
 /// `GET /v1/sales` and `GET /v1/admin/sales`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SaleQuery {
-    /// Only sales in this phase; buyers cannot ask for one.
+    /// Only sales in this phase; operators only.
     pub phase: Option<Phase>,
-    /// Which part.
+    /// The page.
     pub page: Page,
 }
 
@@ -44,15 +44,15 @@ pub struct SaleQuery {
 pub struct DeliveryQuery {
     /// Only deliveries in this state.
     pub state: Option<DeliveryState>,
-    /// Which part.
+    /// The page.
     pub page: Page,
 }
 
 impl DeliveryQuery {
-    /// Reads what an operator may ask for.
+    /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each parameter that is wrong.
+    /// `422`, with each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let state =
@@ -62,20 +62,20 @@ impl DeliveryQuery {
     }
 }
 
-/// `GET /v1/admin/dead-draw_letters`.
+/// `GET /v1/admin/dead-letters`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterQuery {
     /// Only dead letters of this kind.
     pub kind: Option<DeadKind>,
-    /// Which part.
+    /// The page.
     pub page: Page,
 }
 
 impl DeadLetterQuery {
-    /// Reads what an operator may ask for.
+    /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each parameter that is wrong.
+    /// `422`, with each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let kind =
@@ -96,25 +96,25 @@ pub struct OrderQuery {
     pub buyer: Option<String>,
     /// Only orders in this state.
     pub state: Option<OrderState>,
-    /// Which part.
+    /// The page.
     pub page: Page,
 }
 
 impl SaleQuery {
-    /// Reads what a buyer may ask for.
+    /// Parses a buyer's query.
     ///
     /// # Errors
-    /// `422`, with each parameter that is wrong.
+    /// `422`, with each invalid parameter.
     pub fn for_buyer(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let page = page(&mut pairs);
         pairs.into_result(Self { phase: None, page })
     }
 
-    /// Reads what an operator may ask for.
+    /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each parameter that is wrong.
+    /// `422`, with each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let phase = pairs.single_value(
@@ -128,10 +128,10 @@ impl SaleQuery {
 }
 
 impl OrderQuery {
-    /// Reads what a buyer may ask for.
+    /// Parses a buyer's query.
     ///
     /// # Errors
-    /// `422`, with each parameter that is wrong.
+    /// `422`, with each invalid parameter.
     pub fn for_buyer(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let state = state(&mut pairs);
@@ -139,10 +139,10 @@ impl OrderQuery {
         pairs.into_result(Self { state, page, ..Self::default() })
     }
 
-    /// Reads what an operator may ask for.
+    /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each parameter that is wrong.
+    /// `422`, with each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let [sale, item, buyer] =
@@ -158,15 +158,15 @@ impl OrderQuery {
 pub struct MoneyQuery {
     /// Only of this order, as the payment named it.
     pub order: Option<String>,
-    /// Which part.
+    /// The page.
     pub page: Page,
 }
 
 impl MoneyQuery {
-    /// Reads what an operator may ask for.
+    /// Parses an operator's query.
     ///
     /// # Errors
-    /// `422`, with each parameter that is wrong.
+    /// `422`, with each invalid parameter.
     pub fn parse(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let order = pairs.single_value(
@@ -183,10 +183,10 @@ impl MoneyQuery {
     }
 }
 
-/// Reads the sales that an event stream is to follow, each once.
+/// Parses the sales that an event stream follows, each once.
 ///
 /// # Errors
-/// `422` for a name that cannot be one, or too many of them.
+/// `422` for an invalid name, or for too many names.
 pub fn parse_followed_sales(query: &str) -> Result<Vec<String>, Problem> {
     let mut pairs = Pairs::parse(query);
     let mut sales = pairs.all_values("sale", NAME_RULE, parse_name);
@@ -198,20 +198,20 @@ pub fn parse_followed_sales(query: &str) -> Result<Vec<String>, Problem> {
     pairs.into_result(sales)
 }
 
-/// Reads the sale whose rows are exported; absent for all.
+/// Parses the sale to export; absent for all sales.
 ///
 /// # Errors
-/// `422` for a name that cannot be one.
+/// `422` for an invalid name.
 pub fn parse_exported_sale(query: &str) -> Result<Option<String>, Problem> {
     let mut pairs = Pairs::parse(query);
     let sale = name(&mut pairs, "sale");
     pairs.into_result(sale)
 }
 
-/// Reads which sale is reconciled, absent for all, and where the report is read on.
+/// Parses the sale to reconcile, absent for all sales, and the cursor of the report.
 ///
 /// # Errors
-/// `422`, with each parameter that is wrong.
+/// `422`, with each invalid parameter.
 pub fn parse_reconciliation(query: &str) -> Result<(Option<String>, Option<String>), Problem> {
     let mut pairs = Pairs::parse(query);
     let sale = name(&mut pairs, "sale");
@@ -248,7 +248,7 @@ fn cursor(pairs: &mut Pairs<'_>) -> Option<String> {
 fn page(pairs: &mut Pairs<'_>) -> Page {
     let cursor = cursor(pairs);
     let limit = pairs.single_value("limit", "must be a whole number from 1 to 200", |text| {
-        // `str::parse` would also take a sign.
+        // `str::parse` would also accept a plus sign.
         let plain = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|limit| plain && (1..=PAGE_MAX).contains(limit))
     });

@@ -1,5 +1,4 @@
-//! What the commands print for machines: `demo --json`, `storm --json` and the lines of
-//! `--answers`.
+//! Machine-readable output of commands: `demo --json`, `storm --json` and the lines of `--answers`.
 
 use std::collections::BTreeMap;
 
@@ -46,9 +45,9 @@ pub struct DemoReport {
     pub units_left: u64,
     /// Final responses by kind: `reserved`, or the code of the refusal.
     pub answers: BTreeMap<String, u64>,
-    /// Buyers who never received a final response. Requests that reached the store.
+    /// Buyers who never received a final response.
     pub lost_answers: u64,
-    /// Requests that reached the truth store.
+    /// Requests that reached the store.
     pub reached_store: u64,
     /// Time from the first request to the last verdict.
     pub elapsed_ms: u64,

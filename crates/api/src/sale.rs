@@ -40,15 +40,15 @@ impl Phase {
         }
     }
 
-    /// The phase with this name. A sale as its buyers see it. It can be cached for a minute, so it
-    /// holds nothing that changes quickly.
+    /// The phase with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.as_str() == word)
     }
 }
 
-/// A sale as its buyers see it; cacheable for a minute, so nothing in it changes quickly.
+/// A sale as its buyers see it. It can be cached for a minute, so it has no members that change
+/// quickly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "spring", "title": "Spring drop", "starts_at": "2026-11-20T10:00:00.000Z", "ends_at": null,

@@ -1,4 +1,4 @@
-//! Pictures as files: PNG with its three chunks that a picture needs, and nothing else.
+//! Writes pictures as PNG files with only the three required chunks.
 
 use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 use tiny_skia::Color;

@@ -27,9 +27,9 @@ const BODY: f32 = 44.0;
 /// Radius of a tongue or notch; a gap's is a fraction of it.
 const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
-/// Into how many pieces a tongue's circle is cut.
+/// The number of line segments of a tongue's circle.
 const CIRCLE_STEPS: usize = 12;
-/// How far a gap's outline is bent at most.
+/// The largest displacement of a gap's outline, in pixels.
 const BEND_MAX: f32 = 3.0;
 /// Into how many pieces a straight part of an outline is cut, so that it can be bent.
 const STEPS: usize = 3;

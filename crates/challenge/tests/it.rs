@@ -1,4 +1,4 @@
-//! What robots achieve against each kind of challenge. The difficulty is set by these figures;
+//! Measures how often robots solve each kind of challenge. The difficulty is set by these figures;
 //! `docs/front-door.md` has the table.
 
 #[path = "it/ocr.rs"]

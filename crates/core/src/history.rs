@@ -80,9 +80,8 @@ pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseD
         return if ended_before { DatabaseDecision::Older } else { DatabaseDecision::Forked };
     }
     let Some(newest) = seen.newest() else { return DatabaseDecision::Accept };
-    let went_back = |row: &DatabaseHistory| {
-        row.system_id == seen.system_id && row.timeline > seen.timeline
-    };
+    let went_back =
+        |row: &DatabaseHistory| row.system_id == seen.system_id && row.timeline > seen.timeline;
     if went_back(newest) || known.is_some_and(went_back) {
         return DatabaseDecision::Older;
     }

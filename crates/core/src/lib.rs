@@ -13,7 +13,6 @@
 //! Time, ids and rows come in as arguments, and decisions go out as values. The store's
 //! transactions are functions over a [`Ledger`], so the simulator tests the same code that runs in
 //! production.
-//! the very code that runs on disk.
 #![forbid(unsafe_code)]
 
 pub mod event;

@@ -16,7 +16,6 @@
 //!
 //! Only the memory knows that an endpoint is down or asked for a pause: after a restart the driver
 //! tries it once more.
-//! again asks it once more.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 

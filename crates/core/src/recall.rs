@@ -1,9 +1,9 @@
 //! Recalls: the transfer of units out of a slot, to lower stock, to serve the last requests, or for
 //! a late payment.
 //!
-//! A recall has three steps, each of which can be repeated: a pending row ([`begin`]); the slot
-//! gives up what it can and remembers it under the recall's id ([`crate::slot::Slot::recall`]); the
-//! store moves these units ([`finish`]).
+//! A recall has three steps, and each can be repeated. [`begin`] writes a pending row. The slot
+//! gives up the units that it has and remembers them under the recall's id
+//! ([`crate::slot::Slot::recall`]). [`finish`] moves these units in the store.
 use crate::ledger::Ledger;
 use crate::rows::{Recall, RecallTarget};
 use crate::rules::{Rule, enforces};

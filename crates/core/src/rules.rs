@@ -22,27 +22,28 @@ macro_rules! rules {
 }
 
 rules! {
-    /// Settle closes the grant instead of settling more than was granted.
+    /// Settling closes the grant instead of consuming more units than were granted.
     SettleGuard,
     /// Only an open grant is consumed.
     GrantOpen,
-    /// Settle refuses what passes the buyer's limit.
+    /// Settling refuses a ticket that exceeds the buyer's limit.
     Quota,
     /// A resolved ticket is not resolved again.
     TicketOnce,
     /// A request that holds an order gets that order, not a second one.
     OrderExists,
-    /// The order that exists has the same content, else the key was reused.
+    /// An existing order counts for a request only if the content is the same; otherwise the key
+    /// was reused.
     OrderExistsCompares,
-    /// What is not consumed is credited to its slot while the grant is open.
+    /// A ticket that is not consumed is credited to its slot while the grant is open.
     CreditWhileOpen,
-    /// What is not consumed is not credited once the grant is closed.
+    /// A ticket that is not consumed is not credited once the grant is closed.
     NoCreditOnceClosed,
-    /// An order that ends gives its share of the limit back in the store.
+    /// An order that ends returns its quota in the store.
     QuotaBack,
-    /// An order that ends gives its share of the limit back to its slot.
+    /// An order that ends returns its quota to its slot.
     QuotaBackToSlot,
-    /// An order that ends gives its units back to the pool.
+    /// An order that ends returns its units to the pool.
     UnitsBack,
     /// An order ends once: compare-and-set on its state.
     EndOnce,
@@ -66,30 +67,30 @@ rules! {
     LossQuietMismatch,
     /// A slot whose grant was closed gets the next one, even with no units.
     GrantOfZero,
-    /// Evidence is read truth first, slot second, feed length last.
+    /// Evidence is read in the order store, slot, feed length.
     EvidenceOrder,
-    /// Whether recalls are pending is read before the grant is read again: one that is finished in
-    /// between shows in the grant.
+    /// Whether recalls are pending is read before the grant is read again, so that a recall that
+    /// finishes between the two reads shows in the grant.
     RecallsReadFirst,
     /// Evidence counts only against a slot whose init was acknowledged.
     EvidenceAfterInit,
     /// A number that belongs to another ticket is evidence, and is not recorded twice.
     ReusedNumber,
-    /// A recall takes out of the grant in the store no more than is granted and unsettled.
+    /// A recall takes no more units out of the grant than are granted and not settled.
     RecallClamp,
     /// A recall finishes once.
     RecallDone,
-    /// A slot remembers what it gave to a recall.
+    /// A slot remembers the units that it gave to a recall.
     RecallMemory,
     /// A slot of another epoch refuses a recall.
     RecallEpoch,
-    /// What was recalled for a slot reaches it in the same transaction.
+    /// Units recalled for a slot reach it in the same transaction.
     RecallTarget,
     /// A refused recall finishes nothing.
     RecallRefusalFinishesNothing,
     /// Closing a grant finishes its recalls.
     CloseFinishesRecalls,
-    /// Closing a grant returns what was granted and not settled.
+    /// Closing a grant returns the granted units that are not settled.
     CloseReturns,
     /// An id opens one grant.
     OpenOnce,
@@ -97,23 +98,24 @@ rules! {
     OpenOnSale,
     /// A grant is closed once.
     CloseOnce,
-    /// A refill comes out of the pool.
+    /// A refill takes its units from the pool.
     RefillFromPool,
-    /// Units reach a grant by its feed only once its slot took it with `init`, which carries what
-    /// was granted before.
+    /// Units reach a grant by its feed only after its slot acknowledged `init`, which carries the
+    /// units granted before.
     RefillAfterInit,
     /// Sold out is answered only when no units in flight or in transit suffice.
     InFlightIsFree,
-    /// The snapshot that says sold out carries the requests that hold an order.
+    /// The snapshot for "sold out" includes the requests that hold an order.
     WinnersInSnapshot,
     /// A node remembers the orders that it confirmed itself, whatever its snapshot says.
     OwnOrders,
-    /// A node refuses no buyer from a snapshot that is too old.
+    /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
-    /// A request that was parked as long as it may be is put to its slots once more before it is
+    /// A request that was parked for the longest time is sent to its slots once more before it is
     /// refused.
     LastTry,
-    /// That last try goes to every partition: an earlier one may be undecided in any.
+    /// This last attempt goes to every partition, because an earlier attempt may be undecided in
+    /// any of them.
     LastTryEverywhere,
     /// Paused and ended are published only after the drain.
     PhaseAfterDrain,
@@ -131,25 +133,25 @@ rules! {
     FirstCommitWins,
     /// A forced verdict finds the order that the request holds.
     ForcedFindsOrder,
-    /// A request is asked again under a new epoch only if no id was handed out.
+    /// A request is sent again under a new epoch only if the buyer got no id.
     AskAgainOnlyWithoutId,
-    /// A slot remembers a request and gives its ticket again.
+    /// A slot remembers a request and returns its ticket again.
     SlotRemembers,
-    /// A ticket given again that was refused before is not the verdict of a new try: its slot has
-    /// yet to forget it.
+    /// A repeated ticket that was refused before is not the verdict of a new attempt, because its
+    /// slot has not yet forgotten it.
     NewTryAfterRefusal,
     /// A slot compares the content of a request that it remembers.
     SlotDigest,
-    /// A slot holds the buyer's limit as far as it knows.
+    /// A slot enforces the buyer's limit as far as it knows the quota.
     SlotLimit,
-    /// A slot hands out no more than it has.
+    /// A slot issues tickets for no more units than it has.
     SlotEnough,
-    /// A slot whose active counter cannot serve alone goes on with the other one.
+    /// A slot switches to the other counter if the active one cannot serve a request alone.
     FlipWhenShort,
-    /// A slot whose active counter fell below the threshold goes on with the other one, if that
-    /// holds more.
+    /// A slot switches to the other counter if the active one is below the threshold and the other
+    /// one has more units.
     FlipBelowThreshold,
-    /// A slot whose counters can serve only together merges them.
+    /// A slot merges its counters if only their sum can serve a request.
     MergeCounters,
     /// A slot with a drained counter asks for a refill.
     RefillMark,
@@ -157,21 +159,21 @@ rules! {
     RecallInactiveFirst,
     /// A feed row's units go to the counter that it names.
     RowNamesCounter,
-    /// A stopped slot issues nothing.
+    /// A stopped slot issues no tickets.
     SlotStops,
     /// A slot's queue is bounded.
     SlotQueueBound,
-    /// A partition leaves the registry only when all that was granted to it is settled.
+    /// A partition leaves the registry only when all units that were granted to it are settled.
     RegistryWaitsForSettled,
-    /// A partition leaves the registry only when the pool has nothing more for it.
+    /// A partition leaves the registry only when the pool has no more units for it.
     RegistryWaitsForPool,
-    /// A request whose home left the registry is put to another partition.
+    /// A request whose home partition left the registry goes to another partition.
     HomeLeftGoesOn,
-    /// A second try goes to another partition.
+    /// A second attempt goes to another partition.
     SecondTryElsewhere,
-    /// A second try goes to the partition that was seen with the most units.
+    /// A second attempt goes to the partition with the most units in the last reading.
     SecondTryFullest,
-    /// What the pool has is spread fairly over new slots.
+    /// The pool's units are spread fairly over new slots.
     WarmUpFair,
     /// A refill is for the drained counter.
     RefillNamesDrained,
@@ -181,31 +183,31 @@ rules! {
     RefillWhenLow,
     /// A slot is not refilled while units are on their way to it.
     RefillWaitsForFeed,
-    /// What a parked request lacks is gathered where it can be put.
+    /// The missing units of a parked request are gathered in a slot that can serve it.
     GatherReachable,
-    /// What a parked request lacks comes from the pool.
+    /// The missing units of a parked request come from the pool.
     GatherFromPool,
-    /// What a parked request lacks comes from other slots.
+    /// The missing units of a parked request come from other slots.
     GatherFromOthers,
-    /// A node's places for parked requests are bounded.
+    /// The number of requests that a node parks is bounded.
     ParkedBound,
-    /// A snapshot takes in the holders of every transaction that may have committed since the one
-    /// before, whatever order they commit in.
+    /// A snapshot includes the holders of every transaction that may have committed since the
+    /// previous snapshot, in any commit order.
     RefreshFromXmin,
     /// A snapshot's holders are as complete as its counts.
     HoldersWithCounts,
     /// The grants of a node whose lease lapsed are closed.
     LapsedLeaseCloses,
-    /// The grants of a node that lives are not closed.
+    /// The grants of a node with a valid lease are not closed.
     LiveLeaseKept,
-    /// An ended order is paid late only with units of the pool.
+    /// A late payment for an ended order takes its units only from the pool.
     LatePayTakesUnits,
-    /// An ended order is paid late only within the buyer's limit.
+    /// A late payment for an ended order stays within the buyer's limit.
     LatePayHoldsLimit,
     /// A slot's "limit reached" or "key reused" is answered only once a later snapshot shows no
     /// order of that request.
     SlotRefusalConfirmed,
-    /// An acknowledgement names the ticket it means.
+    /// An acknowledgement names its ticket.
     AcknowledgeCompares,
     /// The queue is acknowledged only after the commit.
     AcknowledgeAfterCommit,
@@ -213,16 +215,16 @@ rules! {
     TellAfterCommit,
     /// An unpaid order expires only after its payment window.
     ExpireWhenDue,
-    /// Stock is never lowered below what is held or sold.
+    /// Stock is never lowered below the held and sold units.
     LowerOnlyFree,
-    /// A reader of events continues by positions that were given to committed events, not by
-    /// numbers that were drawn before the commit.
+    /// A reader of events continues by positions that are assigned to committed events, not by
+    /// numbers that are assigned before the commit.
     ReadByPosition,
-    /// An endpoint's position is moved only from where it was read.
+    /// An endpoint's position is moved only from the value that was read.
     AdvanceCompares,
-    /// The outcome of a retry is stored before anything else is sent.
+    /// The outcome of a retry is stored before another event is sent.
     NoteBeforeNext,
-    /// The outcome of a try changes only an event that still waits.
+    /// The outcome of an attempt changes only an event that still waits.
     NoteOnlyWhatWaits,
     /// Of events about the same order, one is in delivery at a time.
     OneOnItsWay,
@@ -234,19 +236,19 @@ rules! {
     AdvanceBehindSent,
     /// A failed event that the position passes is kept for retry.
     FailedIsKept,
-    /// Only so many events wait for one endpoint.
+    /// The number of events that wait for one endpoint is bounded.
     PendingBound,
-    /// Events behind one that is given up continue only once the store knows that it is.
+    /// Events behind one that is given up continue only once the store has recorded that.
     GivenUpOnceKept,
-    /// An event that is refused for long is given up, and others continue.
+    /// An event that is refused for a long time is given up, and others continue.
     DeadAtLast,
     /// A change and its event are in one transaction.
     EventWithChange,
     /// A provider's message has its effect once.
     InboxOnce,
-    /// A payment has its effect once, under whatever message.
+    /// A payment has its effect once, also if several messages report it.
     PaymentOnce,
-    /// Only the amount and currency that an order costs pay for it.
+    /// Only a payment with the order's exact amount and currency pays for it.
     AmountMatches,
     /// A payment that failed may be captured after all.
     FailedMaySucceed,
@@ -256,9 +258,9 @@ rules! {
     RefundOnce,
     /// An order that is refunded refunds its payments.
     RefundWithOrder,
-    /// A refund that arrived stays so.
+    /// A refund whose money arrived does not change again.
     SettledStays,
-    /// The exception: a refund whose money came back.
+    /// The exception to that rule: a refund whose money came back.
     CameBackUndoes,
     /// An answer that is older than the refund's last change only makes the server ask the provider
     /// again.
@@ -275,16 +277,16 @@ rules! {
     RecallWithinLimit,
     /// A provider's message is answered only after the commit of its effect.
     AnswerAfterEffect,
-    /// An order's payment window is only ever extended.
+    /// An order's payment window is only extended and never shortened.
     ExtendOnlyLater,
-    /// An order whose checkout may still accept money does not expire before its provider was asked
-    /// (or was away for long).
+    /// An order whose checkout may still accept money does not expire before its provider was
+    /// asked, or was unavailable for a long time.
     AskBeforeExpiry,
-    /// A provider that is away delays an expiry for a bounded time.
+    /// An unavailable provider delays an expiry for a bounded time.
     GraceEnds,
-    /// That time starts with the first failed question to the provider, not at `pay_by`.
+    /// This time starts with the first failed question to the provider, not at `pay_by`.
     GraceAfterQuestion,
-    /// An order whose provider could not be asked yet waits for a bounded time.
+    /// An order waits only for a bounded time for the first answer of its provider.
     AskedWithin,
     /// Questions to the provider before an extension of the payment window do not count afterwards.
     GraceAnew,

@@ -1,4 +1,4 @@
-//! `csv` and `reconcile`: lists out of a running server, and whether units and money add up.
+//! `csv` and `reconcile`: exports lists from a running server, and compares units with money.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -39,18 +39,19 @@ pub fn csv(args: &CsvArgs) -> Outcome {
     })
 }
 
-/// A file that is not whole yet; removed unless it is finished.
+/// A file that is still being written. It is removed unless `finish` succeeds.
 struct PartialFile {
-    /// The file that was asked for, by which failures are told.
-    wanted: PathBuf,
+    /// The requested file, which error messages name.
+    target: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl PartialFile {
     fn create_beside(file: &FilePath) -> anyhow::Result<Self> {
-        let mut name = file.file_name().context("--output names no file")?.to_owned();
-        // Two at once into one file: the last whole one is there.
+        let mut name = file.file_name().context("--output has no file name")?.to_owned();
+        // A random name, so that two exports into one file do not mix; the last one to finish
+        // stays.
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = file.with_file_name(name);
         let open = File::create_new(&path).with_context(|| {
@@ -64,26 +65,26 @@ impl PartialFile {
                 folder.display()
             )
         })?;
-        Ok(Self { wanted: file.to_owned(), path, file: BufWriter::new(open) })
+        Ok(Self { target: file.to_owned(), path, file: BufWriter::new(open) })
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
         self.file
             .write_all(bytes)
-            .with_context(|| format!("cannot write {}", self.wanted.display()))?;
+            .with_context(|| format!("cannot write {}", self.target.display()))?;
         Ok(true)
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
-        let why = || format!("cannot write {}", self.wanted.display());
+        let why = || format!("cannot write {}", self.target.display());
         self.file.flush().with_context(why)?;
-        std::fs::rename(&self.path, &self.wanted).with_context(why)
+        std::fs::rename(&self.path, &self.target).with_context(why)
     }
 }
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
-        // It is gone already when it was finished.
+        // After `finish` the file no longer exists under this name.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -95,12 +96,12 @@ pub fn reconcile(args: &ReconcileArgs) -> Outcome {
     let pairs: Vec<_> =
         texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))).collect();
     client::block_on(async {
-        let asked = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
+        let result = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
         let mut ok = true;
-        // What is not understood is told of where it is shown.
-        let asked = asked
+        // `print_result` reports an answer that cannot be read.
+        let result = result
             .inspect(|answer| ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok));
-        client.print_result(asked, report_text)?;
+        client.print_result(result, report_text)?;
         Ok(CommandResult::new(ok))
     })
 }
@@ -128,14 +129,14 @@ fn report_text(report: &Reconciliation) -> String {
     let mut rows = table::with_header(&names);
     let mut line = |sale: &str, item: &str, due: Option<i64>, sums: &MoneySums| {
         let mut cells = vec![Cell::new(sale), Cell::new(item)];
-        // A sum may be longer than any amount.
-        let whole = |minor: i128| match i64::try_from(minor) {
+        // A sum may exceed the range of a single amount.
+        let amount = |minor: i128| match i64::try_from(minor) {
             Ok(amount_minor) => table::money(&Money { amount_minor, currency: sums.currency }),
             Err(_) => format!("{minor} minor units of {}", sums.currency),
         };
-        cells.push(table::number(due.map_or_else(|| "–".into(), |minor| whole(minor.into()))));
+        cells.push(table::number(due.map_or_else(|| "–".into(), |minor| amount(minor.into()))));
         let all = [sums.captured, sums.standing, sums.refunded, sums.pending, sums.failed];
-        cells.extend(all.map(|minor| table::number(whole(minor))));
+        cells.extend(all.map(|minor| table::number(amount(minor))));
         rows.add_row(cells);
     };
     for item in &report.items {
@@ -154,7 +155,7 @@ fn report_text(report: &Reconciliation) -> String {
         out += &format!("{}{at}: {}\n", found.kind, found.detail);
     }
     out += &match report.differences.len() {
-        0 if report.ok => "Units and money add up.\n".to_owned(),
+        0 if report.ok => "No differences: units and money match.\n".to_owned(),
         1 => "1 difference.\n".to_owned(),
         some => format!("{some} differences.\n"),
     };
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_at_once_into_one_file_the_last_whole_one_is_there() {
+    fn two_exports_into_one_file_leave_the_one_that_finished_last() {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");

@@ -1,4 +1,4 @@
-//! `audit`: the independent auditor over a store, and how its report reads.
+//! `audit`: runs the independent audit of a store and prints its report.
 
 use anyhow::Context;
 use comfy_table::Cell;
@@ -26,7 +26,7 @@ pub fn run(args: &AuditArgs) -> Outcome {
     Ok(CommandResult::new(report.audit.ok))
 }
 
-/// The store of the settings.
+/// Location of the store that the settings name.
 fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     let settings = config::settings(&args.settings)?;
     let place = match &settings.shape {
@@ -87,7 +87,7 @@ fn report_text(report: &AuditReport, with_answers: bool) -> String {
         String::new()
     };
     let found = match audit.findings.len() {
-        0 => "nothing is wrong".to_owned(),
+        0 => "no findings".to_owned(),
         1 => "1 finding".to_owned(),
         findings => format!("{} findings", table::grouped(findings as u64)),
     };

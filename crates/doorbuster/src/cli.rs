@@ -1,4 +1,4 @@
-//! The arguments of every command, and their help texts. No command runs here.
+//! The arguments and help texts of every command.
 
 mod accounting;
 mod audit;
@@ -8,6 +8,7 @@ mod dead_letter;
 mod demo;
 mod draw;
 mod export;
+mod lab;
 mod maintenance;
 mod order;
 mod sale;
@@ -30,6 +31,7 @@ pub use dead_letter::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 pub use demo::DemoArgs;
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use export::ExportArgs;
+pub use lab::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 pub use maintenance::{BackupArgs, MigrateArgs, RestoreArgs};
 pub use order::{EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
@@ -64,6 +66,7 @@ pub enum Command {
     Storm(StormArgs),
     Audit(AuditArgs),
     Cluster(ClusterArgs),
+    Lab(LabArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
     Block(BlockArgs),

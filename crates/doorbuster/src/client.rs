@@ -14,16 +14,16 @@ use crate::cli::ServerArgs;
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
-/// How long a connection may take to open.
+/// Longest wait for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take: a pause or a close waits for what is in flight.
+/// Longest wait for an answer: a pause or a close waits for the tickets in flight.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a download may take.
+/// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// Longest answer that is read: more than the largest page; a longer one is none.
+/// Longest answer in bytes that is accepted; it exceeds the largest page.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Talks to one server as one operator.
+/// A connection to one server with one operator's key.
 pub struct Client {
     http: reqwest::Client,
     url: Url,
@@ -31,34 +31,34 @@ pub struct Client {
     json: bool,
 }
 
-/// What asking came to.
+/// The result of a request.
 pub type ApiResult = Result<ApiResponse, Refused>;
 
-/// An answer that is no refusal.
+/// A successful answer.
 pub struct ApiResponse {
-    /// Its body, byte for byte.
+    /// The body, unchanged.
     pub text: String,
 }
 
 impl ApiResponse {
-    /// The body, understood.
+    /// Parses the body.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         Ok(serde_json::from_str(&self.text)
             .context("cannot read the server's answer; use the server's version of this program")?)
     }
 }
 
-/// Runs one conversation with a server to its end.
-pub fn block_on<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Runs a future on a new runtime until it completes.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start an event loop")?.block_on(conversation)
+    runtime.context("cannot start an event loop")?.block_on(future)
 }
 
-/// Why there is no such answer.
+/// Why there is no successful answer.
 pub enum Refused {
-    /// The server said no.
+    /// The server refused the request.
     Problem(problem::Problem),
-    /// No answer came, or one that is not understood; the request may have taken effect.
+    /// No valid answer arrived; the request may have taken effect.
     Transport(anyhow::Error),
 }
 
@@ -71,16 +71,16 @@ impl From<Refused> for Failure {
     }
 }
 
-/// Whether it is unknown, or may yet be, that the server did what it was asked.
-pub fn may_have_been_done(asked: &ApiResult) -> bool {
-    match asked {
+/// Whether the request may have taken effect, or may still take effect.
+pub fn may_have_been_done(result: &ApiResult) -> bool {
+    match result {
         Ok(_) => false,
         Err(Refused::Problem(problem)) => problem.retryable,
         Err(Refused::Transport(_)) => true,
     }
 }
 
-/// Where a request goes, from the parts of its path, so that each part is escaped.
+/// The path of a request in parts, so that each part is escaped, and its query.
 pub struct Path<'a>(pub &'a [&'a str], pub &'a [(&'a str, &'a str)]);
 
 impl<'a> Path<'a> {
@@ -91,7 +91,7 @@ impl<'a> Path<'a> {
 }
 
 impl Client {
-    /// A client for the server and the key that the command line or the environment names.
+    /// A client for the server and the key from the command line or the environment.
     pub fn new(server: &ServerArgs) -> Result<Self, Failure> {
         let key = server.key.clone().filter(|key| !key.is_empty()).ok_or_else(|| {
             let text = "the operators' key is missing: give --key, or set DOORBUSTER_ADMIN_KEY";
@@ -113,8 +113,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // Without this the system's certificates are read, and must exist, though none is asked
-            // for.
+            // Without this, reqwest reads the system's certificates, and fails if there are none,
+            // although HTTP needs none.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -123,17 +123,17 @@ impl Client {
         {
             http = http.no_proxy();
         }
-        let http = http.build().context("cannot set up HTTP")?;
+        let http = http.build().context("cannot create the HTTP client")?;
         Ok(Self { http, url, key, json: false })
     }
 
-    /// Reads something.
+    /// Sends a GET request.
     pub async fn get(&self, path: Path<'_>) -> ApiResult {
         self.send(self.request(Method::GET, &path)).await
     }
 
-    /// Reads something long, piece by piece, and hands each piece on until `take` says that it
-    /// wants no more. One that breaks off is a failure.
+    /// Sends a GET request and passes each piece of the body to `take` until `take` returns false.
+    /// A body that breaks off is an error.
     pub async fn download(
         &self,
         path: Path<'_>,
@@ -159,27 +159,28 @@ impl Client {
         Ok(())
     }
 
-    /// Does something that needs no words.
+    /// Sends a POST request without a body.
     pub async fn post(&self, path: Path<'_>) -> ApiResult {
         self.send(self.request(Method::POST, &path)).await
     }
 
-    /// Deletes something.
+    /// Sends a DELETE request.
     pub async fn delete(&self, path: Path<'_>) -> ApiResult {
         self.send(self.request(Method::DELETE, &path)).await
     }
 
-    /// Changes something by a JSON merge patch.
+    /// Sends a PATCH request with a JSON merge patch.
     pub async fn patch_json(&self, path: Path<'_>, patch: &impl Serialize) -> ApiResult {
         self.send(self.request(Method::PATCH, &path).json(patch)).await
     }
 
-    /// Sends a JSON value.
+    /// Sends a POST request with a JSON body.
     pub async fn post_json(&self, path: Path<'_>, body: &impl Serialize) -> ApiResult {
         self.send(self.request(Method::POST, &path).json(body)).await
     }
 
-    /// Sends a JSON value under a key, so that sending it again does it once.
+    /// Sends a POST request with a JSON body and an idempotency key, so that a repetition has no
+    /// further effect.
     pub async fn post_with_key(
         &self,
         path: Path<'_>,
@@ -189,13 +190,13 @@ impl Client {
         self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
     }
 
-    /// Prints the result: the server's own JSON, or the text that `human` makes of it.
+    /// Prints the result: the server's JSON, or the text that `human` makes of it.
     pub fn print_result<T: DeserializeOwned>(
         &self,
-        asked: ApiResult,
+        result: ApiResult,
         human: impl FnOnce(&T) -> String,
     ) -> Outcome {
-        match asked {
+        match result {
             Ok(answer) if self.json => print::line(answer.text.trim_end()),
             Ok(answer) => print::text(&human(&answer.read()?)),
             Err(Refused::Problem(problem)) if self.json => {
@@ -206,7 +207,7 @@ impl Client {
         }
     }
 
-    /// Whether the server's own JSON is wanted.
+    /// Whether to print the server's JSON.
     pub fn wants_json(&self) -> bool {
         self.json
     }
@@ -228,7 +229,7 @@ impl Client {
         self.read_body(answer).await
     }
 
-    /// Reads an answer to its end.
+    /// Reads the body of an answer.
     async fn read_body(&self, mut answer: reqwest::Response) -> ApiResult {
         let status = answer.status();
         let mut bytes = Vec::new();
@@ -275,7 +276,7 @@ impl Client {
     }
 }
 
-/// The innermost reason: what the system said.
+/// The innermost cause, which is the operating system's message.
 fn innermost_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -1,4 +1,4 @@
-//! `cluster`: starts, describes and stops a private installation that outlives this command.
+//! `cluster`: starts, describes and stops a private installation that runs after this command ends.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,7 +25,11 @@ fn up(args: &UpArgs) -> Outcome {
     let dir = &args.location.dir;
     if let Some(installed) = read_installation(dir)? {
         if installed.is_up() {
-            return print_installation(&installed, args.json, "It is running already.\n");
+            return print_installation(
+                &installed,
+                args.json,
+                "The installation is already running.\n",
+            );
         }
         let state = if installed.is_down() { "is down" } else { "is partly running" };
         return Err(Failure::Refused(format!(
@@ -38,12 +42,11 @@ fn up(args: &UpArgs) -> Outcome {
     plan.nodes = args.nodes.into();
     plan.ends_with_caller = false;
     if let Err(error) = Cluster::start(&plan) {
-        // Half an installation is of no use to anyone; its logs are.
+        // A partly started installation is useless, so it is stopped. Its logs stay.
         let stopped = cluster::shut_down(dir).map(drop);
         let logs = dir.join("log").display().to_string();
-        let rest = stopped
-            .err()
-            .map(|error| format!("\n  and these processes could not be stopped: {error}"));
+        let rest =
+            stopped.err().map(|error| format!("\n  and failed to stop some processes: {error}"));
         return Err(Failure::Refused(format!(
             "{error}{}\n  The logs are in {logs}.",
             rest.unwrap_or_default()
@@ -93,7 +96,7 @@ fn without_password(url: &str) -> String {
     hidden.unwrap_or_else(|| url.to_owned())
 }
 
-/// Says what runs and where.
+/// Prints the servers of the installation with their addresses.
 fn print_installation(installed: &InstalledCluster, json: bool, first: &str) -> Outcome {
     if json {
         return print::json(installed);

@@ -23,12 +23,12 @@ pub fn run(args: &ConfigArgs) -> Outcome {
     }
 }
 
-/// The settings of a command that needs few of them.
+/// The settings, for a command that needs few of them.
 pub fn settings(args: &SettingsArgs) -> Result<Settings, Failure> {
     config::load(&args.flags(), std::env::vars_os()).map_err(settings_failure)
 }
 
-/// Everything that is wrong with the settings, one line each.
+/// The failure for invalid settings, with one line for each fault.
 pub fn settings_failure(error: SettingsError) -> Failure {
     Failure::Settings(format!("the settings are invalid\n{error}"))
 }

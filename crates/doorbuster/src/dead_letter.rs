@@ -11,7 +11,7 @@ use crate::client::{self, Client, Path};
 use crate::exit::Outcome;
 use crate::{print, table};
 
-/// Dead letters that one request looks at.
+/// Dead letters that one request resolves.
 const PAGE_LIMIT: &str = "100";
 const DEAD_LETTERS: [&str; 3] = ["v1", "admin", "dead-letters"];
 
@@ -61,20 +61,20 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
     })
 }
 
-/// Sees to many, a page in each request, and says how far it is.
+/// Retries or discards many dead letters, one page per request, and prints the progress.
 async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -> Outcome {
     let mut sum = ManySeenTo { done: 0, skipped: 0, next_cursor: None };
     let what = if which.reason.is_some() { "discarded" } else { "retried" };
     loop {
         let mut pairs = vec![("limit", PAGE_LIMIT)];
         pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let asked = client
+        let result = client
             .post_json(
                 Path(&[DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], how], &pairs),
                 which,
             )
             .await;
-        let page: ManySeenTo = match asked {
+        let page: ManySeenTo = match result {
             Ok(answer) => answer.read()?,
             Err(refused) => {
                 return client.print_result(Err(refused), |_: &ManySeenTo| String::new());
@@ -170,13 +170,13 @@ fn show(detail: &DeadLetterDetail) -> String {
         ]);
     }
     if let Some(DeadRequest { sale, item, buyer, units }) = &detail.request {
-        let asked = format!("{} of {item} in {sale}", table::units((*units).into()));
-        rows.add_rows([["asked for", asked.as_str()], ["by", buyer]]);
+        let request = format!("{} of {item} in {sale}", table::units((*units).into()));
+        rows.add_rows([["asked for", request.as_str()], ["by", buyer]]);
     }
     let message = match &detail.message {
         Some(message) => format!("{message:#}\n"),
         None if letter.kind == DeadKind::Delivery => {
-            "Its message is not to be had: the event is forgotten or cannot be read.\n".into()
+            "The message is not available: the event was deleted or cannot be read.\n".into()
         }
         None => String::new(),
     };

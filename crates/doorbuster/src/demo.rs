@@ -1,7 +1,7 @@
-//! `demo`: a whole flash sale on this machine, from a scratch directory to an audited verdict.
+//! `demo`: runs a complete flash sale on this machine and audits the result.
 //!
-//! Several processes, as in real life: the server (or the servers of a whole installation), the
-//! crowd, and this one, which runs the sale and then judges it.
+//! The servers and the load generator are separate processes. This process starts them, opens the
+//! sale, and checks the result.
 
 mod installation;
 mod load;
@@ -32,14 +32,14 @@ use installation::Installation;
 use outcome::DemoOutcome;
 use work_dir::WorkDir;
 
-/// The sale of the demo.
+/// Id of the demo's sale.
 const SALE: &str = "demo";
-/// What is sold in it.
+/// Id of the demo's item.
 const ITEM: &str = "phone";
 
 /// Runs `demo`.
 pub fn run(args: &DemoArgs) -> Outcome {
-    // The children inherit it.
+    // The child processes inherit the limit.
     raise_open_files_limit();
     client::block_on(async {
         let mut stop = StopSignals::listen()?;
@@ -49,7 +49,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
         if args.json {
             print::json(&report)?;
             for fault in &mismatches {
-                eprintln!("doorbuster: it does not add up: {fault}");
+                eprintln!("doorbuster: mismatch: {fault}");
             }
         } else {
             print::text(&summary::render(&outcome, &report, &mismatches))?;
@@ -58,7 +58,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     })
 }
 
-/// Opens the house, holds the sale, closes the house, audits.
+/// Starts the installation, runs the sale, stops the installation and audits its store.
 async fn run_demo(
     args: &DemoArgs,
     work_dir: &WorkDir,
@@ -73,12 +73,13 @@ async fn run_demo(
     };
     bar.set_message("stopping the server");
     let stopped = installation.stop().await;
-    let sold = sold.ok_or_else(|| Failure::Refused("stopped before the end".into()))?;
+    let sold = sold
+        .ok_or_else(|| Failure::Refused("the demo was interrupted before the sale ended".into()))?;
     let (storm, row, reached_store) =
         sold.map_err(|failure| installation.explain(failure, &stopped))?;
     bar.set_message("auditing");
     let audit = audit::run(&installation.store()?, Some(&work_dir.answers()))
-        .context("the audit did not take place")?;
+        .context("failed to run the audit")?;
     drop(bar);
     Ok(DemoOutcome {
         buyers: args.buyers,
@@ -92,7 +93,8 @@ async fn run_demo(
     })
 }
 
-/// Makes the sale, opens it, sends the crowd, and asks the server how it went.
+/// Creates and opens the sale, sends the load, and reads the stock and the settled tickets from the
+/// server.
 async fn run_sale(
     args: &DemoArgs,
     installation: &mut Installation,
@@ -102,11 +104,11 @@ async fn run_sale(
     let client = installation.wait_ready().await?;
     client.post_json(Path::new(&["v1", "admin", "sales"]), &new_sale(args)).await?;
     client.post(Path::new(&["v1", "admin", "sales", SALE, "open"])).await?;
-    bar.set_message("signing the buyers in");
+    bar.set_message("starting the load generator");
     let storm = load::send_load(args, installation, work_dir, bar).await?;
     let stock: StockList =
         client.get(Path::new(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
-    let row = stock.items.into_iter().next().context("the sale has lost its item")?;
+    let row = stock.items.into_iter().next().context("the server's stock list has no item")?;
     let reached_store = installation.tickets_settled(&client).await?;
     Ok((storm, row, reached_store))
 }

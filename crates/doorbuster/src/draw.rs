@@ -1,5 +1,4 @@
-//! `draw verify`: gathers what was published of a draw, from files and from a server, and has it
-//! made again.
+//! `draw verify`: reads the published data of a draw from files or a server, and repeats the draw.
 
 use std::path::Path;
 
@@ -31,7 +30,7 @@ pub fn run(args: &DrawArgs) -> Outcome {
 async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     if args.sale.is_none() && args.participants.is_none() {
         return Err(Failure::Settings(
-            "who took part? give --participants, or --sale and --key".into(),
+            "the list of participants is missing: give --participants, or --sale and --key".into(),
         ));
     }
     let mut claim = DrawClaim {
@@ -41,23 +40,24 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     let mut lines = None;
     if let Some(sale) = &args.sale {
         let client = Client::with(args.url.clone(), args.key.clone().unwrap_or_default())?;
-        let shown: Draw =
+        let published: Draw =
             client.get(client::Path::new(&["v1", "sales", sale, "draw"])).await?.read()?;
-        if shown.algorithm != ALGORITHM {
+        if published.algorithm != ALGORITHM {
             return Err(Failure::Refused(format!(
-                "the draw is by {}, which this program does not know",
-                shown.algorithm
+                "the draw uses the algorithm {}, which this version does not know",
+                published.algorithm
             )));
         }
-        let seed = args.seed.clone().or(shown.seed);
+        let seed = args.seed.clone().or(published.seed);
         claim.seed = seed.ok_or_else(|| {
-            let noted = &shown.commitment;
+            let commitment = &published.commitment;
             Failure::Refused(format!(
-                "{sale} has not opened: note its commitment, {noted}, and come again then"
+                "{sale} has not opened yet: keep its commitment, {commitment}, and run the \
+                 command again after the opening"
             ))
         })?;
-        claim.commitments.push(shown.commitment);
-        claim.participants = Some(shown.participants);
+        claim.commitments.push(published.commitment);
+        claim.participants = Some(published.participants);
         if args.participants.is_none() {
             let path = ["v1", "admin", "sales", sale, "draw.csv"];
             lines = Some(client.get(client::Path::new(&path)).await?.text);
@@ -83,11 +83,11 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
-/// The buyers of a list: one in a line, or in the last cell of each line of the server's list.
+/// The buyers of a list: one per line, or in the last column of the server's CSV list.
 fn parse_names(lines: &str) -> Vec<String> {
     let cell = |line: &str| {
         let cell = line.trim().rsplit(',').next().unwrap_or_default();
-        // The server tells a name from a formula so.
+        // The server writes `'` before a name that a spreadsheet would read as a formula.
         cell.strip_prefix('\'').unwrap_or(cell).to_owned()
     };
     let named = lines.lines().filter(|line| line.trim_end() != LIST_HEADER).map(cell);

@@ -1,34 +1,34 @@
-//! How a command ends: what it found out, what went wrong, and the exit code for it.
+//! The result of a command, its failure, and the exit code.
 
 use std::process::ExitCode;
 
-/// What a command came to.
+/// The result of a command.
 pub type Outcome = Result<CommandResult, Failure>;
 
-/// What a command that did its work found out.
+/// The result of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandResult {
-    /// All is well.
+    /// No problem was found.
     Success,
-    /// It worked, and what it found is not well; it was told already.
+    /// The command ran and found problems, which it has printed.
     Findings,
 }
 
 impl CommandResult {
-    /// Fine if `ok`.
+    /// `Success` if `ok`, else `Findings`.
     pub fn new(ok: bool) -> Self {
         if ok { Self::Success } else { Self::Findings }
     }
 }
 
-/// Why a command did not do its work.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Settings or arguments are wrong; nothing was done.
+    /// The settings or the arguments are wrong; the command did nothing.
     Settings(String),
-    /// It was refused, or something failed.
+    /// The server refused the request, or an operation failed.
     Refused(String),
-    /// The same, and whoever asked was told already.
+    /// The command failed and has printed the reason.
     AlreadyReported,
 }
 
@@ -38,7 +38,7 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Tells a failure on standard error and gives the exit code.
+/// Prints a failure on standard error and returns the exit code.
 pub fn exit_code(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(CommandResult::Success) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `export`: the sale pages as a folder.
+//! `export`: writes the sale pages as files into a directory.
 
 use std::path::Path as FilePath;
 
@@ -11,7 +11,7 @@ use crate::client::{self, Client, Path};
 use crate::exit::{Failure, Outcome};
 use crate::{config, print};
 
-/// Sales asked for at once: as many as the server gives.
+/// Sales per request: the server's maximum.
 const PAGE_LIMIT: &str = "200";
 
 /// Runs `export`.
@@ -20,7 +20,7 @@ pub fn run(args: &ExportArgs) -> Outcome {
     let api = args.api.as_ref().map(|url| url.origin().ascii_serialization());
     if args.api.as_ref().is_some_and(|url| !url.origin().is_tuple() || url.path() != "/") {
         return Err(Failure::Settings(
-            "--api is no origin: write it like https://api.shop.example".into(),
+            "--api is not an origin: write it like https://api.shop.example".into(),
         ));
     }
     let sales = match args.sales.as_slice() {
@@ -28,27 +28,27 @@ pub fn run(args: &ExportArgs) -> Outcome {
         given => given.to_vec(),
     };
     if let Some(sale) = sales.iter().find(|sale| !is_name(sale)) {
-        return Err(Failure::Settings(format!("{sale:?} is no sale's id")));
+        return Err(Failure::Settings(format!("{sale:?} is not a valid sale id")));
     }
     let files = folder(&settings, api.as_deref(), &sales);
     for file in &files {
         write_whole(&args.dir.join(&file.path), &file.bytes)?;
     }
     print::line(&format!(
-        "{} files for {} sales are in {}",
+        "wrote {} files for {} sales to {}",
         files.len(),
         sales.len(),
         args.dir.display()
     ))
 }
 
-/// Whether it is a sale's id that can also be the name of a directory.
+/// Whether a text is a sale id that is also a valid directory name.
 fn is_name(sale: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
     (1..=64).contains(&sale.len()) && sale.bytes().all(is_part) && !matches!(sale, "." | "..")
 }
 
-/// Every sale that buyers may see. Nobody need be known to see them.
+/// The ids of all sales that buyers may see. The request needs no key.
 async fn visible_sales(args: &ExportArgs) -> Result<Vec<String>, Failure> {
     let client = Client::with(args.url.clone(), String::new())?;
     let mut sales = Vec::new();
@@ -65,7 +65,7 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// Writes a file whole: whoever reads meanwhile finds the old one or the new one.
+/// Writes a file and renames it into place, so that a reader finds the old or the new content.
 fn write_whole(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(FilePath::new("."));
     let mut part = path.as_os_str().to_owned();

@@ -1,7 +1,7 @@
-//! The command line: understands the arguments, calls the room that does the work, tells what came
-//! of it.
+//! The `doorbuster` program: parses the arguments and runs the command.
 //!
-//! Exit codes: 0 all is well; 1 refused, failed or something was found; 2 wrong usage or settings.
+//! Exit codes: 0, success; 1, the command was refused, failed or found a problem; 2, the usage or
+//! the settings are wrong.
 
 mod accounting;
 mod audit;
@@ -15,6 +15,7 @@ mod demo;
 mod draw;
 mod exit;
 mod export;
+mod lab;
 mod maintenance;
 mod order;
 mod print;
@@ -47,6 +48,7 @@ fn run(command: Command) -> Outcome {
         Command::Storm(args) => storm::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Cluster(args) => cluster::run(args),
+        Command::Lab(args) => lab::run(&args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
         Command::Block(args) => block::run(args),

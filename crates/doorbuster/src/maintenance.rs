@@ -49,7 +49,10 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
             "files": restored.files,
         }));
     }
-    let mut text = format!("{} is restored to {dir}. The backup was made at {backup_at}.\n", args.file.display());
+    let mut text = format!(
+        "{} is restored to {dir}. The backup was made at {backup_at}.\n",
+        args.file.display()
+    );
     for sale in &restored.paused {
         text += &format!("Sale {} was {} and is paused.\n", sale.sale, sale.was.as_str());
     }

@@ -1,4 +1,4 @@
-//! `order`: lists, shows and changes orders over the admin API, and lists what was paid.
+//! `order`: lists, shows and changes orders over the admin API, and lists payments and refunds.
 
 mod erase;
 mod show;
@@ -21,8 +21,8 @@ pub fn run(args: OrderArgs) -> Outcome {
         match args.command {
             OrderCommand::List(query) => list(&client, &query).await,
             OrderCommand::Show { order } => {
-                let asked = client.get(Path::new(&["v1", "admin", "orders", &order])).await;
-                client.print_result(asked, show::order_detail)
+                let result = client.get(Path::new(&["v1", "admin", "orders", &order])).await;
+                client.print_result(result, show::order_detail)
             }
             OrderCommand::Cancel { order, reason } => {
                 change_order(&client, &order, "cancel", &Reason { reason }).await
@@ -44,14 +44,14 @@ pub fn run(args: OrderArgs) -> Outcome {
     })
 }
 
-/// Changes an order, and says what it is then.
+/// Changes an order and prints its new state.
 async fn change_order(client: &Client, order: &str, how: &str, body: &impl Serialize) -> Outcome {
-    let asked = client.post_json(Path::new(&["v1", "admin", "orders", order, how]), body).await;
-    client.print_result(asked, |order: &Order| format!("{}.\n", order_text(order)))
+    let result = client.post_json(Path::new(&["v1", "admin", "orders", order, how]), body).await;
+    client.print_result(result, |order: &Order| format!("{}.\n", order_text(order)))
 }
 
-/// Gives an order more time. What is sent names the instant, so that sending it again gives no
-/// more.
+/// Extends the time to pay. The request contains the new end, so that a repetition does not extend
+/// it again.
 async fn extend(
     client: &Client,
     order: &str,
@@ -64,26 +64,26 @@ async fn extend(
             Ok(answer) => answer,
             refused => return client.print_result(refused, |_: &AnyOrderDetail| String::new()),
         };
-        // What is no order has no end that could be moved: the server says so.
+        // A ticket that is not an order has no end to move; the server refuses the extension.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };
         }
     }
-    let asked =
+    let result =
         client.post_json(Path::new(&["v1", "admin", "orders", order, "extend"]), &extension).await;
     if secs.is_some()
         && let Some(end) = extension.pay_by
-        && may_have_been_done(&asked)
+        && may_have_been_done(&result)
     {
         eprintln!("To repeat the same request safely, give --pay-by {end} instead of --secs");
     }
-    client.print_result(asked, |order: &Order| {
+    client.print_result(result, |order: &Order| {
         format!("{}, until {}.\n", order_text(order), order.pay_by)
     })
 }
 
-/// What an order is now.
+/// The present state of an order, as text.
 fn order_text(order: &Order) -> String {
     let (units, state) = (table::units(order.units.into()), order.state.as_str());
     format!("{} of {} for {units} of {} is {state}", order.id, order.buyer, order.item)
@@ -108,6 +108,6 @@ async fn list(client: &Client, query: &OrderQuery) -> Outcome {
     ];
     pairs.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
     pairs.extend(query.state.map(|state| ("state", state.as_str())));
-    let asked = client.get(Path(&["v1", "admin", "orders"], &pairs)).await;
-    client.print_result(asked, show::list)
+    let result = client.get(Path(&["v1", "admin", "orders"], &pairs)).await;
+    client.print_result(result, show::list)
 }

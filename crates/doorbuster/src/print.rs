@@ -1,5 +1,4 @@
-//! Standard output: written whole, and a reader that has gone away is no failure (`doorbuster sale
-//! list | head`).
+//! Standard output. A closed pipe is not an error (`doorbuster sale list | head`).
 
 use std::io::{ErrorKind, Write};
 
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use crate::exit::{CommandResult, Outcome};
 
-/// Prints a text that brings its own line ends.
+/// Prints a text that contains its own line ends.
 pub fn text(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -19,7 +18,7 @@ pub fn text(text: &str) -> Outcome {
     }
 }
 
-/// Prints a piece of something long. False: the reader has gone away and wants no more.
+/// Prints one piece of a long output. Returns false if the pipe is closed.
 pub fn chunk(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -34,7 +33,7 @@ pub fn line(line: &str) -> Outcome {
     text(&format!("{line}\n"))
 }
 
-/// Prints one JSON value on a line of its own.
+/// Prints one JSON value on one line.
 pub fn json(value: &impl Serialize) -> Outcome {
     line(&serde_json::to_string(value).context("cannot write JSON")?)
 }

@@ -1,4 +1,4 @@
-//! `sale`: makes, shows and runs sales over the admin API.
+//! `sale`: creates, shows and runs sales over the admin API.
 
 mod edit;
 mod show;
@@ -30,8 +30,8 @@ pub fn run(args: SaleArgs) -> Outcome {
             }
             SaleCommand::Show { sale, slots: false } => show(&client, &sale).await,
             SaleCommand::Show { sale, slots: true } => {
-                let asked = client.get(Path::new(&["v1", "admin", "sales", &sale, "slots"])).await;
-                client.print_result(asked, show::slots)
+                let result = client.get(Path::new(&["v1", "admin", "sales", &sale, "slots"])).await;
+                client.print_result(result, show::slots)
             }
             SaleCommand::Schedule(to) => change_phase(&client, &to.sale, "schedule").await,
             SaleCommand::Open(to) => change_phase(&client, &to.sale, "open").await,
@@ -50,9 +50,9 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
         Some(file) => read(file)?,
         None => serde_json::to_value(new_sale(args)).context("cannot write JSON")?,
     };
-    let asked = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
-    client.print_result(asked, |sale: &AdminSale| {
-        // To open it would open it at once.
+    let result = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
+    client.print_result(result, |sale: &AdminSale| {
+        // A sale with a start is suggested for scheduling, because `open` would open it at once.
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
         format!(
@@ -64,8 +64,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     })
 }
 
-/// The sale that the flags describe. The parser has seen to it that there is an id, a title and an
-/// item.
+/// The sale that the flags describe. The parser requires an id, a title and an item.
 fn new_sale(args: CreateArgs) -> NewSale {
     NewSale {
         id: args.sale.unwrap_or_default(),
@@ -77,14 +76,14 @@ fn new_sale(args: CreateArgs) -> NewSale {
     }
 }
 
-/// The JSON in a file or on standard input. Only the server judges what it says.
+/// The JSON in a file or on standard input. Only the server checks the content.
 fn read(file: &FilePath) -> Result<serde_json::Value, Failure> {
     let mut text = String::new();
-    let most = ADMIN_BODY_BYTES_MAX as u64 + 1;
+    let bytes_max = ADMIN_BODY_BYTES_MAX as u64 + 1;
     let read = if file == FilePath::new("-") {
-        std::io::stdin().lock().take(most).read_to_string(&mut text)
+        std::io::stdin().lock().take(bytes_max).read_to_string(&mut text)
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|file| file.take(bytes_max).read_to_string(&mut text))
     };
     let wrong = |why: String| {
         Failure::Settings(format!("the sale in {} cannot be read: {why}", file.display()))
@@ -101,23 +100,23 @@ async fn list(client: &Client, phase: Option<Phase>, limit: u32, cursor: Option<
     let mut query = vec![("limit", limit.as_str())];
     query.extend(phase.map(|phase| ("phase", phase.as_str())));
     query.extend(cursor.map(|cursor| ("cursor", cursor)));
-    let asked = client.get(Path(&["v1", "admin", "sales"], &query)).await;
-    client.print_result(asked, show::list)
+    let result = client.get(Path(&["v1", "admin", "sales"], &query)).await;
+    client.print_result(result, show::list)
 }
 
 async fn show(client: &Client, sale: &str) -> Outcome {
-    let asked = client.get(Path::new(&["v1", "admin", "sales", sale])).await;
-    if client.wants_json() || asked.is_err() {
-        return client.print_result(asked, |_: &AdminSale| String::new());
+    let result = client.get(Path::new(&["v1", "admin", "sales", sale])).await;
+    if client.wants_json() || result.is_err() {
+        return client.print_result(result, |_: &AdminSale| String::new());
     }
     let stock = client.get(Path::new(&["v1", "admin", "sales", sale, "stock"])).await?.read()?;
-    client.print_result(asked, |sale| show::sale_detail(sale, &stock))
+    client.print_result(result, |sale| show::sale_detail(sale, &stock))
 }
 
 async fn change_phase(client: &Client, sale: &str, step: &str) -> Outcome {
-    let asked = client.post(Path::new(&["v1", "admin", "sales", sale, step])).await;
+    let result = client.post(Path::new(&["v1", "admin", "sales", sale, step])).await;
     client
-        .print_result(asked, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
+        .print_result(result, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
 }
 
 async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
@@ -127,11 +126,11 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
         .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
     let path = ["v1", "admin", "sales", &args.sale, "items", &args.item, "adjustments"];
     let body = Adjustment { units: args.units, reason: args.reason.clone() };
-    let asked = client.post_with_key(Path::new(&path), &key, &body).await;
-    if may_have_been_done(&asked) {
+    let result = client.post_with_key(Path::new(&path), &key, &body).await;
+    if may_have_been_done(&result) {
         eprintln!("To repeat the same adjustment safely, add: --idempotency-key {key}");
     }
-    client.print_result(asked, |row: &StockRow| {
+    client.print_result(result, |row: &StockRow| {
         let total = table::grouped_or_dash(row.total);
         let free = table::grouped_or_dash(show::free(row));
         format!("{} of {} has {total} units now; {free} of them are free.\n", row.item, args.sale)

@@ -1,4 +1,4 @@
-//! `serve`: the server, until it is asked to stop.
+//! `serve`: runs the server until it is asked to stop.
 
 use anyhow::Context;
 use doorbuster_server::boot::{self, ServeError};
@@ -16,15 +16,15 @@ pub fn run(args: &ServeArgs) -> Outcome {
     log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {
-        // Caught from the first moment: a stop asked for while the store opens is not lost.
+        // Listen before the store opens, so that an early stop signal is not lost.
         let mut stop = StopSignals::listen()?;
-        let asked = async {
+        let stop_requested = async {
             tokio::select! {
                 () = stop.wait() => {}
                 () = signals::stdin_ended(), if args.until_stdin_ends => {}
             }
         };
-        boot::serve(settings, asked).await.map_err(serve_failure)?;
+        boot::serve(settings, stop_requested).await.map_err(serve_failure)?;
         Ok(CommandResult::Success)
     })
 }

@@ -1,4 +1,4 @@
-//! Being asked to stop: SIGINT (Ctrl-C), SIGTERM, or the end of standard input.
+//! Requests to stop: SIGINT (Ctrl-C), SIGTERM, or the end of standard input.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The two signals that ask a program to stop, caught from now on.
+/// Handlers for SIGINT and SIGTERM.
 #[derive(Debug)]
 pub struct StopSignals {
     interrupt: Signal,
@@ -15,7 +15,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Catches them. Needs an event loop.
+    /// Installs the handlers. Must run on a Tokio runtime.
     pub fn listen() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");
         Ok(Self {
@@ -24,7 +24,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -33,16 +33,16 @@ impl StopSignals {
     }
 }
 
-/// Sets `stop` when asked to stop, for work that has no event loop. Asked a second time, the
-/// process ends at once.
+/// Sets `stop` at the first signal, for work without a runtime. A second signal ends the process at
+/// once.
 pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start an event loop")?;
-    let mut asked = runtime.block_on(async { StopSignals::listen() })?;
+    let mut signals = runtime.block_on(async { StopSignals::listen() })?;
     let wait = move || {
-        runtime.block_on(asked.wait());
+        runtime.block_on(signals.wait());
         stop.store(true, Ordering::Relaxed);
-        runtime.block_on(asked.wait());
+        runtime.block_on(signals.wait());
         std::process::exit(1);
     };
     std::thread::Builder::new()
@@ -52,19 +52,19 @@ pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until standard input ends, whatever is read before.
+/// Waits until standard input ends; the content is ignored.
 pub async fn stdin_ended() {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    // A thread of its own, for a read that may never return must not keep an event loop from
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    // Uses a separate thread, because a read that never returns must not keep the runtime from
     // ending.
     let watch = move || {
         let mut input = std::io::stdin().lock();
         let mut bytes = [0; 64];
         while input.read(&mut bytes).is_ok_and(|read| read > 0) {}
-        drop(tell);
+        drop(sender);
     };
     if std::thread::Builder::new().name("stdin".into()).spawn(watch).is_ok() {
-        let _ended: Result<(), _> = told.await;
+        let _ended: Result<(), _> = receiver.await;
     } else {
         std::future::pending::<()>().await;
     }

@@ -1,4 +1,4 @@
-//! `storm`: load from outside, with live progress, and how its report reads.
+//! `storm`: sends load to a server, shows live progress and prints a report.
 
 pub mod progress;
 
@@ -17,13 +17,13 @@ use crate::table::{self, grouped, number};
 use crate::{config, print, signals, token};
 use progress::LiveProgress;
 
-/// What a relayed storm prints, one JSON line each.
+/// A line that `storm --relay` prints as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RelayLine {
-    /// How far it has come.
+    /// The progress so far.
     Progress(Progress),
-    /// Its end.
+    /// The final report.
     Report(Box<LoadReport>),
 }
 
@@ -55,8 +55,8 @@ pub fn run(args: &StormArgs) -> Outcome {
     Ok(CommandResult::new(report.lost_answers == 0 && report.faults.is_empty()))
 }
 
-/// Answers that are about the storm and not about the sale, and what to look at. A storm that got
-/// nothing else met no sale.
+/// Answers that show a wrong setup, each with a hint. A storm that gets only these did not reach a
+/// sale.
 const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
     ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),
@@ -64,10 +64,10 @@ const SETUP_ERRORS: [(&str, &str); 4] = [
     ("method_not_allowed", "does --url lead to Doorbuster?"),
 ];
 
-/// Why a storm tried nothing, if no answer of it was about the sale.
+/// Describes a wrong setup if no answer was about the sale.
 fn setup_error(report: &LoadReport) -> Option<String> {
     let hint =
-        |kind: &str| SETUP_ERRORS.iter().find(|(astray, _)| *astray == kind).map(|(_, hint)| *hint);
+        |kind: &str| SETUP_ERRORS.iter().find(|(code, _)| *code == kind).map(|(_, hint)| *hint);
     let (most, _) = report.answers.iter().max_by_key(|(_, count)| **count)?;
     let all = report.answers.keys().all(|kind| hint(kind).is_some());
     all.then(|| {
@@ -78,9 +78,9 @@ fn setup_error(report: &LoadReport) -> Option<String> {
     })
 }
 
-/// Raises the soft limit of open files to the hard one: each connection is a file.
+/// Raises the soft limit of open files to the hard limit, because each connection is an open file.
 pub fn raise_open_files_limit() {
-    // Where it cannot be raised, the check of the plan says what is missing.
+    // If this fails, the check of the plan reports the missing file descriptors.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
@@ -107,10 +107,10 @@ fn run_load(plan: LoadPlan, args: &StormArgs, stop: &AtomicBool) -> Result<LoadR
     load::run(plan, |progress| bar.show(progress)).map_err(load_failure)
 }
 
-/// Passes progress on. When nobody reads it any more, nobody waits for the storm either.
+/// Prints progress as JSON. Stops the storm when standard output is closed.
 fn relay(progress: &Progress, stop: &AtomicBool) {
     let mut line = serde_json::to_vec(&RelayLine::Progress(progress.clone()))
-        .expect("numbers and words are JSON");
+        .expect("a progress line is valid JSON");
     line.push(b'\n');
     if std::io::stdout().lock().write_all(&line).is_err() {
         stop.store(true, Ordering::Relaxed);
@@ -139,7 +139,7 @@ fn report_text(report: &LoadReport) -> String {
     format!("{rows}\n{verdict}\n")
 }
 
-/// The rows of the answers: by kind, and whatever went wrong on the way, if anything did.
+/// Adds the rows for the answers of each kind, and for errors and retries if there were any.
 pub fn add_answers(rows: &mut Table, report: &LoadReport) {
     for (index, (kind, count)) in report.answers.iter().enumerate() {
         let name = if index == 0 { "Answers" } else { "" };
@@ -160,10 +160,10 @@ pub fn add_answers(rows: &mut Table, report: &LoadReport) {
     }
 }
 
-/// The rows of speed and latency.
+/// Adds the rows for the rate and the latency.
 pub fn add_speed(rows: &mut Table, report: &LoadReport) {
     let secs = format!("in {:.2} s", report.elapsed().as_secs_f64());
-    // Fractions of an answer say nothing.
+    // The rate is shown as a whole number.
     let rate = grouped(report.answers_per_second.round() as u64);
     rows.add_row(["Answers a second".into(), number(rate), secs.as_str().into()]);
     let latency = &report.latency_ms;

@@ -1,13 +1,13 @@
-//! Tables for people, and how numbers, money and times look in them.
+//! Tables for people, and the format of numbers, money and times in them.
 
 use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use doorbuster_api::value::Money;
 
-/// A list: one line under its headings.
+/// Style of a list: a line under the header.
 const LIST: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// A report: framed, nothing between its rows.
+/// Style of a report: a frame without lines between the rows.
 const REPORT: TableStyle = TableStyle::new()
     .top_border(LineStyle::new('╭', '─', '─', '╮'))
     .content_lines(ContentLineStyle::none().left('│').right('│'))
@@ -28,22 +28,22 @@ pub fn report() -> Table {
     table
 }
 
-/// A table, and how to read on if there is more.
+/// A table, and a hint if there is another page.
 pub fn with_more(table: &Table, next_cursor: Option<&str>) -> String {
     format!("{table}\n{}", next_cursor.map(next_page_hint).unwrap_or_default())
 }
 
-/// How to read on.
+/// How to read the next page.
 pub fn next_page_hint(cursor: &str) -> String {
     format!("There are more: add --cursor {cursor}\n")
 }
 
-/// A cell whose text stands at the right: a number.
+/// A right-aligned cell.
 pub fn number(text: impl ToString) -> Cell {
     Cell::new(text.to_string()).set_alignment(CellAlignment::Right)
 }
 
-/// A whole number with its thousands apart: `10,000`.
+/// A whole number with commas between groups of three digits: `10,000`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -61,17 +61,17 @@ pub fn units(units: u64) -> String {
     format!("{} unit{}", grouped(units), if units == 1 { "" } else { "s" })
 }
 
-/// The number, or a dash where there is none: unlimited stock has no count.
+/// The number, or a dash for `None`; unlimited stock has no count.
 pub fn grouped_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".into(), grouped)
 }
 
-/// An amount in whole units. (What is typed and sent is minor units.)
+/// An amount in major units. Input and the API use minor units.
 pub fn money(money: &Money) -> String {
     money.to_string()
 }
 
-/// The text, or a dash where there is none.
+/// The text, or a dash for `None`.
 pub fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "–".into(), |text| text.to_string())
 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_stand_apart() {
+    fn a_number_has_commas_between_groups_of_three_digits() {
         let check = |number: u64, text: &str| assert_eq!(grouped(number), text);
         check(0, "0");
         check(999, "999");

@@ -1,4 +1,4 @@
-//! `token buyer`: a buyer's token, as the shop would sign it.
+//! `token buyer`: prints a buyer's token, as the shop would sign it.
 
 use std::time::SystemTime;
 
@@ -35,11 +35,12 @@ fn buyer(args: &BuyerArgs) -> Outcome {
     print::line(&token(secret.expose_secret().as_bytes(), &claims))
 }
 
-/// The secret that buyers' tokens are signed with, where there is one: configured, or kept in the
-/// data directory.
+/// The secret that signs buyers' tokens: the configured one, or the one that a server generated and
+/// keeps.
 pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
     if let Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) = settings.auth.buyers {
-        let text = "auth.buyer_jwks: tokens are checked by the shop's public keys, so only the shop can sign one";
+        let text = "auth.buyer_jwks: tokens are checked by the shop's public keys, so only the \
+                    shop can sign one";
         return Err(Failure::Settings(text.into()));
     }
     let secret = client::block_on(async { Ok(secrets::buyer_secret(settings).await) })?;

@@ -1,4 +1,4 @@
-//! `webhook`: manages the endpoints that get events, over the admin API; and a receiver for trials.
+//! `webhook`: manages webhook endpoints over the admin API, and runs a receiver for tests.
 
 mod listen;
 
@@ -21,7 +21,7 @@ const ENDPOINTS: [&str; 3] = ["v1", "admin", "webhook-endpoints"];
 /// Runs `webhook`.
 pub fn run(args: WebhookArgs) -> Outcome {
     let command = match args.command {
-        // It talks to nobody's server, and needs no key.
+        // The receiver calls no server and needs no key.
         WebhookCommand::Listen(listen) => return listen::run(&listen, args.server.json),
         command => command,
     };
@@ -40,12 +40,12 @@ pub fn run(args: WebhookArgs) -> Outcome {
             }
             WebhookCommand::Redeliver { endpoint, event } => {
                 let path = endpoint_sub_path(&endpoint, "deliveries");
-                let asked = client.post_json(Path::new(&path), &Redelivery { event }).await;
-                client.print_result(asked, |again: &Redelivery| {
+                let result = client.post_json(Path::new(&path), &Redelivery { event }).await;
+                client.print_result(result, |again: &Redelivery| {
                     format!("{} will be sent again.\n", again.event)
                 })
             }
-            WebhookCommand::Listen(_) => unreachable!("seen to above"),
+            WebhookCommand::Listen(_) => unreachable!("handled above"),
         }
     })
 }
@@ -69,11 +69,11 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
             let url = to.map(read_address).transpose()?;
             let patch =
                 WebhookEndpointPatch { url, types: (!types.is_empty()).then_some(types), enabled };
-            let asked = client.patch_json(Path::new(&endpoint_path(&endpoint)), &patch).await;
-            client.print_result(asked, |endpoint: &WebhookEndpoint| {
-                let told =
+            let result = client.patch_json(Path::new(&endpoint_path(&endpoint)), &patch).await;
+            client.print_result(result, |endpoint: &WebhookEndpoint| {
+                let types =
                     if endpoint.enabled { endpoint.types.join(", ") } else { "nothing".to_owned() };
-                format!("{} at {} gets {told}.\n", endpoint.id, endpoint.url)
+                format!("{} at {} gets {types}.\n", endpoint.id, endpoint.url)
             })
         }
         EndpointCommand::Rotate { endpoint, overlap } => {
@@ -96,19 +96,19 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
     }
 }
 
-/// The server says what is too long.
+/// Whole seconds. The server refuses a duration that is too long.
 fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// An address as it was written; of `-` the first line of standard input, since passwords are seen
-/// in lists of processes.
+/// Returns the address, or for `-` the first line of standard input, because the process list shows
+/// passwords in arguments.
 fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {
         return Ok(address);
     }
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).context("standard input cannot be read")?;
+    std::io::stdin().read_line(&mut line).context("cannot read standard input")?;
     Ok(line.trim().to_owned())
 }
 
@@ -153,7 +153,7 @@ fn list(list: &WebhookEndpointList) -> String {
 
 fn deliveries(list: &DeliveryList) -> String {
     if list.deliveries.is_empty() {
-        return "It has no failed deliveries.\n".into();
+        return "The endpoint has no failed deliveries.\n".into();
     }
     let mut rows = table::with_header(&[
         "event",

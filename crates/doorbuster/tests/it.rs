@@ -1,4 +1,4 @@
-//! The program from outside: real processes, real sockets, a scratch directory for each test.
+//! The program from outside: real processes, real sockets, and a temporary directory for each test.
 
 #[path = "it/accounting.rs"]
 mod accounting;
@@ -17,6 +17,8 @@ mod failpoints;
 mod keeper;
 #[path = "it/kill.rs"]
 mod kill;
+#[path = "it/lab.rs"]
+mod lab;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/nats_server.rs"]
 mod nats_server;

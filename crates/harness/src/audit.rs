@@ -1,11 +1,11 @@
-//! The independent auditor: reads the truth store by SQL, in one snapshot, and checks it with a
-//! model of its own.
+//! The independent auditor: reads the store by SQL, in one snapshot, and checks it with its own
+//! model.
 //!
-//! What must hold is written here from the documents: I1 to I8 of the protocol, what an order may
-//! look like, and what may happen to it. With an answers file it also checks that every promise a
-//! buyer was given has its order, and that no verdict changed.
+//! The rules come from the documents: I1 to I8 of the protocol, the valid values of an order, and
+//! the allowed changes of its state. With an answers file the auditor also checks that every order
+//! that a buyer was promised exists, and that no verdict changed.
 //!
-//! Only reading the rows is a backend's business ([`sqlite`], [`postgres`]); the checks see plain
+//! Only reading the rows depends on the backend ([`sqlite`], [`postgres`]). The checks see plain
 //! rows.
 
 mod answers;
@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use findings::Findings;
 use snapshot::Snapshot;
 
-/// Where the truth is.
+/// The database that an audit reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreLocation {
     /// A database file of the embedded shape.
@@ -47,8 +47,8 @@ pub enum StoreLocation {
 }
 
 impl StoreLocation {
-    /// Reads `--store`: `postgres://…`, `sqlite:PATH`, or just a path, to a database file or to the
-    /// directory that holds it.
+    /// Parses `--store`: `postgres://…`, `sqlite:PATH`, or the path of a database file or of the
+    /// directory that contains it.
     pub fn parse(text: &str) -> Result<Self, AuditError> {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
@@ -56,8 +56,7 @@ impl StoreLocation {
         if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite")
         {
             let reason = format!(
-                "{scheme} is not a store that can be audited; give postgres://…, sqlite:PATH or a \
-                 path"
+                "the scheme {scheme} is not supported; give postgres://…, sqlite:PATH or a path"
             );
             return Err(AuditError::StoreLocation { store: text.into(), reason });
         }
@@ -71,7 +70,7 @@ impl StoreLocation {
     }
 }
 
-/// Why there is no report: the audit did not take place.
+/// Why the audit did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The store could not be opened or read.
@@ -82,7 +81,7 @@ pub enum AuditError {
         /// What went wrong.
         reason: String,
     },
-    /// The answers file could not be read, or is none.
+    /// The answers file could not be read or parsed.
     #[error("cannot read the answers {path}: {reason}")]
     Answers {
         /// Which file.
@@ -92,7 +91,7 @@ pub enum AuditError {
     },
 }
 
-/// What an audit found: the report of the contract, and how much was looked at.
+/// The report of the contract, and how many rows and lines the audit checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
     /// The report of the contract.
@@ -100,16 +99,16 @@ pub struct AuditReport {
     pub audit: Audit,
     /// Orders in the store.
     pub orders_checked: u64,
-    /// Orders whose buyers were erased: what these buyers were told can be held against their
-    /// orders' ids, and not against names and keys.
+    /// Orders whose buyers were erased. The audit compares answers with these orders by order id
+    /// only, not by buyer and request key.
     #[serde(default)]
     pub orders_erased: u64,
     /// Lines of the answers file.
     pub answers_checked: u64,
 }
 
-/// Audits `store`, and with `answers` every promise in that file. Changes nothing; the program may
-/// run meanwhile.
+/// Audits `store`, and with `answers` every promise in that file. The audit changes nothing, and
+/// the server may run meanwhile.
 pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
     let snapshot = match store {
         StoreLocation::Sqlite(path) => sqlite::read(path)?,
@@ -160,7 +159,7 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // A store that breaks its own bounds has findings; the numbers here only have to be numbers.
+    // A negative sum is reported as a finding, so 0 stands for it here.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

@@ -1,11 +1,11 @@
-//! Chaos: storms over a whole installation on this machine while something fails, judged by the
+//! Chaos tests: load on a complete local installation while a fault is injected, checked by the
 //! independent auditor.
 //!
-//! Each round sells one item to a crowd through the one address of all nodes, and breaks one thing
-//! in the middle, at a random instant, from a seed. Then everybody asks again with the same key,
-//! and others buy what is left. What must hold: every buyer heard a verdict, whatever was told is
-//! true, nothing is oversold, every unit is sold in the end, and at every look each unit was in
-//! exactly one place.
+//! Each round sells one item to many buyers through the one address of all nodes. It injects one
+//! fault during the run, at a random time from a seed. Then all buyers repeat their requests with
+//! the same keys, and other buyers buy the remaining units. These must hold: every buyer received a
+//! verdict, every promise was kept, nothing is oversold, every unit is sold at the end, and each
+//! unit was in exactly one place at every check.
 
 mod fault;
 mod inject;
@@ -25,31 +25,31 @@ pub use fault::Fault;
 use crate::cluster::{Cluster, ClusterError, ClusterPlan, Shape};
 use limits::FINDINGS_SHOWN;
 
-/// What to do.
+/// The chaos rounds to run.
 #[derive(Debug, Clone)]
 pub struct ChaosPlan {
     /// The program that nodes run.
     pub program: PathBuf,
-    /// Where everything is kept; somebody else removes it.
+    /// The directory for all data. The caller removes it.
     pub dir: PathBuf,
-    /// How the nodes are built.
+    /// The deployment shape of the nodes.
     pub shape: Shape,
-    /// Rounds; with several faults each has its turn.
+    /// The number of rounds; several faults take turns.
     pub rounds: u64,
-    /// The dice.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// These faults only; empty: all of the shape.
+    /// Only these faults; empty: all faults of the shape.
     pub faults: Vec<Fault>,
-    /// Buyers of a round.
+    /// Buyers in a round.
     pub buyers: u32,
-    /// Another build of the program, which nodes change to and fro when they are renewed.
+    /// Another build of the program, which a node changes to at each upgrade.
     pub next: Option<PathBuf>,
-    /// What each node does; empty: two nodes that do everything.
+    /// The roles of each node; empty: two nodes with all roles.
     pub roles: Vec<String>,
 }
 
 impl ChaosPlan {
-    /// One round of each fault, of a usual size.
+    /// One round of each fault with default sizes.
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         let (program, dir, faults) = (program.into(), dir.into(), Vec::new());
         let rounds = Fault::all_for(shape).len() as u64;
@@ -67,36 +67,36 @@ impl ChaosPlan {
     }
 }
 
-/// One round that is over.
+/// The result of one round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoundReport {
-    /// Which one, from 0.
+    /// The number of the round, from 0.
     pub number: u64,
-    /// What went wrong.
+    /// The injected fault.
     pub fault: Fault,
-    /// What exactly was done.
+    /// The details of the fault.
     pub fault_detail: String,
-    /// Buyers of the storm.
+    /// Buyers of the load run.
     pub buyers: u32,
     /// Partitions of the item.
     pub partitions: u32,
-    /// What the buyers of the storm were told in the end, by kind.
+    /// The final answers of the load run, by kind.
     pub answers: BTreeMap<String, u64>,
-    /// Requests of the storm that were sent again because the server asked for it.
+    /// Requests of the load run that were repeated because the server asked for it.
     pub retries: u64,
-    /// Buyers who heard "sold out" although units were left: they had been parked for too long.
+    /// Requests that were refused as sold out although units were left, after parking for too long.
     pub early_refusals: u64,
     /// Units on sale.
     pub stock: u64,
     /// Units sold at the end.
     pub sold: u64,
-    /// Slots that were begun anew.
+    /// Slots that were replaced.
     pub repairs: u64,
-    /// Looks at the stock.
+    /// Checks of the stock.
     pub polls: u64,
-    /// From the sale's beginning to its judgement.
+    /// From the opening of the sale to the last audit.
     pub duration: Duration,
-    /// What is wrong. Nothing may be.
+    /// The findings; empty if the round passed.
     pub findings: Vec<String>,
 }
 
@@ -120,19 +120,19 @@ impl RoundReport {
         }
     }
 
-    /// Whether all is well.
+    /// Whether the round passed.
     pub fn ok(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// One line for a person, and one for each finding.
+    /// One line for a person, and one line for each finding.
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "round {:>3} {:<20} {} ({}; {} partitions; {} of {} sold; {} retries, {} too early, {} \
-             looks, {} slots anew; {:.1} s): {}",
+            "round {:>3} {:<20} {} ({}; {} partitions; {} of {} sold; {} retries, \
+             {} early refusals, {} stock checks, {} slots replaced; {:.1} s): {}",
             self.number,
             self.fault.name(),
-            if self.ok() { "ok" } else { "WRONG" },
+            if self.ok() { "ok" } else { "FAILED" },
             self.fault_detail,
             self.partitions,
             self.sold,
@@ -155,8 +155,8 @@ impl RoundReport {
     }
 }
 
-/// Starts an installation and holds the rounds; `say` hears of each as it ends. An error: the
-/// harness could not go on, which is a failure too, as whoever was broken did not come back.
+/// Starts an installation and runs the rounds; calls `say` after each round. An error means that
+/// the harness could not continue, which is a failure too, because a server did not recover.
 pub fn run(
     plan: &ChaosPlan,
     mut say: impl FnMut(&RoundReport),
@@ -170,9 +170,9 @@ pub fn run(
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
-        // Each round has dice of its own, so that one can be held again without those before it.
+        // Each round has its own generator, so that it can be repeated alone.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
-        // Sums of two small numbers.
+        // The index is below the number of faults, so it fits.
         let fault = faults[(number % faults.len() as u64) as usize];
         let round = round::run_round(&mut cluster, number, fault, plan.buyers, &mut rng).map_err(
             |error| ClusterError::failed(format!("round {number}, {}", fault.name()), error),
@@ -184,7 +184,7 @@ pub fn run(
     Ok(rounds)
 }
 
-/// The table at the end: each fault, how often, what it cost.
+/// The table at the end: each fault, its number of rounds and their sums.
 pub fn summary_table(rounds: &[RoundReport]) -> String {
     let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {
@@ -192,7 +192,7 @@ pub fn summary_table(rounds: &[RoundReport]) -> String {
     }
     let mut text = format!(
         "{:<21}{:>7}{:>9}{:>9}{:>8}{:>8}{:>9}{:>7}\n",
-        "fault", "rounds", "buyers", "sold", "early", "anew", "looks", "wrong"
+        "fault", "rounds", "buyers", "sold", "early", "slots", "checks", "failed"
     );
     for (fault, rounds) in rows {
         let sum =

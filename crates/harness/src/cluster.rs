@@ -1,6 +1,6 @@
-//! A whole installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one address in
-//! front of them, all private, all from Debian's packages. `cluster up`, `demo --shape …`, chaos
-//! and tests share it.
+//! A complete private installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one
+//! address in front of them, all from Debian's packages. `cluster up`, `demo --shape …`, chaos and
+//! tests use it.
 
 mod clock;
 mod cluster_dir;
@@ -35,17 +35,22 @@ pub use rustix::process::Signal;
 
 use process::{Process, ProcessSpec};
 
-/// How the nodes are built.
+/// A free port of this machine, for a server that is about to start.
+pub fn free_port() -> Result<u16, ClusterError> {
+    ports::free()
+}
+
+/// The deployment shape of the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Slots in the nodes' memory, the truth in PostgreSQL.
+    /// Slots in the nodes' memory, the store in PostgreSQL.
     Postgres,
-    /// Slots in Redis, the truth in PostgreSQL.
+    /// Slots in Redis, the store in PostgreSQL.
     Cluster,
 }
 
 impl Shape {
-    /// The word of the settings.
+    /// The value of the `shape` setting.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -54,37 +59,38 @@ impl Shape {
     }
 }
 
-/// What to start. Begin with [`ClusterPlan::new`] and change what differs.
+/// The installation to start. Begin with [`ClusterPlan::new`] and change the other fields as
+/// needed.
 #[derive(Debug, Clone)]
 pub struct ClusterPlan {
     /// The program that nodes run.
     pub program: PathBuf,
-    /// Where everything is kept.
+    /// The directory for all data.
     pub dir: PathBuf,
-    /// How the nodes are built.
+    /// The deployment shape of the nodes.
     pub shape: Shape,
-    /// How many nodes.
+    /// The number of nodes.
     pub nodes: usize,
-    /// Primaries of the Redis Cluster.
+    /// The number of primaries in the Redis Cluster.
     pub shards: usize,
-    /// Whether each has a replica.
+    /// Whether each primary has a replica.
     pub replicas: bool,
-    /// Whether all ends with whoever started it, or stays until [`shut_down`].
+    /// Whether the servers end with the calling process, or run until [`shut_down`].
     pub ends_with_caller: bool,
-    /// Whether what nodes say to Redis and PostgreSQL goes through proxies that can cut it.
+    /// Whether the nodes reach Redis and PostgreSQL through proxies that can interrupt the network.
     pub proxies: bool,
-    /// Whether the wall clocks of nodes can be set, which needs a C compiler.
+    /// Whether the wall clocks of nodes can be set. This needs a C compiler.
     pub clocks: bool,
-    /// Another build of the program, which nodes change to when they are renewed.
+    /// Another build of the program, which a node changes to at each upgrade.
     pub next: Option<PathBuf>,
-    /// What each node does, by its number; a node without an entry does everything.
+    /// The roles of each node in order; a node without an entry has all roles.
     pub roles: Vec<String>,
-    /// Further settings of every node, by their names in the environment.
+    /// Further settings of every node, by environment variable.
     pub settings: Vec<(String, String)>,
 }
 
 impl ClusterPlan {
-    /// Two nodes, three shards, no doors, ending with whoever started it.
+    /// Two nodes, three shards, no proxies, ending with the calling process.
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         Self {
             program: program.into(),
@@ -106,26 +112,26 @@ impl ClusterPlan {
 /// A running installation.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The directory.
+    /// The directory of the installation.
     pub cluster_dir: ClusterDir,
-    /// How its nodes are built.
+    /// The deployment shape of its nodes.
     pub shape: Shape,
-    /// The truth.
+    /// The store.
     pub postgres: Postgres,
-    /// The slots, in shape `cluster`.
+    /// The servers of the slots, in shape `cluster`.
     pub redis: Option<Redis>,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// With doors: what each node says to PostgreSQL goes through one of its own.
+    /// With proxies: one for each node, before PostgreSQL.
     pub postgres_proxies: Vec<Proxy>,
-    /// With doors: what anybody says to a Redis server goes through one of its own.
+    /// With proxies: one for each Redis server.
     pub redis_proxies: Vec<Proxy>,
     front: FrontProxy,
     admin_key: String,
     buyer_secret: PathBuf,
 }
 
-/// The one address: served by this process, or by one that stays.
+/// The one address of all nodes: served by this process, or by a separate one that keeps running.
 #[derive(Debug)]
 enum FrontProxy {
     InProcess(Proxy),
@@ -133,12 +139,12 @@ enum FrontProxy {
 }
 
 impl Cluster {
-    /// Starts everything, and waits until every node is ready.
+    /// Starts all servers and waits until every node is ready.
     pub fn start(plan: &ClusterPlan) -> Result<Self, ClusterError> {
         if !(1..=limits::NODES_MAX).contains(&plan.nodes) || plan.shards == 0 {
             return Err(ClusterError::failed(
                 "starting nodes",
-                format!("1 to {} are possible", limits::NODES_MAX),
+                format!("the plan needs 1 to {} nodes and at least one shard", limits::NODES_MAX),
             ));
         }
         let cluster_dir = ClusterDir::create(&plan.dir)?;
@@ -232,17 +238,17 @@ impl Cluster {
         }
     }
 
-    /// The same as an address for a browser.
+    /// The URL of the one address.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr())
     }
 
-    /// The address of the truth.
+    /// The URL of the store.
     pub fn store_url(&self) -> String {
         self.postgres.url(self.postgres.port())
     }
 
-    /// The addresses of the slots, in shape `cluster`.
+    /// The URLs of the slots' Redis servers, in shape `cluster`.
     pub fn slots_urls(&self) -> Option<String> {
         self.redis.as_ref().map(|redis| slots_urls(redis, &self.redis_proxies))
     }
@@ -252,12 +258,12 @@ impl Cluster {
         &self.admin_key
     }
 
-    /// The file of the secret that buyers' tokens are signed with.
+    /// The file with the secret that signs buyers' tokens.
     pub fn buyer_secret(&self) -> &Path {
         &self.buyer_secret
     }
 
-    /// One request of the operator, at the one address.
+    /// Sends one request with the operators' key to the one address.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Result<http::Reply, ClusterError> {
         http::send_request(
             self.addr(),
@@ -268,13 +274,12 @@ impl Cluster {
         )
     }
 
-    /// Stops the nodes in good order, and leaves the truth running, for whoever wants to look at
-    /// it.
+    /// Stops the nodes cleanly. PostgreSQL keeps running, so that the caller can read the store.
     pub fn stop_nodes(&mut self) -> Result<(), ClusterError> {
         self.nodes.iter_mut().try_for_each(Node::stop)
     }
 
-    /// Stops everything in good order.
+    /// Stops all servers cleanly.
     pub fn stop(mut self) -> Result<(), ClusterError> {
         if let FrontProxy::Separate(_, process) = &mut self.front {
             process.stop(Signal::TERM)?;
@@ -325,7 +330,7 @@ impl FrontProxy {
     }
 }
 
-/// A proxy before this port of ours; its own port.
+/// Starts a proxy before this local port and returns the proxy's port.
 fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
     let target = SocketAddr::from(([127, 0, 0, 1], port));
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], ports::free()?)), vec![target])?;
@@ -344,7 +349,7 @@ fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
     addrs.iter().map(|addr| format!("redis://{addr}")).collect::<Vec<_>>().join(",")
 }
 
-/// 64 hexadecimal digits that nobody can guess.
+/// A random secret of 64 hexadecimal digits.
 fn secret() -> String {
     secret_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,51 +1,50 @@
-//! The draw of a waiting room made again, from what was published of it and a list of those who
-//! took part.
+//! Repeats the draw of a waiting room from the published values and a list of the participants.
 //!
-//! What it knows it knows from the documents: a participant's lot is HMAC-SHA-256 of the buyer's id
-//! under the seed's 32 bytes, the line is in the order of the lots, the smallest first, and the
-//! commitment is the SHA-256 of the seed.
+//! The rules come from the documents: a participant's lot is HMAC-SHA-256 of the buyer's id under
+//! the seed's 32 bytes, the queue is in ascending order of the lots, and the commitment is the
+//! SHA-256 of the seed.
 
 use std::collections::BTreeSet;
 
 use aws_lc_rs::{digest, hmac};
 use serde::Serialize;
 
-/// The one algorithm there is.
+/// The only algorithm.
 pub const ALGORITHM: &str = "hmac-sha256";
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
-/// Findings of one kind that are told; the rest is as bad.
+/// Differing ranks that are listed; the rest is a number.
 const FINDINGS_MAX: usize = 10;
 
-/// What was published, and what is claimed.
+/// The published values and the claimed order.
 #[derive(Clone, Debug, Default)]
 pub struct DrawClaim {
     /// The seed, in hexadecimal.
     pub seed: String,
-    /// Commitments: the one published, one noted before the opening.
+    /// Commitments: the published one, and one noted before the opening.
     pub commitments: Vec<String>,
-    /// How many took part, if that was published.
+    /// The published number of participants, if there is one.
     pub participants: Option<u64>,
-    /// Who took part, in any order.
+    /// The participants in any order.
     pub list: Vec<String>,
-    /// The order in which they are said to have been called, if one is claimed.
+    /// The claimed order of admission, if there is one.
     pub claimed: Option<Vec<String>>,
 }
 
-/// What making the draw again came to.
+/// The result of the repeated draw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DrawReport {
-    /// Whether everything agrees.
+    /// Whether all values agree.
     pub ok: bool,
-    /// What does not.
+    /// The values that do not agree.
     pub findings: Vec<String>,
     /// The commitment that the seed gives.
     pub commitment: Option<String>,
-    /// The line, as the seed gives it.
+    /// The queue that the seed gives.
     pub order: Vec<String>,
 }
 
-/// Makes the draw again and compares.
+/// Repeats the draw and compares it with the claim.
 #[must_use]
 pub fn verify(claim: &DrawClaim) -> DrawReport {
     let Some(seed) = parse_hex(&claim.seed) else {
@@ -62,7 +61,7 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     for noted in &claim.commitments {
         if !noted.eq_ignore_ascii_case(&commitment) {
             findings.push(format!(
-                "the commitment {noted} is of another seed: this one gives {commitment}"
+                "the commitment {noted} does not match the seed, which gives {commitment}"
             ));
         }
     }
@@ -76,7 +75,10 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     if let Some(published) = claim.participants
         && published != distinct.len() as u64
     {
-        findings.push(format!("{published} took part, and the list has {}", distinct.len()));
+        findings.push(format!(
+            "{published} participants were published, but the list has {}",
+            distinct.len()
+        ));
     }
     let order = drawn_order(&seed, &distinct);
     if let Some(claimed) = &claim.claimed {
@@ -85,7 +87,7 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     DrawReport { ok: findings.is_empty(), findings, commitment: Some(commitment), order }
 }
 
-/// The line that a seed gives.
+/// The queue that a seed gives.
 fn drawn_order(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let lot = |buyer: &&str| hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec();
@@ -103,7 +105,7 @@ fn compare(order: &[String], claimed: &[String], findings: &mut Vec<String>) {
     };
     for &at in places.iter().take(FINDINGS_MAX) {
         findings.push(format!(
-            "rank {} is {}'s, and {} had it",
+            "rank {} belongs to {}, but the claim has {}",
             at + 1,
             name(order, at),
             name(claimed, at)
@@ -137,7 +139,7 @@ mod tests {
     const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     const COMMITMENT: &str =
         "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
-    /// Made with Python's `hmac`.
+    /// Computed with Python's `hmac`.
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
     fn claim() -> DrawClaim {
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_changed_is_found() {
+    fn every_change_of_the_claim_is_found() {
         let check = |change: fn(&mut DrawClaim), words: &str| {
             let mut claim = claim();
             change(&mut claim);
@@ -171,13 +173,16 @@ mod tests {
                 "{words}: {report:?}"
             );
         };
-        check(|claim| claim.seed.replace_range(..2, "ff"), "of another seed");
+        check(|claim| claim.seed.replace_range(..2, "ff"), "does not match the seed");
         check(|claim| claim.seed.truncate(10), "hexadecimal");
         check(|claim| claim.seed.replace_range(..2, "é"), "hexadecimal");
-        check(|claim| claim.commitments.push("sha256:00".into()), "of another seed");
-        check(|claim| claim.list.push("frank".into()), "5 took part, and the list has 6");
+        check(|claim| claim.commitments.push("sha256:00".into()), "does not match the seed");
+        check(
+            |claim| claim.list.push("frank".into()),
+            "5 participants were published, but the list has 6",
+        );
         check(|claim| claim.list[0] = "erin".into(), "more than once");
-        check(|claim| claim.claimed.as_mut().expect("set").swap(0, 1), "rank 1 is");
-        check(|claim| claim.claimed.as_mut().expect("set").truncate(4), "and nobody had it");
+        check(|claim| claim.claimed.as_mut().expect("set").swap(0, 1), "rank 1 belongs to");
+        check(|claim| claim.claimed.as_mut().expect("set").truncate(4), "but the claim has nobody");
     }
 }

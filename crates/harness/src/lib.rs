@@ -1,12 +1,13 @@
-//! The judge of the rest: load from outside (`storm`), the independent auditor (`audit`), a whole
-//! installation on this machine (`cluster`), and what breaks it (`chaos`).
+//! Testing from outside: a load generator (`load`, run as `storm`), an independent auditor
+//! (`audit`), a complete local installation (`cluster`), and fault injection (`chaos`).
 //!
-//! It speaks HTTP and SQL and shares no code with what it judges: whatever it knows about orders,
-//! limits and stock it knows from the documents; only the shapes of its reports are those of
-//! `doorbuster-api`.
+//! The harness uses only HTTP and SQL and shares no code with the server that it tests. Its rules
+//! about orders, limits and stock come from the documents. It takes only the shapes of its reports
+//! from `doorbuster-api`.
 
 pub mod audit;
 pub mod chaos;
 pub mod cluster;
 pub mod draw;
+pub mod generator;
 pub mod load;

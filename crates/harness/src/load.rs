@@ -1,12 +1,13 @@
-//! Load from outside: many different buyers, each asking once for the same item, over few
+//! The load generator: many different buyers, each with one request for the same item, over few
 //! keep-alive connections.
 //!
-//! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict of a `202`.
-//! Overload (`429`, `503`) and broken connections are sent again with the same key. What has no
-//! final answer at the end is counted as lost; an error is never counted as a refusal.
+//! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
+//! After overload (`429`, `503`) or a broken connection the request is sent again with the same
+//! key. A buyer without a final answer at the end counts as lost. An error never counts as a
+//! refusal.
 //!
-//! Threads: each worker is one thread with its own event loop and its own share of the connections;
-//! the thread that called [`run`] only reports progress. Tokens are signed before the clock starts.
+//! Each worker is one thread with its own event loop and its own share of the connections. The
+//! thread that calls [`run`] only reports progress. All tokens are signed before the clock starts.
 
 mod answer;
 mod answers_file;
@@ -42,36 +43,36 @@ use plan::Target;
 use shared::Shared;
 use tally::Tally;
 
-/// Why a storm did not take place, or why its result cannot be trusted.
+/// Why a load run did not take place, or why its result cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The plan contradicts itself or a limit; nothing was sent.
+    /// The plan contradicts itself or exceeds a limit. Nothing was sent.
     #[error("{0}")]
     Plan(String),
-    /// Nobody listens there; nothing was sent.
+    /// No server accepts connections at the address. Nothing was sent.
     #[error("cannot connect to {url}: {source}")]
     Connect {
-        /// Where the storm was aimed.
+        /// The address of the server.
         url: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The answers could not be written: the storm took place, its record is incomplete.
+    /// The answers file could not be written. The run took place, but its record is incomplete.
     #[error("cannot write the answers to {path}: {source}")]
     Answers {
-        /// The file asked for.
+        /// The path of the file.
         path: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A thread or an event loop could not be started, or died.
-    #[error("the load generator itself failed: {0}")]
+    /// A thread or an event loop could not be started, or it panicked.
+    #[error("the load generator failed: {0}")]
     Generator(String),
 }
 
-/// Sends the storm and waits for every verdict. Blocks the calling thread, which alone calls
-/// `progress` (about ten times a second, and once more at the end), so that a slow display never
-/// slows the run.
+/// Runs the load and waits for every verdict. Blocks the calling thread. Only this thread calls
+/// `progress` (about ten times a second, and once at the end), so a slow display never slows the
+/// run.
 pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, LoadError> {
     let target = plan.check()?;
     probe(&plan, &target)?;
@@ -87,15 +88,14 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// One connection before anything costly, so that a wrong address is one clear error and not a
-/// hundred thousand.
+/// Opens one connection first, so that a wrong address gives one error and not one for each buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
         .map_err(|source| LoadError::Connect { url: plan.url.clone(), source })
 }
 
-/// Runs the workers to their end and adds up what they counted.
+/// Runs the workers to their end and adds up their tallies.
 fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Tally, LoadError> {
     let (done_tx, done_rx) = mpsc::sync_channel(shared.workers());
     let mut threads = Vec::with_capacity(shared.workers());
@@ -105,7 +105,7 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
             .name(format!("storm-{index}"))
             .spawn(move || {
                 let _others = StopOnPanic(&shared);
-                // Nobody hears it only when the storm is over.
+                // The send fails only if the run is over.
                 let _ = done.send(worker::run(&shared, index));
             })
             .map_err(|error| LoadError::Generator(error.to_string()))?;
@@ -121,7 +121,7 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// A worker that dies takes the storm with it, or the others would wait for its connections.
+/// Stops the run if a worker panics. Otherwise the other workers would wait for its connections.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {
@@ -132,7 +132,7 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Collects the workers' tallies, shows progress, and stops a storm that no longer gets any answer.
+/// Collects the workers' tallies, shows progress, and stops a run that gets no answers any more.
 fn collect_tallies(
     shared: &Shared,
     done: &mpsc::Receiver<Result<Tally, LoadError>>,
@@ -163,15 +163,15 @@ fn collect_tallies(
     }
 }
 
-/// What the answers file holds for one refusal, for the auditor's test that both speak of the same
+/// The line of the answers file for one refusal, for the auditor's test that it can read such
 /// lines.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
-    let told = answer::FinalAnswer {
+    let answer = answer::FinalAnswer {
         status: 409,
         code: Some("sold_out".into()),
         ..answer::FinalAnswer::default()
     };
-    serde_json::to_vec(&answers_file::AnswerRecord::new("b", "k", "spring", "phone", 10, &told))
+    serde_json::to_vec(&answers_file::AnswerRecord::new("b", "k", "spring", "phone", 10, &answer))
         .expect("plain values")
 }

@@ -72,7 +72,7 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (asked.mode, asked.check) = parse_mode(mode)?,
-                // The system's are what is trusted without a file.
+                // The system's certificates are trusted if no file is named.
                 Some(("sslrootcert", "system")) => asked.roots = None,
                 Some(("sslrootcert", path)) => {
                     asked.roots = Some(PathBuf::from(percent_decode(path)))
@@ -100,7 +100,7 @@ fn parse_mode(mode: &str) -> Result<(Option<SslMode>, CertCheck), AddressError> 
     Ok((Some(mode), check))
 }
 
-/// `%2F` and the like, as bytes; what is no such thing stays as it is.
+/// Decodes `%2F` and the like into bytes; other text stays as it is.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

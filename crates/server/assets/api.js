@@ -1,5 +1,5 @@
-/* The server's contract, as far as a buyer's page needs it. No call throws: an answer that never
-   came has status 0. */
+/* The requests that a buyer's page sends. No call throws: a request without an answer returns
+   status 0. */
 
 /** Where the server is; empty where the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
@@ -44,7 +44,7 @@ async function call(
 const seg = encodeURIComponent;
 export const getSales = () => call('GET', '/v1/sales?limit=200');
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
-/** The small status answer; `version` keeps an older copy in a cache from answering. */
+/** The status of a sale; a new `version` avoids an older copy in a cache. */
 export const getStatus = (sale, version) =>
   call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);
 export const getOrders = (token, limit, cursor = null) =>
@@ -55,13 +55,13 @@ export const getOrders = (token, limit, cursor = null) =>
 export const getOrder = (token, id) =>
   call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
 export const cancelOrder = (token, id) => call('POST', `/v1/orders/${seg(id)}/cancel`, { token });
-/** What happened to an order, and which payments for it go back. */
+/** The history of an order, and its payments that are refunded. */
 export const getHistory = (token, id) =>
   call('GET', `/v1/orders/${seg(id)}/history`, { token, cache: 'no-store' });
-/** Where the order is paid for; the provider may take its time. */
+/** The address of the payment page; the provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
-/** Asks for units. The server may hold the answer for two seconds, then it says "queued". */
+/** Sends a purchase. The server may take two seconds and then answer "queued". */
 export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
   call('POST', '/v1/orders', {
     token,
@@ -69,13 +69,13 @@ export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
     body: { sale, item, units },
     patience_ms: 15_000,
   });
-/** Asks to be let in: `wish` is `{ item, challenge?, answer?, access_code? }`. */
+/** Requests a purchase pass: `wish` is `{ item, challenge?, answer?, access_code? }`. */
 export const askForPass = (token, sale, wish) =>
   call('POST', `/v1/sales/${seg(sale)}/passes`, { token, body: wish });
-/** A challenge to solve; of the kind that the sale asks for, or of `kind`. */
+/** Requests a challenge of the kind that the sale requires, or of `kind`. */
 export const askForChallenge = (token, sale, kind) =>
   call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
-/** A place in the waiting room: taken, or looked up. */
+/** Takes or reads the position in the waiting room. */
 export const enterRoom = (token, sale) =>
   call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
 export const getPlace = (token, sale) =>

@@ -1,5 +1,6 @@
-/* The check: a puzzle or a picture, as the sale asks, or work for the device for those to whom pictures are of no use.
-   A wrong answer uses a challenge up; the next one is fetched at once. */
+/* The check: a puzzle or a picture, as the sale requires. Buyers who cannot use pictures let their
+   device compute a proof of work instead. A wrong answer uses up its challenge, and the next
+   challenge is fetched at once. */
 import { $, announce, attr, put, text } from '/assets/words.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
@@ -12,16 +13,16 @@ const dialog = $('#check'),
   typed = $('#typed'),
   piece = $('#piece');
 const tabs = [$('#tab-seen'), $('#tab-work')];
-let work = null; /* what it is for: { sale, token, kind, attempt, refused } */
-let challenge = null; /* the one on show, until it is used up */
+let work = null; /* the check's purpose: { sale, token, kind, attempt, refused } */
+let challenge = null; /* the challenge on the page, until it is used up */
 let way = 'seen'; /* seen: puzzle or picture; work: neither */
-let turn = 0; /* answers to what was asked in an earlier turn are too late */
+let turn = 0; /* answers to requests of an earlier turn are ignored */
 let worker = null,
   over = 0,
   home = null;
 
 const kindNow = () => (way === 'work' ? 'pow' : work.kind);
-/* Not aria-busy: while that is set nothing in here would be read out. */
+/* Not aria-busy: screen readers would not read the content while it is set. */
 const busy = on => {
   attr(dialog, 'data-busy', on);
   for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on);
@@ -32,14 +33,15 @@ function say(words, aloud = true) {
   if (words && aloud) announce(words, true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer in and says what came of it: `done`, `again`, or `lost` when nobody knows; it closes the dialog itself when
-    something else stands in the way, as `refused(answer)` does when there is no challenge to be had. */
+/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if the
+    result is unknown. It closes the dialog itself if the server refuses for another reason.
+    `refused(answer)` does the same if the server gives no challenge. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {
     dialog.showModal();
     home = $('#announce').parentElement;
-    dialog.append($('#announce')); /* outside of an open dialog nothing is read out */
+    dialog.append($('#announce')); /* screen readers read only the open dialog */
   }
   choose(work.kind === 'pow' || browser.get('check') === 'pow' ? 'work' : 'seen');
   ($('#ways').hidden ? $('#work-start') : tabs.find(t => t.tabIndex === 0)).focus();
@@ -58,7 +60,7 @@ dialog.onclose = () => {
 
 /* ----- which way ----- */
 
-/** Shows what belongs to the way and the kind, and hides the rest. */
+/** Shows the elements of this way and kind, and hides the others. */
 function lay() {
   const kind = kindNow();
   $('#ways').hidden = work.kind === 'pow';
@@ -81,7 +83,7 @@ function lay() {
     $('#way-work'),
     'aria-labelledby',
     $('#ways').hidden ? 'check-title' : 'tab-work',
-  ); /* what is hidden has no say */
+  ); /* hidden fields are not validated */
   $('#check-new').hidden = $('#check-send').hidden = way === 'work';
   $('#work-start').hidden = way !== 'work';
   $('#check-hard').hidden = way === 'work';
@@ -116,7 +118,7 @@ $('#ways').onkeydown = e => {
 
 /* ----- a new challenge ----- */
 
-/** Fetches and shows a challenge, with a word on why there is a new one. Whether it came. */
+/** Fetches and shows a challenge, and tells why it is new. Returns whether it arrived. */
 async function fresh(why = '', focus = false) {
   const mine = ++turn;
   challenge = null;
@@ -127,7 +129,7 @@ async function fresh(why = '', focus = false) {
   busy(false);
   const { status, data } = answer;
   if (status === 201 && way === 'seen' && data.kind !== work.kind) {
-    /* the sale asks for another kind by now */
+    /* the sale requires another kind now */
     work.kind = data.kind;
     if (work.kind === 'pow') {
       choose('work');
@@ -201,7 +203,7 @@ range.oninput = () => slideTo(Number(range.value));
 $('#nudge-left').onclick = () => slideTo(Number(range.value) - NUDGE_PX);
 $('#nudge-right').onclick = () => slideTo(Number(range.value) + NUDGE_PX);
 {
-  /* the piece itself can be taken hold of, too */
+  /* the piece itself can be dragged, too */
   const svg = $('#puzzle');
   let from = null;
   svg.onpointerdown = e => {

@@ -1,11 +1,11 @@
-/* Time is the server's, carried forward by the monotonic clock. The device's own clock is never
-   read. */
+/* The server's time, advanced by the monotonic clock. The device's wall clock is never read. */
 let low = 0,
   high = 0,
   mark = 0;
 
-/** Takes `iso`, the server's time in an answer asked for at `sent` and here at `got` (both of performance.now). The server
-    wrote it somewhere within that round trip; every answer that fits narrows the guess, one that does not replaces it. */
+/** Takes `iso`, the server's time in the answer to a request sent at `sent` and received at `got`
+    (both of performance.now). The server wrote it during that round trip. An answer that fits the
+    estimate narrows it; one that does not fit replaces it. */
 export function setClock(iso, sent, got) {
   const ms = Date.parse(iso);
   if (Number.isNaN(ms)) return;

@@ -1,5 +1,5 @@
-/* Asks for the access code that a sale may want: in a dialog that stays open until the code
-   does, or the buyer does not want to. */
+/* Asks for an access code, which a sale may require. The dialog stays open until a code is accepted
+   or the buyer closes it. */
 import { $, announce, attr, put, text } from '/assets/words.js';
 
 const dialog = $('#code'),
@@ -12,8 +12,8 @@ function say(words) {
   attr(typed, 'aria-invalid', words !== '');
   if (words) announce(words, true);
 }
-/** Opens the dialog. `tries(code)` gives `done`, `wrong`, or `lost`; it closes the dialog itself
-   when something else stands in the way. */
+/** Opens the dialog. `tries(code)` returns `done`, `wrong` or `lost`. It closes the dialog itself if
+    the server refuses for another reason. */
 export function openCode(tries, wrong = false) {
   attempt = tries;
   if (!dialog.open) {

@@ -1,5 +1,6 @@
-/* The front door, as this page meets it: passes, the check, access codes, the waiting room. It gets a buyer what a press needs, and
-   turns the server's "no" into something that the buyer can do. What is asked for stands in the status; a refusal may know better. */
+/* The front door of the page: passes, the check, access codes and the waiting room. It fetches what
+   a purchase needs, and turns a refusal into something that the buyer can do. The status lists what
+   the sale requires; a refusal may be newer. */
 import { fetchPass, dropPass, passOf, recallPasses, EARLY_MS } from '/assets/pass.js';
 import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
@@ -9,11 +10,11 @@ import { barredOf, frontOf, isIn, learn, needsCheck, sceneOf, starts } from '/as
 import { tab } from '/assets/store.js';
 
 const FIRST_MS = 2_000,
-  LAST_MS = 6_000; /* passes are fetched no sooner after they may be, no later before the start */
-const BUSY_SECS = 3; /* rest after a fault that names no time */
+  LAST_MS = 6_000; /* no pass is fetched in the first or last seconds of its time */
+const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
-/** `draw()` shows the model; `reread()` asks for the status; `signedOut()` forgets a token that does not hold; `streaming()` says whether
-    events come. */
+/** `draw()` shows the model; `reread()` requests the status; `signedOut()` drops an invalid token;
+    `streaming()` tells whether the event stream is open. */
 export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   const room = waitingRoom(m, { changed: draw, streaming }),
     code_slot = 'code.' + m.id;
@@ -22,8 +23,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- before the start ----- */
 
-  /** Whenever the sale, the item or the buyer changed: what should be fetched ahead of the
-     start, and when. */
+  /** Decides what to fetch before the start, and when. Called after each change of the sale, the
+      item or the buyer. */
   function plan() {
     if (!m.token || !m.item) return;
     const opens = starts(m),
@@ -32,7 +33,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     if (front.waiting_room !== 'off')
       room.plan(
         shut && front.waiting_room === 'always' ? opens : null,
-      ); /* the other kind is met when a pass is refused */
+      ); /* other requirements appear when a pass is refused */
     const ahead =
       shut &&
       opens &&
@@ -53,7 +54,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       t = now();
     const wait = at > t ? at - t : jitter(0, (opens - t) * 0.6);
     if (wait < 3_600_000)
-      fetching = setTimeout(ahead_of_time, wait); /* else decided again by a later status */
+      fetching = setTimeout(ahead_of_time, wait); /* otherwise a later status decides again */
   }
   async function ahead_of_time() {
     const again_in = secs => {
@@ -75,8 +76,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- with a press ----- */
 
-  /** The pass for a press: the one that is there, or a new one; an answer that is not 201 says
-     why there is none; null: none is needed. */
+  /** The pass for a press: the stored one, or a new one. An answer other than 201 tells why there
+      is none. null: no pass is needed. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -85,7 +86,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** The button was pressed while it said something else than to buy. Whether it was. */
+  /** Handles a press of the button while its action is not a purchase. Returns whether it did. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();
@@ -132,7 +133,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       if (!soon || needsCheck(m) || !isIn(m)) {
         plan();
         return 'done';
-      } /* it goes along when the time has come */
+      } /* it is sent with the purchase later */
       const answer = await fetchPass(m, item),
         { status, data } = answer;
       draw();
@@ -156,7 +157,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- what a refusal means ----- */
 
-  /** An answer other than the one that was hoped for. */
+  /** Handles an answer that is not a success. */
   function refused(answer) {
     const { status, data, retry_secs } = answer;
     closeCheck();
@@ -174,17 +175,17 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     m.busy_ms = now() + secs * 1000;
     m.scope = scope ?? null;
   }
-  /** Takes in a refusal by the front door; whether it was one. `asked`: the buyer did something,
-     so the next step may open by itself. */
+  /** Handles a refusal by the front door; returns whether it was one. `asked`: the buyer acted, so
+      the next step may open by itself. */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
       if (front.waiting_room === 'off') front.waiting_room = 'auto';
-      dropPass(m, m.item.id); /* one from before the room opened is of no use while it is open */
+      dropPass(m, m.item.id); /* a pass from before the room opened is not valid while it is open */
       join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
       if (front.challenge === 'off')
-        front.challenge = 'asked'; /* its kind is told with the challenge */
+        front.challenge = 'asked'; /* the challenge names its kind */
       front.pass = 'required';
       dropPass(m, m.item.id);
       if (asked) check();
@@ -215,17 +216,17 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     refused,
     busy,
     about,
-    /** Whether it asks for something just now. */
+    /** Whether a dialog of the front door is open. */
     asking: () => checking() || coding(),
-    /** A place in the room, as an event told it. */
+    /** Applies a position from an event. */
     hear: room.hear,
     wake: room.wake,
-    /** What this buyer got before a reload. */
+    /** Restores what this buyer had before a reload. */
     recall() {
       recallPasses(m);
       m.code = tab.get(code_slot);
     },
-    /** Nothing is asked of a buyer for whom there is nothing to be had. */
+    /** Closes the dialogs when the buyer can get nothing. */
     settle(deal) {
       if (m.wish && deal === 'heldout') return; /* this challenge belongs to a waitlist entry */
       if (

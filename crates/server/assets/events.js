@@ -1,5 +1,5 @@
-/* The buyer's event stream. Events are hints: they say that it is worth reading again, or show newer counts sooner.
-   Everything works without them, by asking now and then. */
+/* The buyer's event stream. Events are hints: they say that something changed, or bring newer counts
+   earlier. Without events the pages work by polling. */
 import { origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 

@@ -1,4 +1,4 @@
-/* How numbers, money and times are written, in the page's language and the visitor's time zone. */
+/* Formats numbers, money and times in the page's language and the visitor's time zone. */
 import { zh, text } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 
@@ -24,10 +24,10 @@ export const dayTime = ms => day(ms) + (zh ? ' ' : ', ') + clock(ms, false);
 /** The time alone today, with the date on other days. */
 export const moment = (ms, seconds = true) =>
   isToday(ms) ? clock(ms, seconds) : day(ms) + (zh ? ' ' : ', ') + clock(ms, seconds);
-/** The same, as it stands in a sentence: at 20:00, on 27 Nov, 20:00. */
+/** The same inside a sentence: at 20:00, on 27 Nov, 20:00. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
 
-/** What is left of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
+/** The rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
 export function left(ms) {
   const s = Math.max(0, Math.ceil(ms / 1000)),
     d = Math.floor(s / 86400),
@@ -47,8 +47,8 @@ export const span = secs =>
     : text(secs === 60 ? 'say.min1' : 'say.min', { n: secs / 60 });
 
 export const count = n => new Intl.NumberFormat(locale).format(n);
-/** Decimal places by ISO 4217, as the server counts; 2 but for these. What browsers know is how
-   prices are usually written, which is not the same. */
+/** Decimal places by ISO 4217, as the server uses them; 2 except for these. Browsers know how
+    prices are usually written, which can differ. */
 const places = {
   BHD: 3,
   BIF: 0,

@@ -1,21 +1,20 @@
-/* Which state the order page is in, and the steps of "what happened". Nothing here touches the
+/* The state of the order page, and the steps of the order's history. No code here touches the
    page. */
 import { now } from '/assets/clock.js';
 
-/** How long a buyer who came back from the payment page is told that the confirmation is on its
-   way. */
+/** How long the page says that the confirmation is expected, after the buyer came back from the
+    payment page. */
 export const CHECK_MS = 60_000;
 
-/** Little time is left: two minutes, or of a short hold its last quarter. */
+/** Little time is left: two minutes, or the last quarter of a short hold. */
 export const endingMs = ({ reserved_at, pay_by }) =>
   Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 
-/** Whether the buyer has just come back from the payment page. The address says so, and nobody
-   believes it: it only chooses words. */
+/** Whether the buyer has just come back from the payment page, by the address. The address proves
+    nothing, so it only chooses the text. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** The payments for this order that go back, or null where there are none: how far they are
-   together, and how much they are. */
+/** The refunded payments of this order: their common state and their sum, or null. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;
@@ -36,7 +35,7 @@ const paidLate = m =>
     (entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event),
   );
 
-/** The name of the state, under which its words are found in the copy. */
+/** The name of the state, which is its key in the copy. */
 export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;
@@ -50,7 +49,7 @@ export function stateOf(m) {
   return rest < endingMs(m.order) ? 'ending' : state;
 }
 
-/* What each event of the history is called; a function is asked with the event before it. */
+/* The name of each event of the history; a function gets the event before it. */
 const names = {
   'order.reserved': () => ['h.reserved'],
   'order.paid': before => [endings.includes(before?.event) ? 'h.paidlate' : 'h.paid', 'good'],
@@ -62,7 +61,7 @@ const names = {
     { paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late',
   ],
 };
-/* Where the history could not be read, the order itself tells the most of it. */
+/* If the history cannot be read, the order itself gives most of it. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],
@@ -90,7 +89,7 @@ const plain = {
   ],
 };
 
-/** The steps of "what happened" as [words, time, class]; what is still to come stands last. */
+/** The steps of the history as [words, time, class]; future steps are last. */
 export function stepsOf(m) {
   const { order } = m,
     told = m.told?.history ?? [];

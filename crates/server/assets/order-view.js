@@ -1,5 +1,5 @@
-/* Shows one order. What there is to pay, until when, and how to give it back; each state fills
-   the same slots. */
+/* Shows one order: what to pay, until when, and how to cancel it. Every state fills the same
+   elements. */
 import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, left, moment, money } from '/assets/format.js';
@@ -9,8 +9,9 @@ const backToSale = order =>
   '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* Pill and its tone; the moment that the clock counts down to, or the sum or number that stands in its place; what the large button does:
-   `pay`, `busy` with its words, `back` to the sale. */
+/* For each state: the pill and its tone; the time that the clock counts down to, or the amount or
+   number shown instead; and what the large button does: `pay`, `busy` (shows a text), or `back` to
+   the sale. */
 const views = {
   queued: { tone: 'warn', pill: 'queued', clock: 'decide_by' },
   waiting: { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
@@ -27,7 +28,7 @@ const views = {
   late: { tone: 'warn', pill: 'refunded', big: ['h.refunded', 1], does: 'back' },
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
-/* Without an order: what to say, and what may be done about it. */
+/* The texts and actions when there is no order to show. */
 const bare = {
   loading: {},
   missing: { pill: 'none' },
@@ -78,8 +79,7 @@ function showSteps(steps) {
   );
 }
 
-/* The text under the title: that of the state, or of what stands in the way, and where money is
-   that goes back. */
+/* The text under the title: the text of the state or of the obstacle, and of refunded money. */
 function wordsOf(m, name, v) {
   const { order } = m,
     money_back = order && moneyBack(m);
@@ -165,7 +165,7 @@ function showButtons(m, name, view, v) {
     attr(side, 'aria-disabled', m.cancelling || m.opening);
   }
   $('.order__do').hidden = !order && go.hidden && side.hidden;
-  /* Whoever stood on a button that is gone goes on at the one in its place. */
+  /* If the focused button is hidden now, the visible one gets the focus. */
   if ([pay, go, side].includes(focus) && focus.hidden)
     ([pay, go, side].find(el => !el.hidden) ?? $('#main')).focus({ preventScroll: true });
 }

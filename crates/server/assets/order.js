@@ -1,5 +1,5 @@
-/* The order page: one order, read from GET /v1/orders/{order}, and what happened to it. Events
-   only say that it is worth reading again. */
+/* The order page: one order from GET /v1/orders/{order}, and its history. Events only say that the
+   order changed. */
 import { $, ready, site, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
@@ -51,7 +51,7 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/** Reads the order; GET is the truth. Returns the seconds that the server asked to wait, if any. */
+/** Reads the order. Returns the seconds that the server asked to wait, if any. */
 async function read() {
   m.token = await identify();
   if (!m.token) {
@@ -83,8 +83,8 @@ async function read() {
   }
   return answer.retry_secs;
 }
-/* The sale's words and the server's time. Without them the order is still shown, by the answer's
-   own date. */
+/* The sale's texts and the server's time. Without them the page shows the order by the date of the
+   answer. */
 async function learnMore(answer) {
   if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
   const [sale, status] = await Promise.all([
@@ -94,8 +94,8 @@ async function learnMore(answer) {
   if (sale.status === 200) m.sale = sale.data;
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
 }
-/* Takes a newer order, and asks what happened if that may have changed: with the order, by a
-   hint, while money is on its way. */
+/* Applies a newer order. Reads the history again if it may have changed: with the order, after an
+   event, or while a payment is expected. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
   const wanted = !['queued', 'refused', 'waiting'].includes(order.state);
@@ -130,8 +130,8 @@ function listenIn() {
   });
 }
 
-/* Coming back from the payment page. It says `?back=paid` or `?back=left`, as anybody could:
-   only the confirmation counts. */
+/* The buyer comes back from the payment page with `?back=paid` or `?back=left`. Anybody can write
+   such an address, so only the provider's confirmation counts. */
 function cameBack(ms) {
   m.back_ms = ms;
   if (ms === null) tab.drop('back.' + m.id);
@@ -166,7 +166,7 @@ function pace_ms() {
         rest > 0 ? rest + jitter(1_500, 3_000) : jitter(3_000, 6_000),
       );
     }
-    /* Money may still come for it. */
+    /* A payment may still arrive for it. */
     case 'paid':
     case 'expired':
     case 'cancelled':
@@ -181,7 +181,8 @@ async function watch() {
     draw();
     ready();
     if (retry_secs)
-      await new Promise(done => setTimeout(done, retry_secs * 1000)); /* no hint cuts this short */
+      /* no event ends this wait early */
+      await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden)
       await new Promise(seen =>
@@ -190,7 +191,7 @@ async function watch() {
   }
 }
 
-/** What is safe to repeat is asked for again, once, when its answer was lost. */
+/** Repeats a safe request once if its answer was lost. */
 async function twice(ask) {
   const answer = await ask();
   if (answer.status !== 0 && answer.status < 500) return answer;
@@ -207,7 +208,7 @@ async function cancel() {
   m.cancelling = false;
   if (answer.status === 200) await take(answer.data);
   else if (answer.status !== 409)
-    m.said = 'o.uncancelled'; /* 409: it is no longer only reserved; reading it says what it is */
+    m.said = 'o.uncancelled'; /* 409: it is not reserved any more; the next read gives its state */
   draw();
   if (answer.status === 409) poll.wake();
 }
@@ -223,7 +224,7 @@ async function leave() {
   draw();
   poll.wake();
 }
-/** Asks where to pay, and goes there. */
+/** Requests the address of the payment page, and opens it. */
 async function pay() {
   m.opening = true;
   m.said = null;
@@ -245,7 +246,7 @@ async function pay() {
   else if (status === 429) m.said = 'o.often';
   else if (![401, 404, 409].includes(status)) m.said = 'o.nopay';
   draw();
-  if (!m.said) poll.wake(); /* the order is not what it was: reading it says what it is */
+  if (!m.said) poll.wake(); /* the order changed: the next read gives its state */
 }
 
 translate();

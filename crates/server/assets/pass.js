@@ -1,5 +1,6 @@
-/* Purchase passes: what a press needs beside the buyer's token, when the sale asks for it. They are fetched shortly before the
-   start, each visitor at a moment of their own, so that the opening second is for presses alone; later, with the press. */
+/* Purchase passes. A sale may require one for each purchase, in addition to the buyer's token. Pages
+   fetch them shortly before the start, at random times, so that the first second is left to
+   purchases. Later they are fetched with the purchase. */
 import { askForPass } from '/assets/api.js';
 import { now } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';

@@ -1,5 +1,6 @@
-/* One press of the button, from the request to its final answer. One press has one Idempotency-Key; it is kept over
-   reloads and lost connections, so that however often the request is sent it can order only once. */
+/* One press of the button, from the request to its final answer. A press has one Idempotency-Key,
+   which survives reloads and lost connections. So the request may be sent several times and creates
+   at most one order. */
 import { placeOrder, getOrder, random } from '/assets/api.js';
 import { jitter, now } from '/assets/clock.js';
 import { tab } from '/assets/store.js';
@@ -34,11 +35,13 @@ export function unfinishedPress(sale, buyer) {
 
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** Sends the press and follows it to its end. `pass(which)` gets what the front door asks for, as an answer (201 with the pass, or
-    the refusal of one) or null when nothing is asked for; `which` is `any`, `new` when the last was not accepted, or `known` when the
-    press may have been sent before and its key alone may be enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying`, `offline`;
-    `rest(ms)` waits and is cut short by hints; `hinted()` says whether an event stream is open.
-    Ends with `{ order }`, `{ code, problem }` (refused), `{ busy_secs, scope }` or `{ signin: true }`. */
+/** Sends the press and follows it to its end.
+    `pass(which)` returns the answer to a pass request (201 with the pass, or a refusal), or null if
+    no pass is required. `which` is `any`; or `new` if the last pass was not accepted; or `known` if
+    the press may have been sent before, so that its key alone may be enough.
+    `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`.
+    `rest(ms)` waits; an event ends the wait early. `hinted()` tells whether an event stream is open.
+    Returns `{ order }`, `{ code, problem }` (refused), `{ busy_secs, scope }` or `{ signin: true }`. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => {

@@ -1,5 +1,6 @@
-/* The waiting room: a place in it, and how that place moves. Those who are here before the start are shuffled, later ones follow.
-   The place is the buyer's, so a reload or another device finds it again. Events drive it; without them it is asked for gently. */
+/* The waiting room: the buyer's position, and its changes. Visitors who arrive before the start are
+   shuffled; later visitors follow them. The position belongs to the buyer, so a reload or another
+   device finds it again. Events update it; without events the page polls slowly. */
 import { enterRoom, getPlace } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
@@ -8,11 +9,11 @@ import { tab } from '/assets/store.js';
 /* a place for the draw is taken at a random moment of the last ten minutes, or of the first
    seconds here */
 const EARLY_MS = 600_000;
-const LAST_MS = 1_000; /* what is left of a turn when nobody would call it one */
-const SETTLE_MS = 3_000; /* the draw is asked about within this time after the start */
+const LAST_MS = 1_000; /* a turn with less time left counts as over */
+const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
 
-/** The place of the buyer of `m`; `changed()` is called when it has changed, `streaming()` says
-   whether events come. */
+/** The position of the buyer of `m`. `changed()` is called after each change; `streaming()` tells
+    whether the event stream is open. */
 export function waitingRoom(m, { changed, streaming }) {
   const slot = 'room.' + m.id,
     pause = pauser();
@@ -33,7 +34,7 @@ export function waitingRoom(m, { changed, streaming }) {
     changed();
     if (!watching) watch();
   }
-  /** There is no place any more: a turn that was not used in time ends it. */
+  /** Drops the position. A turn that was not used in time ends it. */
   function leave() {
     m.lapsed = m.room?.state === 'admitted';
     m.room = null;
@@ -41,7 +42,7 @@ export function waitingRoom(m, { changed, streaming }) {
     changed();
   }
 
-  /** Takes a place, or finds the one that is there; the answer. An event may overtake it. */
+  /** Takes a position, or finds the existing one. An event may arrive before the answer. */
   async function enter() {
     clearTimeout(entering);
     entering = 0;
@@ -49,7 +50,7 @@ export function waitingRoom(m, { changed, streaming }) {
     let answer = await enterRoom(m.token, m.id);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* a turn that is just going by is no new place */
+      /* a turn that is about to end gives no new position */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id);
     }
@@ -58,8 +59,7 @@ export function waitingRoom(m, { changed, streaming }) {
       else await look();
     return answer;
   }
-  /** For those who are here before the start, and for those who come back: a place, without a
-     press. */
+  /** Takes a position without a press, for buyers who wait for the start or come back. */
   function plan(opens) {
     if (m.room || entering || !m.token) return;
     const back = tab.get(slot) === buyerOf(m.token),
@@ -87,7 +87,7 @@ export function waitingRoom(m, { changed, streaming }) {
       const before = heard,
         answer = await getPlace(m.token, m.id);
       if (heard !== before)
-        continue; /* an event overtook it: which of the two is newer, only another look can tell */
+        continue; /* an event arrived meanwhile: only another read tells which is newer */
       if (answer.status === 200) take(answer.data);
       else if (answer.status === 404) leave();
       return answer;

@@ -1,10 +1,11 @@
-/* What the sale page knows, and which state that is. Nothing here touches the page or the network.
-   The *scene* is what happened to the sale (shut, open, ajar, dark); the *deal* is what this buyer can do about it. */
+/* The model of the sale page, and the state that follows from it. No code here touches the page or
+   the network. The *scene* is the state of the sale (before, open, ended, …). The *deal* is what
+   this buyer can do. */
 import { now } from '/assets/clock.js';
 import { EARLY_MS, passOf } from '/assets/pass.js';
 import { claimsOf } from '/assets/who.js';
 
-/** One press per interval, for calm; the server decides what is safe. */
+/** One press per interval, to keep the page calm; the server enforces its own limits. */
 export const CALM_MS = 10_000;
 /** How long after the start the page believes its clock before it believes a status that still
    says "not started". */
@@ -34,9 +35,10 @@ export const model = {
   passes: {} /* item id → { pass, item, valid_from, expires_at } */,
   code: null /* the access code that the buyer typed */,
   barred: null /* { name } of what keeps this buyer out: members, level, blocked */,
-  room: null /* { state, position, estimate: { from, to }, until_ms }: the place in the waiting room */,
-  lapsed: false /* this buyer's turn went by */,
-  joining: false /* a place is being taken */,
+  /* { state, position, estimate: { from, to }, until_ms }: the position in the waiting room */
+  room: null,
+  lapsed: false /* this buyer's turn ended unused */,
+  joining: false /* a position is being taken */,
   waitlist: {} /* item id → { id, ahead }: this buyer's waitlist entries */,
   waitlistBusyItem: null /* the item whose waitlist is being joined or left */,
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
@@ -71,7 +73,7 @@ export function sceneOf(m, t = now()) {
   return state === 'sold_out' ? 'sold' : state === 'held_out' ? 'out' : 'live';
 }
 
-/** How many the buyer may ask for at once: the limit, less what a refusal said is already used. */
+/** The most units in one purchase: the limit, less the units that a refusal named as used. */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};
@@ -82,7 +84,7 @@ const atLimit = m => {
   return !!s && s.used >= s.limit;
 };
 
-/* ----- the front door: what it asks, and of this buyer still ----- */
+/* ----- the front door: its requirements, and those that this buyer has not met ----- */
 
 const OPEN_DOOR = {
   pass: 'off',
@@ -93,27 +95,26 @@ const OPEN_DOOR = {
   access_codes: 'off',
 };
 const CHECK_SPREAD_MS = 18_000;
-/** A turn is over when the server says so, which is asked as soon as ours seems to be; only if
-   it does not answer for so long, by our clock. */
+/** A turn is over when the server says so; the page asks when its own clock says so. Without an
+    answer for this long, the page's clock decides. */
 const TURN_SLACK_MS = 10_000;
-/** What the sale asks for; the status's own object, so that a refusal can be written into it. */
+/** The requirements of the sale: the status's own object, so that a refusal can change it. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
-/** Whether a check stands before the pass. */
+/** Whether a pass requires a check. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';
-/** From when on the check may be done: at a moment of each visitor's own. */
+/** When the check is offered: a random moment for each visitor. */
 export const checkFrom = m => starts(m) - EARLY_MS + 2_000 + m.spread * CHECK_SPREAD_MS;
-/** What keeps this buyer out whatever they do here, or null. The token says what the shop thinks
-   of them. */
+/** Why this buyer cannot take part, or null. The token has the shop's claims about the buyer. */
 export function barredOf(m) {
   const front = frontOf(m),
     { member = false, level = 0 } = claimsOf(m.token);
   if (m.barred) return m.barred.name;
   return front.members_only && !member ? 'members' : level < front.min_level ? 'level' : null;
 }
-/** Whether no waiting room stands between this buyer and a pass. */
+/** Whether this buyer may get a pass: there is no waiting room, or it has admitted them. */
 export const isIn = (m, t = now()) =>
   frontOf(m).waiting_room === 'off' ||
   (frontOf(m).waiting_room === 'auto' && !m.room) ||
@@ -142,7 +143,7 @@ function stepOf(m, scene, t) {
   return null;
 }
 
-/** The name under which the words of button, title and text are found in the copy. */
+/** The key of the texts of button, title and text in the copy. */
 export function dealOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;
@@ -170,7 +171,7 @@ export function dealOf(m, scene, t = now()) {
    first. */
 export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
-/** What the words of a deal are told for in particular, or null. */
+/** The variant of a deal's texts, or null. */
 export function shadeOf(m, deal, t = now()) {
   if (deal === 'heldout' && m.waitlistBusyItem) return 'joining';
   if (deal === 'heldout' && m.barred) return m.barred.name;
@@ -212,8 +213,7 @@ export function shadeOf(m, deal, t = now()) {
   return null;
 }
 
-/** What a refusal means for the page. The refusal is newer than any status, so it is written
-   into the status. */
+/** Applies a refusal to the model. It is newer than any status, so it changes the status. */
 export function learn(m, code, problem, press) {
   const r = m.status?.items?.find(i => i.item === press.item);
   m.why = { name: 'cooldown' };

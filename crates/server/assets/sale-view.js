@@ -3,62 +3,88 @@ import { claimsOf } from '/assets/who.js';
 import { $, text, has, put, attr, announce, countAloud } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, dayTime, left, moment, money, span, time, when } from '/assets/format.js';
-import { OLD_MS, dealOf, ends, frontOf, isAdmitted, mayJoinWaitlist, most, row, sceneOf, shadeOf, starts } from '/assets/sale-state.js';
+import {
+  OLD_MS,
+  dealOf,
+  ends,
+  frontOf,
+  isAdmitted,
+  mayJoinWaitlist,
+  most,
+  row,
+  sceneOf,
+  shadeOf,
+  starts,
+} from '/assets/sale-state.js';
 
 /* The picture, the pill and its tone. */
 const scenes = {
   before: { light: 'before', pill: 'before' },
-  due:    { light: 'before', pill: 'soon' },
-  live:   { light: 'on', pill: 'live', tone: 'live' },
-  out:    { light: 'low', pill: 'out', tone: 'warn' },
-  sold:   { light: 'off', pill: 'sold' },
+  due: { light: 'before', pill: 'soon' },
+  live: { light: 'on', pill: 'live', tone: 'live' },
+  out: { light: 'low', pill: 'out', tone: 'warn' },
+  sold: { light: 'off', pill: 'sold' },
   paused: { light: 'low', pill: 'paused', tone: 'warn' },
-  ended:  { light: 'off', pill: 'ended' }
+  ended: { light: 'off', pill: 'ended' },
 };
-/* The button's mode, whether units may be chosen, and what else to do: `act` runs here, `see`
-   leads elsewhere. */
+/* The button's mode, whether units may be chosen, and the second action: `act` runs on this page,
+   `see` opens another page. */
 const deals = {
-  before:   { mode: 'wait', pick: true },
-  due:      { mode: 'wait', pick: true },
-  live:     { mode: 'go', pick: true },
-  asking:   { mode: 'busy' },
-  queued:   { mode: 'busy' },
+  before: { mode: 'wait', pick: true },
+  due: { mode: 'wait', pick: true },
+  live: { mode: 'go', pick: true },
+  asking: { mode: 'busy' },
+  queued: { mode: 'busy' },
   retrying: { mode: 'busy' },
   cooldown: { mode: 'refill', until: 'calm_ms', pick: true },
-  busy:     { mode: 'refill', until: 'busy_ms', pick: true },
+  busy: { mode: 'refill', until: 'busy_ms', pick: true },
   reserved: { mode: 'order', tone: 'good', act: 'again' },
-  paid:     { mode: 'order', tone: 'good', act: 'again' },
-  lapsed:   { mode: 'order', act: 'again' },
-  heldout:  { mode: 'wait', act: 'waitlist' },
+  paid: { mode: 'order', tone: 'good', act: 'again' },
+  lapsed: { mode: 'order', act: 'again' },
+  heldout: { mode: 'wait', act: 'waitlist' },
   waitlisted: { mode: 'busy', act: 'leave' },
-  soldout:  { mode: 'wait', see: '/' },
-  limit:    { mode: 'wait', see: '/#orders' },
-  check:    { mode: 'go', pick: true },
-  code:     { mode: 'go', pick: true },
-  join:     { mode: 'go', pick: true },
-  waiting:  { mode: 'busy', pick: true },
-  gone:     { mode: 'wait', pick: true },
-  members:  { mode: 'wait', act: 'anew' },
-  level:    { mode: 'wait', act: 'anew' },
-  blocked:  { mode: 'wait', act: 'anew' },
-  signin:   { mode: 'signin' },
+  soldout: { mode: 'wait', see: '/' },
+  limit: { mode: 'wait', see: '/#orders' },
+  check: { mode: 'go', pick: true },
+  code: { mode: 'go', pick: true },
+  join: { mode: 'go', pick: true },
+  waiting: { mode: 'busy', pick: true },
+  gone: { mode: 'wait', pick: true },
+  members: { mode: 'wait', act: 'anew' },
+  level: { mode: 'wait', act: 'anew' },
+  blocked: { mode: 'wait', act: 'anew' },
+  signin: { mode: 'signin' },
   nosignin: { mode: 'wait' },
-  paused:   { mode: 'wait' },
-  ended:    { mode: 'wait', see: '/#orders' },
-  offline:  { mode: 'wait', tone: 'bad', act: 'retry' }
+  paused: { mode: 'wait' },
+  ended: { mode: 'wait', see: '/#orders' },
+  offline: { mode: 'wait', tone: 'bad', act: 'retry' },
 };
-const verdicts = ['reserved', 'paid', 'lapsed', 'soldout', 'heldout', 'waitlisted', 'limit', 'cooldown', 'busy', 'gone', 'blocked'];
+const verdicts = [
+  'reserved',
+  'paid',
+  'lapsed',
+  'soldout',
+  'heldout',
+  'waitlisted',
+  'limit',
+  'cooldown',
+  'busy',
+  'gone',
+  'blocked',
+];
 /* letters, a Chinese character counting as two; longer ones are set smaller, so that the button
    stays in view */
 const LONG_TITLE = 28;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
-const buy = $('#buy'), go = $('#go');
-const steps = ['check', 'code', 'waiting']; /* what it means to be past one of these, too */
+const buy = $('#buy'),
+  go = $('#go');
+const steps = ['check', 'code', 'waiting']; /* passing one of these is announced, too */
 const HOUR_MS = 3_600_000;
 const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
-let shown = '', before = '';
+let shown = '',
+  before = '';
 
-/** What only changes with the item: its words, picture and price. */
+/** Shows the parts that depend only on the item: texts, picture and price. */
 export function showItem(m) {
   const { sale, item } = m;
   put($('#edition'), sale.title === item.title ? '' : sale.title);
@@ -75,97 +101,202 @@ export function showItem(m) {
   document.title = sale.title === item.title ? item.title : `${item.title} – ${sale.title}`;
   const image = $('#image');
   image.hidden = !item.image;
-  if (item.image) { image.onerror = () => { image.hidden = true; }; attr(image, 'src', item.image); attr(image, 'alt', item.title); }
-  for (const input of document.querySelectorAll('#items input')) input.checked = input.value === item.id;
+  if (item.image) {
+    image.onerror = () => {
+      image.hidden = true;
+    };
+    attr(image, 'src', item.image);
+    attr(image, 'alt', item.title);
+  }
+  for (const input of document.querySelectorAll('#items input'))
+    input.checked = input.value === item.id;
 }
 
 /** The picker, when the sale has several items. */
 export function showItems(m, choose) {
   $('#items').hidden = m.sale.items.length < 2;
-  $('#items-list').replaceChildren(...m.sale.items.map(item => {
-    const label = document.createElement('label'), input = document.createElement('input');
-    const name = document.createElement('span'), more = document.createElement('span');
-    label.className = 'item'; name.className = 'item__name'; more.className = 'item__more';
-    Object.assign(input, { type: 'radio', name: 'item', value: item.id });
-    input.onclick = event => { if (input.getAttribute('aria-disabled') === 'true') event.preventDefault(); };
-    input.onchange = () => choose(item.id);
-    name.textContent = label.title = item.title; more.dataset.item = item.id;
-    label.append(input, name, more);
-    return label;
-  }));
+  $('#items-list').replaceChildren(
+    ...m.sale.items.map(item => {
+      const label = document.createElement('label'),
+        input = document.createElement('input');
+      const name = document.createElement('span'),
+        more = document.createElement('span');
+      label.className = 'item';
+      name.className = 'item__name';
+      more.className = 'item__more';
+      Object.assign(input, { type: 'radio', name: 'item', value: item.id });
+      input.onclick = event => {
+        if (input.getAttribute('aria-disabled') === 'true') event.preventDefault();
+      };
+      input.onchange = () => choose(item.id);
+      name.textContent = label.title = item.title;
+      more.dataset.item = item.id;
+      label.append(input, name, more);
+      return label;
+    }),
+  );
 }
 
 function values(m, deal, t) {
-  const opens = starts(m), closes = ends(m), item = m.item;
-  const until = deal === 'retrying' ? m.retry_ms : deal === 'heldout' ? m.busy_ms : deals[deal].until ? m[deals[deal].until] : t;
-  const ours = deals[deal].mode === 'order' ? m.order : null, units = m.press?.units ?? ours?.units ?? m.units;
+  const opens = starts(m),
+    closes = ends(m),
+    item = m.item;
+  const until =
+    deal === 'retrying'
+      ? m.retry_ms
+      : deal === 'heldout'
+        ? m.busy_ms
+        : deals[deal].until
+          ? m[deals[deal].until]
+          : t;
+  const ours = deals[deal].mode === 'order' ? m.order : null,
+    units = m.press?.units ?? ours?.units ?? m.units;
   const by = deal === 'queued' ? m.press?.decide_by : m.order?.pay_by;
   return {
-    units: count(units), sum: ours?.amount ? money(ours.amount) : money(item.price, units), limit: count(item.limit_per_buyer ?? 1), detail: '', rest: count(most(m)), ...m.why,
-    opens: opens ? when(opens) : '', closed: closes ? when(closes) : '', by: by ? moment(Date.parse(by)) : '',
-    need: count(frontOf(m).min_level), level: count(claimsOf(m.token).level ?? 0), place: m.room?.position ? count(m.room.position) : '',
-    est: m.room?.estimate ? estimate(m.room.estimate) : '', until: m.room?.until_ms ? time(m.room.until_ms) : '',
-    ahead: count(m.waitlist[m.item.id]?.ahead ?? 0), pay: span(Math.min(item.hold_secs || WAITLIST_HOLD_SECS, WAITLIST_HOLD_SECS)), left: opens ? left(opens - t) : '', s: Math.max(0, Math.ceil((until - t) / 1000))
+    units: count(units),
+    sum: ours?.amount ? money(ours.amount) : money(item.price, units),
+    limit: count(item.limit_per_buyer ?? 1),
+    detail: '',
+    rest: count(most(m)),
+    ...m.why,
+    opens: opens ? when(opens) : '',
+    closed: closes ? when(closes) : '',
+    by: by ? moment(Date.parse(by)) : '',
+    need: count(frontOf(m).min_level),
+    level: count(claimsOf(m.token).level ?? 0),
+    place: m.room?.position ? count(m.room.position) : '',
+    est: m.room?.estimate ? estimate(m.room.estimate) : '',
+    until: m.room?.until_ms ? time(m.room.until_ms) : '',
+    ahead: count(m.waitlist[m.item.id]?.ahead ?? 0),
+    pay: span(Math.min(item.hold_secs || WAITLIST_HOLD_SECS, WAITLIST_HOLD_SECS)),
+    left: opens ? left(opens - t) : '',
+    s: Math.max(0, Math.ceil((until - t) / 1000)),
   };
 }
-/* A wait is told as a range, in steps that do not pretend to know more than anybody can. */
+/* A wait is shown as a rounded range, because the estimate is not exact. */
 function estimate({ from, to }) {
-  if (to < 60) { const high = Math.max(10, Math.ceil(to / 10) * 10), low = Math.floor(from / 10) * 10; return text(low > 0 && low < high ? 'est.secs' : 'est.sec', { a: low, b: high }); }
-  const high = Math.ceil(to / 60), low = Math.max(from < 60 ? 0 : 1, Math.floor(from / 60));
+  if (to < 60) {
+    const high = Math.max(10, Math.ceil(to / 10) * 10),
+      low = Math.floor(from / 10) * 10;
+    return text(low > 0 && low < high ? 'est.secs' : 'est.sec', { a: low, b: high });
+  }
+  const high = Math.ceil(to / 60),
+    low = Math.max(from < 60 ? 0 : 1, Math.floor(from / 60));
   if (low < 1) return text('est.under', { b: count(high) });
-  return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', { a: count(low), b: count(high) });
+  return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', {
+    a: count(low),
+    b: count(high),
+  });
 }
 /* A refusal has its own title and text while the button rests; the button's words stay those of
    the state. */
 function wordsOf(m, deal, part) {
   const shade = shadeOf(m, deal);
   if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
-  if (deal === 'cooldown' && part !== 'button') { const key = `${m.why?.name ?? 'again'}.${part}`; if (has(key)) return key; }
+  if (deal === 'cooldown' && part !== 'button') {
+    const key = `${m.why?.name ?? 'again'}.${part}`;
+    if (has(key)) return key;
+  }
   if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= now())) return 'endedx.title';
   if (deal === 'before' && !starts(m)) return 'due.' + part;
   return `${deal}.${part}`;
 }
 
-/* It is this buyer's turn, and for so long. */
-const inTurn = (m, scene, deal, t) => ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) && scene !== 'before' && isAdmitted(m, t) && !!m.room.until_ms;
+/* Whether it is this buyer's turn. */
+const inTurn = (m, scene, deal, t) =>
+  ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) &&
+  scene !== 'before' &&
+  isAdmitted(m, t) &&
+  !!m.room.until_ms;
 
 function showClock(m, scene, deal, t) {
-  const opens = starts(m), closes = ends(m);
-  let label = 'doors', digits = text('clock.open');
-  if (deal === 'reserved') { label = 'pay'; digits = left(Date.parse(m.order.pay_by) - t); }
-  else if (deal === 'waitlisted') { const { ahead } = m.waitlist[m.item.id]; label = 'position'; digits = ahead === null ? text('clock.none') : count(ahead + 1); }
-  else if (deal === 'waiting' || deal === 'gone') { label = 'position'; digits = m.room?.position ? count(m.room.position) : text('clock.none'); }
-  else if (inTurn(m, scene, deal, t)) { label = 'turn'; digits = left(m.room.until_ms - t); }
-  /* the button says something else */
-  else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) { label = 'in'; digits = left(opens - t); }
-  else if (scene === 'before' || scene === 'due') { label = 'before'; digits = opens ? dayTime(opens) : text('clock.soon'); }
-  else if (scene === 'ended') { label = closes && closes <= t ? 'ended' : 'doors'; digits = closes && closes <= t ? moment(closes) : text('clock.shut'); }
-  else if (closes) { label = 'live'; digits = left(closes - t); }
-  else if (opens && opens <= t) { label = 'opened'; digits = dayTime(opens); }
+  const opens = starts(m),
+    closes = ends(m);
+  let label = 'doors',
+    digits = text('clock.open');
+  if (deal === 'reserved') {
+    label = 'pay';
+    digits = left(Date.parse(m.order.pay_by) - t);
+  } else if (deal === 'waitlisted') {
+    const { ahead } = m.waitlist[m.item.id];
+    label = 'position';
+    digits = ahead === null ? text('clock.none') : count(ahead + 1);
+  } else if (deal === 'waiting' || deal === 'gone') {
+    label = 'position';
+    digits = m.room?.position ? count(m.room.position) : text('clock.none');
+  } else if (inTurn(m, scene, deal, t)) {
+    label = 'turn';
+    digits = left(m.room.until_ms - t);
+  }
+  /* the button shows another text */
+  else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) {
+    label = 'in';
+    digits = left(opens - t);
+  } else if (scene === 'before' || scene === 'due') {
+    label = 'before';
+    digits = opens ? dayTime(opens) : text('clock.soon');
+  } else if (scene === 'ended') {
+    label = closes && closes <= t ? 'ended' : 'doors';
+    digits = closes && closes <= t ? moment(closes) : text('clock.shut');
+  } else if (closes) {
+    label = 'live';
+    digits = left(closes - t);
+  } else if (opens && opens <= t) {
+    label = 'opened';
+    digits = dayTime(opens);
+  }
   put($('#clock-label'), text('clock.' + label));
   put($('#clock'), digits);
   put($('#server'), time(t));
-  const aim = deal === 'reserved' ? Date.parse(m.order.pay_by) : label === 'turn' ? m.room.until_ms : scene === 'before' ? opens : null;
-  if (aim) countAloud(text(deal === 'reserved' ? 'clock.pay' : label === 'turn' ? 'clock.turn' : 'say.opens'), Math.ceil((aim - t) / 1000));
+  const aim =
+    deal === 'reserved'
+      ? Date.parse(m.order.pay_by)
+      : label === 'turn'
+        ? m.room.until_ms
+        : scene === 'before'
+          ? opens
+          : null;
+  if (aim)
+    countAloud(
+      text(deal === 'reserved' ? 'clock.pay' : label === 'turn' ? 'clock.turn' : 'say.opens'),
+      Math.ceil((aim - t) / 1000),
+    );
 }
 
-/* Without counts the words stay and the numbers go; a count is never guessed. */
+/* Without counts only the text is shown; a count is never guessed. */
 function showStock(m, scene, t) {
-  const r = row(m), counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);
-  const held = Number.isInteger(r.held) ? r.held : 0, taken = counted ? r.count - r.remaining : 0;
-  const v = { total: count(r.count ?? 0), left: count(r.remaining ?? 0), held: count(held), seen: time(m.seen_ms) };
+  const r = row(m),
+    counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);
+  const held = Number.isInteger(r.held) ? r.held : 0,
+    taken = counted ? r.count - r.remaining : 0;
+  const v = {
+    total: count(r.count ?? 0),
+    left: count(r.remaining ?? 0),
+    held: count(held),
+    seen: time(m.seen_ms),
+  };
   const key = scene === 'due' ? 'before' : scene;
-  let words, more = key + '+';
-  if (key === 'out') { words = 'out'; if (!held) more = 'out0+'; }
-  else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
-  else if (!counted) { words = key === 'ended' ? 'endedx' : 'free'; more = key === 'ended' ? 'none+' : r.count === null ? 'free+' : 'none+'; }
-  else if (key === 'ended') { words = r.remaining ? 'ended' : 'ended0'; more = held ? 'endedh+' : taken ? 'ended+' : 'none+'; }
-  else { words = key; if (key === 'live' && !held) more = 'live0+'; }
+  let words,
+    more = key + '+';
+  if (key === 'out') {
+    words = 'out';
+    if (!held) more = 'out0+';
+  } else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
+  else if (!counted) {
+    words = key === 'ended' ? 'endedx' : 'free';
+    more = key === 'ended' ? 'none+' : r.count === null ? 'free+' : 'none+';
+  } else if (key === 'ended') {
+    words = r.remaining ? 'ended' : 'ended0';
+    more = held ? 'endedh+' : taken ? 'ended+' : 'none+';
+  } else {
+    words = key;
+    if (key === 'live' && !held) more = 'live0+';
+  }
   if ((m.offline || t - m.seen_ms > OLD_MS) && ['live', 'out'].includes(key)) more = 'old+';
   put($('#stock'), text('stock.' + words, v));
   put($('#stock-more'), text('stock.' + more, v));
   $('#bar').classList.toggle('is-off', !counted);
-  const part = n => (counted && r.count ? Math.round(1000 * n / r.count) : 0);
+  const part = n => (counted && r.count ? Math.round((1000 * n) / r.count) : 0);
   const sold = key === 'before' ? 0 : part(Math.max(0, taken - held));
   attr($('#bar-sold'), 'width', sold);
   attr($('#bar-held'), 'x', sold);
@@ -173,22 +304,31 @@ function showStock(m, scene, t) {
 }
 
 function showButton(m, deal, t, v) {
-  const plan = deals[deal], away = plan.mode === 'order' || plan.mode === 'signin', on = away ? go : buy;
+  const plan = deals[deal],
+    away = plan.mode === 'order' || plan.mode === 'signin',
+    on = away ? go : buy;
   const focused = document.activeElement === buy || document.activeElement === go;
-  go.hidden = !away; buy.hidden = away;
-  if (away) attr(go, 'href', plan.mode === 'order' ? '/order/' + encodeURIComponent(m.order.id) : m.sign_in_url);
+  go.hidden = !away;
+  buy.hidden = away;
+  if (away)
+    attr(
+      go,
+      'href',
+      plan.mode === 'order' ? '/order/' + encodeURIComponent(m.order.id) : m.sign_in_url,
+    );
   if (buy.dataset.mode !== plan.mode && !away) {
     buy.style.setProperty('--refill', Math.max(1, v.s) + 's');
     buy.dataset.mode = plan.mode;
   }
   attr(buy, 'aria-disabled', plan.mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  /* it stands in the same place */
+  /* it is in the same position */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
 function showUnits(m, pick) {
-  const field = $('#units'), top = most(m);
+  const field = $('#units'),
+    top = most(m);
   if (m.units > top) m.units = top;
   attr(field, 'max', top);
   if (document.activeElement !== field || field.readOnly) field.value = m.press?.units ?? m.units;
@@ -196,16 +336,28 @@ function showUnits(m, pick) {
   attr($('#fewer'), 'aria-disabled', !pick || m.units <= 1);
   attr($('#more'), 'aria-disabled', !pick || m.units >= top);
   for (const more of document.querySelectorAll('.item__more')) {
-    const item = m.sale.items.find(i => i.id === more.dataset.item), state = m.status.items?.find(r => r.item === item.id)?.state;
-    put(more, state === 'sold_out' ? text('pill.sold') : state === 'held_out' ? text('pill.out') : money(item.price));
+    const item = m.sale.items.find(i => i.id === more.dataset.item),
+      state = m.status.items?.find(r => r.item === item.id)?.state;
+    put(
+      more,
+      state === 'sold_out'
+        ? text('pill.sold')
+        : state === 'held_out'
+          ? text('pill.out')
+          : money(item.price),
+    );
     attr(more.parentElement.firstElementChild, 'aria-disabled', !!m.press);
   }
 }
 
-/** Draws everything from the model; cheap enough to be called four times a second. Gives the
-   deal that it shows. */
+/** Draws the page from the model; cheap enough for four calls a second. Returns the deal that it
+    shows. */
 export function show(m) {
-  const t = now(), scene = sceneOf(m, t), deal = dealOf(m, scene, t), plan = deals[deal], v = values(m, deal, t);
+  const t = now(),
+    scene = sceneOf(m, t),
+    deal = dealOf(m, scene, t),
+    plan = deals[deal],
+    v = values(m, deal, t);
   const look = { ...scenes[scene] };
   if (deal === 'reserved') Object.assign(look, { light: 'on', pill: 'yours', tone: 'live' });
   if (deal === 'offline') Object.assign(look, { pill: 'offline', tone: 'warn' });
@@ -223,22 +375,54 @@ export function show(m) {
   showButton(m, deal, t, v);
 
   attr($('#say'), 'class', 'say' + (plan.tone ? ' say--' + plan.tone : ''));
-  const title = text(wordsOf(m, deal, 'title'), v), words = text(wordsOf(m, deal, 'text'), v).trim();
+  const title = text(wordsOf(m, deal, 'title'), v),
+    words = text(wordsOf(m, deal, 'text'), v).trim();
   put($('#say-title'), title);
   put($('#say-text'), words);
-  const act = $('#act'), see = $('#see'), hadAct = document.activeElement === act;
-  /* what a token says stays as it is */
-  act.hidden = !plan.act || (plan.act === 'anew' && !m.barred) || (plan.act === 'waitlist' && !mayJoinWaitlist(m));
-  attr(act, 'aria-disabled', ['waitlist', 'leave'].includes(plan.act) && (!!m.waitlistBusyItem || t < m.busy_ms));
+  const act = $('#act'),
+    see = $('#see'),
+    hadAct = document.activeElement === act;
+  /* a token's claims do not change */
+  act.hidden =
+    !plan.act ||
+    (plan.act === 'anew' && !m.barred) ||
+    (plan.act === 'waitlist' && !mayJoinWaitlist(m));
+  attr(
+    act,
+    'aria-disabled',
+    ['waitlist', 'leave'].includes(plan.act) && (!!m.waitlistBusyItem || t < m.busy_ms),
+  );
   act.classList.toggle('button--main', plan.act === 'waitlist');
   see.hidden = !plan.see || (plan.see !== '/' && !m.token);
   $('#link').hidden = !act.hidden || !see.hidden;
-  if (plan.act) { put(act, text(deal + '.action')); act.dataset.does = plan.act; }
-  if (plan.see) { put(see, text(deal + '.action')); attr(see, 'href', plan.see); }
+  if (plan.act) {
+    put(act, text(deal + '.action'));
+    act.dataset.does = plan.act;
+  }
+  if (plan.see) {
+    put(see, text(deal + '.action'));
+    attr(see, 'href', plan.see);
+  }
   if (hadAct && act.hidden) (go.hidden ? buy : go).focus();
 
-  const state = [scene, deal, shadeOf(m, deal, t), deal === 'cooldown' ? m.why?.name : deal === 'waiting' ? v.est : deal === 'waitlisted' ? v.ahead : ''].join(' ');
-  if (shown && shown !== state) announce(title + '. ' + words, verdicts.includes(deal) || (deal === 'live' && steps.includes(before)));
-  shown = state; before = deal;
+  const state = [
+    scene,
+    deal,
+    shadeOf(m, deal, t),
+    deal === 'cooldown'
+      ? m.why?.name
+      : deal === 'waiting'
+        ? v.est
+        : deal === 'waitlisted'
+          ? v.ahead
+          : '',
+  ].join(' ');
+  if (shown && shown !== state)
+    announce(
+      title + '. ' + words,
+      verdicts.includes(deal) || (deal === 'live' && steps.includes(before)),
+    );
+  shown = state;
+  before = deal;
   return deal;
 }

@@ -1,5 +1,5 @@
-/* The sale page: reads the sale once, follows its status gently, and turns a press into one request.
-   The page is the same file for everyone; which sale it shows stands in its own address. */
+/* The sale page: reads the sale once, polls its status slowly, and turns a press into one request.
+   The page is the same file for every visitor; its address names the sale. */
 import { $, announce, put, ready, site, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getOrder, getSale, getStatus, idInAddress, random } from '/assets/api.js';
@@ -8,39 +8,69 @@ import { listen } from '/assets/events.js';
 import { frontDoor } from '/assets/door.js';
 import { itemWaitlist } from '/assets/waitlist.js';
 import { newPress, pursue, unfinishedPress } from '/assets/press.js';
-import { CALM_MS, dealOf, learn, model as m, most, row, sceneOf, starts } from '/assets/sale-state.js';
+import {
+  CALM_MS,
+  dealOf,
+  learn,
+  model as m,
+  most,
+  row,
+  sceneOf,
+  starts,
+} from '/assets/sale-state.js';
 import { show, showItem, showItems } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
 /* the event stream is opened at a random moment of the last ten minutes */
 const STREAM_EARLY_MS = 600_000;
-const QUIET_MS = 60_000;         /* in the last minute before the start nothing is asked */
-const GAP_MS = 3_000;            /* after a gap in the stream, the status is asked for at a random moment of this time */
-const CACHED_MS = 2_000;           /* an answer that caches share may be this old */
-const CLOCK_OFF_MS = 5_000;      /* a status this far from our clock means that the clock must be set again */
-const REREAD_MS = 5_000;         /* an order whose time to pay is over is read again this often, until it says so */
+const QUIET_MS = 60_000; /* no polling in the last minute before the start */
+/* after a gap in the stream, the status is requested at a random moment of this time */
+const GAP_MS = 3_000;
+const CACHED_MS = 2_000; /* an answer that caches share may be this old */
+/* if a status differs from the clock by more than this, the clock is set again */
+const CLOCK_OFF_MS = 5_000;
+/* how often an order is read again after its time to pay, until its state says so */
+const REREAD_MS = 5_000;
 
-const poll = pauser(), press = pauser();
-let version = '', turn = '', fresh = false, lost_polls = 0, stream = null, streaming = 0, heard = null, reread_ms = 0;
-const draw = () => { if (m.sale && m.status) { door.settle(show(m)); waitlist.settle(); } };
+const poll = pauser(),
+  press = pauser();
+let version = '',
+  turn = '',
+  fresh = false,
+  lost_polls = 0,
+  stream = null,
+  streaming = 0,
+  heard = null,
+  reread_ms = 0;
+const draw = () => {
+  if (m.sale && m.status) {
+    door.settle(show(m));
+    waitlist.settle();
+  }
+};
 const scene = () => sceneOf(m);
-/* the front door, and the waitlist, once it is known which sale this is */
-let door = null, waitlist = null;
+/* the front door and the waitlist; null until the sale is known */
+let door = null,
+  waitlist = null;
 
-/* ----- status: what the sale is doing ----- */
+/* ----- the sale's status ----- */
 
-/* Every page shares the server's version, so that one cached answer serves them all. A version of our own draws an answer
-   that no cache has: once before the start, after an absence, and whenever the clock is to be set. */
+/* All pages request the server's version, so that one cached answer serves them all. A random
+   version gets an answer that no cache has: once before the start, after an absence, and when the
+   clock must be set. */
 async function refresh() {
-  const own = fresh || !m.status, v = own ? random() : version + turn;
+  const own = fresh || !m.status,
+    v = own ? random() : version + turn;
   const answer = await getStatus(m.id, v);
   if (answer.status === 404) return lost('lost');
   if (answer.status === 200) {
-    lost_polls = 0; fresh = false; m.offline = false;
+    lost_polls = 0;
+    fresh = false;
+    m.offline = false;
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* the device slept, perhaps */
+    /* the device may have slept */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
@@ -51,13 +81,14 @@ async function refresh() {
   return answer.retry_secs;
 }
 function take(status) {
-  if (status.sale !== m.id || Date.parse(status.server_time) < Date.parse(m.status?.server_time)) return;
+  if (status.sale !== m.id || Date.parse(status.server_time) < Date.parse(m.status?.server_time))
+    return;
   m.status = status;
   m.seen_ms = Date.parse(status.server_time);
   follow();
   door.plan();
 }
-/** The buyer is known, is another one, or is nobody any more. */
+/** Applies a change of the buyer: signed in, another buyer, or signed out. */
 function be(token) {
   if (token === m.token) return;
   Object.assign(m, { token, barred: null, room: null });
@@ -66,8 +97,8 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** How long until the status is worth asking again. Nothing here may bring thousands of pages
-   into step. */
+/** The time until the next status request. It is random, so that thousands of pages never ask at
+    the same moment. */
 function pace_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
@@ -76,62 +107,112 @@ function pace_ms() {
       const wait = opens ? opens - now() : Infinity;
       if (wait > QUIET_MS + 30_000) {
         const rest = Math.min(jitter(30_000, 60_000), wait - QUIET_MS);
-        /* the last look before the start sets the clock exactly */
+        /* the last request before the start sets the clock exactly */
         fresh ||= wait - rest <= QUIET_MS + 30_000;
         return rest;
       }
-      /* the start makes older answers worthless: all pages ask for a new one, and for the same */
+      /* after the start older answers are useless: all pages request the same new version */
       turn = '-open';
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
-    case 'due': return jitter(1_000, 3_000);
-    case 'ended': return m.status.phase !== 'closed' ? jitter(1_000, 4_000) : row(m).held ? jitter(30_000, 60_000) : Infinity;
-    case 'sold': return jitter(20_000, 40_000);
-    default: return m.status.started === false ? jitter(1_000, 2_000) : stream?.isOpen() ? jitter(12_000, 18_000) : jitter(2_000, 5_000);
+    case 'due':
+      return jitter(1_000, 3_000);
+    case 'ended':
+      return m.status.phase !== 'closed'
+        ? jitter(1_000, 4_000)
+        : row(m).held
+          ? jitter(30_000, 60_000)
+          : Infinity;
+    case 'sold':
+      return jitter(20_000, 40_000);
+    default:
+      return m.status.started === false
+        ? jitter(1_000, 2_000)
+        : stream?.isOpen()
+          ? jitter(12_000, 18_000)
+          : jitter(2_000, 5_000);
   }
 }
 async function watch() {
   for (;;) {
     const retry_secs = await refresh();
     if (!m.token && site.guest) be(await identify());
-    /* no hint cuts this short */
+    /* no event ends this wait early */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
-    if (document.hidden && !m.press) await new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
+    if (document.hidden && !m.press)
+      await new Promise(seen =>
+        document.addEventListener('visibilitychange', seen, { once: true }),
+      );
   }
 }
 
-/* The stream needs a buyer. It is opened before the crowd comes, spread over minutes, never at
-   the start itself. */
+/* The stream needs a signed-in buyer. It is opened before the start, spread over minutes, and never
+   at the start itself. */
 function follow() {
   if (!m.token || stream || streaming || scene() === 'ended') return;
   const wait = scene() === 'before' ? (starts(m) ?? Infinity) - now() : 0;
   if (wait === Infinity) return;
-  const delay = m.press ? 0 : wait > QUIET_MS ? jitter(Math.max(0, wait - STREAM_EARLY_MS), wait - QUIET_MS / 2) : jitter(0, Math.max(4_000, wait / 2));
+  const delay = m.press
+    ? 0
+    : wait > QUIET_MS
+      ? jitter(Math.max(0, wait - STREAM_EARLY_MS), wait - QUIET_MS / 2)
+      : jitter(0, Math.max(4_000, wait / 2));
   if (delay > 3_600_000) return; /* decided again by a later status */
   streaming = setTimeout(openStream, delay);
 }
 function openStream() {
-  clearTimeout(streaming); streaming = 0;
+  clearTimeout(streaming);
+  streaming = 0;
   if (stream || !m.token) return;
-  stream = listen({ token: m.token, sale: m.id, on: {
-    status(status) { take(status); draw(); },
-    room(place) { if (!place.sale || place.sale === m.id) door.hear(place); },
-    gap() { if (scene() !== 'before') setTimeout(() => { poll.wake(); door.wake(); waitlist.wake(); }, jitter(0, GAP_MS)); },
-    order(order) {
-      if (m.press) { heard = order?.id; press.wake(); }
-      waitlist.hear(order);
-      if (m.order && order?.id === m.order.id) readOrder(m.order.id);
-      if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) { delete m.share[order.item]; m.why = null; }
-    }
-  } });
+  stream = listen({
+    token: m.token,
+    sale: m.id,
+    on: {
+      status(status) {
+        take(status);
+        draw();
+      },
+      room(place) {
+        if (!place.sale || place.sale === m.id) door.hear(place);
+      },
+      gap() {
+        if (scene() !== 'before')
+          setTimeout(
+            () => {
+              poll.wake();
+              door.wake();
+              waitlist.wake();
+            },
+            jitter(0, GAP_MS),
+          );
+      },
+      order(order) {
+        if (m.press) {
+          heard = order?.id;
+          press.wake();
+        }
+        waitlist.hear(order);
+        if (m.order && order?.id === m.order.id) readOrder(m.order.id);
+        if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) {
+          delete m.share[order.item];
+          m.why = null;
+        }
+      },
+    },
+  });
 }
-function closeStream() { clearTimeout(streaming); streaming = 0; stream?.close(); stream = null; }
+function closeStream() {
+  clearTimeout(streaming);
+  streaming = 0;
+  stream?.close();
+  stream = null;
+}
 
 /* ----- the press ----- */
 
-/* An event about our press may come before the answer that names its id; then nothing is waited
-   for, once. */
+/* An event about this press may arrive before the answer that names its id. Then the next wait is
+   skipped once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;
@@ -140,25 +221,43 @@ function rest(ms) {
 async function send() {
   try {
     if (!m.token) be(await identify());
-    if (!m.token) { m.press = null; return draw(); }
+    if (!m.token) {
+      m.press = null;
+      return draw();
+    }
     openStream();
     const end = await pursue(m.press, {
-      token: m.token, rest, pass: which => door.passFor(m.press.item, which), hinted: () => !!stream?.isOpen(),
-      tell(stage, { wait_ms = 0 } = {}) { m.stage = stage; m.retry_ms = now() + wait_ms; draw(); }
+      token: m.token,
+      rest,
+      pass: which => door.passFor(m.press.item, which),
+      hinted: () => !!stream?.isOpen(),
+      tell(stage, { wait_ms = 0 } = {}) {
+        m.stage = stage;
+        m.retry_ms = now() + wait_ms;
+        draw();
+      },
     });
     finish(end);
   } finally {
-    m.press = null; m.stage = null; draw();
+    m.press = null;
+    m.stage = null;
+    draw();
   }
 }
 function signedOut() {
-  forget(m.token); closeStream();
+  forget(m.token);
+  closeStream();
   be(token());
-  if (!m.token && site.guest) identify().then(mine => { be(mine); draw(); });
+  if (!m.token && site.guest)
+    identify().then(mine => {
+      be(mine);
+      draw();
+    });
 }
 function finish({ order, code, problem, busy_secs, scope, signin }) {
   if (order) {
-    m.order = order; m.why = null;
+    m.order = order;
+    m.why = null;
     tab.set('order.' + m.id, order.id);
   } else if (busy_secs) {
     m.calm_ms = 0;
@@ -166,11 +265,12 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
   } else if (signin) {
     signedOut();
   } else if (door.about(code, problem, true)) {
-    m.calm_ms = 0; /* nothing was asked of the stock */
+    m.calm_ms = 0; /* the purchase did not reach the stock */
     tab.drop('calm.' + m.id);
   } else {
     learn(m, code, problem, m.press);
-    fresh = true; poll.wake();
+    fresh = true;
+    poll.wake();
   }
 }
 function onPress(event) {
@@ -178,37 +278,50 @@ function onPress(event) {
   if ($('#buy').getAttribute('aria-disabled') === 'true' || m.press) return;
   if (door.press(dealOf(m, scene()))) return openStream();
   chooseUnits(Number($('#units').value));
-  m.calm_ms = now() + CALM_MS; m.why = null; m.order = null;
+  m.calm_ms = now() + CALM_MS;
+  m.why = null;
+  m.order = null;
   tab.set('calm.' + m.id, m.calm_ms);
   m.press = newPress({ buyer: buyerOf(m.token), sale: m.id, item: m.item.id, units: m.units });
   m.stage = 'asking';
   send();
 }
 
-/** A unit came back for this buyer: the page leads to its order, as after a press. */
+/** A returned unit became this buyer's order: the page shows it, as after a press. */
 function served(order) {
-  if (order.item !== m.item?.id) return; /* it is found among the buyer's orders */
-  m.order = order; m.came = order.id; m.why = null;
+  if (order.item !== m.item?.id) return; /* the list of orders shows it */
+  m.order = order;
+  m.came = order.id;
+  m.why = null;
   tab.set('order.' + m.id, order.id);
-  fresh = true; poll.wake();
+  fresh = true;
+  poll.wake();
   draw();
 }
-/** Reads an order of ours again; a later state takes the place of "reserved". */
+/** Reads this buyer's order again; a later state replaces "reserved". */
 async function readOrder(id) {
   const answer = await getOrder(m.token, id);
   if (answer.status === 200) {
-    if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) { m.order = null; tab.drop('order.' + m.id); } else m.order = answer.data;
+    if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) {
+      m.order = null;
+      tab.drop('order.' + m.id);
+    } else m.order = answer.data;
   }
   draw();
 }
-/** After a reload: the press without an answer goes on with its key; else the last order is
-   shown again. */
+/** After a reload: continues a press without an answer, with its key. Otherwise shows the last
+    order. */
 function resume() {
-  const buyer = m.token && buyerOf(m.token), open = m.token && unfinishedPress(m.id, buyer);
+  const buyer = m.token && buyerOf(m.token),
+    open = m.token && unfinishedPress(m.id, buyer);
   m.calm_ms = Math.min(tab.get('calm.' + m.id) ?? 0, now() + CALM_MS);
   const last = tab.get('order.' + m.id);
   if (open && m.sale.items.some(i => i.id === open.item)) {
-    choose(open.item); m.units = open.units; m.press = open; open.unsure = true; m.stage = open.id ? 'queued' : 'asking';
+    choose(open.item);
+    m.units = open.units;
+    m.press = open;
+    open.unsure = true;
+    m.stage = open.id ? 'queued' : 'asking';
     send();
   } else if (last && m.token) readOrder(last);
 }
@@ -217,7 +330,8 @@ function resume() {
 
 function choose(id) {
   m.item = m.sale.items.find(i => i.id === id) ?? m.sale.items[0];
-  m.units = 1; m.why = null;
+  m.units = 1;
+  m.why = null;
   if (m.order && m.order.item !== m.item.id) m.order = null;
   showItem(m);
   door.plan();
@@ -234,38 +348,70 @@ function bind() {
   $('#fewer').onclick = e => free(e.currentTarget) && chooseUnits(m.units - 1);
   $('#more').onclick = e => free(e.currentTarget) && chooseUnits(m.units + 1);
   $('#units').onchange = () => chooseUnits(Number($('#units').value));
-  $('#units').onkeydown = e => { if (e.key === 'Enter') { e.preventDefault(); chooseUnits(Number($('#units').value)); } };
+  $('#units').onkeydown = e => {
+    if (e.key === 'Enter') {
+      e.preventDefault();
+      chooseUnits(Number($('#units').value));
+    }
+  };
   $('#act').onclick = () => {
     if (!free($('#act'))) return;
-    if ($('#act').dataset.does === 'waitlist') { openStream(); return void waitlist.join(); }
+    if ($('#act').dataset.does === 'waitlist') {
+      openStream();
+      return void waitlist.join();
+    }
     if ($('#act').dataset.does === 'leave') return void waitlist.leave();
-    if ($('#act').dataset.does === 'again') { m.order = null; tab.drop('order.' + m.id); }
+    if ($('#act').dataset.does === 'again') {
+      m.order = null;
+      tab.drop('order.' + m.id);
+    }
     if ($('#act').dataset.does === 'anew') m.barred = null;
     wake();
     draw();
   };
-  for (const a of document.querySelectorAll('.tongue a')) a.onclick = () => { a.href = '?lang=' + a.lang.slice(0, 2) + location.hash; };
+  for (const a of document.querySelectorAll('.tongue a'))
+    a.onclick = () => {
+      a.href = '?lang=' + a.lang.slice(0, 2) + location.hash;
+    };
   addEventListener('online', wake);
-  addEventListener('offline', () => { m.offline = true; lost_polls = 1; draw(); });
-  addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
-  document.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); });
+  addEventListener('offline', () => {
+    m.offline = true;
+    lost_polls = 1;
+    draw();
+  });
+  addEventListener('pageshow', event => {
+    if (event.persisted) location.reload();
+  });
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden) wake();
+  });
 }
 /* After an absence or a lost connection: ask at once, with a new version, which also sets the
    clock again. */
-function wake() { fresh = true; poll.wake(); press.wake(); door.wake(); waitlist.wake(); }
+function wake() {
+  fresh = true;
+  poll.wake();
+  press.wake();
+  door.wake();
+  waitlist.wake();
+}
 
 /* ----- the page itself ----- */
 
-/** Nothing to show: no such sale, or no connection yet. */
+/** Shows that there is no such sale, or no connection yet. */
 function lost(why) {
-  $('#sale').hidden = true; $('#lost').hidden = false;
+  $('#sale').hidden = true;
+  $('#lost').hidden = false;
   put($('#lost-title'), text(why + '.title'));
   put($('#lost-text'), text(why + '.text'));
   $('#lost-retry').hidden = why !== 'far';
-  if (why === 'lost') { document.title = text('lost.title'); closeStream(); }
+  if (why === 'lost') {
+    document.title = text('lost.title');
+    closeStream();
+  }
   announce(text(why + '.title'), true);
   ready();
-  return new Promise(() => {}); /* nothing follows */
+  return new Promise(() => {}); /* the page stays like this */
 }
 async function load() {
   const who = identify();
@@ -273,7 +419,8 @@ async function load() {
     const [sale, status] = await Promise.all([getSale(m.id), getStatus(m.id, version)]);
     if (sale.status === 404 || status.status === 404) return lost('lost');
     if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
-      m.sale = sale.data; m.item = m.sale.items[0];
+      m.sale = sale.data;
+      m.item = m.sale.items[0];
       setClock(status.data.server_time, status.sent - CACHED_MS, status.got);
       be(await who);
       take(status.data);
@@ -281,16 +428,28 @@ async function load() {
       break;
     }
     lost('far');
-    await poll.rest(Math.max((sale.retry_secs ?? status.retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4)));
+    await poll.rest(
+      Math.max(
+        (sale.retry_secs ?? status.retry_secs ?? 0) * 1000,
+        jitter(500, 1_000) * 2 ** Math.min(tries, 4),
+      ),
+    );
   }
-  /* An answer that others share is good enough for the clock, but not shortly before the start. */
-  if (!m.status.started && starts(m) && starts(m) - now() <= QUIET_MS + 30_000) { fresh = true; await refresh(); }
-  $('#lost').hidden = true; $('#sale').hidden = false;
+  /* A cached answer is good enough for the clock, except shortly before the start. */
+  if (!m.status.started && starts(m) && starts(m) - now() <= QUIET_MS + 30_000) {
+    fresh = true;
+    await refresh();
+  }
+  $('#lost').hidden = true;
+  $('#sale').hidden = false;
 }
 /* Four times a second, and exactly at the start: the button wakes on time. */
 function tick() {
   draw();
-  if (m.order?.state === 'reserved' && now() > Math.max(Date.parse(m.order.pay_by), reread_ms) + jitter(1_000, REREAD_MS)) {
+  if (
+    m.order?.state === 'reserved' &&
+    now() > Math.max(Date.parse(m.order.pay_by), reread_ms) + jitter(1_000, REREAD_MS)
+  ) {
     reread_ms = now();
     readOrder(m.order.id);
   }
@@ -301,13 +460,33 @@ function tick() {
 translate();
 m.id = idInAddress('sale');
 m.sign_in_url = site.sign_in_url ?? null;
-door = frontDoor(m, { draw, signedOut, reread() { fresh = true; poll.wake(); }, streaming: () => !!stream?.isOpen() });
-waitlist = itemWaitlist(m, { door, draw, served, reread() { fresh = true; poll.wake(); }, streaming: () => !!stream?.isOpen() });
+door = frontDoor(m, {
+  draw,
+  signedOut,
+  reread() {
+    fresh = true;
+    poll.wake();
+  },
+  streaming: () => !!stream?.isOpen(),
+});
+waitlist = itemWaitlist(m, {
+  door,
+  draw,
+  served,
+  reread() {
+    fresh = true;
+    poll.wake();
+  },
+  streaming: () => !!stream?.isOpen(),
+});
 $('#lost-retry').onclick = () => poll.wake();
 if (!m.id) await lost('lost');
 await load();
 bind();
-showItems(m, id => { choose(id); history.replaceState(null, '', '#item=' + encodeURIComponent(id)); });
+showItems(m, id => {
+  choose(id);
+  history.replaceState(null, '', '#item=' + encodeURIComponent(id));
+});
 choose(new URLSearchParams(location.hash.slice(1)).get('item'));
 resume();
 draw();

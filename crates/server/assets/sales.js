@@ -72,8 +72,7 @@ function pictureOf(sale, light) {
   return img;
 }
 
-/* What each sale is doing, from its status; for sales far down the list the times that the list
-   itself gives must do. */
+/* The state of each sale from its status. Sales far down the list use the times in the list. */
 async function phasesOf(sales) {
   const answers = await Promise.all(
     sales.slice(0, STATUS_MAX).map(sale => getStatus(sale.id, random())),
@@ -90,8 +89,8 @@ async function phasesOf(sales) {
           : 'open'),
   );
 }
-/* What can be had now stands first, then what opens next, then what is over; within these the
-   newest, as the list gives them. */
+/* Open sales first, then sales that open next, then closed sales; within a group the newest first,
+   as in the list. */
 const ranks = ['open', 'paused', 'scheduled', 'closed'];
 function inOrder(sales, phases) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
@@ -163,13 +162,13 @@ function orderTicket(order) {
   }
   return li;
 }
-const sold = new Map(); /* sales by id, as far as they were asked for */
+const sold = new Map(); /* the sales that were read, by id */
 async function learnSales(orders) {
   const ids = [...new Set(orders.map(order => order.sale))].filter(id => !sold.has(id));
   for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data])))
     sold.set(id, sale);
 }
-/* The newest orders, once more after each event about one of them; older ones when asked for. */
+/* The newest orders, read again after each event about one of them; older ones on request. */
 let older = [],
   next = null;
 async function showOrders(mine) {
@@ -207,7 +206,7 @@ function drawOrders(orders) {
       ?.focus({ preventScroll: true });
   $('#older').hidden = !next;
 }
-/** Keeps the list of orders true while some of them may change soon. */
+/** Refreshes the list of orders while some of them may change soon. */
 async function watchOrders(mine) {
   const poll = pauser();
   let stream = null;
@@ -231,7 +230,7 @@ async function watchOrders(mine) {
     );
     await new Promise(done =>
       setTimeout(done, jitter(200, 500)),
-    ); /* several events are one reason to look */
+    ); /* several events cause one read */
     if (document.hidden)
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),

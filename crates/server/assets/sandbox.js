@@ -1,5 +1,5 @@
-/* The sandbox's checkout: one button for each thing that can happen when somebody pays. The
-   address is all it takes. */
+/* The sandbox's checkout: one button for each possible outcome of a payment. The address is the only
+   credential. */
 import { $, announce, attr, put, ready, site, text, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money } from '/assets/format.js';
@@ -21,7 +21,7 @@ const AFTER = ['return', 'dispute'];
 const session = location.pathname.split('/')[3] ?? '';
 const m = { desk: null, state: 'far', busy: false, failed: false, barred: false };
 
-/** One request; an answer that never came has status 0. */
+/** One request; a request without an answer returns status 0. */
 async function call(method, what) {
   const sent = performance.now();
   try {
@@ -39,8 +39,8 @@ async function call(method, what) {
     return 0;
   }
 }
-/** Where the shop wants its buyer back: a page, and nothing else. `what` is a hint for its
-   words, as a provider's own two addresses are. */
+/** The shop's page to which the buyer returns. `what` only chooses its text, like the two return
+    addresses of a real provider. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
   if (!['http:', 'https:'].includes(url.protocol)) return '/';
@@ -97,7 +97,7 @@ async function press(what) {
   const status = await call('POST', what);
   m.busy = false;
   m.failed = what === 'fail' && status === 200;
-  m.barred = status === 403; /* whoever runs the server switched the buttons off */
+  m.barred = status === 403; /* the server's operator switched the buttons off */
   draw();
   if (m.failed || m.barred) $('#state').scrollIntoView({ block: 'center' });
   const told = m.failed ? 'x.failed' : m.barred ? 'x.barred' : null;

@@ -1,5 +1,5 @@
-/* The browser's storage as small JSON values. Where storage is refused (private windows, strict settings) the value
-   lives as long as the page: everything still works, only a reload forgets. */
+/* The browser's storage as small JSON values. If storage is refused (private windows, strict
+   settings), values last as long as the page: all works, but a reload loses them. */
 function over(name) {
   const spare = new Map();
   const area = () => {

@@ -8,22 +8,22 @@ import { buyerOf } from '/assets/who.js';
 import { learn } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
-/* the button that leaves stands where the one stood that joined: the second press of two is no
-   wish to leave */
+/* "leave" appears where "join" was: the second click of a double click must not leave */
 const CALM_MS = 1_000;
 const TRIES = 4,
   AGAIN_MS = 1_000; /* a request without an answer goes again with its key, so often */
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** The places of the buyer of `m` in this sale. `door` is the front door; `draw()` shows the model; `reread()` asks for the status; `streaming()` says
-    whether events come; `served(order)` takes the order that a place became. */
+/** The waitlist entries of the buyer of `m` in this sale. `door` is the front door; `draw()` shows
+    the model; `reread()` requests the status; `streaming()` tells whether the event stream is open;
+    `served(order)` takes the order that an entry became. */
 export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
   const slot = 'waitlist.' + m.id,
     pause = pauser();
   let watching = false,
     calm_ms = 0;
 
-  /* Which items this buyer has a place of, by the place's id. */
+  /* The items for which this buyer has a waitlist entry, with the entry's id. */
   const known = () => {
     const kept = browser.get(slot);
     return kept?.buyer === buyerOf(m.token) ? kept.places : {};
@@ -48,16 +48,16 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     m.waitlistError = why && { item, name: why };
     draw();
   }
-  /** What a place has become: an order, or nothing. */
+  /** Applies the end of an entry: it became an order, or nothing. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
     if (order.state !== 'refused') served(order);
   }
 
-  /* ----- standing in it ----- */
+  /* ----- joining and leaving ----- */
 
-  /** The button was pressed. What the door asks first is asked first, and the rest follows by
-     itself. */
+  /** Handles a press of the button. The front door's requirements come first; then the rest follows
+      by itself. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });
@@ -95,17 +95,18 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
         learn(m, data.code, data, { item });
         m.why = null;
       }
-      return reread(); /* units may be had, or none will come back: the status says which */
+      return reread(); /* units are available, or none will come back: the status tells which */
     }
     if (status === 0) {
       m.waitlistError = { item, name: 'lost' };
       return;
     }
-    m.wish = item; /* a check or a code may be asked for now; what is wanted goes on after it */
+    m.wish = item; /* a check or a code may be required now; joining continues after it */
     door.refused(answer);
     if (status === 401 || status === 429 || status >= 500 || !door.asking()) m.wish = null;
   }
-  /** After each drawing: goes on when the door has what it asked for, or has been left. */
+  /** Called after each drawing: continues when the front door's requirements are met, or its dialog
+      was closed. */
   function settle() {
     if (!m.wish || m.waitlistBusyItem || door.asking()) return;
     const item = m.wish;
@@ -120,14 +121,14 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     const answer = await leaveWaitlist(m.token, m.id, item);
     m.waitlistBusyItem = null;
     if (answer.status === 204) drop(item);
-    else if (answer.status === 409) await look(item); /* a unit came in this very moment */
+    else if (answer.status === 409) await look(item); /* a unit arrived at this moment */
     else m.waitlistError = { item, name: 'stuck' };
     draw();
   }
 
-  /* ----- how it moves ----- */
+  /* ----- changes of the position ----- */
 
-  /** Reads a place; gives the seconds that the server asked to wait, if any. */
+  /** Reads an entry; returns the seconds that the server asked to wait, if any. */
   async function look(item) {
     const { id } = m.waitlist[item] ?? {};
     const answer = await getWaitlistEntry(m.token, m.id, item);
@@ -153,12 +154,12 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     }
     watching = false;
   }
-  /** An order of this buyer is told of; it may be a place of theirs. */
+  /** Handles an event about an order of this buyer. The order may come from a waitlist entry. */
   function hear(order) {
     const item = Object.keys(m.waitlist).find(item => m.waitlist[item].id === order?.id);
     if (item && order.state !== 'waiting') end(item, order);
   }
-  /** The places that this browser remembers, when the page is loaded. */
+  /** Loads the entries that this browser remembers. */
   function recall() {
     m.waitlist = {};
     for (const [item, id] of Object.entries(m.token ? known() : {})) {

@@ -12,10 +12,10 @@ function ofTheShop() {
     return null;
   }
 }
-/** The token known right now, or null. Asks nobody. */
+/** The current token, or null. Sends no request. */
 export const token = () => ofTheShop() ?? (site.guest ? browser.get('guest') : null);
 
-/** The token, in a demonstration after asking for a guest's; null if there is none to be had. */
+/** The token; a demonstration creates a guest's token. null if there is none. */
 export async function identify() {
   if (!token() && site.guest) {
     const answer = await newGuest();
@@ -24,7 +24,7 @@ export async function identify() {
   }
   return token();
 }
-/** The server did not accept `bad`: it is of no more use. */
+/** Drops the token `bad`, which the server did not accept. */
 export function forget(bad) {
   if (bad === ofTheShop()) {
     window.doorbusterToken = null;
@@ -36,8 +36,7 @@ export function forget(bad) {
   }
   if (bad === browser.get('guest')) browser.drop('guest');
 }
-/** What a token says, without asking whether it holds: the server alone decides what a token is
-   worth. */
+/** The claims of a token, unchecked: only the server verifies tokens. */
 export function claimsOf(jwt) {
   if (jwt === read.jwt) return read.claims;
   read.jwt = jwt;
@@ -49,10 +48,10 @@ export function claimsOf(jwt) {
     );
     read.claims = JSON.parse(new TextDecoder().decode(bytes)) ?? {};
   } catch {
-    /* it says nothing */
+    /* it has no claims */
   }
   return read.claims;
 }
 const read = { jwt: null, claims: {} };
-/** The buyer that a token names. Only to know one's own notes again. */
+/** The buyer that a token names. It only labels values in the browser's storage. */
 export const buyerOf = jwt => claimsOf(jwt).sub ?? null;

@@ -1,10 +1,10 @@
-/* The words of one language, and how they reach the page: only through textContent, and only
-   through one live region. */
+/* The texts of one language. They reach the page only by textContent, and announcements only by one
+   live region. */
 export const $ = (sel, root = document) => root.querySelector(sel);
 export const zh = document.documentElement.lang.startsWith('zh');
 const { default: copy } = await (zh ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'));
 
-/** What the server says about itself; see site.js. */
+/** The server's settings for pages; see site.js. */
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in copy;
@@ -20,7 +20,7 @@ export function attr(el, name, value) {
   if (el.getAttribute(name) !== words) el.setAttribute(name, words);
 }
 
-/** Fills what stays the same in every state, and marks the language in use. */
+/** Fills the texts that are the same in every state, and marks the current language. */
 export function translate(root = document) {
   for (const el of root.querySelectorAll('[data-t]')) put(el, text(el.dataset.t));
   for (const el of root.querySelectorAll('[data-t-label]'))
@@ -32,11 +32,11 @@ export function translate(root = document) {
     else a.removeAttribute('aria-current');
   }
 }
-/** The page may be seen from now on; until then it keeps still, so that nothing flashes. */
+/** Shows the page. It is hidden until its first texts are there, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');
 
-/* One polite live region; at most one announcement per 5 s, the newest wins. A verdict goes out
-   at once. */
+/* One polite live region; at most one announcement per 5 s, and the newest wins. A verdict is
+   announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {

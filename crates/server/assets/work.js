@@ -1,7 +1,8 @@
-/* The proof of work, in a worker of its own so that the page stays quick. It searches the counter whose key begins as an ALTCHA
-   challenge (version 2) asks: the key is derived from nonce and counter, by SHA-256 over and over or by PBKDF2.
-   In: { challenge, most }. Out: { share } now and then, how much of the work is done if it takes all of `most` tries; at the end
-   { payload } or { failed }. Whoever wants it to stop ends the worker. */
+/* The proof of work. It runs in a worker, so that the page stays responsive. It searches for the
+   counter whose key has the prefix that an ALTCHA challenge (version 2) requires. The key is
+   derived from nonce and counter, by repeated SHA-256 or by PBKDF2.
+   In: { challenge, most }. Out: { share } from time to time, the part of `most` tries that is done;
+   at the end { payload } or { failed }. To stop it, terminate the worker. */
 const TELL_MS = 200,
   COUNTER_MAX = 2 ** 32;
 const AT_ONCE = 8; /* keys derived side by side: the browser's own PBKDF2 uses more than one core */

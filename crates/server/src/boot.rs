@@ -1,11 +1,12 @@
 //! Starts and stops the server: reads the settings, runs the server, and answers every accepted
 //! request before it stops.
 
+mod announce;
 mod demo;
 mod file_limit;
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,14 +14,15 @@ use std::time::Duration;
 use doorbuster_core::NodeId;
 use doorbuster_store::OpenError;
 use sd_notify::NotifyState;
-use secrecy::ExposeSecret;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use announce::{announce, local_address};
+
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
 use crate::clock::Clock;
-use crate::config::{BuyerKeys, ProviderSettings, Settings, Shape};
+use crate::config::{BuyerKeys, Settings, Shape};
 use crate::engine::{Engine, EngineError, EngineOptions, StockLocation};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
@@ -40,7 +42,10 @@ pub enum ServeError {
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// The data directory does not exist and cannot be created.
-    #[error("data_dir: cannot use {}: {error}; name another directory with --data-dir", path.display())]
+    #[error(
+        "data_dir: cannot use {}: {error}; name another directory with --data-dir",
+        path.display()
+    )]
     DataDir {
         /// The directory.
         path: PathBuf,
@@ -77,7 +82,11 @@ pub enum ServeError {
     Fatal(String),
     /// Accepted tickets did not settle in time. Their units are returned at the next start, or
     /// other nodes settle them.
-    #[error("accepted tickets did not settle within {} s; their units are returned at the next start, or other nodes settle them", SETTLE_TIMEOUT.as_secs())]
+    #[error(
+        "accepted tickets did not settle within {} s; their units are returned at the next start, \
+         or other nodes settle them",
+        SETTLE_TIMEOUT.as_secs()
+    )]
     Unsettled,
 }
 
@@ -299,7 +308,7 @@ async fn build_app(
         (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
             Buyers::with_keys(keys, expected).await?
         }
-        (None, _) => unreachable!("without public keys a secret was prepared"),
+        (None, _) => unreachable!("without public keys there is a secret"),
     };
     let operators = Operators::new(&secrets.admin_key);
     operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);
@@ -316,83 +325,6 @@ async fn build_app(
     // The blocks are known before the first request.
     app.load_blocks().await.map_err(EngineError::from)?;
     Ok(app)
-}
-
-/// Logs and prints what the operator should know, and opens the sale of a demonstration.
-async fn announce(parts: ServerParts<'_>, address: SocketAddr) -> Result<(), ServeError> {
-    let ServerParts { settings, secrets, engine, .. } = parts;
-    let near = SocketAddr::new(lan_address(address.ip()), address.port());
-    if !settings.demo && matches!(settings.payment.provider, ProviderSettings::Sandbox) {
-        let buttons = settings.payment.sandbox_page;
-        tracing::warn!(
-            buttons,
-            "payment.provider is the sandbox, which moves no money; orders are marked paid without \
-             payment"
-        );
-    }
-    warn_of_restore(engine).await?;
-    if settings.demo {
-        let sale = demo::open(engine).await?;
-        eprintln!(
-            "sale page:      http://{near}/sale/{sale}   opens in {} s",
-            demo::OPENS_IN.as_secs()
-        );
-        eprintln!("all sales:      http://{near}/");
-        eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
-    } else if secrets.admin_key_is_new {
-        eprintln!("operator's key, shown this once: {}", secrets.admin_key.expose_secret());
-    }
-    Ok(())
-}
-
-/// Warns while sales are still paused because the store was restored.
-async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
-    let catalogue = engine.catalogue();
-    let is_paused = |id: &str| {
-        catalogue.sale(id).is_some_and(|sale| sale.row.phase == doorbuster_core::Phase::Paused)
-    };
-    for row in engine.store().store_history().await? {
-        let Some(backup_at) = row.backup_at else { continue };
-        let sales: Vec<&str> =
-            row.paused.iter().map(|sale| sale.sale.as_str()).filter(|id| is_paused(id)).collect();
-        if !sales.is_empty() {
-            tracing::warn!(
-                backup_at = %time_text(backup_at),
-                restored_at = %time_text(row.at),
-                sales = sales.join(" "),
-                "the store was restored from a backup, so orders, payments and events after the \
-                 backup are missing and these sales are paused; compare with the payment \
-                 provider and the shop's records, then resume them"
-            );
-        }
-    }
-    Ok(())
-}
-
-/// A store's time as people read it.
-fn time_text(at: doorbuster_core::Millis) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
-}
-
-/// Replaces an unspecified address by one that other machines in the network can reach: the source
-/// address of this machine's outgoing packets. No packet is sent to find out.
-fn lan_address(ip: IpAddr) -> IpAddr {
-    // 192.0.2.1 is reserved for documentation, so it is routed like any outside address.
-    let own = || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-        socket.local_addr().ok().map(|own| own.ip())
-    };
-    if ip.is_unspecified() { own().unwrap_or_else(|| local_address(ip)) } else { ip }
-}
-
-/// Replaces an unspecified address by one that this machine can reach.
-fn local_address(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    }
 }
 
 fn notify_service_manager(state: &[NotifyState<'_>]) {

@@ -8,7 +8,7 @@
 //! additional reads.
 //!
 //! If something is new, one node reads all sales and leaves a copy in that Redis for the others.
-//! `docs/caching.md` has the whole picture.
+//! `docs/caching.md` describes all caches.
 mod copy;
 mod numbers;
 
@@ -62,7 +62,7 @@ trait SharedRead {
 enum CopyLookup<T> {
     /// The wanted result.
     This(T),
-    /// Another result, which shows that waiting is of no use.
+    /// Another result, so waiting longer is of no use.
     Other,
     /// No result.
     Missing,

@@ -84,7 +84,7 @@ pub struct Engine {
     /// Held while a changed catalogue is swapped in.
     catalogue_lock: Mutex<()>,
     /// The newest check for changes of the catalogue.
-    looked: tokio::sync::Mutex<CatalogueCheck>,
+    last_check: tokio::sync::Mutex<CatalogueCheck>,
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -314,7 +314,7 @@ impl Engine {
     }
 
     pub(crate) fn last_check(&self) -> &tokio::sync::Mutex<CatalogueCheck> {
-        &self.looked
+        &self.last_check
     }
 
     pub(crate) fn drained(&self) -> &Notify {

@@ -170,7 +170,7 @@ mod armed {
         let (name, passing) = text.split_once(':').unwrap_or((&text, "1"));
         let armed = Point::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
-            // Ignoring an unknown point would make a test believe that nothing goes wrong there.
+            // If an unknown point were ignored, its test would pass without a kill.
             eprintln!(
                 "{SETTING}={text} names no failpoint or an invalid count; write NAME or NAME:COUNT"
             );

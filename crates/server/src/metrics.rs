@@ -1,5 +1,4 @@
-//! What the HTTP side counts: atomic adds on the way, read by `/metrics` and the statistics of a
-//! sale.
+//! Counters of the HTTP side: atomic adds, read by `/metrics` and by a sale's statistics.
 
 mod histogram;
 mod requests;
@@ -14,41 +13,40 @@ pub use window::{RateSample, RateWindow, WINDOW_SECS};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that only grows.
+/// A counter that only rises.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn add_one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number.
+    /// The value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How many there are at the moment: counted up by [`Gauge::hold`], down when what it returns is
-/// dropped.
+/// A number of current things: [`Gauge::hold`] adds one, and dropping its result subtracts one.
 #[derive(Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
-/// One of those that a [`Gauge`] counts.
+/// One of the things that a [`Gauge`] counts.
 #[derive(Debug)]
 pub struct GaugeGuard(Arc<AtomicU64>);
 
 impl Gauge {
-    /// One more, for as long as the result lives.
+    /// Adds one for as long as the result lives.
     #[must_use]
     pub fn hold(&self) -> GaugeGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
         GaugeGuard(self.0.clone())
     }
 
-    /// The number.
+    /// The value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -61,27 +59,27 @@ impl Drop for GaugeGuard {
     }
 }
 
-/// Everything that the HTTP side counts.
+/// All counters of the HTTP side.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Requests by route and status.
     pub requests: Requests,
-    /// From the first byte of a purchase read to its answer.
+    /// The time from a purchase's first byte to its answer.
     pub purchases: Histogram,
     /// Connections open now.
     pub connections: Gauge,
     /// Connections accepted.
     pub accepted: Counter,
-    /// Connections turned away at the cap.
+    /// Connections refused at the limit.
     pub turned_away: Counter,
     /// Event streams open now, by SSE.
     pub streams: Gauge,
     /// Event streams open now, by WebSocket.
     pub sockets: Gauge,
-    /// Of these, asleep now.
+    /// Of these WebSockets, the idle ones.
     pub idle_sockets: Gauge,
     /// Readers of events dropped because they were too slow.
     pub dropped: Counter,
-    /// Tokens and keys that did not hold.
+    /// Tokens and keys that failed verification.
     pub denied: Counter,
 }

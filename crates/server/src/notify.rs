@@ -1,14 +1,14 @@
-//! The hub of events: hints for buyers' browsers about their own orders and about sales. `GET` is
-//! the truth.
+//! The hub of events: hints for buyers' browsers about their own orders and about sales. The state
+//! itself is read with `GET`.
 //!
-//! Each subscriber has a bounded queue; one that lets more than [`BACKLOG_BYTES_MAX`] wait is
-//! dropped, and nobody else is slowed.
+//! Each subscriber has a bounded queue. A subscriber with more than [`BACKLOG_BYTES_MAX`] waiting
+//! is dropped, and the others are not slowed.
 //!
-//! The last of what buyers were told of their orders is kept for those who come back and say up to
-//! where they had heard.
+//! The last events about buyers' orders are kept for buyers who reconnect and name the last event
+//! that they received.
 //!
-//! A reader that rests does not wait at its queue: whoever looks after many of them is rung for
-//! when something comes.
+//! An idle reader does not wait at its queue. A task that serves many idle readers registers a
+//! ready queue, which gets the reader's key when an event arrives.
 
 mod mailbox;
 mod mailbox_set;
@@ -25,54 +25,54 @@ use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
 use mailbox::Mailbox;
 use mailbox_set::Followers;
 
-/// What may wait for one slow reader; past it the reader is dropped.
+/// Bytes that may wait for one slow reader; a reader with more is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
-/// What one waiting event is counted as: about its size on the wire.
+/// The counted size of one waiting event, about its size on the wire.
 const EVENT_BYTES: usize = 512;
 const BACKLOG_MAX: usize = BACKLOG_BYTES_MAX / EVENT_BYTES;
-/// Events of buyers' orders that are kept for those who come back, over the whole node.
+/// Events about buyers' orders that this node keeps for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
-/// Of these, how many one who comes back gets at most.
+/// Most of these events that one reconnecting buyer gets.
 const REPLAYED_MAX: usize = 256;
-/// So long after the last reader left they are still kept.
+/// How long these events are kept after the last reader disconnected.
 const REPLAY_FOR: Duration = Duration::from_secs(60);
 
-/// An event, as the web side renders it.
+/// An event to publish; the web side renders it.
 #[derive(Clone, Debug)]
 pub enum EventKind {
     /// An order was created or changed.
     Order(Arc<Order>),
     /// A queued request was refused after all.
     Refused {
-        /// Its id.
+        /// The request's id.
         id: TicketId,
-        /// Of which item.
+        /// The item.
         item: ItemId,
-        /// Whose.
+        /// The buyer.
         buyer: BuyerId,
-        /// How many it asked for.
+        /// The requested units.
         units: Units,
-        /// Why.
+        /// The reason.
         verdict: Verdict,
     },
-    /// A place in line ended with its sale.
+    /// A waitlist entry ended with its sale.
     WaitlistEnded {
-        /// Its id.
+        /// The entry's id.
         id: TicketId,
-        /// Of which item.
+        /// The item.
         item: ItemId,
-        /// Whose.
+        /// The buyer.
         buyer: BuyerId,
     },
-    /// A sale's status changed; the newest is in the catalogue.
+    /// A sale's status changed; the catalogue has the newest one.
     Status(Arc<str>),
-    /// The line of a sale's waiting room moved.
+    /// The queue of a sale's waiting room moved.
     Room(Arc<str>),
-    /// A buyer's place in a sale's waiting room was called in.
+    /// A visitor was admitted from a sale's waiting room.
     Place {
-        /// Whose room.
+        /// The sale.
         sale: Arc<str>,
-        /// Whose place.
+        /// The buyer.
         buyer: BuyerId,
     },
 }
@@ -80,14 +80,14 @@ pub enum EventKind {
 /// A numbered event.
 #[derive(Clone, Debug)]
 pub struct HubEvent {
-    /// Rises with time, over the whole node.
+    /// Rises with each event of the node.
     pub id: u64,
-    /// What happened.
+    /// The content.
     pub kind: EventKind,
 }
 
 impl EventKind {
-    /// Whose order it tells of.
+    /// The buyer whose order the event is about.
     fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
@@ -96,7 +96,7 @@ impl EventKind {
         }
     }
 
-    /// Whether it is for one buyer and not for a sale's crowd.
+    /// Whether it is for one buyer, and not for all readers of a sale.
     fn is_own(&self) -> bool {
         !matches!(self, Self::Status(_) | Self::Room(_))
     }
@@ -106,13 +106,13 @@ impl EventKind {
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     sales: HashMap<Arc<str>, Followers>,
-    /// Of buyers' orders, the newest last.
+    /// Events about buyers' orders, oldest first.
     kept: VecDeque<HubEvent>,
-    /// Of the newest event.
+    /// The id of the newest event.
     last_id: u64,
 }
 
-/// Where events are published and read.
+/// The hub, where events are published and read.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<HubInner>);
 
@@ -121,7 +121,8 @@ struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
     made_at: Instant,
-    /// Until when after that, in milliseconds, events are kept though nobody reads.
+    /// The end of the time in which events are kept without readers, in milliseconds since
+    /// `made_at`.
     kept_until_ms: AtomicU64,
 }
 
@@ -137,37 +138,37 @@ impl HubInner {
     }
 }
 
-/// What a reader gets next.
+/// The next result for a reader.
 #[derive(Debug)]
 pub enum NextEvent {
     /// An event.
     HubEvent(HubEvent),
-    /// The reader was too slow and must go.
+    /// The reader was too slow and must be disconnected.
     Lagged,
 }
 
-/// A reader of events; dropped, it unsubscribes.
+/// A subscription to events; it ends on drop.
 #[derive(Debug)]
 pub struct Subscription {
     mailbox: Arc<Mailbox>,
     hub: Hub,
-    /// The event behind which it begins.
+    /// The event after which it begins.
     since: u64,
     buyer: Option<BuyerId>,
     sales: Box<[Arc<str>]>,
 }
 
 impl Hub {
-    /// A hub that begins at this time. Ids are microseconds at first, and rise by one with each
-    /// event: over restarts, too, and exact in JavaScript.
+    /// A hub that starts at this time. The first id is the time in microseconds, and each event
+    /// adds one. So ids also rise over restarts, and JavaScript represents them exactly.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// A reader of one buyer's orders and of some sales' status. Whoever has heard up to the event
-    /// `after` gets first what is kept of the buyer's orders since. `None`: the buyer has `most`
-    /// already.
+    /// Subscribes to one buyer's orders and to some sales' status. A reader that received the event
+    /// `after` first gets the kept events about the buyer's orders since then. `None`: the buyer
+    /// already has `most` subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -178,13 +179,13 @@ impl Hub {
     ) -> Option<Subscription> {
         let mailbox = Arc::new(Mailbox::default());
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        // One copy of a name serves all of a sale's readers.
+        // All readers of a sale share one copy of its name.
         let name = |sale: String| match readers.sales.get_key_value(sale.as_str()) {
             Some((name, _)) => name.clone(),
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // Nobody read for a while, so nothing was kept either.
+        // There was no reader for a while, so events are missing from `kept`.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -213,7 +214,7 @@ impl Hub {
         Some(Subscription { since, mailbox, hub: self.clone(), buyer, sales })
     }
 
-    /// Tells whoever asked for it.
+    /// Publishes an event to its subscribers.
     pub fn publish(&self, kind: EventKind) {
         if !self.may_have_readers() {
             return;
@@ -235,19 +236,20 @@ impl Hub {
             }
             readers.kept.push_back(event.clone());
         }
-        // Before others publish: what a reader has heard up to is all that there was.
+        // Under the lock, so that each reader gets events in the order of their ids. A reader that
+        // received an id has missed no event before it.
         for mailbox in boxes {
             mailbox.push(event.clone());
         }
     }
 
-    /// Forgets what is kept of a buyer.
+    /// Deletes the kept events about a buyer.
     pub fn forget_buyer(&self, buyer: &BuyerId) {
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Whether anybody reads, or may come back for what is said now.
+    /// Whether there are readers, or readers that may reconnect and want the events of now.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {
@@ -256,7 +258,7 @@ impl Hub {
         }
     }
 
-    /// Whether this buyer reads.
+    /// Whether this buyer has a subscription.
     #[must_use]
     pub fn has_reader(&self, buyer: &BuyerId) -> bool {
         self.readers() > 0
@@ -269,7 +271,7 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Readers now.
+    /// The number of subscriptions.
     #[must_use]
     pub fn readers(&self) -> usize {
         self.0.count.load(Ordering::Acquire)
@@ -277,20 +279,20 @@ impl Hub {
 }
 
 impl Subscription {
-    /// The event behind which it begins: whoever comes back without having heard another one goes
-    /// on from here.
+    /// The event after which the subscription begins. A reader that reconnects without another
+    /// event continues from here.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
     }
 
-    /// Whose orders it tells of.
+    /// The buyer whose orders it follows.
     #[must_use]
     pub fn buyer(&self) -> Option<&BuyerId> {
         self.buyer.as_ref()
     }
 
-    /// The sales that it tells of.
+    /// The sales that it follows.
     #[must_use]
     pub fn sales(&self) -> &[Arc<str>] {
         &self.sales
@@ -301,14 +303,14 @@ impl Subscription {
         self.mailbox.next().await
     }
 
-    /// The next event if one waits. `None`: nothing does, and from now on the reader rests: when
-    /// something comes, `ready_queue` is rung once with `key`, and once more when that was for a
-    /// sale's crowd and something for its buyer alone comes behind it.
+    /// The next event if one waits. `None`: there is none, and the reader is parked. The next event
+    /// then adds `key` to `ready_queue` once. It is added once more if that event was for a sale
+    /// and an event for the buyer alone follows.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }
 
-    /// Ends its rest: nothing is rung for any more.
+    /// Ends the parking: further events add nothing to the ready queue.
     pub fn unpark(&mut self) {
         self.mailbox.unpark();
     }

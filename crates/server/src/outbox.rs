@@ -8,14 +8,14 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `worker` | tells one endpoint |
-//! | `body` | what is said of an event |
-//! | `sink` | the contract with whatever messages go to |
-//! | `webhook` | messages as signed requests |
-//! | `broker` | messages to brokers |
-//! | `guard` | where requests may go |
-//! | `delete_expired` | forgets what nobody needs any more |
-//! | `meter` | counts |
+//! | `worker` | delivers events to one endpoint |
+//! | `body` | builds the message of an event |
+//! | `sink` | the contract with a receiver of messages |
+//! | `webhook` | sends messages as signed requests |
+//! | `broker` | sends messages to brokers |
+//! | `address_guard` | the addresses to which requests may go |
+//! | `cleanup` | deletes expired rows |
+//! | `metrics` | counters |
 mod address_guard;
 mod body;
 mod broker;
@@ -55,7 +55,7 @@ pub(crate) const ENDPOINTS_MAX: usize = 50;
 pub(crate) const SECRETS_MAX: usize = 5;
 /// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
-/// How often it reads new events, even without a hint.
+/// How often a node reads new events, even without a signal.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// Events that get their positions at once, on stores whose commits do not assign them.
 const SEQUENCE_AT_ONCE: usize = 10_000;
@@ -72,7 +72,7 @@ pub(crate) struct Outbox {
     controls: bool,
     /// Notified when endpoints were changed at this node.
     changed: Notify,
-    /// Changes of endpoints at this node, and how many of them its workers know.
+    /// Changes of endpoints at this node. `known` is how many of them its workers know.
     changes: AtomicU64,
     known: watch::Sender<u64>,
     /// Raised when there may be new events.
@@ -82,7 +82,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// What the settings say.
+    /// The delivery service with these settings.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
         let guard = AddressGuard::new(settings.webhooks_allow_private);
         let brokers =
@@ -115,17 +115,17 @@ impl Outbox {
     }
 
     /// The message of this event. `None`: this node does not know its item.
-    pub(crate) async fn message(&self, told: &StoredEvent) -> Option<Message> {
-        let message = body::message(&self.engine.catalogue(), told);
+    pub(crate) async fn message(&self, stored: &StoredEvent) -> Option<Message> {
+        let message = body::message(&self.engine.catalogue(), stored);
         if message.is_some() {
             return message;
         }
         // Another node may have created the sale just now.
         drop(self.engine.refresh_catalogue().await);
-        body::message(&self.engine.catalogue(), told)
+        body::message(&self.engine.catalogue(), stored)
     }
 
-    /// What was counted.
+    /// The delivery counters.
     pub(crate) fn meter(&self) -> &DeliveryMetrics {
         &self.meter
     }
@@ -138,7 +138,7 @@ impl Outbox {
     }
 
     /// The same, and waits until this node's workers know the change or the store is unreachable.
-    /// Later events are delivered to the changed endpoints.
+    /// Events after that are delivered to the changed endpoints.
     pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -208,10 +208,10 @@ impl Outbox {
                 Err(error) => tracing::warn!(%error, "failed to read the endpoints; will retry"),
             }
             self.has_leases.store(!known.is_empty(), Ordering::Release);
-            let look = Instant::now() + ENDPOINTS_REFRESH_EVERY;
+            let next_read = Instant::now() + ENDPOINTS_REFRESH_EVERY;
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep_until(look) => break,
+                    () = tokio::time::sleep_until(next_read) => break,
                     () = self.changed.notified() => break,
                     Some(ended) = workers.join_next(), if !workers.is_empty() => {
                         // A worker that ended or panicked is started again in the next round.

@@ -5,12 +5,12 @@
 //! |---|---|
 //! | `provider` | the contract with a provider |
 //! | `sandbox`, `stripe` | the providers |
-//! | `checkout` | makes the place where an order is paid for |
-//! | `take` | takes a message: the inbox |
+//! | `checkout` | creates the checkouts at which orders are paid |
+//! | `inbox` | handles providers' messages |
 //! | `reconcile` | asks about checkouts that are over, before their orders' units return |
-//! | `silence` | whether the provider answers at all |
-//! | `refunds` | asks for refunds, and how far they are |
-//! | `meter` | counts |
+//! | `silence` | detects a provider that does not answer |
+//! | `refunds` | requests refunds and asks for their progress |
+//! | `metrics` | counters |
 mod checkout;
 mod inbox;
 mod metrics;

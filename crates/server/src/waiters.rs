@@ -3,7 +3,7 @@
 //! An entry exists from before its ticket is issued until its verdict is delivered. So if there is
 //! no entry, the store knows the verdict. A ticket that was lost with its slot gets no verdict by
 //! itself. Once it cannot become an order any more and no request waits for it, its entry is
-//! [forgotten](Waiters::forget_lost).
+//! [forgotten](Waiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -88,8 +88,8 @@ impl Waiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a new token. Unless it is [kept](Opened::keep), it is removed when the
-    /// second returned value is dropped.
+    /// Opens an entry for a new token. Unless it is [kept](WaiterGuard::keep), it is removed when
+    /// the second returned value is dropped.
     pub fn register(
         &self,
         token: Token,

@@ -1,4 +1,4 @@
-//! The HTTP side: connections, the purchase's own path, the router of everything else.
+//! The HTTP side: connections, the fast path of purchases, and the router of all other requests.
 
 mod accept;
 mod admin;
@@ -66,14 +66,14 @@ use pages::GuestSignIn;
 use refusals::Refusals;
 use sale_views::SaleViews;
 
-/// What every request may need.
+/// What requests share.
 pub struct App {
     engine: Arc<Engine>,
     buyers: Buyers,
     operators: Operators,
     proxies: Vec<Cidr>,
     assets: Assets,
-    /// Where pages are, if not here.
+    /// The origin of the pages, if it differs from this server's.
     page_origin: PageOrigin,
     views: SaleViews,
     refusals: Refusals,
@@ -84,42 +84,41 @@ pub struct App {
     outbox: Arc<Outbox>,
     failure_log: FailureLogLimiter,
     guests: Option<GuestSignIn>,
-    /// Whether it answers buyers and operators.
+    /// Whether this node answers buyers and operators.
     serves_api: bool,
-    /// Held by whoever changes the operators' keys.
+    /// Held while the operators' keys are changed.
     keys: tokio::sync::Mutex<()>,
-    /// When they were last read again.
+    /// When the operators' keys were last read again.
     operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
-    /// Purchases and operators' changes, which run to their end whoever hangs up.
+    /// Purchases and operators' changes, which complete even if their clients disconnect.
     running_purchases: TaskTracker,
     /// Most event streams of one buyer: half of the connections, so that one token cannot hold them
     /// all.
     event_streams_max: usize,
-    /// Asked to stop: not ready any more.
+    /// Set when the program was asked to stop; it is then not ready any more.
     is_leaving: AtomicBool,
     stopping: AtomicBool,
     /// Ends event streams.
     stop: CancellationToken,
     ping_policy: PingPolicy,
-    /// How long nothing happens to a WebSocket before it is put to sleep.
+    /// How long a WebSocket without activity stays active before it becomes idle.
     idle_after: Duration,
-    /// How long the other end of a connection may take nothing.
+    /// How long a peer may read nothing of what is written to it.
     write_stall: Duration,
 }
 
-/// How the other end of a WebSocket is found to be gone.
+/// When the server decides that a WebSocket's peer is gone.
 #[derive(Clone, Copy, Debug)]
 struct PingPolicy {
-    /// Between two pings, of other event streams too.
+    /// Time between two pings, also of other event streams.
     ping_every: Duration,
-    /// Without a word since, not even a pong.
+    /// Pings without any answer, not even a pong, before the socket is closed.
     pings_max: u32,
 }
 
 impl App {
-    /// Puts together what requests need. `guest_secret` signs guests in, in a demonstration;
-    /// `masters` are what the front door's keys are made from, `webhook_secrets` what the sandbox's
-    /// messages are signed with.
+    /// Builds what requests share. `guest_secret` signs guests' tokens in a demonstration. The
+    /// front door's keys are derived from `masters`. `webhook_secrets` sign the sandbox's messages.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -161,34 +160,34 @@ impl App {
         })
     }
 
-    /// Reads whom operators turn away.
+    /// Reads the blocked buyers and networks.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     pub async fn load_blocks(&self) -> Result<(), StoreError> {
         self.gate.blocks.catch_up(&self.engine).await
     }
 
-    /// Where this server listens, for whoever sends something to it.
+    /// Sets the address of this server, to which the sandbox sends its messages.
     pub fn set_server_address(&self, address: &str) {
         if let Some(sandbox) = self.payments.sandbox() {
             sandbox.set_server_address(address);
         }
     }
 
-    /// The engine behind it.
+    /// The engine.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// The metrics in front of it.
+    /// The metrics of the HTTP side.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Samples counts and keeps public keys fresh until the program stops.
+    /// Samples counts and refreshes the public keys until the program stops.
     pub async fn run_jobs(&self) {
         let sampling = async {
             let mut every = tokio::time::interval(Duration::from_secs(1));
@@ -196,7 +195,7 @@ impl App {
             loop {
                 every.tick().await;
                 self.views.take_samples(&self.engine);
-                // A key that another node deleted stops working here too.
+                // A key that another node deleted must stop working here too.
                 self.refresh_operator_keys().await;
             }
         };
@@ -210,20 +209,20 @@ impl App {
         }
     }
 
-    /// From now on the program is not ready any more, and goes on all the same.
+    /// Reports the program as not ready from now on. It still serves requests.
     pub fn mark_not_ready(&self) {
         self.is_leaving.store(true, Ordering::Release);
     }
 
-    /// From now on the program is stopping: nothing is answered on a connection after what it asks
-    /// now, and event streams end.
+    /// Begins the shutdown: each connection ends after the request in progress, and event streams
+    /// end.
     pub fn begin_shutdown(&self) {
         self.mark_not_ready();
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
     }
 
-    /// Waits for purchases whose clients are gone.
+    /// Waits for purchases and operators' changes whose clients disconnected.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;

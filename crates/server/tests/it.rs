@@ -1,5 +1,5 @@
-//! The server as its clients see it: the real thing on a free port with a directory of its own,
-//! spoken to in bytes.
+//! The server as its clients see it: a real server on a free port, with a directory of its own. The
+//! tests send and read bytes.
 
 #[path = "it/app.rs"]
 mod app;

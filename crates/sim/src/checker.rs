@@ -1,5 +1,5 @@
-//! The judge: checks every commit and every word that a buyer hears, with records of its own. It
-//! calls no rule of `core`.
+//! The checker: checks every commit and every answer with its own records. It calls no rule of
+//! `core`.
 mod answers;
 mod checkouts;
 mod events;
@@ -30,31 +30,31 @@ use waitlist::Waitlists;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
-/// What the judge saw that must never be.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which promise: an invariant, or a short name.
+    /// The broken promise: an invariant of the protocol, or a short name.
     pub what: &'static str,
-    /// How it was broken.
+    /// What was wrong.
     pub detail: String,
 }
 
-/// One request of a buyer as it arrived.
+/// One request of a buyer as it arrived at a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuyerRequest {
-    /// At which node.
+    /// The node.
     pub node: u8,
-    /// Who.
+    /// The buyer.
     pub buyer: u8,
-    /// Under which key.
+    /// The request key.
     pub key: u8,
-    /// What.
+    /// The item.
     pub item: ItemId,
-    /// How many.
+    /// The units.
     pub units: Units,
-    /// Commits before it arrived.
+    /// The last commit before the request arrived.
     pub began: u64,
-    /// Number of the attempt.
+    /// The number of the attempt.
     pub attempt: usize,
 }
 
@@ -72,59 +72,59 @@ impl BuyerRequest {
     }
 }
 
-/// What a buyer hears.
+/// An answer to a buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuyerAnswer {
     /// The request's order.
     Order(TicketId),
-    /// A place, no promise.
+    /// The purchase is queued; no promise.
     Queued(TicketId),
-    /// None sellable now.
+    /// Not enough units are free.
     SoldOut {
-        /// What exactly.
+        /// The refusal.
         refusal: SoldOut,
-        /// The commit of the snapshot that says so.
+        /// The commit of the snapshot that the answer uses.
         as_of: u64,
-        /// Said because the request was parked as long as it may be.
+        /// Whether the request was parked for the longest time.
         parked: bool,
     },
-    /// The buyer holds too many.
+    /// The buyer would exceed the limit.
     LimitReached,
-    /// The key was used for other content.
+    /// The key was used with other content.
     KeyReused,
     /// The sale is not open.
     Phase {
-        /// What it is instead.
+        /// The phase.
         phase: Phase,
-        /// The commit of the snapshot that says so.
+        /// The commit of the snapshot that the answer uses.
         as_of: u64,
     },
-    /// Refused for a reason that lies in us.
+    /// Refused for a reason within the server.
     Unavailable,
-    /// Send it again with the same key.
+    /// The buyer must repeat the request with the same key.
     Retry,
 }
 
 impl BuyerAnswer {
     fn name(self) -> &'static str {
         match self {
-            Self::Order(_) => "told order",
-            Self::Queued(_) => "told queued",
-            Self::SoldOut { parked: true, .. } => "told sold_out after parking",
+            Self::Order(_) => "answered order",
+            Self::Queued(_) => "answered queued",
+            Self::SoldOut { parked: true, .. } => "answered sold_out after parking",
             Self::SoldOut { refusal: SoldOut { may_return: true, .. }, .. } => {
-                "told sold_out, may return"
+                "answered sold_out, may return"
             }
-            Self::SoldOut { .. } => "told sold_out",
-            Self::LimitReached => "told limit_reached",
-            Self::KeyReused => "told key_reused",
-            Self::Phase { phase: Phase::Paused, .. } => "told paused",
-            Self::Phase { .. } => "told ended",
-            Self::Unavailable => "told unavailable",
-            Self::Retry => "told retry",
+            Self::SoldOut { .. } => "answered sold_out",
+            Self::LimitReached => "answered limit_reached",
+            Self::KeyReused => "answered key_reused",
+            Self::Phase { phase: Phase::Paused, .. } => "answered paused",
+            Self::Phase { .. } => "answered ended",
+            Self::Unavailable => "answered unavailable",
+            Self::Retry => "answered retry",
         }
     }
 
-    /// What a refusing verdict is called in an answer.
+    /// The answer for a verdict that refuses.
     pub(crate) fn from_verdict(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => Self::Unavailable,
@@ -134,12 +134,12 @@ impl BuyerAnswer {
     }
 }
 
-/// How often each interesting thing happened.
+/// How often each covered case happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
 
 type RequestNumbers = (u8, u8);
 
-/// A ticket that the judge saw being cut.
+/// A ticket whose issue the checker saw.
 #[derive(Clone, Copy, Debug)]
 struct SeenTicket {
     asked: BuyerRequest,
@@ -148,66 +148,67 @@ struct SeenTicket {
     version: u64,
 }
 
-/// An order that the judge saw appear.
+/// An order that the checker saw appear.
 #[derive(Clone, Copy, Debug)]
 struct SeenOrder {
     version: u64,
     state: OrderState,
     pay_by: Millis,
-    /// It ended and was paid after all.
+    /// Whether it ended and was then paid.
     revived: bool,
 }
 
-/// An item at one commit.
+/// The counts of an item at one commit.
 #[derive(Clone, Copy, Debug, Default)]
 struct ItemCounts {
     free: Option<u64>,
     reserved: u64,
 }
 
-/// The truth at one commit, in the judge's own sums.
+/// The store at one commit, as summed by the checker.
 #[derive(Clone, Copy, Debug)]
 struct CommitState {
     version: u64,
-    /// In time that never steps.
+    /// In monotonic time.
     at: Millis,
     items: [ItemCounts; 2],
     phases: [Phase; 2],
 }
 
-/// The judge.
+/// The checker.
 #[derive(Debug)]
 pub struct Checker {
-    /// The first thing that must never be.
+    /// The first broken promise.
     pub finding: Option<Finding>,
-    /// What was reached, and how often: a simulation that reaches nothing finds nothing.
+    /// The covered cases and how often each happened. A simulation that covers nothing finds
+    /// nothing.
     pub reached: Coverage,
     faulty: bool,
     history: Vec<CommitState>,
-    cuts: Map<TicketId, SeenTicket>,
+    issued: Map<TicketId, SeenTicket>,
     tickets: Map<RequestNumbers, Vec<TicketId>>,
     orders: Map<TicketId, SeenOrder>,
     requests: Map<RequestNumbers, TicketId>,
     numbers: Map<(GrantId, TicketN), TicketId>,
-    /// Verdicts as committed, with their commit.
+    /// Committed verdicts with their commits.
     verdicts: Map<TicketId, (Verdict, u64)>,
-    /// Verdicts as told.
-    told: Map<TicketId, Verdict>,
+    /// Verdicts that buyers received.
+    reported: Map<TicketId, Verdict>,
     handed: Vec<(TicketId, u8)>,
-    /// Attempts with the id that they were answered with.
+    /// The id that each attempt was answered with.
     handed_by: Map<usize, TicketId>,
-    /// Orders that a buyer was told of, by the node that did so.
-    told_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// The phase that each item was asked to stop for, and by which commit.
+    /// Orders that a node has answered with, by node.
+    answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
+    /// The intended phase of each item, and the commit of the intent.
     stopping: [Option<(Phase, u64)>; 2],
     answers: Map<usize, BuyerAnswer>,
-    /// Closed grants with the length of their feed.
+    /// Closed grants with the length of their feeds.
     closed: Map<GrantId, Seq>,
     /// Recalls that moved units.
     recalls: HashSet<RecallId, foldhash::fast::FixedState>,
-    /// Returned tickets whose return was judged.
+    /// Returned tickets that were checked.
     decided: HashSet<TicketId, foldhash::fast::FixedState>,
-    /// Refunds as they were judged.
+    /// Refunds as last checked.
     sent: Map<RefundId, Refund>,
     deliveries: DeliveryLog,
     waitlists: Waitlists,
@@ -220,16 +221,16 @@ impl Checker {
             reached: Coverage::default(),
             faulty: false,
             history: Vec::with_capacity(128),
-            cuts: Map::default(),
+            issued: Map::default(),
             tickets: Map::default(),
             orders: Map::default(),
             requests: Map::default(),
             numbers: Map::default(),
             verdicts: Map::default(),
-            told: Map::default(),
+            reported: Map::default(),
             handed: Vec::new(),
             handed_by: Map::default(),
-            told_orders: HashSet::default(),
+            answered_orders: HashSet::default(),
             stopping: [None; 2],
             answers: Map::default(),
             closed: Map::default(),
@@ -252,7 +253,7 @@ impl Checker {
         &self.handed
     }
 
-    /// A slot was made to fail on purpose: from now on grants may be closed for a fault.
+    /// Notes an injected slot fault: from now on grants may be closed for a fault.
     pub(crate) fn slot_fault(&mut self) {
         self.faulty = true;
     }
@@ -262,7 +263,7 @@ impl Checker {
         self.count_case("request");
     }
 
-    /// The first finding counts.
+    /// Records a finding; only the first one counts.
     pub(crate) fn find(&mut self, what: &'static str, detail: impl FnOnce() -> String) {
         if self.finding.is_none() {
             self.finding = Some(Finding { what, detail: detail() });
@@ -279,23 +280,23 @@ impl Checker {
         *self.reached.entry(what).or_default() += 1;
     }
 
-    /// What the item had free at the latest commit, in the judge's own sums; `None`: without end.
+    /// The free units of the item at the latest commit; `None`: unlimited.
     pub(crate) fn free(&self, item: ItemId) -> Option<u64> {
         self.history.last().and_then(|m| m.items[item.0 as usize - 1].free)
     }
 
-    /// What this attempt heard last.
+    /// The last answer to this attempt.
     pub(crate) fn last_answer(&self, attempt: usize) -> Option<BuyerAnswer> {
         self.answers.get(&attempt).copied()
     }
 
-    /// The truth at a commit.
+    /// The store at a commit.
     fn state_at(&self, version: u64) -> &CommitState {
         let at = self.history.partition_point(|m| m.version <= version);
         &self.history[at.saturating_sub(1)]
     }
 
-    /// When the truth stopped being what it was at this commit.
+    /// The time of the next commit after this one.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)
@@ -303,11 +304,11 @@ impl Checker {
 }
 
 impl Checker {
-    /// Whether this request, with this content, holds that order.
+    /// Whether this request, with its content, holds that order.
     pub(crate) fn holds(&self, asked: &BuyerRequest, id: TicketId) -> bool {
-        let cut = self.cuts.get(&id);
+        let ticket = self.issued.get(&id);
         self.requests.get(&asked.request()) == Some(&id)
-            && cut.is_some_and(|c| c.asked.item == asked.item && c.units == asked.units)
+            && ticket.is_some_and(|c| c.asked.item == asked.item && c.units == asked.units)
     }
 
     /// Whether this request holds an order.

@@ -1,9 +1,9 @@
 //! Deterministic simulation of the protocol under faults.
 //!
-//! A seed becomes a list of operations ([`op::Op`]) over nodes, slots, settlers, leaders, a clock,
-//! a network and the truth; a judge that shares no rule with `core` checks each step; a list that
-//! breaks a promise is shrunk and kept as a file. Removing any one rule of the protocol
-//! ([`doorbuster_core::rules::Rule`]) must be noticed.
+//! A seed gives a list of operations ([`op::Op`]) over nodes, slots, settlers, leaders, a clock, a
+//! network and a store. A checker that shares no rule with `core` checks each step. A list with a
+//! finding is shrunk and stored as a file. The removal of any one rule of the protocol
+//! ([`doorbuster_core::rules::Rule`]) must be detected.
 #![forbid(unsafe_code)]
 
 pub mod checker;
@@ -17,5 +17,5 @@ pub mod rng;
 pub mod run;
 mod setup;
 pub mod shrink;
-pub mod truth;
+pub mod store;
 pub mod world;

@@ -1,4 +1,4 @@
-//! Removes each rule of the protocol in turn. A rule whose removal nobody notices is either not
+//! Removes each rule of the protocol in turn. A rule whose removal is not detected is either not
 //! simulated or not needed.
 use doorbuster_core::rules::{Rule, remove};
 
@@ -9,31 +9,32 @@ use crate::reproduction::{Reproduction, directed_dir};
 use crate::run::{BrokenSeed, SimPlan, run, run_case};
 use crate::shrink::shrink;
 
-/// What noticed that a rule is gone.
+/// The results of the runs without one rule.
 #[derive(Clone, Debug)]
 pub struct MutantResult {
     /// The rule.
     pub rule: Rule,
-    /// The first seed that noticed, counted from the first that was run; `None`: none did.
+    /// The number of seeds until the first finding; `None`: no seed has a finding.
     pub seeds: Option<u64>,
-    /// What it found.
+    /// The first finding.
     pub broken: Option<BrokenSeed>,
-    /// What the rule's directed list found; `None`: there is none, or it found nothing.
+    /// The finding of the rule's directed list; `None`: there is no such list, or it has no
+    /// finding.
     pub directed: Option<Finding>,
 }
 
 impl MutantResult {
-    /// Whether anything noticed.
+    /// Whether the removal was detected.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()
     }
 }
 
-/// Removes each of these rules in turn and runs seeds until one notices, at most as many as
-/// planned, and the rule's directed list.
+/// Removes each of these rules in turn, and runs seeds until the first finding, within the plan,
+/// and the rule's directed list.
 ///
-/// # Errors When the directed lists cannot be read.
+/// # Errors If the directed lists cannot be read.
 pub fn run_mutants(rules: &[Rule], plan: SimPlan) -> std::io::Result<Vec<MutantResult>> {
     let directed = Reproduction::all(&directed_dir())?;
     Ok(rules.iter().map(|&rule| run_mutant(rule, plan, &directed)).collect())
@@ -48,20 +49,20 @@ fn run_mutant(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) ->
     MutantResult { rule, seeds, broken, directed }
 }
 
-/// A short list that notices the removal of a rule, from a seed that does.
+/// A short list that detects the removal of a rule, from a seed that does.
 #[must_use]
 pub fn directed_list(rule: Rule, broken: &BrokenSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
-/// A short list that breaks the same promise as a seed did, while this rule is removed (if any).
+/// A short list that breaks the same promise as the seed, while this rule is removed (if any).
 #[must_use]
 pub fn shortest(broken: &BrokenSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // What is found with every rule in place is another matter.
+        // A finding with every rule in place has another cause.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

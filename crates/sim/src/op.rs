@@ -1,65 +1,64 @@
-//! What happens in a simulated sale: small integers, read modulo what exists then, so that lists
-//! shrink, mean something in part, and are stored as JSON.
+//! The operations of a simulated sale. Their arguments are small integers, taken modulo the number
+//! of existing objects: any part of a list is valid, and lists can be shrunk and stored as JSON.
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
 
-/// One step. Everything that travels does so as a message in flight, and arrives when
-/// [`Op::Deliver`] picks it.
+/// One operation. Every message is first in flight and arrives when [`Op::Deliver`] picks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
-    /// A buyer asks for units under a key.
+    /// A buyer requests units under a key.
     Buy {
-        /// At which node.
+        /// The node.
         node: u8,
-        /// Who.
+        /// The buyer.
         buyer: u8,
-        /// Under which key.
+        /// The request key.
         key: u8,
-        /// What.
+        /// The item.
         item: u8,
-        /// How many.
+        /// The units.
         units: u8,
     },
-    /// A buyer sends an earlier request again.
+    /// A buyer repeats an earlier request.
     Replay {
-        /// At which node.
+        /// The node.
         node: u8,
-        /// Which attempt is repeated.
+        /// The attempt to repeat.
         attempt: u8,
-        /// How many units more than the first time (other content unless 0).
+        /// Units more than before (other content unless 0).
         more: u8,
     },
-    /// A node answers `202` to a request whose ticket is cut.
+    /// A node answers `202` to a request that has a ticket.
     HandOut {
         /// Among the attempts that wait for a verdict.
         attempt: u8,
     },
-    /// A buyer asks for an id's verdict.
+    /// A buyer asks for the verdict of an id.
     Get {
         /// Among the ids handed out.
         id: u8,
     },
-    /// A node looks in the truth for the verdict that it waits for.
+    /// A node reads the verdict that it waits for from the store.
     Poll {
         /// Among the attempts that wait for a verdict.
         attempt: u8,
     },
-    /// A node asks again for a parked request.
+    /// A node retries a parked request.
     Retry {
         /// Among the parked attempts.
         attempt: u8,
     },
-    /// A buyer gives up an unpaid order; an operator does by [`line::Waitlist::TakeAway`].
+    /// A buyer cancels an unpaid order. An operator does so by [`waitlist::Waitlist::TakeAway`].
     Cancel {
         /// Among all orders.
         order: u8,
     },
-    /// A provider captures what an order costs, and its message is taken at once.
+    /// A provider captures the price of an order, and its message is handled at once.
     Pay {
         /// Among all orders.
         order: u8,
-        /// Which payment; of one that was captured before the message is repeated.
+        /// The number of the payment; an existing payment's message is repeated.
         event: u8,
     },
     /// An operator refunds a paid order.
@@ -67,7 +66,7 @@ pub enum Op {
         /// Among all orders.
         order: u8,
     },
-    /// The leader expires the orders that are due, one transaction each.
+    /// The leader expires a due order.
     Expire {
         /// Among the reserved orders.
         order: u8,
@@ -77,7 +76,7 @@ pub enum Op {
         /// Among the messages in flight, oldest first.
         message: u8,
     },
-    /// The oldest arrive, with all that they cause.
+    /// The oldest messages arrive, with all messages that they cause.
     DeliverMany {
         /// How many.
         count: u8,
@@ -87,39 +86,40 @@ pub enum Op {
         /// Among the messages in flight.
         message: u8,
     },
-    /// A message is held up: it arrives late, after any number of later ones.
+    /// A message is delayed: it arrives after any number of later ones.
     Delay {
         /// Among the messages in flight.
         message: u8,
     },
-    /// A message that was held up arrives.
+    /// A delayed message arrives.
     Late {
-        /// Among the messages held up.
+        /// Among the delayed messages.
         message: u8,
     },
-    /// A message arrives, and a copy of it is held up.
+    /// A message arrives, and a copy of it is delayed.
     Repeat {
         /// Among the messages in flight.
         message: u8,
     },
     /// A settler takes tickets from a slot's queue.
     Take {
-        /// Which slot.
+        /// The slot.
         slot: u8,
-        /// At most how many.
+        /// The maximum number of tickets.
         at_most: u8,
     },
-    /// Another settler takes over: what was delivered and not acknowledged is deliverable again.
+    /// Another settler takes over: delivered tickets without an acknowledgement are delivered
+    /// again.
     Redeliver {
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
-    /// A ticket cannot be settled: it is given up, and the rest of its batch settles.
+    /// A ticket cannot be settled: it is returned, and the rest of its batch is settled.
     Poison {
         /// Among the batches in flight.
         message: u8,
     },
-    /// A leader opens the slot's next grant, or sends the open one again.
+    /// A leader opens the slot's next grant, or sends the open grant again.
     Open {
         /// Which leader.
         leader: u8,
@@ -140,21 +140,21 @@ pub enum Op {
         #[serde(default)]
         counter: u8,
     },
-    /// A leader looks whether a slot is low, and refills it as the rules say.
+    /// A leader checks whether a slot is low, and refills it by the rules.
     Tend {
         /// Which leader.
         leader: u8,
         /// Which slot.
         slot: u8,
     },
-    /// A leader sends a slot the feed rows that it lacks.
+    /// A leader sends a slot its missing feed rows.
     Feed {
         /// Which leader.
         leader: u8,
         /// Which slot.
         slot: u8,
     },
-    /// A leader starts to look whether a slot lost its memory.
+    /// A leader starts to check whether a slot lost its memory.
     Look {
         /// Which leader.
         leader: u8,
@@ -163,13 +163,13 @@ pub enum Op {
     },
     /// A leader recalls units.
     Recall {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Out of which slot.
+        /// The slot that gives the units.
         slot: u8,
-        /// At most how many.
+        /// The maximum number of units.
         units: u8,
-        /// 0: to the pool; else to the slot of this number.
+        /// 0: the pool; otherwise the slot of this number.
         target: u8,
     },
     /// A leader sends a pending recall again.
@@ -179,12 +179,12 @@ pub enum Op {
         /// Among the pending recalls.
         recall: u8,
     },
-    /// A leader serves the parked request that has waited longest: refill, then recall, into its
-    /// slot.
+    /// A leader serves the parked request that has waited longest: it refills and recalls units
+    /// into the request's slot.
     ServeParked {
         /// Which leader.
         leader: u8,
-        /// Of which item.
+        /// The item.
         item: u8,
     },
     /// An operator raises or lowers the total.
@@ -199,17 +199,17 @@ pub enum Op {
         /// Which item.
         item: u8,
     },
-    /// An operator lets it go on.
+    /// An operator resumes the sale of an item.
     Resume {
         /// Which item.
         item: u8,
     },
-    /// An operator ends it.
+    /// An operator closes the sale of an item.
     Close {
         /// Which item.
         item: u8,
     },
-    /// A leader looks whether a stopping item is drained, slot by slot, and then shows the phase.
+    /// A leader checks slot by slot whether a stopping item is drained, and then shows the phase.
     Drain {
         /// Which leader.
         leader: u8,
@@ -223,14 +223,14 @@ pub enum Op {
         /// Which slot.
         slot: u8,
     },
-    /// A leader lets a slot that stands still for no reason cut again.
+    /// A leader lets a stopped slot issue tickets again although its item sells.
     Unstop {
         /// Which leader.
         leader: u8,
         /// Which slot.
         slot: u8,
     },
-    /// A node is sent a snapshot of the truth.
+    /// The store sends a node a snapshot.
     Snapshot {
         /// Which node.
         node: u8,
@@ -242,27 +242,27 @@ pub enum Op {
     },
     /// The store's clock steps; monotonic time does not.
     Step {
-        /// By so many minutes.
+        /// The number of minutes.
         minutes: i8,
     },
     /// A node's clock steps.
     Skew {
         /// Which node.
         node: u8,
-        /// To so many tenths of a second away from the store's.
+        /// The distance from the store's clock in tenths of a second.
         tenths: i8,
     },
-    /// A node's process dies and starts again; the slots in its memory die with it.
+    /// A node's process ends and starts again; the slots in its memory are lost.
     CrashNode {
         /// Which node.
         node: u8,
     },
-    /// A node's process dies and stays dead.
+    /// A node's process ends and does not start again.
     Die {
         /// Which node.
         node: u8,
     },
-    /// A dead node's process starts again.
+    /// The process of a dead node starts again.
     Rise {
         /// Which node.
         node: u8,
@@ -277,35 +277,35 @@ pub enum Op {
         /// Which leader.
         leader: u8,
     },
-    /// A leader's process dies: what it was about to do is not done.
+    /// A leader's process ends: its pending steps are lost.
     CrashLeader {
         /// Which leader.
         leader: u8,
     },
-    /// A slot's lease is taken for lapsed, while it may well live.
+    /// A leader treats a slot's lease as lapsed although the slot may live.
     Lapse {
         /// Which leader.
         leader: u8,
         /// Which slot.
         slot: u8,
     },
-    /// Fault: a slot loses everything.
+    /// Fault: a slot loses all data.
     Forget {
         /// Which slot.
         slot: u8,
     },
-    /// A copy of a slot is kept.
+    /// Saves a copy of a slot.
     Save {
         /// Which slot.
         slot: u8,
     },
-    /// Fault: a slot and its kept copy change places (an old snapshot comes back, or two primaries
-    /// take turns).
+    /// Fault: a slot and its saved copy are exchanged (an old snapshot is restored, or two
+    /// primaries alternate).
     Swap {
         /// Which slot.
         slot: u8,
     },
-    /// A buyer asks where to pay for an order.
+    /// A buyer asks for the checkout of an order.
     Checkout {
         /// Among the reserved orders.
         order: u8,
@@ -314,30 +314,30 @@ pub enum Op {
     PayAt {
         /// Among the checkouts that were handed out.
         session: u8,
-        /// 0, 1: once; 2: it fails, and then succeeds; 3: it fails.
+        /// 0, 1: pays once; 2: fails and then succeeds; 3: fails.
         how: u8,
     },
-    /// A provider captures money outside of any checkout, and sends its message.
+    /// A provider captures money outside of any checkout and sends its message.
     Charge {
         /// Among all orders.
         order: u8,
-        /// 0: what it costs; 1: another amount; 2: another currency; 3: for no order of ours; 4:
-        /// for no order's id; 5: it fails; 6: it fails, then succeeds.
+        /// 0: the price; 1: another amount; 2: another currency; 3: a valid id of no order; 4: a
+        /// text that is no id; 5: fails; 6: fails and then succeeds.
         how: u8,
     },
-    /// A provider tells of a payment again.
+    /// A provider repeats the message about a payment.
     TellAgain {
         /// Among the payments.
         payment: u8,
-        /// Even: the same message; odd: under another id.
+        /// Even: the same message; odd: a message with another id.
         how: u8,
     },
-    /// A node tries a captured payment again that had waited for units.
+    /// A node tries a captured payment again that waited for units.
     CaptureAgain {
-        /// Among those that wait.
+        /// Among the waiting payments.
         payment: u8,
     },
-    /// The provider comes back (0), is away (1), or refuses the next refunds (as many, from 2).
+    /// The provider is available (0) or not (1), or refuses the next refunds (from 2: how many).
     Provider {
         /// See above.
         how: u8,
@@ -346,62 +346,62 @@ pub enum Op {
     Reconcile {
         /// Which leader.
         leader: u8,
-        /// Among those that should be.
+        /// Among the checkouts that should be closed.
         checkout: u8,
     },
-    /// A leader asks the provider for a refund that is due, or how far it is.
+    /// A leader requests a due refund from the provider, or asks for its state.
     AskRefund {
         /// Which leader.
         leader: u8,
-        /// Among those that are due.
+        /// Among the due refunds.
         refund: u8,
     },
     /// A refund arrives, and the provider sends its message.
     RefundArrives {
-        /// Among those that the provider took.
+        /// Among the refunds that the provider accepted.
         refund: u8,
-        /// 3: it could not be paid out so far, says the message; 5: the message comes late; 7: it
-        /// came back, whatever it said before.
+        /// 3: the message says that the payout failed so far; 5: the message is late; 7: the money
+        /// came back, whatever the provider said before.
         #[serde(default)]
         how: u8,
     },
-    /// An operator has a refund that was given up asked for once more.
+    /// An operator retries a refund that was given up.
     RetryRefund {
-        /// Among those that were given up, or all if none was.
+        /// Among the refunds that were given up, or all refunds without one.
         refund: u8,
     },
-    /// An operator puts an order's payment window off.
+    /// An operator extends an order's payment window.
     Extend {
         /// Among all orders.
         order: u8,
-        /// To so many seconds from now.
+        /// The new end, in seconds from now.
         secs: u8,
     },
     /// Much time passes.
     Wait {
-        /// So many times ten seconds.
+        /// The time in units of ten seconds.
         tens: u8,
     },
-    /// A worker goes on with telling an endpoint what happened.
+    /// A worker continues to deliver events to an endpoint.
     Tell {
-        /// Which worker.
+        /// The worker.
         worker: u8,
-        /// Which endpoint.
+        /// The endpoint.
         endpoint: u8,
     },
-    /// An endpoint takes what it is told (0), fails (1), takes it and never answers (2), or refuses
-    /// one event (from 3).
+    /// An endpoint accepts events (0), fails (1), accepts but never answers (2), or refuses one
+    /// event (from 3).
     Endpoint {
         /// Which endpoint.
         endpoint: u8,
         /// See above.
         mood: u8,
     },
-    /// A worker that tells dies.
+    /// A delivery worker ends.
     CrashTeller {
         /// Which worker.
         worker: u8,
     },
-    /// See [`line::Waitlist`].
+    /// See [`waitlist::Waitlist`].
     Waitlist(waitlist::Waitlist),
 }

@@ -1,4 +1,4 @@
-//! Seeds become lists of operations: a profile says what is frequent.
+//! Turns seeds into lists of operations. A profile determines which operations are frequent.
 mod faults;
 mod money;
 mod waitlist;
@@ -7,48 +7,48 @@ use crate::op::waitlist::Waitlist;
 use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
 use crate::rng::SimRng;
 
-/// What a list stresses.
+/// The focus of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// No fault at all: messages only wait for their turn.
+    /// No fault: messages only wait.
     Calm,
-    /// Messages are lost, repeated and late; leaders and settlers die. Slots keep what they know.
+    /// Messages are lost, repeated and delayed; leaders and settlers fail. Slots keep their data.
     Network,
-    /// Slots come back empty or old.
+    /// Slots lose their data or return to old data.
     Slots,
-    /// Slots come back empty or old while units are on their way between them.
+    /// Slots lose their data or return to old data while units are moved between them.
     SlotsTail,
-    /// Nodes die and start again, with the slots in their memory.
+    /// Nodes fail and start again without the slots in their memory.
     Restarts,
     /// Large requests, many recalls and refills.
     Tail,
     /// Orders end: cancelled, expired, refunded, paid late.
     Endings,
-    /// The same requests again and again, at several nodes.
+    /// The same requests are repeated at several nodes.
     Replays,
     /// Pauses, closings, rolls.
     Phases,
-    /// Grants are closed and opened all the time, while old messages still arrive.
+    /// Grants are closed and opened frequently, while old messages still arrive.
     Epochs,
-    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries
-    /// elsewhere.
+    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries.
     Partitions,
-    /// Nodes with slots in their memory that die, stay dead or come back, and leases that lapse.
+    /// Nodes with slots in their memory fail, stay down or return, and leases lapse.
     Nodes,
-    /// Money comes in time, late, twice, wrong, or is told of too late; a provider is away.
+    /// Payments are on time, late, repeated or wrong, or their message is late; a provider is
+    /// unavailable.
     Money,
-    /// The same, and holds that end while their provider does not answer.
+    /// The same as `Money`, and holds end while their provider does not answer.
     Silence,
-    /// What happened is told to endpoints that fail.
+    /// Events are delivered to endpoints that fail.
     Telling,
-    /// Little stock, orders that end, and buyers who wait in line for what comes back.
+    /// Little stock, orders that end, and buyers who wait for units to return.
     Waitlist,
-    /// Anything: each group of operations is left out, or frequent, by chance.
+    /// Random: each group of operations is left out or frequent.
     Swarm,
 }
 
 impl Profile {
-    /// Every profile; seeds go round.
+    /// Every profile; seeds take them in turn.
     pub const ALL: &[Self] = &[
         Self::Calm,
         Self::Network,
@@ -80,7 +80,7 @@ impl Profile {
 /// Draws the arguments of one operation.
 type MakeOp = fn(Profile, &mut SimRng) -> Op;
 
-/// How often each group of operations comes, relative to the others.
+/// The frequency of each group of operations, relative to the others.
 struct Weights {
     buy: u64,
     replay: u64,
@@ -163,7 +163,7 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// What is never left out: requests, arrivals, settling.
+/// Random weights. Requests, deliveries and settling are never left out.
 fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
     let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][rng.below(6) as usize];
     Weights {
@@ -243,7 +243,7 @@ fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
     setup
 }
 
-/// What a slot is opened with, below what it asks for more, and for how much.
+/// The initial units of a slot, the threshold, and the units of one refill.
 fn sizes(rng: &mut SimRng) -> [u8; 3] {
     let threshold = rng.in_range(1, 3) as u8;
     [threshold + rng.below(3) as u8, threshold, rng.in_range(1, 4) as u8]
@@ -332,7 +332,7 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// An operator cancels every other one; nothing more is drawn for it.
+/// An operator cancels the orders with odd numbers. Nothing more is drawn for this choice.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

@@ -1,24 +1,21 @@
-//! The same lists against what runs in the program: every transaction against a store, every call
-//! against slots.
+//! Runs the same lists against real backends: every transaction against a store, every call against
+//! slots.
 //!
-//! A simulated sale is run over the model and the reference slot and written down
-//! ([`RecordedRun`]); then the same transactions and calls are made to the real ones. Answers are
-//! compared after each, and how the slots stand, and all rows.
+//! A simulated sale runs over the model and the reference slot and is recorded ([`RecordedRun`]).
+//! Then the same transactions and calls run against real backends. The comparison covers each
+//! result, the state of the slots, and all rows.
 //!
-//! Three comparisons, each of any [`RecordedRun`]:
+//! There are three comparisons of a [`RecordedRun`]:
 //!
-//! - [`compare_rules`]: the rules, over the tables of SQLite in memory. Quick.
-//! - [`compare_store`]: a whole [`doorbuster_store::Store`], whatever its backend, through the
-//!   methods that the program calls. To plug one in, give a function that opens a *fresh* store (no
-//!   sales, items numbered from 1) with the key, the clock and the sink that it is handed
-//!   ([`StoreSetup`]).
-//! - [`compare_slots`]: [`doorbuster_slots::Slots`], whatever their backend. To plug one in, give a
-//!   function that makes *fresh* slots, which know nothing and share nothing with any made before
-//!   (in Redis: another prefix each time). It is called for each slot of a list, and again each
-//!   time one is to lose everything.
+//! - [`compare_rules`]: the rules over the tables of SQLite in memory. Quick.
+//! - [`compare_store`]: a whole [`doorbuster_store::Store`] of any backend, through the methods
+//!   that the server calls. It needs a function that opens a *fresh* store (no sales, items
+//!   numbered from 1) with the given key, clock and sink ([`StoreSetup`]).
+//! - [`compare_slots`]: [`doorbuster_slots::Slots`] of any backend. It needs a function that makes
+//!   *fresh* slots, which share no data with earlier ones (in Redis: another prefix each time). It
+//!   is called for each slot of a list, and again for each loss of all data.
 //!
-//! `tests/it` shows all of them: SQLite and slots in memory, and PostgreSQL and Redis where they
-//! are installed.
+//! `tests/it` has examples: SQLite and slots in memory, and PostgreSQL and Redis if installed.
 mod slots;
 mod store;
 
@@ -32,30 +29,30 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::op::{Case, Op};
 use crate::profile;
-use crate::truth::{Done, Tx};
+use crate::store::{Done, Tx};
 use crate::world::{NAMES, RecordedCall, World};
 
 pub use slots::compare_slots;
 pub use store::{StoreSetup, compare_rules, compare_store};
 
-/// A simulated sale, written down.
+/// A recorded simulated sale.
 #[derive(Clone, Debug)]
 pub struct RecordedRun {
-    /// The rows before it.
+    /// The rows before the first transaction.
     pub before: Model,
-    /// Its transactions, with what came of them.
+    /// The transactions with their results.
     pub trace: Vec<(Tx, Done)>,
-    /// Where its slots are.
+    /// The keys of its slots.
     pub slot_keys: Vec<SlotKey>,
-    /// The calls to them, with what they said.
+    /// The calls to the slots with their replies.
     pub calls: Vec<RecordedCall>,
 }
 
 impl RecordedRun {
-    /// Of a list, without what a real slot cannot follow: it has the program's bounds, and nobody
-    /// puts an old copy of it in its place.
+    /// Runs a list without the faults that a real slot cannot have: a real slot has the server's
+    /// bounds, and no old copy replaces it.
     ///
-    /// # Errors What the judge found.
+    /// # Errors The checker's finding.
     pub fn from_case(case: &Case) -> Result<Self, String> {
         let mut case = case.clone();
         case.setup.tight = 0;
@@ -66,26 +63,26 @@ impl RecordedRun {
             return Err(format!("{}: {}", finding.what, finding.detail));
         }
         let (trace, calls) =
-            (world.truth.trace.take().unwrap_or_default(), world.calls.take().unwrap_or_default());
+            (world.store.trace.take().unwrap_or_default(), world.calls.take().unwrap_or_default());
         Ok(Self { before, trace, slot_keys, calls })
     }
 
-    /// Of a seed's list.
+    /// Runs the list of a seed.
     ///
     /// # Errors
-    /// What the judge found.
+    /// The checker's finding.
     pub fn from_seed(seed: u64) -> Result<Self, String> {
         Self::from_case(&profile::case(seed))
     }
 }
 
-/// The key that real slots and stores must be opened with.
+/// The key for real slots and stores.
 #[must_use]
 pub fn id_key() -> IdKey {
     NAMES.key.clone()
 }
 
-/// What a comparison of many lists came to.
+/// The result of comparing many lists.
 #[derive(Clone, Debug, Default)]
 pub struct ComparisonReport {
     /// Lists.
@@ -94,18 +91,18 @@ pub struct ComparisonReport {
     pub transactions: u64,
     /// Calls to slots.
     pub calls: u64,
-    /// Times that all rows were compared.
+    /// Comparisons of all rows.
     pub dumps: u64,
     /// Wall time.
     pub took: Duration,
-    /// Seeds that differ, and how.
+    /// Differing seeds with the differences.
     pub differ: Vec<(u64, String)>,
 }
 
-/// Compares the lists of these seeds with SQLite in memory and slots in memory, each thread every
-/// so many of them.
+/// Compares the lists of these seeds with SQLite in memory and slots in memory. The threads take
+/// turns.
 ///
-/// # Errors When a runtime cannot be made.
+/// # Errors If a runtime cannot be created.
 pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<ComparisonReport, String> {
     let start = Instant::now();
     let work = |nth: usize| {

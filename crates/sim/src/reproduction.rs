@@ -1,5 +1,5 @@
-//! Lists kept as files: what a seed found, shrunk; and for each rule a list that notices when it is
-//! removed.
+//! Lists stored as files: the shrunk list of a finding, and for each rule a list that detects its
+//! removal.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -10,21 +10,21 @@ use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 use crate::run::run_case;
 
-/// A list with what it is about.
+/// A list with its finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reproduction {
-    /// The rule whose removal it notices.
+    /// The rule whose removal the list detects.
     pub rule: Option<String>,
-    /// What was found.
+    /// The finding.
     pub found: String,
-    /// The parts.
+    /// The setup.
     pub setup: Setup,
-    /// What happens.
+    /// The operations.
     pub ops: Vec<Op>,
 }
 
 impl Reproduction {
-    /// A list that was judged so, while this rule was removed (if any).
+    /// A list with this finding while this rule was removed (if any).
     #[must_use]
     pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
         let rule = without.map(|rule| rule.name().to_owned());
@@ -32,10 +32,10 @@ impl Reproduction {
         Self { rule, found: format!("{}: {}", finding.what, finding.detail), setup, ops }
     }
 
-    /// The rule that it names; `Err`: no such rule.
+    /// The rule that the list names.
     ///
     /// # Errors
-    /// The name that no rule has.
+    /// The name, if no rule has it.
     pub fn without(&self) -> Result<Option<Rule>, String> {
         let Some(name) = &self.rule else { return Ok(None) };
         Rule::ALL
@@ -46,7 +46,7 @@ impl Reproduction {
             .ok_or_else(|| name.clone())
     }
 
-    /// Runs it with every rule in place, or without one.
+    /// Runs the list with every rule in place, or without one.
     #[must_use]
     pub fn run(&self, without: Option<Rule>) -> Option<Finding> {
         remove(without);
@@ -55,7 +55,7 @@ impl Reproduction {
         finding
     }
 
-    /// The file's text: one operation a line.
+    /// The text of the file: one operation in each line.
     #[must_use]
     pub fn text(&self) -> String {
         let ops: Vec<_> = self.ops.iter().map(|op| format!("    {}", json(op))).collect();
@@ -68,10 +68,10 @@ impl Reproduction {
         )
     }
 
-    /// Writes it as `name.json` into a directory.
+    /// Writes the list as `name.json` into a directory.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn store(&self, dir: &Path, name: &str) -> io::Result<PathBuf> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{name}.json"));
@@ -79,10 +79,10 @@ impl Reproduction {
         Ok(path)
     }
 
-    /// Every list kept in a directory, by file name.
+    /// All lists in a directory, by file name.
     ///
     /// # Errors
-    /// When a file cannot be read, or is not such a list.
+    /// If a file cannot be read or is not a list.
     pub fn all(dir: &Path) -> io::Result<Vec<(String, Self)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -103,13 +103,13 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("numbers, names and texts")
 }
 
-/// Where lists that notice a removed rule are kept.
+/// The directory of the lists that detect a removed rule.
 #[must_use]
 pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
 }
 
-/// Where lists that once found something are kept.
+/// The directory of the lists that once gave a finding.
 #[must_use]
 pub fn regressions_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")

@@ -1,4 +1,4 @@
-//! The simulator's own random numbers: a seed means the same list on every machine and in every
+//! The simulator's own random numbers. A seed gives the same list on every machine and with every
 //! version of any library.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -6,7 +6,7 @@
 pub struct SimRng(u64);
 
 impl SimRng {
-    /// From a seed.
+    /// Starts from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -18,24 +18,23 @@ impl SimRng {
         mix(self.0)
     }
 
-    /// A number below `n` (0 if `n` is 0). The bias of the remainder is far below what a simulation
-    /// can notice.
+    /// A number below `n` (0 if `n` is 0). The bias of the remainder is negligible here.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next_u64() % n }
     }
 
-    /// A number from `from` to `to`, both included.
+    /// A number from `from` to `to`, inclusive.
     pub fn in_range(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 
-    /// True `percent` times out of a hundred.
+    /// True with a probability of `percent` percent.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }
 
-/// The finaliser of SplitMix64: a bijection that scatters.
+/// The finalizer of SplitMix64, which is a bijection.
 #[must_use]
 pub fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

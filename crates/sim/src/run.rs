@@ -1,4 +1,4 @@
-//! Runs lists and seeds, on several threads, and reports.
+//! Runs lists and seeds on several threads and reports the results.
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
@@ -12,48 +12,48 @@ use crate::op::Case;
 use crate::profile;
 use crate::world::World;
 
-/// Seeds that one thread takes at once.
+/// Seeds that a thread takes at once.
 const CHUNK: u64 = 64;
 
-/// What to run.
+/// The seeds to run.
 #[derive(Clone, Copy, Debug)]
 pub struct SimPlan {
-    /// First seed.
+    /// The first seed.
     pub first_seed: u64,
-    /// How many.
+    /// The number of seeds.
     pub seeds: u64,
-    /// On how many threads.
+    /// The number of threads.
     pub threads: usize,
-    /// The rule that is removed.
+    /// The removed rule.
     pub without: Option<Rule>,
     /// Whether to stop at the first finding.
     pub stop_at_first: bool,
 }
 
-/// A seed that broke a promise.
+/// A seed with a finding.
 #[derive(Clone, Debug)]
 pub struct BrokenSeed {
     /// The seed.
     pub seed: u64,
-    /// What was broken.
+    /// The finding.
     pub finding: Finding,
 }
 
-/// What a run of many seeds came to.
+/// The result of running many seeds.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Seeds run.
     pub seeds: u64,
     /// Wall time.
     pub took: Duration,
-    /// Seeds that broke a promise, lowest first.
+    /// Seeds with findings, lowest first.
     pub broken: Vec<BrokenSeed>,
-    /// What was reached.
+    /// The covered cases.
     pub reached: Coverage,
 }
 
 impl Report {
-    /// Seeds a second.
+    /// Seeds per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.seeds as f64 / self.took.as_secs_f64().max(1e-9)
@@ -64,7 +64,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps panics that are findings from being printed.
+/// Does not print panics that become findings.
 fn quiet_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -77,7 +77,7 @@ fn quiet_panics() {
     });
 }
 
-/// Runs one list. `None`: nothing that must never be. A panic in the rules is a finding too.
+/// Runs one list; `None`: no finding. A panic in the rules is a finding too.
 #[must_use]
 pub fn run_case(case: &Case) -> Option<Finding> {
     run_counting(case, &mut Coverage::default())
@@ -96,11 +96,11 @@ fn run_counting(case: &Case, reached: &mut Coverage) -> Option<Finding> {
     }));
     QUIET.set(false);
     result.unwrap_or_else(|panic| {
-        let said = panic
+        let message = panic
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref().copied());
-        Some(Finding { what: "panic", detail: said.unwrap_or("no message").into() })
+        Some(Finding { what: "panic", detail: message.unwrap_or("no message").into() })
     })
 }
 

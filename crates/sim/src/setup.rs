@@ -1,4 +1,4 @@
-//! What a simulated sale is made of.
+//! The setup of a simulated sale.
 use serde::{Deserialize, Serialize};
 
 use crate::op::Op;
@@ -12,11 +12,11 @@ pub struct ItemSetup {
     pub limit: u8,
     /// Payment window in seconds.
     pub hold_secs: u8,
-    /// How a request finds its slot: by buyer, by chance, in turn.
+    /// How a request chooses its slot: by buyer, at random, or round-robin.
     #[serde(default)]
     pub choose: u8,
-    /// Sub-domains: units that a slot is opened with, below which it asks for more, and of one
-    /// refill. Not in use unless all are above 0.
+    /// Sub-domains: the initial units of a slot, the threshold, and the units of one refill. Not in
+    /// use unless all are above 0.
     #[serde(default)]
     pub initial: u8,
     /// See `initial`.
@@ -30,24 +30,25 @@ pub struct ItemSetup {
 /// One slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotSetup {
-    /// Whose units it hands out.
+    /// The item.
     pub item: u8,
-    /// The node in whose memory it lives; `None`: it stands by itself and every node reaches it.
+    /// The node whose memory holds the slot; `None`: the slot is separate and every node reaches
+    /// it.
     pub node: Option<u8>,
-    /// Units that it is opened with, if sub-domains are not in use.
+    /// Its initial units, if sub-domains are not in use.
     pub first: u8,
 }
 
-/// The parts of a simulated sale.
+/// The setup of a simulated sale.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// Items: one or two.
+    /// One or two items.
     pub items: Vec<ItemSetup>,
     /// Their slots.
     pub slots: Vec<SlotSetup>,
-    /// How many nodes answer buyers.
+    /// The number of nodes.
     pub nodes: u8,
-    /// How much a slot may hold; 0: as much as in the program.
+    /// The bound of a slot's queue; 0: the server's bounds.
     #[serde(default)]
     pub tight: u8,
 }
@@ -70,11 +71,11 @@ impl Setup {
     }
 }
 
-/// A setup and what happens in it: what a seed becomes, what is shrunk, and what is stored.
+/// A setup and its operations: the list of a seed, which is shrunk and stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// The parts.
+    /// The setup.
     pub setup: Setup,
-    /// What happens, in order.
+    /// The operations in order.
     pub ops: Vec<Op>,
 }

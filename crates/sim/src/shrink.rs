@@ -1,14 +1,14 @@
-//! Makes a failing list small: drops chunks, then single operations, then makes the arguments and
-//! the setup simple, as long as it still fails.
+//! Shrinks a failing list: drops chunks, then single operations, then simplifies the arguments and
+//! the setup, as long as the list still fails.
 use serde_json::{Map, Value};
 
 use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
-/// Runs of a candidate at most; a list that is not small by then stays as it is.
+/// Runs of candidates, at most; then the best list so far is the result.
 const RUNS_MAX: usize = 20_000;
 
-/// A smaller list that is judged in the same way, with its finding.
+/// A smaller list with the same broken promise, and its finding.
 pub fn shrink(
     case: &Case,
     finding: Finding,
@@ -85,7 +85,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// `DeliverMany` as single deliveries is longer, but each of them can go.
+    /// Replaces `DeliverMany` by single deliveries. The list is longer, but each of them can be
+    /// dropped.
     fn unfold(&mut self, at: usize, count: u8) {
         let mut ops = self.best.ops.clone();
         let singles = (0..count).map(|_| Op::Deliver { message: 0 });
@@ -164,12 +165,12 @@ fn with_replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
     ops
 }
 
-/// The operation as JSON: one name over its arguments.
+/// The operation as JSON: its name with its arguments.
 fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation is a name over numbers")
 }
 
-/// The numbers, under however many names.
+/// The map of the numeric arguments, below any number of names.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

@@ -1,9 +1,8 @@
-//! The simulated sale: nodes, slots, settlers, leaders and the truth, joined by messages that an
-//! operation picks one by one.
+//! The simulated sale: nodes, slots, settlers, leaders and the store. They exchange messages, which
+//! operations deliver one by one.
 //!
-//! What is here plays the part of the server: it calls the rules of `core` in the order in which
-//! the server does, and never lets two of its actors share a step unless they do so in one
-//! transaction or in one atomic step of a slot.
+//! This module plays the part of the server: it calls the rules of `core` in the same order as the
+//! server. Two actors share a step only within one transaction or one atomic step of a slot.
 mod answer;
 mod buyer;
 mod control;
@@ -39,7 +38,7 @@ use doorbuster_core::{
 use crate::checker::{Checker, Finding, RowsBefore};
 use crate::op::{Op, Setup};
 use crate::rng::mix;
-use crate::truth::{Done, Truth, Tx};
+use crate::store::{Done, SimStore, Tx};
 pub(crate) use answer::id_of as answer_id;
 use delivery::Deliveries;
 use flight::Message;
@@ -49,18 +48,18 @@ use provider::Provider;
 pub use slot_call::{Call, RecordedCall, SlotReply};
 use slot_call::{PlacedSlot, fresh_slot};
 
-/// Buyers that operations name; the ones above are fresh buyers who ask at the end.
+/// Buyers that operations name; the others are fresh buyers who buy at the end.
 pub const BUYERS: usize = 6;
 /// Buyers in all.
 pub const BUYERS_ALL: usize = 16;
-/// Keys that one buyer uses.
+/// Keys of one buyer.
 pub const KEYS: usize = 24;
 /// The store's clock at the start.
 const START: Millis = Millis(1_800_000_000_000);
-/// Messages in flight at most; beyond it the oldest is lost.
+/// Messages in flight at most; beyond it the oldest one is lost.
 const FLIGHT_MAX: usize = 256;
 
-/// Names and their hashes, made once: they are the same in every simulated sale.
+/// Names and their hashes, computed once, because they are the same in every simulated sale.
 pub(crate) struct Names {
     pub(crate) key: IdKey,
     pub(crate) buyers: Vec<BuyerId>,
@@ -106,7 +105,7 @@ pub(crate) static NAMES: LazyLock<Names> = LazyLock::new(Names::new);
 #[derive(Debug)]
 pub struct World {
     pub(crate) setup: Setup,
-    pub(crate) truth: Truth,
+    pub(crate) store: SimStore,
     pub(crate) places: Vec<PlacedSlot>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
@@ -114,15 +113,15 @@ pub struct World {
     pub(crate) late: Vec<Message>,
     /// The store's clock.
     pub(crate) now: Millis,
-    /// Time that never steps: what nodes measure waiting by.
+    /// Monotonic time, by which nodes measure waiting.
     pub(crate) mono: Millis,
     pub(crate) checker: Checker,
-    /// Every call to a slot, when asked for.
+    /// Every call to a slot, if recording.
     pub calls: Option<Vec<RecordedCall>>,
     draws: u64,
-    /// Transactions that have begun.
+    /// Transactions that have started.
     pub(crate) xids: u64,
-    /// An operator moves units: nobody refills meanwhile.
+    /// Whether an operator moves units; then no slot is refilled.
     pub(crate) held: bool,
     /// Rounds of all loops at rest.
     pub(crate) rounds: u64,
@@ -141,13 +140,13 @@ impl World {
         world
     }
 
-    /// [`World::new`], writing down every transaction and every call to a slot. The rows before the
-    /// first one come with it.
+    /// Like [`World::new`], but records every transaction and every call to a slot. Also returns
+    /// the rows before the first transaction.
     #[must_use]
     pub fn recorded(setup: &Setup) -> (Self, Model) {
         let mut world = Self::before_opening(setup);
-        let rows = world.truth.model.clone();
-        (world.truth.trace, world.calls) = (Some(Vec::new()), Some(Vec::new()));
+        let rows = world.store.model.clone();
+        (world.store.trace, world.calls) = (Some(Vec::new()), Some(Vec::new()));
         world.open();
         (world, rows)
     }
@@ -179,7 +178,7 @@ impl World {
         let checker = Checker::new(&model);
         Self {
             setup: setup.clone(),
-            truth: Truth::new(model, NAMES.key.clone()),
+            store: SimStore::new(model, NAMES.key.clone()),
             places,
             nodes: (0..setup.nodes).map(|_| Node::default()).collect(),
             attempts: Vec::new(),
@@ -210,7 +209,7 @@ impl World {
         }
     }
 
-    /// Runs a whole list and then lets the sale come to rest. The first finding ends it.
+    /// Runs a whole list and then brings the sale to rest. Stops at the first finding.
     pub fn run(&mut self, ops: &[Op]) -> Option<Finding> {
         for &op in ops {
             self.step(op);
@@ -320,20 +319,19 @@ impl World {
         ItemId((usize::from(item) % self.setup.items.len()) as i64 + 1)
     }
 
-    /// One transaction, judged.
+    /// Runs one transaction and checks it.
     pub(crate) fn commit(&mut self, tx: Tx) -> Done {
         if !matches!(tx, Tx::Settle(..)) {
             self.xids += 1;
-            self.truth.xid = self.xids;
+            self.store.xid = self.xids;
         }
-        let before = RowsBefore::for_tx(&self.truth, &tx);
-        let done = self.truth.commit(tx.clone());
-        self.checker.committed(&self.truth, (&tx, &done), &before, (self.now, self.mono));
+        let before = RowsBefore::for_tx(&self.store, &tx);
+        let done = self.store.commit(tx.clone());
+        self.checker.committed(&self.store, (&tx, &done), &before, (self.now, self.mono));
         done
     }
 
-    /// Random bits that depend on nothing but how many were drawn before: an id that an actor
-    /// draws.
+    /// Random bits that depend only on the number of earlier draws, for the ids that actors draw.
     pub(crate) fn draw(&mut self) -> u64 {
         self.draws += 1;
         mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))
@@ -344,7 +342,7 @@ impl World {
     }
 }
 
-/// A number of units that an operation names.
+/// The number of units in an operation.
 pub(crate) fn units_of(units: u8) -> Units {
     Units::new(u32::from(units).clamp(1, 9)).expect("1 to 9 is in range")
 }

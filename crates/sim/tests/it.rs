@@ -1,10 +1,10 @@
-//! The simulation as a test: seeds find nothing, each rule's removal is noticed, what was found
-//! once stays mended.
+//! The simulation as a test: seeds have no finding, the removal of each rule is detected, and
+//! regressions stay fixed.
 #[path = "it/backends.rs"]
 mod backends;
 #[path = "it/order.rs"]
 mod order;
-#[allow(dead_code, reason = "the store's own tests need more of it")]
+#[allow(dead_code, reason = "the store's own tests use the other functions")]
 #[path = "../../store/tests/it/cluster.rs"]
 mod postgres;
 
@@ -15,47 +15,56 @@ use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{BrokenSeed, SimPlan, run, run_case, run_seed};
 use doorbuster_sim::{mutants, op, profile, real};
 
-/// Seeds, unless `DOORBUSTER_SIM_SEEDS` says otherwise.
+/// Seeds to run, unless `DOORBUSTER_SIM_SEEDS` gives a number.
 const SEEDS: u64 = 20_000;
-/// Seeds within which most rules' removal is noticed.
+/// Seeds within which the removal of most rules is detected.
 const MUTANT_SEEDS: u64 = 5_000;
-/// And of these most within so many.
+/// Seeds within which the removal of half of the rules is detected.
 const SOON_SEEDS: u64 = 2_000;
-/// Lists that are run against the real store and real slots too.
+/// Lists that also run against the real store and real slots.
 const REAL_LISTS: u64 = 2_000;
-/// Rules that few seeds reach, each with a directed list.
+/// Rules whose removal these seeds may miss; directed lists detect it.
 const RARE_MAX: usize = 10;
 
-/// What seeds must reach: a simulation that reaches nothing finds nothing.
+/// Cases that the seeds must cover. A simulation that covers nothing finds nothing.
 const REACHED: &[&str] = &[
-    "a line was as long as what may come back",
-    "a line was full",
+    "answered ended",
+    "answered key_reused",
+    "answered limit_reached",
+    "answered order",
+    "answered paused",
+    "answered queued",
+    "answered retry",
+    "answered sold_out after parking",
+    "answered sold_out",
+    "answered sold_out, may return",
+    "answered waiting",
     "asked again",
-    "asked in vain",
     "came back",
     "cancelled",
     "captured again",
     "checkout closed",
     "checkout handed out",
     "dead letter",
-    "ended",
     "ended with its sale",
+    "ended",
     "epoch_foreign",
     "epoch_missing",
+    "event delivered",
+    "expired without a question",
+    "expired without an answer of the provider",
     "expired",
-    "expired though the provider was away",
-    "expired unasked",
     "extended",
     "flipped",
+    "in the waitlist already",
     "item.sold_out",
-    "joined a line",
-    "joined a line again",
+    "joined a waitlist again",
+    "joined a waitlist",
     "lease found lapsed",
     "lease_lapsed",
-    "left",
     "left the registry",
+    "left",
     "node died",
-    "nothing to wait for",
     "number_behind",
     "number_reused",
     "order.cancelled",
@@ -66,8 +75,8 @@ const REACHED: &[&str] = &[
     "order.refused",
     "order.reserved",
     "over_granted",
-    "paid",
     "paid at a checkout",
+    "paid",
     "parked",
     "passed_over",
     "payment for no order",
@@ -80,37 +89,28 @@ const REACHED: &[&str] = &[
     "payment waits for units",
     "payment.refunded",
     "poison",
+    "provider did not answer",
     "quiet_mismatch",
-    "recalled",
     "recalled for a slot",
+    "recalled",
+    "refilled beside a waitlist",
     "refilled",
-    "refilled past a line",
     "refund answered late",
     "refund given up",
     "refunded",
     "rolled",
     "second try",
     "sent back",
+    "served before without a payment",
     "served",
-    "served in vain before",
-    "stood in line already",
-    "told an endpoint",
-    "told ended",
-    "told key_reused",
-    "told limit_reached",
-    "told order",
-    "told paused",
-    "told queued",
-    "told retry",
-    "told sold_out",
-    "told sold_out after parking",
-    "told sold_out, may return",
-    "told to wait in line",
+    "units free, no waitlist",
     "verdict key_reused",
     "verdict limit_reached",
     "verdict order",
     "verdict reserved",
     "verdict unavailable",
+    "waitlist as long as the units that may return",
+    "waitlist full",
 ];
 
 fn plan(seeds: u64) -> SimPlan {
@@ -123,24 +123,25 @@ fn wanted_seeds() -> u64 {
 }
 
 #[test]
-fn seeds_find_nothing_and_reach_everything() {
+fn seeds_have_no_finding_and_cover_every_case() {
     let report = run(plan(wanted_seeds()));
     assert_eq!(report.seeds, wanted_seeds());
     let found: Vec<_> = report.broken.iter().take(3).collect();
-    assert!(found.is_empty(), "{} seeds found something, such as {found:#?}", report.broken.len());
+    assert!(found.is_empty(), "{} seeds have findings, such as {found:#?}", report.broken.len());
     let missed: Vec<_> =
         REACHED.iter().filter(|what| !report.reached.contains_key(**what)).collect();
-    assert!(missed.is_empty() || wanted_seeds() < SEEDS, "never reached: {missed:?}");
+    assert!(missed.is_empty() || wanted_seeds() < SEEDS, "never covered: {missed:?}");
 }
 
 #[test]
 fn every_kind_of_operation_is_drawn() {
-    // Whatever a kind is for is attacked only while seeds have it.
-    const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver DeliverMany Lose Delay Late Repeat Take \
-        Redeliver Poison Open Refill Tend Feed Look Recall RecallAgain ServeParked Adjust Pause Resume Close Drain \
-        Roll Unstop Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
-        Checkout PayAt Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives RetryRefund Extend \
-        Wait Tell Endpoint CrashTeller Waitlist";
+    // An operation that is never drawn tests nothing.
+    const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
+        DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Tend Feed Look Recall \
+        RecallAgain ServeParked Adjust Pause Resume Close Drain Roll Unstop Snapshot Tick Step \
+        Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap Checkout PayAt \
+        Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives RetryRefund \
+        Extend Wait Tell Endpoint CrashTeller Waitlist";
     let kind =
         |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
     let drawn: BTreeSet<String> = (0..2_000)
@@ -150,20 +151,20 @@ fn every_kind_of_operation_is_drawn() {
 }
 
 #[test]
-fn the_removal_of_each_rule_is_noticed() {
+fn the_removal_of_each_rule_is_detected() {
     let all =
         mutants::run_mutants(Rule::ALL, plan(MUTANT_SEEDS)).expect("directed lists can be read");
     assert!(Rule::ALL.len() >= 147);
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule).collect();
-    assert!(missed.is_empty(), "gone and not noticed: {missed:?}");
+    assert!(missed.is_empty(), "removed and not detected: {missed:?}");
     let soon = all.iter().filter(|k| k.seeds.is_some_and(|seeds| seeds <= SOON_SEEDS)).count();
     assert!(soon * 2 > all.len(), "{soon} of {} within {SOON_SEEDS} seeds", all.len());
     let rare: Vec<_> = all.iter().filter(|k| k.seeds.is_none()).map(|k| k.rule).collect();
-    assert!(rare.len() <= RARE_MAX, "too few seeds notice {rare:?}");
+    assert!(rare.len() <= RARE_MAX, "too few seeds detect {rare:?}");
 }
 
 #[test]
-fn directed_lists_notice_their_rule_and_nothing_else() {
+fn directed_lists_have_a_finding_only_without_their_rule() {
     let kept = Reproduction::all(&directed_dir()).expect("directed lists can be read");
     let names: BTreeSet<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
     let rules: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
@@ -171,19 +172,19 @@ fn directed_lists_notice_their_rule_and_nothing_else() {
     for (name, list) in &kept {
         assert_eq!(list.rule.as_ref(), Some(name));
         let rule = list.without().expect("its rule exists");
-        assert!(list.run(rule).is_some(), "{name} does not notice that its rule is gone");
-        assert_eq!(list.run(None), None, "{name} finds something though every rule is in place");
+        assert!(list.run(rule).is_some(), "{name} has no finding without its rule");
+        assert_eq!(list.run(None), None, "{name} has a finding with every rule in place");
     }
 }
 
 #[test]
-fn what_was_found_once_is_found_no_more() {
+fn regressions_stay_fixed() {
     for (name, list) in Reproduction::all(&regressions_dir()).expect("regressions can be read") {
         assert_eq!(list.run(None), None, "{name}");
         if let Some(rule) = list.without().expect("its rule exists") {
             assert!(
                 list.run(Some(rule)).is_some(),
-                "{name} is no reproduction without {}",
+                "{name} has no finding without {}",
                 rule.name()
             );
         }
@@ -191,7 +192,7 @@ fn what_was_found_once_is_found_no_more() {
 }
 
 #[test]
-fn the_store_and_the_slots_of_the_program_do_as_the_model_does() {
+fn the_real_store_and_slots_behave_like_the_model() {
     let compared = real::compare(0, REAL_LISTS, 2).expect("a store opens");
     let differ: Vec<_> = compared.differ.iter().take(2).collect();
     assert!(differ.is_empty(), "{} lists differ, such as {differ:#?}", compared.differ.len());
@@ -199,7 +200,7 @@ fn the_store_and_the_slots_of_the_program_do_as_the_model_does() {
 }
 
 #[test]
-fn a_seed_means_the_same_list_and_the_same_run_each_time() {
+fn a_seed_always_gives_the_same_list_and_the_same_run() {
     assert_eq!(profile::case(17), profile::case(17));
     let once = SimPlan { threads: 1, ..plan(200) };
     assert_eq!(run(once).reached, run(plan(200)).reached);
@@ -207,14 +208,15 @@ fn a_seed_means_the_same_list_and_the_same_run_each_time() {
 }
 
 #[test]
-fn a_finding_is_shrunk_to_a_short_list_that_is_kept_and_read_again() {
+fn a_finding_is_shrunk_to_a_short_list_that_can_be_stored_and_read() {
     let rule = Rule::GrantOpen;
     let broken =
         run(SimPlan { without: Some(rule), stop_at_first: true, threads: 1, ..plan(MUTANT_SEEDS) })
             .broken;
-    let broken: &BrokenSeed = broken.first().expect("noticed within a few seeds");
+    let broken: &BrokenSeed = broken.first().expect("detected within a few seeds");
     let kept = mutants::shortest(broken, Some(rule));
     assert!(kept.ops.len() < 20, "{} operations", kept.ops.len());
     assert!(kept.found.starts_with(broken.finding.what));
-    assert_eq!(serde_json::from_str::<Reproduction>(&kept.text()).expect("our own text"), kept);
+    let parsed = serde_json::from_str::<Reproduction>(&kept.text()).expect("a list can be parsed");
+    assert_eq!(parsed, kept);
 }

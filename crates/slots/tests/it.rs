@@ -1,4 +1,4 @@
-//! Every backend against the conformance suite, the reference slot, and what can happen to it.
+//! Tests of every backend: the conformance suite, comparisons with the reference slot, and faults.
 mod it {
     mod burst;
     mod busy;
@@ -22,7 +22,7 @@ mod it {
     mod watch;
 }
 
-/// The conformance suite as tests, each on slots of its own: `$open` is given the test's name.
+/// The conformance suite as tests, each on slots of its own; `$open` gets the test's name.
 #[macro_export]
 macro_rules! conforms {
     ($open:path) => {

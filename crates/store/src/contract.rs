@@ -9,6 +9,7 @@ mod block;
 mod challenge;
 mod codes;
 mod erase;
+mod error;
 mod event;
 mod failover;
 mod history;
@@ -24,10 +25,11 @@ pub use block::{Block, BlockKind, BlocksVersion};
 pub use challenge::{AnswerSpend, SpendOutcome};
 pub use codes::{CodeCounts, CodesOutcome};
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
+pub use error::StoreError;
 pub(crate) use event::event_about;
 pub use event::{EventRead, StoredEvent, UnreadableEvent};
 pub use failover::{HistoryReaction, LostOrders, Replication};
-pub use history::{HistoryCause, StoreHistoryRow, PausedSale};
+pub use history::{HistoryCause, PausedSale, StoreHistoryRow};
 pub use money::{
     CheckoutDeferral, Dispute, MoneyPage, MoneyQuery, RefundNotice, Reversal, ReversalKind,
     ReversalOutcome, ReversedPayment,
@@ -47,42 +49,6 @@ pub use reconciliation::{
 pub use room::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};
-
-/// Why a store did not do what the caller requested. The transaction was rolled back, unless
-/// `may_have_happened` is true.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The store is unreachable or overloaded; retry later.
-    #[error("the store is not available: {reason}")]
-    Unavailable {
-        /// The reason that the backend reported.
-        reason: String,
-        /// Whether the effect may have happened anyway: the connection was lost at COMMIT.
-        may_have_happened: bool,
-    },
-    /// The disk failed or is full. The process must stop, and nothing may be retried on this
-    /// handle.
-    #[error("the store failed and must not be used further: {0}")]
-    Fatal(String),
-    /// A row or a statement result is invalid: a bug, or a damaged file.
-    #[error("the store contains invalid data: {0}")]
-    Unexpected(String),
-}
-
-impl StoreError {
-    /// The error of a store that was closed normally.
-    pub(crate) fn closed() -> Self {
-        Self::Unavailable { reason: "the store is closed".to_owned(), may_have_happened: false }
-    }
-
-    /// The error when a queue is full.
-    pub(crate) fn busy() -> Self {
-        Self::Unavailable {
-            reason: "too many requests are waiting for the store".to_owned(),
-            may_have_happened: false,
-        }
-    }
-}
 
 /// An item as the shop describes it, with the store's number.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,20 +20,20 @@ mod store;
 mod waitlist;
 
 pub use contract::{
-    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, BackupFile, Block, BlockKind,
-    BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodesOutcome,
-    CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
-    DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState,
-    Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
-    EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers, HistoryCause, HistoryReaction, LostOrders, Replication, StoreHistoryRow,
-    ItemCounts, ItemRow,
-    ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale,
-    OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
-    PausedSale, PostgresOptions, Reconciliation, Redelivery, RefundNotice, RestoreError, Restored, RetainReason, RetainedRows,
-    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor,
-    Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
-    StockAdjustment, StoreError, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
-    WaitlistPosition, WaitlistServed,
+    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, BackupFile, Block,
+    BlockKind, BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts,
+    CodesOutcome, CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId,
+    DeadLetterKind, DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery,
+    DeliveryState, Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind,
+    EndpointSecret, EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers,
+    HistoryCause, HistoryReaction, ItemCounts, ItemRow, ItemTotals, LedgerPage, LostOrders,
+    MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale, OpenError, OpeningStock,
+    OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome, PausedSale, PostgresOptions,
+    Reconciliation, Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason,
+    RetainedRows, RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment,
+    RoomVisitor, Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions,
+    StepOutcome, StockAdjustment, StoreError, StoreHistoryRow, StoredEvent, UnreadableEvent,
+    WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
 };
 pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
 pub use postgres::{

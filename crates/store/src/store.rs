@@ -15,9 +15,9 @@ use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 use tokio::sync::watch;
 
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeleteOutcome,
-    HistoryReaction, LostOrders, Replication, StoreHistoryRow, ItemCounts, NewSale, OpenError, PatchOutcome, PostgresOptions, SalePatch, SaleRow,
-    SpreadOutcome, SqliteOptions, StepOutcome, StoreError,
+    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeleteOutcome, HistoryReaction,
+    ItemCounts, LostOrders, NewSale, OpenError, PatchOutcome, PostgresOptions, Replication,
+    SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError, StoreHistoryRow,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;

@@ -2,7 +2,7 @@
 
 use super::scan::{Kind, Span, spans};
 
-/// Identifiers that say nothing, or that name a thing by a private word.
+/// Identifiers that name nothing, or that use a private word.
 const NAMES: [&str; 27] = [
     "Asked",
     "Bell",

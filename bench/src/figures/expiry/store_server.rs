@@ -1,5 +1,5 @@
-//! One server with its store, in either shape, as D5 needs it: asked by an operator, reached by
-//! SQL, audited at its end.
+//! A server with its store, in either shape, for D5: with an admin client, access by SQL, and an
+//! audit at the end.
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -14,20 +14,20 @@ use crate::config::BenchConfig;
 use crate::server::{BUYER_SECRET, NewSale, Server, StockRow};
 use crate::temp_dir::TempDir;
 
-/// How long SQL of ours waits for the server's.
+/// How long our SQL waits for a lock of the server.
 const SQL_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where the truth is.
+/// The kind of store.
 #[derive(Clone, Copy, Debug)]
 pub enum StoreKind {
-    /// In a directory.
+    /// SQLite in a directory.
     Sqlite,
-    /// In a database beside the server.
+    /// PostgreSQL beside the server.
     Postgres,
 }
 
 impl StoreKind {
-    /// Its name.
+    /// The store's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
@@ -36,12 +36,12 @@ impl StoreKind {
     }
 }
 
-/// When holds end.
+/// When the holds end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldExpiry {
     /// All at one instant.
     AtOnce,
-    /// Each as long after the first one as it was sold after it.
+    /// Each as long after the first one as it was sold after the first one.
     AsSold,
 }
 
@@ -60,7 +60,7 @@ enum Installation {
 }
 
 impl StoreServer {
-    /// Starts one.
+    /// Starts a server with this kind of store.
     pub fn open(config: &BenchConfig, store_kind: StoreKind) -> Result<Self> {
         let dir = config.temp_dir("expiry")?;
         let kind = match store_kind {
@@ -77,7 +77,7 @@ impl StoreServer {
         Ok(Self { kind, _dir: dir })
     }
 
-    /// Where it listens.
+    /// The server's address.
     pub fn addr(&self) -> SocketAddr {
         match &self.kind {
             Installation::SingleServer(server) => server.addr(),
@@ -85,7 +85,7 @@ impl StoreServer {
         }
     }
 
-    /// What buyers' tokens are signed with.
+    /// The secret that signs buyers' tokens.
     pub fn secret(&self) -> Result<Vec<u8>> {
         match &self.kind {
             Installation::SingleServer(_) => Ok(BUYER_SECRET.as_bytes().to_vec()),
@@ -104,19 +104,19 @@ impl StoreServer {
         }
     }
 
-    /// Makes a sale and opens it.
+    /// Creates a sale and opens it.
     pub fn open_sale(&self, sale: &NewSale<'_>) -> Result<()> {
         self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
         self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
     }
 
-    /// Where the units of a sale's only item are.
+    /// The units of a sale's only item by place.
     pub fn stock(&self, sale: &str) -> Result<StockRow> {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Units of a sale that can be had: those that its slots can hand out, and those in the pool. A
-    /// unit on its way between them is in neither.
+    /// Available units of a sale: those in its slots and in the pool. A unit on its way between
+    /// them is in neither.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
         let slots =
@@ -129,8 +129,8 @@ impl StoreServer {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Has holds end from the instant on that `at` names just before it is written, as if an
-    /// operator had said so of each; that instant.
+    /// Sets the end of the holds to the instant of `at`, which is called just before the write, as
+    /// an operator's extension would. Returns the instant.
     pub fn expire_holds_from(
         &self,
         at: impl Fn() -> SystemTime,
@@ -147,7 +147,7 @@ impl StoreServer {
             HoldExpiry::AtOnce => from.to_string(),
             HoldExpiry::AsSold => format!("reserved_at - {first} + {from}"),
         };
-        // What was bought beside them stays as it is.
+        // Other orders do not change.
         self.sql(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
              SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD_ITEMS}"
@@ -157,8 +157,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// How long after the first of the holds the last one ended by its own time, and how long after
-    /// its own time the slowest one did, in seconds.
+    /// Seconds from the end of the first hold to the end of the last one, and the longest delay of
+    /// a hold after its own end.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(
@@ -169,8 +169,7 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Lets PostgreSQL be as one that has run for a while: segments of its log are used again, and
-    /// no checkpoint falls into the time that counts.
+    /// Warms up PostgreSQL: its log reuses segments, and no checkpoint falls into the measurement.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),
@@ -193,8 +192,8 @@ impl StoreServer {
         }
     }
 
-    /// Checks that so many holds expired, each told of once, and that so many other orders are
-    /// there; stops it and has it audited.
+    /// Checks that this many holds expired with one event each, and that this many other orders
+    /// exist. Stops and audits the server.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
         ensure!(
@@ -204,7 +203,7 @@ impl StoreServer {
         let each = "SELECT DISTINCT grant_id, n FROM event WHERE type = 'order.expired'";
         for of in ["event WHERE type = 'order.expired'", &format!("({each}) AS each")] {
             let told = self.sql(&format!("SELECT count(*) FROM {of}"))?;
-            ensure!(told == holds.to_string(), "{holds} holds ended, {told} events tell of it");
+            ensure!(told == holds.to_string(), "{holds} holds ended, {told} events report it");
         }
         let expired = self.sql("SELECT count(*) FROM orders WHERE state = 'expired'")?;
         ensure!(expired == holds.to_string(), "{holds} holds ended, {expired} orders expired");

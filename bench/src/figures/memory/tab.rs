@@ -1,5 +1,4 @@
-//! What a tab takes that is left open in a waiting room: a place in the line, and a WebSocket that
-//! follows the sale.
+//! The memory of an open tab in a waiting room: an entry, and a WebSocket that follows the sale.
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -11,20 +10,20 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{OPEN_TABS, TABS_PER_SEC, WARM_ORDERS};
-use crate::load::AnswerKind;
 use crate::server::NewSale;
 use crate::sockets;
+use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
-/// Far from the opening: nobody is called in.
+/// Far in the future, so that no entry is admitted.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Growth by tabs that are opened one after the other and then left alone, once the caches of
-/// bounded size are full.
+/// Growth by tabs that are opened one after the other and then idle, after the caches of bounded
+/// size are full.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
-    // Over few connections, which leave no memory behind that tabs could use.
+    // Few connections leave no memory behind that tabs could reuse.
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
     order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;

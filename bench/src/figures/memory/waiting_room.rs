@@ -1,5 +1,5 @@
-//! What a place in the waiting room takes, and how long a crowd takes to enter, to be drawn and to
-//! look.
+//! The memory of a waiting room entry, and how long many buyers take to join, to be drawn and to
+//! read their entries.
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -10,24 +10,24 @@ use crate::config::BenchConfig;
 use crate::door_requests::DoorRequests;
 use crate::figure::Figure;
 use crate::limits::{ADMITTED_WITHIN, ORDER_CONNECTIONS, POSITIONS};
-use crate::load::AnswerKind;
 use crate::server::NewSale;
+use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
-/// Far from the opening, as the room is measured before it.
+/// Far in the future, because the room is measured before the opening.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// Of so many places one is looked at afterwards.
+/// One in this many entries is read afterwards.
 const LOOKS_PART: u32 = 5;
 
-/// Growth by places in the draw of a sale that opens later.
+/// Growth by entries in the draw of a sale that opens later.
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     sale_server.server().change(SALE, DOOR)?;
-    // As many with `--quick`: of fewer places the connections that they were entered over would be
-    // most of the growth.
+    // The number is the same with `--quick`, because with fewer entries most of the growth would be
+    // the connections.
     let count = POSITIONS;
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;

@@ -1,4 +1,4 @@
-//! Visitors of a sale's page: what their browsers ask for, and when.
+//! Visitors of a sale page: the requests of their browsers, and the times.
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
@@ -7,33 +7,34 @@ use anyhow::Result;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::load::http::AnswerReader;
-use crate::load::{AnswerKind, Script};
+use doorbuster_harness::generator::http::AnswerReader;
+use doorbuster_harness::generator::{AnswerKind, Script};
 
-/// How long somebody stays after the page is there, or after the opening that was waited for.
+/// How long a visitor stays after the page has loaded, or after the opening.
 const STAYS: Duration = Duration::from_secs(30);
-/// Whoever comes so shortly before the opening waits for it, and the page sets its clock with an
-/// answer that no cache has.
+/// A visitor who comes this shortly before the opening waits for it, and the page sets its clock
+/// with a request that no cache can answer.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
-/// When a page looks again, in milliseconds: after the opening, and while the sale is open.
+/// Time between two reads of the status, in milliseconds: after the opening, and while the sale is
+/// open.
 const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
-/// No answer that names a version is longer.
+/// Longest answer that contains a version.
 const STATUS_MAX: usize = 4096;
 
-/// What a page asks next.
+/// The next request of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NextRequest {
-    /// The status under a version of its own, to set the clock.
+    /// The status under a unique version, to set the clock.
     Clock,
-    /// The status under an address that nobody asked for before the opening.
+    /// The status under a URL that is not used before the opening.
     Opening,
-    /// The status under the version that it heard last.
+    /// The status under the last known version.
     Status,
 }
 
-/// A page that stays open. The order is that of what is due.
+/// An open page, ordered by the time of its next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Visitor {
     due: Instant,
@@ -42,18 +43,18 @@ struct Visitor {
     version: usize,
 }
 
-/// Views, one after the other, and between them the looks that are due.
+/// Page views, one after the other, with the open pages' requests between them.
 #[derive(Debug)]
 pub struct PageVisits {
     sale: String,
-    /// What a view asks for, in its order; the status is the last.
+    /// The requests of a view, in order; the status is the last.
     load: Vec<Vec<u8>>,
-    /// The next of it.
+    /// Index of the next request.
     at: usize,
     left: u32,
     opens: Instant,
     open_pages: BinaryHeap<Reverse<Visitor>>,
-    /// As the server named them; the first is that of a page that has heard none.
+    /// The versions from the server; the first is that of a page without one.
     versions: Vec<String>,
     clocks: u64,
     looks: u64,
@@ -62,7 +63,7 @@ pub struct PageVisits {
 }
 
 impl PageVisits {
-    /// So many views of this sale's page, which names these assets.
+    /// This many views of the sale's page, which refers to these assets.
     #[must_use]
     pub fn new(sale: &str, assets: &[String], views: u32) -> Self {
         let page = format!("/sale/{sale}");
@@ -82,36 +83,36 @@ impl PageVisits {
         }
     }
 
-    /// The sale opens then.
+    /// Sets the time of the opening.
     pub fn opens(&mut self, at: Instant) {
         self.opens = at;
     }
 
-    /// Requests that all views together begin with.
+    /// Requests of all views until their pages are loaded.
     #[must_use]
     pub fn loads(&self) -> u64 {
         self.load.len() as u64 * u64::from(self.left)
     }
 
-    /// Views that are still to be made.
+    /// Views that have not started.
     #[must_use]
     pub fn left(&self) -> u32 {
         self.left
     }
 
-    /// Requests that no cache may answer: one of each visitor who came shortly before the opening.
+    /// Requests that no cache can answer: one per visitor who came shortly before the opening.
     #[must_use]
     pub fn clocks(&self) -> u64 {
         self.clocks
     }
 
-    /// Other looks at the status of visitors who stayed.
+    /// Further reads of the status by visitors who stayed.
     #[must_use]
     pub fn looks(&self) -> u64 {
         self.looks
     }
 
-    /// Versions that the server has named.
+    /// Number of versions from the server.
     #[must_use]
     pub fn versions(&self) -> usize {
         self.versions.len() - 1
@@ -125,7 +126,7 @@ impl PageVisits {
         Duration::from_secs_f64((low + self.rng.random::<f64>() * (high - low)) / 1e3)
     }
 
-    /// A page has loaded.
+    /// Handles a loaded page.
     fn arrive(&mut self, now: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let soon = !wait.is_zero() && wait <= NEAR_OPENING;
@@ -142,7 +143,7 @@ impl PageVisits {
         }
     }
 
-    /// When the page looks again. Long before the opening that is later than anybody stays.
+    /// Schedules the page's next request. Long before the opening it is after the visitor's stay.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {
@@ -155,7 +156,7 @@ impl PageVisits {
         }
     }
 
-    /// What a page asks that is open.
+    /// The next request of an open page.
     fn ask_page(&mut self, visitor: Visitor, now: Instant, out: &mut Vec<u8>) {
         let version = match visitor.next {
             NextRequest::Clock => format!("{:032x}", self.rng.random::<u128>()),
@@ -170,7 +171,7 @@ impl PageVisits {
         self.stay(now, visitor.leaves);
     }
 
-    /// Keeps the version that an answer names, if it is another one.
+    /// Stores the version of an answer if it is a new one.
     fn remember_version(&mut self, answer: &[u8]) {
         let Ok(text) = std::str::from_utf8(answer) else { return };
         let named = text.split_once(r#""version":""#).and_then(|(_, rest)| rest.split_once('"'));
@@ -220,7 +221,7 @@ impl Script for PageVisits {
 mod tests {
     use super::*;
 
-    /// The paths that are asked for until there is nothing left, and how many of them set a clock.
+    /// The paths of all requests, and how many of them set a clock.
     fn asked(visits: &mut PageVisits) -> (Vec<String>, u64) {
         let (mut paths, mut out) = (Vec::new(), Vec::new());
         while visits.next(&mut out) {

@@ -1,4 +1,4 @@
-//! Access codes of a sale: made in bulk and shown once.
+//! Access codes of a sale: created in bulk and shown once.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,15 +7,15 @@ use crate::body::{self, read};
 use crate::limits::{CODE_USES_MAX, CODES_AT_ONCE_MAX};
 use crate::problem::Problem;
 
-/// Codes to be made.
+/// Access codes to create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"count": 100, "uses": 1})))]
 pub struct NewCodes {
-    /// How many.
+    /// The number of codes.
     #[schema(minimum = 1, maximum = 10_000)]
     pub count: u32,
-    /// How many buyers may spend each of them.
+    /// How many buyers may use each code.
     #[schema(minimum = 1, maximum = 1_000_000, default = 1, required = false)]
     pub uses: u32,
 }
@@ -34,23 +34,23 @@ impl NewCodes {
     }
 }
 
-/// Codes just made: the only time that they are shown.
+/// Created codes. The server shows them only in this response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"codes": ["7K2M-Q0XA-93TN-ZE5H", "0QW4-VV1T-8MNC-2H6R"]})))]
 pub struct CreatedCodes {
-    /// The codes; they are not kept and cannot be shown again.
+    /// The codes. The server keeps only their hashes.
     pub codes: Vec<String>,
 }
 
-/// How many codes a sale has. The codes themselves are not kept.
+/// How many codes a sale has. The codes themselves are not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"codes": 100, "uses": 100, "spent": 37})))]
 pub struct CodeCounts {
-    /// Codes that were made.
+    /// Created codes.
     pub codes: u64,
-    /// Buyers that they are good for.
+    /// The number of buyers that may use the codes.
     pub uses: u64,
-    /// Buyers that have spent one.
+    /// The number of buyers that used a code.
     pub spent: u64,
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_made_in_bounds() {
+    fn the_number_of_codes_and_uses_is_bounded() {
         let read = |body: &str| NewCodes::from_json(body.as_bytes());
         assert_eq!(read(r#"{"count":100}"#), Ok(NewCodes { count: 100, uses: 1 }));
         assert_eq!(

@@ -5,34 +5,34 @@ use utoipa::ToSchema;
 
 use crate::value::Time;
 
-/// Something that breaks an invariant; the sale is paused.
+/// A violated invariant; the sale is paused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
-    /// Which invariant, such as `I2`.
+    /// The invariant's name, such as `I2`.
     pub rule: String,
-    /// The sale concerned, if it is one.
+    /// The sale, if the finding is about one.
     #[schema(required = true)]
     pub sale: Option<String>,
-    /// The item concerned, if it is one.
+    /// The item, if the finding is about one.
     #[schema(required = true)]
     pub item: Option<String>,
-    /// What does not add up, with the numbers.
+    /// The violation, with the numbers.
     pub detail: String,
 }
 
-/// Something that others did wrong and that was dealt with.
+/// A fault of another system that the server handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notice {
-    /// What kind of thing.
+    /// The kind of fault.
     pub kind: String,
-    /// The order concerned, if it is one.
+    /// The order, if the notice is about one.
     #[schema(required = true)]
     pub order: Option<String>,
     /// What happened.
     pub detail: String,
 }
 
-/// Where the units of one item are: `total = pool + in_slots + held + paid`.
+/// The units of one item by place: `total = pool + in_slots + held + paid`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditItem {
     /// The sale.
@@ -54,23 +54,23 @@ pub struct AuditItem {
     pub paid: u64,
 }
 
-/// What the audit came to.
+/// The result of an audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "ok": true, "checked_at": "2026-11-20T10:05:00.000Z", "repairs": 0, "findings": [], "notices": [],
     "items": [{"sale": "spring", "item": "phone", "total": 100, "pool": 0, "in_slots": 0, "held": 90, "paid": 10}]
 })))]
 pub struct Audit {
-    /// Whether there is no finding.
+    /// Whether there are no findings.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
-    /// Grants closed for cause since the store was made.
+    /// Number of grants that were closed because of a fault, since the store was created.
     pub repairs: u64,
-    /// What breaks an invariant.
+    /// The violated invariants.
     pub findings: Vec<Finding>,
-    /// What others did wrong.
+    /// Faults of other systems that the server handled.
     pub notices: Vec<Notice>,
-    /// Where every unit is.
+    /// The units of each item by place.
     pub items: Vec<AuditItem>,
 }

@@ -12,7 +12,7 @@ use crate::limits::NAME_MAX;
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// What is turned away.
+/// The kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockKind {
@@ -26,7 +26,7 @@ impl BlockKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Buyer, Self::Ip];
 
-    /// The word on the wire.
+    /// The kind's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,24 +35,24 @@ impl BlockKind {
         }
     }
 
-    /// The kind that `one_of` names.
+    /// The kind with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
-/// Somebody to be turned away.
+/// A buyer, an address or a network to block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewBlock {
-    /// Whether a buyer or addresses.
+    /// The kind of the value.
     pub kind: BlockKind,
     /// The buyer's id; or an address, or a network like `192.0.2.0/24`.
     pub value: String,
-    /// The end of the block; absent or `null`: without end.
+    /// The end of the block; absent or `null` for a block without an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// Why, for other operators.
+    /// The reason, for other operators.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -63,7 +63,9 @@ impl PartialSchema for NewBlock {
             OneOfBuilder::new()
                 .item(Time::schema())
                 .item(ObjectBuilder::new().schema_type(Type::Null))
-                .description(Some("The end of the block; absent or `null`: without end."))
+                .description(Some(
+                    "The end of the block; absent or `null` for a block without an end.",
+                ))
         };
         let block = |kind: BlockKind, value: Schema| {
             ObjectBuilder::new()
@@ -105,48 +107,48 @@ impl ToSchema for NewBlock {
 }
 
 impl NewBlock {
-    /// Reads the body of `POST /v1/admin/blocks`. Whether the value names anything is for the
-    /// caller to say.
+    /// Reads the body of `POST /v1/admin/blocks`. The caller checks the value.
     ///
-    /// # Errors `400` or `422`.
+    /// # Errors
+    /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["kind", "value", "expires_at", "reason"], |body| {
             let kind = body.required("kind", read::one_of(&["buyer", "ip"]));
             let value = body.required("value", read::string);
             let expires_at = body.optional("expires_at", None, read::nullable(read::time));
             let reason = body.optional("reason", String::new(), read::title);
-            // The reader let only words of kinds through.
+            // `one_of` accepted the word, so it names a kind.
             let (kind, value) = (BlockKind::parse(kind?)?, value?.into_owned());
             Some(Self { kind, value, expires_at: expires_at?, reason: reason? })
         })
     }
 }
 
-/// Somebody who is turned away.
+/// A block of a buyer, an address or a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "blk_0c9d8e7a65b1", "kind": "ip", "value": "192.0.2.0/24", "expires_at": null, "reason": "a farm of robots",
     "created_at": "2026-11-20T09:00:00.000Z"
 })))]
 pub struct Block {
-    /// Its id, to delete it by. The same value has the same id each time.
+    /// The block's id. The same value always has the same id.
     pub id: String,
-    /// Whether a buyer or addresses.
+    /// The kind of the value.
     pub kind: BlockKind,
-    /// The buyer's id; or a network, in its one way of writing.
+    /// The buyer's id, or the network in canonical form.
     pub value: String,
-    /// The end of the block; `null`: without end.
+    /// The end of the block; `null` for a block without an end.
     pub expires_at: Option<Time>,
-    /// Why, for other operators.
+    /// The reason, for other operators.
     pub reason: String,
-    /// When it was made, or last changed.
+    /// When the block was created or last changed.
     pub created_at: Time,
 }
 
-/// Who is turned away now.
+/// The blocks in effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlockList {
-    /// The blocks, newest first; those that are over are not among them.
+    /// The blocks, newest first, without those that have ended.
     pub blocks: Vec<Block>,
 }
 

@@ -12,15 +12,16 @@ use crate::body::{self, read};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// What can be given up.
+/// The kind of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadKind {
-    /// An event that an endpoint did not take.
+    /// An event that an endpoint did not accept.
     Delivery,
-    /// Money that a provider did not give back.
+    /// A refund that a payment provider did not make.
     Refund,
-    /// A queued request that could not be decided. Its units went back, and its buyer was told.
+    /// A queued request that could not be decided. Its units were returned, and its buyer got a
+    /// refusal.
     Ticket,
 }
 
@@ -28,7 +29,7 @@ impl DeadKind {
     /// Every kind, in the order in which they are listed.
     pub const ALL: [Self; 3] = [Self::Delivery, Self::Refund, Self::Ticket];
 
-    /// The word on the wire.
+    /// The kind's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +39,7 @@ impl DeadKind {
         }
     }
 
-    /// The kind that `one_of` names.
+    /// The kind with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
@@ -52,31 +53,31 @@ impl DeadKind {
     "tries": 20, "at": "2026-11-20T10:00:42.000Z", "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid"
 })))]
 pub struct DeadLetter {
-    /// What it is called here: `dlv_…`, the refund's id, or the ticket's.
+    /// The id: `dlv_…` for a delivery, the refund's id, or the ticket's id.
     pub id: String,
-    /// What it is.
+    /// The kind.
     pub kind: DeadKind,
-    /// The order that it is about, or the item or sale.
+    /// The order, item or sale of the dead letter.
     pub about: String,
-    /// What went wrong last.
+    /// The last error.
     pub error: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub tries: u32,
     /// When the server stopped retrying; for a refund, when it was created.
     pub at: Time,
-    /// The endpoint that did not take the event.
+    /// The endpoint that did not accept the event.
     #[schema(required = true)]
     pub endpoint: Option<String>,
     /// The event's id.
     #[schema(required = true)]
     pub event: Option<String>,
-    /// What happened; `null` also when the event is forgotten.
+    /// The event's type; `null` also when the event was deleted.
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
 }
 
-/// A dead letter with what it holds: an event has a `message`, a refund a `refund`, a ticket a
+/// A dead letter with its content: an event has a `message`, a refund a `refund`, a ticket a
 /// `request`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
@@ -86,11 +87,11 @@ pub struct DeadLetter {
     "refund": null, "request": null
 })))]
 pub struct DeadLetterDetail {
-    /// The dead letter as it is listed; its members stand beside the other three.
+    /// The dead letter as it is listed; its members are on the same level as the other three.
     #[serde(flatten)]
     pub letter: DeadLetter,
-    /// What webhooks are told of the event; a broker gets its data in an envelope of its own.
-    /// `null` also when the event is forgotten or cannot be read.
+    /// The event as it is sent to webhooks; a broker gets the same data in another envelope. `null`
+    /// also when the event was deleted or cannot be read.
     #[schema(required = true, value_type = Option<Object>)]
     pub message: Option<serde_json::Value>,
     /// The refund that a provider did not make.
@@ -104,13 +105,13 @@ pub struct DeadLetterDetail {
 /// A request that could not be decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadRequest {
-    /// Of which sale.
+    /// The sale.
     pub sale: String,
-    /// What was asked for.
+    /// The requested item.
     pub item: String,
-    /// By whom.
+    /// The buyer.
     pub buyer: String,
-    /// How many.
+    /// The number of requested units.
     pub units: u32,
 }
 
@@ -120,7 +121,7 @@ pub struct DeadRequest {
 pub struct DeadLetterList {
     /// The dead letters of this page.
     pub dead_letters: Vec<DeadLetter>,
-    /// Give it as `cursor` to read on; `null` at the end.
+    /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
@@ -130,16 +131,16 @@ pub struct DeadLetterList {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"reason": "the shop took it from the export"})))]
 pub struct Discard {
-    /// In a line, for other operators; without a body it is `none given`.
+    /// The reason in one line, for other operators; `none given` if there is no body.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
 }
 
 impl Discard {
-    /// Reads the body of `POST /v1/admin/dead-draw_letters/{letter}/discard`, which may be left
-    /// out.
+    /// Reads the body of `POST /v1/admin/dead-letters/{letter}/discard`, which may be absent.
     ///
-    /// # Errors `400` or `422`.
+    /// # Errors
+    /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         if bytes.is_empty() {
             return Ok(Self { reason: "none given".to_owned() });
@@ -150,20 +151,20 @@ impl Discard {
     }
 }
 
-/// Which dead letters to resolve at once: those of one endpoint, or all.
+/// The dead letters to resolve at once: those of one endpoint, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
-    /// Only events that this endpoint did not take.
+    /// Only events that this endpoint did not accept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// `true`: all of them; else `endpoint` is needed.
+    /// `true` selects all dead letters; otherwise `endpoint` is required.
     pub all: bool,
-    /// Why, for other operators. Needed to discard, and nowhere else.
+    /// The reason, for other operators. Required to discard, and refused otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What [`DeadLetterSelection::parse_retry`] reads, in the document.
+/// The schema of the body that [`DeadLetterSelection::parse_retry`] reads.
 #[derive(Clone, Copy, Debug)]
 pub struct BulkRetryBody;
 
@@ -181,7 +182,7 @@ impl ToSchema for BulkRetryBody {
     }
 }
 
-/// What [`DeadLetterSelection::parse_discard`] reads, in the document.
+/// The schema of the body that [`DeadLetterSelection::parse_discard`] reads.
 #[derive(Clone, Copy, Debug)]
 pub struct BulkDiscardBody;
 
@@ -192,7 +193,9 @@ impl PartialSchema for BulkDiscardBody {
         });
         let shape = shape
             .description(Some("Discards the dead letters of one endpoint, or all, with a reason."));
-        let example = serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"});
+        let example = serde_json::json!({
+            "endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took them from the export"
+        });
         shape.examples([example]).into()
     }
 }
@@ -203,7 +206,7 @@ impl ToSchema for BulkDiscardBody {
     }
 }
 
-/// Either an endpoint or all, with what else there is to say.
+/// A schema with `endpoint` or `all`, and the members that `more` adds.
 fn selection_schema(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {
     let object = || more(ObjectBuilder::new().schema_type(Type::Object));
     let all =
@@ -220,7 +223,7 @@ fn selection_schema(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuild
 }
 
 impl DeadLetterSelection {
-    /// Reads the body of `POST /v1/admin/dead-draw_letters/retry`.
+    /// Reads the body of `POST /v1/admin/dead-letters/retry`.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -228,7 +231,7 @@ impl DeadLetterSelection {
         body::object(bytes, &["endpoint", "all"], |body| Self::read(body, None))
     }
 
-    /// Reads the body of `POST /v1/admin/dead-draw_letters/discard`.
+    /// Reads the body of `POST /v1/admin/dead-letters/discard`.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -251,35 +254,35 @@ impl DeadLetterSelection {
     }
 }
 
-/// What was done of what was asked for.
+/// The result of resolving many dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"done": 98, "skipped": 2, "next_cursor": null})))]
 pub struct ManySeenTo {
     /// Dead letters that are being retried or were discarded.
     pub done: u32,
-    /// Those that stay as they are: their events are forgotten, as many wait for their endpoint as
-    /// may wait, or they are tickets, which cannot be tried again.
+    /// Dead letters that did not change: their events were deleted, the endpoint's queue is full,
+    /// or they are tickets, which cannot be retried.
     pub skipped: u32,
-    /// Give it as `cursor` to go on; `null` at the end.
+    /// The `cursor` to continue with; `null` when no dead letters are left.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 
-/// What was done.
+/// The result of resolving one dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"id": "dlv_7", "state": "pending"})))]
 pub struct SeenTo {
-    /// Which dead letter.
+    /// The dead letter's id.
     pub id: String,
     /// `pending`: it is being retried. `discarded`: it was discarded.
     pub state: SeenToState,
 }
 
-/// What became of a dead letter.
+/// The new state of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SeenToState {
-    /// It is tried again.
+    /// It is retried.
     Pending,
     /// It was discarded.
     Discarded,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::body::{self, read};
 use crate::problem::Problem;
 
-/// A buyer to be erased. The name stands in the body, so that no log of addresses has it.
+/// A buyer to erase. The name is in the body so that it does not appear in logs of URLs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"buyer": "anna", "dry_run": true})))]
@@ -14,7 +14,7 @@ pub struct NewErasure {
     /// The buyer's id.
     #[schema(schema_with = crate::admin::schema::name)]
     pub buyer: String,
-    /// Only counts; left out: `false`.
+    /// Whether to only count; `false` by default.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false, default = false)]
     pub dry_run: bool,
@@ -34,7 +34,7 @@ impl NewErasure {
     }
 }
 
-/// Why something has to stay for now.
+/// Why a row of the buyer is kept for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBackReason {
@@ -42,14 +42,14 @@ pub enum HeldBackReason {
     NotClosed,
     /// The order waits for its payment.
     Unpaid,
-    /// The payment provider has not said yet that it takes no money for the order.
+    /// The payment provider has not confirmed that the checkout is closed.
     OpenCheckout,
     /// A refund has not arrived, or is an unresolved dead letter.
     RefundDue,
 }
 
 impl HeldBackReason {
-    /// What is to be said to a person of one row that has to stay, or of several.
+    /// The reason in words, for one row or for several.
     #[must_use]
     pub const fn explanation(self, is_one: bool) -> &'static str {
         match (self, is_one) {
@@ -64,44 +64,44 @@ impl HeldBackReason {
     }
 }
 
-/// What has to stay for now, of one sale.
+/// The rows of one sale that are kept for now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeldBack {
     /// The sale.
     pub sale: String,
-    /// Why.
+    /// The reason.
     pub reason: HeldBackReason,
-    /// So many orders.
+    /// Number of orders.
     pub orders: u64,
-    /// So many other rows.
+    /// Number of other rows.
     pub other: u64,
 }
 
-/// What erasing came to.
+/// The result of an erasure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "erased_as": "erased:5f0c6f2e9d1a4b7c8e3f2a1b0c9d8e7f", "dry_run": false, "orders": 2, "other": 3,
     "held_back": [{"sale": "autumn", "reason": "not_closed", "orders": 1, "other": 0}], "blocked": false
 })))]
 pub struct Erasure {
-    /// The name that stands in the buyer's place: the same each time.
+    /// The name that replaces the buyer's id; the same each time.
     pub erased_as: String,
-    /// Whether it was only counted.
+    /// Whether the rows were only counted.
     pub dry_run: bool,
-    /// Orders in which the name was replaced, or would be.
+    /// Orders in which the name was replaced, or would be replaced.
     pub orders: u64,
     /// Other rows: waiting room and waitlist entries, spent codes, slots' records, refused tickets.
     pub other: u64,
-    /// What has to stay for now. Empty: nothing names the buyer any more, but for a block where
-    /// `blocked` says so.
+    /// The rows that are kept for now. If this is empty, no row names the buyer, except for a block
+    /// if `blocked` is true.
     pub held_back: Vec<HeldBack>,
-    /// Whether a block names the buyer, which stays until it is deleted or over.
+    /// Whether a block names the buyer. The block stays until it ends or is deleted.
     pub blocked: bool,
 }
 
 impl Erasure {
-    /// Whether nothing has to stay for now. A block is an operator's own decision, and waits for
-    /// nothing.
+    /// Whether no row is kept for now. A block does not count, because an operator decides when it
+    /// ends.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.held_back.is_empty()

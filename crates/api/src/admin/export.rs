@@ -1,5 +1,4 @@
-//! What is exported: the names above the columns, and the report in which units and money are held
-//! against each other.
+//! Exports: the CSV headers, and the report that compares units with money.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,10 +19,10 @@ pub enum Export {
 }
 
 impl Export {
-    /// Every one.
+    /// Every list.
     pub const ALL: [Self; 4] = [Self::Orders, Self::Payments, Self::Refunds, Self::Ledger];
 
-    /// Its name, in addresses and commands.
+    /// The list's name in paths and commands.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,13 +33,13 @@ impl Export {
         }
     }
 
-    /// The one of this name.
+    /// The list with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|export| export.as_str() == word)
     }
 
-    /// Its first line.
+    /// The header line of the CSV.
     #[must_use]
     pub const fn header(self) -> &'static str {
         match self {
@@ -59,27 +58,27 @@ impl Export {
 /// Money of one currency, in minor units: `captured = standing + refunded + pending + failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MoneySums {
-    /// Which.
+    /// The currency.
     pub currency: Currency,
-    /// What providers captured.
+    /// The amount that providers captured.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub captured: i128,
-    /// Of that, what stands for paid orders.
+    /// The part that pays for paid orders.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub standing: i128,
-    /// What went back.
+    /// The part that was refunded.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub refunded: i128,
-    /// What is on its way back.
+    /// The part whose refund is pending.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub pending: i128,
-    /// What was to go back, and the provider refused it for good.
+    /// The part whose refund the provider refused permanently.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub failed: i128,
 }
 
-/// Units and money of one item. Units are added up from grants and orders: `total = pool + in_slots
-/// + held + paid`.
+/// Units and money of one item. The units are summed from grants and orders: `total = pool +
+/// in_slots + held + paid`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReconciledItem {
     /// The sale.
@@ -103,36 +102,36 @@ pub struct ReconciledItem {
     pub ended: u64,
     /// Price of a unit.
     pub price: Money,
-    /// What the paid units cost: what should stand.
+    /// The price of the paid units, which `standing` must equal.
     pub due: Money,
-    /// Money that came for its orders, by currency.
+    /// The money for its orders, by currency.
     pub money: Vec<MoneySums>,
 }
 
-/// Something that does not add up.
+/// A difference between units and money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
-    /// What: `units`, `captured_without_paid_order`, `paid_without_payment`, `wrong_amount`,
+    /// The kind: `units`, `captured_without_paid_order`, `paid_without_payment`, `wrong_amount`,
     /// `paid_twice`, `refund_missing`, `refund_unfounded`, `refund_amount`, `refunded_twice`,
     /// `refund_failed` or `reversed`.
     pub kind: String,
-    /// The sale concerned, if it is one.
+    /// The sale, if the difference is about one.
     #[schema(required = true)]
     pub sale: Option<String>,
-    /// The item concerned, if it is one.
+    /// The item, if the difference is about one.
     #[schema(required = true)]
     pub item: Option<String>,
-    /// The order concerned, as its payment names it.
+    /// The order, as its payment names it.
     #[schema(required = true)]
     pub order: Option<String>,
-    /// The payment concerned.
+    /// The payment.
     #[schema(required = true)]
     pub payment: Option<String>,
     /// The numbers.
     pub detail: String,
 }
 
-/// Units and money held against each other, in one snapshot.
+/// The comparison of units with money, in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "ok": true, "checked_at": "2026-11-20T10:05:00.000Z", "complete": true,
@@ -142,19 +141,21 @@ pub struct Difference {
     "elsewhere": [], "differences": [], "next_cursor": null
 })))]
 pub struct Reconciliation {
-    /// Whether there is no difference. A report that was read on had some before.
+    /// Whether there is no difference. `false` on a continued report, because earlier pages had
+    /// some.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
-    /// Each item of the sale, or of all.
+    /// Each item of the sale, or of all sales.
     pub items: Vec<ReconciledItem>,
     /// Money for orders that do not exist, by currency; only in a report of all sales.
     pub elsewhere: Vec<MoneySums>,
-    /// What does not add up.
+    /// The differences.
     pub differences: Vec<Difference>,
-    /// Whether that is all; else there are more than 1,000 of some kind.
+    /// Whether the report is complete; otherwise there are more than 1,000 differences of some
+    /// kind.
     pub complete: bool,
-    /// Give it as `cursor` to have the others named; `null` when that is all.
+    /// The `cursor` for the further differences; `null` when the report is complete.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The front door of a sale: what operators set, read in full, and how a patch changes it.
+//! The front door of a sale: its settings, and the patch that changes them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use crate::gate::{ChallengeKind, RequirementMode, Room};
 use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
 use crate::problem::{Fault, FaultLocation, Problem};
 
-/// What a sale asks of its buyers.
+/// What a sale requires of its buyers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 #[schema(examples(json!({
@@ -17,32 +17,32 @@ use crate::problem::{Fault, FaultLocation, Problem};
     "waiting_room": "off", "limits": {"buyer": {"burst": 5, "per_minute": 60}, "ip": null}
 })))]
 pub struct FrontDoor {
-    /// Whether a purchase pass is asked for.
+    /// Whether a purchase pass is required.
     pub pass: RequirementMode,
-    /// Which challenge is asked for.
+    /// The kind of challenge that is required.
     pub challenge: ChallengeKind,
-    /// How many keys a device tries on the average for a proof of work.
+    /// The average number of keys that a device tries for a proof of work.
     #[schema(value_type = u32, minimum = 100, maximum = 50_000)]
     pub pow_effort: PowEffort,
     /// Whether only members may buy.
     pub members_only: bool,
     /// Lowest level that may buy.
     pub min_level: u8,
-    /// Whether access codes are asked for.
+    /// Whether access codes are required.
     pub access_codes: RequirementMode,
     /// Whether there is a waiting room.
     pub waiting_room: Room,
-    /// How often may be asked.
+    /// The rate limits.
     pub limits: Limits,
 }
 
-/// How much work a proof of work is, in keys that a device tries on the average.
+/// The effort of a proof of work: the average number of keys that a device tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PowEffort(pub u32);
 
 impl PowEffort {
-    /// What is asked for where a sale names nothing else.
+    /// The effort of a sale that names none.
     pub const DEFAULT: Self = Self(POW_EFFORT_DEFAULT);
 }
 
@@ -52,49 +52,49 @@ impl Default for PowEffort {
     }
 }
 
-/// How often may be asked, each by its own measure.
+/// The rate limits of a sale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Limits {
-    /// By one buyer.
+    /// For one buyer.
     #[serde(skip_serializing_if = "LimitSetting::is_default")]
     #[schema(value_type = Option<Limit>)]
     pub buyer: LimitSetting,
-    /// From one address.
+    /// For one address.
     #[serde(skip_serializing_if = "LimitSetting::is_default")]
     #[schema(value_type = Option<Limit>)]
     pub ip: LimitSetting,
-    /// By everybody together, for this sale.
+    /// For all requests to this sale together.
     #[serde(skip_serializing_if = "LimitSetting::is_default")]
     #[schema(value_type = Option<Limit>)]
     pub interface: LimitSetting,
 }
 
-/// One limit as it is set: left out, `null`, or an object.
+/// The setting of one limit: absent, `null`, or an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitSetting {
-    /// Left out: the program's default.
+    /// Absent: the program's default.
     #[default]
     Default,
     /// `null`: no limit.
     None,
-    /// This one.
+    /// This limit.
     Some(Limit),
 }
 
-/// So many at once, and so many a minute after that.
+/// A burst, and a rate a minute after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limit {
-    /// Most at once.
+    /// Most requests at once.
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub burst: u32,
-    /// How many come back in a minute.
+    /// Requests that become available again each minute.
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub per_minute: u32,
 }
 
 impl FrontDoor {
-    /// A door that nobody passes: what stands for a row that this version cannot read.
+    /// A door that refuses every purchase. It replaces a row that this version cannot read.
     pub const CLOSED_DOOR: Self = Self {
         pass: RequirementMode::Required,
         challenge: ChallengeKind::Off,
@@ -110,20 +110,20 @@ impl FrontDoor {
         },
     };
 
-    /// Reads a door as it is kept; `None`: a version that knows more words wrote it.
+    /// Parses a stored door. `None` if a later version wrote it with values unknown here.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 
-    /// The door as it is kept.
+    /// The stored form of the door.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass: because the sale asks for one, or for something that only a
-    /// pass can prove.
+    /// Whether a purchase needs a pass: because the sale requires one, or because it requires
+    /// something that only a pass proves.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()
@@ -132,7 +132,7 @@ impl FrontDoor {
             || !self.waiting_room.is_off()
     }
 
-    /// Whether a purchase is asked for nothing but a token. Limits are not looked at here.
+    /// Whether a purchase needs only a token. Ignores limits.
     #[must_use]
     pub const fn is_off(&self) -> bool {
         !self.needs_pass() && !self.members_only && self.min_level == 0
@@ -140,7 +140,7 @@ impl FrontDoor {
 }
 
 impl LimitSetting {
-    /// Whether it was left out.
+    /// Whether the setting is absent.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::Default
@@ -162,8 +162,8 @@ impl<'de> Deserialize<'de> for LimitSetting {
     }
 }
 
-/// Changes to a front door: a member left out stays, `null` puts its default back, a value
-/// replaces.
+/// Changes to a front door: an absent member stays, `null` restores its default, a value replaces
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontDoorPatch {
     pass: Change<RequirementMode>,
@@ -176,8 +176,7 @@ pub struct FrontDoorPatch {
     limits: Change<LimitsPatch>,
 }
 
-/// Changes to limits. Here `null` does not put the default back, but means what it means
-/// everywhere: no limit.
+/// Changes to limits. Here `null` does not restore the default: it means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: Change<LimitPatch>,
@@ -192,10 +191,10 @@ struct LimitPatch {
 }
 
 impl FrontDoorPatch {
-    /// The door `before` with these changes.
+    /// The door `before` with these changes applied.
     ///
     /// # Errors
-    /// `422` when half of a limit is given that was not set before.
+    /// `422` when only one half of a limit is given and the limit was not set before.
     pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
         let limits = match self.limits {
             Change::Keep => before.limits,
@@ -269,7 +268,7 @@ const MEMBERS: &[&str] = &[
 const LIMITS: &[&str] = &["buyer", "ip", "interface"];
 const LIMIT: &[&str] = &["burst", "per_minute"];
 
-/// Reads a whole front door; what is left out is off.
+/// Reads a complete front door; absent members get their defaults.
 pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<FrontDoor> {
     let mut door = Object::open(raw, pointer.to_owned(), MEMBERS, faults)?;
     let pass = door.optional("pass", RequirementMode::Off, off_or_required);
@@ -292,7 +291,7 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
     })
 }
 
-/// Reads changes to a front door.
+/// Reads a patch of a front door.
 pub(super) fn read_patch(
     raw: &RawValue,
     pointer: &str,

@@ -7,7 +7,7 @@ use crate::body::{self, read};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// What a key allows; each role may do what the ones before it may.
+/// The rights of a key; each role includes the rights of the roles before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -17,7 +17,7 @@ pub enum Role {
     Viewer,
     /// Also runs sales, stock and orders.
     Operator,
-    /// Also makes and deletes keys.
+    /// Also creates and deletes keys.
     Admin,
 }
 
@@ -25,7 +25,7 @@ impl Role {
     /// Every role, the weakest first.
     pub const ALL: [Role; 3] = [Self::Viewer, Self::Operator, Self::Admin];
 
-    /// The word on the wire.
+    /// The role's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,22 +35,22 @@ impl Role {
         }
     }
 
-    /// The role that `one_of` names.
+    /// The role with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 }
 
-/// A key to be made.
+/// A key to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"name": "night shift", "role": "operator"})))]
 pub struct NewKey {
-    /// Whose or what for.
+    /// The owner or the purpose.
     #[schema(schema_with = crate::admin::schema::title)]
     pub name: String,
-    /// What it allows.
+    /// The key's role.
     pub role: Role,
 }
 
@@ -63,45 +63,45 @@ impl NewKey {
         body::object(bytes, &["name", "role"], |body| {
             let name = body.required("name", read::title);
             let role = body.required("role", read::one_of(&["viewer", "operator", "admin"]));
-            // The reader let only words of roles through.
+            // `one_of` accepted the word, so it names a role.
             Some(Self { name: name?, role: Role::parse(role?)? })
         })
     }
 }
 
-/// A key just made: the only time that `key` is shown.
+/// A created key. The server shows `key` only in this response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "key_8Qm2Zr", "key": "dbk_0d7c9f5b1e3a48e2a6c4f1b09d8e7a65", "name": "night shift", "role": "operator",
     "created_at": "2026-11-20T09:00:00.000Z"
 })))]
 pub struct CreatedKey {
-    /// Its id, to delete it by.
+    /// The key's id.
     pub id: String,
-    /// The key itself; it is not kept and cannot be shown again.
+    /// The secret key. The server does not store it.
     pub key: String,
-    /// Whose or what for.
+    /// The owner or the purpose.
     pub name: String,
-    /// What it allows.
+    /// The key's role.
     pub role: Role,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Time,
 }
 
-/// A key as it is listed.
+/// A key without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Key {
-    /// Its id, to delete it by.
+    /// The key's id.
     pub id: String,
-    /// Whose or what for.
+    /// The owner or the purpose.
     pub name: String,
-    /// What it allows.
+    /// The key's role.
     pub role: Role,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Time,
 }
 
-/// The keys that were made here; the configured one is not among them.
+/// The keys that were created with this API, without the configured key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyList {
     /// The keys, oldest first.

@@ -1,4 +1,4 @@
-//! A sale to be made.
+//! A sale to create.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::problem::Problem;
 use crate::value::{Money, Stock, Time};
 
-/// A sale to be made; it begins as a draft.
+/// A sale to create; it starts as a draft.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({
@@ -21,10 +21,10 @@ use crate::value::{Money, Stock, Time};
                "limit_per_buyer": 10, "hold_secs": 900, "description": "", "image": null, "list_price": null}]
 })))]
 pub struct NewSale {
-    /// The sale's name, for good.
+    /// The sale's name; it cannot be changed.
     #[schema(schema_with = super::schema::name)]
     pub id: String,
-    /// What it is called on the page.
+    /// The title on the page.
     #[schema(schema_with = super::schema::title)]
     pub title: String,
     /// When it opens.
@@ -33,28 +33,28 @@ pub struct NewSale {
     /// When it closes; after `starts_at`.
     #[schema(default = json!(null))]
     pub ends_at: Option<Time>,
-    /// What is on sale; no two items with the same id.
+    /// The items; each id occurs once.
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<NewItem>,
-    /// What buyers have to bring.
+    /// What the sale requires of its buyers.
     #[schema(schema_with = super::schema::front_door, required = false)]
     pub front_door: FrontDoor,
 }
 
-/// An item of a sale to be made.
+/// An item of a new sale.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewItem {
-    /// The item's name within its sale, for good.
+    /// The item's name within its sale; it cannot be changed.
     #[schema(schema_with = super::schema::name)]
     pub id: String,
-    /// What it is called on the page.
+    /// The title on the page.
     #[schema(schema_with = super::schema::title)]
     pub title: String,
     /// Price of one unit.
     #[schema(schema_with = super::schema::price)]
     pub price: Money,
-    /// How many units there are.
+    /// The number of units.
     pub stock: Stock,
     /// Most units that one buyer may have.
     #[schema(minimum = 1, maximum = 1_000_000, default = 1, required = false)]
@@ -65,16 +65,16 @@ pub struct NewItem {
     /// A longer text.
     #[schema(schema_with = super::schema::description, required = false)]
     pub description: String,
-    /// Address of a picture.
+    /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: Option<String>,
-    /// What it costs elsewhere, to compare.
+    /// The price elsewhere, for comparison.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Option<Money>,
 }
 
 impl NewSale {
-    /// Reads the body of `POST /v1/admin/sales`, defaults filled in.
+    /// Reads the body of `POST /v1/admin/sales` and fills in the defaults.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -104,7 +104,7 @@ impl NewSale {
     }
 }
 
-/// A sale that ends has to end after it starts.
+/// Checks that the end of a sale is after its start.
 pub(super) fn check_order(
     sale: &mut Object<'_, '_>,
     starts_at: Option<Time>,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::admin::payments::Payment;
 use crate::order::{HistoryEntry, Order, QueuedOrder, RefusedOrder, WaitingOrder};
 
-/// An order with everything that is known of it.
+/// An order with its history and payments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
@@ -20,25 +20,25 @@ use crate::order::{HistoryEntry, Order, QueuedOrder, RefusedOrder, WaitingOrder}
     "payments": []
 })))]
 pub struct OrderDetail {
-    /// The order itself; its members stand beside the other two.
+    /// The order; its members are on the same level as the other two.
     #[serde(flatten)]
     pub order: Order,
-    /// Its life so far, oldest first.
+    /// The steps so far, oldest first.
     pub history: Vec<HistoryEntry>,
-    /// Money that came for it, oldest first.
+    /// The payments for the order, oldest first.
     pub payments: Vec<Payment>,
 }
 
-/// Whatever an order's id stands for now, as operators see it; `state` tells which. What is queued
-/// at another node is not found: without its buyer an id proves nothing.
+/// What an order's id refers to now, for operators; `state` says which. A request that is queued at
+/// another node is not found, because its id cannot be verified without its buyer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {
-    /// It became an order.
+    /// An order.
     Order(OrderDetail),
-    /// The verdict is still to come.
+    /// A queued request without a verdict.
     Queued(QueuedOrder),
-    /// The verdict was no.
+    /// A refused request or entry.
     Refused(RefusedOrder),
     /// A waitlist entry.
     Waiting(WaitingOrder),

@@ -46,9 +46,9 @@ impl PaymentState {
 pub struct Payment {
     /// The provider's id of the payment.
     pub payment: String,
-    /// The order that the payment names, as the provider wrote it. The amount.
+    /// The order that the payment names, as the provider wrote it.
     pub order: String,
-    /// How much.
+    /// The amount.
     pub amount: Money,
     /// The payment's state.
     pub state: PaymentState,

@@ -7,7 +7,7 @@ use super::front_door::FrontDoor;
 use crate::sale::Phase;
 use crate::value::{Money, Stock, Time};
 
-/// A sale with everything that operators set.
+/// A sale with all its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "spring", "title": "Spring drop", "phase": "draft", "starts_at": "2026-11-20T10:00:00.000Z",
@@ -20,32 +20,32 @@ use crate::value::{Money, Stock, Time};
 pub struct AdminSale {
     /// The sale's name.
     pub id: String,
-    /// What it is called on the page.
+    /// The title on the page.
     pub title: String,
-    /// Where it stands.
+    /// The sale's phase.
     pub phase: Phase,
-    /// When it opens, if that is fixed.
+    /// When it opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if that is fixed.
+    /// When it closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
-    /// What is on sale.
+    /// The items on sale.
     pub items: Vec<AdminItem>,
-    /// What buyers have to bring.
+    /// What the sale requires of its buyers.
     pub front_door: FrontDoor,
 }
 
-/// An item with everything that operators set.
+/// An item with all its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdminItem {
     /// The item's name within its sale.
     pub id: String,
-    /// What it is called on the page.
+    /// The title on the page.
     pub title: String,
     /// Price of one unit.
     pub price: Money,
-    /// All units there are now, adjustments included.
+    /// All units, including adjustments.
     pub stock: Stock,
     /// Most units that one buyer may have.
     #[schema(minimum = 1)]
@@ -53,12 +53,12 @@ pub struct AdminItem {
     /// How long reserved units are held for payment, in seconds.
     #[schema(minimum = 1)]
     pub hold_secs: u32,
-    /// A longer text, maybe empty.
+    /// A longer text, possibly empty.
     pub description: String,
-    /// Address of a picture.
+    /// URL of a picture.
     #[schema(required = true)]
     pub image: Option<String>,
-    /// What it costs elsewhere, to compare.
+    /// The price elsewhere, for comparison.
     #[schema(required = true)]
     pub list_price: Option<Money>,
 }
@@ -68,7 +68,7 @@ pub struct AdminItem {
 pub struct AdminSaleList {
     /// The sales of this page.
     pub sales: Vec<AdminSale>,
-    /// Give it as `cursor` to read on; `null` at the end.
+    /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Changes to a sale, as a JSON merge patch (RFC 7396): a member left out stays, `null` clears, a
+//! Changes to a sale, as a JSON merge patch (RFC 7396): an absent member stays, `null` clears, a
 //! value replaces.
 
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ use crate::value::{Money, Stock, Time};
     json!({"ends_at": null, "items": [{"id": "phone", "price": {"amount_minor": 12, "currency": "CNY"}}]})
 ))]
 pub struct SalePatch {
-    /// What it is called on the page.
+    /// The title on the page.
     #[schema(schema_with = super::schema::title, required = false)]
     pub title: Option<String>,
     /// When it opens.
@@ -31,34 +31,34 @@ pub struct SalePatch {
     /// When it closes; after `starts_at`.
     #[schema(value_type = Option<Time>, required = false)]
     pub ends_at: Change<Time>,
-    /// Changes to items, found by their ids. Items not named here stay as they are.
+    /// Changes to items, identified by their ids. Other items do not change.
     #[schema(min_items = 1, max_items = 100, required = false)]
     pub items: Vec<ItemPatch>,
-    /// What buyers have to bring, merged member by member; `null` turns everything off.
+    /// The requirements, merged member by member; `null` turns everything off.
     #[schema(schema_with = super::schema::front_door_patch, required = false)]
     pub front_door: Change<FrontDoorPatch>,
 }
 
-/// Changes to the item called `id`.
+/// Changes to the item with this `id`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ItemPatch {
-    /// Which item.
+    /// The item's id.
     #[schema(schema_with = super::schema::name)]
     pub id: String,
-    /// What it is called on the page.
+    /// The title on the page.
     #[schema(schema_with = super::schema::title, required = false)]
     pub title: Option<String>,
     /// A longer text; `null` makes it empty.
     #[schema(schema_with = super::schema::nullable_description, required = false)]
     pub description: Option<String>,
-    /// Address of a picture.
+    /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: Change<String>,
     /// Price of one unit; before the sale opens.
     #[schema(schema_with = super::schema::price, required = false)]
     pub price: Option<Money>,
-    /// What it costs elsewhere, to compare; before the sale opens.
+    /// The price elsewhere, for comparison; before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Change<Money>,
     /// Most units that one buyer may have; before the sale opens; `null` is the default, 1.
@@ -68,13 +68,13 @@ pub struct ItemPatch {
     /// the default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
-    /// Only the stock it already has: stock is changed by an adjustment.
+    /// Must equal the present stock, because only an adjustment changes the stock.
     #[schema(value_type = Stock, required = false)]
     pub stock: Option<Stock>,
 }
 
 impl SalePatch {
-    /// Whether it changes nothing at all.
+    /// Whether the patch changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

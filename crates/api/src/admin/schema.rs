@@ -1,5 +1,4 @@
-//! Schemas of the members that operators send, where a Rust type alone does not say what is
-//! allowed.
+//! Schemas of members of operators' requests, where a Rust type does not express all rules.
 
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Schema, Type};
@@ -9,12 +8,12 @@ use crate::limits::{
 };
 use crate::value::{NAME_PATTERN, assigned_currency};
 
-/// A sum of amounts in minor units, which may be longer than any of them.
+/// A sum of amounts in minor units, which may exceed the range of one amount.
 pub(crate) fn sum() -> Schema {
     ObjectBuilder::new().schema_type(Type::Integer).into()
 }
 
-/// A name that people choose.
+/// The name of a sale, item or buyer.
 pub(crate) fn name() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -35,12 +34,12 @@ pub(crate) fn title() -> Schema {
         .into()
 }
 
-/// A text of several lines, maybe empty.
+/// A text of several lines, possibly empty.
 pub(crate) fn description() -> Schema {
     text(Type::String.into()).default(Some("".into())).into()
 }
 
-/// The same, or `null`, which makes it empty.
+/// A description, or `null`, which makes it empty.
 pub(crate) fn nullable_description() -> Schema {
     text(nullable(Type::String)).into()
 }
@@ -50,30 +49,30 @@ fn text(kind: SchemaType) -> ObjectBuilder {
         .schema_type(kind)
         .pattern(Some(r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F]*$"))
         .max_length(Some(DESCRIPTION_CHARS_MAX))
-        .description(Some("A longer text, maybe empty."))
+        .description(Some("A longer text, possibly empty."))
 }
 
-/// Address of a picture: `http(s)`, or a reference without a scheme.
+/// URL of a picture: `http(s)`, or a reference without a scheme.
 pub(crate) fn image() -> Schema {
     ObjectBuilder::new()
         .schema_type(nullable(Type::String))
         .pattern(Some("^(https?://[!-~]+|[!-9;-~]+)$"))
         .min_length(Some(1))
         .max_length(Some(IMAGE_BYTES_MAX))
-        .description(Some("Address of a picture: http, https, or a path."))
+        .description(Some("URL of a picture: http, https, or a path."))
         .examples(["https://shop.example/phone.webp"])
         .into()
 }
 
-/// A price that a shop may ask.
+/// A price of an item.
 pub(crate) fn price() -> Schema {
     price_object(Type::Object.into()).description(Some("Price of one unit.")).into()
 }
 
-/// The same, or `null`.
+/// A price, or `null`.
 pub(crate) fn nullable_price() -> Schema {
     price_object(nullable(Type::Object))
-        .description(Some("What one unit costs elsewhere, to compare."))
+        .description(Some("The price elsewhere, for comparison."))
         .into()
 }
 
@@ -93,7 +92,7 @@ fn price_object(kind: SchemaType) -> ObjectBuilder {
         .examples([serde_json::json!({"amount_minor": 10, "currency": "CNY"})])
 }
 
-/// How many units an adjustment adds or takes away; not 0.
+/// The units that an adjustment adds or removes; not 0.
 pub(crate) fn adjustment_units() -> Schema {
     let most = i64::from(STOCK_MAX);
     let range = |from: i64, to: i64| {
@@ -106,17 +105,17 @@ pub(crate) fn adjustment_units() -> Schema {
     OneOfBuilder::new()
         .item(range(1, most))
         .item(range(-most, -1))
-        .description(Some("Units to add, or with a minus to take away; not 0."))
+        .description(Some("Units to add, or with a minus to remove; not 0."))
         .into()
 }
 
-/// A whole front door.
+/// A complete front door.
 pub(crate) fn front_door() -> Schema {
     front_door_object(false).into()
 }
 
-/// Changes to one; `null` puts a default back, except for a single limit, where it means that there
-/// is none.
+/// Changes to a front door; `null` restores a default, except for a single limit, where it means no
+/// limit.
 pub(crate) fn front_door_patch() -> Schema {
     front_door_object(true).into()
 }
@@ -148,14 +147,14 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
             object.property(name, limit())
         })
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-        .description(Some("How often may be asked; left out: the default, `null`: no limit."));
+        .description(Some("The rate limits; absent: the default, `null`: no limit."));
     let level =
         ObjectBuilder::new().schema_type(kind(Type::Integer)).minimum(Some(0)).maximum(Some(255));
     let effort = ObjectBuilder::new()
         .schema_type(kind(Type::Integer))
         .minimum(Some(crate::limits::POW_EFFORT_MIN))
         .maximum(Some(crate::limits::POW_EFFORT_MAX))
-        .description(Some("How many keys a device tries on the average for a proof of work."));
+        .description(Some("The average number of keys that a device tries for a proof of work."));
     let effort = if is_patch {
         effort
     } else {
@@ -172,7 +171,7 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
         .property("waiting_room", word(&["off", "auto", "always"]))
         .property("limits", limits)
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-        .description(Some("What buyers have to bring, and how often they may ask."))
+        .description(Some("What a sale requires of its buyers, and its rate limits."))
         .examples([serde_json::json!({"pass": "required", "challenge": "off"})])
 }
 

@@ -11,10 +11,10 @@ use crate::problem::Problem;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Choose {
-    /// By the buyer.
+    /// By the buyer's id.
     #[default]
     Buyer,
-    /// By chance.
+    /// At random.
     Random,
     /// In turn.
     RoundRobin,
@@ -32,19 +32,19 @@ impl Choose {
     }
 }
 
-/// How an item's stock is spread over its slots. Without `initial`, `threshold` and `refill`, or
-/// with 0 in all three, everything goes to the slots at once.
+/// How an item's stock is spread over its slots. If `initial`, `threshold` and `refill` are absent
+/// or 0, all units go to the slots at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
 pub struct Spread {
-    /// Slots that share the stock, where slots are shared by all nodes.
+    /// The number of slots that share the stock, where all nodes share the slots.
     #[schema(minimum = 1, maximum = 64)]
     pub partitions: u32,
     /// How a request's partition is chosen.
     #[schema(required = false)]
     pub choose: Choose,
-    /// Units that a slot gets first.
+    /// The number of units that a slot gets first.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub initial: u64,
     /// A counter with fewer units than this is refilled.
@@ -56,7 +56,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Reads the body. Whether its numbers go together is judged by whoever spreads.
+    /// Reads the body. The caller checks whether the numbers fit together.
     ///
     /// # Errors
     /// `400` or `422`.

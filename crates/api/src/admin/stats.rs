@@ -1,4 +1,4 @@
-//! How a sale is going.
+//! The statistics of a sale.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::value::Time;
 
-/// Rates, latencies and refusals of one sale, as this process has seen them.
+/// Rates, latencies and refusals of one sale in this process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "sale": "spring", "server_time": "2026-11-20T10:00:05.000Z", "window_secs": 10,
@@ -19,13 +19,13 @@ use crate::value::Time;
 pub struct Stats {
     /// The sale.
     pub sale: String,
-    /// The server's clock when this was made.
+    /// The server's time of these statistics.
     pub server_time: Time,
-    /// Rates and latencies are those of this many seconds.
+    /// Length in seconds of the window for rates and latencies.
     pub window_secs: u32,
-    /// Rates.
+    /// Rates in the window.
     pub per_second: Rates,
-    /// From request to answer, of purchases.
+    /// Time from request to response, of purchases.
     pub latency_ms: Latency,
     /// Purchase requests since the process started.
     pub requests: u64,
@@ -33,11 +33,11 @@ pub struct Stats {
     pub reserved: u64,
     /// Answered `202`.
     pub queued: u64,
-    /// Answered with an order that was there already.
+    /// Answered with an order that already existed.
     pub replayed: u64,
     /// Refused, by code.
     pub refusals: BTreeMap<String, u64>,
-    /// Too many, by what was asked for and by which measure; what was not is left out.
+    /// Requests that exceeded a rate limit, by endpoint and scope, without zeros.
     pub rate_limited: BTreeMap<String, BTreeMap<String, u64>>,
     /// Tickets waiting to be settled now.
     pub queue_depth: u64,
@@ -54,13 +54,13 @@ pub struct Rates {
     pub refused: f64,
 }
 
-/// Latencies in milliseconds; 0 when there was nothing to measure.
+/// Latencies in milliseconds; 0 if nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Latency {
-    /// Half of the answers came within this.
+    /// Half of the responses arrived within this time.
     pub p50: f64,
-    /// All but one in a hundred came within this.
+    /// 99 of 100 responses arrived within this time.
     pub p99: f64,
-    /// The slowest.
+    /// The slowest response.
     pub max: f64,
 }

@@ -1,4 +1,4 @@
-//! Where the units of a sale are, and adjustments of how many there are.
+//! The units of a sale by place, and adjustments of the stock.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,15 +7,15 @@ use crate::body::{self, read};
 use crate::limits::STOCK_MAX;
 use crate::problem::Problem;
 
-/// More or fewer units for an item.
+/// A change of an item's stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"units": 50, "reason": "recount"}), json!({"units": -20, "reason": "damaged"})))]
 pub struct Adjustment {
-    /// Units to add, or with a minus to take away; not 0.
+    /// Units to add, or with a minus to remove; not 0.
     #[schema(schema_with = crate::admin::schema::adjustment_units)]
     pub units: i64,
-    /// Why, for the ledger.
+    /// The reason, for the ledger.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
 }
@@ -38,8 +38,8 @@ impl Adjustment {
     }
 }
 
-/// Where the units of one item are: `total = pool + in_slots + held + paid`, at every instant;
-/// those that are kept lie in the pool.
+/// The units of one item by place: `total = pool + in_slots + held + paid`, at every instant. Kept
+/// units are in the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"item": "phone", "total": 100, "pool": 40, "in_slots": 20, "held": 30, "paid": 10, "kept": 0, "waiting": 0})))]
 pub struct StockRow {
@@ -48,19 +48,18 @@ pub struct StockRow {
     /// All units; `null` for unlimited stock.
     #[schema(required = true)]
     pub total: Option<u64>,
-    /// Units not yet given to a slot; `null` for unlimited stock.
+    /// Units in the pool; `null` for unlimited stock.
     #[schema(required = true)]
     pub pool: Option<u64>,
-    /// Units that a slot may still hand out, and tickets not yet settled; `null` for unlimited
-    /// stock.
+    /// Units in slots, and units of tickets that are not settled; `null` for unlimited stock.
     #[schema(required = true)]
     pub in_slots: Option<u64>,
     /// Units reserved and unpaid.
     pub held: u64,
     /// Units paid.
     pub paid: u64,
-    /// Units of the pool that are kept for those in line; their orders follow at once while the
-    /// sale is open.
+    /// Units of the pool that are kept for the waitlist. While the sale is open, they become orders
+    /// at once.
     #[serde(default)]
     #[schema(required = true)]
     pub kept: u64,
@@ -77,7 +76,7 @@ pub struct StockList {
     pub items: Vec<StockRow>,
 }
 
-/// Which of a partition's two counters.
+/// One of a partition's two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counter {
@@ -87,13 +86,13 @@ pub enum Counter {
     B,
 }
 
-/// What a slot may still hand out.
+/// Units that a slot still has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Available {
     /// A slot with one counter.
     One(u64),
-    /// A slot with two.
+    /// A slot with two counters.
     Two {
         /// Units in the first.
         a: u64,
@@ -102,7 +101,7 @@ pub enum Available {
     },
 }
 
-/// One slot: a small counter close to the crowd.
+/// One slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "slot": "node-1:spring:phone", "item": "phone", "partition": 0, "epoch": 3, "granted": 100, "settled": 40,
@@ -111,29 +110,29 @@ pub enum Available {
 pub struct SlotRow {
     /// The slot's name.
     pub slot: String,
-    /// The item it hands out.
+    /// The item that it sells.
     pub item: String,
-    /// Which partition of the item's stock it is.
+    /// The number of the partition.
     pub partition: u32,
-    /// Its present epoch; grows when it is begun anew.
+    /// The present epoch. It grows with every grant.
     pub epoch: u64,
-    /// Units given to it under its present grant.
+    /// Units given to the slot under its present grant.
     pub granted: u64,
     /// Units of these that became orders.
     pub settled: u64,
     /// Whether the grant is open.
     pub open: bool,
-    /// Which counter hands out; `null` for a slot with one.
+    /// The active counter; `null` for a slot with one counter.
     #[schema(required = true)]
     pub active: Option<Counter>,
-    /// What it may still hand out; `null` while it cannot be asked.
+    /// Units that it still has; `null` while the slot does not answer.
     #[schema(required = true)]
     pub available: Option<Available>,
-    /// Times that units of the pool were added, under its present grant.
+    /// Number of refills under the present grant.
     #[serde(default)]
     #[schema(required = true)]
     pub refills: u64,
-    /// Times that it was asked for units back and answered, under its present grant.
+    /// Number of completed recalls under the present grant.
     #[serde(default)]
     #[schema(required = true)]
     pub recalls: u64,

@@ -1,4 +1,4 @@
-//! What operators may send, and what they are told when it is wrong.
+//! Tests of operators' request bodies, and of the faults that they report.
 
 use super::front_door::{FrontDoor, Limit, LimitSetting, Limits, PowEffort};
 use super::keys::{NewKey, Role};
@@ -14,7 +14,7 @@ use crate::value::{Currency, Money, Stock, Time};
 const ITEM: &str =
     r#"{"id":"phone","title":"Phone","price":{"amount_minor":10,"currency":"CNY"},"stock":100}"#;
 
-/// What the reader finds wrong with `body`: each pointer with the start of its detail.
+/// Checks the faults of `body`: each pointer with the start of its detail.
 fn check<T: std::fmt::Debug>(
     read: fn(&[u8]) -> Result<T, Problem>,
     body: &str,
@@ -65,7 +65,7 @@ fn a_new_sale_gets_its_defaults() {
 }
 
 #[test]
-fn a_new_sale_is_read_in_full() {
+fn every_fault_of_a_new_sale_is_reported() {
     let new = |body: &str, expected: &[(&str, &str)]| check(NewSale::from_json, body, expected);
     new(&sale(r#","starts_at":"2026-11-20T10:00:00Z","ends_at":null"#), &[]);
     new(
@@ -222,7 +222,7 @@ fn every_word_of_a_front_door_is_read() {
 }
 
 #[test]
-fn a_front_door_is_kept_word_for_word() {
+fn a_front_door_is_stored_unchanged() {
     let check = |json: &str, kept: &str| {
         let body = sale(&format!(",\"front_door\":{json}"));
         let door = NewSale::from_json(body.as_bytes()).expect(json).front_door;
@@ -292,7 +292,7 @@ fn a_patch_of_a_front_door_merges_member_by_member() {
 }
 
 #[test]
-fn a_patch_tells_absent_null_and_value_apart() {
+fn a_patch_distinguishes_absent_null_and_value() {
     let read = |body: &str| SalePatch::from_json(body.as_bytes()).expect(body);
     assert!(read("{}").is_empty());
     let patch = read(
@@ -374,7 +374,7 @@ fn a_key_has_a_name_and_a_role() {
 }
 
 #[test]
-fn what_is_wrong_with_an_address_is_said() {
+fn the_fault_of_an_address_is_described() {
     let check = |url: &str, words: &str| {
         let body = serde_json::json!({"url": url, "types": ["*"]}).to_string();
         let problem = NewWebhookEndpoint::from_json(body.as_bytes()).expect_err(url);

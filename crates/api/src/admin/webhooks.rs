@@ -1,4 +1,4 @@
-//! The endpoints that receive events, and their deliveries that are not done.
+//! The endpoints that receive events, and their failed deliveries.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,7 +24,7 @@ fn types() -> Schema {
         .into()
 }
 
-/// A scheme in small letters or capitals, a host or a user's name, and whatever else there is.
+/// A known scheme in any case, then a host or a user name, then any further characters.
 const ADDRESS_PATTERN: &str = r"^([Hh][Tt][Tt][Pp][Ss]?|[Aa][Mm][Qq][Pp][Ss]?|[Nn][Aa][Tt][Ss]|[Tt][Ll][Ss])://[!\u0022$-.0->@-\u005B\u005D-~][!-~]*$";
 
 fn address() -> Schema {
@@ -32,34 +32,36 @@ fn address() -> Schema {
         .schema_type(Type::String)
         .pattern(Some(ADDRESS_PATTERN))
         .max_length(Some(crate::limits::WEBHOOK_URL_BYTES_MAX))
-        .description(Some("Where it is: https, or http where the server lets webhooks go to private addresses, without user name and fragment; or a broker \
-             that the server's settings name: amqp, amqps, nats or tls."))
+        .description(Some(
+            "The URL: https, or http where the server allows private addresses, without user name \
+             and fragment; or a broker in the server's settings: amqp, amqps, nats or tls.",
+        ))
         .examples(["https://shop.example/hooks/doorbuster"])
         .into()
 }
 
-/// What an endpoint is.
+/// The kind of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointKind {
     /// It takes signed messages over HTTP.
     Webhook,
-    /// A broker, which takes the same events as `CloudEvents`.
+    /// A broker, which receives the same events as `CloudEvents`.
     Broker,
 }
 
-/// An endpoint to be added.
+/// An endpoint to add.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"url": "https://shop.example/hooks/doorbuster", "types": ["order.paid", "order.refunded"]})))]
 pub struct NewWebhookEndpoint {
-    /// Where it is.
+    /// The endpoint's URL.
     #[schema(schema_with = address)]
     pub url: String,
     /// The event types that it receives.
     #[schema(schema_with = types)]
     pub types: Vec<String>,
-    /// Whether it receives events yet.
+    /// Whether the endpoint receives events.
     #[schema(required = false, default = true)]
     pub enabled: bool,
 }
@@ -101,21 +103,20 @@ fn read_types(
     is_good.then_some(words)
 }
 
-/// Changes to an endpoint, as a JSON merge patch: what is left out stays.
+/// Changes to an endpoint, as a JSON merge patch: absent members stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"types": ["*"]}), json!({"enabled": false})))]
 pub struct WebhookEndpointPatch {
-    /// Where it is from now on.
+    /// The new URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = address, required = false)]
     pub url: Option<String>,
-    /// The event types that it receives from now on.
+    /// The new event types.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = types, required = false)]
     pub types: Option<Vec<String>>,
-    /// Whether it receives events. Events of a disabled time are delivered once it is enabled
-    /// again.
+    /// Whether it receives events. An endpoint that is enabled again gets the missed events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,
@@ -136,12 +137,12 @@ impl WebhookEndpointPatch {
     }
 }
 
-/// How a secret is replaced. The whole body may be left out.
+/// How a secret is replaced. The whole body may be absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"overlap_secs": 86_400})))]
 pub struct SecretRotation {
-    /// For how long the secrets before it sign as well.
+    /// How many seconds the earlier secrets still sign as well.
     #[schema(required = false, minimum = 0, maximum = 604_800, default = 86_400)]
     pub overlap_secs: u32,
 }
@@ -153,7 +154,7 @@ impl Default for SecretRotation {
 }
 
 impl SecretRotation {
-    /// Reads a body that may be empty.
+    /// Reads a body, which may be empty.
     ///
     /// # Errors
     /// `400` or `422`.
@@ -172,22 +173,22 @@ impl SecretRotation {
     }
 }
 
-/// An endpoint with its secret: the only time that `secret` is shown.
+/// An endpoint with its secret. The server shows `secret` only in this response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "end_8Qm2Zr0aT1kP", "kind": "webhook", "secret": "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh", "url": "https://shop.example/hooks/doorbuster",
     "types": ["order.paid"], "enabled": true, "created_at": "2026-11-20T09:00:00.000Z"
 })))]
 pub struct CreatedWebhookEndpoint {
-    /// Its id.
+    /// The endpoint's id.
     pub id: String,
-    /// What it is.
+    /// The endpoint's kind.
     pub kind: EndpointKind,
-    /// What messages to it are signed with, as Standard Webhooks says; it cannot be shown again.
-    /// `null`: a broker's are not signed.
+    /// The secret that signs messages, as Standard Webhooks defines; it cannot be shown again.
+    /// `null` for a broker, whose messages are not signed.
     #[schema(required = true)]
     pub secret: Option<String>,
-    /// Where it is.
+    /// The endpoint's URL.
     pub url: String,
     /// The event types that it receives.
     pub types: Vec<String>,
@@ -205,11 +206,11 @@ pub struct CreatedWebhookEndpoint {
     "oldest_waiting_at": null
 })))]
 pub struct WebhookEndpoint {
-    /// Its id.
+    /// The endpoint's id.
     pub id: String,
-    /// What it is.
+    /// The endpoint's kind.
     pub kind: EndpointKind,
-    /// Where it is; a broker's password is shown as `***`.
+    /// The endpoint's URL; a broker's password is shown as `***`.
     pub url: String,
     /// The event types that it receives.
     pub types: Vec<String>,
@@ -219,22 +220,21 @@ pub struct WebhookEndpoint {
     pub created_at: Time,
     /// The secrets that sign, newest first.
     pub secrets: Vec<LiveSecret>,
-    /// Events that it was not told yet, whether it wants them or not.
+    /// Events that were not sent to it yet, of all types.
     pub waiting: u64,
-    /// Events that it did not take, and that are tried again.
+    /// Events that it did not accept and that are retried.
     pub failing: u64,
     /// Its unresolved dead letters.
     pub dead: u64,
-    /// Since when something waits that it was not told yet: an event since it happened, or since it
-    /// failed or was to be told once more.
+    /// The time of the oldest undelivered event, or of its failure or redelivery.
     #[schema(required = true)]
     pub oldest_waiting_at: Option<Time>,
 }
 
-/// A secret, without itself.
+/// A secret's validity, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveSecret {
-    /// Until when it signs; `null`: until it is replaced.
+    /// The time until which it signs; `null`: until it is replaced.
     #[schema(required = true)]
     pub signs_until: Option<Time>,
 }
@@ -246,13 +246,13 @@ pub struct WebhookEndpointList {
     pub endpoints: Vec<WebhookEndpoint>,
 }
 
-/// What became of an event that an endpoint did not take at once.
+/// The state of a delivery that failed at the first attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// It is tried again.
+    /// It is retried.
     Pending,
-    /// It was tried as often as it may be.
+    /// All attempts failed.
     Dead,
     /// An operator discarded it.
     Discarded,
@@ -262,7 +262,7 @@ impl DeliveryState {
     /// Every state.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Dead, Self::Discarded];
 
-    /// The word on the wire.
+    /// The state's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -272,14 +272,14 @@ impl DeliveryState {
         }
     }
 
-    /// The state that `one_of` names.
+    /// The state with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 }
 
-/// An event that an endpoint did not take at once. One that it took leaves no trace.
+/// An event that an endpoint did not accept at the first attempt; others are not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
@@ -289,28 +289,28 @@ impl DeliveryState {
 pub struct Delivery {
     /// The event's id.
     pub event: String,
-    /// What happened; `null`: the event is forgotten.
+    /// The event's type; `null` if the event was deleted.
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
-    /// The order, item or sale that it is about.
+    /// The order, item or sale of the event.
     pub about: String,
-    /// What became of it.
+    /// The delivery's state.
     pub state: DeliveryState,
     /// The number of failed attempts.
     pub tries: u32,
-    /// When it is tried next.
+    /// The time of the next attempt.
     #[schema(required = true)]
     pub next_try_at: Option<Time>,
-    /// What went wrong last.
+    /// The last error.
     #[schema(required = true)]
     pub error: Option<String>,
-    /// Why an operator discarded it.
+    /// The reason that an operator gave for discarding it.
     #[schema(required = true)]
     pub reason: Option<String>,
-    /// Since when it is in this state.
+    /// When it entered this state.
     pub since: Time,
-    /// The dead letter that it is.
+    /// The dead letter of this delivery.
     #[schema(required = true)]
     pub dead_letter: Option<String>,
 }
@@ -320,7 +320,7 @@ pub struct Delivery {
 pub struct DeliveryList {
     /// The deliveries of this page.
     pub deliveries: Vec<Delivery>,
-    /// Give it as `cursor` to read on; `null` at the end.
+    /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
@@ -330,7 +330,7 @@ fn event_id() -> Schema {
     text.examples(["evt_0000000000000042_f2aa95665c"]).into()
 }
 
-/// Which event an endpoint is to be told of once more.
+/// An event to deliver to an endpoint again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"event": "evt_0000000000000042_f2aa95665c"})))]
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_read_with_everything_that_is_wrong() {
+    fn every_fault_of_an_endpoint_is_reported() {
         let good = br#"{"url":"https://shop.example/h","types":["order.paid","*"]}"#;
         let read = NewWebhookEndpoint::from_json(good).expect("good");
         assert_eq!((read.types.len(), read.enabled), (2, true));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_may_say_nothing() {
+    fn a_rotation_may_have_no_body() {
         assert_eq!(SecretRotation::from_json(b"").expect("empty"), SecretRotation::default());
         assert_eq!(
             SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("at once").overlap_secs,

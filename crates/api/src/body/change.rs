@@ -1,19 +1,19 @@
-//! What a merge patch says of one member.
+//! The change of one member in a merge patch.
 
-/// What a merge patch says of one member that may also be cleared.
+/// The change of one member that may also be cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
-    /// Left out: it stays.
+    /// Absent: the member stays.
     #[default]
     Keep,
-    /// `null`: it is cleared.
+    /// `null`: the member is cleared.
     Clear,
-    /// A value: it is replaced.
+    /// A value: the member is replaced.
     Set(T),
 }
 
 impl<T> Change<T> {
-    /// The value after the change, given the one before it.
+    /// The value after the change, from the value `before` it.
     pub fn apply(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Keep => before,
@@ -22,7 +22,7 @@ impl<T> Change<T> {
         }
     }
 
-    /// A new value if there is to be one, `cleared` standing for `null`.
+    /// The new value, or `cleared` for `null`; `None` if the member stays.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,

@@ -1,7 +1,7 @@
-//! JSON taken apart one level at a time, numbers as they were written.
+//! JSON, parsed one level at a time.
 //!
-//! Values stay raw text until a shape asks for them. So a number keeps its spelling, a name given
-//! twice is seen, and what is nested deeper than any shape is passed over without recursion.
+//! Values stay raw text until a reader asks for them. So a number keeps its spelling, a name that
+//! occurs twice is found, and deeper nesting than expected is skipped without recursion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What a value is, by its first character.
+/// The kind of a value, from its first character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonKind {
     Object,
@@ -21,7 +21,7 @@ pub(super) enum JsonKind {
 }
 
 impl JsonKind {
-    /// The kind of a value that is known to be JSON.
+    /// The kind of a value that is valid JSON.
     pub(super) fn from_raw(raw: &RawValue) -> Self {
         match raw.get().as_bytes().first() {
             Some(b'{') => Self::Object,
@@ -51,18 +51,18 @@ impl JsonKind {
     }
 }
 
-/// Members of an object in the order written, twice if given twice. `None` when a name holds an
+/// Members of an object in the order written, with duplicates. `None` when a name contains an
 /// unpaired surrogate.
 pub(super) fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     serde_json::from_str::<Members<'_>>(raw.get()).ok().map(|members| members.0)
 }
 
-/// Elements of a list; `None` when it is none.
+/// Elements of a list; `None` when the value is not a list.
 pub(super) fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// Text of a string; `None` when it holds an unpaired surrogate.
+/// Text of a string; `None` when it contains an unpaired surrogate.
 pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A string that is borrowed when it holds no escapes.
+/// A string that is borrowed when it contains no escapes.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

@@ -1,4 +1,4 @@
-//! One object being read, and the faults found on the way.
+//! Reads one object and collects its faults.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use super::json::{self, JsonKind};
 use crate::limits::FAULTS_MAX;
 use crate::problem::{Fault, FaultLocation, Problem};
 
-/// Everything found wrong so far, up to [`FAULTS_MAX`].
+/// The faults found so far, up to [`FAULTS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Notes a fault at `pointer`.
+    /// Adds a fault at `pointer`.
     pub(crate) fn add(&mut self, pointer: &str, detail: impl Into<Cow<'static, str>>) {
         match self.0.len() {
             full if full > FAULTS_MAX => {}
@@ -26,7 +26,7 @@ impl Faults {
         }
     }
 
-    /// What was read, or everything that is wrong with it.
+    /// The value, or the problem with every fault.
     pub(super) fn into_result<T>(self, found: Option<T>) -> Result<T, Problem> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),
@@ -35,15 +35,15 @@ impl Faults {
     }
 }
 
-/// An object whose members are taken out one by one. A reader that returns `None` has noted why;
-/// reading goes on, so that all faults are found.
+/// An object whose members are read one by one. A reader that returns `None` has added a fault;
+/// reading continues, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,
     faults: &'f mut Faults,
 }
 
-/// How one member's value is read: a fault is noted at the pointer, and `None` returned.
+/// Reads one member's value, or adds a fault at the pointer and returns `None`.
 pub(crate) trait MemberReader<'a, T>:
     FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>
 {
@@ -51,8 +51,7 @@ pub(crate) trait MemberReader<'a, T>:
 impl<'a, T, F: FnOnce(&'a RawValue, &str, &mut Faults) -> Option<T>> MemberReader<'a, T> for F {}
 
 impl<'a, 'f> Object<'a, 'f> {
-    /// Opens the object in `raw`, which may have the `known` members and no others, none of them
-    /// twice.
+    /// Opens the object in `raw`, which may have only the `known` members, each at most once.
     pub(crate) fn open(
         raw: &'a RawValue,
         pointer: String,
@@ -95,7 +94,7 @@ impl<'a, 'f> Object<'a, 'f> {
         reader(value, &format!("{}/{name}", self.pointer), self.faults)
     }
 
-    /// A member that must be there.
+    /// A required member.
     pub(crate) fn required<T>(
         &mut self,
         name: &'static str,
@@ -110,7 +109,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// A member that stands for `default` when it is left out.
+    /// A member with the value `default` when it is absent.
     pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
@@ -123,7 +122,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// A member that is left out, `null`, or read: what a merge patch tells apart.
+    /// A member of a merge patch, which distinguishes absent, `null` and a value.
     pub(crate) fn patched<T>(
         &mut self,
         name: &'static str,
@@ -136,7 +135,7 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Notes a fault of the member `name` that only shows when members are compared.
+    /// Adds a fault of the member `name` that only a comparison of members shows.
     pub(crate) fn fault(&mut self, name: &'static str, detail: &'static str) {
         self.faults.add(&format!("{}/{name}", self.pointer), detail);
     }

@@ -1,4 +1,4 @@
-//! The body of a purchase, the one request that comes by the million.
+//! The body of a purchase, the most frequent request.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::{object, read};
 use crate::problem::Problem;
 use crate::value::is_name;
 
-/// What a buyer asks for.
+/// A purchase request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"sale": "spring", "item": "phone", "units": 10})))]
@@ -20,12 +20,12 @@ pub struct Purchase<'a> {
     /// The item.
     #[schema(schema_with = crate::admin::schema::name)]
     pub item: Cow<'a, str>,
-    /// How many units.
+    /// The number of units.
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub units: u32,
 }
 
-/// The same, as it comes when nothing is wrong with it and no name is written with escapes.
+/// The same members, for a body without faults and without escapes in names.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnescapedPurchase<'a> {
@@ -35,10 +35,11 @@ struct UnescapedPurchase<'a> {
 }
 
 impl<'a> Purchase<'a> {
-    /// Reads the body of a purchase. A body without fault is borrowed from and nothing is
-    /// allocated; one with faults is read again, slowly, to name them all.
+    /// Reads the body of a purchase. A valid body is borrowed without allocation; an invalid one is
+    /// read again by the slower strict reader, which names every fault.
     ///
-    /// # Errors `400` or `422`.
+    /// # Errors
+    /// `400` or `422`.
     pub fn from_json(bytes: &'a [u8]) -> Result<Self, Problem> {
         match Self::parse_unescaped(bytes) {
             Some(purchase) => Ok(purchase),
@@ -46,14 +47,14 @@ impl<'a> Purchase<'a> {
         }
     }
 
-    /// The sale that a body without fault names.
+    /// The sale that a valid body names.
     #[must_use]
     pub fn sale_of_body(bytes: &'a [u8]) -> Option<Cow<'a, str>> {
         Self::parse_unescaped(bytes).map(|purchase| purchase.sale)
     }
 
     fn parse_unescaped(bytes: &'a [u8]) -> Option<Self> {
-        // A list of three would pass for the object otherwise.
+        // Serde would also accept a list of three values.
         bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
         let UnescapedPurchase { sale, item, units } = serde_json::from_slice(bytes).ok()?;
         let right =
@@ -71,7 +72,7 @@ impl<'a> Purchase<'a> {
         })
     }
 
-    /// Whether the quick way reads these bytes; it must never disagree with the slow one.
+    /// The results of the fast and the strict reader, which must agree, for tests.
     #[cfg(test)]
     pub(super) fn parse_both_ways(bytes: &'a [u8]) -> (Option<Self>, Result<Self, Problem>) {
         (Self::parse_unescaped(bytes), Self::parse_strictly(bytes))

@@ -1,4 +1,4 @@
-//! Readers of single values. Each notes what is wrong, in words for a person, and returns `None`.
+//! Readers of single values. On a fault each adds a description and returns `None`.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -16,7 +16,7 @@ use crate::value::{Currency, Money, Stock, Time, is_name};
 
 type Raw<'a> = &'a RawValue;
 
-/// A whole number within `range`, written with digits alone.
+/// A whole number within `range`, written with digits only.
 pub(crate) fn integer<'a>(
     range: RangeInclusive<i64>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<i64> {
@@ -46,7 +46,7 @@ fn range_text(range: &RangeInclusive<i64>) -> String {
     format!("must be a whole number from {} to {}", range.start(), range.end())
 }
 
-/// The same where the range fits a `u32`.
+/// A whole number within a range that fits a `u32`.
 pub(crate) fn count<'a>(
     range: RangeInclusive<u32>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<u32> {
@@ -137,7 +137,7 @@ pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     None
 }
 
-/// A text of several lines, maybe empty.
+/// A text of several lines, possibly empty.
 pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     if text
@@ -153,7 +153,7 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
     None
 }
 
-/// Address of a picture: `http(s)`, or a reference without a scheme; visible ASCII only.
+/// URL of a picture: `http(s)`, or a reference without a scheme; visible ASCII only.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     let absolute = ["https://", "http://"]
@@ -170,11 +170,10 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     None
 }
 
-/// How addresses of endpoints begin: those of webhooks, and those of brokers.
+/// Schemes of endpoints' URLs: those of webhooks and of brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// Address of an endpoint: visible ASCII, with a host. Whether it may be gone to is the server's to
-/// say.
+/// URL of an endpoint: visible ASCII, with a host. The server decides whether it may be used.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {
@@ -186,14 +185,15 @@ pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
     }
 }
 
-/// What is wrong with the address of an endpoint.
+/// The fault of an endpoint's URL, if it has one.
 fn address_error(text: &str) -> Option<Cow<'static, str>> {
     let is_known =
         |scheme: &str| ENDPOINT_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
     let Some((_, rest)) =
         text.trim_start().split_once("://").filter(|(scheme, _)| is_known(scheme))
     else {
-        let wanted = "must be an https address, such as https://shop.example/hooks/doorbuster, or that of a broker";
+        let wanted = "must be an https address, such as https://shop.example/hooks/doorbuster, or \
+                      that of a broker";
         return Some(wanted.into());
     };
     if let Some(odd) = text.chars().find(|char| !char.is_ascii_graphic()) {
@@ -206,7 +206,7 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
             .into(),
         });
     }
-    // Parsers of addresses pass over more slashes, and take for the host what follows them.
+    // URL parsers skip further slashes and take the next segment as the host.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
         return Some("must name a host, as https://shop.example/hooks/doorbuster does".into());
     }
@@ -249,7 +249,7 @@ pub(crate) fn words(
     (found.len() == all).then_some(found)
 }
 
-/// An instant.
+/// A time.
 pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Time> {
     let time = Time::parse(&string(raw, pointer, faults)?);
     if time.is_none() {
@@ -258,7 +258,7 @@ pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<T
     time
 }
 
-/// A count or the word `"unlimited"`.
+/// A number of units or the word `"unlimited"`.
 pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Stock> {
     let text = raw.get();
     if JsonKind::from_raw(raw) == JsonKind::String
@@ -267,7 +267,7 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
         return Some(Stock::UNLIMITED);
     }
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
-        // `parse` takes a plus sign, JSON does not, so digits alone come this far.
+        // `parse` accepts a plus sign, but JSON numbers have none.
         Some(units) => Some(Stock::Counted(units)),
         None => {
             faults.add(
@@ -296,7 +296,7 @@ fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency
     currency
 }
 
-/// `null`, or what `reader` reads.
+/// `null`, or the value that `reader` reads.
 pub(crate) fn nullable<'a, T>(
     reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
@@ -306,14 +306,14 @@ pub(crate) fn nullable<'a, T>(
     }
 }
 
-/// A member that cannot be cleared: its `null` is a fault like any other wrong type.
+/// A member that cannot be cleared: `null` is a fault like any other wrong type.
 pub(crate) fn not_null<'a, T>(
     reader: impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Option<T>> {
     move |raw, pointer, faults| reader(raw, pointer, faults).map(Some)
 }
 
-/// A list of 1 to [`ITEMS_MAX`] things, each read by `reader`; no two of them with the same `id`.
+/// A list of 1 to [`ITEMS_MAX`] entries, each read by `reader`; each `id` occurs once.
 pub(crate) fn items<'a, T>(
     reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
     id: impl Fn(&T) -> &str,

@@ -1,4 +1,4 @@
-//! What the readers say of right and wrong bodies, and that no bytes upset them.
+//! Tests of the readers with valid and invalid bodies, and with random bytes.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::admin::sale_patch::SalePatch;
 use crate::admin::stock::Adjustment;
 use crate::problem::Code;
 
-/// `""` when all is well, else the status and each pointer with the first words of its detail.
+/// `""` for a valid body, else the status and each pointer with the start of its detail.
 fn problem_text<T>(read: Result<T, Problem>) -> String {
     let Err(problem) = read else { return String::new() };
     let mut told = problem.status().to_string();
@@ -78,7 +78,7 @@ fn a_purchase_is_an_object_of_three_members() {
 }
 
 #[test]
-fn a_purchase_without_fault_borrows_its_names() {
+fn a_valid_purchase_borrows_its_names() {
     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
     let purchase = Purchase::from_json(body).expect("a body without fault");
     assert!(matches!(
@@ -105,7 +105,7 @@ fn depth_and_number_of_faults_are_bounded() {
 }
 
 #[test]
-fn the_faults_of_key_and_body_come_together() {
+fn the_faults_of_key_and_body_are_reported_together() {
     let key = || crate::header::idempotency_key([]);
     let check = |body: &str, status: u16, faults: usize| {
         let problem =
@@ -118,30 +118,34 @@ fn the_faults_of_key_and_body_come_together() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn no_bytes_upset_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn every_reader_handles_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         all_read(&bytes)?;
     }
 
     #[test]
-    fn no_json_upsets_a_reader(text in json()) {
+    fn every_reader_handles_any_json(text in json()) {
         all_read(text.as_bytes())?;
     }
 
     #[test]
-    fn the_quick_way_never_disagrees_with_the_precise_one(text in purchase()) {
+    fn the_fast_and_the_strict_reader_agree(text in purchase()) {
         let (fast, slow) = Purchase::parse_both_ways(text.as_bytes());
         match fast {
             Some(fast) => prop_assert_eq!(Ok(fast), slow),
-            // What only the precise way reads is written with escapes.
+            // Only a body with escapes needs the strict reader.
             None => prop_assert!(slow.is_err() || text.contains('\\'), "{}", text),
         }
     }
 }
 
-/// Every reader answers with a value, or with `400` or `422` and a reason.
+/// Every reader returns a value, or `400` or `422` with a reason.
 fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     let problems = [
         Purchase::from_json(bytes).err(),
@@ -163,7 +167,7 @@ fn all_read(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Any JSON, mostly made of the names and values that the readers know.
+/// Any JSON, mostly of the names and values that the readers know.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         value().prop_map(str::to_owned),

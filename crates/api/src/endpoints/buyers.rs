@@ -33,9 +33,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders",
         id: "purchase",
         summary: "Buy units of an item",
-        description: "The first failing check decides the response, in this order: body and headers, identity, sale and item, \
-            the key, the sale's phase, eligibility and pass, rate limits, stock and the buyer's limit. An order is remembered by its key; a \
-            refusal is not, so the same key then makes a new attempt.",
+        description: "The first failing check decides the response, in this order: body and \
+            headers, identity, sale and item, the key, the sale's phase, eligibility and pass, \
+            rate limits, stock and the buyer's limit. A key finds its order again, but not a \
+            refusal: after a refusal the same key makes a new attempt.",
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
         body: Some(Body {
             media: BodyType::Json,
@@ -145,8 +146,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/events",
         id: "stream_events",
         summary: "Follow one's own orders, and the status of sales, as server-sent events",
-        description: "`hello` comes first. Events are hints; `GET` returns the stored state. A reader that lets more than 1 MiB \
-            wait is disconnected; a buyer whom an operator blocks receives no more events.",
+        description: "`hello` comes first. Events are hints; `GET` returns the stored state. A \
+            reader with more than 1 MiB of unread events is disconnected; a buyer whom an operator \
+            blocks receives no more events.",
         params: &[Param::Follow, Param::LastEventId],
         responses: &[SuccessResponse::new(
             200,
@@ -161,9 +163,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/ws",
         id: "open_websocket",
         summary: "Follow the same events over a WebSocket",
-        description: "Subprotocol `doorbuster.v1`; a browser, which cannot set `Authorization` here, offers its \
-            token as a second one, `bearer.<JWT>`. A bad token is refused before the upgrade. A reader that lets \
-            more than 1 MiB wait is closed with code 1013, a buyer whom an operator blocks with 1008.",
+        description: "Subprotocol `doorbuster.v1`. A browser cannot set `Authorization` here, so \
+            it offers its token as a second subprotocol, `bearer.<JWT>`. A bad token is refused \
+            before the upgrade. A reader with more than 1 MiB of unread events is closed with code \
+            1013, a buyer whom an operator blocks with 1008.",
         params: &[Param::Follow],
         responses: &[SuccessResponse::new(
             101,

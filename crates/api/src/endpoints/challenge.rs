@@ -12,9 +12,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
     path: "/v1/sales/{sale}/challenges",
     id: "get_challenge",
     summary: "Get a challenge; a purchase pass requires its answer",
-    description: "For this buyer and this sale, once, within two minutes; it is spent by its first answer, right or \
-        wrong. Any kind may be requested: `pow` needs neither sight nor a hand, and is always available. `404` if the \
-        sale requires no challenge.",
+    description: "For this buyer and this sale, valid once and for two minutes. The first answer \
+        uses it up, right or wrong. Any kind may be requested: `pow` requires neither sight nor \
+        manual skill and is always available. `404` if the sale requires no challenge.",
     body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<ChallengeRequest>() }),
     responses: &[SuccessResponse::new(201, json::<Challenge>(), "The challenge.")],
     codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],

@@ -33,7 +33,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_payments",
         responses: &[csv_response(Export::Payments)],
         summary: "Export payments as CSV",
-        description: "Of one sale or of all, oldest first, streamed. Payments that name no order appear only in the export of all sales.",
+        description: "Of one sale or of all, oldest first, streamed. Payments that name no order \
+            appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     Endpoint {
@@ -41,7 +42,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_refunds",
         responses: &[csv_response(Export::Refunds)],
         summary: "Export refunds as CSV",
-        description: "Of one sale or of all, oldest first, streamed. Refunds of payments that name no order appear only in the export of all sales.",
+        description: "Of one sale or of all, oldest first, streamed. Refunds of payments that name \
+            no order appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     Endpoint {
@@ -49,16 +51,18 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_ledger",
         responses: &[csv_response(Export::Ledger)],
         summary: "Export every movement of units as CSV",
-        description: "Of one sale or of all, streamed: an item's first total, each change of it, each order that took units or gave them back, \
-            with the item's units after it. `free` counts the units in the pool and in slots.",
+        description: "Of one sale or of all, streamed: an item's first total, each change of it, \
+            each order that took units or returned them, with the item's units after it. `free` \
+            counts the units in the pool and in slots.",
         ..CSV_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/exports/reconciliation",
         id: "reconcile",
         summary: "Reconcile units and money",
-        description: "Of one sale or of all, in one snapshot: the units and the money of each item, and every difference by name, \
-            at most 1,000 of a kind at once. It reads every order.",
+        description: "Of one sale or of all, in one snapshot: the units and the money of each \
+            item, and every difference by name, at most 1,000 of a kind at once. It reads every \
+            order.",
         params: &[Param::Sale, Param::Cursor],
         responses: &[ok::<Reconciliation>("The totals and the differences.")],
         codes: &[Code::NotFound],

@@ -142,8 +142,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
         id: "adjust_stock",
         summary: "Raise or lower an item's stock",
-        description: "Lowering removes free units; a larger change is refused, with `free` in the response. Unlimited stock \
-            cannot be adjusted. A repeated key with the same content is done once.",
+        description: "Lowering removes free units; a larger change is refused, with `free` in the \
+            response. Unlimited stock cannot be adjusted. A repeated key with the same content has \
+            no further effect.",
         params: &[Param::IdempotencyKey],
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Adjustment>() }),
         responses: &[ok::<StockRow>("The item's stock after the change.")

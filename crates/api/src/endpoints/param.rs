@@ -43,13 +43,13 @@ pub enum Param {
     PathEndpoint,
     /// Path: the dead letter's id.
     PathLetter,
-    /// Query: only this sale's.
+    /// Query: only objects of this sale.
     Sale,
-    /// Query: only this item's.
+    /// Query: only objects of this item.
     Item,
-    /// Query: only this buyer's.
+    /// Query: only objects of this buyer.
     Buyer,
-    /// Query: only of this order, as a payment named it.
+    /// Query: only objects of this order, as a payment named it.
     Order,
     /// Query: only orders in this state.
     State,
@@ -59,9 +59,9 @@ pub enum Param {
     DeadKind,
     /// Query: only sales in this phase.
     Phase,
-    /// Query: the cursor of the wanted page.
+    /// Query: the cursor of the requested page.
     Cursor,
-    /// Query: most entries wanted.
+    /// Query: most entries to return.
     Limit,
     /// Query: a sale whose status the stream sends; may be repeated.
     Follow,
@@ -95,7 +95,7 @@ impl Param {
         ALL.into_iter().find(|param| param.name() == name)
     }
 
-    /// Its name on the wire.
+    /// The name in the request.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -121,7 +121,7 @@ impl Param {
         }
     }
 
-    /// Where it is sent.
+    /// The part of the request.
     #[must_use]
     pub const fn location(self) -> ParamLocation {
         match self {
@@ -148,8 +148,8 @@ impl Param {
         matches!(self.location(), ParamLocation::Path) || matches!(self, Self::IdempotencyKey)
     }
 
-    /// Whether a wrong value is answered with `422`. A path that cannot exist is not found; the
-    /// other headers are ignored when they cannot be read.
+    /// Whether an invalid value is answered with `422`. An invalid path is not found, and the other
+    /// headers are ignored if they are invalid.
     #[must_use]
     pub const fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)

@@ -15,10 +15,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/passes",
         id: "issue_pass",
         summary: "Get a purchase pass for an item",
-        description: "From 60 seconds before the opening. The first failing check decides the response, in this order: \
-            identity, sale and item, the sale's phase, blocks, membership and level, rate limits, the waiting room, the \
-            challenge, the access code. A challenge is spent by its first answer; a code is spent with the pass, and \
-            the same buyer may reuse it.",
+        description: "Available from 60 seconds before the opening. The first failing check \
+            decides the response, in this order: identity, sale and item, the sale's phase, \
+            blocks, membership and level, rate limits, the waiting room, the challenge, the access \
+            code. The first answer uses up a challenge. The pass uses up a code, and the same \
+            buyer may reuse it.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewPass>() }),
         responses: &[SuccessResponse::new(201, json::<Pass>(), "The pass.")],
         codes: &[
@@ -39,8 +40,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/access-codes",
         id: "create_codes",
         summary: "Create access codes for a sale",
-        description: "They are shown in this answer and never again: only a hash is kept. A sale has at most \
-            1,000,000.",
+        description: "The codes are shown in this response and never again, because only their \
+            hashes are stored. A sale has at most 1,000,000.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewCodes>() }),
         responses: &[SuccessResponse::new(201, json::<CreatedCodes>(), "The codes.")],
         codes: &[Code::WrongState],
@@ -49,7 +50,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/sales/{sale}/access-codes",
         id: "count_codes",
-        summary: "Read how many access codes a sale has, and how many are spent",
+        summary: "Read how many access codes a sale has, and how many are used up",
         responses: &[ok::<CodeCounts>("The counts.")],
         ..VIEWER_ENDPOINT
     },

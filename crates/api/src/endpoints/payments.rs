@@ -27,8 +27,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/checkout",
         id: "open_checkout",
         summary: "Get the checkout of an order",
-        description: "For a reserved order. A repeated request returns the same checkout while it accepts payment. Requests for a new one \
-            are limited: ten at once and ten a minute for one order, sixty for one buyer of a sale.",
+        description: "For a reserved order. A repeated request returns the same checkout while it \
+            accepts payment. Requests for a new one are limited: ten at once and ten a minute for \
+            one order, sixty for one buyer of a sale.",
         responses: &[ok::<Checkout>("The page for the buyer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT
@@ -46,9 +47,11 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/payments/sandbox/webhook",
         id: "take_sandbox_message",
         summary: "Receive a message of the sandbox provider",
-        description: "Signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible ASCII), `webhook-timestamp` (whole seconds), \
-            `webhook-signature` (the first 16 are looked at). Unsigned, forged, stale: `401`, and nothing is done. \
-            Signed, but not what it must be: `400`, and it is not remembered. Each `webhook-id` is taken once, and each payment.",
+        description: "Signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible \
+            ASCII), `webhook-timestamp` (whole seconds), `webhook-signature` (only the first 16 \
+            signatures are checked). A message that is unsigned, forged or too old gets `401` and \
+            has no effect. A signed message with invalid content gets `400` and is not recorded. \
+            Each `webhook-id` and each payment is handled once.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<PaymentEvent>() }),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
@@ -84,8 +87,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}/refund",
         id: "refund_any_order",
         summary: "Refund a paid order",
-        description: "The order is `refunded` at once, its units go back on sale; the refund is `pending` until the provider reports that the money \
-            arrived. Happens exactly once; repeating is harmless.",
+        description: "The order is `refunded` at once, and its units go back on sale; the refund \
+            is `pending` until the provider reports that the money arrived. Repeating is harmless.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, refunded.")],

@@ -13,9 +13,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
     id: "erase_buyer",
     auth: Auth::Operator(Role::Admin),
     summary: "Erase a buyer",
-    description: "Replaces the buyer's id and the keys of the buyer's requests by a name that cannot be traced back, in every closed \
-        sale. Rows of open sales and rows that wait for money stay and are listed. A repeated request erases what has become erasable.",
+    description: "Replaces the buyer's id and the keys of the buyer's requests by a name that \
+        cannot be traced back, in every closed sale. Rows of open sales and rows with pending \
+        money stay and are listed. A repeated request erases the rows that have become erasable.",
     body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
-    responses: &[ok::<Erasure>("What was erased, and what has to stay for now.")],
+    responses: &[ok::<Erasure>("The erased rows, and those that are kept for now.")],
     ..VIEWER_ENDPOINT
 }];

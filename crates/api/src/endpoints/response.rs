@@ -62,7 +62,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Its media type; `None` when there is no content, or it is not HTTP any more.
+    /// The media type; `None` without content, and for a WebSocket.
     #[must_use]
     pub const fn media_type(self) -> Option<&'static str> {
         match self {
@@ -107,7 +107,7 @@ pub enum ResponseHeader {
 }
 
 impl ResponseHeader {
-    /// Its name on the wire.
+    /// The name in the response.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

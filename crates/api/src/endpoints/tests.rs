@@ -1,11 +1,11 @@
-//! What must be true of the table as a whole.
+//! Tests of the table of endpoints.
 
 use std::collections::BTreeSet;
 
 use super::*;
 
 #[test]
-fn each_endpoint_stands_once_and_in_full() {
+fn each_endpoint_is_listed_once_and_completely() {
     let mut seen = BTreeSet::new();
     let mut ids = BTreeSet::new();
     for endpoint in all() {
@@ -30,7 +30,7 @@ fn each_endpoint_stands_once_and_in_full() {
 }
 
 #[test]
-fn what_follows_from_an_endpoints_shape_is_among_its_codes() {
+fn an_endpoint_has_the_codes_that_follow_from_its_shape() {
     let check = |id: &str, expected: &str| {
         let endpoint = all().find(|endpoint| endpoint.id == id).expect(id);
         let codes: Vec<&str> = endpoint.problem_codes().into_iter().map(Code::as_str).collect();
@@ -38,14 +38,16 @@ fn what_follows_from_an_endpoints_shape_is_among_its_codes() {
     };
     check(
         "purchase",
-        "malformed_request unauthenticated forbidden not_eligible pass_required pass_invalid pass_expired waiting_room not_found \
-         method_not_allowed not_acceptable sold_out limit_reached not_started paused ended body_too_large unsupported_media_type invalid_request idempotency_key_reused \
-         rate_limited overloaded unavailable",
+        "malformed_request unauthenticated forbidden not_eligible pass_required pass_invalid \
+         pass_expired waiting_room not_found method_not_allowed not_acceptable sold_out \
+         limit_reached not_started paused ended body_too_large unsupported_media_type \
+         invalid_request idempotency_key_reused rate_limited overloaded unavailable",
     );
     check(
         "change_sale",
-        "malformed_request unauthenticated forbidden not_found method_not_allowed not_acceptable wrong_state \
-         precondition_failed body_too_large unsupported_media_type invalid_request overloaded unavailable",
+        "malformed_request unauthenticated forbidden not_found method_not_allowed not_acceptable \
+         wrong_state precondition_failed body_too_large unsupported_media_type invalid_request \
+         overloaded unavailable",
     );
     check("get_status", "not_found method_not_allowed not_acceptable overloaded unavailable");
     check(
@@ -56,7 +58,7 @@ fn what_follows_from_an_endpoints_shape_is_among_its_codes() {
 }
 
 #[test]
-fn every_code_is_somebodys() {
+fn every_code_but_internal_belongs_to_an_endpoint() {
     for code in Code::ALL {
         let answered = all().any(|endpoint| endpoint.problem_codes().contains(&code));
         assert_ne!(answered, code == Code::Internal, "{}", code.as_str());

@@ -13,9 +13,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/waiting-room",
         id: "enter_waiting_room",
         summary: "Join a sale's waiting room",
-        description: "Each buyer has at most one entry; a repeated request returns it. Buyers who join before the opening are \
-            shuffled; later buyers follow in the order of arrival. A buyer who was admitted and did not come in time gets \
-            a new entry at the end. `404` if the sale has no waiting room.",
+        description: "Each buyer has at most one entry; a repeated request returns it. Buyers who \
+            join before the opening are shuffled; later buyers follow in the order of arrival. A \
+            buyer who did not use an admission in time gets a new entry at the end. `404` if the \
+            sale has no waiting room.",
         responses: &[
             ok::<WaitingPlace>("The buyer's existing entry."),
             SuccessResponse::new(201, json::<WaitingPlace>(), "A new entry."),
@@ -27,8 +28,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/waiting-room",
         id: "get_place",
         summary: "Read one's own entry in a sale's waiting room",
-        description: "Served from memory and cheap enough to request every few seconds; events report changes sooner. \
-            `404` if the buyer has no entry or the admission has expired.",
+        description: "Served from memory and cheap enough to request every few seconds; events \
+            report changes sooner. `404` if the buyer has no entry or the admission has expired.",
         responses: &[ok::<WaitingPlace>("The entry's present state.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
@@ -38,9 +39,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_draw",
         auth: Auth::Public,
         summary: "Read the draw of a sale's waiting room",
-        description: "The commitment is published before the first buyer joins; the seed is shown once the sale has opened. A \
-            participant's lot is HMAC-SHA-256 of the buyer's id under the seed's 32 bytes; participants are admitted in \
-            the order of their lots, the smallest first.",
+        description: "The commitment is published before the first buyer joins; the seed is shown \
+            once the sale has opened. A participant's lot is HMAC-SHA-256 of the buyer's id under \
+            the seed's 32 bytes; participants are admitted in the order of their lots, the \
+            smallest first.",
         responses: &[ok::<Draw>("The draw.").headers(&[ResponseHeader::CacheControl])],
         ..BUYER_ENDPOINT
     },

@@ -1,5 +1,4 @@
-//! The waitlist of an item that is held out: the first buyer in it gets the next unit that comes
-//! back.
+//! The waitlist of an item that is held out: its first buyer gets the next unit that comes back.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::response::{json, ok};
@@ -13,11 +12,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/items/{item}/waitlist",
         id: "join_waitlist",
         summary: "Join the waitlist of an item that is held out",
-        description: "An entry is for one unit, and a buyer has at most one entry for an item. When a unit comes back, the first entry becomes an order \
-            under the entry's id before others can buy the unit. The order must be paid within 5 minutes, or within the item's own hold if that is shorter. A buyer who let such \
-            an order expire, or cancelled it, cannot join that waitlist again: `wrong_state`. A waitlist has at most as many entries as units are held or kept: `waitlist_full`. \
-            The front door requires the same as for a purchase, and the request counts as one. The first failing check decides the response, in this order: identity, the key, sale and \
-            item, the phase, eligibility and pass, rate limits, stock, the buyer's limit, the waitlist.",
+        description: "An entry is for one unit, and a buyer has at most one entry for an item. \
+            When a unit comes back, the first entry becomes an order under the entry's id before \
+            others can buy the unit. The order must be paid within 5 minutes, or within the item's \
+            own hold if that is shorter. A buyer who let such an order expire, or cancelled it, \
+            cannot join that waitlist again: `wrong_state`. A waitlist has at most as many entries \
+            as units are held or kept: `waitlist_full`. The front door requires the same as for a \
+            purchase, and the request counts as one. The first failing check decides the response, \
+            in this order: identity, the key, sale and item, the phase, eligibility and pass, rate \
+            limits, stock, the buyer's limit, the waitlist.",
         params: &[Param::IdempotencyKey, Param::PurchasePass],
         responses: &[
             ok::<AnyOrder>("The buyer's existing entry, or the order that belongs to the key.")
@@ -25,7 +28,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             SuccessResponse::new(
                 201,
                 json::<AnyOrder>(),
-                "A new entry; a unit may have come already.",
+                "A new entry; it may already be an order.",
             )
             .headers(&[ResponseHeader::Location]),
         ],

@@ -31,8 +31,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints",
         id: "create_webhook_endpoint",
         summary: "Add an endpoint",
-        description: "It receives the events from now on: a webhook signed as Standard Webhooks, a broker in a CloudEvents envelope. A webhook's secret is \
-            shown in this answer and never again. An address that requests may not go to is refused. There are at most 50.",
+        description: "It receives the events from now on: a webhook signed as Standard Webhooks, a \
+            broker in a CloudEvents envelope. A webhook's secret is shown in this response and \
+            never again. A URL that the server may not call is refused. There are at most 50.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewWebhookEndpoint>(),
@@ -71,7 +72,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "delete_webhook_endpoint",
         summary: "Remove an endpoint",
         description: "Its undelivered events are removed too.",
-        responses: &[SuccessResponse::new(204, Content::None, "The endpoint is gone.")],
+        responses: &[SuccessResponse::new(204, Content::None, "The endpoint was removed.")],
         ..ADMIN_ENDPOINT
     },
     Endpoint {
@@ -79,8 +80,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints/{endpoint}/rotate-secret",
         id: "rotate_webhook_secret",
         summary: "Give an endpoint a new secret",
-        description: "Messages are signed by the new one at once, and by those before it as well for a while. The new one is shown in this \
-            answer and never again. At most five sign at once; the oldest goes. A broker has none.",
+        description: "The new secret signs at once; the earlier ones still sign for a while. The \
+            new one is shown in this response and never again. At most five sign at once; the \
+            oldest is removed. A broker has no secret.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<SecretRotation>(),
@@ -118,8 +120,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters",
         id: "list_dead_letters",
         summary: "List unresolved dead letters",
-        description: "Events that an endpoint did not accept, refunds that a provider did not make, tickets that could not be settled: in this \
-            order, each newest first.",
+        description: "Events that an endpoint did not accept, refunds that a provider did not \
+            make, tickets that could not be settled: in this order, each newest first.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         responses: &[ok::<DeadLetterList>("A page of dead letters.")],
         ..VIEWER_ENDPOINT
@@ -137,7 +139,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/{letter}/retry",
         id: "retry_dead_letter",
         summary: "Retry a dead letter",
-        description: "The count of tries starts again. A ticket cannot be retried: its units went back, and its buyer got the refusal.",
+        description: "The count of tries starts again. A ticket cannot be retried, because its \
+            units were returned and its buyer got the refusal.",
         responses: &[ok::<SeenTo>("It is being retried.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
@@ -158,7 +161,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/retry",
         id: "retry_dead_letters",
         summary: "Retry many dead letters",
-        description: "The dead letters of one endpoint, or all, newest first. One call handles at most `limit`; `next_cursor` continues from there.",
+        description: "The dead letters of one endpoint, or all, newest first. One call handles at \
+            most `limit`; `next_cursor` continues from there.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
@@ -173,7 +177,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/discard",
         id: "discard_dead_letters",
         summary: "Discard many dead letters",
-        description: "As for retrying many; `reason` is kept with each.",
+        description: "Works as for retrying many; `reason` is stored with each.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,

@@ -1,4 +1,4 @@
-//! Challenges on the wire: what a buyer is asked before a pass.
+//! Challenges in JSON: the task that a buyer solves for a pass.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,7 +8,7 @@ use crate::body::{object, read};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// A challenge to be answered, once, by the buyer who asked for it, for this sale.
+/// A challenge for one buyer and one sale, to be answered once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[schema(examples(json!({
@@ -17,7 +17,7 @@ use crate::value::Time;
     "width": 340, "height": 170, "piece_y": 61
 })))]
 pub enum Challenge {
-    /// Five letters and digits to read off an image; the answer is `{"text": "k7q2m"}`.
+    /// Five letters and digits in an image; the answer is `{"text": "k7q2m"}`.
     Image {
         /// The challenge, to be sent with its answer.
         challenge: String,
@@ -30,8 +30,8 @@ pub enum Challenge {
         /// The image's height, in pixels.
         height: u32,
     },
-    /// A piece to slide into its gap; the answer is `{"x": 143}`: how far from the left the piece's
-    /// file lies then, in pixels.
+    /// A piece to slide to its gap; the answer is `{"x": 143}`: the distance of the piece's left
+    /// edge from the image's left edge, in pixels.
     Slider {
         /// The challenge, to be sent with its answer.
         challenge: String,
@@ -45,11 +45,11 @@ pub enum Challenge {
         width: u32,
         /// The picture's height, in pixels.
         height: u32,
-        /// How far from the picture's top the piece's file lies, in pixels.
+        /// Distance of the piece's top edge from the picture's top edge, in pixels.
         piece_y: u16,
     },
-    /// Work for the device, by the ALTCHA protocol, version 2; the answer is `{"altcha":
-    /// "<payload>"}`, as its widget writes it.
+    /// A proof of work by the ALTCHA protocol, version 2; the answer is `{"altcha": "<payload>"}`,
+    /// as its widget writes it.
     Pow {
         /// The challenge, to be sent with its answer.
         challenge: String,
@@ -58,23 +58,23 @@ pub enum Challenge {
         /// The protocol's own challenge.
         #[schema(value_type = Object)]
         altcha: serde_json::Value,
-        /// Most keys that may have to be tried: what a bar of progress needs.
+        /// The largest number of keys to try, for a progress bar.
         tries_max: u32,
     },
 }
 
-/// What is asked when a challenge is asked for.
+/// The request for a challenge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({}), json!({"kind": "pow"})))]
 pub struct ChallengeRequest {
-    /// Of which kind it is to be; the sale's own, if nothing is said.
+    /// The requested kind; by default the sale's kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = kinds, required = false)]
     pub kind: Option<ChallengeKind>,
 }
 
-/// The words that may be asked for.
+/// The kinds that may be requested.
 const KINDS: &[&str] = &["image", "slider", "pow"];
 
 fn kinds() -> utoipa::openapi::Object {
@@ -85,7 +85,7 @@ fn kinds() -> utoipa::openapi::Object {
 }
 
 impl ChallengeRequest {
-    /// Reads what is asked for. No body at all asks for the sale's own kind.
+    /// Reads the request. An absent body requests the sale's kind.
     ///
     /// # Errors
     /// `400` or `422`.

@@ -1,4 +1,4 @@
-//! Purchase passes: what a buyer brings for one, and the pass.
+//! Purchase passes: the request for one, and the pass.
 
 use std::borrow::Cow;
 
@@ -13,23 +13,23 @@ use crate::limits::{ACCESS_CODE_CHARS_MAX, ANSWER_BYTES_MAX, CHALLENGE_BYTES_MAX
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// What a buyer brings for a pass.
+/// The request for a pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"item": "phone", "access_code": "7K2M-Q0XA-93TN-ZE5H"})))]
 pub struct NewPass {
-    /// What is to be bought.
+    /// The item to buy.
     #[schema(schema_with = crate::admin::schema::name)]
     pub item: String,
-    /// The challenge that was solved, where the sale asks for one.
+    /// The solved challenge, if the sale requires one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 2048)]
     pub challenge: Option<String>,
-    /// Its answer.
+    /// The answer to the challenge.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ChallengeAnswer, required = false)]
     pub answer: Option<ChallengeAnswer>,
-    /// An access code, where the sale asks for one. Case, spaces and hyphens do not matter.
+    /// An access code, if the sale requires one. Case, spaces and hyphens do not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 64)]
     pub access_code: Option<String>,
@@ -47,7 +47,7 @@ pub enum ChallengeAnswer {
     Altcha(String),
 }
 
-/// Furthest that a piece may be said to have been moved.
+/// Largest accepted distance of a piece.
 const X_MAX: u32 = 10_000;
 
 impl PartialSchema for ChallengeAnswer {
@@ -125,7 +125,7 @@ fn answer(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Challeng
     }
 }
 
-/// A text that is not empty, of at most so many characters.
+/// A text of 1 to `chars_max` characters.
 fn text<'a>(chars_max: usize) -> impl FnOnce(&'a RawValue, &str, &mut Faults) -> Option<String> {
     move |raw, pointer, faults| {
         let text = read::string(raw, pointer, faults)?;
@@ -138,20 +138,20 @@ fn text<'a>(chars_max: usize) -> impl FnOnce(&'a RawValue, &str, &mut Faults) ->
     }
 }
 
-/// A purchase pass: for this buyer, sale and item alone.
+/// A purchase pass, valid only for this buyer, sale and item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "pass": "AfPcAaH7hTgAAaH7hqyAAQdhbm5h0n8m0B2sT9zjzqTb3rT3Qw", "item": "phone",
     "valid_from": "2026-11-20T10:00:00.000Z", "expires_at": "2026-11-20T10:02:00.000Z"
 })))]
 pub struct Pass {
-    /// To be sent as `Purchase-Pass`. What is in it is nobody's business but the server's.
+    /// The value of the `Purchase-Pass` header. Its content is private to the server.
     pub pass: String,
-    /// What it is for.
+    /// The item that it is for.
     pub item: String,
-    /// The instant from which it may be used: the opening, or now.
+    /// The time from which it is valid: the opening, or the time of issue.
     pub valid_from: Time,
-    /// The instant from which it is of no use.
+    /// The time at which it expires.
     pub expires_at: Time,
 }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_brought_for_a_pass_is_read_in_full() {
+    fn every_fault_of_a_pass_request_is_reported() {
         check(r#"{"item":"phone"}"#, &[]);
         for answer in [r#"{"text":"k7q2m"}"#, r#"{"x":143}"#, r#"{"altcha":"eyJ9"}"#] {
             check(

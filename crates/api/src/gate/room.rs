@@ -1,26 +1,26 @@
-//! The waiting room on the wire: a buyer's place, and the draw that anybody can make again.
+//! The waiting room in JSON: a buyer's entry, and the data to verify the draw.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::value::Time;
 
-/// What a place stands for now.
+/// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceState {
-    /// The sale has not opened; the place takes part in the draw.
+    /// The sale has not opened; the entry takes part in the draw.
     Before,
-    /// It waits to be called in.
+    /// The entry waits to be admitted.
     Waiting,
-    /// It was called in: its buyer may get a purchase pass.
+    /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// More stand before it than there are units left. It waits again as soon as units return.
+    /// More entries are before it than units are left. It waits again as soon as units return.
     Gone,
 }
 
-/// In how many seconds a place is expected to be called in, by the measured rate and how sure that
-/// is.
+/// The expected number of seconds until an entry is admitted, a range from the measured rate and
+/// its uncertainty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EstimateSecs {
     /// At the earliest.
@@ -29,23 +29,23 @@ pub struct EstimateSecs {
     pub to: u64,
 }
 
-/// A buyer's place in a sale's waiting room.
+/// A buyer's entry in a sale's waiting room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "place": "plc_d2hhdCBhIHBsYWNlISE", "state": "waiting", "position": 118,
     "estimate_secs": {"from": 95, "to": 140}, "admitted_until": null
 })))]
 pub struct WaitingPlace {
-    /// The place's own name, the same each time this buyer asks.
+    /// The entry's id; the same for every request of this buyer.
     pub place: String,
-    /// What it stands for now.
+    /// The entry's state.
     pub state: PlaceState,
-    /// How many are called in before it, and 1. `null`: not drawn yet, called in, or the sale is
-    /// over.
+    /// How many entries are admitted before it, and 1. `null`: not drawn yet, admitted, or the sale
+    /// has ended.
     pub position: Option<u64>,
-    /// When it is expected to be called in. `null`: nobody can say.
+    /// When it is expected to be admitted. `null`: there is no estimate.
     pub estimate_secs: Option<EstimateSecs>,
-    /// Until when it is called in.
+    /// The time until which it is admitted.
     pub admitted_until: Option<Time>,
 }
 
@@ -57,13 +57,14 @@ pub struct WaitingPlace {
     "algorithm": "hmac-sha256", "participants": 5
 })))]
 pub struct Draw {
-    /// `sha256:` and the SHA-256 of the seed's 32 bytes, in hexadecimal; shown from the beginning.
+    /// `sha256:` and the SHA-256 of the seed's 32 bytes, in hexadecimal; shown before the opening
+    /// too.
     pub commitment: String,
     /// The seed in hexadecimal, once the sale has opened.
     pub seed: Option<String>,
-    /// How lots are made from it: `hmac-sha256` of the buyer's id under the seed, the smallest
-    /// first.
+    /// The algorithm of the lots: `hmac-sha256` of the buyer's id under the seed. The smallest lot
+    /// is first.
     pub algorithm: String,
-    /// How many take part; final once the seed is shown.
+    /// The number of participants; final once the seed is shown.
     pub participants: u64,
 }

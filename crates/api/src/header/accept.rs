@@ -1,9 +1,9 @@
-//! `Accept`: whether a caller takes what an address serves.
+//! Parses `Accept`: whether a caller accepts the media type of a response.
 
 use super::{elements, split_trimmed};
 
-/// Whether a caller whose `Accept` headers are `values` takes `served`, such as `application/json`.
-/// No header, or one that cannot be read, accepts everything.
+/// Whether a caller with these `Accept` headers accepts `served`, such as `application/json`. An
+/// absent or invalid header accepts everything.
 #[must_use]
 pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     let mut best: Option<(u8, bool)> = None;
@@ -13,7 +13,7 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
             best = best.or(Some((0, false)));
             continue;
         };
-        // The most precise range that fits decides, as RFC 9110 has it.
+        // The most specific matching range decides (RFC 9110, section 12.5.1).
         if best.is_none_or(|(known, _)| precision > known) {
             best = Some((precision, !is_refused(parameters)));
         }
@@ -21,8 +21,8 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
-/// Whether one of these `Accept` headers names `served` itself, as browsers name `text/html` when a
-/// person goes somewhere.
+/// Whether one of these `Accept` headers names `served` exactly, as browsers name `text/html` when
+/// a person opens a page.
 #[must_use]
 pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     elements(values).any(|element| {
@@ -31,8 +31,8 @@ pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served
     })
 }
 
-/// How precisely `range` names `served`: 3 in full, 2 by its first half, 1 by `*/*`; `None` when it
-/// does not.
+/// How specifically `range` matches `served`: 3 exactly, 2 by its type, 1 by `*/*`; `None` if it
+/// does not match.
 fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
     let (first, second) = split_trimmed(range, b'/');
     let (kind, _) = split_trimmed(served, b'/');
@@ -47,7 +47,7 @@ fn precision(range: &[u8], served: &[u8]) -> Option<u8> {
     }
 }
 
-/// Whether the parameters of a range hold a weight of 0.
+/// Whether the parameters of a range contain a weight of 0.
 fn is_refused(parameters: &[u8]) -> bool {
     parameters.split(|byte| *byte == b';').any(|parameter| {
         let (name, value) = split_trimmed(parameter.trim_ascii(), b'=');
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_names_a_page_asks_for_one() {
+    fn only_an_accept_that_names_html_asks_for_a_page() {
         let check = |values: &[&str], expected: bool| {
             let found =
                 accepts_explicitly(values.iter().map(|value| value.as_bytes()), "text/html");

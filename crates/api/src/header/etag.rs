@@ -1,17 +1,17 @@
-//! `If-Match` and `If-None-Match`: whether a thing is still what its reader saw.
+//! Parses `If-Match` and `If-None-Match`, which compare an object's version.
 
 use super::elements;
 
-/// Whether a change may go ahead: `values` are those of `If-Match`, `etag` is the present one, with
-/// its quotes. No header: yes. A weak tag never matches.
+/// Whether a change may proceed: `values` are those of `If-Match`, `etag` is the present version
+/// with its quotes. Without the header it may. A weak tag never matches.
 #[must_use]
 pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     let mut values = values.into_iter().peekable();
     values.peek().is_none() || elements(values).any(|tag| tag == b"*" || tag == etag.as_bytes())
 }
 
-/// Whether the reader already has it: `values` are those of `If-None-Match`. A weak tag matches
-/// too.
+/// Whether the caller already has this version: `values` are those of `If-None-Match`. A weak tag
+/// matches too.
 #[must_use]
 pub fn if_none_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     elements(values)
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_goes_ahead_when_nothing_or_the_present_tag_is_asked_for() {
+    fn a_change_proceeds_without_if_match_or_with_the_present_tag() {
         let check = |values: &[&str], expected: bool| {
             assert_eq!(
                 if_match(values.iter().map(|value| value.as_bytes()), "\"v3\""),
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_has_it_when_the_present_tag_is_named() {
+    fn if_none_match_matches_the_present_tag() {
         let check = |values: &[&str], expected: bool| {
             assert_eq!(
                 if_none_match(values.iter().map(|value| value.as_bytes()), "\"v3\""),

@@ -1,4 +1,4 @@
-//! `Prefer` (RFC 7240): how long a purchase waits for its verdict.
+//! Parses `Prefer` (RFC 7240): how long a purchase waits for its verdict.
 
 use super::{elements, split_trimmed, unquote};
 use crate::limits::{WAIT_SECS_DEFAULT, WAIT_SECS_MAX};
@@ -19,13 +19,13 @@ impl Default for Prefer {
 }
 
 impl Prefer {
-    /// Reads all `Prefer` headers. What cannot be read, or is out of range, is ignored; of a
-    /// preference given twice the first counts.
+    /// Parses all `Prefer` headers. Invalid and out-of-range values are ignored; the first of a
+    /// repeated preference counts.
     #[must_use]
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut wait = None;
         for element in elements(values) {
-            // What follows a semicolon are parameters, which neither preference has.
+            // A semicolon starts parameters; neither preference has any.
             let (preference, _) = split_trimmed(element, b';');
             let (name, value) = split_trimmed(preference, b'=');
             if name.eq_ignore_ascii_case(b"respond-async") && value.is_empty() {
@@ -40,7 +40,7 @@ impl Prefer {
 }
 
 fn seconds(digits: &[u8]) -> Option<u32> {
-    // `str::parse` would also take a sign.
+    // `str::parse` would also accept a plus sign.
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let number = plain
         .then_some(digits)

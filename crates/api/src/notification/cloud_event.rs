@@ -1,10 +1,10 @@
-//! The envelope in which brokers are told: `CloudEvents` 1.0, structured, as JSON.
+//! The envelope of messages to brokers: `CloudEvents` 1.0, structured mode, JSON.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A message to a broker: the same event with the same data as webhooks are told, in `CloudEvents`'
-/// envelope.
+/// A message to a broker: the same event and data as webhooks receive, in the envelope of
+/// `CloudEvents`.
 #[derive(Clone, Debug, Serialize)]
 pub struct CloudEvent<'a> {
     specversion: &'static str,
@@ -20,11 +20,11 @@ pub struct CloudEvent<'a> {
 }
 
 impl<'a> CloudEvent<'a> {
-    /// What a message says that its body is.
+    /// The content type of a message.
     pub const CONTENT_TYPE: &'static str = "application/cloudevents+json; charset=utf-8";
 
-    /// The event `id` of type `what`, which happened at `time` to what `key` names; `source` says
-    /// which deployment tells of it.
+    /// The event `id` of type `what`, which happened at `time` to the object `key`; `source` is the
+    /// deployment that sends it.
     #[must_use]
     pub fn new(
         id: &'a str,

@@ -124,7 +124,7 @@ fn text(content: Content) -> MediaType {
     ContentBuilder::new().schema(Some(schema)).example(example.map(Into::into)).build()
 }
 
-/// A header of an answer.
+/// A header of a response.
 pub(super) fn header(named: ResponseHeader) -> Header {
     HeaderBuilder::new().schema(Some(named.schema())).description(Some(named.description())).build()
 }

@@ -1,4 +1,4 @@
-//! Problems in the document: one schema and one example for each code, one answer for each status.
+//! Problems in the OpenAPI document: one schema and one example per code, one response per status.
 
 use serde_json::Value;
 use utoipa::openapi::example::ExampleBuilder;
@@ -29,7 +29,7 @@ fn schema_name(code: Code) -> String {
     format!("Problem.{}", code.as_str())
 }
 
-/// Any problem, but with this code and its members.
+/// The schema of a problem with this code and its members.
 fn schema(code: Code) -> RefOr<Schema> {
     let sample = example(code);
     let only = |kind: Type, value: Value| {
@@ -48,12 +48,12 @@ fn schema(code: Code) -> RefOr<Schema> {
         .into()
 }
 
-/// Answers that many endpoints share: those of a status with a single code.
+/// Responses that many endpoints share: one for each code.
 pub(super) fn responses() -> Vec<(String, RefOr<Response>)> {
     Code::ALL.map(|code| (code.as_str().to_owned(), response(&[code]).into())).into()
 }
 
-/// The answers of an endpoint with these codes, by status.
+/// The responses of an endpoint with these codes, by status.
 pub(super) fn responses_for(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
     codes
         .chunk_by(|one, next| one.status() == next.status())
@@ -67,7 +67,7 @@ pub(super) fn responses_for(codes: &[Code]) -> Vec<(String, RefOr<Response>)> {
         .collect()
 }
 
-/// One answer with any of these codes, which all have one status.
+/// A response with any of these codes, which all have the same status.
 fn response(codes: &[Code]) -> Response {
     let names: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let builder = ResponseBuilder::new().description(names.join(", "));
@@ -100,7 +100,7 @@ fn any_of(codes: &[Code]) -> RefOr<Schema> {
         .into()
 }
 
-/// Headers on every answer with the status of `code`.
+/// Headers of every response with the status of `code`.
 fn headers(code: Code) -> &'static [ResponseHeader] {
     match code {
         Code::Unauthenticated => &[ResponseHeader::WwwAuthenticate],
@@ -151,7 +151,7 @@ pub(super) fn sample_problem(code: Code) -> Problem {
         Code::RateLimited => Problem::rate_limited(Scope::Buyer, 1),
         Code::Overloaded => Problem::overloaded(1),
         Code::Unavailable => {
-            Problem::unavailable("the store is away; send the same request again", 1)
+            Problem::unavailable("the store is unavailable; send the same request again", 1)
         }
         Code::Internal => Problem::internal(),
     }

@@ -1,4 +1,4 @@
-//! What must be true of the document.
+//! Tests of the OpenAPI document.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn the_document_is_3_1_and_has_every_endpoint_with_every_status() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     fn walk(value: &Value, document: &Value) {
         match value {
             Value::Object(members) => {
@@ -62,7 +62,7 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
-fn every_code_has_its_schema_and_a_true_example() {
+fn every_code_has_a_schema_and_an_example_that_matches() {
     let document = document();
     let codes = document["components"]["schemas"]["Code"]["enum"]
         .as_array()
@@ -84,7 +84,7 @@ fn every_code_has_its_schema_and_a_true_example() {
 }
 
 #[test]
-fn every_answer_that_must_say_when_to_come_back_does() {
+fn every_response_that_needs_retry_after_has_it() {
     let document = document();
     for code in Code::ALL {
         let headers = &document["components"]["responses"][code.as_str()]["headers"];

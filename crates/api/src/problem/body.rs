@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{Code, ExtraMembers, Fault, Problem, Requirement, Scope};
 use crate::value::Time;
 
-/// A problem as RFC 9457 writes it. Members after `retryable` belong to some codes only.
+/// A problem in RFC 9457 form. Members after `retryable` belong to some codes only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem, examples(json!({
     "type": "/docs#sold_out", "title": "Sold out", "status": 409, "code": "sold_out",
@@ -16,38 +16,38 @@ use crate::value::Time;
     "may_return": true, "available": 0
 })))]
 pub struct ProblemBody<'a> {
-    /// What kind of problem, as a reference into the server's documentation.
+    /// The type: a reference into the server's documentation.
     #[serde(rename = "type")]
     #[schema(format = "uri-reference")]
     pub type_ref: Cow<'a, str>,
-    /// The kind's short name for a person.
+    /// A short title for a person, the same for each problem of this code.
     pub title: Cow<'a, str>,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
-    /// The kind's stable name for a program.
+    /// The stable code for programs.
     pub code: Code,
-    /// What happened this time, for a person.
+    /// What happened, for a person.
     pub detail: Cow<'a, str>,
-    /// Whether the same request with the same key may simply be sent again.
+    /// Whether the same request with the same key may be repeated unchanged.
     pub retryable: bool,
     /// `sold_out`: whether units may become free again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub may_return: Option<bool>,
-    /// `sold_out`: units still free, fewer than asked for.
+    /// `sold_out`: units that are still free, fewer than requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub available: Option<u64>,
-    /// `limit_reached`: most units that one buyer may have.
+    /// `limit_reached`: the buyer's limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub limit: Option<u32>,
-    /// `limit_reached`: units this buyer already has.
+    /// `limit_reached`: units that this buyer already has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub used: Option<u32>,
-    /// `not_started`: when the sale opens; `null` when that is not fixed.
+    /// `not_started`: when the sale opens; `null` if the time is not set.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<Time>)]
     pub opens_at: Option<Option<Time>>,
@@ -55,27 +55,27 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false)]
     pub state: Option<Cow<'a, str>>,
-    /// `wrong_state` of an adjustment: units that could be taken.
+    /// `wrong_state` of an adjustment: units that could be removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub free: Option<u64>,
-    /// `rate_limited`: whose requests were too many.
+    /// `rate_limited`: the scope of the exceeded limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
-    /// `not_eligible`: what is missing.
+    /// `not_eligible`: the requirement that the buyer does not meet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirement: Option<Requirement>,
-    /// `invalid_request`: everything that is wrong.
+    /// `invalid_request`: every fault.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<Fault>)]
     pub errors: Cow<'a, [Fault]>,
-    /// `unavailable` of `/readyz`: what is missing.
+    /// `unavailable` of `/readyz`: why the process is not ready.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub reasons: Cow<'a, [Cow<'static, str>]>,
 }
 
-/// Keeps `null` apart from absent: only called when the member is there.
+/// Distinguishes `null` from absent; serde calls it only for a present member.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Time>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

@@ -1,12 +1,12 @@
-//! The closed set of problem codes, with what is always true of each.
+//! The closed set of problem codes, with the status, title and properties of each.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What every `type` begins with; the word follows.
+/// Prefix of every `type`; the code follows.
 const TYPE_PREFIX: &str = "/docs#";
 
-/// A problem's stable name.
+/// The stable code of a problem.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -14,65 +14,65 @@ const TYPE_PREFIX: &str = "/docs#";
 pub enum Code {
     /// The body is not UTF-8 JSON, or not an object.
     MalformedRequest,
-    /// No token or key, or one that does not hold.
+    /// The token or key is missing or invalid.
     Unauthenticated,
     /// The caller may not do this.
     Forbidden,
-    /// The sale asks for something that this buyer does not have.
+    /// The buyer does not meet a requirement of the sale.
     NotEligible,
-    /// The sale asks for a purchase pass.
+    /// The sale requires a purchase pass.
     PassRequired,
-    /// The pass is forged, or for someone or something else.
+    /// The pass is forged, or for another buyer, sale or item.
     PassInvalid,
     /// The pass has expired.
     PassExpired,
-    /// A challenge has to be solved first.
+    /// A challenge must be solved first.
     ChallengeRequired,
-    /// The challenge was answered wrongly and is spent.
+    /// The answer to the challenge was wrong, and the challenge is used up.
     ChallengeFailed,
-    /// The waiting room has not called this buyer in.
+    /// The waiting room has not admitted this buyer.
     WaitingRoom,
-    /// There is no such thing for this caller.
+    /// The object does not exist, or this caller may not see it.
     NotFound,
     /// The path does not accept this method.
     MethodNotAllowed,
-    /// The caller accepts nothing that can be served.
+    /// The caller accepts no media type that the path serves.
     NotAcceptable,
     /// The body is too large.
     BodyTooLarge,
-    /// The body is not said to be JSON.
+    /// The content type of the body is not JSON.
     UnsupportedMediaType,
-    /// Fewer units are free than were asked for.
+    /// Fewer units are free than requested.
     SoldOut,
     /// Units are available, so there is no waitlist to join.
     NotHeldOut,
     /// The waitlist is full.
     WaitlistFull,
-    /// The buyer's limit leaves too little.
+    /// The request exceeds the buyer's limit.
     LimitReached,
     /// The sale opens later.
     NotStarted,
-    /// The sale is stopped for a while.
+    /// The sale is paused.
     Paused,
-    /// The sale is over.
+    /// The sale has ended.
     Ended,
-    /// It cannot be done in the present state.
+    /// The request is not possible in the present state.
     WrongState,
-    /// The name is taken.
+    /// An object with this name exists.
     AlreadyExists,
-    /// Changed since it was read.
+    /// The object changed since it was read.
     PreconditionFailed,
-    /// Members, headers or parameters are wrong; each is listed.
+    /// Members, headers or parameters are invalid; each is listed.
     InvalidRequest,
     /// The key belongs to a request with other content.
     IdempotencyKeyReused,
     /// Too many requests.
     RateLimited,
-    /// More than can be taken in.
+    /// The server has too many requests.
     Overloaded,
-    /// Something that is needed is away.
+    /// A required service is unavailable.
     Unavailable,
-    /// A fault of the server.
+    /// An internal fault of the server.
     Internal,
 }
 
@@ -152,32 +152,32 @@ impl Code {
         }
     }
 
-    /// The word on the wire.
+    /// The code's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.type_ref().split_at(TYPE_PREFIX.len()).1
     }
 
-    /// The HTTP status it is answered with.
+    /// The HTTP status of the code.
     #[must_use]
     pub const fn status(self) -> u16 {
         self.facts().1
     }
 
-    /// A short name for a person, the same each time.
+    /// A short title for a person, always the same.
     #[must_use]
     pub const fn title(self) -> &'static str {
         self.facts().2
     }
 
-    /// Whether the same request with the same key may simply be sent again: nothing about it, nor
-    /// about the sale, has to change first.
+    /// Whether the same request with the same key may be repeated unchanged: neither the request
+    /// nor the sale has to change first.
     #[must_use]
     pub const fn retryable(self) -> bool {
         matches!(self.status(), 429 | 500 | 503)
     }
 
-    /// Whether every answer with it carries `Retry-After`.
+    /// Whether every response with this code has `Retry-After`.
     #[must_use]
     pub const fn has_retry_after(self) -> bool {
         matches!(self.status(), 429 | 503)
@@ -189,7 +189,7 @@ impl Code {
         self.facts().0
     }
 
-    /// The code that `word` names.
+    /// The code with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == word)

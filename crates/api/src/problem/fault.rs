@@ -1,37 +1,37 @@
-//! One thing that is wrong with a request, and where.
+//! A fault of a request, and its location.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Where a fault is.
+/// The location of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultLocation {
-    /// In the body, at this RFC 6901 pointer; empty for the body as a whole.
+    /// In the body, at this RFC 6901 pointer; empty for the whole body.
     Body(String),
     /// In this header.
     Header(&'static str),
-    /// In this parameter of the query.
+    /// In this query parameter.
     Query(Cow<'static, str>),
 }
 
-/// One thing that is wrong with a request. Faults of headers and of the query have an empty pointer
-/// and name the header or parameter instead.
+/// A fault of a request. A fault of a header or a query parameter has an empty pointer and names
+/// the header or the parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"pointer": "/items/0/price/amount_minor", "detail": "must be a whole number from 0 to 1000000000000"})))]
 pub struct Fault {
     /// RFC 6901 pointer into the body.
     pub pointer: String,
-    /// The header at fault, if it is one.
+    /// The header with the fault, if it is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub header: Option<Cow<'static, str>>,
-    /// The query parameter at fault, if it is one.
+    /// The query parameter with the fault, if it is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub parameter: Option<Cow<'static, str>>,
-    /// What is wrong, for a person.
+    /// The fault, for a person.
     pub detail: Cow<'static, str>,
 }
 

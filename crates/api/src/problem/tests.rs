@@ -1,4 +1,4 @@
-//! What a problem looks like on the wire.
+//! Tests of the JSON of problems.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn check(problem: &Problem, expected: &str) {
 }
 
 #[test]
-fn each_code_carries_its_members() {
+fn each_code_has_its_members() {
     check(
         &Problem::sold_out(true, 0),
         r#"{"type":"/docs#sold_out","title":"Sold out","status":409,"code":"sold_out","detail":"no units are left now; unpaid units may return","retryable":false,"may_return":true,"available":0}"#,
@@ -53,7 +53,7 @@ fn each_code_carries_its_members() {
 }
 
 #[test]
-fn the_words_are_those_that_serde_writes_and_each_code_is_listed_once() {
+fn each_code_is_listed_once_and_its_name_matches_its_json() {
     let mut words = std::collections::BTreeSet::new();
     for code in Code::ALL {
         assert_eq!(serde_json::to_string(&code).expect("a word"), format!("\"{}\"", code.as_str()));
@@ -65,12 +65,12 @@ fn the_words_are_those_that_serde_writes_and_each_code_is_listed_once() {
 }
 
 #[test]
-fn retry_after_comes_with_exactly_the_codes_that_promise_it() {
+fn exactly_the_codes_with_retry_after_have_the_header() {
     let check = |problem: Problem| {
         assert_eq!(problem.retry_after().is_some(), problem.code().has_retry_after())
     };
     check(Problem::overloaded(1));
-    check(Problem::unavailable("the store is away", 1));
+    check(Problem::unavailable("the store is unavailable", 1));
     check(Problem::not_ready(Vec::new(), 1));
     check(Problem::rate_limited(Scope::Ip, 1));
     check(Problem::sold_out(false, 0));

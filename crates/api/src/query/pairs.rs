@@ -1,4 +1,4 @@
-//! The pairs of a query string, and what is wrong with them.
+//! The pairs of a query string, and their faults.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ pub(super) struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    /// Takes `query` apart. Its length is bounded by that of a request's head.
+    /// Splits `query` into pairs. The limit of a request's head bounds its length.
     pub(super) fn parse(query: &'a str) -> Self {
         let pairs = query
             .split('&')
@@ -24,12 +24,12 @@ impl<'a> Pairs<'a> {
         Self { pairs, faults: Vec::new() }
     }
 
-    /// Notes a fault of a parameter.
+    /// Adds a fault of a parameter.
     pub(super) fn fault(&mut self, parameter: &'static str, detail: impl Into<Cow<'static, str>>) {
         self.faults.push(Fault::new(FaultLocation::Query(parameter.into()), detail));
     }
 
-    /// Every value of a parameter that may be repeated.
+    /// Every value of a repeatable parameter.
     pub(super) fn all_values<T>(
         &mut self,
         parameter: &'static str,
@@ -45,7 +45,7 @@ impl<'a> Pairs<'a> {
         read.into_iter().flatten().collect()
     }
 
-    /// The value of a parameter that may be given once.
+    /// The value of a parameter that may occur once.
     pub(super) fn single_value<T>(
         &mut self,
         parameter: &'static str,
@@ -59,13 +59,13 @@ impl<'a> Pairs<'a> {
         self.all_values(parameter, wanted, read).pop()
     }
 
-    /// What was read, or everything that is wrong.
+    /// The value, or the problem with every fault.
     pub(super) fn into_result<T>(self, found: T) -> Result<T, Problem> {
         if self.faults.is_empty() { Ok(found) } else { Err(Problem::invalid_request(self.faults)) }
     }
 }
 
-/// `text` with `+` and `%XX` decoded; `None` when that is not possible, or not UTF-8.
+/// `text` with `+` and `%XX` decoded; `None` when it is not percent-encoded UTF-8.
 fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains(['%', '+']) {
         return Some(Cow::Borrowed(text));

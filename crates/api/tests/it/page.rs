@@ -1,4 +1,4 @@
-//! Endpoints, codes and headers: what the page names exists, and what exists the page names.
+//! Compares the endpoints, codes and headers of `docs/api.md` with those of the code.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use doorbuster_api::admin::export::Export;
 use doorbuster_api::endpoints::{self, Auth, Endpoint, ParamLocation};
 use doorbuster_api::problem::Code;
 
-/// The page.
+/// The text of `docs/api.md`.
 pub(crate) fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
     std::fs::read_to_string(path).expect("docs/api.md stands in the repository")
@@ -17,12 +17,12 @@ fn cells(line: &str) -> Option<Vec<&str>> {
     Some(line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect())
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// `METHOD /path` of every endpoint that the page mentions, wherever it does.
+/// `METHOD /path` of every endpoint that the page mentions.
 fn mentions(page: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {

@@ -1,5 +1,5 @@
-//! Every JSON example of the page is read by the type that its comment names, and is all that this
-//! type writes.
+//! Parses every JSON example of `docs/api.md` with the type that its comment names, and checks that
+//! the type writes the same JSON.
 
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
@@ -37,7 +37,7 @@ use serde_json::Value;
 
 use crate::page::page;
 
-/// The page's JSON examples, each with the shape that the comment above it names.
+/// The page's JSON examples, each with the type name from the comment above it.
 fn examples(page: &str) -> Vec<(String, String)> {
     let mut blocks = page.split("```json\n");
     let mut before = blocks.next().unwrap_or_default();
@@ -53,13 +53,13 @@ fn examples(page: &str) -> Vec<(String, String)> {
     examples
 }
 
-/// Reads an answer, and compares what is written with what was read.
+/// Parses a response, writes it again, and compares.
 fn check<T: Serialize + DeserializeOwned>(json: &str) {
     let read: T = serde_json::from_str(json).expect(json);
     same(&read, json);
 }
 
-/// Reads a request, and compares what is written with what was read.
+/// Parses a request, writes it again, and compares.
 fn check_request<'a, T: Serialize>(
     read: impl FnOnce(&'a [u8]) -> Result<T, Problem>,
     json: &'a str,
@@ -76,7 +76,7 @@ fn same(value: &impl Serialize, json: &str) {
 }
 
 #[test]
-fn every_example_is_what_its_type_reads_and_writes() {
+fn every_example_is_read_and_written_unchanged_by_its_type() {
     for (shape, json) in examples(&page()) {
         let json = json.as_str();
         match shape.as_str() {
@@ -137,7 +137,7 @@ fn every_example_is_what_its_type_reads_and_writes() {
     }
 }
 
-/// The same of what operators use beside sales and orders.
+/// Checks an example of the other operators' endpoints.
 fn operating(shape: &str, json: &str) {
     match shape {
         "NewWebhookEndpoint" => check_request(NewWebhookEndpoint::from_json, json),
@@ -156,7 +156,7 @@ fn operating(shape: &str, json: &str) {
         "NewErasure" => check_request(NewErasure::from_json, json),
         "Erasure" => check::<Erasure>(json),
         "NewKey" => check_request(NewKey::from_json, json),
-        // A patch is only ever read.
+        // A patch can be parsed but not written.
         "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),
         other => panic!("no type is called {other}"),
     }

@@ -108,8 +108,8 @@ pub fn directory(what: &str) -> PathBuf {
     dir
 }
 
-/// Ports that nobody listens on, below those that the system gives away: a server that is started
-/// again finds its own free.
+/// Free ports, below the range of automatic ports, so that a restarted server finds its own port
+/// free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let anywhere = || rand::rng().random_range(10_000..30_000);
     let bind = || {

@@ -155,7 +155,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The next message, which is gone from the queue then; none: there is none now.
+    /// Takes the next message from the queue; `None` if it is empty.
     pub async fn take(&self) -> Option<Delivery> {
         let options = BasicGetOptions { no_ack: true };
         let got = self

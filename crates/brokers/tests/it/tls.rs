@@ -1,5 +1,4 @@
-//! Brokers that speak TLS, with a certificate of their own: they are told where the machine trusts
-//! it, and nowhere else.
+//! Brokers with TLS: events are published only where the machine trusts the certificate.
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -50,9 +49,9 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two programs of their own, as what a machine trusts is read from
-    /// its environment: one trusts this certificate, the other nobody. The message was taken from
-    /// the first alone.
+    /// Publishes to a broker from two processes, because trusted certificates are read from the
+    /// environment: one trusts this certificate, the other none. Only the first one's message was
+    /// accepted.
     fn is_asked_for(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));

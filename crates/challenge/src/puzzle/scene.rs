@@ -1,5 +1,5 @@
-//! Something to cut pieces out of: a sky, hills, and many edges, straight and round, as pieces have
-//! them.
+//! The background of a puzzle: a sky, hills, and many straight and round edges like those of the
+//! pieces.
 
 use std::f32::consts::TAU;
 use std::ops::Range;

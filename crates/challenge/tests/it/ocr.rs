@@ -1,5 +1,5 @@
-//! Robots against the captcha: Tesseract, as Debian packages it, on the picture as it is and on one
-//! that was cleaned first.
+//! Robots against the captcha: Tesseract, as Debian packages it, on the original picture and on a
+//! cleaned one.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! What a challenge costs the server to make.
+//! The time that the server needs to make a challenge.
 
 use std::hint::black_box;
 use std::time::Duration;

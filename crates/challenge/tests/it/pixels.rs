@@ -1,4 +1,4 @@
-//! Pictures as robots see them.
+//! Decodes pictures to pixels for the robots.
 
 use png::{ColorType, Decoder};
 

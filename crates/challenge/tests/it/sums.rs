@@ -1,4 +1,4 @@
-//! A robot against proof of work: it cannot do better than to do the work.
+//! A robot against proof of work, which has no shorter way than the work.
 
 use std::time::Instant;
 

@@ -176,9 +176,12 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_the_token_bucket_wherever_the_interval_is_whole(
-            burst in 1u32..=40, per_minute in even_rate(), pauses in prop::collection::vec((0u64..4, 0u64..2_000), 1..200)
+            burst in 1u32..=40,
+            per_minute in even_rate(),
+            pauses in prop::collection::vec((0u64..4, 0u64..2_000), 1..200)
         ) {
-            let (pace, mut bucket, mut state, mut now) = (RateLimit::new(burst, per_minute), Bucket::new(burst, per_minute), 0, 0);
+            let pace = RateLimit::new(burst, per_minute);
+            let (mut bucket, mut state, mut now) = (Bucket::new(burst, per_minute), 0, 0);
             for (intervals, thousandths) in pauses {
                 now += pace.interval * intervals + pace.interval / 1_000 * thousandths;
                 prop_assert_eq!(takes(pace, &mut state, now), bucket.takes(now));
@@ -187,9 +190,12 @@ mod tests {
 
         #[test]
         fn it_never_lets_in_more_than_the_token_bucket_nor_less_by_more_than_one(
-            burst in 1u32..=10_000_000, per_minute in 1u32..=10_000_000, pauses in prop::collection::vec(0u64..20_000_000, 1..300)
+            burst in 1u32..=10_000_000,
+            per_minute in 1u32..=10_000_000,
+            pauses in prop::collection::vec(0u64..20_000_000, 1..300)
         ) {
-            let (pace, mut bucket, mut state, mut now) = (RateLimit::new(burst, per_minute), Bucket::new(burst, per_minute), 0, 0);
+            let pace = RateLimit::new(burst, per_minute);
+            let (mut bucket, mut state, mut now) = (Bucket::new(burst, per_minute), 0, 0);
             let (mut ours, mut theirs) = (0i64, 0i64);
             for pause in pauses {
                 now += pause;
@@ -201,7 +207,10 @@ mod tests {
 
         #[test]
         fn a_client_who_waits_as_long_as_required_is_allowed_and_not_a_nanosecond_earlier(
-            burst in 1u32..=50, per_minute in 1u32..=10_000_000, tries in 1usize..120, share in 1u32..50
+            burst in 1u32..=50,
+            per_minute in 1u32..=10_000_000,
+            tries in 1usize..120,
+            share in 1u32..50
         ) {
             let (pace, now) = (RateLimit::new(burst, per_minute), 1_000);
             let (cost, mut state) = (pace.cost(share), 0);
@@ -209,8 +218,10 @@ mod tests {
                 match pace.try_take(state, now, cost) {
                     RateDecision::Allowed(next) => state = next,
                     RateDecision::Wait { nanos, .. } => {
-                        let early = matches!(pace.try_take(state, now + nanos - 1, cost), RateDecision::Allowed(_));
-                        let late = matches!(pace.try_take(state, now + nanos, cost), RateDecision::Allowed(_));
+                        let early = pace.try_take(state, now + nanos - 1, cost);
+                        let early = matches!(early, RateDecision::Allowed(_));
+                        let late = pace.try_take(state, now + nanos, cost);
+                        let late = matches!(late, RateDecision::Allowed(_));
                         prop_assert!(late && !early);
                     }
                 }
@@ -218,7 +229,9 @@ mod tests {
         }
 
         #[test]
-        fn the_remaining_requests_are_the_ones_that_are_allowed(burst in 1u32..=200, per_minute in 1u32..=10_000_000, before in 0u32..300) {
+        fn the_remaining_requests_are_the_ones_that_are_allowed(
+            burst in 1u32..=200, per_minute in 1u32..=10_000_000, before in 0u32..300
+        ) {
             let (pace, now, mut state) = (RateLimit::new(burst, per_minute), 5, 0);
             (0..before).for_each(|_| {
                 takes(pace, &mut state, now);
@@ -229,9 +242,13 @@ mod tests {
         }
 
         #[test]
-        fn parts_of_a_limit_are_together_no_more_than_it(burst in 1u32..=10_000, per_minute in 1u32..=10_000_000, parts in 1u32..64) {
-            let (whole, split_between) = (RateLimit::new(burst, per_minute), RateLimit::new(burst, per_minute).split_between(parts));
-            prop_assert!(split_between.burst() * u64::from(parts) <= whole.burst().max(u64::from(parts)));
+        fn parts_of_a_limit_are_together_no_more_than_it(
+            burst in 1u32..=10_000, per_minute in 1u32..=10_000_000, parts in 1u32..64
+        ) {
+            let whole = RateLimit::new(burst, per_minute);
+            let split_between = RateLimit::new(burst, per_minute).split_between(parts);
+            let parts_burst = split_between.burst() * u64::from(parts);
+            prop_assert!(parts_burst <= whole.burst().max(u64::from(parts)));
             prop_assert_eq!(split_between.interval, whole.interval * u64::from(parts));
             prop_assert!(split_between.burst() >= 1);
         }

@@ -1,5 +1,5 @@
-//! The two counters: which one serves, when they change places, and what the sum is whatever
-//! happens.
+//! Tests the two counters: which one is active, when they change roles, and that their sum is
+//! always right.
 use super::*;
 use crate::id::IdKey;
 use crate::rows::FeedCause;

@@ -1,4 +1,4 @@
-//! Who joins, what is kept for them, the id of a place, and the end of a line.
+//! Tests who joins a waitlist, which units are kept, the id of an entry, and the end of a waitlist.
 
 use std::convert::Infallible;
 
@@ -115,7 +115,7 @@ fn a_line_is_no_longer_than_what_may_come_back() {
     assert_eq!(item(&mut model).waiting, 2, "existing entries stay");
 }
 
-/// Anna was served out of the line and did not pay; what came back was bought.
+/// Anna was served from the waitlist and did not pay; the returned unit was bought.
 fn served_in_vain(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
     let (mut model, first) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };

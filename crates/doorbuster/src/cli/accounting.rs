@@ -1,4 +1,4 @@
-//! `csv` and `reconcile`.
+//! Arguments of `csv` and `reconcile`.
 
 use std::path::PathBuf;
 
@@ -10,21 +10,21 @@ use super::values;
 
 /// Write orders, payments, refunds or the ledger of units as CSV.
 ///
-/// Oldest row first. The ledger has a line for every movement of an item's units, with what the
-/// item has after it. There is no JSON of it: --json is refused.
+/// The oldest row is first. The ledger has one line for each movement of an item's units, with the
+/// item's counts after it. There is no JSON form: --json is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   export DOORBUSTER_ADMIN_KEY=…
   doorbuster csv orders --sale spring > orders.csv
   doorbuster csv ledger --sale spring --output ledger.csv")]
 pub struct CsvArgs {
-    /// What: orders, payments, refunds or ledger.
+    /// The list: orders, payments, refunds or ledger.
     #[arg(value_name = "LIST", value_parser = values::export)]
     pub list: Export,
     /// Only of this sale.
     #[arg(long, value_parser = values::name)]
     pub sale: Option<String>,
-    /// Write into this file, which appears once it is whole [default: standard output].
+    /// Write to this file, which appears when it is complete [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `audit`.
+//! Arguments of `audit`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::settings::SettingsArgs;
 
-/// Check the store, and every answer that buyers were given, with an independent model.
+/// Check the store, and every answer that buyers got, with an independent model.
 ///
 /// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or
 /// stopped. It shares no code with the server. Exits with 1 if it finds a fault.

@@ -1,4 +1,4 @@
-//! `block`: the buyers and addresses that operators block.
+//! Arguments of `block`.
 
 use std::time::Duration;
 
@@ -39,16 +39,16 @@ pub enum BlockCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster block add --buyer robot-7")]
 pub struct AddBlockArgs {
-    /// This buyer.
+    /// Block this buyer.
     #[arg(long, value_parser = values::name, required_unless_present = "ip", conflicts_with = "ip")]
     pub buyer: Option<String>,
-    /// This address, or this network, such as 192.0.2.0/24.
+    /// Block this address or network, such as 192.0.2.0/24.
     #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<String>,
     /// How long, such as 15m or 24h [default: until the block is removed].
     #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
     pub lasts: Option<Duration>,
-    /// Why, for other operators.
+    /// The reason, for other operators.
     #[arg(long, default_value = "")]
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! `cluster`: a whole installation on this machine.
+//! Arguments of `cluster`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use doorbuster_harness::cluster::{Shape, limits::NODES_MAX};
 
-/// Run a complete installation on this machine, for trials.
+/// Run a complete installation on this machine, for tests.
 ///
 /// Starts, from Debian's packages, a private PostgreSQL, a private Redis Cluster of three primaries
 /// and three replicas, and nodes behind one address, all on loopback and on free ports, and leaves
@@ -22,7 +22,7 @@ pub struct ClusterArgs {
     pub command: ClusterCommand,
 }
 
-/// What to do with an installation.
+/// An operation on an installation.
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
     Up(UpArgs),
@@ -47,16 +47,16 @@ pub enum ClusterCommand {
     /// Run the proxy in front of the nodes; `up` starts it.
     #[command(hide = true)]
     Front {
-        /// Where to listen.
+        /// Address to listen on.
         #[arg(long)]
         listen: SocketAddr,
-        /// Where to pass on to, in turn.
+        /// Addresses of the nodes, used in turn.
         #[arg(long, required = true)]
         to: Vec<SocketAddr>,
     },
 }
 
-/// Start it. An installation that runs already is not changed.
+/// Start an installation. One that runs already is not changed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up
@@ -64,10 +64,10 @@ pub enum ClusterCommand {
 pub struct UpArgs {
     #[command(flatten)]
     pub location: LocationArgs,
-    /// How it is built: with Redis, or with PostgreSQL alone.
+    /// The shape: with Redis, or with PostgreSQL alone.
     #[arg(long, value_enum, default_value_t = ShapeName::Cluster)]
     pub shape: ShapeName,
-    /// How many nodes.
+    /// Number of nodes.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
     pub nodes: u8,
     /// Print one JSON object instead of a table.
@@ -75,7 +75,7 @@ pub struct UpArgs {
     pub json: bool,
 }
 
-/// Which installation.
+/// The installation to use.
 #[derive(Debug, Args)]
 pub struct LocationArgs {
     /// The directory of the installation; other users can traverse it but not list it.
@@ -93,7 +93,7 @@ pub enum ShapeName {
 }
 
 impl ShapeName {
-    /// What the installation calls it.
+    /// The harness's shape for this name.
     pub fn shape(self) -> Shape {
         match self {
             Self::Postgres => Shape::Postgres,

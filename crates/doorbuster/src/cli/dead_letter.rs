@@ -1,4 +1,4 @@
-//! `dead-letter`: events, refunds and tickets that the server stopped retrying.
+//! Arguments of `dead-letter`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -30,7 +30,7 @@ pub enum KindArg {
 }
 
 impl KindArg {
-    /// The word on the wire.
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Delivery => "delivery",
@@ -40,7 +40,7 @@ impl KindArg {
     }
 }
 
-/// What to do with dead letters.
+/// An operation on dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterCommand {
     /// List the dead letters that no operator has resolved.
@@ -77,7 +77,7 @@ pub enum DeadLetterCommand {
     Discard {
         #[command(flatten)]
         which: SelectionArgs,
-        /// Why, for other operators.
+        /// The reason, for other operators.
         #[arg(long, visible_alias = "why")]
         reason: String,
     },

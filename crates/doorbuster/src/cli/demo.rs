@@ -1,4 +1,4 @@
-//! `demo`.
+//! Arguments of `demo`.
 
 use clap::{Args, ValueEnum};
 use doorbuster_harness::cluster::Shape;
@@ -59,7 +59,7 @@ pub enum DemoShape {
 }
 
 impl DemoShape {
-    /// How several nodes are built; `None`: there is one server.
+    /// The shape of a cluster, or `None` for one server.
     pub fn cluster_shape(self) -> Option<Shape> {
         match self {
             Self::Embedded => None,

@@ -1,4 +1,4 @@
-//! `draw`.
+//! Arguments of `draw`.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub struct DrawArgs {
     pub command: DrawCommand,
 }
 
-/// What to do with a draw.
+/// An operation on a draw.
 #[derive(Debug, Subcommand)]
 pub enum DrawCommand {
     Verify(VerifyArgs),
@@ -32,18 +32,18 @@ pub enum DrawCommand {
   doorbuster draw verify --url https://shop.example --sale spring --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url http://127.0.0.1:8080 --sale spring --key …")]
 pub struct VerifyArgs {
-    /// The seed in hexadecimal, as it was shown after the opening [default: as the server shows
-    /// it].
+    /// The seed in hexadecimal, as published after the opening [default: the one that the server
+    /// shows].
     #[arg(long, value_name = "HEX", required_unless_present = "sale")]
     pub seed: Option<String>,
-    /// The commitment that you noted before the opening.
+    /// The commitment that was published before the opening.
     #[arg(long, value_name = "sha256:HEX")]
     pub commitment: Option<String>,
-    /// The participants: one buyer's id a line, or the server's `draw.csv` [default: read from the
-    /// server, with --key].
+    /// The participants: one buyer's id per line, or the server's `draw.csv` [default: read from
+    /// the server, with --key].
     #[arg(long, value_name = "FILE", required_unless_present = "key")]
     pub participants: Option<PathBuf>,
-    /// The published order of the participants, one id a line.
+    /// The published order of the participants, one id per line.
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
     /// The sale whose draw the server shows.

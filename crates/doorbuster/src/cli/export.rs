@@ -1,4 +1,4 @@
-//! `export`.
+//! Arguments of `export`.
 
 use std::path::PathBuf;
 
@@ -19,8 +19,8 @@ use super::settings::SettingsArgs;
 pub struct ExportArgs {
     /// The folder; it is created if it is missing.
     pub dir: PathBuf,
-    /// Where pages find the server, such as https://api.shop.example [default: at the folder's own
-    /// address].
+    /// The server's address for the pages, such as https://api.shop.example [default: the folder's
+    /// own address].
     #[arg(long, value_name = "ORIGIN")]
     pub api: Option<reqwest::Url>,
     /// Write the page of this sale; may be given several times [default: all that the server

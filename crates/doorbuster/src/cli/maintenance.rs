@@ -1,4 +1,4 @@
-//! `backup`, `restore` and `migrate`.
+//! Arguments of `backup`, `restore` and `migrate`.
 
 use std::path::PathBuf;
 
@@ -42,11 +42,10 @@ pub struct RestoreArgs {
     pub settings: SettingsArgs,
 }
 
-/// Bring the store to this program's schema, without starting the server.
+/// Migrate the store to this program's schema, without starting the server.
 ///
-/// `serve` does the same when it starts. In shape embedded the server must be stopped; in the
-/// others nodes may run, and the database is migrated. If there is no store, an
-/// empty one is created.
+/// `serve` does the same when it starts. In shape embedded the server must be stopped; in the other
+/// shapes nodes may run. If there is no store, an empty one is created.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster migrate --data-dir /var/lib/doorbuster")]
 pub struct MigrateArgs {

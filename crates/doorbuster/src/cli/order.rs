@@ -1,4 +1,4 @@
-//! `order`: the admin API's orders from a shell.
+//! Arguments of `order`.
 
 use clap::{Args, Subcommand};
 use doorbuster_api::limits::{EXTEND_SECS_MAX, PAGE_DEFAULT};
@@ -21,7 +21,7 @@ pub struct OrderArgs {
     pub command: OrderCommand,
 }
 
-/// What to do with orders.
+/// An operation on orders.
 #[derive(Debug, Subcommand)]
 pub enum OrderCommand {
     List(OrderQuery),
@@ -36,7 +36,7 @@ pub enum OrderCommand {
     Cancel {
         /// The order's id.
         order: String,
-        /// Why, for the order's history.
+        /// The reason, for the order's history.
         #[arg(long)]
         reason: Option<String>,
     },
@@ -47,7 +47,7 @@ pub enum OrderCommand {
     Refund {
         /// The order's id.
         order: String,
-        /// Why, for the order's history.
+        /// The reason, for the order's history.
         #[arg(long)]
         reason: Option<String>,
     },
@@ -58,7 +58,7 @@ pub enum OrderCommand {
         order: String,
         #[command(flatten)]
         until: PayByArgs,
-        /// Why, for the order's history.
+        /// The reason, for the order's history.
         #[arg(long)]
         reason: Option<String>,
     },
@@ -108,7 +108,7 @@ pub struct PayByArgs {
 pub struct MoneyQuery {
     /// Only of this order.
     pub order: Option<String>,
-    /// The same.
+    /// The same as the positional argument.
     #[arg(long = "order", value_name = "ORDER", conflicts_with = "order", hide = true)]
     pub of: Option<String>,
     /// At most this many, 1 to 200.
@@ -132,7 +132,7 @@ pub struct OrderQuery {
     /// Only of this buyer.
     #[arg(long, value_parser = values::name)]
     pub buyer: Option<String>,
-    /// Only those in this state: reserved, paid, cancelled, expired or refunded.
+    /// Only orders in this state: reserved, paid, cancelled, expired or refunded.
     #[arg(long, value_parser = values::order_state)]
     pub state: Option<OrderState>,
     /// At most this many, 1 to 200.

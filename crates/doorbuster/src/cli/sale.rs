@@ -1,4 +1,4 @@
-//! `sale`: the admin API's sales from a shell.
+//! Arguments of `sale`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use super::sale_edit::{CodesArgs, EditArgs};
 use super::server::ServerArgs;
 use super::values;
 
-/// Make and run sales on a running server.
+/// Create and run sales on a running server.
 ///
 /// A sale begins as a draft, which buyers do not see. It opens at its time (`schedule`) or at once
 /// (`open`), can be paused and resumed, and cannot be opened again once it is closed.
@@ -30,14 +30,14 @@ pub struct SaleArgs {
     pub command: SaleCommand,
 }
 
-/// What to do with a sale.
+/// An operation on a sale.
 #[derive(Debug, Subcommand)]
 pub enum SaleCommand {
     Create(CreateArgs),
     /// List sales, newest first.
     #[command(after_help = "Example:\n  doorbuster sale list --phase open")]
     List {
-        /// Only those in this phase: draft, scheduled, open, paused or closed.
+        /// Only sales in this phase: draft, scheduled, open, paused or closed.
         #[arg(long, value_parser = values::phase)]
         phase: Option<Phase>,
         /// At most this many, 1 to 200.
@@ -80,7 +80,7 @@ pub enum SaleCommand {
     Codes(CodesArgs),
 }
 
-/// The sale that goes to another phase. Repeating it is harmless.
+/// The sale whose phase changes. Repeating the command is harmless.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.
@@ -100,7 +100,7 @@ pub struct CreateArgs {
     /// The sale's id: 1 to 64 of A-Z a-z 0-9 _ . : -
     #[arg(value_parser = values::name, required_unless_present = "file", requires = "title", requires = "item")]
     pub sale: Option<String>,
-    /// What the sale is called on the page.
+    /// The title on the sale page.
     #[arg(long, conflicts_with = "file")]
     pub title: Option<String>,
     /// When it opens, once scheduled.
@@ -134,10 +134,10 @@ pub struct AdjustArgs {
     /// The item's id.
     #[arg(value_parser = values::name)]
     pub item: String,
-    /// How many units to add, or with a minus to take away.
+    /// How many units to add, or with a minus to remove.
     #[arg(allow_hyphen_values = true, value_parser = values::units_change)]
     pub units: i64,
-    /// Why, for the ledger.
+    /// The reason, for the ledger.
     #[arg(long)]
     pub reason: String,
     /// Key of this adjustment, so that repeating it has no further effect [default: a new one each

@@ -1,4 +1,4 @@
-//! `sale edit` and `sale codes`: a sale's properties, front door and access codes.
+//! Arguments of `sale edit` and `sale codes`.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub struct EditArgs {
     /// The sale's id.
     #[arg(value_parser = values::name)]
     pub sale: String,
-    /// What the sale is called on the page.
+    /// The title on the sale page.
     #[arg(long)]
     pub title: Option<String>,
     /// When it opens, or none.
@@ -38,8 +38,8 @@ pub struct EditArgs {
     #[arg(long, value_name = "KIND", value_parser = ["off", "image", "slider", "pow"])]
     pub challenge: Option<String>,
     /// The average number of keys that a device tries for a proof of work.
-    #[arg(long, value_name = "KEYS",
-          value_parser = clap::value_parser!(u32).range(i64::from(POW_EFFORT_MIN)..=i64::from(POW_EFFORT_MAX)))]
+    #[arg(long, value_name = "KEYS", value_parser = clap::value_parser!(u32)
+          .range(i64::from(POW_EFFORT_MIN)..=i64::from(POW_EFFORT_MAX)))]
     pub pow_effort: Option<u32>,
     /// Whether only members may buy.
     #[arg(long, value_name = "BOOL")]
@@ -59,14 +59,14 @@ pub struct EditArgs {
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "title", "starts_at", "ends_at", "pass", "challenge", "pow_effort", "members_only", "min_level",
-        "access_codes", "waiting_room", "limit",
+        "title", "starts_at", "ends_at", "pass", "challenge", "pow_effort", "members_only",
+        "min_level", "access_codes", "waiting_room", "limit",
     ])]
     pub file: Option<PathBuf>,
 }
 
 impl EditArgs {
-    /// What the flags say, as a merge patch.
+    /// The merge patch that the flags describe.
     pub fn patch(&self) -> Value {
         let mut door = Map::new();
         let words = [
@@ -112,30 +112,30 @@ impl EditArgs {
         limits.into()
     }
 
-    /// Whether `--limit default` stands beside others, which it would undo.
+    /// Whether `--limit default` is combined with other limits, which contradict it.
     pub fn has_conflicting_limits(&self) -> bool {
         self.limit.len() > 1 && self.limit.contains(&LimitArg::Default)
     }
 }
 
-/// A time that may also be none.
+/// A time, or `none`.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionalTime(pub Option<Time>);
 
-/// What one `--limit` says.
+/// The value of one `--limit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitArg {
-    /// All three as the program has them.
+    /// The default of all three limits.
     Default,
-    /// None of this measure.
+    /// No limit for this scope.
     None(&'static str),
-    /// This burst, and so many a minute.
+    /// A burst and a number of requests a minute for this scope.
     Some(&'static str, u32, u32),
 }
 
 /// Create access codes for a sale, or count them.
 ///
-/// Codes are printed one a line, and only once: the server keeps only their hashes.
+/// Codes are printed one per line, and only once: the server keeps only their hashes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale codes spring --count 100 > codes.txt

@@ -1,4 +1,4 @@
-//! `serve`.
+//! Arguments of `serve`.
 
 use clap::Args;
 
@@ -6,9 +6,9 @@ use super::settings::SettingsFlags;
 
 /// Run the server: the buyer's pages, the API, and everything behind them.
 ///
-/// When it is ready, one line goes to standard output: `doorbuster listening on http://HOST:PORT`.
-/// Logs go to standard error. SIGTERM or Ctrl-C stops it: it settles what it accepted first,
-/// within ten seconds.
+/// When the server is ready, it prints one line to standard output: `doorbuster listening on
+/// http://HOST:PORT`. Logs go to standard error. SIGTERM or Ctrl-C stops the server: it first
+/// settles the accepted tickets, within ten seconds.
 ///
 /// Later sources override earlier ones: built-in defaults, the file of --config, the environment
 /// (DOORBUSTER_…), these flags. `doorbuster config default` explains every setting.

@@ -1,4 +1,4 @@
-//! The server and the key that the client commands use.
+//! Arguments that name the server and the key, for the client commands.
 
 use clap::Args;
 
@@ -32,7 +32,7 @@ pub struct ServerArgs {
 
 impl std::fmt::Debug for ServerArgs {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("ShopArgs")
+        out.debug_struct("ServerArgs")
             .field("url", &self.url.as_str())
             .field("json", &self.json)
             .finish_non_exhaustive()

@@ -1,11 +1,11 @@
-//! Flags that say where settings come from, and `config`.
+//! Arguments that name the sources of settings, and the arguments of `config`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use doorbuster_server::config::Flags;
 
-/// Where settings come from, for commands that need few of them.
+/// The sources of settings, for commands that need few settings.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct SettingsArgs {
@@ -18,7 +18,7 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// As the server's settings want them.
+    /// The flags in the form that the settings loader takes.
     pub fn flags(&self) -> Flags {
         Flags { config: self.config.clone(), data_dir: self.data_dir.clone(), ..Flags::default() }
     }
@@ -33,7 +33,7 @@ pub struct SettingsFlags {
     /// Serve on this address; port 0 picks a free one [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Parts of the work to do here, separated by commas [default: api,settle,control].
+    /// Roles of this node, separated by commas [default: api,settle,control].
     #[arg(long, value_name = "ROLES")]
     pub roles: Option<String>,
     /// Write logs as auto, text or json [default: auto, which is text on a terminal].
@@ -45,7 +45,7 @@ pub struct SettingsFlags {
 }
 
 impl SettingsFlags {
-    /// As the server's settings want them.
+    /// The flags in the form that the settings loader takes.
     pub fn flags(&self) -> Flags {
         Flags {
             listen: self.listen.clone(),
@@ -64,12 +64,12 @@ impl SettingsFlags {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {
-    /// What to do with them.
+    /// What to do with the settings.
     #[command(subcommand)]
     pub command: ConfigCommand,
 }
 
-/// What to do with the settings.
+/// An operation on the settings.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Print every setting as `serve` would use it, and where it comes from; secrets are hidden.

@@ -1,4 +1,4 @@
-//! `storm`.
+//! Arguments of `storm`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,8 +54,8 @@ pub struct StormArgs {
     /// Let new buyers arrive for this long at most, such as 30s [default: until all have arrived].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
-    /// Two storms with the same seed are the same buyers in the same order [default: a new one each
-    /// time].
+    /// Two storms with the same seed have the same buyers in the same order [default: a new one
+    /// each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Sign the buyers' tokens with the secret in this file [default: the secret of the settings].
@@ -75,22 +75,22 @@ pub struct StormArgs {
     pub settings: SettingsArgs,
 }
 
-/// How many buyers a storm may have.
+/// The allowed number of buyers.
 pub fn buyers() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=limits::BUYERS_MAX.into())
 }
 
-/// How many units may be asked for.
+/// The allowed number of units.
 pub fn units() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=UNITS_MAX.into())
 }
 
-/// How many connections a storm may have.
+/// The allowed number of connections.
 pub fn connections() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=limits::CONNECTIONS_MAX as u64)
 }
 
-/// How much stock the demo may have.
+/// The allowed stock of a demo.
 pub fn stock() -> impl clap::builder::TypedValueParser<Value = u32> {
     value_parser!(u32).range(0..=i64::from(doorbuster_api::limits::STOCK_MAX))
 }

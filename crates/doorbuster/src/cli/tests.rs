@@ -1,4 +1,4 @@
-//! The definitions, and the commands that documents show: whoever copies one gets what it says.
+//! Tests of the argument definitions, and of every command that a document shows.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use super::*;
 
 #[test]
-fn the_definitions_hold_together() {
+fn the_argument_definitions_are_valid() {
     Cli::command().debug_assert();
 }
 
@@ -30,15 +30,14 @@ fn every_command_and_argument_has_help() {
     check(&Cli::command(), "");
 }
 
-/// Commands that documents show, at least: fewer would mean that they are not found.
+/// Fewest commands that the documents show. Fewer mean that the search does not find them.
 const SHOWN_MIN: usize = 30;
 
-/// What is typed in the blocks of a document that hold commands: one command each, its lines
-/// joined.
-fn typed(text: &str) -> Vec<String> {
+/// The commands in the code blocks of a document, with continued lines joined.
+fn shell_commands(text: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut block = None;
-    let mut begun = String::new();
+    let mut partial = String::new();
     for line in text.lines().map(str::trim) {
         if let Some(language) = line.strip_prefix("```") {
             block = if block.is_some() { None } else { Some(language.trim()) };
@@ -47,20 +46,20 @@ fn typed(text: &str) -> Vec<String> {
         let line = match (block, line.strip_prefix("$ ")) {
             (Some("sh" | "console"), Some(line)) => line,
             (Some("sh"), None) => line,
-            // What a command goes on with; anything else is what a program said.
-            (Some("console"), None) if !begun.is_empty() => line,
+            // The continuation of a command; other lines are a program's output.
+            (Some("console"), None) if !partial.is_empty() => line,
             _ => continue,
         };
         match line.strip_suffix('\\') {
-            Some(part) => begun += part,
-            None => commands.push(std::mem::take(&mut begun) + line),
+            Some(part) => partial += part,
+            None => commands.push(std::mem::take(&mut partial) + line),
         }
     }
     commands
 }
 
-/// The words of a command as a shell reads them, up to a remark, its end, or where its input and
-/// output are sent elsewhere.
+/// The words of a command as a shell reads them, up to a comment, a redirection or the end of the
+/// command.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -78,7 +77,7 @@ fn words(line: &str) -> Vec<String> {
             (None, ' ' | '\t') => words.extend(word.take()),
             (None, '#') if word.is_none() => break,
             (None, '<' | '>' | '|' | ';' | '&') => {
-                // The number of a stream, as in `2>`, is no word.
+                // The number of a stream, as in `2>`, is not an argument.
                 word =
                     word.filter(|word| !matches!(next, '<' | '>') || word.parse::<u8>().is_err());
                 break;
@@ -90,7 +89,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Whether the word sets a variable for the command after it.
+/// Whether the word sets an environment variable for the command after it.
 fn is_setting(word: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty() && name.chars().all(|part| part.is_ascii_alphanumeric() || part == '_')
@@ -98,14 +97,14 @@ fn is_setting(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| is_name(name))
 }
 
-/// Whether the reader is to put something in: `<ID>`, `…`.
+/// Whether a command contains a placeholder, such as `<ID>` or `…`.
 fn has_placeholder(line: &str) -> bool {
     let command = line.split(" #").next().unwrap_or(line);
     command.contains('…')
         || command.split_whitespace().any(|word| word.contains('<') && word.ends_with('>'))
 }
 
-/// Directories whose pages show commands.
+/// Directories of the documents that show commands.
 const DOCUMENT_DIRS: [&str; 3] = ["docs", "docs/how-to", "docs/tutorial"];
 
 fn documents() -> Vec<PathBuf> {
@@ -123,11 +122,11 @@ fn documents() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_command_in_a_document_is_understood() {
-    let (mut understood, mut passed_over) = (0, Vec::new());
+fn every_command_in_a_document_is_valid() {
+    let (mut valid, mut skipped) = (0, Vec::new());
     for page in documents() {
         let text = std::fs::read_to_string(&page).expect("it can be read");
-        for line in typed(&text) {
+        for line in shell_commands(&text) {
             let words: Vec<String> =
                 words(&line).into_iter().skip_while(|word| is_setting(word)).collect();
             let Some(program) = words.first() else { continue };
@@ -135,7 +134,7 @@ fn every_command_in_a_document_is_understood() {
                 continue;
             }
             if has_placeholder(&line) {
-                passed_over.push(line);
+                skipped.push(line);
                 continue;
             }
             if let Err(error) = Cli::try_parse_from(&words) {
@@ -143,18 +142,18 @@ fn every_command_in_a_document_is_understood() {
                     matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
                 assert!(is_asked_for, "{}: {line}\n{error}", page.display());
             }
-            understood += 1;
+            valid += 1;
         }
     }
-    assert!(understood >= SHOWN_MIN, "{understood} commands were found");
+    assert!(valid >= SHOWN_MIN, "{valid} commands were found");
     assert!(
-        passed_over.len() * 10 <= understood,
-        "{understood} commands, and not looked at: {passed_over:#?}"
+        skipped.len() * 10 <= valid,
+        "{valid} valid commands, and too many with placeholders: {skipped:#?}"
     );
 }
 
 #[test]
-fn a_line_of_a_document_is_read_as_a_shell_reads_it() {
+fn a_command_of_a_document_is_split_as_a_shell_splits_it() {
     let check = |line: &str, expected: &[&str]| assert_eq!(words(line), expected, "{line}");
     check("a --b 'c d' \"e \\\" f\" g\\ h ''", &["a", "--b", "c d", "e \" f", "g h", ""]);
     check("a b#c # d", &["a", "b#c"]);
@@ -163,7 +162,7 @@ fn a_line_of_a_document_is_read_as_a_shell_reads_it() {
         check(&format!("a {rest}"), &["a"]);
     }
     let text = "$ a\n```sh\nb \\\n  c\n```\n```text\nd\n```\n```console\n$ e\nsaid\n$ f\n```\n";
-    assert_eq!(typed(text), ["b c", "e", "f"]);
+    assert_eq!(shell_commands(text), ["b c", "e", "f"]);
     assert!(is_setting("A_1=b c") && !is_setting("--a=b") && !is_setting("id"));
     assert!(
         has_placeholder("a <ID>")

@@ -1,4 +1,4 @@
-//! `token`.
+//! Arguments of `token`.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use clap::{Args, Subcommand};
 use super::settings::SettingsArgs;
 use super::values;
 
-/// Make a buyer's token, as the shop does for a signed-in buyer.
+/// Create a buyer's token, as the shop does for a signed-in buyer.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice")]
 pub struct TokenArgs {
-    /// For whom.
+    /// The kind of token.
     #[command(subcommand)]
     pub command: TokenCommand,
 }
 
-/// For whom.
+/// The kind of token.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     Buyer(BuyerArgs),
 }
 
-/// Print a token of this buyer.
+/// Print a token for a buyer.
 ///
 /// It is signed with the setting `auth.buyer_secret`, or with the secret that a server generated
 /// and keeps: in its data directory, or in shapes postgres and cluster in the database. This
@@ -34,10 +34,10 @@ pub struct BuyerArgs {
     /// The buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -
     #[arg(value_parser = values::name)]
     pub name: String,
-    /// Say that the buyer is a member.
+    /// State that the buyer is a member.
     #[arg(long)]
     pub member: bool,
-    /// Say which level the buyer has, 0 to 255.
+    /// State the buyer's level, 0 to 255.
     #[arg(long, value_name = "N")]
     pub level: Option<u8>,
     /// How long the token is valid, such as 90s, 15m or 1h30m.

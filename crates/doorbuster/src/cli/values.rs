@@ -1,4 +1,4 @@
-//! Values as people type them, each understood once.
+//! Parsers for the values of arguments.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::sale_edit::{LimitArg, OptionalTime};
 
 type Parsed<T> = Result<T, String>;
 
-/// An id that people choose.
+/// An id.
 pub fn name(text: &str) -> Parsed<String> {
     if value::is_name(text) {
         Ok(text.to_owned())
@@ -24,20 +24,20 @@ pub fn name(text: &str) -> Parsed<String> {
     }
 }
 
-/// How many of a list.
+/// The number of entries of a page.
 pub fn page() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(limits::PAGE_MAX))
 }
 
-/// Arrivals a second.
+/// A number of arrivals a second.
 pub fn rate(text: &str) -> Parsed<f64> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "must be a number above 0".into())
 }
 
-/// A time as the contract writes it.
+/// A time in RFC 3339 form.
 pub fn time(text: &str) -> Parsed<Time> {
-    Time::parse(text).ok_or_else(|| "is no time; write it like 2026-11-20T10:00:00Z".into())
+    Time::parse(text).ok_or_else(|| "is not a time; write it like 2026-11-20T10:00:00Z".into())
 }
 
 /// A time, or the word `none`.
@@ -49,7 +49,7 @@ pub fn time_or_none(text: &str) -> Parsed<OptionalTime> {
     }
 }
 
-/// A limit at the front door: `buyer=5/60`, `ip=none`, or `default`.
+/// A rate limit: `buyer=5/60`, `ip=none`, or `default`.
 pub fn limit(text: &str) -> Parsed<LimitArg> {
     const LIMIT_SCOPES: [&str; 3] = ["buyer", "ip", "interface"];
     if text == "default" {
@@ -69,12 +69,12 @@ pub fn limit(text: &str) -> Parsed<LimitArg> {
     counts.map(|(burst, per_minute)| LimitArg::Some(whose, burst, per_minute)).ok_or_else(wrong)
 }
 
-/// A span of time: `90s`, `15m`, `1h30m`.
+/// A duration above zero: `90s`, `15m`, `1h30m`.
 pub fn duration(text: &str) -> Parsed<Duration> {
     duration_or_none(text).ok().filter(|span| !span.is_zero()).ok_or_else(duration_error)
 }
 
-/// The same, or `0s`.
+/// A duration that may be `0s`.
 pub fn duration_or_none(text: &str) -> Parsed<Duration> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| duration_error())?;
     Duration::try_from(span).map_err(|_| duration_error())
@@ -172,10 +172,16 @@ fn money(text: &str) -> Parsed<Money> {
     let letters = text.len().saturating_sub(3);
     text.split_at_checked(letters)
         .and_then(|(amount, currency)| {
-            let amount_minor = amount.trim_end().parse().ok().filter(|amount: &i64| *amount >= 0)?;
+            let amount_minor =
+                amount.trim_end().parse().ok().filter(|amount: &i64| *amount >= 0)?;
             Some(Money { amount_minor, currency: Currency::parse(currency)? })
         })
-        .ok_or_else(|| format!("price={text} is not like 10CNY, which means 10 minor units (0.10 yuan): write a whole number of minor units, then the currency's three letters"))
+        .ok_or_else(|| {
+            format!(
+                "price={text} is not like 10CNY, which means 10 minor units (0.10 yuan): write a \
+                 whole number of minor units, then the currency's three letters"
+            )
+        })
 }
 
 #[cfg(test)]
@@ -192,7 +198,7 @@ mod tests {
             (Stock::Counted(100), 10, 900)
         );
         assert_eq!((full.price.amount_minor, full.price.currency.as_str()), (10, "CNY"));
-        let least = item("id=a,stock=unlimited,price=0EUR").expect("what is required");
+        let least = item("id=a,stock=unlimited,price=0EUR").expect("a minimal item");
         assert_eq!(
             (least.title.as_str(), least.stock, least.limit_per_buyer),
             ("a", Stock::UNLIMITED, 1)
@@ -200,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_is_not_understood_is_refused_with_the_part_that_is_wrong() {
+    fn an_invalid_item_is_refused_and_the_message_names_the_part() {
         let check = |text: &str, part: &str| {
             let refusal = item(text).expect_err("not an item");
             assert!(refusal.contains(part), "{text}: {refusal}");
@@ -240,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_of_time_have_a_unit_and_are_not_zero() {
+    fn a_duration_has_a_unit_and_is_above_zero() {
         let check = |text: &str, secs: Option<u64>| {
             assert_eq!(duration(text).ok().map(|span| span.as_secs()), secs, "{text}");
         };

@@ -1,4 +1,4 @@
-//! `webhook`: the endpoints that get events, and a receiver for trials.
+//! Arguments of `webhook`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct WebhookArgs {
     pub command: WebhookCommand,
 }
 
-/// What to do with webhooks.
+/// An operation on webhooks.
 #[derive(Debug, Subcommand)]
 pub enum WebhookCommand {
     /// Add, list, change and remove endpoints.
@@ -55,7 +55,7 @@ pub enum WebhookCommand {
     Listen(ListenArgs),
 }
 
-/// What to do with endpoints.
+/// An operation on endpoints.
 #[derive(Debug, Subcommand)]
 pub enum EndpointCommand {
     Add(NewEndpointArgs),
@@ -104,21 +104,21 @@ pub enum EndpointCommand {
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
 )]
 pub struct NewEndpointArgs {
-    /// Its address; -: read it from the first line of standard input. Other users can see the
-    /// command line, and a broker's address contains a password.
+    /// The endpoint's address; -: read it from the first line of standard input, because other
+    /// users can see the command line, and a broker's address contains a password.
     pub address: String,
-    /// Event types that it gets; may be repeated. Without it: all of them.
+    /// Event types that the endpoint gets; may be repeated. Without it the endpoint gets all types.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]
     pub types: Vec<String>,
 }
 
-/// Receive webhooks, verify them and print them, for trials.
+/// Receive webhooks, verify them and print them, for tests.
 #[derive(Args)]
 #[command(after_help = "Example:
   doorbuster webhook endpoint add http://127.0.0.1:9000/
   doorbuster webhook listen --port 9000 --secret whsec_…")]
 pub struct ListenArgs {
-    /// The endpoint's secret; may be repeated while it is replaced.
+    /// The endpoint's secret; may be repeated during a rotation.
     #[arg(long, required = true, value_name = "SECRET")]
     pub secret: Vec<String>,
     /// Address to listen on.

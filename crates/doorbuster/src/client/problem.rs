@@ -1,40 +1,39 @@
-//! A server's refusal, read leniently (a newer server may know more codes) and told in one
-//! sentence.
+//! A server's problem document, and the sentence that describes it. It is parsed leniently, because
+//! a newer server may send unknown codes.
 
 use serde::Deserialize;
 
-/// A problem as the contract writes it; only what is told.
+/// The members of a problem document that the sentence uses.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Problem {
-    /// A short name for a person.
+    /// The short title.
     pub title: String,
-    /// The stable name.
+    /// The stable code.
     pub code: String,
-    /// What happened this time.
+    /// The description of this occurrence.
     #[serde(default)]
     pub detail: String,
-    /// Whether the same may be sent again.
+    /// Whether the same request may be repeated.
     #[serde(default)]
     pub retryable: bool,
-    /// What is wrong with the request.
+    /// The faults of the request.
     #[serde(default)]
     pub errors: Vec<Fault>,
-    /// The problem, byte for byte.
+    /// The document, unchanged.
     #[serde(skip)]
     pub text: String,
 }
 
-/// One thing that is wrong with a request.
+/// One fault of a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fault {
-    /// Where in the body; empty for the body as a whole, and where a header or a parameter is at
-    /// fault.
+    /// Pointer into the body; empty for the whole body, and for a fault in a header or a parameter.
     pub pointer: Option<String>,
-    /// Which header.
+    /// Name of the header.
     pub header: Option<String>,
-    /// Which parameter of the address.
+    /// Name of the query parameter.
     pub parameter: Option<String>,
-    /// What.
+    /// The description of the fault.
     pub detail: String,
 }
 
@@ -51,13 +50,13 @@ impl Fault {
 }
 
 impl Problem {
-    /// The problem in a body, if there is one.
+    /// Parses a problem document. `None` if the body is not one.
     pub fn read(text: &str) -> Option<Self> {
         let problem: Self = serde_json::from_str(text).ok()?;
         Some(Self { text: text.to_owned(), ..problem })
     }
 
-    /// One sentence, with the code at its end.
+    /// One sentence that ends with the code.
     pub fn sentence(&self) -> String {
         let mut sentence = self.title.clone();
         let faults: Vec<String> = self.errors.iter().map(Fault::describe).collect();
@@ -67,7 +66,7 @@ impl Problem {
         }
         let hint = match self.code.as_str() {
             "unauthenticated" => "; check --key or DOORBUSTER_ADMIN_KEY",
-            // Not where the server says so itself.
+            // The server's own text may already say to try again.
             _ if self.retryable && !why.contains("again") => "; try again in a moment",
             _ => "",
         };
@@ -85,41 +84,46 @@ mod tests {
 
     #[test]
     fn a_problem_is_one_sentence_with_its_code() {
-        let text = r#"{"type":"/docs#wrong_state","title":"Wrong state","status":409,"code":"wrong_state",
-            "detail":"the sale is closed","retryable":false,"state":"closed"}"#;
+        let text = r#"{"type":"/docs#wrong_state","title":"Wrong state","status":409,
+            "code":"wrong_state","detail":"the sale is closed","retryable":false,"state":"closed"}"#;
         assert_eq!(sentence(text), "Wrong state: the sale is closed (wrong_state).");
-        let text = r#"{"title":"Invalid request","status":422,"code":"invalid_request","detail":"2 faults",
-            "errors":[{"pointer":"/id","detail":"is missing"},{"pointer":"/items/0/stock","detail":"must not be negative"}]}"#;
+        let text = r#"{"title":"Invalid request","status":422,"code":"invalid_request",
+            "detail":"2 faults","errors":[{"pointer":"/id","detail":"is missing"},
+            {"pointer":"/items/0/stock","detail":"must not be negative"}]}"#;
         assert_eq!(
             sentence(text),
             "Invalid request: /id is missing; /items/0/stock must not be negative \
              (invalid_request)."
         );
-        let text = r#"{"title":"Unavailable","code":"unavailable","detail":"the store is away.","retryable":true}"#;
+        let text = r#"{"title":"Unavailable","code":"unavailable","detail":"the store is unavailable.",
+            "retryable":true}"#;
         assert_eq!(
             sentence(text),
-            "Unavailable: the store is away; try again in a moment (unavailable)."
+            "Unavailable: the store is unavailable; try again in a moment (unavailable)."
         );
     }
 
     #[test]
-    fn a_wrong_parameter_or_header_is_named_and_nothing_is_said_twice() {
+    fn a_fault_names_its_parameter_or_header_and_a_hint_is_not_repeated() {
         let text = r#"{"title":"Invalid request","code":"invalid_request","detail":"1 fault",
-            "errors":[{"pointer":"","parameter":"limit","detail":"must be a whole number from 1 to 200"},
+            "errors":[{"pointer":"","parameter":"limit",
+                       "detail":"must be a whole number from 1 to 200"},
                       {"pointer":"","header":"Idempotency-Key","detail":"is missing"},
                       {"pointer":"","detail":"is too long"}]}"#;
         assert_eq!(
             sentence(text),
-            "Invalid request: parameter limit must be a whole number from 1 to 200; header Idempotency-Key is missing; \
+            "Invalid request: parameter limit must be a whole number from 1 to 200; header \
+             Idempotency-Key is missing; \
              is too long (invalid_request)."
         );
         let text = r#"{"title":"Unavailable","code":"unavailable","retryable":true,
-            "detail":"the store is away; send the same request again"}"#;
+            "detail":"the store is unavailable; send the same request again"}"#;
         assert_eq!(
             sentence(text),
-            "Unavailable: the store is away; send the same request again (unavailable)."
+            "Unavailable: the store is unavailable; send the same request again (unavailable)."
         );
-        let text = r#"{"title":"Forbidden","code":"forbidden","detail":"this key's role is viewer; operator is needed"}"#;
+        let text = r#"{"title":"Forbidden","code":"forbidden",
+            "detail":"this key's role is viewer; operator is needed"}"#;
         assert_eq!(
             sentence(text),
             "Forbidden: this key's role is viewer; operator is needed (forbidden)."
@@ -127,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_of_tomorrow_is_told_too_and_another_servers_page_is_none() {
+    fn an_unknown_code_is_described_and_a_page_of_another_server_is_no_problem() {
         assert_eq!(sentence(r#"{"title":"Too windy","code":"windy"}"#), "Too windy (windy).");
         assert!(Problem::read("<html>").is_none());
         assert!(Problem::read(r#"{"error":"no"}"#).is_none());

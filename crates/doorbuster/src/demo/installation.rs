@@ -1,5 +1,4 @@
-//! Where a demo's sale is held: one server, or a whole installation of several nodes on this
-//! machine.
+//! The servers of a demo: one server, or a cluster of several nodes on this machine.
 
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use super::work_dir::WorkDir;
 use crate::client::Client;
 use crate::exit::Failure;
 
-/// What sells.
+/// The servers that sell.
 #[derive(Debug)]
 pub enum Installation {
     /// One server with its own store.
@@ -22,53 +21,53 @@ pub enum Installation {
 }
 
 impl Installation {
-    /// Starts it; one server is not ready yet. `shape`: how several nodes are built; `None`: one
-    /// server.
+    /// Starts the servers. A single server may not be ready yet. `shape` is the shape of a cluster;
+    /// with `None` one server is started.
     pub fn start(shape: Option<Shape>, work_dir: &WorkDir) -> Result<Self, Failure> {
         let Some(shape) = shape else {
             return Ok(Self::SingleServer(Box::new(DemoServer::start(work_dir)?)));
         };
         let program = std::env::current_exe().context("cannot find this program")?;
         let plan = ClusterPlan::new(&program, &work_dir.cluster(), shape);
-        // From this very thread, as its servers end with the thread that started them.
-        let cluster = Cluster::start(&plan).context("the installation did not start")?;
+        // Called on the current thread, because the servers end with the thread that started them.
+        let cluster = Cluster::start(&plan).context("failed to start the cluster")?;
         Ok(Self::Nodes(Box::new(cluster)))
     }
 
-    /// Waits until it is ready; then gives its operator's entrance.
+    /// Waits until the servers are ready. Returns a client for the admin API.
     pub async fn wait_ready(&mut self) -> Result<Client, Failure> {
         match self {
-            Self::SingleServer(house) => house.wait_ready().await,
+            Self::SingleServer(server) => server.wait_ready().await,
             Self::Nodes(cluster) => admin_client(cluster, &cluster.url()),
         }
     }
 
-    /// Where buyers go, `http://host:port`.
+    /// The address for buyers, `http://host:port`.
     pub fn url(&self) -> String {
         match self {
-            Self::SingleServer(house) => house.url(),
+            Self::SingleServer(server) => server.url(),
             Self::Nodes(cluster) => cluster.url(),
         }
     }
 
-    /// Where the secret is that buyers' tokens are signed with.
+    /// Path of the file with the secret that signs buyers' tokens.
     pub fn buyer_secret(&self) -> &Path {
         match self {
-            Self::SingleServer(house) => house.buyer_secret(),
+            Self::SingleServer(server) => server.buyer_secret(),
             Self::Nodes(cluster) => cluster.buyer_secret(),
         }
     }
 
-    /// Where the truth is, for the auditor.
+    /// Location of the store, for the audit.
     pub fn store(&self) -> Result<StoreLocation, Failure> {
         let text = match self {
-            Self::SingleServer(house) => house.data_dir().display().to_string(),
+            Self::SingleServer(server) => server.data_dir().display().to_string(),
             Self::Nodes(cluster) => cluster.store_url(),
         };
-        Ok(StoreLocation::parse(&text).context("the audit did not take place")?)
+        Ok(StoreLocation::parse(&text).context("failed to run the audit")?)
     }
 
-    /// How many requests came as far as the truth store, by the servers' own count.
+    /// Number of requests that reached the store, from the servers' metrics.
     pub async fn tickets_settled(&self, client: &Client) -> Result<u64, Failure> {
         match self {
             Self::SingleServer(_) => server::tickets_settled(client).await,
@@ -83,25 +82,25 @@ impl Installation {
         }
     }
 
-    /// Asks every server to stop and waits until they have. The truth stays where it is.
+    /// Stops every server and waits until all have stopped. The store stays on disk.
     pub async fn stop(&mut self) -> Result<(), String> {
         match self {
-            Self::SingleServer(house) => house.stop().await,
+            Self::SingleServer(server) => server.stop().await,
             Self::Nodes(cluster) => cluster.stop_nodes().map_err(|error| error.to_string()),
         }
     }
 
-    /// The failure, with what a server said last if that may be the reason.
+    /// Adds the last log lines of the servers to a refusal.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         match (self, failure) {
-            (Self::SingleServer(house), failure) => house.explain(failure, stopped),
+            (Self::SingleServer(server), failure) => server.explain(failure, stopped),
             (Self::Nodes(cluster), Failure::Refused(text)) => {
-                let said: Vec<String> = cluster
+                let logs: Vec<String> = cluster
                     .nodes
                     .iter()
                     .map(|node| format!("{}: {}", node.name(), node.log_tail()))
                     .collect();
-                Failure::Refused(format!("{text}\n{}", said.join("\n")))
+                Failure::Refused(format!("{text}\n{}", logs.join("\n")))
             }
             (Self::Nodes(_), failure) => failure,
         }
@@ -109,6 +108,6 @@ impl Installation {
 }
 
 fn admin_client(cluster: &Cluster, url: &str) -> Result<Client, Failure> {
-    let url = url.parse().map_err(|error| anyhow!("{url} is no address: {error}"))?;
+    let url = url.parse().map_err(|error| anyhow!("{url} is not a valid URL: {error}"))?;
     Client::with(url, cluster.admin_key().to_owned())
 }

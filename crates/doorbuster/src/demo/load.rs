@@ -1,5 +1,5 @@
-//! The crowd of a demo: a storm in a process of its own, with file handles of its own, which relays
-//! its progress.
+//! The load of a demo: a `storm` in its own process, with its own open-file limit, that relays its
+//! progress.
 
 use std::process::Stdio;
 
@@ -16,10 +16,10 @@ use crate::exit::Failure;
 use crate::storm::RelayLine;
 use crate::storm::progress::LiveProgress;
 
-/// Bytes of what a failing crowd says that are shown.
+/// Bytes of the load generator's standard error that are shown when it fails.
 const ERROR_BYTES_MAX: u64 = 4 * 1024;
 
-/// Sends all buyers and waits until each has its answer or is lost.
+/// Sends all buyers and waits until each has a final answer or is counted as lost.
 pub async fn send_load(
     args: &DemoArgs,
     installation: &Installation,
@@ -41,26 +41,30 @@ pub async fn send_load(
     if let Some(seed) = args.seed {
         command.args(["--seed", &seed.to_string()]);
     }
-    let mut child = command.spawn().context("cannot start the crowd")?;
-    let output = child.stdout.take().context("the crowd cannot be heard")?;
-    let complaint = child.stderr.take().context("the crowd cannot be heard")?;
-    let mut said = String::new();
-    let mut complaint = complaint.take(ERROR_BYTES_MAX);
-    let (report, _) = tokio::join!(read_relay(output, bar), complaint.read_to_string(&mut said));
-    child.wait().await.context("the crowd is lost")?;
-    let said = said.trim().trim_start_matches("doorbuster: ");
-    report?.ok_or_else(|| anyhow!("the crowd did not come: {said}").into())
+    let mut child = command.spawn().context("cannot start the load generator")?;
+    let output = child.stdout.take().context("cannot read the load generator's output")?;
+    let stderr = child.stderr.take().context("cannot read the load generator's errors")?;
+    let mut errors = String::new();
+    let mut stderr = stderr.take(ERROR_BYTES_MAX);
+    let (report, _) = tokio::join!(read_relay(output, bar), stderr.read_to_string(&mut errors));
+    child.wait().await.context("cannot wait for the load generator to end")?;
+    let errors = errors.trim().trim_start_matches("doorbuster: ");
+    report?.ok_or_else(|| anyhow!("the load generator failed: {errors}").into())
 }
 
-/// Shows each progress, and keeps the report.
+/// Shows each progress line. Returns the report, if one arrives.
 async fn read_relay(
     output: impl tokio::io::AsyncRead + Unpin,
     bar: &LiveProgress,
 ) -> anyhow::Result<Option<LoadReport>> {
     let mut lines = BufReader::new(output).lines();
     let mut report = None;
-    while let Some(line) = lines.next_line().await.context("the crowd cannot be heard")? {
-        match serde_json::from_str(&line).with_context(|| format!("the crowd said {line:?}"))? {
+    while let Some(line) =
+        lines.next_line().await.context("cannot read the load generator's output")?
+    {
+        let parsed: RelayLine = serde_json::from_str(&line)
+            .with_context(|| format!("invalid line from the load generator: {line:?}"))?;
+        match parsed {
             RelayLine::Progress(progress) => bar.show(&progress),
             RelayLine::Report(last) => report = Some(*last),
         }

@@ -1,5 +1,5 @@
-//! Whether a demo adds up: what was told, what the server counts, and what the auditor found, held
-//! against arithmetic.
+//! Checks the result of a demo: the answers, the server's stock and the audit must match the
+//! expected numbers.
 
 use doorbuster_api::admin::stock::StockRow;
 use doorbuster_api::report::{AuditVerdict, DemoReport};
@@ -8,38 +8,38 @@ use doorbuster_harness::load::LoadReport;
 
 use crate::table::grouped;
 
-/// Requests beyond the orders that may reach the truth store. Refusals are made without it; what
-/// may come beside the orders is a ticket that was given back and cut again.
+/// Most requests beyond the orders that may reach the store. Refusals do not reach it; the only
+/// extra requests are tickets that were returned and issued again.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
-/// Everything that is known of a demo when it is over.
+/// The collected results of a demo.
 #[derive(Debug)]
 pub struct DemoOutcome {
-    /// Buyers asked for.
+    /// Number of buyers.
     pub buyers: u32,
-    /// Units that each asked for.
+    /// Units that each buyer asks for.
     pub units: u32,
     /// Units on sale.
     pub stock: u32,
-    /// What the crowd was told.
+    /// The load generator's report.
     pub storm: LoadReport,
-    /// Where the units are, by the server.
+    /// The server's stock row.
     pub row: StockRow,
-    /// What the auditor read.
+    /// The audit's report.
     pub audit: AuditReport,
-    /// Tickets that were settled, by the server.
+    /// Settled tickets, from the server's metrics.
     pub reached_store: u64,
-    /// Whether the server stopped as it should.
+    /// Whether the servers stopped normally.
     pub stopped: Result<(), String>,
 }
 
 impl DemoOutcome {
-    /// Orders that there must be.
+    /// Number of orders that the sale must have.
     pub fn expected_orders(&self) -> u64 {
         u64::from(self.buyers.min(self.stock / self.units))
     }
 
-    /// Units in orders, and units left, by the auditor.
+    /// Units in orders and units left, from the audit.
     pub fn units(&self) -> (u64, u64) {
         let items = &self.audit.audit.items;
         let sold = items.iter().map(|item| item.held + item.paid).sum();
@@ -48,7 +48,7 @@ impl DemoOutcome {
         (sold, left)
     }
 
-    /// The object of `demo --json`.
+    /// The report that `demo --json` prints.
     pub fn report(&self) -> DemoReport {
         let (units_sold, units_left) = self.units();
         DemoReport {
@@ -72,7 +72,7 @@ impl DemoOutcome {
         }
     }
 
-    /// Everything that does not add up; empty when all does.
+    /// Every mismatch; empty when all numbers agree.
     pub fn mismatches(&self) -> Vec<String> {
         let mut faults = Mismatches::default();
         self.check_answers(&mut faults);
@@ -95,20 +95,20 @@ impl DemoOutcome {
     fn check_answers(&self, faults: &mut Mismatches) {
         let storm = &self.storm;
         let buyers = self.buyers.into();
-        faults.expect_equal("buyers that came", storm.buyers, buyers);
+        faults.expect_equal("buyers", storm.buyers, buyers);
         faults.expect_equal("answers lost", storm.lost_answers, 0);
         faults.expect_equal("final answers", storm.answers.values().sum(), buyers);
         faults.expect_equal(
-            "promises",
+            "reserved answers",
             storm.answers.get("reserved").copied().unwrap_or(0),
             self.expected_orders(),
         );
-        let strange = storm
+        let unexpected = storm
             .answers
             .iter()
             .filter(|(kind, _)| !matches!(kind.as_str(), "reserved" | "sold_out"));
-        for (kind, count) in strange.chain(&storm.faults) {
-            faults.push(format!("{} answers that nobody should get: {kind}", grouped(*count)));
+        for (kind, count) in unexpected.chain(&storm.faults) {
+            faults.push(format!("{} unexpected answers: {kind}", grouped(*count)));
         }
     }
 
@@ -118,9 +118,9 @@ impl DemoOutcome {
         faults.expect_equal("units sold", sold, self.expected_orders() * u64::from(self.units));
         faults.expect_equal("units sold and left together", sold + left, self.stock.into());
         let row = &self.row;
-        faults.expect_equal("units sold, by the server", row.held + row.paid, sold);
+        faults.expect_equal("units sold according to the server", row.held + row.paid, sold);
         faults.expect_equal(
-            "units left, by the server",
+            "units left according to the server",
             row.pool.unwrap_or(0) + row.in_slots.unwrap_or(0),
             left,
         );
@@ -128,14 +128,14 @@ impl DemoOutcome {
 
     fn check_audit(&self, faults: &mut Mismatches) {
         for finding in &self.audit.audit.findings {
-            faults.push(format!("the auditor found {}: {}", finding.rule, finding.detail));
+            faults.push(format!("audit finding {}: {}", finding.rule, finding.detail));
         }
         faults.expect_equal(
-            "answers that the auditor read",
+            "answers checked by the audit",
             self.audit.answers_checked,
             self.buyers.into(),
         );
-        faults.expect_equal("slots begun anew", self.audit.audit.repairs, 0);
+        faults.expect_equal("slots restarted with a new epoch", self.audit.audit.repairs, 0);
     }
 }
 
@@ -147,9 +147,9 @@ impl Mismatches {
         self.0.push(fault);
     }
 
-    fn expect_equal(&mut self, what: &str, is: u64, due: u64) {
-        if is != due {
-            self.push(format!("{what}: {} instead of {}", grouped(is), grouped(due)));
+    fn expect_equal(&mut self, what: &str, actual: u64, expected: u64) {
+        if actual != expected {
+            self.push(format!("{what}: {} instead of {}", grouped(actual), grouped(expected)));
         }
     }
 }

@@ -1,8 +1,7 @@
-//! The server of a demo: a child process of the same binary, on a free port, with secrets of its
-//! own.
+//! The server of a demo: a child process of the same binary, on a free port, with generated
+//! secrets.
 //!
-//! It is stopped by ending its standard input, which also happens when this process dies, however
-//! it dies.
+//! The server stops when its standard input ends. So it also stops when this process dies.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,15 +18,16 @@ use super::work_dir::WorkDir;
 use crate::client::{Client, Path as UrlPath};
 use crate::exit::Failure;
 
-/// How long a server may take until it is ready.
+/// Longest wait until the server is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to stop: what the contract gives it, and a little for a busy machine.
+/// Longest wait for the server to stop: the shutdown time that the server promises, plus a margin
+/// for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
-/// How the ready line begins.
+/// Prefix of the line that the server prints when it is ready.
 const READY_PREFIX: &str = "doorbuster listening on ";
-/// Lines of the server's log that are shown when it failed.
+/// Lines of the server's log that are shown after a failure.
 const LOG_LINES_SHOWN: usize = 8;
-/// The counter of requests that came as far as the truth store.
+/// Metric that counts the requests that reached the store.
 const TICKETS_SETTLED: &str = "doorbuster_tickets_settled_total";
 
 /// The running server.
@@ -42,7 +42,8 @@ pub struct DemoServer {
     url: Option<Url>,
 }
 
-/// This very program, with none of the settings that somebody made for another server.
+/// A command that runs this program, without any of the environment variables that configure a
+/// server.
 pub fn this_program() -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     for (name, _) in std::env::vars_os() {
@@ -50,13 +51,13 @@ pub fn this_program() -> anyhow::Result<Command> {
             command.env_remove(name);
         }
     }
-    // Ctrl-C reaches this process only, which ends the others in their order.
+    // Ctrl-C must reach only this process, which then stops the children in order.
     command.process_group(0).kill_on_drop(true);
     Ok(command)
 }
 
 impl DemoServer {
-    /// Starts it. It is not ready yet.
+    /// Starts the server. It is not ready yet.
     pub fn start(work_dir: &WorkDir) -> Result<Self, Failure> {
         let (admin_key, buyer_secret) = (secret(), secret());
         let log = File::create(work_dir.log()).context("cannot write the server's log")?;
@@ -84,26 +85,26 @@ impl DemoServer {
         Ok(Self { child, output, admin_key, buyer_secret, data_dir, log, url: None })
     }
 
-    /// Waits until it is ready; then gives its operator's entrance.
+    /// Waits until the server is ready. Returns a client for its admin API.
     pub async fn wait_ready(&mut self) -> Result<Client, Failure> {
         let output = self.output.take().context("the server's output is gone")?;
         let mut lines = BufReader::new(output).lines();
         let line = timeout(READY_TIMEOUT, lines.next_line())
             .await
             .map_err(|_| anyhow!("the server was not ready within {} s", READY_TIMEOUT.as_secs()))?
-            .context("the server cannot be heard")?
+            .context("cannot read the server's output")?
             .context("the server ended before it was ready")?;
-        // Kept open, so that nothing the server may still say breaks it.
+        // The pipe stays open, so that the server can still write to it.
         self.output = Some(lines.into_inner().into_inner());
         let url: Url = line
             .strip_prefix(READY_PREFIX)
             .and_then(|url| url.trim().parse().ok())
-            .with_context(|| format!("the server said {line:?} instead of its address"))?;
+            .with_context(|| format!("the server printed {line:?} instead of its address"))?;
         self.url = Some(url.clone());
         Client::with(url, self.admin_key.clone())
     }
 
-    /// Where it listens, `http://host:port`.
+    /// The address on which the server listens, `http://host:port`.
     pub fn url(&self) -> String {
         self.url
             .as_ref()
@@ -111,33 +112,33 @@ impl DemoServer {
             .unwrap_or_default()
     }
 
-    /// Where the secret is that buyers' tokens are signed with.
+    /// Path of the file with the secret that signs buyers' tokens.
     pub fn buyer_secret(&self) -> &Path {
         &self.buyer_secret
     }
 
-    /// Where its store is.
+    /// Path of the server's data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Stops the server and waits until it has stopped.
     pub async fn stop(&mut self) -> Result<(), String> {
         drop(self.child.stdin.take());
         match timeout(STOP_TIMEOUT, self.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("the server ended with {status}")),
-            Ok(Err(error)) => Err(format!("the server was lost: {error}")),
+            Ok(Err(error)) => Err(format!("cannot wait for the server to end: {error}")),
             Err(_) => {
-                // What it does not finish in this time it never will.
+                // A server that misses its shutdown time is killed; the caller reports it.
                 let _ = self.child.kill().await;
                 Err(format!("the server did not stop within {} s", STOP_TIMEOUT.as_secs()))
             }
         }
     }
 
-    /// The failure, with what the server said last if it did not stop as it should: then it is the
-    /// reason.
+    /// Adds the last log lines to a refusal if the server did not stop normally, because then they
+    /// show the reason.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         let (Failure::Refused(text), Err(_)) = (&failure, stopped) else { return failure };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -147,18 +148,18 @@ impl DemoServer {
     }
 }
 
-/// 64 letters and digits that nobody can guess.
+/// A random secret of 64 hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
 
-/// How many requests came as far as the truth store, by the server's own count.
+/// Number of requests that reached the store, from the server's metrics.
 pub async fn tickets_settled(client: &Client) -> Result<u64, Failure> {
     let metrics = client.get(UrlPath::new(&["metrics"])).await?;
     Ok(counter(&metrics.text, TICKETS_SETTLED)?)
 }
 
-/// The sum of a counter over its labels, in Prometheus text.
+/// The sum of a counter over its labels, from metrics in the Prometheus text format.
 fn counter(text: &str, name: &str) -> anyhow::Result<u64> {
     let mut sum = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -169,13 +170,13 @@ fn counter(text: &str, name: &str) -> anyhow::Result<u64> {
             rest.rsplit_once('}').map_or(rest, |(_, value)| value).split_whitespace().next();
         let value: f64 = value
             .and_then(|value| value.parse().ok())
-            .with_context(|| format!("{line:?} is no count"))?;
+            .with_context(|| format!("invalid metric line {line:?}"))?;
         sum = Some(sum.unwrap_or(0.0) + value);
     }
     match sum {
-        // A counter of events is whole.
+        // A counter of events has an integer value.
         Some(sum) => Ok(sum as u64),
-        None => bail!("the server's metrics have no {name}"),
+        None => bail!("the server has no metric {name}"),
     }
 }
 
@@ -184,8 +185,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_is_summed_over_its_labels_and_never_taken_for_another() {
-        let text = "# TYPE a_tickets counter\na_tickets_total{verdict=\"consumed\"} 10\na_tickets_total{verdict=\"returned\"} 2\n\
+    fn a_counter_is_the_sum_of_its_labels_and_a_longer_name_is_not_counted() {
+        let text = "# TYPE a_tickets counter\n\
+                    a_tickets_total{verdict=\"consumed\"} 10\n\
+                    a_tickets_total{verdict=\"returned\"} 2\n\
                     a_tickets_total_more 99\nb_total 7\n# EOF\n";
         assert_eq!(counter(text, "a_tickets_total").expect("it is there"), 12);
         assert_eq!(counter(text, "b_total").expect("it is there"), 7);

@@ -1,4 +1,4 @@
-//! How a demo's end reads: a table, and one line of verdict.
+//! The text output of a demo: a table and a line with the verdict.
 
 use doorbuster_api::report::DemoReport;
 
@@ -6,7 +6,7 @@ use super::outcome::DemoOutcome;
 use crate::storm::{add_answers, add_speed};
 use crate::table::{self, grouped, number};
 
-/// The table and the verdict.
+/// The table and the verdict, as text.
 pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> String {
     let mut rows = table::report();
     let connections =
@@ -38,7 +38,7 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
     };
     rows.add_row(["Audit".into(), number(found), checked.as_str().into()]);
     let debug = if cfg!(debug_assertions) {
-        "This is a debug build: its speed says nothing.\n"
+        "This is a debug build. Its speed is not meaningful.\n"
     } else {
         ""
     };
@@ -47,7 +47,7 @@ pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> 
 
 fn verdict(report: &DemoReport, faults: &[String]) -> String {
     if !faults.is_empty() {
-        return format!("It does not add up.\n  {}", faults.join("\n  "));
+        return format!("The results do not match.\n  {}", faults.join("\n  "));
     }
     let orders = if report.orders == 1 { "order" } else { "orders" };
     let left = match report.units_left {

@@ -1,4 +1,4 @@
-//! The directory that a demo works in, gone when it ends unless it is to be kept.
+//! The demo's working directory, removed at the end unless `--keep` is given.
 
 use std::fs::DirBuilder;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-/// A directory of its own among the temporary files.
+/// A new directory in the directory for temporary files.
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
@@ -15,37 +15,37 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Makes it, for nobody else to look into; `passable`: others may go through it, as servers
-    /// that run as somebody else do.
+    /// Creates the directory, readable only by its owner. With `passable` other users may traverse
+    /// it, because PostgreSQL may run as another user.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));
         let made = DirBuilder::new().mode(if passable { 0o711 } else { 0o700 }).create(&path);
-        made.with_context(|| format!("cannot make the scratch directory {}", path.display()))?;
+        made.with_context(|| format!("cannot create the scratch directory {}", path.display()))?;
         Ok(Self { path, keep })
     }
 
-    /// Where the server keeps its store.
+    /// Directory of the server's store.
     pub fn data_dir(&self) -> PathBuf {
         self.path.join("data")
     }
 
-    /// Where an installation of several servers is.
+    /// Directory of a cluster.
     pub fn cluster(&self) -> PathBuf {
         self.path.join("cluster")
     }
 
-    /// Where the server writes its log.
+    /// Path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.path.join("server.log")
     }
 
-    /// Where the crowd writes what it was told.
+    /// Path of the file to which the load generator writes its answers.
     pub fn answers(&self) -> PathBuf {
         self.path.join("answers.jsonl")
     }
 
-    /// Writes a secret that only this user may read.
+    /// Writes a secret to a file that only this user may read.
     pub fn write_secret(&self, name: &str, secret: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
@@ -60,7 +60,7 @@ impl Drop for WorkDir {
         if self.keep {
             eprintln!("Kept: {}", self.path.display());
         } else if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            eprintln!("doorbuster: {} could not be removed: {error}", self.path.display());
+            eprintln!("doorbuster: failed to remove {}: {error}", self.path.display());
         }
     }
 }

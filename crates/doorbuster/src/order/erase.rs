@@ -1,4 +1,4 @@
-//! `order erase`: counts what there is of a buyer, asks, and has it erased over the admin API.
+//! `order erase`: counts a buyer's rows, asks for confirmation, and erases them over the admin API.
 
 use std::io::{IsTerminal, Write};
 
@@ -20,16 +20,16 @@ pub async fn run(client: &Client, args: &EraseArgs) -> Outcome {
         }
         let found: Erasure = request_erasure(client, args, true).await?.read()?;
         eprint!("{}This cannot be undone. Erase? [y/N] ", report_text(&found));
-        if !confirm().context("cannot hear an answer")? {
+        if !confirm().context("cannot read the confirmation")? {
             return Err(Failure::Refused("nothing was erased".into()));
         }
     }
-    let asked = request_erasure(client, args, args.dry_run).await;
-    let is_whole = match &asked {
+    let result = request_erasure(client, args, args.dry_run).await;
+    let is_whole = match &result {
         Ok(answer) => answer.read::<Erasure>()?.is_whole(),
         Err(_) => false,
     };
-    client.print_result(asked, report_text)?;
+    client.print_result(result, report_text)?;
     Ok(CommandResult::new(is_whole))
 }
 
@@ -47,12 +47,12 @@ fn confirm() -> std::io::Result<bool> {
 
 fn report_text(erasure: &Erasure) -> String {
     let Erasure { erased_as, orders, other, .. } = erasure;
-    let (all, done) = (orders + other, counts_text(*orders, *other));
+    let (all, rows) = (orders + other, counts_text(*orders, *other));
     let mut out = match (all, erasure.dry_run) {
-        (0, _) => "There is nothing of this buyer that can be erased now.\n".to_owned(),
-        (_, true) => format!("{done} would be {erased_as} from then on.\n"),
-        (1, false) => format!("{done} is {erased_as} now.\n"),
-        (_, false) => format!("{done} are {erased_as} now.\n"),
+        (0, _) => "No rows of this buyer can be erased now.\n".to_owned(),
+        (_, true) => format!("{rows} would be erased and marked {erased_as}.\n"),
+        (1, false) => format!("{rows} is erased and marked {erased_as}.\n"),
+        (_, false) => format!("{rows} are erased and marked {erased_as}.\n"),
     };
     for held in &erasure.held_back {
         let is_one = held.orders + held.other == 1;
@@ -61,21 +61,21 @@ fn report_text(erasure: &Erasure) -> String {
         out += &format!("{}: {rows} {stay}: {why}.\n", held.sale);
     }
     if erasure.blocked {
-        out += "A block names this buyer, and goes on turning them away. It stays until it is over or you remove it: \
+        out += "A block names this buyer and stays in effect until it ends or you remove it: \
                 doorbuster block list, doorbuster block remove BLOCK.\n";
     }
     out
 }
 
-/// So many orders, and rows that are none.
+/// The number of orders and of other rows, as text.
 fn counts_text(orders: u64, other: u64) -> String {
-    let some = |number: u64, what: &str| {
+    let count = |number: u64, what: &str| {
         format!("{} {what}{}", table::grouped(number), if number == 1 { "" } else { "s" })
     };
     match (orders, other) {
-        (_, 0) => some(orders, "order"),
-        (0, _) => some(other, "row"),
-        _ => format!("{} and {}", some(orders, "order"), some(other, "other row")),
+        (_, 0) => count(orders, "order"),
+        (0, _) => count(other, "row"),
+        _ => format!("{} and {}", count(orders, "order"), count(other, "other row")),
     }
 }
 
@@ -91,29 +91,29 @@ mod tests {
     }
 
     #[test]
-    fn one_is_and_several_are() {
+    fn the_report_agrees_in_number_with_its_rows() {
+        assert_eq!(report_text(&erasure(0, 0)), "No rows of this buyer can be erased now.\n");
+        assert_eq!(report_text(&erasure(1, 0)), "1 order is erased and marked erased:5f.\n");
+        assert_eq!(report_text(&erasure(0, 1)), "1 row is erased and marked erased:5f.\n");
         assert_eq!(
-            report_text(&erasure(0, 0)),
-            "There is nothing of this buyer that can be erased now.\n"
+            report_text(&erasure(1, 1)),
+            "1 order and 1 other row are erased and marked erased:5f.\n"
         );
-        assert_eq!(report_text(&erasure(1, 0)), "1 order is erased:5f now.\n");
-        assert_eq!(report_text(&erasure(0, 1)), "1 row is erased:5f now.\n");
-        assert_eq!(report_text(&erasure(1, 1)), "1 order and 1 other row are erased:5f now.\n");
         assert_eq!(
             report_text(&erasure(2_000, 3)),
-            "2,000 orders and 3 other rows are erased:5f now.\n"
+            "2,000 orders and 3 other rows are erased and marked erased:5f.\n"
         );
         let dry = Erasure { dry_run: true, ..erasure(1, 0) };
-        assert_eq!(report_text(&dry), "1 order would be erased:5f from then on.\n");
+        assert_eq!(report_text(&dry), "1 order would be erased and marked erased:5f.\n");
     }
 
     #[test]
-    fn what_stays_is_named_with_its_reason_in_the_right_number() {
+    fn rows_that_stay_are_listed_with_their_reason() {
         let check = |reason, orders, other, expected: &str| {
             let held = HeldBack { sale: "spring".to_owned(), reason, orders, other };
             let found = Erasure { held_back: vec![held], ..erasure(0, 0) };
-            let told = report_text(&found);
-            assert_eq!(told.lines().last(), Some(expected), "{told}");
+            let text = report_text(&found);
+            assert_eq!(text.lines().last(), Some(expected), "{text}");
             assert!(!found.is_whole());
         };
         check(
@@ -151,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_told_of_with_what_to_do_about_it_and_holds_nothing_back() {
+    fn a_block_is_reported_with_the_command_that_removes_it() {
         let blocked = Erasure { blocked: true, ..erasure(1, 0) };
         assert!(blocked.is_whole());
-        let told = report_text(&blocked);
+        let text = report_text(&blocked);
         assert!(
-            told.contains("A block names this buyer")
-                && told.contains("doorbuster block remove BLOCK.\n"),
-            "{told}"
+            text.contains("A block names this buyer")
+                && text.contains("doorbuster block remove BLOCK.\n"),
+            "{text}"
         );
     }
 }

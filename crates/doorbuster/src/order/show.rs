@@ -1,4 +1,4 @@
-//! Orders as people read them.
+//! Orders, payments and refunds as text.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
@@ -10,7 +10,7 @@ use crate::table;
 /// A page of orders.
 pub fn list(list: &OrderList) -> String {
     if list.orders.is_empty() {
-        return "There are no such orders.\n".into();
+        return "No orders found.\n".into();
     }
     let mut rows = table::with_header(&[
         "order", "sale", "item", "buyer", "units", "amount", "state", "reserved",
@@ -33,7 +33,7 @@ pub fn list(list: &OrderList) -> String {
 /// A page of payments.
 pub fn payments(list: &PaymentList) -> String {
     if list.payments.is_empty() {
-        return "There are no such payments.\n".into();
+        return "No payments found.\n".into();
     }
     let mut rows = table::with_header(&["payment", "order", "amount", "state", "provider", "at"]);
     for payment in &list.payments {
@@ -52,7 +52,7 @@ pub fn payments(list: &PaymentList) -> String {
 /// A page of refunds.
 pub fn refunds(list: &RefundList) -> String {
     if list.refunds.is_empty() {
-        return "There are no such refunds.\n".into();
+        return "No refunds found.\n".into();
     }
     let mut rows = table::with_header(&[
         "refund", "payment", "order", "amount", "state", "because", "at", "error",
@@ -72,7 +72,7 @@ pub fn refunds(list: &RefundList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// Whatever an id stands for.
+/// The detail of an order, a queued ticket, a refused ticket or a waitlist entry.
 pub fn order_detail(order: &AnyOrderDetail) -> String {
     match order {
         AnyOrderDetail::Order(detail) => order_and_history(detail),
@@ -91,14 +91,14 @@ pub fn order_detail(order: &AnyOrderDetail) -> String {
             refused.item,
             refused.code.as_str()
         ),
-        AnyOrderDetail::Waiting(place) => format!(
+        AnyOrderDetail::Waiting(entry) => format!(
             "{}, for {} of {} in {}, is on the waitlist since {}: {} before it.\n",
-            place.id,
-            table::units(place.units.into()),
-            place.item,
-            place.sale,
-            place.joined_at,
-            table::grouped(place.ahead)
+            entry.id,
+            table::units(entry.units.into()),
+            entry.item,
+            entry.sale,
+            entry.joined_at,
+            table::grouped(entry.ahead)
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! What stands in front of a sale: changed while it runs, and its access codes.
+//! `sale edit` and `sale codes`: changes a sale, and creates or counts its access codes.
 
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::sale::AdminSale;
@@ -9,11 +9,11 @@ use crate::client::{Client, Path};
 use crate::exit::{Failure, Outcome};
 use crate::table;
 
-/// `sale edit`
+/// Runs `sale edit`.
 pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
     if args.has_conflicting_limits() {
         return Err(Failure::Settings(
-            "--limit default puts all limits back: give it alone".into(),
+            "--limit default resets all limits and cannot be combined with another --limit".into(),
         ));
     }
     let patch = match &args.file {
@@ -25,13 +25,13 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
             "there is nothing to change; see doorbuster sale edit --help".into(),
         ));
     }
-    let asked = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
-    client.print_result(asked, |sale: &AdminSale| {
+    let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
+    client.print_result(result, |sale: &AdminSale| {
         format!("{} is changed.\n{}", sale.id, show::door(&sale.front_door))
     })
 }
 
-/// `sale codes`
+/// Runs `sale codes`.
 pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
     let parts = ["v1", "admin", "sales", &args.sale, "access-codes"];
     let Some(count) = args.count else {
@@ -39,13 +39,13 @@ pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
             let CodeCounts { codes, uses, spent } = *counts;
             let [codes, uses, spent] = [codes, uses, spent].map(table::grouped);
             format!(
-                "{} has {codes} access codes, good for {uses} buyers; {spent} of them are spent.\n",
+                "{} has {codes} access codes, valid for {uses} buyers; {spent} of them are used up.\n",
                 args.sale
             )
         });
     };
-    let asked = client.post_json(Path::new(&parts), &NewCodes { count, uses: args.uses }).await;
-    client.print_result(asked, |made: &CreatedCodes| {
-        made.codes.iter().map(|code| format!("{code}\n")).collect()
+    let result = client.post_json(Path::new(&parts), &NewCodes { count, uses: args.uses }).await;
+    client.print_result(result, |created: &CreatedCodes| {
+        created.codes.iter().map(|code| format!("{code}\n")).collect()
     })
 }

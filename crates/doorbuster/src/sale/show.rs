@@ -1,4 +1,4 @@
-//! Sales as people read them.
+//! Sales, stock and slots as text.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::front_door::{FrontDoor, Limit, LimitSetting, PowEffort};
@@ -11,7 +11,7 @@ use crate::table;
 /// A page of sales.
 pub fn list(list: &AdminSaleList) -> String {
     if list.sales.is_empty() {
-        return "There are no such sales.\n".into();
+        return "No sales found.\n".into();
     }
     let mut rows = table::with_header(&["sale", "phase", "opens", "closes", "items", "title"]);
     for sale in &list.sales {
@@ -63,30 +63,30 @@ pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }
 
-/// What buyers have to bring, in a line; nothing where nothing is asked and everything else is at
-/// its default.
+/// The requirements of the front door as one line; empty if every setting has its default.
 pub fn door(door: &FrontDoor) -> String {
-    let mut asked = Vec::new();
+    let mut requirements = Vec::new();
     let words = [
         ("pass", door.pass.as_str()),
         ("challenge", door.challenge.as_str()),
         ("access codes", door.access_codes.as_str()),
         ("waiting room", door.waiting_room.as_str()),
     ];
-    asked.extend(
+    requirements.extend(
         words
             .iter()
             .filter(|(_, word)| *word != "off")
             .map(|(what, word)| format!("{what} {word}")),
     );
     if door.pow_effort != PowEffort::DEFAULT {
-        asked.push(format!("proof of work of {} keys", table::grouped(door.pow_effort.0.into())));
+        requirements
+            .push(format!("proof of work of {} keys", table::grouped(door.pow_effort.0.into())));
     }
     if door.members_only {
-        asked.push("members only".into());
+        requirements.push("members only".into());
     }
     if door.min_level > 0 {
-        asked.push(format!("level {} or higher", door.min_level));
+        requirements.push(format!("level {} or higher", door.min_level));
     }
     for (whose, limit) in [
         ("buyer", door.limits.buyer),
@@ -95,19 +95,24 @@ pub fn door(door: &FrontDoor) -> String {
     ] {
         match limit {
             LimitSetting::Default => {}
-            LimitSetting::None => asked.push(format!("no limit by {whose}")),
+            LimitSetting::None => requirements.push(format!("no limit by {whose}")),
             LimitSetting::Some(Limit { burst, per_minute }) => {
-                asked.push(format!("limit by {whose} {burst} at once and {per_minute} a minute"));
+                requirements
+                    .push(format!("limit by {whose} {burst} at once and {per_minute} a minute"));
             }
         }
     }
-    if asked.is_empty() { String::new() } else { format!("Front door: {}.\n", asked.join(", ")) }
+    if requirements.is_empty() {
+        String::new()
+    } else {
+        format!("Front door: {}.\n", requirements.join(", "))
+    }
 }
 
-/// The slots of a sale, and which counter of each hands out: it stands in brackets.
+/// The slots of a sale. Brackets mark the active sub-domain of each.
 pub fn slots(list: &SlotList) -> String {
     if list.slots.is_empty() {
-        return "There are no slots: the sale is not on.\n".into();
+        return "The sale is not open and has no slots.\n".into();
     }
     let header = [
         "item",
@@ -157,7 +162,7 @@ pub fn slots(list: &SlotList) -> String {
     )
 }
 
-/// Where a sale stands, with the time that belongs to it.
+/// The phase of a sale, with its next time.
 pub fn phase(sale: &AdminSale) -> String {
     match (sale.phase, sale.starts_at, sale.ends_at) {
         (Phase::Draft, ..) => "a draft".into(),

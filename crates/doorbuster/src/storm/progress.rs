@@ -1,33 +1,33 @@
-//! Live progress on the terminal: how many buyers have their answer, and which.
+//! The progress bar on the terminal: how many buyers have an answer, by kind.
 
 use doorbuster_harness::load::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::table::grouped;
 
-/// A bar on standard error; silent where nobody looks.
+/// A progress bar on standard error; hidden if standard error is no terminal.
 pub struct LiveProgress(ProgressBar);
 
 impl LiveProgress {
-    /// A bar for this many buyers.
+    /// A bar for `buyers`.
     pub fn new(buyers: u32, shown: bool) -> Self {
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{bar:24.cyan/dim} {wide_msg}")
-            .expect("it is fixed, and valid");
+            .expect("the template is a valid constant");
         Self(
             ProgressBar::with_draw_target(Some(buyers.into()), target)
                 .with_style(style.progress_chars("━━─")),
         )
     }
 
-    /// Says what is being done before the first answer.
+    /// Shows a message before the first answer.
     pub fn set_message(&self, what: &str) {
         self.0.set_message(what.to_owned());
         self.0.tick();
     }
 
-    /// Shows how far the storm has come.
+    /// Shows the progress of the storm.
     pub fn show(&self, progress: &Progress) {
         let mut message = format!("{} of {}", grouped(progress.answered), grouped(progress.buyers));
         for (kind, count) in &progress.answers {
@@ -42,7 +42,7 @@ impl LiveProgress {
 }
 
 impl Drop for LiveProgress {
-    /// Takes the bar away: what follows is the result, or what went wrong.
+    /// Removes the bar, so that only the result or the error stays on the terminal.
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

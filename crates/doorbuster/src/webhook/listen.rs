@@ -1,5 +1,4 @@
-//! `webhook listen`: receives messages on a port of this machine, verifies each and prints it. For
-//! trying out.
+//! `webhook listen`: receives messages on a local port, verifies each and prints it. For tests.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,27 +21,30 @@ use crate::client;
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
-/// Longest message that is read; none of doorbuster's is longer.
+/// Longest accepted body in bytes; Doorbuster sends no longer message.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Connections at once; further ones wait.
+/// Most connections at once; further connections wait.
 const CONNECTIONS_MAX: usize = 32;
-/// How long a request's head may take.
+/// Longest wait for a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What each request is judged by.
+/// What the receiver needs to verify and answer a request.
 struct Receiver {
     keys: Vec<SigningKey>,
     answer: StatusCode,
     json: bool,
 }
 
-/// Receives until it is interrupted.
+/// Receives messages until the process is interrupted.
 pub fn run(args: &ListenArgs, json: bool) -> Outcome {
     let keys: Option<Vec<SigningKey>> =
         args.secret.iter().map(|secret| SigningKey::parse(secret)).collect();
-    let wrong = || Failure::Settings("a secret is whsec_ and 24 to 64 bytes in base64".into());
-    let keys = keys.ok_or_else(wrong)?;
-    let answer = StatusCode::from_u16(args.answer).context("no status of HTTP")?;
+    let invalid = || {
+        Failure::Settings("invalid --secret: write whsec_ and then 24 to 64 bytes in base64".into())
+    };
+    let keys = keys.ok_or_else(invalid)?;
+    let answer =
+        StatusCode::from_u16(args.answer).context("--answer is not a valid HTTP status")?;
     let address = SocketAddr::new(args.address, args.port);
     client::block_on(serve(address, Receiver { keys, answer, json }))
 }
@@ -50,21 +52,24 @@ pub fn run(args: &ListenArgs, json: bool) -> Outcome {
 async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let address = listener.local_addr().context("no address")?;
+    let address = listener.local_addr().context("cannot read the address of the listener")?;
     print::line(&format!("listening on http://{address}/"))?;
-    let (receiver, places) = (Arc::new(receiver), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let (receiver, permits) = (Arc::new(receiver), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     loop {
-        let place =
-            places.clone().acquire_owned().await.map_err(|_| anyhow!("nobody closes it"))?;
-        let (stream, _) = listener.accept().await.context("no connection can be taken")?;
+        let permit = permits
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| anyhow!("the semaphore is closed"))?;
+        let (stream, _) = listener.accept().await.context("failed to accept a connection")?;
         let receiver = receiver.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| answer_request(&receiver, request));
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            // A connection that breaks is its sender's to notice.
+            // The sender notices a broken connection itself.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -83,11 +88,11 @@ async fn answer_request(
     Ok(response)
 }
 
-/// Prints a message if it is genuine, and says what it is answered with.
+/// Verifies and prints a message. Returns the status of the answer.
 fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> StatusCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
-    // A reader that went away hears nothing more; the sender still gets its answer.
+    // When standard output is closed, the sender still gets its answer.
     match verify(headers, body, &receiver.keys, now, TOLERANCE_MS) {
         Ok(_) if receiver.json => drop(print::line(&String::from_utf8_lossy(body))),
         Ok(id) => drop(print::text(&message_text(id, body))),
@@ -99,12 +104,12 @@ fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -
     receiver.answer
 }
 
-/// A message for people.
+/// The text of a verified message.
 fn message_text(id: &str, body: &[u8]) -> String {
     let Ok(message) = serde_json::from_slice::<Value>(body) else {
-        return format!("{id} is signed, and no JSON\n");
+        return format!("{id}  valid signature, invalid JSON\n");
     };
     let text = |name: &str| message[name].as_str().unwrap_or("–").to_owned();
     let data = serde_json::to_string_pretty(&message["data"]).unwrap_or_default();
-    format!("{}  {}  {id}  the signature holds\n{data}\n", text("timestamp"), text("type"))
+    format!("{}  {}  {id}  valid signature\n{data}\n", text("timestamp"), text("type"))
 }

@@ -10,12 +10,12 @@ use serde_json::Value;
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
-/// What comes of an export before it breaks off.
+/// The answers of an export that breaks off.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
-/// A storm of this many buyers at an open sale of 100 phones, ten each; its answers, one JSON
-/// object a line.
+/// Load of this many buyers on an open sale of 100 phones, ten each; returns the answers, one JSON
+/// object per line.
 pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<Value> {
     test_server
         .ask(temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
@@ -77,7 +77,10 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     assert!(ask(&["csv", "orders", "--json"]).stderr_of_failure(2).contains("leave out --json"));
 
     let told = ask(&["reconcile", "--sale", "spring"]).stdout_of_success();
-    assert!(told.contains("phone") && told.ends_with("Units and money add up.\n"), "{told}");
+    assert!(
+        told.contains("phone") && told.ends_with("No differences: units and money match.\n"),
+        "{told}"
+    );
     let report = ask(&["reconcile", "--json"]).json();
     assert_eq!(
         (&report["ok"], &report["items"][0]["held"], &report["items"][0]["ended"]),
@@ -85,7 +88,7 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     );
 }
 
-/// Files of this directory that are not whole yet.
+/// Incomplete files in this directory.
 fn parts(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir)
         .expect("it is there")
@@ -93,8 +96,8 @@ fn parts(dir: &Path) -> usize {
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// A server that gives one request these bytes and closes; its address, and how many files of `dir`
-/// were not whole yet when it was asked.
+/// A server that answers one request with these bytes and closes; returns its address, and the
+/// number of incomplete files in `dir` at the time of the request.
 fn breaks_off(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -116,7 +119,7 @@ fn a_list_that_breaks_off_is_an_error_and_leaves_no_file_or_the_one_of_before() 
     let dir = temp_dir.join("lists");
     std::fs::create_dir(&dir).expect("a new directory");
     let file = dir.join("payments.csv");
-    // Between two chunks, and within one.
+    // Between two chunks, and inside one.
     for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
         if let Some(text) = before {
             std::fs::write(&file, text).expect("it can be written");

@@ -8,10 +8,10 @@ use doorbuster_harness::cluster::Shape;
 use crate::several::installed;
 use crate::test_server::TempDir;
 
-/// Buyers of a round: few, as there are many rounds.
+/// Buyers of a round; few, because there are many rounds.
 const BUYERS: u32 = 240;
 
-/// One round of each fault, and nothing wrong in any.
+/// One round of each fault, without a finding.
 fn every_fault(shape: Shape) {
     if !installed() {
         return;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::test_server::{TempDir, program, run, signal, until, wait};
 
-/// Runs a demo with these arguments; its object.
+/// Runs a demo with these arguments; returns its JSON object.
 #[track_caller]
 fn demo(temp_dir: &TempDir, arguments: &[&str]) -> Value {
     let ran = run(program(temp_dir).args(["demo", "--json"]).args(arguments));
@@ -111,7 +111,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
 fn a_terminal_shows_the_progress_of_a_demo() {
     let temp_dir = TempDir::new();
     let plain = program(&temp_dir);
-    // A terminal, by the program that every Linux has for that; without it this fails.
+    // A terminal, created by `script`, which every Linux has; without it this test fails.
     let mut command = Command::new("script");
     command.args([
         "-qec",
@@ -132,7 +132,7 @@ fn a_terminal_shows_the_progress_of_a_demo() {
     let told = run(&mut command).stdout_of_success();
     let (before, verdict) = told.split_once("Nothing oversold, nothing lost.").expect("a verdict");
     assert!(!verdict.contains("20,000"), "the verdict comes last: {told}");
-    // "12,345 of 20,000 · 10 reserved · 12,335 sold out", one over the other.
+    // The progress line: "12,345 of 20,000 · 10 reserved · 12,335 sold out".
     let parts: Vec<&str> = before.split(" of 20,000 · ").collect();
     let last_figure = |part: &&str| {
         part.rsplit(|text: char| !text.is_ascii_digit() && text != ',')
@@ -163,7 +163,7 @@ fn the_files_of_a_demo_can_be_audited_and_a_forged_promise_is_found() {
         run(command.args(json.then_some("--json")))
     };
     let told = audit(false).stdout_of_success();
-    assert!(told.ends_with("10 orders and 200 answers checked: nothing is wrong.\n"), "{told}");
+    assert!(told.ends_with("10 orders and 200 answers checked: no findings.\n"), "{told}");
     audit(true).stdout_of_success();
     assert_eq!(audit(true).json()["ok"], json!(true));
 
@@ -187,11 +187,11 @@ fn the_files_of_a_demo_can_be_audited_and_a_forged_promise_is_found() {
 fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
-    // So many that the crowd is there still when the first units are sold.
+    // Enough buyers that the crowd is still there when the first units are sold.
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // The crowd comes when the sale is open; before that nobody else may touch the store.
+    // The crowd comes when the sale is open; no other test may use the store before.
     let file = until("a crowd at work", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
@@ -199,7 +199,7 @@ fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
     let store =
         Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("it is there");
     store.busy_timeout(Duration::from_secs(60)).expect("it can be set");
-    // A unit out of nowhere, behind everybody's back.
+    // Adds a unit to the store directly.
     let forge = "UPDATE item SET pool = pool + 1 WHERE EXISTS (SELECT 1 FROM orders)";
     until("a unit too many", || {
         assert!(
@@ -216,11 +216,11 @@ fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
     assert_eq!(ended.status.code(), Some(1), "{report}{told}");
     assert_eq!((&report["ok"], &report["audit"]["ok"]), (&json!(false), &json!(false)), "{report}");
     assert_eq!(report["audit"]["findings"][0]["rule"], json!("I2"), "{report}");
-    assert!(told.contains("doorbuster: it does not add up: the auditor found I2"), "{told}");
+    assert!(told.contains("doorbuster: mismatch: audit finding I2"), "{told}");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
-/// What the metric of this name counts on a page of metrics, over all its labels.
+/// The sum of a metric over all its labels.
 fn counted(page: &str, name: &str) -> u64 {
     let value = |line: &str| {
         let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
@@ -229,7 +229,7 @@ fn counted(page: &str, name: &str) -> u64 {
     page.lines().filter_map(value).sum()
 }
 
-/// The page of metrics of the server there; `None` when it does not answer.
+/// The page of metrics of this server; `None` if it does not answer.
 fn metrics(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     let ask = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -243,7 +243,7 @@ fn metrics(address: SocketAddr) -> Option<String> {
 fn a_demo_keeps_its_connections_all_the_while() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
-    // More buyers than will have come when this has seen enough.
+    // More buyers than can come before this test has seen enough.
     command.args(["demo", "--json", "--buyers", "300000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
@@ -262,8 +262,8 @@ fn a_demo_keeps_its_connections_all_the_while() {
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
     assert!(most >= 500, "{most} at once");
-    // Each look is a connection too. A few may have been begun anew; one for each answer would be
-    // thousands.
+    // Each poll is a connection too, and a few connections may be reopened. One connection for each
+    // answer would be thousands.
     assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them looks");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
@@ -291,7 +291,7 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-    // The crowd comes when the server is ready, and asks it from then on.
+    // The crowd comes when the server is ready, and sends requests from then on.
     let work = until("a crowd at work", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then_some(work)

@@ -1,4 +1,4 @@
-//! `draw verify`: from files alone, and against a server whose sale has a waiting room.
+//! `draw verify`: from files alone, and against a server with a waiting room.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::test_server::{CommandRun, TempDir, TestServer, program, run};
 
-/// Made with Python's `hmac` and `hashlib`.
+/// Computed with Python's `hmac` and `hashlib`.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const COMMITMENT: &str = "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
 const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
@@ -46,7 +46,7 @@ fn a_draw_is_made_again_from_files_alone() {
     assert_eq!(wrong.code(), Some(1));
     assert_eq!(
         wrong.json()["findings"][0],
-        json!(format!("rank 1 is {}'s, and {} had it", ORDER[0], ORDER[1]))
+        json!(format!("rank 1 belongs to {}, but the claim has {}", ORDER[0], ORDER[1]))
     );
     let changed = verify(
         &temp_dir,
@@ -60,11 +60,11 @@ fn a_draw_is_made_again_from_files_alone() {
         ],
     );
     assert_eq!(changed.code(), Some(1));
-    assert!(changed.out().contains("is of another seed"), "{}", changed.out());
+    assert!(changed.out().contains("does not match the seed"), "{}", changed.out());
     assert!(verify(&temp_dir, &["--seed", SEED]).stderr_of_failure(2).contains("--participants"));
 }
 
-/// Sends as this buyer.
+/// Sends a request as this buyer.
 fn enter(temp_dir: &TempDir, test_server: &TestServer, buyer: &str) {
     let data_dir = test_server.data_dir().to_str().expect("it is text");
     let token =
@@ -109,7 +109,7 @@ fn a_draw_is_compared_with_the_servers_answer() {
         .ask(&temp_dir, &["draw", "verify", "--sale", "spring", "--commitment", &noted])
         .stdout_of_success();
     assert!(told.ends_with("3 participants: the draw agrees with its commitment.\n"), "{told}");
-    // A buyer has no key, and a list from elsewhere.
+    // A buyer has no operator's key, and gets the list from elsewhere.
     let list = write(&temp_dir.join("list"), &["alice", "bob", "-carol"]);
     let asked = |list: &str| {
         verify(&temp_dir, &["--url", test_server.url(), "--sale", "spring", "--participants", list])
@@ -117,5 +117,9 @@ fn a_draw_is_compared_with_the_servers_answer() {
     assert_eq!(asked(&list).stdout_of_success(), told);
     let short = asked(&write(&temp_dir.join("short"), &["alice", "bob"]));
     assert_eq!(short.code(), Some(1));
-    assert!(short.out().contains("3 took part, and the list has 2"), "{}", short.out());
+    assert!(
+        short.out().contains("3 participants were published, but the list has 2"),
+        "{}",
+        short.out()
+    );
 }

@@ -11,14 +11,14 @@ use super::windows::client::{Reply, Wire, request};
 use super::windows::fixture::ServerFixture;
 use crate::test_server::program;
 
-/// The configuration that the guide prints, with other places in it.
+/// The configuration from the guide, with this test's paths.
 const GUIDE: &str = include_str!("../../../../docs/front-door.md");
-/// Page views at once.
+/// Concurrent page views.
 const VISITORS: usize = 16;
-/// How long nginx may need to listen.
+/// Longest time until nginx listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// nginx in front, which ends with the test.
+/// nginx in front of the server; it stops with the test.
 pub struct Cdn {
     child: Child,
     /// Where it listens.
@@ -26,7 +26,7 @@ pub struct Cdn {
 }
 
 impl Cdn {
-    /// Serves `folder`, and asks `fixture` for what is not in it, through a cache.
+    /// Serves `folder`, and forwards other requests to `fixture` through a cache.
     pub fn start(fixture: &ServerFixture, folder: &Path) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a port");
@@ -44,8 +44,11 @@ impl Cdn {
         let config = format!(
             "daemon off; master_process off; worker_processes 1; pid {here}/pid; error_log {here}/error.log;\n\
              events {{ worker_connections 4096; }}\n\
-             http {{ types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}\n\
-             access_log off; keepalive_requests 1000000000; client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/f;\n\
+             http {{ types {{ text/html html; text/css css; text/javascript js;\n\
+             image/svg+xml svg; }}\n\
+             access_log off; keepalive_requests 1000000000;\n\
+             client_body_temp_path {here}/body; proxy_temp_path {here}/proxy;\n\
+             fastcgi_temp_path {here}/f;\n\
              uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n{sites}\n}}\n"
         );
         let file = dir.join("nginx.conf");
@@ -74,13 +77,13 @@ impl Cdn {
 
 impl Drop for Cdn {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have stopped by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Writes the pages of the rig's sales.
+/// Exports the pages of the fixture's sales.
 pub fn export(fixture: &ServerFixture, more: &[&str]) -> std::path::PathBuf {
     let folder = fixture.temp_dir.join("www");
     let url = format!("http://{}", fixture.address);
@@ -112,7 +115,7 @@ fn named(text: &str) -> Vec<String> {
     names.map(|name| format!("/assets/{name}")).collect()
 }
 
-/// Requests of buyers' pages that reached the server so far.
+/// Requests of buyers' pages that have reached the server.
 async fn reached(fixture: &ServerFixture) -> u64 {
     let page = fixture.ask(&request("GET", "/metrics", "", None)).await;
     let text = String::from_utf8(page.body).expect("text");
@@ -123,8 +126,8 @@ async fn reached(fixture: &ServerFixture) -> u64 {
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// One visitor after another on one connection: the page, what it names, the sale, its status. A
-/// browser keeps what it may.
+/// Visitors one after another on one connection: the page, its assets, the sale, and its status. A
+/// browser caches what it may.
 async fn visits(mut wire: Wire, count: usize) -> usize {
     let mut requests = 0;
     for _ in 0..count {
@@ -152,9 +155,9 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     requests
 }
 
-/// What reaches the server of so many views, spread evenly over this time and over so many caches
-/// that share no copies. Each cache asks again for what it does not have or may not keep any
-/// longer, once, however many want it.
+/// The requests that reach the server from this many views, spread evenly over this time and over
+/// this many independent caches. Each cache requests a missing or stale copy once, however many
+/// visitors want it.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
@@ -205,11 +208,11 @@ async fn a_cache_in_front_takes_nearly_every_page_view() {
     let requests: usize = visitors.join_all().await.into_iter().sum();
     let (took, came) = (begun.elapsed(), reached(&fixture).await - before);
     println!("{views} page views, {requests} requests in {took:?}: {came} reached the server");
-    // A cache that counts in whole seconds, as this one does, keeps what it has a little longer.
+    // This cache counts in whole seconds, so it keeps a copy a little longer.
     let most = simulated(views as u64, took, 1) + 2;
     assert!((1..=most).contains(&came), "{came} of {requests} in {took:?}, more than {most}");
 
-    // What must not be kept is not: each purchase reaches the server, and its answer nobody else.
+    // Purchases are never cached: each one reaches the server, and nobody else gets its answer.
     let sold = cdn
         .wire()
         .await
@@ -252,7 +255,7 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut wire, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // Addresses that somebody made up are answered, and take no room that honest readers share.
+    // Invented addresses are answered, and take no space in the cache from real ones.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up =
@@ -268,13 +271,13 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
     let kept =
         std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx made it").count();
     assert!((1..=2).contains(&kept), "{kept} copies");
-    // A sale that was made after the export, and an order: the same file for all.
+    // A sale that was created after the export, and an order: one file serves them all.
     for path in ["/sale/later", "/order/ord_1"] {
         assert_eq!(get(&mut wire, path, "").await.status, 200, "{path}");
     }
 }
 
-/// Makes a sale that is announced, and waits behind a cache.
+/// Creates an announced sale, which waits behind a cache.
 async fn announced(fixture: &ServerFixture) -> Cdn {
     let body = serde_json::json!({"id": "spring", "title": "Spring", "starts_at": "2099-01-01T00:00:00.000Z", "items": [
         {"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 10}]});
@@ -283,7 +286,7 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock by the status, so it must not be one from before a quiet while.
+/// A page sets its clock by the status, so the status must not be older than the last quiet period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";
@@ -292,14 +295,14 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     let mut wire = cdn.wire().await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
-    // Until what the cache has is too old: it may be kept for a second, and nginx counts in whole
-    // ones.
+    // Waits until the cached copy is stale: it may be kept for one second, and nginx counts in
+    // whole seconds.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
 }
 
-/// The version that the page asks with is another one once the sale opens, so that no copy from
-/// before answers.
+/// The page's version of the status changes when the sale opens, so that no copy from before the
+/// opening is used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();
@@ -354,7 +357,7 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
             "{may_not}"
         );
     }
-    // On the purchase's own way, on the general one, for a refusal and for what anybody may read.
+    // On the fast path, on the general server, for a refusal, and for public answers.
     let spec = super::windows::client::PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for asked in [

@@ -43,25 +43,25 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// Installations at a time: each mostly waits. Those in one PostgreSQL have two nodes each, and a
-/// node that finds no connection in time puts off for a minute what is not urgent.
+/// Deployments that run at the same time; each of them mostly waits. Those with PostgreSQL have two
+/// nodes each. A node that finds no connection in time delays its background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
-/// What the sandbox signs with; a test signs with it as well.
+/// The secret of the sandbox; a test signs messages with it too.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// Sales that are tried at most until a node comes to the point at which it dies: what a late
-/// payment asks for is done by either of two.
+/// Most sales until a node reaches the failpoint: with two nodes, the other one may do the work of
+/// a late payment.
 const LIVES: u32 = 6;
-/// Longer than one life and the next need together, on a busy machine.
+/// Longer than two runs of a server, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(480);
 
-/// What takes longer says why.
+/// After this time a wait is reported.
 const LATE: Duration = Duration::from_secs(40);
 
-/// Has every point tried on PostgreSQL as well.
+/// The value that runs every point on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
-/// Points whose other side is another node, or a store that another process keeps. Each takes as
-/// long as a sale with two nodes, 25 seconds where five are tried at once and nothing else is done.
+/// Points whose other side is another node, or a store in another process. Each takes as long as a
+/// sale with two nodes: 25 seconds if five run at the same time.
 const SHARED: [Point; 14] = [
     Point::Committed,
     Point::SettleCommitted,
@@ -79,7 +79,7 @@ const SHARED: [Point; 14] = [
     Point::OutboxDead,
 ];
 
-/// The points that are tried on PostgreSQL.
+/// The points that run on PostgreSQL.
 fn shared() -> Vec<Point> {
     match std::env::var(EVERY_SHARED).as_deref() {
         Ok("all") => Point::ALL.to_vec(),
@@ -105,15 +105,15 @@ fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
     die_at_each(&shared(), SHARED_AT_ONCE, |name| StoreAccess::database(&postgres, name));
 }
 
-/// Dies once at each of these points in each round, some at a time.
+/// Kills a server once at each of these points in each round, several at a time.
 fn die_at_each(
     points: &[Point],
     at_once: usize,
     store_access: impl Fn(&str) -> StoreAccess + Sync,
 ) {
     in_each_round(points, at_once, |name, passing| {
-        // Of two nodes the other may have done all that this point is about: then that was no
-        // death, and another sale begins.
+        // The other node may have done all the work of this point. Then no server was killed, and
+        // another sale begins.
         let mut lives = (1..=LIVES).map(|n| {
             let store_access = store_access(&format!("{name}_{passing}_{n}"));
             let is_last = n == LIVES || !store_access.is_shared();
@@ -123,8 +123,8 @@ fn die_at_each(
     });
 }
 
-/// Does this once for each of these points in each round, some at a time; it says whether a server
-/// died at that passing.
+/// Runs this once for each of these points in each round, several at a time; it returns whether a
+/// server was killed at that pass.
 fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
@@ -158,7 +158,7 @@ fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> b
                         Ok(died) => {
                             println!("{name}:{passing}: died {died}, {:?}", begun.elapsed())
                         }
-                        // What was wrong stands above, under the thread's name.
+                        // The failure is printed above, under the thread's name.
                         Err(_) => wrong
                             .lock()
                             .expect("nobody panics with it")
@@ -176,7 +176,7 @@ fn next(waiting: &Mutex<Vec<(Point, u64)>>) -> Option<(Point, u64)> {
     waiting.lock().expect("nobody panics with it").pop()
 }
 
-/// A sale on an installation of its own that loses its server at a point; whether it did.
+/// A sale in a deployment of its own whose server is killed at a point; returns whether it was.
 fn life(sale: impl Future<Output = bool>) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -185,11 +185,11 @@ fn life(sale: impl Future<Output = bool>) -> bool {
     runtime.block_on(sale)
 }
 
-/// What a server is told that does not die.
+/// The settings of a server that is not killed.
 fn settings(store_access: &StoreAccess) -> Vec<(&str, &str)> {
     let mut settings = store_access.settings();
     settings.push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"));
-    // What the shop refuses is given up at the second try.
+    // A refused event becomes a dead letter at the second attempt.
     settings.push(("DOORBUSTER_WEBHOOKS__TRIES", "2"));
     settings.push(("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", MESSAGE_SECRET));
     settings
@@ -200,8 +200,8 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let mut fixture =
         ServerFixture::with(&[&settings(&store_access)[..], &[(SETTING, armed)]].concat());
     let retrying_client = RetryingClient::new(fixture.address);
-    // Holds that last, holds that end before a payment that is late, one unit that two want, and
-    // three that others wait in line for.
+    // Items: long holds, holds that end before a late payment, one unit for two buyers, and three
+    // units with a waitlist.
     let items =
         [("phone", 50, 5, 300), ("watch", 50, 5, 2), ("ring", 1, 1, 2), (waitlist::ITEM, 3, 1, 4)];
     fixture.open_sale("spring", &items).await;
@@ -209,7 +209,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let dir = fixture.data_dir().to_owned();
     let selling = tokio::spawn(async move {
         let endpoint = json!({"url": outcomes.url(), "types": ["*"]});
-        // It may be made twice when the first answer is lost: then all is told twice.
+        // It may be created twice if the first answer is lost; then every event is delivered twice.
         let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::all(&at).await;
@@ -240,7 +240,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
             died = true;
         }
         if store_access.is_shared() {
-            // It comes when the first one tells the shop already, and would go on doing so.
+            // A restarted server begins while the first one still delivers.
             if second.is_none() && (died || !receiver.received().is_empty()) {
                 let of = store_access.clone();
                 let starting =

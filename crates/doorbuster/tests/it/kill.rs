@@ -23,15 +23,15 @@ use judge::Judge;
 
 /// Units that each buyer may hold.
 const LIMIT: u32 = 6;
-/// How long holds last, in seconds: longer than a round, or so short that they end in it.
+/// The length of holds in seconds: longer than a round, or so short that they end in it.
 const LONG: u32 = 900;
 const SHORT: u32 = 1;
-/// Rounds beyond those that were asked for, at most.
+/// The most additional rounds.
 const MORE_ROUNDS: u64 = 5;
-/// Rounds whose queued requests are waited for at the end: their time is nearly over by then.
+/// The last rounds whose queued requests are waited for: earlier ones have ended by then.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
-/// What a variable of the environment says.
+/// The value of an environment variable.
 pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))

@@ -1,4 +1,4 @@
-//! A private NATS with one stream, which also keeps duplicates, for the program to publish to.
+//! A private NATS server with one stream, which also keeps duplicates. The program publishes to it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,53 +8,53 @@ use serde_json::Value;
 use crate::failpoints::receiver::{Event, event, first};
 use crate::nats_server::NatsServer;
 
-/// What the stream is called, and its subjects begin with.
+/// The name of the stream, and the prefix of its subjects.
 const NAME: &str = "shop";
-/// The stream drops what comes again within this time, the shortest that there is.
+/// The stream drops duplicates within this time, the shortest possible one.
 pub const WINDOW: Duration = Duration::from_millis(100);
 
-/// The broker. It ends when this is dropped.
+/// The broker. It stops when this is dropped.
 pub struct NatsStream {
     nats: NatsServer,
 }
 
-/// What it heard.
+/// The received messages.
 pub struct ReceivedEvents {
-    /// Each event where it came first.
+    /// Each event at its first arrival.
     pub first: Vec<Event>,
-    /// How many messages brought an event that was there already.
+    /// The number of repeated messages.
     pub again: usize,
 }
 
 impl NatsStream {
-    /// One that is there.
+    /// A running broker.
     pub async fn open() -> Self {
         let nats = NatsServer::start();
         nats.make_stream_that_knows(NAME, WINDOW).await;
         Self { nats }
     }
 
-    /// Where it is.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.nats.port()
     }
 
-    /// Where it is told.
+    /// Its address.
     pub fn url(&self) -> String {
         self.nats.url(NAME)
     }
 
-    /// Takes it away, as a power cut does: nobody listens there any more.
+    /// Kills it, as a power failure does; no server listens at its port any more.
     pub fn kill(&mut self) {
         self.nats.kill();
     }
 
-    /// Brings it back, with all that it kept.
+    /// Starts it again with the messages that it kept.
     pub fn start_again(&mut self) {
         self.nats.start_again();
     }
 
-    /// What it keeps. Each message is under its event's type, and no event says two things.
+    /// The kept messages. The subject of each is its event's type, and no event has two contents.
     pub async fn heard(&self) -> ReceivedEvents {
         let kept = self.nats.kept(NAME).await;
         let (mut bodies, mut events) = (HashMap::new(), Vec::new());

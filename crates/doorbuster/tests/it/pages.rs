@@ -46,13 +46,13 @@ const BUY: &str = "#buy";
 /// The title under the button: the state in a few words.
 const STATE: &str = "#say-title";
 
-/// A demonstration, where visitors are guests.
+/// A demonstration server, where visitors are guests.
 fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
-/// Makes a sale of lamps, with these fields beside or instead of the usual ones of the item and of
-/// the sale; gives its name.
+/// Creates a sale of lamps, with these fields of the item and of the sale changed or added; returns
+/// its name.
 async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
@@ -81,7 +81,7 @@ fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
     link_with_claims(address, path, buyer, false, None)
 }
 
-/// The same, for a buyer of whom the shop says more.
+/// The same, for a buyer with these claims of the shop.
 fn link_with_claims(
     address: SocketAddr,
     path: &str,
@@ -98,19 +98,19 @@ fn link_with_claims(
     format!("http://{address}{path}#token={}", token(SECRET.as_bytes(), &claims))
 }
 
-/// An address without anybody's token.
+/// An address without a token.
 fn plain(address: SocketAddr, path: &str) -> String {
     format!("http://{address}{path}")
 }
 
-/// A moment, as the API writes it.
+/// A time in the API's format.
 fn in_secs(secs: i64) -> (Timestamp, String) {
     let moment = Timestamp::now() + SignedDuration::from_secs(secs);
     (moment, format!("{moment:.3}"))
 }
 
-/// Has a page made ready for a sale before that opens: so many seconds after it was begun, or
-/// later, where the machine is too slow for that. Gives the sale's name, and what came of it.
+/// Prepares a page for a sale before the sale opens: this many seconds after the start, or later on
+/// a slow machine. Returns the sale's name, and the result of the preparation.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,

@@ -29,7 +29,17 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     let test_server = TestServer::open(&temp_dir);
     let operate = |arguments: &[&str]| test_server.ask(&temp_dir, arguments).stdout_of_success();
     operate(&["sale", "create", "spring", "--title", "T", "--item", ITEM]);
-    operate(&["sale", "create", "autumn", "--title", "T", "--item", ITEM, "--starts-at", "2036-11-20T10:00:00Z"]);
+    operate(&[
+        "sale",
+        "create",
+        "autumn",
+        "--title",
+        "T",
+        "--item",
+        ITEM,
+        "--starts-at",
+        "2036-11-20T10:00:00Z",
+    ]);
     operate(&["sale", "schedule", "autumn"]);
     operate(&["sale", "open", "spring"]);
     let token = |name: &str| test_server.token(&temp_dir, name);
@@ -48,7 +58,8 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
 
     let data_dir = temp_dir.join("restored");
     let said = restore(&temp_dir, &file, &data_dir, &[]);
-    for part in ["Sale spring was open and is paused.", "Sale autumn was scheduled and is paused."] {
+    for part in ["Sale spring was open and is paused.", "Sale autumn was scheduled and is paused."]
+    {
         assert!(said.contains(part), "{said}");
     }
     let log = fs::File::create(temp_dir.join("log")).expect("a free name");
@@ -59,8 +70,7 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     assert!(log.contains("restored from a backup") && log.contains("spring"), "{log}");
     let (status, _) = buy(&restored, &bob, "c");
     assert_ne!(status, 201, "the sale is paused");
-    let (status, order) =
-        restored.send(&alice, "GET", &format!("/v1/orders/{first}"), "", "");
+    let (status, order) = restored.send(&alice, "GET", &format!("/v1/orders/{first}"), "", "");
     assert_eq!((status, order["state"].as_str()), (200, Some("reserved")), "{order}");
     let audit = restored.send(KEY, "GET", "/v1/admin/audit", "", "").1;
     let notice = audit["notices"]
@@ -69,7 +79,8 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
         .unwrap_or_else(|| panic!("{audit}"));
     let detail = notice["detail"].as_str().expect("a text");
     assert!(detail.contains("spring (open)") && detail.contains("autumn (scheduled)"), "{detail}");
-    restored.ask(&temp_dir, &["sale", "adjust", "spring", "phone", "-1", "--reason", "sold before"])
+    restored
+        .ask(&temp_dir, &["sale", "adjust", "spring", "phone", "-1", "--reason", "sold before"])
         .stdout_of_success();
     restored.ask(&temp_dir, &["sale", "resume", "spring"]).stdout_of_success();
     assert_eq!(buy(&restored, &bob, "d").0, 409, "the unit that was sold after the backup is gone");

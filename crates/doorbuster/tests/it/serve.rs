@@ -462,7 +462,7 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         let line = &lines[0];
         assert_eq!(
             (&line["message"], &line["status"]),
-            (&"a request failed".into(), &503.into()),
+            (&"request failed".into(), &503.into()),
             "{line}"
         );
         assert!(line["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{line}");

@@ -62,7 +62,7 @@ fn an_installation_is_started_once_shown_and_removed() {
     ];
     assert_eq!(names, due);
     let told = cluster(&temp_dir, &["up"]).stdout_of_success();
-    assert!(told.starts_with("It is running already"));
+    assert!(told.starts_with("The installation is already running"));
     let password = found["store_url"]
         .as_str()
         .and_then(|url| url.split([':', '@']).nth(2))
@@ -74,7 +74,7 @@ fn an_installation_is_started_once_shown_and_removed() {
         .args(["sale", "list"])
         .env("DOORBUSTER_URL", found["url"].as_str().expect("an address"))
         .env("DOORBUSTER_ADMIN_KEY", key));
-    assert!(list.stdout_of_success().contains("no such sales"));
+    assert!(list.stdout_of_success().contains("No sales found"));
     the_store_is_looked_after(&temp_dir, &found);
     cluster(&temp_dir, &["status"]).stdout_of_success();
     assert!(cluster(&temp_dir, &["down"]).stdout_of_success().contains("front, node-2, node-1"));

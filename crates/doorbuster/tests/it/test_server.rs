@@ -45,7 +45,8 @@ impl Drop for TempDir {
     }
 }
 
-/// The program, without settings of whoever runs the tests, its temporary files in `temp_dir`.
+/// The program, without the settings of the user who runs the tests, and with its temporary files
+/// in `temp_dir`.
 pub fn program(temp_dir: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
     let ours = |name: &str| ["DOORBUSTER_", "OTEL_"].iter().any(|start| name.starts_with(start));
@@ -268,7 +269,7 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(started.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(started.elapsed() < PATIENCE, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

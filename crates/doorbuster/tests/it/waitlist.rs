@@ -91,6 +91,6 @@ fn a_waitlist_position_and_length_are_shown() {
     assert!(
         operate(&["order", "show", id])
             .stdout_of_success()
-            .contains("by engine: a unit came back for the first in line")
+            .contains("by engine: a returned unit went to the first buyer on the waitlist")
     );
 }

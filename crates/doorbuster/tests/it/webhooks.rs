@@ -217,7 +217,7 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     fixture.until("it is level", PATIENCE, level).await;
     assert_eq!(
         ask(&["webhook", "deliveries", &id]).stdout_of_success(),
-        "It has no failed deliveries.\n"
+        "The endpoint has no failed deliveries.\n"
     );
     let event = told["id"].as_str().expect("an id");
     assert_eq!(
@@ -314,7 +314,8 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     assert_eq!(next(), "refused: webhook-timestamp is too old or too new");
     assert_eq!(send(now, &genuine).await, 204);
     let shown: Vec<String> = (0..6).map(|_| next()).collect();
-    let head = "2026-11-20T10:00:42.000Z  order.paid  evt_0000000000000042_f2aa95665c  the signature holds";
+    let head =
+        "2026-11-20T10:00:42.000Z  order.paid  evt_0000000000000042_f2aa95665c  valid signature";
     assert_eq!(shown, [head, "{", "  \"order\": {", "    \"id\": \"ord_1\"", "  }", "}"]);
 }
 
@@ -398,8 +399,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_cannot_be_read_is_a_dead_letter_one_of_a_later_program_waits_and_the_rest_goes_on()
- {
+async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
     fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let (address, taken) = shop(u64::MAX).await;

@@ -1,5 +1,5 @@
-//! Promises against the truth: whoever was told `reserved` has that order (I3), and what was told
-//! under an id stays so (I8).
+//! Compares an answers file with the store: an order that a buyer was promised exists (I3), and the
+//! result of a ticket never changes (I8).
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -13,7 +13,7 @@ use super::findings::Findings;
 use super::limits::ANSWER_LINE_BYTES_MAX;
 use super::snapshot::{Order, Snapshot};
 
-/// Checks every line of an answers file; returns how many there were.
+/// Checks every line of an answers file and returns the number of lines.
 pub(super) fn check(
     snapshot: &Snapshot,
     path: &Path,
@@ -33,9 +33,9 @@ pub(super) fn check(
         }
         match serde_json::from_slice::<AnswerLine>(&line) {
             Ok(answer) => auditor.check_line(&answer, findings),
-            // Whoever wrote the file was killed in the middle of its last line.
+            // The process that wrote the file was killed while it wrote the last line.
             Err(_) if line.last() != Some(&b'\n') && line.len() < ANSWER_LINE_BYTES_MAX => {
-                findings.add_notice("answers", None, format!("line {number} is cut off"));
+                findings.add_notice("answers", None, format!("line {number} is incomplete"));
             }
             Err(error) => return Err(failed(format!("line {number}: {error}"))),
         }
@@ -48,9 +48,9 @@ struct AnswerAuditor<'a> {
     items: HashMap<(&'a str, &'a str), i64>,
     requests: HashMap<(&'a str, &'a str), &'a Order>,
     returned: HashMap<&'a str, (&'a str, Option<&'a str>)>,
-    /// Orders that somebody was told of.
+    /// Orders that at least one answer names.
     seen_orders: HashSet<&'a str>,
-    /// Items that somebody asked for.
+    /// Items that at least one answer requested.
     requested_items: HashSet<i64>,
     /// Refusals of requests that hold an order.
     refused: Vec<(&'a Order, String)>,
@@ -80,14 +80,15 @@ impl<'a> AnswerAuditor<'a> {
             }
             (Some(state), Some(id)) => self.check_promise(answer, state, id, item, findings),
             (Some(state), None) => {
-                let detail = format!("{} was told {state:?} without an order's id", answer.buyer);
+                let detail =
+                    format!("{} received state {state:?} without an order id", answer.buyer);
                 findings.item("I3", item.unwrap_or(0), detail);
             }
             (None, _) => self.record_refusal(answer),
         }
     }
 
-    /// Somebody was told of an order.
+    /// Checks an answer that names an order.
     fn check_promise(
         &mut self,
         answer: &AnswerLine,
@@ -98,7 +99,7 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // An id that was cut second for a request shows the order of the first.
+        // The id of a request's second ticket refers to the order of the first.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,
@@ -107,7 +108,7 @@ impl<'a> AnswerAuditor<'a> {
             findings.item(
                 "I3",
                 at,
-                format!("{buyer} was told {state} of order {id}, which does not exist"),
+                format!("{buyer} received {state} for order {id}, which does not exist"),
             );
             return;
         };
@@ -115,8 +116,8 @@ impl<'a> AnswerAuditor<'a> {
         let is_theirs = order.is_erased() || (order.buyer == *buyer && order.key == *key);
         if !is_theirs || Some(order.item) != item || order.units != i64::from(units) {
             let detail = format!(
-                "{buyer} was told {state} of order {id} for request {key:?}, {units} units of {}/{}; \
-                 it is {}'s for request {:?}, {} units of item {}",
+                "{buyer} received {state} for order {id}, request {key:?}, {units} units of \
+                 {}/{}; the order belongs to {}, request {:?}, {} units of item {}",
                 answer.sale, answer.item, order.buyer, order.key, order.units, order.item
             );
             findings.item("I3", at, detail);
@@ -125,12 +126,12 @@ impl<'a> AnswerAuditor<'a> {
             findings.item(
                 "I8",
                 at,
-                format!("{buyer} was told {state} of order {id}, which is {} now", order.state),
+                format!("{buyer} received {state} for order {id}, which is {} now", order.state),
             );
         }
     }
 
-    /// Somebody waited for a verdict and was refused under an id.
+    /// Checks an answer that refused a request after a ticket was issued.
     fn check_verdict(
         &mut self,
         answer: &AnswerLine,
@@ -144,7 +145,7 @@ impl<'a> AnswerAuditor<'a> {
                 "I8",
                 item,
                 format!(
-                    "{buyer} was refused ({code}) under {id}, which is an order ({})",
+                    "{buyer} was refused ({code}) with id {id}, which is an order ({})",
                     order.state
                 ),
             );
@@ -153,16 +154,19 @@ impl<'a> AnswerAuditor<'a> {
         let verdict = self.returned.get(id).map(|(verdict, _)| *verdict);
         let word = if code == "idempotency_key_reused" { "key_reused" } else { code };
         if verdict != Some(word) {
-            let found = verdict.unwrap_or("no verdict");
+            let found = verdict.unwrap_or("missing");
             findings.item(
                 "I8",
                 item,
-                format!("{buyer} was refused ({code}) under {id}, the store has {found}"),
+                format!(
+                    "{buyer} was refused ({code}) with id {id}, but the stored verdict is {found}"
+                ),
             );
         }
     }
 
-    /// Somebody was refused at once: then that request holds no order, unless a later try got one.
+    /// Records a refusal without an id. The request must hold no order, unless a later attempt got
+    /// one.
     fn record_refusal(&mut self, answer: &AnswerLine) {
         let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
         let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {
@@ -183,11 +187,11 @@ impl<'a> AnswerAuditor<'a> {
                 findings.item("I8", order.item, detail);
             }
         }
-        let untold = self.snapshot.orders.iter().filter(|order| {
+        let unmentioned = self.snapshot.orders.iter().filter(|order| {
             self.requested_items.contains(&order.item) && !self.seen_orders.contains(&*order.id)
         });
         let (mut count, mut first) = (0_u64, None);
-        for order in untold {
+        for order in unmentioned {
             count += 1;
             first = first.or(Some(&*order.id));
         }
@@ -195,7 +199,7 @@ impl<'a> AnswerAuditor<'a> {
             findings.add_notice(
                 "untold",
                 first,
-                format!("{count} orders of the items asked for are in no answer"),
+                format!("{count} orders for the requested items appear in no answer"),
             );
         }
     }
@@ -206,7 +210,7 @@ fn can_become(before: &str, now: &str) -> bool {
     match before {
         "reserved" => matches!(now, "reserved" | "paid" | "cancelled" | "expired" | "refunded"),
         "paid" => matches!(now, "paid" | "refunded"),
-        // Paid late, it is paid again.
+        // A late payment makes the order paid again.
         "cancelled" | "expired" => now == before || matches!(now, "paid" | "refunded"),
         "refunded" => now == "refunded",
         _ => false,

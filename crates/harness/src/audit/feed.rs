@@ -1,19 +1,20 @@
-//! Feeds: what each slot was told, in its turn, without a gap; every credit once, and for something
-//! that happened.
+//! Feeds: each slot got its rows in sequence without a gap, and each credit once, for a ticket or
+//! an order that ended.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::findings::Findings;
 use super::snapshot::{FeedRow, Grant, Snapshot};
 
-/// Checks every feed as a sequence, every row by itself, and the rows against what they tell of.
+/// Checks the sequence of every feed, every row, and the rows against the tickets, orders and
+/// recalls that they refer to.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut feeds: BTreeMap<i64, Vec<&FeedRow>> = BTreeMap::new();
     for row in &snapshot.feed {
         feeds.entry(row.grant).or_default().push(row);
     }
     for id in feeds.keys().filter(|id| !snapshot.grants.contains_key(id)) {
-        findings.store("I6", format!("a feed of grant {id}, which does not exist"));
+        findings.store("I6", format!("feed rows name grant {id}, which does not exist"));
     }
     let returned: HashMap<&str, i64> =
         snapshot.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
@@ -30,7 +31,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Units that finished recalls meant for each grant.
+/// The units that finished recalls took for each grant.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
@@ -47,14 +48,14 @@ fn check_sequence(grant: &Grant, rows: &[&FeedRow], findings: &mut Findings<'_>)
         findings.item(
             "I6",
             grant.item,
-            format!("the feed of grant {id} has {} rows, its grant says {len}", rows.len()),
+            format!("the feed of grant {id} has {} rows, but the grant says {len}", rows.len()),
         );
     }
     if let Some((row, turn)) = rows.iter().zip(1_i64..).find(|(row, turn)| row.seq != *turn) {
         findings.item(
             "I6",
             grant.item,
-            format!("the feed of grant {id} has {} where {turn} belongs", row.seq),
+            format!("the feed of grant {id} has row {} where row {turn} belongs", row.seq),
         );
     }
 }
@@ -77,15 +78,15 @@ fn check_row(grant: &Grant, row: &FeedRow, findings: &mut Findings<'_>) {
             "I6",
             grant.item,
             format!(
-                "the feed of grant {} has at {} a row {:?} of {units} units and {quota_delta} of \
-                 the limit",
+                "the feed of grant {} has an invalid row {}: {:?}, {units} units, quota change \
+                 {quota_delta}",
                 grant.id, row.seq, row.cause
             ),
         );
     }
 }
 
-/// Each ticket is given back once, and only one that was returned under this grant.
+/// Each ticket is credited at most once, and only if it was returned under this grant.
 fn check_credits(
     grant: &Grant,
     rows: &[&FeedRow],
@@ -99,7 +100,7 @@ fn check_credits(
             findings.item(
                 "I6",
                 grant.item,
-                format!("ticket {ticket} was given back twice under grant {}", grant.id),
+                format!("ticket {ticket} is credited twice to grant {}", grant.id),
             );
         }
         if returned.get(ticket) != Some(&grant.id) {
@@ -107,7 +108,7 @@ fn check_credits(
                 "I6",
                 grant.item,
                 format!(
-                    "ticket {ticket} was given back under grant {}, but never returned there",
+                    "ticket {ticket} is credited to grant {}, but was not returned under it",
                     grant.id
                 ),
             );
@@ -115,46 +116,48 @@ fn check_credits(
     }
 }
 
-/// What recalls brought is what they took; less only when the target was closed before they were
-/// done.
+/// A feed adds the units that finished recalls took. It may add less only if the target was closed
+/// before a recall was done.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
     if brought > meant || (grant.open && brought != meant) {
         let detail = format!(
-            "recalls meant {meant} units for grant {}, its feed brought {brought}",
+            "recalls took {meant} units for grant {}, but its feed adds {brought}",
             grant.id
         );
         findings.item("I2", grant.item, detail);
     }
 }
 
-/// An open grant was told of everything: each returned ticket, and for each buyer the share of
-/// every order that ended.
+/// The feed of an open grant is complete: it has each returned ticket, and the quota of every order
+/// that ended.
 fn check_complete(
     snapshot: &Snapshot,
     feeds: &BTreeMap<i64, Vec<&FeedRow>>,
     findings: &mut Findings<'_>,
 ) {
     let is_open = |id: i64| snapshot.grants.get(&id).is_some_and(|grant| grant.open);
-    let mut told: HashSet<&str> = HashSet::new();
+    let mut credited: HashSet<&str> = HashSet::new();
     let mut shares: HashMap<(i64, &str), i128> = HashMap::new();
     for row in feeds.values().flatten().filter(|row| is_open(row.grant)) {
-        told.extend(row.ticket.as_deref());
+        credited.extend(row.ticket.as_deref());
         if let (Some(buyer), "order_ended" | "order_revived") = (row.buyer.as_deref(), &*row.cause)
         {
             *shares.entry((row.grant, buyer)).or_default() += i128::from(row.quota_delta);
         }
     }
-    for row in
-        snapshot.resolutions.iter().filter(|row| is_open(row.grant) && !told.contains(&*row.ticket))
+    for row in snapshot
+        .resolutions
+        .iter()
+        .filter(|row| is_open(row.grant) && !credited.contains(&*row.ticket))
     {
         let item = snapshot.grants[&row.grant].item;
         findings.item(
             "I6",
             item,
             format!(
-                "ticket {} was returned, but never given back to grant {}",
+                "ticket {} was returned, but grant {} has no credit for it",
                 row.ticket, row.grant
             ),
         );
@@ -166,9 +169,9 @@ fn check_complete(
     wrong.sort_unstable();
     for ((grant, buyer), left) in wrong {
         let (item, way) =
-            (snapshot.grants[&grant].item, if left > 0 { "too little" } else { "too much" });
+            (snapshot.grants[&grant].item, if left > 0 { "too few" } else { "too many" });
         let detail = format!(
-            "the slot of grant {grant} was given back {} {way} of {buyer}'s limit",
+            "the feed of grant {grant} gives back {} units {way} of {buyer}'s quota",
             left.abs()
         );
         findings.item("I6", item, detail);

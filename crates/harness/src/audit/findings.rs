@@ -1,5 +1,5 @@
-//! Gathers what is wrong, bounded per rule: a broken store is told in twenty examples and a number,
-//! not in a million lines.
+//! Collects findings, with a bound for each rule: a damaged store gives at most 20 examples and a
+//! count for each rule.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,22 +10,22 @@ use jiff::Timestamp;
 use super::limits::FINDINGS_PER_RULE_MAX;
 use super::snapshot::Snapshot;
 
-/// A moment, for a person.
+/// Formats a time for a person.
 pub(super) fn format_time(ms: Option<i64>) -> String {
     match ms.map(Timestamp::from_millisecond) {
         Some(Ok(moment)) => format!("{moment:.3}"),
-        // Outside the years that there are: the bare number says more than nothing.
+        // Outside the range of `Timestamp`; the number is better than no value.
         Some(Err(_)) => format!("{} ms", ms.unwrap_or_default()),
         None => "never".into(),
     }
 }
 
-/// What may not be there, for a person.
+/// Formats an optional value for a person.
 pub(super) fn format_optional<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
 }
 
-/// What has been found so far.
+/// The findings and notices so far.
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
     snapshot: &'a Snapshot,
@@ -35,12 +35,12 @@ pub(super) struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    /// Nothing yet.
+    /// Starts without findings.
     pub fn new(snapshot: &'a Snapshot) -> Self {
         Self { snapshot, listed: Vec::new(), counts: BTreeMap::new(), notices: Vec::new() }
     }
 
-    /// Something about one item.
+    /// Adds a finding about one item.
     pub fn item(&mut self, rule: &'static str, item: i64, detail: String) {
         let known = self.snapshot.items.get(&item);
         let (sale, name) =
@@ -48,12 +48,12 @@ impl<'a> Findings<'a> {
         self.add(rule, sale, name, detail);
     }
 
-    /// Something about the store as a whole.
+    /// Adds a finding about the whole store.
     pub fn store(&mut self, rule: &'static str, detail: String) {
         self.add(rule, None, None, detail);
     }
 
-    /// Something that needs no mending but should be known.
+    /// Adds a notice: an observation that needs no repair.
     pub fn add_notice(&mut self, kind: &str, order: Option<&str>, detail: String) {
         self.notices.push(Notice { kind: kind.into(), order: order.map(str::to_owned), detail });
     }
@@ -72,7 +72,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// All findings and notices.
+    /// Returns all findings and notices.
     pub fn into_parts(mut self) -> (Vec<Finding>, Vec<Notice>) {
         for (rule, count) in self.counts {
             if let Some(more) = count.checked_sub(FINDINGS_PER_RULE_MAX).filter(|more| *more > 0) {

@@ -1,12 +1,12 @@
-//! Grants and recalls: what a slot was given, what of it was settled, and that a closed one gave
-//! everything back.
+//! Grants and recalls: the units that a slot was given and that were settled, and that a closed
+//! grant kept none.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::findings::Findings;
 use super::snapshot::{Grant, Recall, Snapshot};
 
-/// What orders, feeds and recalls say about one grant.
+/// The sums over the orders, feed rows and recalls of one grant.
 #[derive(Debug, Default)]
 struct GrantTotals {
     sold: i128,
@@ -14,7 +14,7 @@ struct GrantTotals {
     recalled: i128,
 }
 
-/// Checks every grant against everything that names it.
+/// Checks every grant against the orders, feed rows and recalls that name it.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let totals = totals_by_grant(snapshot);
     let nothing = GrantTotals::default();
@@ -51,7 +51,7 @@ fn check_units(
     let Grant { id, item, granted, settled, .. } = *grant;
     match snapshot.items.get(&item) {
         None => {
-            findings.item("I2", item, format!("grant {id} is of item {item}, which does not exist"))
+            findings.item("I2", item, format!("grant {id} names item {item}, which does not exist"))
         }
         Some(known) if known.total.is_some() != grant.counted => {
             findings.item(
@@ -63,16 +63,20 @@ fn check_units(
         Some(_) => {}
     }
     if grant.counted && settled > granted {
-        findings.item("I1", item, format!("grant {id} settled {settled} of {granted} granted"));
+        findings.item(
+            "I1",
+            item,
+            format!("grant {id} settled {settled} units, but has only {granted}"),
+        );
     }
     if !grant.counted && granted != 0 {
-        findings.item("I2", item, format!("grant {id} of unlimited stock was granted {granted}"));
+        findings.item("I2", item, format!("grant {id} of an unlimited item has {granted} units"));
     }
     if i128::from(settled) != totals.sold {
         findings.item(
             "I2",
             item,
-            format!("grant {id} settled {settled}, its orders have {} units", totals.sold),
+            format!("grant {id} settled {settled} units, but its orders have {}", totals.sold),
         );
     }
     let initial = i128::from(granted) - totals.fed + totals.recalled;
@@ -81,7 +85,7 @@ fn check_units(
             "I2",
             item,
             format!(
-                "grant {id} has {granted}, but its feed gave {} and recalls took {}",
+                "grant {id} has {granted} units, but its feed added {} and recalls took {}",
                 totals.fed, totals.recalled
             ),
         );
@@ -94,7 +98,7 @@ fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
         findings.item(
             "I2",
             item,
-            format!("grant {id} is neither open nor closed with time and cause"),
+            format!("grant {id} is neither open nor closed with a time and a cause"),
         );
     }
     if grant.closed_at.is_some_and(|at| at < grant.opened_at) {
@@ -106,7 +110,7 @@ fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
     }
 }
 
-/// One open grant a slot, and that of its last epoch.
+/// A slot has at most one open grant, and it is the one of the highest epoch.
 fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut slots: BTreeMap<(i64, i64), Vec<&Grant>> = BTreeMap::new();
     for grant in snapshot.grants.values() {
@@ -121,7 +125,7 @@ fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             }
             if pair[0].open {
                 let detail = format!(
-                    "slot {slot} has an open grant of epoch {epoch} beside one of epoch {later}"
+                    "slot {slot} has an open grant of epoch {epoch} and a grant of epoch {later}"
                 );
                 findings.item("I2", item, detail);
             }
@@ -140,10 +144,14 @@ fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_
     };
     let item = from.item;
     if !(0..=asked).contains(&taken) {
-        findings.item("I2", item, format!("recall {id} took {taken} of {asked} asked for"));
+        findings.item(
+            "I2",
+            item,
+            format!("recall {id} took {taken} units, but only {asked} were requested"),
+        );
     }
     if !done && taken != 0 {
-        findings.item("I2", item, format!("recall {id} is not done and took {taken}"));
+        findings.item("I2", item, format!("recall {id} is not done, but took {taken} units"));
     }
     if !done && !from.open {
         findings.item(
@@ -158,7 +166,7 @@ fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_
         findings.item(
             "I2",
             item,
-            format!("recall {id} gives to grant {target}, which is not one of its item"),
+            format!("recall {id} gives to grant {target}, which is not a grant of its item"),
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Histories: each order's events begin with its reservation, follow the allowed steps, and end at
-//! what the order is now.
+//! Histories: each order's events begin with its reservation, follow the allowed steps, and end in
+//! the order's present state.
 
 use super::findings::{Findings, format_time};
 use super::snapshot::{Event, Order, Snapshot};
@@ -17,7 +17,7 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 
 /// Checks the history of every order.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // Orders of the version that kept no histories were all made before the first one that has one.
+    // Orders of a version without histories are older than the first recorded reservation.
     let kept_since = snapshot
         .events
         .iter()
@@ -48,19 +48,20 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     {
         findings.store(
             "history",
-            format!("event {} ({}) is of an order that is not there", event.seq, event.kind),
+            format!("event {} ({}) names an order that does not exist", event.seq, event.kind),
         );
     }
     check_money_events(snapshot, findings);
     if before > 0 {
         let detail = format!(
-            "{before} orders have no whole history: they were made before histories were kept"
+            "{before} orders have no complete history: they are older than the \
+             first recorded history"
         );
         findings.add_notice("history", example, detail);
     }
 }
 
-/// Follows an order's events to what it is now.
+/// Checks the steps of an order's events and compares the last event with the order.
 fn check_order_history<'e>(
     order: &Order,
     is_old: bool,
@@ -70,10 +71,11 @@ fn check_order_history<'e>(
     let Order { id, item, .. } = order;
     let mut last: Option<&Event> = None;
     for event in events {
-        // Only called with events that name a state.
+        // The caller passes only events that name a state.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // The first event makes the order; a second reservation is none, more time is.
+            // The first event must be the reservation. A second reservation is invalid; an
+            // extension is valid.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };
@@ -82,7 +84,7 @@ fn check_order_history<'e>(
             findings.item(
                 "history",
                 *item,
-                format!("order {id} went from {from} to {to} (event {})", event.seq),
+                format!("order {id} must not change from {from} to {to} (event {})", event.seq),
             );
         }
         last = Some(event);
@@ -91,24 +93,24 @@ fn check_order_history<'e>(
         findings.item(
             "history",
             *item,
-            format!("order {id} is {:?}, and nothing is told of it", order.state),
+            format!("order {id} is {:?}, but has no event", order.state),
         );
         return;
     };
     if last.state() != Some(&*order.state) {
-        let told = last.state().unwrap_or_default();
+        let event_state = last.state().unwrap_or_default();
         findings.item(
             "history",
             *item,
-            format!("order {id} is {:?}, its last event says {told:?}", order.state),
+            format!("order {id} is {:?}, but its last event says {event_state:?}", order.state),
         );
     }
-    let (is, told) = (
+    let (stored, published) = (
         (Some(order.pay_by), order.paid_at, order.ended_at),
         (last.pay_by, last.paid_at, last.ended_at),
     );
-    if is != told {
-        let say = |(pay_by, paid_at, ended_at)| {
+    if stored != published {
+        let format_times = |(pay_by, paid_at, ended_at)| {
             format!(
                 "pay by {}, paid {}, ended {}",
                 format_time(pay_by),
@@ -116,19 +118,23 @@ fn check_order_history<'e>(
                 format_time(ended_at)
             )
         };
-        let detail = format!("order {id}: {}; its last event says: {}", say(is), say(told));
+        let detail = format!(
+            "order {id}: {}; its last event says: {}",
+            format_times(stored),
+            format_times(published)
+        );
         findings.item("history", *item, detail);
     }
 }
 
-/// Money that goes back without an operator is told of, once each.
+/// Each refund that no operator asked for has one event.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    let told = snapshot.events.iter().filter(|event| event.kind == "payment.refunded").count();
+    let published = snapshot.events.iter().filter(|event| event.kind == "payment.refunded").count();
     let due = snapshot.refunds.iter().filter(|refund| refund.cause != "operator").count();
-    if told != due {
+    if published != due {
         findings.store(
             "history",
-            format!("{due} payments go back by themselves, {told} of them are told of"),
+            format!("there are {due} automatic refunds, but {published} payment.refunded events"),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Money (I5): each captured payment is exactly one paid order or exactly one refund, of the same
+//! Money (I5): each captured payment has exactly one paid order or exactly one refund, of the same
 //! amount.
 
 use std::collections::HashMap;
@@ -7,19 +7,19 @@ use super::findings::Findings;
 use super::limits::MONEY_NOTICES_MAX;
 use super::snapshot::{Order, Payment, Refund, Reversal, Snapshot};
 
-/// Checks every payment against its order and its refund, every refund against its payment, every
-/// paid order against its payment.
+/// Checks every payment against its order and its refund, every refund against its payment, and
+/// every paid order against its payment.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut refunds: HashMap<&str, Vec<&Refund>> = HashMap::new();
     for refund in &snapshot.refunds {
         refunds.entry(&*refund.payment).or_default().push(refund);
     }
-    // Payments that stand, by the order's grant and number.
+    // Captured payments, by the order's grant and number.
     let mut stands: HashMap<(i64, i64), &Payment> = HashMap::new();
     let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(snapshot.payments.len());
     for payment in &snapshot.payments {
         if known.insert(&*payment.id, payment).is_some() {
-            findings.store("I5", format!("payment {} was taken twice", payment.id));
+            findings.store("I5", format!("payment {} is recorded twice", payment.id));
         }
         let its = refunds.get(&*payment.id).map_or(&[][..], |its| its);
         check_payment(snapshot, payment, its, findings);
@@ -28,7 +28,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             && let Some(other) = stands.insert(order, payment)
         {
             let detail = format!(
-                "payments {} and {} both stand for order {}",
+                "payments {} and {} both pay for order {}",
                 other.id, payment.id, payment.order_text
             );
             findings.store("I5", detail);
@@ -37,7 +37,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for refund in snapshot.refunds.iter().filter(|refund| !known.contains_key(&*refund.payment)) {
         findings.store(
             "I5",
-            format!("refund {} is of payment {}, which is not there", refund.id, refund.payment),
+            format!("refund {} names payment {}, which does not exist", refund.id, refund.payment),
         );
     }
     check_paid_orders(snapshot, &stands, findings);
@@ -58,49 +58,50 @@ fn check_payment(
         None => findings.store("I5", detail),
     };
     if payment.order.is_some() && order.is_none_or(|order| order.id != *order_text) {
-        find(format!("payment {id} names order {order_text}, and stands beside another one"));
+        find(format!("payment {id} names order {order_text}, but is stored with another order"));
     }
     match &**state {
         "captured" => {
             match order {
                 None => {
-                    find(format!("payment {id} stands for order {order_text}, which is not there"))
+                    find(format!("payment {id} pays for order {order_text}, which does not exist"))
                 }
                 Some(Order { state, .. }) if state != "paid" => {
-                    find(format!("payment {id} stands for order {order_text}, which is {state:?}"));
+                    find(format!("payment {id} pays for order {order_text}, which is {state:?}"));
                 }
                 Some(order)
                     if snapshot.price(order)
                         != Some((payment.amount_minor, &*payment.currency)) =>
                 {
-                    let price =
-                        snapshot.price(order).map_or("nothing".to_owned(), |(amount_minor, of)| {
+                    let price = snapshot
+                        .price(order)
+                        .map_or("an unknown amount".to_owned(), |(amount_minor, of)| {
                             format!("{amount_minor} {of}")
                         });
                     let Payment { amount_minor, currency, .. } = payment;
                     find(format!(
-                        "payment {id} is {amount_minor} {currency}, order {order_text} costs \
+                        "payment {id} is {amount_minor} {currency}, but order {order_text} costs \
                          {price}"
                     ));
                 }
                 Some(_) => {}
             }
             if !refunds.is_empty() {
-                find(format!("payment {id} stands, and goes back"));
+                find(format!("payment {id} pays for an order, but has a refund"));
             }
         }
         "refunded" => match refunds {
             [refund] => check_refund(snapshot, payment, refund, order, &mut find),
-            [] => find(format!("payment {id} goes back, and has no refund")),
+            [] => find(format!("payment {id} is refunded, but has no refund")),
             _ => find(format!("payment {id} has {} refunds", refunds.len())),
         },
-        "failed" if !refunds.is_empty() => find(format!("payment {id} failed, and goes back")),
+        "failed" if !refunds.is_empty() => find(format!("payment {id} failed, but has a refund")),
         "failed" => {}
-        _ => find(format!("payment {id} is {state:?}")),
+        _ => find(format!("payment {id} has the invalid state {state:?}")),
     }
 }
 
-/// A payment that goes back, by its one refund.
+/// Checks a refunded payment against its one refund.
 fn check_refund(
     snapshot: &Snapshot,
     payment: &Payment,
@@ -114,7 +115,7 @@ fn check_refund(
     {
         let (back, of, by) = (refund.amount_minor, &refund.currency, &refund.provider);
         find(format!(
-            "payment {id} of {amount_minor} {currency} by {} goes back as {back} {of} by {by}",
+            "payment {id} of {amount_minor} {currency} by {} is refunded as {back} {of} by {by}",
             payment.provider
         ));
     }
@@ -128,18 +129,19 @@ fn check_refund(
         _ => false,
     };
     if !fits {
-        let state = order.map_or("not there", |order| &order.state);
+        let state = order.map_or("missing", |order| &order.state);
         let cause = &refund.cause;
         find(format!(
-            "payment {id} of {amount_minor} {currency} goes back as {cause:?}; its order is {state}"
+            "payment {id} of {amount_minor} {currency} is refunded with cause {cause:?}, which \
+             does not fit its order ({state})"
         ));
     }
     if !matches!(&*refund.state, "pending" | "settled" | "failed") {
-        find(format!("refund {} is {:?}", refund.id, refund.state));
+        find(format!("refund {} has the invalid state {:?}", refund.id, refund.state));
     }
 }
 
-/// An order that a provider's message paid has its payment.
+/// An order that a provider's message made paid has a captured payment.
 fn check_paid_orders(
     snapshot: &Snapshot,
     stands: &HashMap<(i64, i64), &Payment>,
@@ -154,14 +156,14 @@ fn check_paid_orders(
             findings.item(
                 "I5",
                 order.item,
-                format!("order {} is paid, and no payment stands for it", order.id),
+                format!("order {} is paid, but no payment pays for it", order.id),
             );
         }
     }
 }
 
-/// Money that went back and nobody here asked for, newest first, while its payment stands for an
-/// order or is disputed.
+/// Adds a notice for each reversal that the server did not request, newest first, if its payment
+/// still pays for an order or is disputed.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,
@@ -170,31 +172,31 @@ fn check_reversals(
     let open = snapshot.reversals.iter().filter_map(|it| Some((it, *known.get(&*it.payment)?)));
     let open = open.filter(|(it, payment)| it.kind == "disputed" || payment.state == "captured");
     for (Reversal { payment, kind, amount_minor, currency }, of) in open.take(MONEY_NOTICES_MAX) {
-        let said = match &**kind {
+        let problem = match &**kind {
             "disputed" => "is disputed by the buyer's bank",
-            _ => "was given back at the provider's own console",
+            _ => "was refunded in the provider's console",
         };
         let detail = format!(
-            "payment {payment}: {amount_minor} {currency} in minor units {said}; its order is as \
-             it was"
+            "payment {payment}: {amount_minor} {currency} in minor units {problem}; its order is \
+             unchanged"
         );
         findings.add_notice(kind, Some(&of.order_text), detail);
     }
 }
 
-/// What others did wrong, newest first.
+/// Adds a notice for each payment that the server refunded because it was wrong, newest first.
 fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let wrong =
         |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");
     for refund in snapshot.refunds.iter().rev().filter(wrong).take(MONEY_NOTICES_MAX) {
-        let said = match &*refund.cause {
-            "mismatch" => "is not what its order costs",
-            "second" => "came for an order that was paid before",
-            _ => "named no order when it came",
+        let problem = match &*refund.cause {
+            "mismatch" => "differs from the price of its order",
+            "second" => "is a second payment for a paid order",
+            _ => "named an unknown order",
         };
         let Refund { payment, amount_minor, currency, state, .. } = refund;
         let detail = format!(
-            "payment {payment}, {amount_minor} {currency} in minor units, {said}; its refund is \
+            "payment {payment}: {amount_minor} {currency} in minor units {problem}; its refund is \
              {state}"
         );
         findings.add_notice(&refund.cause, Some(&refund.order_text), detail);

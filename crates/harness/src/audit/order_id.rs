@@ -1,5 +1,5 @@
-//! What an order's id says about its ticket. Its MAC is the program's secret; the rest can be read
-//! by anyone.
+//! Reads the ticket's data in an order's id. Everything except the MAC can be read without a
+//! secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,9 +11,9 @@ const BYTES: usize = 39;
 /// The readable parts of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OrderIdParts {
-    /// When its verdict was due, in milliseconds.
+    /// The time after which the ticket cannot become an order, in milliseconds.
     pub decide_by: i64,
-    /// The grant it was cut from.
+    /// The grant that the ticket was issued under.
     pub grant: i64,
     /// Its number under that grant.
     pub n: i64,
@@ -21,11 +21,11 @@ pub(super) struct OrderIdParts {
     pub units: i64,
 }
 
-/// Reads an id; `None` when it is none.
+/// Parses an id; `None` if it is invalid.
 pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;
-    // The store keeps a grant's 64 random bits as a signed number.
+    // The store keeps the 64 random bits of a grant id as a signed number.
     (written == BYTES).then(|| OrderIdParts {
         decide_by: number(&bytes[0..6]) as i64,
         grant: number(&bytes[12..20]) as i64,
@@ -38,7 +38,7 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Makes an id for a test's store; its MAC is nobody's.
+/// Makes an id for a test's store. Its MAC is invalid.
 #[cfg(test)]
 pub(super) fn write(parts: OrderIdParts) -> String {
     let mut bytes = Vec::with_capacity(BYTES);
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_says_what_was_written_and_other_text_is_none() {
+    fn an_id_returns_its_parts_and_other_text_is_rejected() {
         let parts =
             OrderIdParts { decide_by: 1_795_000_000_123, grant: -7, n: 42, units: 1_000_000 };
         let id = write(parts);

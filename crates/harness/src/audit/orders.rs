@@ -1,14 +1,14 @@
-//! Orders one by one: whose, of what, in which state, and when.
+//! Orders: buyer, item, state and times of each order.
 
 use std::collections::HashSet;
 
 use super::findings::{Findings, format_time};
 use super::snapshot::{Order, Sale, Snapshot};
 
-/// Whoever was served out of a line has so long to pay, or as long as everybody if that is shorter.
+/// The longest payment window of an order from the waitlist; a shorter window of the item applies.
 const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
-/// Checks that each request has one order, and each order a story that can be true.
+/// Checks that each request has one order, and that the values of each order are possible.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut ids = HashSet::with_capacity(snapshot.orders.len());
     let mut requests = HashSet::with_capacity(snapshot.orders.len());
@@ -20,14 +20,14 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         if !requests.insert((&*order.buyer, &*order.key)) {
             let detail = format!(
-                "{}'s request {:?} has two orders, one is {}",
+                "{}'s request {:?} has two orders, one of them is {}",
                 order.buyer, order.key, order.id
             );
             findings.item("I8", order.item, detail);
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
-        // After a clock that went back, a time says nothing about the opening any more.
+        // After the clock went back, a time says nothing about the opening.
         if order.reserved_at >= clock {
             check_opening(snapshot, order, findings);
         }
@@ -39,7 +39,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         findings.add_notice(
             "clock",
             Some(&order.id),
-            format!("reserved {by} ms before an earlier order: the clock went back"),
+            format!("the order was reserved {by} ms before an earlier order: the clock went back"),
         );
     }
 }
@@ -52,21 +52,21 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
             "I2",
             *item,
             format!(
-                "order {id} was settled under grant {}, which is not one of its item",
+                "order {id} was settled under grant {}, which is not a grant of its item",
                 order.grant
             ),
         );
     }
     let Some(known) = snapshot.items.get(item) else {
-        findings.item("I2", *item, format!("order {id} is of item {item}, which does not exist"));
+        findings.item("I2", *item, format!("order {id} names item {item}, which does not exist"));
         return;
     };
-    // An operator may have given it more time since.
-    let told =
+    // An operator may have extended the payment window since.
+    let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
-    let pay_by = told("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Of one without a whole history only the present end is known.
-    let is_known = told("order.reserved").is_some() || told("order.extended").is_none();
+    let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
+    // Without a complete history only the present end of the window is known.
+    let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)
     } else {
@@ -74,7 +74,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     };
     if is_known && pay_by.checked_sub(order.reserved_at) != Some(window) {
         let detail = format!(
-            "order {id}: from {} to {pay_by} is not the {window} ms it has to be paid in",
+            "order {id}: its payment window from {} to {pay_by} is not {window} ms long",
             order.reserved_at
         );
         findings.item("order", *item, detail);
@@ -84,7 +84,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     }
 }
 
-/// Nothing is sold before the opening.
+/// No order was reserved before its sale opened.
 fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     let sale = snapshot.items.get(item).and_then(|item| snapshot.sales.get(&item.sale));
@@ -94,35 +94,35 @@ fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>
         findings.item(
             "phase",
             *item,
-            format!("order {id} was made {early} ms before the sale opened"),
+            format!("order {id} was reserved {early} ms before the sale opened"),
         );
     }
 }
 
-/// Nothing is sold in a sale that never opened, or after its end.
+/// No order belongs to a sale that never opened, or was reserved after its sale closed.
 fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     if sale.opened_at.is_none() {
         findings.item(
             "phase",
             *item,
-            format!("order {id} of a sale that never opened (phase {:?})", sale.phase),
+            format!("order {id} belongs to a sale that never opened (phase {:?})", sale.phase),
         );
     }
     if let Some(closed) = sale.closed_at.filter(|closed| reserved_at > closed) {
         findings.item(
             "phase",
             *item,
-            format!("order {id} was made {} ms after the sale closed", reserved_at - closed),
+            format!("order {id} was reserved {} ms after the sale closed", reserved_at - closed),
         );
     }
 }
 
-/// The times of an order are those of its state.
+/// The state of an order determines which times it has.
 fn check_times(order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, units, .. } = order;
     if *units < 1 {
-        findings.item("order", *item, format!("order {id} is of {units} units"));
+        findings.item("order", *item, format!("order {id} has {units} units"));
     }
     let right = match (&*order.state, order.paid_at, order.ended_at) {
         ("reserved", None, None)
@@ -135,7 +135,7 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
                 findings.item(
                     "order",
                     *item,
-                    format!("order {id} expired {early} ms before it had to be paid"),
+                    format!("order {id} expired {early} ms before its payment window ended"),
                 );
             }
             true
@@ -147,20 +147,20 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
             "order",
             *item,
             format!(
-                "order {id} is {}, paid {}, ended {}",
+                "order {id} has times that do not fit its state: it is {}, paid {}, ended {}",
                 order.state,
                 format_time(order.paid_at),
                 format_time(order.ended_at)
             ),
         );
     }
-    // Only a clock that went back can do this; it harms no stock.
+    // Only a clock that went back causes this; the stock is not affected.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
         findings.add_notice(
             "clock",
             Some(id),
-            "it was paid or ended before what came before: the clock went back".into(),
+            "the times of the order do not ascend: the clock went back".into(),
         );
     }
 }

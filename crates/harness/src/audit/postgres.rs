@@ -10,24 +10,24 @@ use super::snapshot::{
     Resolution, Reversal, Sale, Snapshot, SnapshotIndex, WaitlistEntry,
 };
 
-/// Reads everything that the checks look at. On a thread of its own, so that whoever asks may have
-/// an event loop already.
+/// Reads all rows that the checks need. It uses its own thread, because the caller may already run
+/// an event loop.
 pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
-    let shown = url.rsplit_once('@').map_or(url, |(_, waitlist_entry)| waitlist_entry);
+    let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
     let failed = |reason: String| AuditError::StoreLocation { store: shown.into(), reason };
     let read = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(connect_and_read(url))
     };
     let read = std::thread::scope(|scope| scope.spawn(read).join());
-    read.unwrap_or_else(|_| Err("whoever read it is gone".into())).map_err(failed)
+    read.unwrap_or_else(|_| Err("the thread that reads the store panicked".into())).map_err(failed)
 }
 
 async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
     let Address { mut config, tls } = Address::parse(url).map_err(|error| error.to_string())?;
     config.connect_timeout(CONNECT_TIMEOUT).application_name("doorbuster-audit");
     let (client, connection) = config.connect(tls).await.map_err(|error| error_text(&error))?;
-    // It ends with its client; what went wrong with it, the client says.
+    // The task ends with its client. The client reports the errors of the connection.
     let driver = tokio::spawn(connection);
     let snapshot = read_rows(&client).await.map_err(|error| error_text(&error));
     drop(client);
@@ -35,13 +35,13 @@ async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
     snapshot
 }
 
-/// What went wrong, with what the database says about it.
+/// The error text of the database if there is one, else that of the driver.
 fn error_text(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {
-    // One snapshot for all of them.
+    // One snapshot for all queries.
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut snapshot = Snapshot {
         sales: query_all(db, "SELECT id, phase, opened_at, closed_at FROM sale", sale)
@@ -104,8 +104,8 @@ fn sale(row: &Row) -> Result<(String, Sale), tokio_postgres::Error> {
     ))
 }
 
-const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid, price_minor, \
-                     currency, waiting FROM item";
+const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, \
+                     pool, ended, paid, price_minor, currency, waiting FROM item";
 
 fn item(row: &Row) -> Result<Item, tokio_postgres::Error> {
     Ok(Item {
@@ -125,8 +125,8 @@ fn item(row: &Row) -> Result<Item, tokio_postgres::Error> {
     })
 }
 
-const GRANTS: &str = "SELECT id, item_id, slot, epoch, granted, settled, counted, open, max_n, resolved, feed_len, \
-                      closed_cause, opened_at, closed_at FROM slot_grant";
+const GRANTS: &str = "SELECT id, item_id, slot, epoch, granted, settled, counted, open, max_n, \
+                      resolved, feed_len, closed_cause, opened_at, closed_at FROM slot_grant";
 
 fn grant(row: &Row) -> Result<Grant, tokio_postgres::Error> {
     Ok(Grant {
@@ -147,7 +147,8 @@ fn grant(row: &Row) -> Result<Grant, tokio_postgres::Error> {
     })
 }
 
-const FEED: &str = "SELECT grant_id, seq, ticket, buyer, units, quota_delta, cause FROM feed ORDER BY grant_id, seq";
+const FEED: &str = "SELECT grant_id, seq, ticket, buyer, units, quota_delta, cause FROM feed \
+                    ORDER BY grant_id, seq";
 
 fn feed(row: &Row) -> Result<FeedRow, tokio_postgres::Error> {
     Ok(FeedRow {
@@ -171,10 +172,10 @@ fn resolution(row: &Row) -> Result<Resolution, tokio_postgres::Error> {
     })
 }
 
-/// By their time: several nodes commit side by side, so that numbers say nothing about which came
-/// first.
-const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, \
-                      ended_at FROM orders ORDER BY reserved_at, seq";
+/// In order of time, because several nodes commit concurrently and `seq` does not say which commit
+/// came first.
+const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
+                      reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY reserved_at, seq";
 
 fn order(row: &Row) -> Result<Order, tokio_postgres::Error> {
     Ok(Order {
@@ -233,7 +234,8 @@ fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
     })
 }
 
-const PAYMENTS: &str = "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
+const PAYMENTS: &str = "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state \
+                        FROM payment ORDER BY seq";
 
 fn payment(row: &Row) -> Result<Payment, tokio_postgres::Error> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
@@ -248,7 +250,8 @@ fn payment(row: &Row) -> Result<Payment, tokio_postgres::Error> {
     })
 }
 
-const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
+const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, \
+                       state FROM refund ORDER BY seq";
 
 fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     Ok(Refund {
@@ -263,12 +266,14 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     })
 }
 
-/// Disputes by their ids, and of earlier programs' notes of disputes those of payments that have
-/// none.
+/// The reversals that are in force. A dispute recorded by an older version counts only if its
+/// payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
-          WHERE kind <> 'disputed' OR NOT EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = r.payment_id)
-          UNION ALL SELECT payment_id, 'disputed', amount_minor, currency, stands, at FROM dispute) told
+          WHERE kind <> 'disputed'
+             OR NOT EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = r.payment_id)
+          UNION ALL
+          SELECT payment_id, 'disputed', amount_minor, currency, stands, at FROM dispute) reversals
      WHERE stands ORDER BY at DESC, payment_id, kind, amount_minor";
 
 fn reversal(row: &Row) -> Result<Reversal, tokio_postgres::Error> {

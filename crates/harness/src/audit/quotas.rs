@@ -1,30 +1,34 @@
-//! Limits (I4): what each buyer holds of an item, counted anew from the orders.
+//! Limits (I4): the units that each buyer holds of an item, summed over the orders.
 
 use std::collections::BTreeMap;
 
 use super::findings::Findings;
 use super::snapshot::Snapshot;
 
-/// Checks every buyer's share against the orders and against the limit.
+/// Checks every buyer's quota against the orders and against the limit.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // By order of names, so that a report is the same each time.
+    // Sorted, so that the report is the same each time.
     let mut holds: BTreeMap<(i64, &str), i128> = BTreeMap::new();
     for order in &snapshot.orders {
-        // An ended order leaves a row of 0 behind.
+        // An ended order leaves a quota row of 0.
         let units = if order.is_active() { i128::from(order.units) } else { 0 };
         *holds.entry((order.item, &order.buyer)).or_default() += units;
     }
     for (&(item, buyer), &units) in &holds {
         let limit = snapshot.items.get(&item).map_or(i64::MAX, |item| item.limit);
         if units > limit.into() {
-            findings.item("I4", item, format!("{buyer} holds {units} units, the limit is {limit}"));
+            findings.item(
+                "I4",
+                item,
+                format!("{buyer} holds {units} units, but the limit is {limit}"),
+            );
         }
     }
     for quota in &snapshot.quotas {
         let held = holds.remove(&(quota.item, &*quota.buyer)).unwrap_or(0);
         if i128::from(quota.used) != held {
             let detail = format!(
-                "{}'s share says {}, active orders have {held} units",
+                "{}'s quota is {}, but the active orders have {held} units",
                 quota.buyer, quota.used
             );
             findings.item("I4", quota.item, detail);
@@ -34,7 +38,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         findings.item(
             "I4",
             item,
-            format!("{buyer} has orders ({units} units now), but no share of the limit"),
+            format!("{buyer} has orders ({units} active units), but no quota row"),
         );
     }
 }

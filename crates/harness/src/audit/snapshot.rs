@@ -1,38 +1,38 @@
-//! The rows of the truth store, as plain values, and the sums that several checks need.
+//! The rows of the store as plain values, and the sums that several checks need.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// A whole store, as of one snapshot.
+/// All rows of a store in one snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     pub sales: HashMap<String, Sale>,
     pub items: BTreeMap<i64, Item>,
     pub grants: BTreeMap<i64, Grant>,
-    /// By grant and turn.
+    /// Sorted by grant and sequence number.
     pub feed: Vec<FeedRow>,
     pub resolutions: Vec<Resolution>,
-    /// By order of commit.
+    /// In the order of their commits.
     pub orders: Vec<Order>,
     pub quotas: Vec<Quota>,
     pub recalls: Vec<Recall>,
-    /// By order of commit.
+    /// In the order of their commits.
     pub adjustments: Vec<Adjustment>,
     pub dead_letters: Vec<DeadLetter>,
-    /// What happened, in its order.
+    /// Sorted by event number.
     pub events: Vec<Event>,
     pub payments: Vec<Payment>,
     pub refunds: Vec<Refund>,
-    /// Money that went back without having been asked to and did not come to nothing, newest first.
+    /// Disputes and returns made at the provider that are still in force, newest first.
     pub reversals: Vec<Reversal>,
-    /// Places in line, by item and turn.
+    /// Sorted by item and number.
     pub waitlist: Vec<WaitlistEntry>,
-    /// What the database says about itself when it is damaged.
+    /// The messages of the database's own integrity check.
     pub damage: Vec<String>,
     /// Filled by [`Snapshot::build_index`].
     pub index: SnapshotIndex,
 }
 
-/// What is worked out once from the rows.
+/// Values that [`Snapshot::build_index`] derives from the rows.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotIndex {
     sums: HashMap<i64, ItemTotals>,
@@ -42,21 +42,21 @@ pub(super) struct SnapshotIndex {
     histories: HashMap<(i64, i64), Vec<usize>>,
 }
 
-/// Units of one item, added up from grants and orders.
+/// The units of one item, summed over grants and orders.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ItemTotals {
-    /// Granted and not settled, in open grants.
+    /// In open grants and not settled.
     pub in_slots: i128,
     /// In reserved orders.
     pub held: i128,
     /// In paid orders.
     pub paid: i128,
-    /// In orders that ended.
+    /// In ended orders.
     pub ended: i128,
 }
 
 impl ItemTotals {
-    /// Units that somebody has.
+    /// Units in active orders.
     pub fn active(&self) -> i128 {
         self.held + self.paid
     }
@@ -104,16 +104,16 @@ pub(super) struct Grant {
     pub closed_at: Option<i64>,
 }
 
-/// Where another grant names its slot, that of an item's line says this: no slot has it.
+/// The slot number of a waitlist's grant. No slot has this number.
 const WAITLIST_SLOT: i64 = 2_147_483_647;
 
 impl Grant {
-    /// Of an item's line: never open, its orders are for whoever stood there first.
+    /// Whether this is the grant of an item's waitlist. Such a grant is never open.
     pub fn is_waitlist(&self) -> bool {
         self.slot == WAITLIST_SLOT
     }
 
-    /// Closed because its slot failed, and not by plan: each of these is a repair.
+    /// Whether the grant was closed because its slot failed. Each such grant is a repair.
     pub fn is_repair(&self) -> bool {
         self.closed_cause
             .as_deref()
@@ -158,12 +158,12 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Its units are somebody's.
+    /// Whether the order is reserved or paid.
     pub fn is_active(&self) -> bool {
         matches!(&*self.state, "reserved" | "paid")
     }
 
-    /// Its buyer was erased: nobody can be held against it by name.
+    /// Whether the buyer was erased, so that the buyer and the request key are unknown.
     pub fn is_erased(&self) -> bool {
         self.buyer.starts_with("erased:")
     }
@@ -199,13 +199,13 @@ pub(super) struct DeadLetter {
     pub item: i64,
 }
 
-/// A row of what happened.
+/// An event row.
 #[derive(Debug)]
 pub(super) struct Event {
     pub seq: i64,
-    /// Its type: `order.reserved`, …
+    /// The event type: `order.reserved`, …
     pub kind: String,
-    /// Grant and number of the order that it is about.
+    /// Grant and number of the order that the event names.
     pub order: Option<(i64, i64)>,
     pub at: i64,
     pub actor: String,
@@ -215,7 +215,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// The state that it leaves its order in; `None`: it says nothing about that.
+    /// The state of the order after this event; `None` if the event does not change the state.
     pub fn state(&self) -> Option<&str> {
         match self.kind.strip_prefix("order.")? {
             "refused" => None,
@@ -229,9 +229,9 @@ impl Event {
 pub(super) struct Payment {
     pub id: String,
     pub provider: String,
-    /// The order that it names, as it was written.
+    /// The id of the order that the payment names.
     pub order_text: String,
-    /// Grant and number of that order, if there is one.
+    /// Grant and number of that order, if the order exists.
     pub order: Option<(i64, i64)>,
     pub amount_minor: i64,
     pub currency: String,
@@ -250,7 +250,7 @@ pub(super) struct Refund {
     pub state: String,
 }
 
-/// What a provider said of a payment whose money went back by itself.
+/// A dispute, or a return that a provider made without a request of the server.
 #[derive(Debug)]
 pub(super) struct Reversal {
     pub payment: String,
@@ -259,7 +259,7 @@ pub(super) struct Reversal {
     pub currency: String,
 }
 
-/// A place in an item's line.
+/// A waitlist entry.
 #[derive(Debug)]
 pub(super) struct WaitlistEntry {
     pub item: i64,
@@ -272,12 +272,12 @@ pub(super) struct WaitlistEntry {
 }
 
 impl Snapshot {
-    /// Whether this is the grant of a line.
+    /// Whether this is the grant of a waitlist.
     pub fn is_waitlist(&self, grant: i64) -> bool {
         self.grants.get(&grant).is_some_and(Grant::is_waitlist)
     }
 
-    /// Adds up what the checks share; called once, when all rows are read.
+    /// Builds the index. It must be called once, after all rows are read.
     pub fn build_index(&mut self) {
         for grant in self.grants.values().filter(|grant| grant.open) {
             self.index.sums.entry(grant.item).or_default().in_slots +=
@@ -316,12 +316,12 @@ impl Snapshot {
         self.index.by_number.get(&at).map(|&at| &self.orders[at])
     }
 
-    /// What happened to the order of this grant and number, in its order.
+    /// The events of the order with this grant and number, in their order.
     pub fn history(&self, at: (i64, i64)) -> impl Iterator<Item = &Event> {
         self.index.histories.get(&at).into_iter().flatten().map(|&at| &self.events[at])
     }
 
-    /// What an order costs, in minor units.
+    /// The price of an order in minor units; `None` if its item is unknown or the price overflows.
     pub fn price(&self, order: &Order) -> Option<(i64, &str)> {
         let item = self.items.get(&order.item)?;
         Some((item.price.checked_mul(order.units)?, &item.currency))

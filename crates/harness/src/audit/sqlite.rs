@@ -1,5 +1,5 @@
-//! Reads the rows out of a database file of the embedded shape: read-only, in one snapshot, while
-//! the program may run.
+//! Reads the rows out of an SQLite database file: read-only, in one snapshot, while the server may
+//! run.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,13 @@ use super::snapshot::{
     Resolution, Reversal, Sale, Snapshot, SnapshotIndex, WaitlistEntry,
 };
 
-/// Marks a file as Doorbuster's own ("DbrM").
+/// The SQLite application id of a Doorbuster store ("DbrM").
 const APPLICATION_ID: i64 = 1_147_302_477;
 /// The same for a backup of a store ("DbrB").
 const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Finds the one store in a directory: by what the files say, so that a name is nobody's secret.
+/// Finds the one store in a directory. It reads the application id of each file, so the store may
+/// have any name.
 pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
     let failed =
         |reason: String| AuditError::StoreLocation { store: dir.display().to_string(), reason };
@@ -32,12 +33,14 @@ pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
     }
     match (found.pop(), found.is_empty()) {
         (Some(path), true) => Ok(path),
-        (Some(_), false) => Err(failed("holds several stores; name the file".into())),
-        (None, _) => Err(failed("holds no store of Doorbuster".into())),
+        (Some(_), false) => {
+            Err(failed("the directory contains several stores; give the path of one file".into()))
+        }
+        (None, _) => Err(failed("the directory contains no store of Doorbuster".into())),
     }
 }
 
-/// Reads everything that the checks look at.
+/// Reads all rows that the checks need.
 pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
     let failed =
         |reason: String| AuditError::StoreLocation { store: path.display().to_string(), reason };
@@ -48,19 +51,19 @@ pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
 fn open(path: &Path) -> Result<Connection, String> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|error| error.to_string())?;
-    // A program that is just starting or stopping holds the file for a moment.
+    // A server that is starting or stopping locks the file for a moment.
     db.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
     let application: i64 = db
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(|error| error.to_string())?;
     if ![APPLICATION_ID, BACKUP_ID].contains(&application) {
-        return Err("not a store of Doorbuster".into());
+        return Err("the file is not a store of Doorbuster".into());
     }
     Ok(db)
 }
 
 fn read_rows(db: &mut Connection) -> rusqlite::Result<Snapshot> {
-    // Deferred: the first SELECT takes the snapshot that all of them see.
+    // The transaction is deferred: the first SELECT takes the snapshot for all queries.
     let transaction = db.transaction()?;
     let mut snapshot = Snapshot {
         sales: query_all(&transaction, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?
@@ -122,8 +125,8 @@ fn sale(row: &Row<'_>) -> rusqlite::Result<(String, Sale)> {
     Ok((row.get(0)?, Sale { phase: row.get(1)?, opened_at: row.get(2)?, closed_at: row.get(3)? }))
 }
 
-const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid, price_minor, \
-                     currency, waiting FROM item";
+const ITEMS: &str = "SELECT id, sale_id, name, limit_per_buyer, hold_ms, initial_total, total, \
+                     pool, ended, paid, price_minor, currency, waiting FROM item";
 
 fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     Ok(Item {
@@ -143,8 +146,8 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     })
 }
 
-const GRANTS: &str = "SELECT id, item_id, slot, epoch, granted, settled, counted, open, max_n, resolved, feed_len, \
-                      closed_cause, opened_at, closed_at FROM slot_grant";
+const GRANTS: &str = "SELECT id, item_id, slot, epoch, granted, settled, counted, open, max_n, \
+                      resolved, feed_len, closed_cause, opened_at, closed_at FROM slot_grant";
 
 fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
     Ok(Grant {
@@ -165,7 +168,8 @@ fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
     })
 }
 
-const FEED: &str = "SELECT grant_id, seq, ticket, buyer, units, quota_delta, cause FROM feed ORDER BY grant_id, seq";
+const FEED: &str = "SELECT grant_id, seq, ticket, buyer, units, quota_delta, cause FROM feed \
+                    ORDER BY grant_id, seq";
 
 fn feed(row: &Row<'_>) -> rusqlite::Result<FeedRow> {
     Ok(FeedRow {
@@ -189,8 +193,8 @@ fn resolution(row: &Row<'_>) -> rusqlite::Result<Resolution> {
     })
 }
 
-const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, \
-                      ended_at FROM orders ORDER BY seq";
+const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
+                      reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY seq";
 
 fn order(row: &Row<'_>) -> rusqlite::Result<Order> {
     Ok(Order {
@@ -249,7 +253,8 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-const PAYMENTS: &str = "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state FROM payment ORDER BY seq";
+const PAYMENTS: &str = "SELECT id, provider, order_id, grant_id, n, amount_minor, currency, state \
+                        FROM payment ORDER BY seq";
 
 fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
@@ -264,7 +269,8 @@ fn payment(row: &Row<'_>) -> rusqlite::Result<Payment> {
     })
 }
 
-const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, state FROM refund ORDER BY seq";
+const REFUNDS: &str = "SELECT id, payment_id, provider, order_id, amount_minor, currency, cause, \
+                       state FROM refund ORDER BY seq";
 
 fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     Ok(Refund {
@@ -279,12 +285,14 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-/// Disputes by their ids, and of earlier programs' notes of disputes those of payments that have
-/// none.
+/// The reversals that are in force. A dispute recorded by an older version counts only if its
+/// payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
-          WHERE kind <> 'disputed' OR NOT EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = r.payment_id)
-          UNION ALL SELECT payment_id, 'disputed', amount_minor, currency, stands, at FROM dispute) told
+          WHERE kind <> 'disputed'
+             OR NOT EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = r.payment_id)
+          UNION ALL
+          SELECT payment_id, 'disputed', amount_minor, currency, stands, at FROM dispute) reversals
      WHERE stands ORDER BY at DESC, payment_id, kind, amount_minor";
 
 fn reversal(row: &Row<'_>) -> rusqlite::Result<Reversal> {

@@ -1,13 +1,13 @@
-//! Where every unit of an item is (I1, I2), and how its total came to be.
+//! Stock: the location of every unit of an item (I1, I2), and how its total came about.
 
 use super::findings::{Findings, format_optional};
 use super::snapshot::{Item, Snapshot};
 
-/// Checks every item by itself.
+/// Checks every item.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for item in snapshot.items.values() {
         if !snapshot.sales.contains_key(&item.sale) {
-            findings.item("I2", item.id, format!("its sale {:?} does not exist", item.sale));
+            findings.item("I2", item.id, format!("the item's sale {:?} does not exist", item.sale));
         }
         check_counters(snapshot, item, findings);
         match (item.total, item.initial_total) {
@@ -20,7 +20,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
                 "I2",
                 item.id,
                 format!(
-                    "counted and unlimited at once: total {}, initial total {}",
+                    "the item is both counted and unlimited: total {}, initial total {}",
                     format_optional(total),
                     format_optional(initial)
                 ),
@@ -29,21 +29,24 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// The counters beside the orders are sums of the orders.
+/// The counters of the item are the sums over its orders.
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {
         findings.item(
             "I2",
             item.id,
-            format!("paid says {}, paid orders have {} units", item.paid, sums.paid),
+            format!("the paid counter is {}, but paid orders have {} units", item.paid, sums.paid),
         );
     }
     if i128::from(item.ended) != sums.ended {
         findings.item(
             "I2",
             item.id,
-            format!("ended says {}, ended orders have {} units", item.ended, sums.ended),
+            format!(
+                "the ended counter is {}, but ended orders have {} units",
+                item.ended, sums.ended
+            ),
         );
     }
 }
@@ -73,12 +76,12 @@ fn check_counted(snapshot: &Snapshot, item: &Item, total: i64, findings: &mut Fi
         [("total", i128::from(total)), ("pool", item.pool.into()), ("in slots", sums.in_slots)]
     {
         if units < 0 {
-            findings.item("I2", item.id, format!("{what} is {units}"));
+            findings.item("I2", item.id, format!("{what} is negative: {units}"));
         }
     }
 }
 
-/// The total is what it began with and every adjustment since.
+/// The total is the initial total plus every adjustment.
 fn check_ledger(
     snapshot: &Snapshot,
     item: &Item,
@@ -92,11 +95,13 @@ fn check_ledger(
     {
         sum += i128::from(adjustment.units);
         if sum != adjustment.total_after.into() || sum < 0 {
-            let (turn, told) = (at + 1, adjustment.total_after);
+            let (turn, claimed) = (at + 1, adjustment.total_after);
             findings.item(
                 "I2",
                 item.id,
-                format!("adjustment {turn} says total {told}, the ledger adds up to {sum}"),
+                format!(
+                    "adjustment {turn} says total {claimed}, but the adjustments add up to {sum}"
+                ),
             );
         }
     }
@@ -104,16 +109,20 @@ fn check_ledger(
         findings.item(
             "I2",
             item.id,
-            format!("total {total} is not {initial} and its adjustments, which make {sum}"),
+            format!("total {total} is not {sum}, the initial total {initial} plus its adjustments"),
         );
     }
 }
 
 fn check_unlimited(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     if item.pool != 0 {
-        findings.item("I2", item.id, format!("unlimited, with {} units in the pool", item.pool));
+        findings.item(
+            "I2",
+            item.id,
+            format!("the item is unlimited, but its pool has {} units", item.pool),
+        );
     }
     if snapshot.adjustments.iter().any(|row| row.item == item.id) {
-        findings.item("I2", item.id, "unlimited, and its total was adjusted".into());
+        findings.item("I2", item.id, "the item is unlimited, but its total was adjusted".into());
     }
 }

@@ -1,5 +1,5 @@
-//! Every ticket has one verdict (I8): each number of a grant belongs to one order or one returned
-//! ticket, and ids say so.
+//! Every ticket has one verdict (I8): each number of a grant belongs to one order or to one
+//! returned ticket, and the ids confirm this.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use super::findings::{Findings, format_optional};
 use super::order_id;
 use super::snapshot::{Order, Resolution, Snapshot};
 
-/// Numbers resolved under one grant.
+/// The numbers resolved under one grant.
 #[derive(Debug, Default)]
 struct ResolvedNumbers {
     seen: HashSet<i64>,
@@ -19,12 +19,12 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut numbers: HashMap<i64, ResolvedNumbers> = HashMap::new();
     let orders = snapshot.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
     let returned = snapshot.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
-    // A number in line is taken while its place waits.
+    // A waiting entry uses a number of the waitlist's grant before it has a verdict.
     for entry in &snapshot.waitlist {
-        let line =
+        let grant =
             snapshot.grants.values().find(|grant| grant.is_waitlist() && grant.item == entry.item);
-        if let Some(line) = line {
-            let numbers = numbers.entry(line.id).or_default();
+        if let Some(grant) = grant {
+            let numbers = numbers.entry(grant.id).or_default();
             numbers.most = numbers.most.max(entry.n);
         }
     }
@@ -75,7 +75,7 @@ fn check_counts(
                 "I8",
                 grant.item,
                 format!(
-                    "grant {} says {} tickets resolved up to number {}; there are {count} up to {}",
+                    "grant {} says {} resolved tickets up to number {}, but has {count} up to {}",
                     grant.id, grant.resolved, grant.max_n, found.most
                 ),
             );
@@ -83,11 +83,11 @@ fn check_counts(
     }
 }
 
-/// An order's id carries grant, number and units of its ticket, and when the verdict was due: none
-/// is consumed later.
+/// An order's id contains grant, number and units of its ticket, and its `decide_by`: no order is
+/// made after that time.
 fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
-        findings.item("I8", order.item, format!("order {} has an id that is none", order.id));
+        findings.item("I8", order.item, format!("order {} has an invalid id", order.id));
         return;
     };
     if (parts.grant, parts.n, parts.units) != (order.grant, order.n, order.units) {
@@ -95,18 +95,18 @@ fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_
             "I8",
             order.item,
             format!(
-                "order {} is of grant {} number {} with {} units, its id says {}, {}, {}",
+                "order {} has grant {}, number {} and {} units, but its id says {}, {}, {}",
                 order.id, order.grant, order.n, order.units, parts.grant, parts.n, parts.units
             ),
         );
     }
-    // In line there is no telling when.
+    // A waitlist entry becomes an order long after its `decide_by`.
     if order.reserved_at > parts.decide_by && !snapshot.is_waitlist(order.grant) {
         let late = order.reserved_at - parts.decide_by;
         findings.item(
             "I8",
             order.item,
-            format!("order {} was made {late} ms after its verdict was due", order.id),
+            format!("order {} was reserved {late} ms after its decide_by", order.id),
         );
     }
 }
@@ -125,10 +125,11 @@ fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut F
         findings.item("I8", item, format!("ticket {ticket} was consumed and returned"));
     }
     match order_id::read(ticket) {
-        None => findings.item("I8", item, format!("ticket {ticket} has an id that is none")),
+        None => findings.item("I8", item, format!("ticket {ticket} has an invalid id")),
         Some(parts) if parts.grant != *grant || row.n.is_some_and(|n| n != parts.n) => {
             let detail = format!(
-                "ticket {ticket} was returned as number {} of grant {grant}, its id says {} of {}",
+                "ticket {ticket} was returned as number {} of grant {grant}, but its id says {} \
+                 of {}",
                 format_optional(row.n),
                 parts.n,
                 parts.grant
@@ -143,14 +144,16 @@ fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut F
                 findings.item(
                     "I3",
                     item,
-                    format!("ticket {ticket} was told of order {order}, which is not there"),
+                    format!(
+                        "the verdict of ticket {ticket} names order {order}, which does not exist"
+                    ),
                 );
             }
         }
         ("key_reused" | "limit_reached" | "unavailable", None) => {}
         (_, order) => {
             let detail = format!(
-                "ticket {ticket} has the verdict {verdict} for the order {}",
+                "ticket {ticket} has the invalid verdict {verdict} with order {}",
                 format_optional(order)
             );
             findings.item("I8", item, detail);

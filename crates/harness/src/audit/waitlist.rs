@@ -1,5 +1,5 @@
-//! Lines: who waits for a unit that comes back. A place ends once, as an order or as a refusal, by
-//! turn; and the item says how many wait.
+//! Waitlists: each entry ends once, as an order or as a refusal, in the order of joining, and the
+//! item counts the waiting entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,9 +7,9 @@ use super::findings::{Findings, format_optional, format_time};
 use super::order_id;
 use super::snapshot::{Grant, Snapshot, WaitlistEntry};
 
-/// Checks every place, every line's grant, and what names one of them.
+/// Checks every entry, every waitlist's grant, and the orders and returned tickets that name one.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    let lines = check_grants(snapshot, findings);
+    let grants = check_grants(snapshot, findings);
     let refused: HashMap<(i64, i64), &str> = snapshot
         .resolutions
         .iter()
@@ -18,11 +18,11 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         .collect();
     let mut known = HashSet::new();
     for entry in &snapshot.waitlist {
-        let Some(grant) = lines.get(&entry.item).copied() else {
+        let Some(grant) = grants.get(&entry.item).copied() else {
             findings.item(
                 "waitlist",
                 entry.item,
-                format!("place {} is of a line that has no grant", entry.id),
+                format!("entry {} is in a waitlist that has no grant", entry.id),
             );
             continue;
         };
@@ -37,60 +37,65 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             findings.item(
                 "waitlist",
                 order.item,
-                format!("order {} came out of a line, and nobody stood there", order.id),
+                format!("order {} has a waitlist grant, but no waitlist entry", order.id),
             );
         }
     }
     for (at, ticket) in refused.iter().filter(|(at, _)| !known.contains(*at)) {
         findings.store(
             "waitlist",
-            format!("{ticket} was refused a unit of line {}, and nobody stood there", at.0),
+            format!("ticket {ticket} was returned under waitlist grant {}, but has no entry", at.0),
         );
     }
 }
 
-/// The grant of each item's line: one, never open, with nothing that it did not give away.
+/// The grant of each item's waitlist: one, never open, with all its units settled.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
-    let mut lines = BTreeMap::new();
+    let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
         let Grant { id, item, granted, settled, feed_len, .. } = *grant;
-        if let Some(other) = lines.insert(item, id) {
-            findings.item("waitlist", item, format!("grants {other} and {id} are both its line's"));
+        if let Some(other) = waitlist_grants.insert(item, id) {
+            findings.item(
+                "waitlist",
+                item,
+                format!("the item has two waitlist grants, {other} and {id}"),
+            );
         }
         let was_open =
             grant.open || grant.closed_cause.as_deref() != Some("waitlist") || feed_len != 0;
         if was_open || granted != settled {
             let detail = format!(
-                "grant {id} is its line's: open {}, closed for {}, feed {feed_len}, settled \
-                 {settled} of {granted}",
+                "waitlist grant {id} must be closed and settled: open {}, close cause {}, feed \
+                 length {feed_len}, settled {settled} of {granted}",
                 grant.open,
                 format_optional(grant.closed_cause.as_deref())
             );
             findings.item("waitlist", item, detail);
         }
     }
-    lines
+    waitlist_grants
 }
 
-/// The id of a place says whose turn it is, for one unit.
+/// The id of an entry contains its grant, its number and one unit.
 fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
     let WaitlistEntry { id, item, n, .. } = entry;
     match order_id::read(id) {
         Some(parts) if (parts.grant, parts.n, parts.units) == (grant, *n, 1) => {}
         Some(parts) => {
-            let said = format!("{} of line {}, {} units", parts.n, parts.grant, parts.units);
+            let claimed =
+                format!("number {} of grant {}, {} units", parts.n, parts.grant, parts.units);
             findings.item(
                 "waitlist",
                 *item,
-                format!("place {id} is {n} of line {grant}, its id says {said}"),
+                format!("entry {id} is number {n} of grant {grant}, but its id says {claimed}"),
             );
         }
-        None => findings.item("waitlist", *item, format!("place {id} has an id that is none")),
+        None => findings.item("waitlist", *item, format!("entry {id} has an invalid id")),
     }
 }
 
-/// A place that waits is nothing yet; one that was served is an order of that buyer; any other was
-/// refused.
+/// A waiting entry has no order and no refusal. A served entry has an order of that buyer. Any
+/// other entry has a refusal.
 fn check_end(
     snapshot: &Snapshot,
     entry: &WaitlistEntry,
@@ -112,7 +117,7 @@ fn check_end(
     if !right || !is_timed {
         let order = order.map_or("none", |order| &order.id);
         let detail = format!(
-            "place {id} is {}, ended {}; its order is {order}, its refusal {}",
+            "entry {id} is {}, ended {}; its order is {order}, its refusal is {}",
             entry.state,
             format_time(entry.ended_at),
             refused.unwrap_or("none")
@@ -125,12 +130,12 @@ fn check_end(
         findings.item(
             "waitlist",
             *item,
-            format!("place {id} is of {}, its order of {}", entry.key, order.key),
+            format!("entry {id} has request key {}, but its order has {}", entry.key, order.key),
         );
     }
 }
 
-/// One place for each buyer, and as many as the item says.
+/// Each buyer has at most one waiting entry, and the item counts the waiting entries.
 fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut waiting: HashMap<i64, i64> = HashMap::new();
     let mut buyers = HashSet::new();
@@ -140,7 +145,7 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             findings.item(
                 "waitlist",
                 entry.item,
-                format!("place {} is its buyer's second one", entry.id),
+                format!("entry {} is the second waiting entry of its buyer", entry.id),
             );
         }
     }
@@ -150,19 +155,19 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             findings.item(
                 "waitlist",
                 item.id,
-                format!("waiting says {}, {found} places wait", item.waiting),
+                format!("the waiting counter is {}, but {found} entries wait", item.waiting),
             );
         }
     }
     for (item, waitlist) in waiting {
         findings.store(
             "waitlist",
-            format!("{waitlist} places wait for item {item}, which does not exist"),
+            format!("{waitlist} entries wait for item {item}, which does not exist"),
         );
     }
 }
 
-/// First come, first served: nobody still waits who stood before somebody whose turn it was.
+/// No entry still waits if a later entry was served or passed over.
 fn check_turns(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut last: HashMap<i64, &WaitlistEntry> = HashMap::new();
     for entry in
@@ -176,8 +181,8 @@ fn check_turns(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for entry in snapshot.waitlist.iter().filter(|entry| entry.state == "waiting") {
         if let Some(later) = last.get(&entry.item).filter(|later| later.n > entry.n) {
             let detail = format!(
-                "place {} still waits, and {} behind it is {}",
-                entry.id, later.id, later.state
+                "entry {} still waits, but a later entry is {} ({})",
+                entry.id, later.state, later.id
             );
             findings.item("waitlist", entry.item, detail);
         }

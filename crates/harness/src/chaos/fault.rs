@@ -1,57 +1,56 @@
-//! What can go wrong, by name.
+//! The faults and their names.
 
 use crate::cluster::Shape;
 
-/// One thing that goes wrong in a round.
+/// The fault of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// Nothing: what the others are held against.
+    /// No fault; the reference for the other rounds.
     NoFault,
-    /// A node is killed, and started again.
+    /// A node is killed and started again.
     NodeKill,
-    /// A node is stopped for a while as if its machine hung, and goes on.
+    /// A node is stopped for a while, as if its machine hung, and continues.
     NodePause,
-    /// Every node in turn is asked to stop and started again, as in an upgrade: by another build of
-    /// the program, if there is one.
+    /// Every node in turn is stopped cleanly and started again, as in an upgrade: with another
+    /// build of the program, if there is one.
     NodeRoll,
-    /// A node's wall clock is set an hour forward or back, and right again.
+    /// A node's wall clock is set an hour forward or back, and corrected later.
     NodeClock,
-    /// PostgreSQL ends as in a crash, and is started again.
+    /// PostgreSQL ends as in a crash and is started again.
     PostgresCrash,
-    /// What nodes say to PostgreSQL does not arrive, or their connections break.
+    /// The data from nodes to PostgreSQL does not arrive, or their connections break.
     PostgresCut,
-    /// What nodes and PostgreSQL say to each other arrives late.
+    /// The data between nodes and PostgreSQL arrives late.
     PostgresSlow,
     /// A Redis primary is killed; its replica takes over.
     RedisPrimaryKill,
-    /// A Redis primary is stopped until its replica has taken over, and goes on as if nothing had
-    /// happened.
+    /// A Redis primary is stopped until its replica has taken over, and then continues.
     RedisPrimaryPause,
-    /// A Redis primary is killed and is back, empty, before anybody takes over.
+    /// A Redis primary is killed and restarts empty before its replica takes over.
     RedisRestartEmpty,
-    /// A Redis primary is killed and is back with an old snapshot.
+    /// A Redis primary is killed and restarts with an old snapshot.
     RedisSnapshot,
     /// A Redis primary loads an old snapshot while it runs.
     RedisReload,
-    /// A replica that has not heard of the last sales takes over.
+    /// A replica that misses the latest sales takes over.
     RedisStaleFailover,
-    /// A Redis replica is killed, and started again.
+    /// A Redis replica is killed and started again.
     RedisReplicaKill,
-    /// A Redis replica is stopped for a while, and goes on.
+    /// A Redis replica is stopped for a while and continues.
     RedisReplicaPause,
-    /// Every Redis server is emptied.
+    /// Every Redis primary is emptied.
     RedisFlush,
     /// Every Redis server forgets its scripts.
     RedisScriptFlush,
-    /// What anybody says to the servers of a shard does not arrive, or connections break.
+    /// The data to the servers of a shard does not arrive, or connections break.
     RedisCut,
-    /// What anybody and the servers of a shard say to each other arrives late.
+    /// The data to and from the servers of a shard arrives late.
     RedisSlow,
 }
 
-/// Every fault with its name and what it does.
+/// Every fault with its name and its description.
 const TABLE: [(Fault, &str, &str); 20] = [
-    (Fault::NoFault, "calm", "nothing goes wrong"),
+    (Fault::NoFault, "calm", "no fault"),
     (Fault::NodeKill, "node-kill", "a node is killed and started again"),
     (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
     (
@@ -72,12 +71,12 @@ const TABLE: [(Fault, &str, &str); 20] = [
     (
         Fault::RedisRestartEmpty,
         "redis-restart-empty",
-        "a primary is killed and is back at once, empty",
+        "a primary is killed and restarts at once, empty",
     ),
     (
         Fault::RedisSnapshot,
         "redis-snapshot",
-        "a primary is killed and is back with an old snapshot",
+        "a primary is killed and restarts with an old snapshot",
     ),
     (Fault::RedisReload, "redis-reload", "a primary loads an old snapshot while it runs"),
     (
@@ -89,33 +88,33 @@ const TABLE: [(Fault, &str, &str); 20] = [
     (Fault::RedisReplicaPause, "redis-replica-pause", "a replica hangs for a while"),
     (Fault::RedisFlush, "redis-flush", "FLUSHALL on every primary"),
     (Fault::RedisScriptFlush, "redis-script-flush", "SCRIPT FLUSH on every server"),
-    (Fault::RedisCut, "redis-cut", "a shard is cut off from everybody"),
+    (Fault::RedisCut, "redis-cut", "a shard is cut off from all nodes and servers"),
     (Fault::RedisSlow, "redis-slow", "the network to a shard is slow"),
 ];
 
 impl Fault {
-    /// Every fault that an installation of this shape can have, in a fixed order.
+    /// All faults of an installation of this shape, in a fixed order.
     pub fn all_for(shape: Shape) -> Vec<Self> {
         let all = TABLE.iter().map(|(fault, ..)| *fault);
         all.filter(|fault| shape == Shape::Cluster || !fault.name().starts_with("redis")).collect()
     }
 
-    /// The fault of this name.
+    /// Finds a fault by its name.
     pub fn parse(name: &str) -> Option<Self> {
         TABLE.iter().find(|(_, known, _)| *known == name).map(|(fault, ..)| *fault)
     }
 
-    /// Its name.
+    /// The name of the fault.
     pub fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// What happens.
+    /// The description of the fault.
     pub fn description(self) -> &'static str {
         self.row().2
     }
 
-    /// Whether slots may be lost by it, and be begun anew.
+    /// Whether slots may be lost and replaced because of the fault.
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
             self,
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_has_a_name_of_its_own() {
+    fn every_fault_has_its_own_name() {
         for (index, (fault, name, _)) in TABLE.iter().enumerate() {
             assert_eq!(Fault::parse(name), Some(*fault));
             assert_eq!((fault.name(), *fault as usize), (*name, index));

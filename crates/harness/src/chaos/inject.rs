@@ -1,4 +1,4 @@
-//! Does what a fault says, for as long as it says, and undoes it: afterwards everything runs again.
+//! Injects a fault for its duration and undoes it: afterwards all servers run again.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::Fault;
 use super::limits::{CLOCK_STEP_MS, HANG, NETWORK_DELAY, OUTAGE, SNAPSHOT_AGE, TAKEOVER_WITHIN};
 use crate::cluster::{Cluster, ClusterError, NetworkCondition, Node, Redis, Role, Signal};
 
-/// Breaks something, waits, and mends it. What was done, for the report.
+/// Injects a fault, waits, and undoes it. Returns a description for the report.
 pub(super) fn inject(
     cluster: &mut Cluster,
     fault: Fault,
@@ -36,8 +36,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // One node or all of them: a node alone is the harder case for the others, all of them
-            // for the buyers.
+            // The fault hits one node or all nodes: one node is harder for the other nodes, all
+            // nodes are harder for the buyers.
             let one = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|door| one == 0 || *door + 1 == one)
@@ -91,27 +91,27 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
     let shard = busiest_shard(redis);
     let (primary, replica) = redis.primary_and_replica(shard);
     let pause = random_duration(rng, HANG);
-    let told = |who: usize, how: &str| format!("redis-{} {how}", who + 1);
+    let describe = |who: usize, how: &str| format!("redis-{} {how}", who + 1);
     match fault {
         Fault::RedisPrimaryKill => {
             delete_snapshot(redis, primary);
             redis.server(primary).kill()?;
             wait_until_primary(redis, replica)?;
             redis.server(primary).start()?;
-            Ok(told(primary, &format!("killed, redis-{} took over", replica + 1)))
+            Ok(describe(primary, &format!("killed, redis-{} took over", replica + 1)))
         }
         Fault::RedisPrimaryPause => {
             redis.server(primary).signal(Signal::STOP)?;
             let took_over = wait_until_primary(redis, replica);
             redis.server(primary).signal(Signal::CONT)?;
             took_over?;
-            Ok(told(primary, &format!("stopped, redis-{} took over", replica + 1)))
+            Ok(describe(primary, &format!("stopped, redis-{} took over", replica + 1)))
         }
         Fault::RedisRestartEmpty => {
             delete_snapshot(redis, primary);
             redis.server(primary).kill()?;
             redis.server(primary).start()?;
-            Ok(told(primary, "back at once, empty"))
+            Ok(describe(primary, "back at once, empty"))
         }
         Fault::RedisSnapshot | Fault::RedisReload => snapshot(redis, primary, fault, rng),
         Fault::RedisStaleFailover => fail_over_stale_replica(redis, primary, replica, rng),
@@ -119,13 +119,13 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
             redis.server(replica).kill()?;
             std::thread::sleep(pause);
             redis.server(replica).start()?;
-            Ok(told(replica, &format!("killed for {} ms", pause.as_millis())))
+            Ok(describe(replica, &format!("killed for {} ms", pause.as_millis())))
         }
         Fault::RedisReplicaPause => {
             redis.server(replica).signal(Signal::STOP)?;
             std::thread::sleep(pause);
             redis.server(replica).signal(Signal::CONT)?;
-            Ok(told(replica, &format!("stopped for {} ms", pause.as_millis())))
+            Ok(describe(replica, &format!("stopped for {} ms", pause.as_millis())))
         }
         Fault::RedisFlush => {
             for shard in 0..redis.shards() {
@@ -159,7 +159,8 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
     }
 }
 
-/// Saves a snapshot, lets sales go on, and loads it: into a new process, or into the one that runs.
+/// Saves a snapshot, lets sales continue, and loads the snapshot into a new process or into the
+/// running one.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,
@@ -174,13 +175,14 @@ fn snapshot(
         server.run_command(&["DEBUG", "RELOAD", "NOSAVE"])?;
         return Ok(format!("redis-{} went back {} ms while it ran", primary + 1, age.as_millis()));
     }
-    // A full copy for its replica may have put a newer one in its place meanwhile; either is old.
+    // A full synchronization of the replica may have replaced the snapshot meanwhile. It is still
+    // old.
     server.kill()?;
     server.start()?;
     Ok(format!("redis-{} back with a snapshot {} ms old", primary + 1, age.as_millis()))
 }
 
-/// Hangs up on the replica, lets sales go on, kills the primary, and tells the replica to take
+/// Disconnects the replica, lets sales continue, kills the primary, and makes the replica take
 /// over.
 fn fail_over_stale_replica(
     redis: &mut Redis,
@@ -199,19 +201,19 @@ fn fail_over_stale_replica(
     Ok(format!("redis-{} took over, {} ms behind", replica + 1, age.as_millis()))
 }
 
-/// A snapshot from an earlier round would make another fault of this one.
+/// Deletes a snapshot of an earlier round, which would turn this fault into another one.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
-    // Mostly there is none.
+    // Mostly there is no snapshot.
     let _ = std::fs::remove_file(redis.server(server).snapshot());
 }
 
-/// Begins to count what each server is asked, so that [`busiest_shard`] knows where the sale is.
+/// Resets the command statistics of the servers, so that [`busiest_shard`] counts this sale only.
 pub(super) fn reset_command_stats(cluster: &Cluster) -> Result<(), ClusterError> {
     let mut servers = cluster.redis.iter().flat_map(Redis::servers);
     servers.try_for_each(|server| server.run_command(&["CONFIG", "RESETSTAT"]).map(drop))
 }
 
-/// The shard whose primary ran most scripts: where something can be lost.
+/// The shard whose primary ran the most scripts, because most data can be lost there.
 fn busiest_shard(redis: &Redis) -> usize {
     let scripts = |shard: &usize| {
         let (primary, _) = redis.primary_and_replica(*shard);
@@ -229,7 +231,10 @@ fn wait_until_primary(redis: &Redis, server: usize) -> Result<(), ClusterError> 
     let until = Instant::now() + TAKEOVER_WITHIN;
     while redis.servers()[server].role() != Role::Primary {
         if Instant::now() > until {
-            return Err(ClusterError::failed("waiting for a failover", "nobody took over"));
+            return Err(ClusterError::failed(
+                "waiting for a failover",
+                "the replica did not become the primary",
+            ));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -244,11 +249,11 @@ fn condition(slow: bool, rng: &mut SmallRng) -> (NetworkCondition, String) {
     if rng.random_bool(0.5) {
         (NetworkCondition::Disconnected, "cut off".into())
     } else {
-        (NetworkCondition::Stalled, "unheard".into())
+        (NetworkCondition::Stalled, "stalled".into())
     }
 }
 
-/// A time between these two.
+/// A random duration in this range.
 fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
     rng.random_range(from..=to)
 }

@@ -1,4 +1,4 @@
-//! One round: a sale, a storm, a fault in the middle of it, and the judgement.
+//! One round: a sale, a load run, a fault during the run, and the audit.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::load::{self, LoadPlan, LoadReport};
 /// The item of every sale.
 const ITEM: &str = "phone";
 
-/// A round under way.
+/// A round in progress.
 pub(super) struct RoundRunner<'a> {
     cluster: &'a mut Cluster,
     secret: Vec<u8>,
@@ -31,12 +31,12 @@ pub(super) struct RoundRunner<'a> {
     units: u32,
     buyers: u32,
     seed: u64,
-    /// Answers that a node gave without having heard of what another one had just done.
+    /// Answers of a node that did not see a row that another node had just written.
     stale_answers: Cell<u32>,
     round: RoundReport,
 }
 
-/// Holds one round. An error: the harness itself could not go on.
+/// Runs one round. An error means that the harness could not continue.
 pub(super) fn run_round(
     cluster: &mut Cluster,
     number: u64,
@@ -45,10 +45,10 @@ pub(super) fn run_round(
     rng: &mut SmallRng,
 ) -> Result<RoundReport, ClusterError> {
     let secret = load::read_secret(cluster.buyer_secret())
-        .map_err(|error| ClusterError::failed("a secret", error))?;
+        .map_err(|error| ClusterError::failed("reading the buyer secret", error))?;
     let units = rng.random_range(UNITS_PER_BUYER);
     let part = rng.random_range(STOCK_PART);
-    // Never more than there is, and whole units.
+    // The product is at most the requested units; the fraction is cut off.
     let stock = (f64::from(buyers * units) * part) as u64;
     let round = RoundReport::new(number, fault, buyers, stock);
     let (sale, seed) = (format!("s{number}"), rng.random::<u32>().into());
@@ -82,16 +82,18 @@ pub(super) fn run_round(
 impl RoundRunner<'_> {
     fn open(&mut self, stock: u64, rng: &mut SmallRng) -> Result<(), ClusterError> {
         let (sale, units) = (self.sale.clone(), self.units);
-        let item = json!({"id": ITEM, "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"},
-                          "stock": stock, "limit_per_buyer": units, "hold_secs": 86_400});
+        let price = json!({"amount_minor": 10, "currency": "CNY"});
+        let item = json!({"id": ITEM, "title": "Phone", "price": price, "stock": stock,
+                          "limit_per_buyer": units, "hold_secs": 86_400});
         let body = json!({"id": sale, "title": "Chaos", "items": [item]}).to_string();
         self.admin_request("POST", "/v1/admin/sales", &body, 201)?;
         if self.cluster.shape == Shape::Cluster {
             let partitions = PARTITIONS[rng.random_range(0..PARTITIONS.len())];
             if partitions > 1 {
                 let choose = ["buyer", "random", "round_robin"][rng.random_range(0..3)];
-                let spread = json!({"partitions": partitions, "choose": choose, "initial": stock / 10 + 1,
-                                    "threshold": stock / 40 + 1, "refill": stock / 20 + 1});
+                let spread = json!({"partitions": partitions, "choose": choose,
+                                    "initial": stock / 10 + 1, "threshold": stock / 40 + 1,
+                                    "refill": stock / 20 + 1});
                 let path = format!("/v1/admin/sales/{sale}/items/{ITEM}/spread");
                 self.admin_request("PUT", &path, &spread.to_string(), 200)?;
             }
@@ -100,7 +102,7 @@ impl RoundRunner<'_> {
         self.admin_request("POST", &format!("/v1/admin/sales/{sale}/open"), "", 200).map(drop)
     }
 
-    /// The storm, and the fault in its middle.
+    /// Runs the load and injects the fault.
     fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<(), ClusterError> {
         let watch = StockWatcher::start(self.cluster.addr(), self.cluster.admin_key(), &self.sale)?;
         let mut plan = self.plan("storm", self.buyers, self.units, self.seed);
@@ -108,13 +110,14 @@ impl RoundRunner<'_> {
         let file = self.answers("storm");
         let length = f64::from(self.buyers) / ARRIVALS_PER_SEC;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
-        // The storm blows elsewhere: what is started again must be started by this thread, with
-        // which it ends.
+        // The load runs in another thread. This thread must restart the servers, because a server
+        // ends with the thread that started it.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);
-        let report =
-            load_thread.join().map_err(|_| ClusterError::failed("the storm", "it is lost"))?;
+        let report = load_thread
+            .join()
+            .map_err(|_| ClusterError::failed("the load generator", "its thread panicked"))?;
         let (polls, wrong) = watch.finish();
         self.round.fault_detail = fault_detail?;
         self.round.polls = polls;
@@ -122,7 +125,7 @@ impl RoundRunner<'_> {
         self.record_and_audit(report, &file, false)
     }
 
-    /// Waits until everything that was broken is whole.
+    /// Waits until the fault has no effect any more.
     fn wait_until_recovered(&mut self) -> Result<(), ClusterError> {
         let begun = Instant::now();
         if let Some(redis) = &self.cluster.redis {
@@ -138,9 +141,9 @@ impl RoundRunner<'_> {
         self.stock().map(drop)
     }
 
-    /// Nothing comes back in a storm, so whoever heard "sold out" while there is enough now heard
-    /// it too early: allowed to one who was parked for as long as parking lasts, which nobody is
-    /// when nothing fails.
+    /// Counts early refusals. No units return during the run, so a "sold out" was too early if
+    /// enough units are free now. This is allowed only after parking for the longest time, which
+    /// never happens without a fault.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -148,22 +151,22 @@ impl RoundRunner<'_> {
         }
         if self.round.early_refusals > 0 && self.round.fault == Fault::NoFault {
             self.round.findings.push(format!(
-                "{} heard \"sold out\" while {left} units are free",
+                "{} requests were refused as sold out while {left} units were free",
                 self.round.early_refusals
             ));
         }
         Ok(())
     }
 
-    /// Everybody asks again with the same key: who has an order hears of it, also when nothing is
-    /// left.
+    /// Repeats every request with the same key. A buyer with an order must receive it, even if
+    /// nothing is left.
     fn repeat_requests(&mut self) -> Result<(), ClusterError> {
         let file = self.answers("again");
         let report = load::run(self.plan("again", self.buyers, self.units, self.seed), |_| {});
         self.record_and_audit(report, &file, true)
     }
 
-    /// Others buy what is left, to the last unit.
+    /// Sells the remaining units to other buyers.
     fn sell_out(&mut self) -> Result<(), ClusterError> {
         let begun = Instant::now();
         let mut turn = 0;
@@ -173,12 +176,12 @@ impl RoundRunner<'_> {
                 return Ok(());
             }
             if begun.elapsed() > SOLD_OUT_WITHIN {
-                self.round.findings.push(format!("{left} units cannot be sold"));
+                self.round.findings.push(format!("{left} units could not be sold"));
                 return Ok(());
             }
             turn += 1;
             let name = format!("last-{turn}");
-            // Bounded by the smaller of the two.
+            // The result is at most LAST_BUYERS_MAX, so it fits.
             let buyers = left.min(LAST_BUYERS_MAX) as u32;
             let file = self.answers(&name);
             let report = load::run(self.plan(&name, buyers, 1, self.seed ^ (turn << 32)), |_| {});
@@ -186,7 +189,7 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// What is true at the end, by the program itself.
+    /// Checks the stock and the server's own audit at the end, and closes the sale.
     fn finish(&mut self, before: u64) -> Result<(), ClusterError> {
         let stock = self.stock()?;
         self.round.sold = stock.sold;
@@ -195,41 +198,40 @@ impl RoundRunner<'_> {
         }
         let own = self.admin_request("GET", "/v1/admin/audit", "", 200)?.json();
         if own["ok"] != json!(true) {
-            self.round.findings.push(format!("the program's own audit: {}", own["findings"]));
+            self.round.findings.push(format!("the server's own audit: {}", own["findings"]));
         }
         let stale_answers = self.stale_answers.get();
         if stale_answers > 0 {
             self.round.findings.push(format!(
-                "{stale_answers} times a node did not know what another had just written"
+                "{stale_answers} times a node did not see a row that another node had just written"
             ));
         }
         self.round.repairs = self.repairs()?.saturating_sub(before);
         if self.round.repairs > 0 && !self.round.fault.may_cost_a_slot() {
-            self.round
-                .findings
-                .push(format!("{} slots begun anew without a reason", self.round.repairs));
+            self.round.findings.push(format!(
+                "{} slots were replaced without a fault that allows it",
+                self.round.repairs
+            ));
         }
         self.admin_request("POST", &format!("/v1/admin/sales/{}/close", self.sale), "", 200)
             .map(drop)
     }
 
-    /// Takes in what a storm was told, and has the independent auditor hold it against the truth.
+    /// Records the result of a load run and runs the independent auditor with its answers.
     fn record_and_audit(
         &mut self,
         report: Result<LoadReport, load::LoadError>,
         file: &Path,
         calm: bool,
     ) -> Result<(), ClusterError> {
-        let report = report.map_err(|error| ClusterError::failed("the storm", error))?;
+        let report = report.map_err(|error| ClusterError::failed("the load generator", error))?;
         let findings = &mut self.round.findings;
         if report.lost_answers > 0 {
-            findings.push(format!("{} buyers never heard their verdict", report.lost_answers));
+            findings.push(format!("{} buyers never received a verdict", report.lost_answers));
         }
         if report.server_error_retries > 0 {
-            findings.push(format!(
-                "{} answers were a failure of the server (500)",
-                report.server_error_retries
-            ));
+            findings
+                .push(format!("{} answers were server errors (5xx)", report.server_error_retries));
         }
         findings
             .extend(report.faults.iter().map(|(what, count)| format!("{count} answers: {what}")));
@@ -264,8 +266,8 @@ impl RoundRunner<'_> {
         plan.units = units;
         plan.connections = CONNECTIONS;
         plan.seed = seed;
-        // A store may be away for longer than a verdict may take; once all is whole, everybody
-        // hears theirs.
+        // A store may be unavailable for longer than a verdict may take. After the recovery every
+        // buyer must receive a verdict.
         plan.verdict_grace = RECOVERED_WITHIN;
         plan.answers = Some(self.answers(name));
         plan
@@ -281,7 +283,7 @@ impl RoundRunner<'_> {
         StockTotals::read(&reply.json()).map_err(|why| ClusterError::failed("the stock", why))
     }
 
-    /// One request of the operator, again while the answer is that it cannot be answered now.
+    /// Sends one operator's request; repeats it while the server is unavailable.
     fn admin_request(
         &self,
         method: &str,
@@ -294,14 +296,14 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // What was written is visible to the next request of an operator, wherever it goes.
+                // A row must be visible to the operator's next request at every node.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Ok(reply) if reply.status != 503 || begun.elapsed() > RECOVERED_WITHIN => {
-                    let said = format!("{} {}", reply.status, reply.body);
-                    return Err(ClusterError::failed(format!("{method} {path}"), said));
+                    let answer = format!("{} {}", reply.status, reply.body);
+                    return Err(ClusterError::failed(format!("{method} {path}"), answer));
                 }
                 Err(error) if begun.elapsed() > RECOVERED_WITHIN => return Err(error),
                 _ => std::thread::sleep(Duration::from_millis(100)),
@@ -310,7 +312,7 @@ impl RoundRunner<'_> {
     }
 }
 
-/// Answers by kind, as one short text.
+/// Formats answers by kind as one short text.
 pub(super) fn format_answers(answers: &BTreeMap<String, u64>) -> String {
     answers.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
 }

@@ -1,5 +1,4 @@
-//! Looks at the stock again and again while a round goes on: at every instant each unit is in
-//! exactly one place.
+//! Checks the stock repeatedly during a round: each unit must always be in exactly one place.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,34 +10,34 @@ use serde_json::Value;
 use super::limits::POLL_EVERY;
 use crate::cluster::{ClusterError, http};
 
-/// Where the units of an item are.
+/// The units of an item by location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StockTotals {
-    /// All there are.
+    /// All units.
     pub total: u64,
-    /// Not sold.
+    /// Units that are not sold.
     pub free: u64,
-    /// In orders.
+    /// Units in orders.
     pub sold: u64,
 }
 
 impl StockTotals {
-    /// Reads it; an error says what does not add up.
+    /// Parses the stock; an error if the total is not the sum of its parts.
     pub fn read(body: &Value) -> Result<Self, String> {
         let row = &body["items"][0];
-        // A negative number is no u64.
+        // A negative number fails here too.
         let part = |name: &str| row[name].as_u64().ok_or_else(|| format!("no {name} in {body}"));
         let (total, free) = (part("total")?, part("pool")? + part("in_slots")?);
         let sold = part("held")? + part("paid")?;
         if free + sold == total {
             Ok(Self { total, free, sold })
         } else {
-            Err(format!("it does not add up: {row}"))
+            Err(format!("total is not pool + in_slots + held + paid: {row}"))
         }
     }
 }
 
-/// Whoever looks.
+/// The watching thread.
 #[derive(Debug)]
 pub(super) struct StockWatcher {
     stop: Arc<AtomicBool>,
@@ -46,7 +45,7 @@ pub(super) struct StockWatcher {
 }
 
 impl StockWatcher {
-    /// Begins to look at a sale.
+    /// Starts to watch a sale.
     pub fn start(addr: SocketAddr, key: &str, sale: &str) -> Result<Self, ClusterError> {
         let stop = Arc::new(AtomicBool::new(false));
         let (path, line) =
@@ -55,8 +54,7 @@ impl StockWatcher {
         let look = move || {
             let (mut polls, mut wrong) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
-                // While something is broken there may be no answer; a wrong answer there may not
-                // be.
+                // A missing answer is allowed during a fault; a wrong answer is not.
                 match http::send_request(addr, "GET", &path, &line, "") {
                     Ok(reply) if reply.status == 200 => {
                         polls += 1;
@@ -74,13 +72,15 @@ impl StockWatcher {
         let thread = std::thread::Builder::new().name("watch".into()).spawn(look);
         thread
             .map(|thread| Self { stop, thread })
-            .map_err(|error| ClusterError::failed("watching", error))
+            .map_err(|error| ClusterError::failed("starting the stock watcher", error))
     }
 
-    /// Ends it: how often there was an answer, and what was wrong.
+    /// Stops the thread and returns the number of answers and the errors.
     pub fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_else(|_| (0, vec!["whoever watched the stock is gone".into()]))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| (0, vec!["the thread that watches the stock panicked".into()]))
     }
 }
 
@@ -91,8 +91,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_in_two_places_or_in_none_does_not_add_up() {
-        let row = |pool: i64, held: i64| json!({"items": [{"total": 10, "pool": pool, "in_slots": 3, "held": held, "paid": 1}]});
+    fn a_unit_in_two_places_or_in_none_is_an_error() {
+        let row = |pool: i64, held: i64| {
+            let item = json!({"total": 10, "pool": pool, "in_slots": 3, "held": held, "paid": 1});
+            json!({"items": [item]})
+        };
         assert_eq!(StockTotals::read(&row(4, 2)), Ok(StockTotals { total: 10, free: 7, sold: 3 }));
         for wrong in [row(4, 3), row(4, 1), row(-1, 7), json!({"items": []})] {
             assert!(StockTotals::read(&wrong).is_err(), "{wrong}");

@@ -1,4 +1,5 @@
-/* A wall clock that lies: loaded before the C library, it adds to the true time what a file says. See clock.rs. */
+/* An adjustable wall clock: loaded before the C library, it adds an offset from a file to the
+   true time. See clock.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

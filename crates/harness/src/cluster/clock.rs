@@ -1,4 +1,4 @@
-//! The wall clock of a node, which can be set wrong while it runs.
+//! A node's wall clock, which can be set wrong while the node runs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,10 +8,10 @@ use super::cluster_dir::{ClusterDir, write_private};
 use super::error::{ClusterError, OrFailed};
 use super::process::{find, run};
 
-/// What is loaded before the C library.
+/// The library that is loaded before the C library.
 const SOURCE: &str = include_str!("clock.c");
 
-/// Compiles what lets clocks be set; an error where there is no C compiler.
+/// Compiles the library that makes clocks adjustable; an error without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
     let source = cluster_dir.write_private("log/clock.c", SOURCE)?;
     let library = source.with_extension("so");
@@ -21,17 +21,17 @@ pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, Clust
     Ok(library)
 }
 
-/// One node's clock.
+/// The adjustable clock of one node.
 #[derive(Debug)]
 pub(super) struct Clock(File);
 
 impl Clock {
-    /// A clock that is right, and what a node must have in its environment to go by it.
+    /// Creates a correct clock, and the environment variables that make a node use it.
     pub fn create(
         library: &Path,
         file: &Path,
     ) -> Result<(Self, [(String, String); 2]), ClusterError> {
-        let what = || format!("making {}", file.display());
+        let what = || format!("creating {}", file.display());
         write_private(file, "")?;
         let opened = File::options().write(true).open(file).or_failed(what)?;
         let clock = Self(opened);
@@ -40,7 +40,7 @@ impl Clock {
         Ok((clock, [preload, ("LAB_CLOCK".to_owned(), file.display().to_string())]))
     }
 
-    /// From now on it is this far ahead of the true time.
+    /// Sets the clock this far ahead of the true time.
     pub fn set_ahead_ms(&self, ms: i64) -> Result<(), ClusterError> {
         self.0.write_all_at(&ms.to_ne_bytes(), 0).or_failed(|| "setting a clock".into())
     }

@@ -1,4 +1,4 @@
-//! The directory of an installation: who may look into it, and where everything is in it.
+//! The directory of an installation: its permissions and the paths of its files.
 
 use std::fs::{DirBuilder, File};
 use std::io::Write;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ClusterError, OrFailed};
 
-/// A directory that holds one installation.
+/// The directory of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Makes the directory unless it is there. Others may go through it, as PostgreSQL runs as
-    /// somebody else, but not look.
+    /// Creates the directory if it is missing. Other users may enter it, because PostgreSQL runs as
+    /// another user, but not list it.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         for dir in [cluster_dir.0.clone(), cluster_dir.pid_dir(), cluster_dir.0.join("log")] {
@@ -22,29 +22,29 @@ impl ClusterDir {
         Ok(cluster_dir)
     }
 
-    /// The directory, whatever is in it.
+    /// Opens the directory without a check of its content.
     pub fn open(path: &Path) -> Result<Self, ClusterError> {
-        let whole =
+        let absolute =
             std::path::absolute(path).or_failed(|| format!("finding {}", path.display()))?;
-        Ok(Self(whole))
+        Ok(Self(absolute))
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where process ids are kept.
+    /// The directory of the process-id files.
     pub fn pid_dir(&self) -> PathBuf {
         self.0.join("run")
     }
 
-    /// Where a server writes what it has to say.
+    /// The log file of a server.
     pub fn log_file(&self, name: &str) -> PathBuf {
         self.0.join("log").join(format!("{name}.log"))
     }
 
-    /// A directory in it, for nobody else to look into.
+    /// Creates a subdirectory that only this user may read.
     pub fn private_dir(&self, name: &str) -> Result<PathBuf, ClusterError> {
         let path = self.0.join(name);
         create_dir(&path, 0o700)?;
@@ -59,7 +59,7 @@ impl ClusterDir {
     }
 }
 
-/// Writes a file that only this user may read, in place of one that is there.
+/// Writes a file that only this user may read; replaces an existing file.
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError> {
     let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
@@ -68,8 +68,8 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError>
 
 fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
     let made = DirBuilder::new().mode(mode).recursive(true).create(path);
-    // The mode of a new directory is cut by the umask.
+    // The umask restricts the mode of a new directory, so the mode is set again.
     let made =
         made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
-    made.or_failed(|| format!("making {}", path.display()))
+    made.or_failed(|| format!("creating {}", path.display()))
 }

@@ -1,33 +1,34 @@
-//! Why a private installation is not there.
+//! The errors of a private installation.
 
-/// Why something could not be started, reached or stopped.
+/// A server could not be started, reached or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A program is not installed.
     #[error(
-        "{0} is not installed: it needs Debian's packages postgresql and redis-server, or the like"
+        "{0} is not installed; install Debian's packages postgresql and redis-server, or the \
+         equivalent"
     )]
     Missing(String),
-    /// Something went wrong.
+    /// An operation failed.
     #[error("{what}: {reason}")]
     Failed {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What came of it.
+        /// The reason.
         reason: String,
     },
 }
 
 impl ClusterError {
-    /// Something went wrong.
+    /// An operation failed.
     pub fn failed(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Failed { what: what.into(), reason: reason.to_string() }
     }
 }
 
-/// Names what was tried when a system call fails.
+/// Adds the operation to the error of a system call.
 pub(super) trait OrFailed<T> {
-    /// The value, or an error that says what was tried.
+    /// The value, or an error that names the operation.
     fn or_failed(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
 }
 

@@ -1,4 +1,4 @@
-//! One request to a node, and its answer, over a connection of its own.
+//! One HTTP request to a node over its own connection.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,13 +16,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Its body as JSON, `null` when it is none.
+    /// The body as JSON; `null` if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 }
 
-/// Asks once, with these further header lines, each with its line end.
+/// Sends one request. `lines` are further header lines, each with its line end.
 pub fn send_request(
     addr: SocketAddr,
     method: &str,
@@ -46,6 +46,6 @@ pub fn send_request(
     let status = parts.and_then(|(head, _)| head.split(' ').nth(1)?.parse().ok());
     match (status, parts) {
         (Some(status), Some((_, body))) => Ok(Reply { status, body: body.to_owned() }),
-        _ => Err(ClusterError::failed(what(), "the answer is none")),
+        _ => Err(ClusterError::failed(what(), "the answer is not valid HTTP")),
     }
 }

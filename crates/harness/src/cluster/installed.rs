@@ -1,4 +1,4 @@
-//! An installation that somebody started and left running: noted in its directory, found again,
+//! An installation that runs independently: it is recorded in its directory, and later found and
 //! stopped.
 
 use std::collections::HashMap;
@@ -12,36 +12,36 @@ use super::cluster_dir::ClusterDir;
 use super::error::{ClusterError, OrFailed};
 use super::process::Process;
 
-/// The file that says where everything is.
+/// The file that describes the installation.
 const INFO_FILE: &str = "cluster.json";
 
-/// What is noted of an installation.
+/// The recorded description of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstalledCluster {
     /// `postgres` or `cluster`.
     pub shape: String,
-    /// The one address.
+    /// The one address of all nodes.
     pub url: String,
-    /// Where the truth is.
+    /// The URL of the store.
     pub store_url: String,
-    /// Where the slots are.
+    /// The URLs of the slots' Redis servers.
     pub slots_urls: Option<String>,
     /// The file with the operators' key.
     pub admin_key_file: String,
     /// The file with the secret that buyers' tokens are signed with.
     pub buyer_secret_file: String,
-    /// Each server.
+    /// The servers.
     pub parts: Vec<InstalledServer>,
 }
 
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstalledServer {
-    /// What it is called.
+    /// The name of the server.
     pub name: String,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: String,
-    /// Its process, if it runs.
+    /// Its process id while it runs.
     #[serde(default)]
     pub pid: Option<i32>,
 }
@@ -58,7 +58,7 @@ impl InstalledCluster {
     }
 }
 
-/// Writes down where everything is.
+/// Writes the description of the installation.
 pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     let part =
         |name: &str, address: String| InstalledServer { name: name.to_owned(), address, pid: None };
@@ -82,7 +82,7 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 
-/// What is noted in `dir`, and which of it runs; `None` when nothing is.
+/// Reads the description in `dir` and finds the running servers; `None` without a description.
 pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let path = cluster_dir.path().join(INFO_FILE);
@@ -105,8 +105,8 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
-/// Stops every server that `dir` has a process-id file of, latest first: what came last leans on
-/// what came before. The names of those that ran.
+/// Stops every server with a process-id file in `dir`, latest first, because a server depends on
+/// those started before it. Returns the names of the servers that ran.
 pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let mut stopped = Vec::new();
@@ -114,17 +114,17 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
         if process.is_running() {
             stopped.push(process.name().to_owned());
         }
-        // PostgreSQL waits for its clients on any other signal; the rest takes both for the same.
+        // PostgreSQL waits for its clients after TERM; the other servers treat both signals alike.
         process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
     }
     Ok(stopped)
 }
 
-/// Removes what an installation that is down left in `dir`: its data, its secrets, its logs; and
-/// the directory, if there is nothing else in it.
+/// Removes the files of a stopped installation from `dir`: its data, its secrets and its logs.
+/// Removes `dir` too if it contains nothing else.
 pub fn remove(dir: &Path) -> Result<(), ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
-    let what = || format!("removing what is in {}", cluster_dir.path().display());
+    let what = || format!("removing the installation in {}", cluster_dir.path().display());
     let Ok(entries) = std::fs::read_dir(cluster_dir.path()) else { return Ok(()) };
     for entry in entries {
         let path = entry.or_failed(what)?.path();
@@ -136,7 +136,7 @@ pub fn remove(dir: &Path) -> Result<(), ClusterError> {
             std::fs::remove_file(&path).or_failed(what)?;
         }
     }
-    // Somebody else's files keep it.
+    // The directory stays if it contains other files.
     let _ = std::fs::remove_dir(cluster_dir.path());
     Ok(())
 }

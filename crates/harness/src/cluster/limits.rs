@@ -1,40 +1,40 @@
-//! Every bound of a private installation, and what happens there.
+//! The bounds of a private installation, and what happens at each bound.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Ports that are tried: below those that the system gives to outgoing connections, so that nobody
-/// takes one meanwhile. A Redis server in a cluster takes a second one, [`BUS_PORT_OFFSET`] higher,
-/// which stays below them too.
+/// Ports that are tried. They are below the range that the system uses for outgoing connections, so
+/// no outgoing connection takes one. A Redis server in a cluster takes a second port,
+/// [`BUS_PORT_OFFSET`] higher, which is below that range too.
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=21_900;
-/// How far above its port a Redis server listens to the others.
+/// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
-/// How many ports are tried; then there is none.
+/// Ports that are tried; then the start fails.
 pub(super) const PORT_TRIES_MAX: usize = 200;
-/// Nodes of one installation; more are refused.
+/// Nodes of one installation; a plan with more is refused.
 pub const NODES_MAX: usize = 16;
 /// How long a server may take until it is ready; then the start has failed.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to stop when asked; then it is killed.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// How often something that is waited for is looked at.
+/// How often a condition is checked while waiting for it.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(20);
-/// A server on this machine that is not reached by then is not there.
+/// How long connecting to a server on this machine may take; then the server counts as unreachable.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// A server on this machine that does not answer by then does not answer.
+/// How long an answer of a server on this machine may take; then the request fails.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// After how long without a word the servers of a Redis Cluster hold one of them for dead, in
+/// How long a server of a Redis Cluster may be silent until the others count it as failed, in
 /// milliseconds.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
-/// Servers that do not know each other after so long meet again.
+/// After this time, servers that do not know each other are introduced again.
 pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
-/// Bytes of a server's log that are shown when it failed.
+/// Bytes of a failed server's log that are shown.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
 /// Bytes that a proxy reads at once.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
-/// How long a proxy tries to reach one of its targets; then it tries the next.
+/// How long a proxy tries to connect to a target; then it tries the next one.
 pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);
-/// Bytes of an answer to an operator that are read; a longer one is none.
+/// Bytes of an answer that are read; the rest is cut off.
 pub(super) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(*PORTS.end() + BUS_PORT_OFFSET < 32_768);

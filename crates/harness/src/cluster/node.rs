@@ -1,5 +1,5 @@
-//! One node of the installation: the program itself, on an address that stays when it is started
-//! again.
+//! One node of the installation: the server program on an address that stays the same after a
+//! restart.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that is not started yet. `start` has the program, its environment and its name; the
-    /// rest is filled in here. `clock`: what lets its wall clock be set.
+    /// Creates a node without starting it. `start` has the program, its environment and its name;
+    /// this function adds the rest. `clock` is the library that makes the wall clock adjustable.
     pub(super) fn create(
         cluster_dir: &ClusterDir,
         mut start: ProcessSpec,
@@ -50,24 +50,24 @@ impl Node {
         Ok(Self { cluster_dir: cluster_dir.clone(), addr, start, process: None, clock, next: None })
     }
 
-    /// The other build that it is to change to and fro with.
+    /// Sets the build that the node changes to at each upgrade.
     pub(super) fn with_next(self, next: Option<PathBuf>) -> Self {
         Self { next, ..self }
     }
 
-    /// Starts it.
+    /// Starts the node.
     pub fn start(&mut self) -> Result<(), ClusterError> {
         self.process = Some(Process::start(&self.cluster_dir, &self.start)?);
         Ok(())
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until the node reports that it is ready.
     pub fn wait_until_ready(&mut self) -> Result<(), ClusterError> {
         let addr = self.addr;
         let Some(process) = &mut self.process else {
             return Err(ClusterError::failed(
                 format!("waiting for {}", self.start.name),
-                "it was not started",
+                "the node was not started",
             ));
         };
         process.wait_until_ready(READY_WITHIN, || {
@@ -76,43 +76,43 @@ impl Node {
         })
     }
 
-    /// Where it listens.
+    /// The address that the node listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What it is called.
+    /// The name of the node.
     pub fn name(&self) -> &str {
         &self.start.name
     }
 
-    /// The id of its process, while there is one.
+    /// The process id while the process exists.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Whether it runs.
+    /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
-    /// Sends its process a signal.
+    /// Sends a signal to the process.
     pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
     }
 
-    /// Kills it where it stands.
+    /// Kills the process without a clean stop.
     pub fn kill(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::KILL))
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops the process cleanly and waits for its end.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
     }
 
-    /// Asks it to stop, which it must do well and in time, and starts it again: another build of
-    /// the program, if there is one.
+    /// Stops the node, which must end cleanly and in time, and starts it again: with the other
+    /// build of the program, if there is one.
     pub fn upgrade(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop_cleanly())?;
         if let Some(next) = &mut self.next {
@@ -122,12 +122,12 @@ impl Node {
         self.wait_until_ready()
     }
 
-    /// From now on its wall clock is this far ahead of the true time, if it can be set.
+    /// Sets the wall clock this far ahead of the true time, if the clock is adjustable.
     pub fn set_clock_ahead_ms(&self, ms: i64) -> Result<(), ClusterError> {
         self.clock.as_ref().map_or(Ok(()), |clock| clock.set_ahead_ms(ms))
     }
 
-    /// The end of its log.
+    /// The end of the log.
     pub fn log_tail(&self) -> String {
         self.process.as_ref().map(Process::log_tail).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Ports on which nobody listens.
+//! Finds free TCP ports.
 
 use std::collections::HashSet;
 use std::net::TcpListener;
@@ -9,8 +9,8 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// What this process has given out, free or not: whoever was given a port needs a while until it
-/// listens there.
+/// The ports that this process has handed out. A server needs some time until it listens on its
+/// port, so such a port may still look free.
 static ALLOCATED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// A free port.
@@ -18,12 +18,12 @@ pub(super) fn free() -> Result<u16, ClusterError> {
     allocate(&[0])
 }
 
-/// A free port whose companion, on which Redis servers talk to each other, is free as well.
+/// A free port whose cluster bus port is free too. Redis servers use that port among themselves.
 pub(super) fn free_pair() -> Result<u16, ClusterError> {
     allocate(&[0, BUS_PORT_OFFSET])
 }
 
-/// A port at which, and so far above which, nobody listens or soon will.
+/// A port that is free and not handed out, together with the ports at these offsets.
 fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let mut given = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
@@ -32,8 +32,9 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let good = |port: &u16| {
         offsets.iter().all(|above| !given.contains(&(port + above)) && is_free(port + above))
     };
-    let port =
-        tries.find(good).ok_or_else(|| ClusterError::failed("finding a port", "none is free"))?;
+    let port = tries
+        .find(good)
+        .ok_or_else(|| ClusterError::failed("finding a port", "no port is free"))?;
     given.extend(offsets.iter().map(|above| port + above));
     Ok(port)
 }

@@ -1,4 +1,4 @@
-//! A private PostgreSQL from Debian's packages, on a port of its own.
+//! A private PostgreSQL from Debian's packages, on its own port.
 
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use super::limits::READY_WITHIN;
 use super::ports;
 use super::process::{Process, ProcessSpec, run};
 
-/// The user that it runs as when this program runs as root, whom PostgreSQL refuses.
+/// The user of the server if this program runs as root, because PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
-/// The role and the database.
+/// The name of the role and of the database.
 const DATABASE: &str = "doorbuster";
 
-/// The server, running or not.
+/// A PostgreSQL server, running or not.
 #[derive(Debug)]
 pub struct Postgres {
     cluster_dir: ClusterDir,
@@ -29,7 +29,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes a database in the place and starts it.
+    /// Creates a database in the directory and starts the server.
     pub fn create(cluster_dir: &ClusterDir, ends_with_caller: bool) -> Result<Self, ClusterError> {
         let bin_dir = bin_dir()?;
         let user = if rustix::process::geteuid().is_root() { Some(USER.to_owned()) } else { None };
@@ -66,8 +66,7 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
-            // A log that is used again rather than made anew: whoever commits waits while a segment
-            // of it is made.
+            // Recycled WAL segments avoid creating new ones, for which commits would wait.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
@@ -100,7 +99,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts it, and waits until it takes connections.
+    /// Starts the server and waits until it accepts connections.
     pub fn start(&mut self) -> Result<(), ClusterError> {
         let mut process = Process::start(&self.cluster_dir, &self.start)?;
         process.wait_until_ready(READY_WITHIN, || {
@@ -110,18 +109,18 @@ impl Postgres {
         Ok(())
     }
 
-    /// Carries all its files to the disk, which after a crash it would do before anything else:
-    /// after a database was made without that, file by file for seconds, on a busy disk for many.
+    /// Writes all files to the disk. Recovery after a crash would do this first, which takes
+    /// seconds, or much longer on a busy disk, because the database was created without it.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }
 
-    /// Ends it without a word to anyone and without a checkpoint, as a crash does.
+    /// Ends the server at once and without a checkpoint, like a crash.
     pub fn crash(&mut self) -> Result<(), ClusterError> {
         self.stop_with(Signal::QUIT)
     }
 
-    /// Stops it in good order.
+    /// Stops the server cleanly.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
         self.stop_with(Signal::INT)
     }
@@ -130,17 +129,17 @@ impl Postgres {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// Where it listens.
+    /// The port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its address for a program that connects at this port: its own, or a proxy's.
+    /// The URL for a client that connects to this port: the server's port or a proxy's.
     pub fn url(&self, port: u16) -> String {
         format!("postgres://{DATABASE}:{}@127.0.0.1:{port}/{DATABASE}", self.password)
     }
 
-    /// Runs SQL in the program's database; its rows as text.
+    /// Runs SQL in the program's database and returns the rows as text.
     pub fn sql(&self, sql: &str) -> Result<String, ClusterError> {
         self.psql(DATABASE, &["-v", "ON_ERROR_STOP=1", "-c", sql])
     }
@@ -171,13 +170,13 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if self.start.ends_with_caller {
-            // Whoever drops it has no use for the reason.
+            // A drop cannot report the error.
             let _ = self.stop();
         }
     }
 }
 
-/// Runs `initdb` over this directory, as this user.
+/// Runs `initdb` for this directory, as this user.
 fn initdb(
     bin_dir: &Path,
     user: Option<&str>,
@@ -191,7 +190,7 @@ fn initdb(
     run(&words.map(str::to_owned).collect::<Vec<_>>(), &[]).map(drop)
 }
 
-/// The newest version's programs.
+/// The directory of the newest version's programs.
 fn bin_dir() -> Result<PathBuf, ClusterError> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<PathBuf> = entries

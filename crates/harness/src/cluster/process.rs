@@ -1,5 +1,5 @@
-//! A server process of the installation: started, signalled, found again by its process-id file,
-//! stopped.
+//! A server process of the installation: it is started, signalled, found by its process-id file,
+//! and stopped.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ use super::limits::{LOG_SHOWN_BYTES, POLL_EVERY, STOP_WITHIN};
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
-    /// What it is called: names its log and its process-id file.
+    /// The name, which is part of the names of its log and its process-id file.
     pub name: String,
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Additions to its environment, which has none of the program's own settings.
+    /// Additions to the environment. The settings of this program are removed from it.
     pub environment: Vec<(String, String)>,
-    /// The user that it runs as; `None`: this one.
+    /// The user of the process; `None`: the current user.
     pub user: Option<String>,
-    /// Whether it ends with the thread that starts it, or stays.
+    /// Whether the process ends with the thread that starts it.
     pub ends_with_caller: bool,
 }
 
-/// A process, whoever started it.
+/// A server process, started by this program or by an earlier one.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -42,18 +42,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it and notes its id.
+    /// Starts the process and writes its process-id file.
     pub fn start(cluster_dir: &ClusterDir, start: &ProcessSpec) -> Result<Self, ClusterError> {
         let what = || format!("starting {}", start.name);
         let log = cluster_dir.log_file(&start.name);
-        let said = File::options().create(true).append(true).open(&log).or_failed(what)?;
-        let heard = said.try_clone().or_failed(what)?;
+        let stdout = File::options().create(true).append(true).open(&log).or_failed(what)?;
+        let stderr = stdout.try_clone().or_failed(what)?;
         let mut words: Vec<String> = Vec::new();
         if start.ends_with_caller || start.user.is_some() {
             words.push("setpriv".into());
         }
         if start.ends_with_caller {
-            // The kernel ends the server when whoever started it dies without cleaning up.
+            // The kernel ends the server if the calling thread dies without a clean stop.
             words.extend(["--pdeathsig", "TERM"].map(str::to_owned));
         }
         if let Some(user) = &start.user {
@@ -62,16 +62,22 @@ impl Process {
         words.push(start.program.display().to_string());
         words.extend(start.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir("/").stdin(Stdio::null()).stdout(said).stderr(heard);
+        command
+            .args(&words[1..])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr);
         clear_settings(&mut command);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
-        // What is typed at a terminal reaches whoever started it, who then ends all in their order.
+        // In its own process group the server gets no signals from the terminal. The caller gets
+        // them and stops the servers in order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().or_failed(what)?;
         let pid = i32::try_from(child.id())
             .ok()
             .and_then(Pid::from_raw)
-            .ok_or("it has no id")
+            .ok_or("the process has no id")
             .or_failed(what)?;
         let start_ticks = start_ticks(pid).unwrap_or(0);
         let file = cluster_dir.pid_dir().join(format!("{}.pid", start.name));
@@ -87,7 +93,8 @@ impl Process {
         })
     }
 
-    /// Every process that the place has a file of, latest first, whether it runs or not.
+    /// Reads all process-id files of the installation, latest process first. A process may have
+    /// ended.
     pub fn from_pid_files(cluster_dir: &ClusterDir) -> Result<Vec<Self>, ClusterError> {
         let mut found = Vec::new();
         let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
@@ -126,17 +133,17 @@ impl Process {
         Ok(found)
     }
 
-    /// What it is called.
+    /// The name of the process.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its id.
+    /// The process id.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Whether it runs. An id that the system gave to somebody else since is not it.
+    /// Whether the process runs. The start time detects an id that another process has now.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -144,7 +151,7 @@ impl Process {
         }
     }
 
-    /// Sends it a signal, if it still runs.
+    /// Sends a signal to the process, if it runs.
     pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
         if self.is_running() {
             kill_process(self.pid, signal).or_failed(|| format!("signalling {}", self.name))?;
@@ -152,7 +159,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for its end; false when `within` is over first.
+    /// Waits until the process has ended; `false` if it still runs after `within`.
     pub fn has_ended_within(&mut self, within: Duration) -> bool {
         let until = Instant::now() + within;
         while self.is_running() {
@@ -164,47 +171,48 @@ impl Process {
         true
     }
 
-    /// Sends it a signal that ends it, and waits; what does not end in time is killed.
+    /// Sends a signal that ends the process, and waits; kills the process if it does not end in
+    /// time.
     pub fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.signal(signal)?;
-        // A process that was paused hears no other signal before this one.
+        // A stopped process handles other signals only after CONT.
         self.signal(Signal::CONT)?;
         if !self.has_ended_within(STOP_WITHIN) {
             self.signal(Signal::KILL)?;
             if !self.has_ended_within(STOP_WITHIN) {
                 return Err(ClusterError::failed(
                     format!("stopping {}", self.name),
-                    "it cannot be killed",
+                    "the process does not end after SIGKILL",
                 ));
             }
         }
-        // Gone already when somebody else stops the same place.
+        // The file is missing if another process stopped the same installation.
         let _ = std::fs::remove_file(&self.file);
         Ok(())
     }
 
-    /// Asks it to stop, which it must do by itself, in time, and without a fault.
+    /// Asks the process to stop. It must end by itself, in time, and with success.
     pub fn stop_cleanly(&mut self) -> Result<(), ClusterError> {
         self.signal(Signal::TERM)?;
         let what = format!("stopping {}", self.name);
         if !self.has_ended_within(STOP_WITHIN) {
             return Err(ClusterError::failed(
                 what,
-                format!("it had more than {} s", STOP_WITHIN.as_secs()),
+                format!("the process did not end within {} s", STOP_WITHIN.as_secs()),
             ));
         }
         let status = self.child.as_mut().map(Child::wait).transpose().or_failed(|| what.clone())?;
         if status.is_some_and(|status| !status.success()) {
             return Err(ClusterError::failed(
                 what,
-                format!("it did not end well: {}", self.log_tail()),
+                format!("the process failed: {}", self.log_tail()),
             ));
         }
         let _ = std::fs::remove_file(&self.file);
         Ok(())
     }
 
-    /// Waits until `ready` says so, or it ends, or `within` is over.
+    /// Waits until `ready` returns true; an error if the process ends or `within` passes first.
     pub fn wait_until_ready(
         &mut self,
         within: Duration,
@@ -213,8 +221,8 @@ impl Process {
         let until = Instant::now() + within;
         while !ready() {
             let reason = match (self.is_running(), Instant::now() > until) {
-                (false, _) => "it ended".to_owned(),
-                (true, true) => format!("it was not ready within {} s", within.as_secs()),
+                (false, _) => "the process ended".to_owned(),
+                (true, true) => format!("the process was not ready within {} s", within.as_secs()),
                 (true, false) => {
                     std::thread::sleep(POLL_EVERY);
                     continue;
@@ -228,7 +236,7 @@ impl Process {
         Ok(())
     }
 
-    /// The end of its log.
+    /// The end of the log.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let from = text.len().saturating_sub(LOG_SHOWN_BYTES);
@@ -239,23 +247,23 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.ends_with_caller && self.child.is_some() {
-            // Whoever drops it has no use for the reason.
+            // A drop cannot report the error.
             let _ = self.stop(Signal::KILL);
         }
     }
 }
 
-/// When a process began, in the system's ticks; `None` when there is none, or it is only waiting to
-/// be buried.
+/// The start time of a process in the system's ticks; `None` if the process does not exist or is a
+/// zombie.
 fn start_ticks(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name in parentheses may contain spaces; the state follows it, the beginning is the 22nd
-    // field in all.
+    // The name in parentheses may contain spaces. The state follows it; the start time is the 22nd
+    // field of the line.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     if fields.first() == Some(&"Z") { None } else { fields.get(19)?.parse().ok() }
 }
 
-/// Leaves out of its environment what somebody set for another server.
+/// Removes this program's settings from the environment of the new process.
 fn clear_settings(command: &mut Command) {
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DOORBUSTER_"))
@@ -264,7 +272,7 @@ fn clear_settings(command: &mut Command) {
     }
 }
 
-/// The program of this name, in the usual places.
+/// Finds a program in `PATH` and in the usual directories.
 pub(super) fn find(name: &str) -> Result<PathBuf, ClusterError> {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut dirs = path.split(':').chain(["/usr/sbin", "/usr/local/sbin", "/usr/bin"]);
@@ -272,7 +280,7 @@ pub(super) fn find(name: &str) -> Result<PathBuf, ClusterError> {
     file.ok_or_else(|| ClusterError::Missing(name.into()))
 }
 
-/// Runs a program to its end; what it printed.
+/// Runs a program to its end and returns its output.
 pub(super) fn run(words: &[String], environment: &[(&str, &str)]) -> Result<String, ClusterError> {
     let what = || format!("running {}", words[0]);
     let mut command = Command::new(&words[0]);

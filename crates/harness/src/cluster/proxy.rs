@@ -1,8 +1,8 @@
 //! A small TCP proxy: the one address in front of several nodes, and a network that can be cut,
 //! stalled and slowed.
 //!
-//! A new connection goes to the next target in turn; one that cannot be reached is passed over. One
-//! thread with an event loop of its own serves one proxy.
+//! Each new connection goes to the next target in turn; an unreachable target is skipped. One
+//! thread with its own event loop serves one proxy.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,20 +18,26 @@ use tokio::sync::{oneshot, watch};
 use super::error::{ClusterError, OrFailed};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
-/// What the network is like.
+/// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]: not the first one, so
+/// that a program with a single connection is not slowed down as a whole.
+const SLOW_CONNECTION: usize = 3;
+
+/// The condition of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkCondition {
-    /// Everything arrives.
+    /// Data arrives without delay.
     Normal,
-    /// Everything arrives, each chunk this much later.
+    /// Each chunk arrives this much later.
     Slow(Duration),
-    /// Nothing arrives, and nobody is told; it arrives later if the network comes back.
+    /// On one connection in ten each chunk arrives this much later; the others are normal.
+    SlowOneInTen(Duration),
+    /// No data arrives and no connection breaks. The data arrives later if the condition changes.
     Stalled,
-    /// Every connection is broken, and none can be made.
+    /// Every connection is broken, and new ones are refused.
     Disconnected,
 }
 
-/// A running proxy. Dropping it ends it and its connections.
+/// A running proxy. Dropping it closes it and its connections.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -41,13 +47,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens at `listen` and passes on to `targets` in turn.
+    /// Listens at `listen` and forwards to `targets` in turn.
     pub fn start(listen: SocketAddr, targets: Vec<SocketAddr>) -> Result<Self, ClusterError> {
         let what = || format!("listening at {listen}");
         let listener = std::net::TcpListener::bind(listen).or_failed(what)?;
         listener.set_nonblocking(true).or_failed(what)?;
         let addr = listener.local_addr().or_failed(what)?;
-        let (condition, told) = watch::channel(NetworkCondition::Normal);
+        let (condition, changes) = watch::channel(NetworkCondition::Normal);
         let (end, ended) = oneshot::channel::<()>();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().or_failed(what)?;
@@ -55,7 +61,7 @@ impl Proxy {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
                 tokio::select! {
-                    () = accept(&listener, targets.into(), &told) => {}
+                    () = accept(&listener, targets.into(), &changes) => {}
                     _ = ended => {}
                 }
             });
@@ -65,20 +71,20 @@ impl Proxy {
         Ok(Self { addr, condition, end: Some(end), thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Changes the weather.
+    /// Changes the condition of the network.
     pub fn set_condition(&self, condition: NetworkCondition) {
         self.condition.send_replace(condition);
     }
 
-    /// Waits until the proxy ends, which it does not by itself.
+    /// Waits for the end of the proxy, which never ends by itself.
     pub fn wait(mut self) {
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has ended as well.
+            // A thread that panicked has ended too.
             let _ = thread.join();
         }
     }
@@ -88,7 +94,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has ended as well.
+            // A thread that panicked has ended too.
             let _ = thread.join();
         }
     }
@@ -100,16 +106,20 @@ async fn accept(
     condition: &watch::Receiver<NetworkCondition>,
 ) {
     let next = Arc::new(AtomicUsize::new(0));
+    let mut accepted = 0_usize;
     loop {
-        // Out of file handles, or a connection that was gone again at once: others may do better a
-        // little later.
+        // Accepting fails without free file handles, or if the client has already disconnected. Try
+        // again a little later.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         if *condition.borrow() != NetworkCondition::Disconnected {
-            // It ends with its connection, and with the event loop at the latest.
-            tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), condition.clone()));
+            // The task ends with its connection, or with the event loop.
+            let is_tenth = accepted % 10 == SLOW_CONNECTION;
+            accepted += 1;
+            let (targets, next) = (Arc::clone(&targets), Arc::clone(&next));
+            tokio::spawn(serve(stream, targets, next, condition.clone(), is_tenth));
         }
     }
 }
@@ -119,20 +129,27 @@ async fn serve(
     targets: Arc<[SocketAddr]>,
     next: Arc<AtomicUsize>,
     mut condition: watch::Receiver<NetworkCondition>,
+    is_tenth: bool,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
-    // Without it a small answer waits for the acknowledgement of the one before.
+    // With Nagle's algorithm a small answer waits for the acknowledgement of the previous one.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (condition.clone(), condition.clone());
+    let both_ways = async {
+        tokio::join!(
+            forward(from, target_to, there, is_tenth),
+            forward(target_from, to, back, is_tenth)
+        )
+    };
     tokio::select! {
-        _ = async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) } => {}
-        // Whoever sets the weather is gone: so is the network.
+        _ = both_ways => {}
+        // An error means that the proxy was dropped, which disconnects the network too.
         _ = condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }
 
-/// Connects to the next target that can be reached.
+/// Connects to the next reachable target.
 async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpStream> {
     for _ in targets {
         let target = targets[next.fetch_add(1, Ordering::Relaxed) % targets.len()];
@@ -145,11 +162,12 @@ async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpS
     None
 }
 
-/// Passes on what comes, in this weather, until one side has ended.
+/// Forwards data under the present condition until one side ends.
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut condition: watch::Receiver<NetworkCondition>,
+    is_tenth: bool,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
@@ -157,14 +175,16 @@ async fn forward(
             return;
         }
         let now = *condition.borrow();
-        if let NetworkCondition::Slow(by) = now {
-            tokio::time::sleep(by).await;
+        match now {
+            NetworkCondition::Slow(by) => tokio::time::sleep(by).await,
+            NetworkCondition::SlowOneInTen(by) if is_tenth => tokio::time::sleep(by).await,
+            _ => {}
         }
         if to.write_all(&chunk[..read]).await.is_err() {
             return;
         }
     }
-    // The other side may still have something to say.
+    // The other side may still send data.
     let _ = to.shutdown().await;
 }
 
@@ -180,7 +200,7 @@ mod tests {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
     }
 
-    /// A server that says its name and then repeats what it hears.
+    /// A server that sends its name and then echoes its input.
     fn echo(name: &'static str) -> SocketAddr {
         let listener = std::net::TcpListener::bind(anywhere()).expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
@@ -210,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_go_to_the_targets_in_turn_and_pass_over_one_that_is_gone() {
+    fn connections_go_to_the_targets_in_turn_and_skip_an_unreachable_one() {
         let gone = std::net::TcpListener::bind(anywhere())
             .expect("a free port")
             .local_addr()
@@ -225,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weather_delays_stalls_and_cuts() {
+    fn the_network_condition_delays_stalls_and_disconnects() {
         let proxy = Proxy::start(anywhere(), vec![echo("a")]).expect("it starts");
         let mut stream = connect(&proxy);
         assert_eq!(hear(&mut stream), Some('a'));
@@ -247,7 +267,7 @@ mod tests {
         assert_eq!(hear(&mut stream), Some('y'), "it arrives later");
         proxy.set_condition(NetworkCondition::Disconnected);
         assert_eq!(hear(&mut stream), None, "it is broken");
-        assert_eq!(hear(&mut connect(&proxy)), None, "and none can be made");
+        assert_eq!(hear(&mut connect(&proxy)), None, "no connection can be made");
         proxy.set_condition(NetworkCondition::Normal);
         assert_eq!(hear(&mut connect(&proxy)), Some('a'));
     }

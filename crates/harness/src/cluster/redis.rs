@@ -1,5 +1,5 @@
-//! A private Redis Cluster: so many primaries, each with one replica, nothing kept on disk unless
-//! somebody asks for it.
+//! A private Redis Cluster: a number of primaries, each with one replica. It stores nothing on disk
+//! unless a test saves a snapshot.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,10 +15,11 @@ use super::{ports, resp};
 
 /// Hash slots of a Redis Cluster.
 const HASH_SLOTS: usize = 16_384;
-/// As whom replicas ask their primary for its data, so that this alone can be forbidden.
+/// The user of replicas at their primary. Replication can be forbidden by disabling this user
+/// alone.
 const REPLICATION_USER: &str = "replication";
 
-/// One server.
+/// One Redis server.
 #[derive(Debug)]
 pub struct RedisServer {
     cluster_dir: ClusterDir,
@@ -28,23 +29,23 @@ pub struct RedisServer {
     process: Option<Process>,
 }
 
-/// The cluster. Server `i` and server `i + shards` serve the same shard.
+/// The Redis Cluster. Server `i` and server `i + shards` serve the same shard.
 #[derive(Debug)]
 pub struct Redis {
     shards: usize,
     servers: Vec<RedisServer>,
 }
 
-/// What one server says about itself.
+/// The replication role that a server reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It decides.
+    /// The server is a primary.
     Primary,
-    /// It follows, and hears from its primary.
+    /// The server is a replica and connected to its primary.
     ReplicaInSync,
-    /// It should follow, and does not hear from its primary.
+    /// The server is a replica and not connected to its primary.
     ReplicaOutOfSync,
-    /// It does not answer.
+    /// The server does not answer.
     Unreachable,
 }
 
@@ -59,8 +60,8 @@ impl RedisServer {
         let name = format!("redis-{}", index + 1);
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
-        // No evictions: a slot that loses a key is closed. No files: a slot that comes back old is
-        // closed as well, so there is nothing to gain from them.
+        // No evictions, because a slot that loses a key is closed. No persistence, because a slot
+        // that returns with old data is closed as well.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),
@@ -79,7 +80,8 @@ impl RedisServer {
             "repl-diskless-sync-delay 0".to_owned(),
             "enable-debug-command yes".to_owned(),
             format!("masteruser {REPLICATION_USER}"),
-            // The same everywhere, as every server may come to follow any other.
+            // All servers have the same password, because any server may become a replica of any
+            // other.
             "masterauth follow".to_owned(),
             format!("user {REPLICATION_USER} on >follow +psync +replconf +ping"),
         ];
@@ -98,23 +100,55 @@ impl RedisServer {
         Ok(Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None })
     }
 
-    /// Starts it, with what is in its directory, and waits until it answers.
+    /// Starts one server that belongs to no cluster, in the directory `redis-1`. It writes to the disk
+    /// only when a snapshot is requested.
+    pub fn start_alone(
+        cluster_dir: &ClusterDir,
+        ends_with_caller: bool,
+    ) -> Result<Self, ClusterError> {
+        let name = "redis-1".to_owned();
+        let dir = cluster_dir.private_dir(&name)?;
+        let port = ports::free()?;
+        let lines = [
+            "bind 127.0.0.1".to_owned(),
+            format!("port {port}"),
+            format!("dir {}", dir.display()),
+            "save \"\"".to_owned(),
+            "appendonly no".to_owned(),
+            "maxmemory-policy noeviction".to_owned(),
+        ];
+        let file =
+            cluster_dir.write_private(&format!("{name}/redis.conf"), &(lines.join("\n") + "\n"))?;
+        let start = ProcessSpec {
+            name,
+            program: find("redis-server")?,
+            arguments: vec![file.display().to_string()],
+            environment: Vec::new(),
+            user: None,
+            ends_with_caller,
+        };
+        let mut server = Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None };
+        server.start()?;
+        Ok(server)
+    }
+
+    /// Starts the server with the data in its directory and waits until it answers.
     pub fn start(&mut self) -> Result<(), ClusterError> {
         let addr = self.addr();
         let mut process = Process::start(&self.cluster_dir, &self.start)?;
         process.wait_until_ready(READY_WITHIN, || {
-            resp::run_command(addr, &["PING"]).is_ok_and(|said| said == "PONG")
+            resp::run_command(addr, &["PING"]).is_ok_and(|reply| reply == "PONG")
         })?;
         self.process = Some(process);
         Ok(())
     }
 
-    /// Sends its process a signal.
+    /// Sends a signal to the process.
     pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.process.as_mut().map_or(Ok(()), |process| process.signal(signal))
     }
 
-    /// Kills it where it stands.
+    /// Kills the process without a clean stop.
     pub fn kill(&mut self) -> Result<(), ClusterError> {
         self.stop_with(Signal::KILL)
     }
@@ -123,37 +157,37 @@ impl RedisServer {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// Whether it runs.
+    /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
-    /// Where it listens itself.
+    /// The server's own address, not a proxy's.
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Asks it something.
+    /// Runs one command.
     pub fn run_command(&self, words: &[&str]) -> Result<String, ClusterError> {
         resp::run_command(self.addr(), words)
     }
 
-    /// The file that it saves to and loads from.
+    /// The snapshot file that the server saves to and loads from.
     pub fn snapshot(&self) -> PathBuf {
         self.dir.join("dump.rdb")
     }
 
-    /// What it says about itself.
+    /// The role that the server reports.
     pub fn role(&self) -> Role {
         match self.run_command(&["ROLE"]) {
-            Ok(said) if said.starts_with("master") => Role::Primary,
-            Ok(said) if said.lines().any(|line| line == "connected") => Role::ReplicaInSync,
+            Ok(reply) if reply.starts_with("master") => Role::Primary,
+            Ok(reply) if reply.lines().any(|line| line == "connected") => Role::ReplicaInSync,
             Ok(_) => Role::ReplicaOutOfSync,
             Err(_) => Role::Unreachable,
         }
     }
 
-    /// Lets replicas follow it, or hangs up on them and no longer lets them.
+    /// Allows replicas, or disconnects them and refuses new ones.
     pub fn set_replication_allowed(&self, allowed: bool) -> Result<(), ClusterError> {
         self.run_command(&[
             "ACL",
@@ -169,8 +203,8 @@ impl RedisServer {
 }
 
 impl Redis {
-    /// Starts `shards` primaries, and as many replicas if asked, each announced at the door that
-    /// `proxy_port` gives for its port (its own port for `None`), and joins them to a cluster.
+    /// Starts `shards` primaries, and as many replicas if requested, and joins them to a cluster.
+    /// `proxy_port` gives for each port the port to announce; `None`: the port itself.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -192,7 +226,7 @@ impl Redis {
         Ok(redis)
     }
 
-    /// What `redis-cli --cluster create` does, with replicas where we want them.
+    /// Does the work of `redis-cli --cluster create`, with a fixed primary for each replica.
     fn join(&self) -> Result<(), ClusterError> {
         let (primaries, replicas) = self.servers.split_at(self.shards);
         for (index, server) in primaries.iter().enumerate() {
@@ -209,7 +243,7 @@ impl Redis {
         self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.run_command(&["CLUSTER", "MYID"])?;
-            // A server that was met a moment ago may not yet have been heard of everywhere.
+            // The news of a new server may not have reached every other server yet.
             wait_until("a replica knows its primary", || {
                 replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;
@@ -217,15 +251,15 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// Makes them known to each other. A server forgets one that it only just met and that says
-    /// nothing for a second, as when the machine stops them all for a while: then they meet again.
+    /// Introduces the servers to each other. A server forgets a new server that is silent for a
+    /// second, for example if the whole machine pauses. Then they are introduced again.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {
             server.run_command(&["CLUSTER", "INFO"]).is_ok_and(|info| info.contains(&known))
         };
         let mut met = None::<Instant>;
-        wait_until("they know each other", || {
+        wait_until("the servers know each other", || {
             if met.is_none_or(|met| met.elapsed() > MEET_RETRY_AFTER) {
                 met = Some(Instant::now());
                 for server in &self.servers[1..] {
@@ -243,17 +277,17 @@ impl Redis {
         })
     }
 
-    /// Waits until every shard has its primary and a replica that follows it, and all agree that
-    /// all is well.
+    /// Waits until every shard has a primary and a replica in sync, and every server reports a
+    /// healthy cluster.
     pub fn wait_until_healthy(&self) -> Result<(), ClusterError> {
-        self.wait_until("all is well", |server| {
+        self.wait_until("the cluster is healthy", |server| {
             let fine =
                 |info: String| info.contains("cluster_state:ok") && info.contains("slots_fail:0");
             server.run_command(&["CLUSTER", "INFO"]).is_ok_and(fine)
         })?;
         let with_replica = self.servers.len() / self.shards > 1;
         for shard in (0..self.shards).filter(|_| with_replica) {
-            wait_until("a shard is whole", || {
+            wait_until("a shard has a primary and a replica in sync", || {
                 let roles = [shard, shard + self.shards].map(|server| self.servers[server].role());
                 matches!(
                     roles,
@@ -272,7 +306,7 @@ impl Redis {
         self.servers.iter().try_for_each(|server| wait_until(what, || holds(server)))
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     pub fn shards(&self) -> usize {
         self.shards
     }
@@ -282,13 +316,12 @@ impl Redis {
         &self.servers
     }
 
-    /// One of them, to do something to it.
+    /// One server, to control it.
     pub fn server(&mut self, index: usize) -> &mut RedisServer {
         &mut self.servers[index]
     }
 
-    /// The server that decides for a shard now, and the one that follows it; without replicas the
-    /// same.
+    /// The present primary of a shard and its replica. Without replicas both are the same server.
     pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary
@@ -296,9 +329,9 @@ impl Redis {
         if swapped { (other, one) } else { (one, other) }
     }
 
-    /// Stops all of them.
+    /// Stops all servers.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
-        // Nothing is kept, so nothing is lost by not asking.
+        // The servers store nothing, so killing them loses nothing.
         self.servers.iter_mut().try_for_each(RedisServer::kill)
     }
 }
@@ -307,7 +340,10 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), Cluster
     let end = Instant::now() + READY_WITHIN;
     while !holds() {
         if Instant::now() > end {
-            return Err(ClusterError::failed("the Redis Cluster", format!("in vain: {what}")));
+            return Err(ClusterError::failed(
+                "the Redis Cluster",
+                format!("timed out waiting until {what}"),
+            ));
         }
         std::thread::sleep(POLL_EVERY.max(Duration::from_millis(50)));
     }

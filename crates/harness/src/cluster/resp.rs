@@ -1,4 +1,4 @@
-//! One command to a Redis server, and its answer: enough to make a cluster and to break it.
+//! One command to a Redis server and its answer, as needed to build and to break a cluster.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,11 @@ use std::net::{SocketAddr, TcpStream};
 use super::error::{ClusterError, OrFailed};
 use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN};
 
-/// Longest answer that is read; more is none.
+/// Bytes of the longest answer; a longer one is an error.
 const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Asks once, over a connection of its own; the answer as text, lists with one entry a line.
+/// Runs one command over its own connection. Returns the answer as text; a list has one entry in
+/// each line.
 pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
     let what = || format!("asking Redis at {addr} for {}", words.join(" "));
     let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
@@ -27,13 +28,13 @@ fn read(wire: &mut BufReader<TcpStream>) -> Result<String, String> {
     let mut line = String::new();
     wire.read_line(&mut line).map_err(|error| error.to_string())?;
     let line = line.trim_end();
-    let (kind, rest) = line.split_at_checked(1).ok_or("it hung up")?;
+    let (kind, rest) = line.split_at_checked(1).ok_or("the server closed the connection")?;
     match kind {
         "+" | ":" => Ok(rest.to_owned()),
         "$" => {
             let Ok(length) = rest.parse::<usize>() else { return Ok(String::new()) };
             if length > BULK_BYTES_MAX {
-                return Err(format!("{length} bytes are too many"));
+                return Err(format!("the answer has {length} bytes, which is too long"));
             }
             let mut bytes = vec![0; length + 2];
             wire.read_exact(&mut bytes).map_err(|error| error.to_string())?;

@@ -1,12 +1,11 @@
-//! The private servers by themselves: they start, fail as they are told to, come back, and leave
-//! nothing behind.
+//! Tests of the private servers: they start, fail as requested, recover, and leave no files.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
 
-/// A directory that is gone at the end.
+/// A directory that is removed at the end.
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -23,13 +22,13 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // What cannot be removed stays among the temporary files.
+        // The removal may fail; the directory is in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 #[test]
-fn a_postgresql_that_crashed_comes_back() {
+fn postgresql_recovers_after_a_crash() {
     let temp_dir = TempDir::new();
     let mut postgres = Postgres::create(&temp_dir.cluster_dir(), true).expect("it is installed");
     postgres.crash().expect("it ends");
@@ -38,7 +37,7 @@ fn a_postgresql_that_crashed_comes_back() {
 }
 
 #[test]
-fn a_redis_cluster_loses_a_primary_and_is_whole_again() {
+fn a_redis_cluster_recovers_from_the_loss_of_a_primary() {
     let temp_dir = TempDir::new();
     let mut redis = Redis::create(&temp_dir.cluster_dir(), 3, true, true, |_| Ok(None))
         .expect("it is installed");
@@ -47,7 +46,7 @@ fn a_redis_cluster_loses_a_primary_and_is_whole_again() {
     redis.server(primary).kill().expect("it ends");
     let until = std::time::Instant::now() + Duration::from_secs(30);
     while redis.server(replica).role() != Role::Primary {
-        assert!(std::time::Instant::now() < until, "nobody took over");
+        assert!(std::time::Instant::now() < until, "the replica did not become the primary");
         std::thread::sleep(Duration::from_millis(50));
     }
     redis.server(primary).start().expect("it starts");
@@ -56,7 +55,7 @@ fn a_redis_cluster_loses_a_primary_and_is_whole_again() {
 }
 
 #[test]
-fn a_replica_that_may_not_follow_goes_stale_and_takes_over_when_told() {
+fn a_replica_without_replication_is_stale_when_it_takes_over() {
     let temp_dir = TempDir::new();
     let mut redis = Redis::create(&temp_dir.cluster_dir(), 1, true, true, |_| Ok(None))
         .expect("it is installed");
@@ -72,7 +71,7 @@ fn a_replica_that_may_not_follow_goes_stale_and_takes_over_when_told() {
 }
 
 #[test]
-fn what_is_noted_is_found_and_stopped_by_its_file() {
+fn a_process_is_found_and_stopped_by_its_process_id_file() {
     let temp_dir = TempDir::new();
     let cluster_dir = temp_dir.cluster_dir();
     let start = ProcessSpec {
@@ -86,7 +85,7 @@ fn what_is_noted_is_found_and_stopped_by_its_file() {
     let mut started = Process::start(&cluster_dir, &start).expect("it starts");
     let mut found = Process::from_pid_files(&cluster_dir).expect("it is noted");
     assert_eq!((found.len(), found[0].pid(), found[0].is_running()), (1, started.pid(), true));
-    // Somebody must wait for it, or it stays as a name without a life.
+    // The parent must wait for the process, or the process stays as a zombie.
     let waiter = std::thread::spawn(move || started.has_ended_within(Duration::from_secs(20)));
     assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("it stops"), ["sleeper"]);
     assert!(waiter.join().expect("it does not panic"), "it ended");

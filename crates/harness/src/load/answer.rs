@@ -1,7 +1,7 @@
-//! What an answer means to a buyer. Pure: a status, a few headers and a body in, a ruling out.
+//! Decides what an answer means to a buyer. It takes a status, a few headers and a body and
+//! performs no IO.
 //!
-//! Refusals come by the hundred thousand, so their `code` is found by searching for it; everything
-//! else is parsed.
+//! Refusals are frequent, so their `code` is found by a search. All other answers are parsed.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use jiff::Timestamp;
 
 use super::response::Head;
 
-/// A final answer, as the buyer was told it.
+/// A final answer as the buyer received it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct FinalAnswer<'a> {
-    /// Status of the answer to the purchase itself: a verdict that came later has the `202` it
-    /// belongs to.
+    /// Status of the answer to the purchase. A verdict that came later has the `202` of its
+    /// purchase.
     pub status: u16,
     /// Code of a refusal.
     pub code: Option<Cow<'a, str>>,
@@ -25,7 +25,7 @@ pub(super) struct FinalAnswer<'a> {
 }
 
 impl FinalAnswer<'_> {
-    /// The name under which the answer is counted: the code of a refusal, else the order's state.
+    /// The name for counting the answer: the code of a refusal, otherwise the order's state.
     pub fn kind(&self) -> Cow<'_, str> {
         match (&self.code, &self.state) {
             (Some(code), _) => Cow::Borrowed(code),
@@ -35,26 +35,26 @@ impl FinalAnswer<'_> {
     }
 }
 
-/// What to do after an answer.
+/// The next step after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AnswerDecision<'a> {
-    /// It is final.
+    /// The answer is final.
     Final(FinalAnswer<'a>),
-    /// A place in the queue: the verdict comes later, under this id.
+    /// The purchase is queued. The verdict comes later, under this id.
     Queued {
         /// The id that the order will have.
         id: Cow<'a, str>,
-        /// When the verdict is due.
+        /// The time by which the verdict is decided.
         decide_by: Timestamp,
     },
-    /// Overload or a server's failure: the same again, later.
+    /// The server is overloaded or failed: send the same request again later.
     Retry {
-        /// As the server asks.
+        /// The pause that the server asks for.
         after: Option<Duration>,
         /// The status.
         status: u16,
     },
-    /// Not an answer of the contract.
+    /// The answer violates the contract.
     Malformed(&'static str),
 }
 
@@ -86,7 +86,7 @@ struct VerdictEvent<'a> {
     order: Option<OrderView<'a>>,
 }
 
-/// What one buyer asked for: an order that says otherwise is not an answer to it.
+/// The request of one buyer. An order with other values is not an answer to it.
 #[derive(Clone, Copy)]
 pub(super) struct ExpectedOrder<'a> {
     /// The sale.
@@ -99,7 +99,7 @@ pub(super) struct ExpectedOrder<'a> {
     pub buyer: &'a dyn Fn() -> String,
 }
 
-/// Rules on the answer to `POST /v1/orders`.
+/// Decides on the answer to `POST /v1/orders`.
 pub(super) fn decide<'a>(
     head: &Head,
     body: &'a [u8],
@@ -122,7 +122,7 @@ pub(super) fn decide<'a>(
             code: find_code(body).map(Cow::Borrowed),
             ..FinalAnswer::default()
         }),
-        _ => AnswerDecision::Malformed("a status that is no answer to a purchase"),
+        _ => AnswerDecision::Malformed("an unexpected status for a purchase"),
     }
 }
 
@@ -131,18 +131,18 @@ fn decide_order<'a>(status: u16, body: &'a [u8], asked: &ExpectedOrder<'_>) -> A
         return AnswerDecision::Malformed("not an order");
     };
     if !is_generated_id(&order.id) {
-        return AnswerDecision::Malformed("an order without a usable id");
+        return AnswerDecision::Malformed("an order with an invalid id");
     }
     let same = order.sale.as_deref() == Some(asked.sale)
         && order.item.as_deref() == Some(asked.item)
         && order.units == Some(asked.units)
         && order.buyer.as_deref() == Some((asked.buyer)().as_str());
     if !same {
-        return AnswerDecision::Malformed("an order of something else");
+        return AnswerDecision::Malformed("an order that differs from the request");
     }
     match (status, &*order.state, order.decide_by) {
         (202, "queued", Some(decide_by)) => AnswerDecision::Queued { id: order.id, decide_by },
-        (202, ..) => AnswerDecision::Malformed("accepted, but not queued until a time"),
+        (202, ..) => AnswerDecision::Malformed("a 202 without the state queued and a decide_by"),
         (201, "reserved", _)
         | (200, "reserved" | "paid" | "cancelled" | "expired" | "refunded", _) => {
             AnswerDecision::Final(FinalAnswer {
@@ -152,39 +152,38 @@ fn decide_order<'a>(status: u16, body: &'a [u8], asked: &ExpectedOrder<'_>) -> A
                 state: Some(order.state),
             })
         }
-        _ => AnswerDecision::Malformed("an order in a state that it cannot be in"),
+        _ => AnswerDecision::Malformed("an order in an impossible state"),
     }
 }
 
-/// Rules on a look at a queued order: `GET /v1/orders/{id}`.
+/// Decides on the answer to `GET /v1/orders/{id}` for a queued order.
 pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> AnswerDecision<'a> {
     match head.status {
         200 => match serde_json::from_slice(body).ok().and_then(|order| verdict(order, id)) {
-            Some(Some(told)) => AnswerDecision::Final(told),
+            Some(Some(answer)) => AnswerDecision::Final(answer),
             Some(None) => AnswerDecision::Retry { after: None, status: 200 },
-            None => AnswerDecision::Malformed("not the verdict that was asked for"),
+            None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // An id, once given, keeps its verdict: to deny it is a fault, not an answer.
-        401 | 403 | 404 => AnswerDecision::Malformed("denies an id that it gave"),
-        _ => AnswerDecision::Malformed("a status that is no answer to a look at an order"),
+        // The server issued the id and must keep its verdict, so a denial is a fault.
+        401 | 403 | 404 => AnswerDecision::Malformed("the server denies an id that it issued"),
+        _ => AnswerDecision::Malformed("an unexpected status for the state of an order"),
     }
 }
 
-/// The verdict that an event carries for `id`, if it is about that order and tells one.
+/// The verdict for `id` in an event, if the event is about that order and has a verdict.
 pub(super) fn verdict_from_event<'a>(
     json: &'a [u8],
     id: &str,
 ) -> Result<Option<FinalAnswer<'a>>, &'static str> {
-    let event = serde_json::from_slice::<VerdictEvent<'_>>(json)
-        .map_err(|_| "an event that is not of the contract")?;
+    let event = serde_json::from_slice::<VerdictEvent<'_>>(json).map_err(|_| "an invalid event")?;
     let order = event.order.filter(|order| event.r#type == "order" && order.id == id);
     Ok(order.and_then(|order| verdict(order, id)).flatten())
 }
 
-/// The verdict that an order shows for `id`: `Some(None)` while queued, `None` when it is none.
+/// The verdict for `id` in an order: `Some(None)` while queued, `None` if the order is invalid.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // Two ids cut for one key show the same order, under the id of either.
+    // Two tickets of one request key show the same order, under either id.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,
@@ -211,8 +210,8 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
     AnswerDecision::Retry { after, status: head.status }
 }
 
-/// The value of `"code"` in a JSON object. An escaped quote keeps the word from being found inside
-/// other text.
+/// The value of `"code"` in a JSON object. Inside other text the quotes are escaped, so the search
+/// does not match there.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {
@@ -228,7 +227,7 @@ fn find_code(body: &[u8]) -> Option<&str> {
     if plain { std::str::from_utf8(code).ok() } else { None }
 }
 
-/// An id that can stand in an address.
+/// Whether the id can be part of a URL path.
 fn is_generated_id(id: &str) -> bool {
     id.len() <= 256
         && id.starts_with("ord_")
@@ -240,7 +239,11 @@ mod tests {
     use super::*;
     use crate::load::response;
 
-    const ORDER: &str = r#"{"id":"ord_1","sale":"spring","item":"phone","buyer":"ann","units":10,"amount":{"amount_minor":100,"currency":"CNY"},"state":"STATE","reserved_at":"2026-11-20T10:00:00.000Z","pay_by":null,"paid_at":null,"ended_at":null}"#;
+    const ORDER: &str = r#"{
+        "id": "ord_1", "sale": "spring", "item": "phone", "buyer": "ann", "units":10,
+        "amount": {"amount_minor": 100, "currency": "CNY"}, "state": "STATE",
+        "reserved_at": "2026-11-20T10:00:00.000Z", "pay_by": null, "paid_at": null,
+        "ended_at": null}"#;
 
     fn ruling(status: u16, body: &str, rule_it: impl Fn(&Head, &[u8]) -> String) -> String {
         let mut bytes = format!(
@@ -254,25 +257,25 @@ mod tests {
 
     #[track_caller]
     fn check(status: u16, body: &str, expected: &str) {
-        let told = ruling(status, body, |head, body| {
+        let summary = ruling(status, body, |head, body| {
             let asked =
                 ExpectedOrder { sale: "spring", item: "phone", units: 10, buyer: &|| "ann".into() };
-            summary(&decide(head, body, &asked))
+            summarize(&decide(head, body, &asked))
         });
-        assert_eq!(told, expected);
+        assert_eq!(summary, expected);
     }
 
     #[track_caller]
     fn check_verdict(status: u16, body: &str, expected: &str) {
         assert_eq!(
-            ruling(status, body, |head, body| summary(&decide_verdict(head, body, "ord_1"))),
+            ruling(status, body, |head, body| summarize(&decide_verdict(head, body, "ord_1"))),
             expected
         );
     }
 
-    fn summary(ruling: &AnswerDecision<'_>) -> String {
+    fn summarize(ruling: &AnswerDecision<'_>) -> String {
         match ruling {
-            AnswerDecision::Final(told) => format!("final {} {}", told.status, told.kind()),
+            AnswerDecision::Final(answer) => format!("final {} {}", answer.status, answer.kind()),
             AnswerDecision::Queued { id, .. } => format!("queued {id}"),
             AnswerDecision::Retry { after, status } => {
                 format!("again {status} {:?}", after.map(|after| after.as_secs()))
@@ -303,40 +306,38 @@ mod tests {
         check(429, r#"{"code":"rate_limited"}"#, "again 429 Some(2)");
         check(503, r#"{"code":"overloaded"}"#, "again 503 Some(2)");
         check(500, r#"{"code":"internal"}"#, "again 500 Some(2)");
-        check(302, "", "malformed: a status that is no answer to a purchase");
+        check(302, "", "malformed: an unexpected status for a purchase");
     }
 
     #[test]
-    fn an_order_is_final_only_if_it_is_the_one_asked_for() {
+    fn an_order_is_final_only_if_it_matches_the_request() {
         check(201, &ORDER.replace("STATE", "reserved"), "final 201 reserved");
         check(200, &ORDER.replace("STATE", "reserved"), "final 200 reserved");
         check(200, &ORDER.replace("STATE", "cancelled"), "final 200 cancelled");
-        check(
-            201,
-            &ORDER.replace("STATE", "paid"),
-            "malformed: an order in a state that it cannot be in",
-        );
+        check(201, &ORDER.replace("STATE", "paid"), "malformed: an order in an impossible state");
         check(201, "{}", "malformed: not an order");
         for (from, to) in [("ann", "bob"), ("phone", "case"), ("spring", "autumn"), (":10,", ":1,")]
         {
             let body = ORDER.replace("STATE", "reserved").replacen(from, to, 1);
-            check(201, &body, "malformed: an order of something else");
+            check(201, &body, "malformed: an order that differs from the request");
         }
         check(
             201,
             &ORDER.replace("STATE", "reserved").replace("ord_1", "a/../b"),
-            "malformed: an order without a usable id",
+            "malformed: an order with an invalid id",
         );
     }
 
     #[test]
-    fn a_place_in_the_queue_is_followed_under_its_id() {
-        let queued = r#"{"id":"ord_1","sale":"spring","item":"phone","buyer":"ann","units":10,"state":"queued","decide_by":"2026-11-20T10:00:10.000Z"}"#;
+    fn a_queued_purchase_is_followed_under_its_id() {
+        let queued = r#"{
+            "id": "ord_1", "sale": "spring", "item": "phone", "buyer": "ann", "units": 10,
+            "state": "queued", "decide_by": "2026-11-20T10:00:10.000Z"}"#;
         check(202, queued, "queued ord_1");
         check(
             202,
             &ORDER.replace("STATE", "reserved"),
-            "malformed: accepted, but not queued until a time",
+            "malformed: a 202 without the state queued and a decide_by",
         );
         check_verdict(200, queued, "again 200 None");
         check_verdict(200, &ORDER.replace("STATE", "reserved"), "final 202 reserved");
@@ -348,14 +349,18 @@ mod tests {
         check_verdict(
             200,
             r#"{"id":"ord_1","state":"refused"}"#,
-            "malformed: not the verdict that was asked for",
+            "malformed: not the verdict of the requested order",
         );
         check_verdict(
             200,
             r#"{"id":"ord_2","state":"refused","code":"sold_out"}"#,
-            "malformed: not the verdict that was asked for",
+            "malformed: not the verdict of the requested order",
         );
         check_verdict(503, "", "again 503 Some(2)");
-        check_verdict(404, r#"{"code":"not_found"}"#, "malformed: denies an id that it gave");
+        check_verdict(
+            404,
+            r#"{"code":"not_found"}"#,
+            "malformed: the server denies an id that it issued",
+        );
     }
 }

@@ -1,9 +1,8 @@
 //! The answers file: one JSON line for each final answer, so that the auditor can check every
 //! promise.
 //!
-//! Workers gather lines and write whole chunks; what is gathered is also written every fifth of a
-//! second and when a worker ends, however it ends, so that a storm that dies leaves its answers
-//! behind.
+//! Workers buffer lines and write whole chunks. They also write the buffer every 200 milliseconds
+//! and when a worker ends, even by a panic, so an aborted run keeps its answers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -27,7 +26,7 @@ struct FileState {
     failed: Option<io::Error>,
 }
 
-/// One line, as the contract has it.
+/// One line of the answers file, as the contract defines it.
 #[derive(serde::Serialize)]
 pub(super) struct AnswerRecord<'a> {
     buyer: &'a str,
@@ -42,17 +41,18 @@ pub(super) struct AnswerRecord<'a> {
 }
 
 impl<'a> AnswerRecord<'a> {
-    /// What this buyer was told.
+    /// The line for this buyer's final answer.
     pub fn new(
         buyer: &'a str,
         key: &'a str,
         sale: &'a str,
         item: &'a str,
         units: u32,
-        told: &'a FinalAnswer<'_>,
+        answer: &'a FinalAnswer<'_>,
     ) -> Self {
-        let (code, id, state) = (told.code.as_deref(), told.id.as_deref(), told.state.as_deref());
-        Self { buyer, key, sale, item, units, status: told.status, code, id, state }
+        let (code, id, state) =
+            (answer.code.as_deref(), answer.id.as_deref(), answer.state.as_deref());
+        Self { buyer, key, sale, item, units, status: answer.status, code, id, state }
     }
 }
 
@@ -71,7 +71,7 @@ impl AnswersFile {
         }
     }
 
-    /// Says whether every line was written.
+    /// Returns the first write error.
     pub fn finish(&self) -> Result<(), LoadError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.failed.take() {
@@ -83,7 +83,7 @@ impl AnswersFile {
     }
 }
 
-/// The lines that one worker has gathered and not yet written.
+/// The lines that one worker has buffered and not yet written.
 #[derive(Debug)]
 pub(super) struct AnswerBuffer {
     file: Arc<AnswersFile>,
@@ -91,7 +91,7 @@ pub(super) struct AnswerBuffer {
 }
 
 impl AnswerBuffer {
-    /// None gathered yet.
+    /// Creates an empty buffer.
     pub fn new(file: Arc<AnswersFile>) -> Self {
         Self { file, gathered: Vec::with_capacity(limits::ANSWERS_CHUNK_BYTES + 1024) }
     }
@@ -106,7 +106,7 @@ impl AnswerBuffer {
         }
     }
 
-    /// Writes what is gathered.
+    /// Writes the buffered lines.
     pub fn flush(&mut self) {
         if !self.gathered.is_empty() {
             self.file.write(&self.gathered);

@@ -1,6 +1,6 @@
-//! The arrival clock of a storm with a rate: a thread that sleeps until the next buyer is meant to
-//! come and rings the workers. An event loop's own timer counts in whole milliseconds, which would
-//! be most of a good answer's latency.
+//! The arrival clock of a run with a rate: a thread that sleeps until the next buyer arrives and
+//! notifies the workers. The timer of an event loop has a resolution of one millisecond, which is
+//! too coarse beside the latency of a fast answer.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::shared::Shared;
 use super::{LoadError, limits};
 
-/// Starts the clock when the plan has a rate.
+/// Starts the clock if the plan has a rate.
 pub(super) fn spawn(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, LoadError> {
     if shared.plan.rate.is_none() {
         return Ok(None);
@@ -24,7 +24,7 @@ pub(super) fn spawn(shared: &Arc<Shared>) -> Result<Option<JoinHandle<()>>, Load
 
 fn run(shared: &Shared) {
     while !shared.stopped() {
-        // Before the start nobody can arrive yet.
+        // Before the start no arrival time is known.
         let pause = match shared.next_arrival() {
             Some(at) => at
                 .saturating_duration_since(Instant::now())

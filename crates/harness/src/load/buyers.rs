@@ -1,8 +1,8 @@
-//! The buyers of a storm: their names, request keys and tokens, none of which is kept as text.
+//! The buyers of a run: their names, request keys and tokens. None of these is stored as text.
 //!
-//! A token is header, claims and signature. Header and claims follow from the buyer's number, so
-//! only the 32 bytes of the signature are kept: a million buyers are 32 MB. Signing is done before
-//! the storm, over all cores.
+//! A token consists of header, claims and signature. Header and claims follow from the buyer's
+//! number, so only the 32 bytes of the signature are stored: a million buyers take 32 MB. The
+//! tokens are signed before the run, on all cores.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,22 +10,22 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// How long a buyer's token is good for: longer than any storm.
+/// Validity of a buyer's token; longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(6 * 3600);
-/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it.
+/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the following dot.
 const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
 /// Digits of a buyer's number in its name.
 const DIGITS: usize = 7;
-/// More than the longest claims: name (25 bytes), expiry, and the words around them.
+/// More than the longest claims: name (25 bytes), expiry, and the JSON text around them.
 const CLAIMS_MAX: usize = 96;
 /// More than header, claims and signature in base64url.
 const TOKEN_MAX: usize = 256;
 
-/// All buyers of one storm, by number.
+/// All buyers of one run, by number.
 #[derive(Debug)]
 pub(super) struct Buyers {
     prefix: String,
-    /// The claims of buyer 0; the number is written over its digits.
+    /// The claims of buyer 0; other numbers overwrite its digits.
     claims: Vec<u8>,
     digits_at: usize,
     signatures: Vec<[u8; 32]>,
@@ -35,7 +35,7 @@ impl Buyers {
     /// Signs the tokens of `count` buyers with `secret`.
     pub fn mint(secret: &[u8], seed: u64, count: u32) -> Self {
         let prefix = format!("s{seed:x}-");
-        // A clock before 1970 gives tokens that are long over, and the server says so.
+        // A clock before 1970 gives expired tokens, which the server refuses.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{prefix}0000000","exp":{exp}}}"#).into_bytes();
@@ -59,18 +59,18 @@ impl Buyers {
     fn sign(&self, key: &hmac::Key, first: usize, out: &mut [[u8; 32]]) {
         let mut text = [0; TOKEN_MAX];
         for (offset, signature) in out.iter_mut().enumerate() {
-            // Buyers are at most ten million.
+            // The number fits: BUYERS_MAX is ten million.
             let len = self.write_signed_part((first + offset) as u32, &mut text);
             signature.copy_from_slice(hmac::sign(key, &text[..len]).as_ref());
         }
     }
 
-    /// Bytes of every token of this storm.
+    /// The length of every token of this run in bytes.
     pub fn token_len(&self) -> usize {
         self.signed_len() + 1 + 43
     }
 
-    /// Bytes of every buyer's name and of every key.
+    /// The length of every buyer's name and of every key in bytes.
     pub fn name_len(&self) -> usize {
         self.prefix.len() + DIGITS
     }
@@ -81,7 +81,7 @@ impl Buyers {
         out[signed] = b'.';
         URL_SAFE_NO_PAD
             .encode_slice(self.signatures[buyer as usize], &mut out[signed + 1..])
-            .expect("32 bytes are 43 in base64url, which token_len counts");
+            .expect("token_len includes the 43 characters of the signature");
     }
 
     /// Writes the buyer's name into `out`, which has [`Self::name_len`] bytes.
@@ -119,7 +119,7 @@ impl Buyers {
         out[..HEADER.len()].copy_from_slice(HEADER);
         let written = URL_SAFE_NO_PAD
             .encode_slice(claims, &mut out[HEADER.len()..])
-            .expect("out holds a whole token, of which this is a part");
+            .expect("out has room for a whole token");
         HEADER.len() + written
     }
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_keys_are_different_for_each_buyer_and_written_as_told() {
+    fn written_names_and_keys_equal_the_formatted_ones() {
         let buyers = Buyers::mint(&[1; 32], 0xab, 3);
         let mut name = vec![0; buyers.name_len()];
         buyers.write_name(2, &mut name);

@@ -1,4 +1,5 @@
-//! One connection's life: take a buyer, send, read, rule; over and over until nobody is left.
+//! One connection of a worker: takes a buyer, sends the request, reads the answer and decides,
+//! until no buyer is left.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -13,10 +14,10 @@ use super::request::{self, OrderRequest};
 use super::worker::{AnswerSource, NextStep, Worker};
 use super::{limits, listener};
 
-/// Serves buyers until the worker has none left.
+/// Serves buyers until the worker has no more work.
 pub(super) async fn run(worker: Rc<Worker>) {
     let shared = &worker.shared;
-    let mut line = BuyerConnection {
+    let mut connection = BuyerConnection {
         http_connection: HttpConnection::new(
             shared.target.addr,
             Duration::from_secs(shared.plan.wait_secs.into()) + limits::ANSWER_GRACE,
@@ -24,12 +25,12 @@ pub(super) async fn run(worker: Rc<Worker>) {
         request: OrderRequest::new(&shared.plan, &shared.target, &shared.buyers),
         worker: &worker,
     };
-    line.open().await;
+    connection.open().await;
     shared.ready.wait().await;
     shared.started_at();
     loop {
         match worker.take() {
-            NextStep::PendingBuyer(pending) => line.serve(pending).await,
+            NextStep::PendingBuyer(pending) => connection.serve(pending).await,
             NextStep::Wait => worker.wait_for_work().await,
             NextStep::Done => return,
         }
@@ -59,8 +60,8 @@ impl BuyerConnection<'_> {
         };
         match fault {
             None => {}
-            // Nobody listens: this connection waits too, or it would hand every buyer of the queue
-            // to nobody.
+            // The server does not accept connections. This connection pauses too, or it would take
+            // every buyer of the queue and fail.
             Some(ConnectionFault::Connect) => tokio::time::sleep(limits::BACKOFF_MIN).await,
             Some(_) => self.http_connection.close(),
         }
@@ -79,8 +80,8 @@ impl BuyerConnection<'_> {
         let asked =
             ExpectedOrder { sale: &plan.sale, item: &plan.item, units: plan.units, buyer: &name };
         match answer::decide(&head, body, &asked) {
-            AnswerDecision::Final(told) => {
-                worker.record_answer(&pending, &told, AnswerSource::Answer)
+            AnswerDecision::Final(answer) => {
+                worker.record_answer(&pending, &answer, AnswerSource::Answer)
             }
             AnswerDecision::Queued { id, decide_by } => {
                 await_verdict(worker, pending, id.into_owned(), decide_by)
@@ -110,8 +111,8 @@ impl BuyerConnection<'_> {
             Err(fault) => return schedule_reconnect(worker, pending, fault),
         };
         match answer::decide_verdict(&head, body, &queued.id) {
-            AnswerDecision::Final(told) => {
-                worker.record_answer(&pending, &told, AnswerSource::Poll)
+            AnswerDecision::Final(answer) => {
+                worker.record_answer(&pending, &answer, AnswerSource::Poll)
             }
             AnswerDecision::Malformed(what) => {
                 return schedule_reconnect(worker, pending, ConnectionFault::Malformed(what));
@@ -133,7 +134,7 @@ fn schedule_reconnect(
     Some(fault)
 }
 
-/// Sees to it that the verdict of a `202` is heard: by asking, and for the first few also by event.
+/// Waits for the verdict after a `202`: by polling, and for the first few buyers also by event.
 fn await_verdict(worker: &Rc<Worker>, pending: PendingBuyer, id: String, decide_by: Timestamp) {
     let due = decide_by.duration_since(Timestamp::now());
     let wait = Duration::try_from(due).unwrap_or_default() + worker.shared.plan.verdict_grace;
@@ -143,7 +144,7 @@ fn await_verdict(worker: &Rc<Worker>, pending: PendingBuyer, id: String, decide_
     let first_look = if listens { limits::POLL_MAX } else { limits::POLL_MIN };
     let pending = worker.queued(pending, Queued::new(id, deadline, first_look));
     if listens {
-        // Ends with its verdict, or with the event loop that it lives on.
+        // The task ends with its verdict, or with the event loop.
         tokio::task::spawn_local(listener::listen(Rc::clone(worker), pending));
     }
 }

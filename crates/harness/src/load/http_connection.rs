@@ -1,8 +1,8 @@
-//! One keep-alive connection: opens itself when needed, sends one request at a time, reads one
+//! One keep-alive connection: opens itself if needed, sends one request at a time, and reads one
 //! whole answer.
 //!
-//! Nothing is allocated for an answer of ordinary size, and no timer is set for a request: one
-//! timer a connection is looked at only when it fires.
+//! It allocates nothing for an answer of ordinary size. Each connection has one timer, which is
+//! adjusted only when it fires, so a request sets no timer.
 
 use std::future::Future;
 use std::io;
@@ -23,11 +23,11 @@ use super::response::{self, Head, Reply};
 pub(super) enum ConnectionFault {
     /// No connection could be made.
     Connect,
-    /// The connection broke, or ended before the answer did.
+    /// The connection broke or was closed before the answer was complete.
     Broken,
-    /// No whole answer in time.
+    /// The answer was not complete in time.
     TimedOut,
-    /// What came is not an answer in HTTP/1.1, or not one of the contract.
+    /// The answer is not valid HTTP/1.1 or violates the contract.
     Malformed(&'static str),
 }
 
@@ -37,7 +37,7 @@ impl From<io::Error> for ConnectionFault {
     }
 }
 
-/// A connection to the server, open or not.
+/// A connection to the server. It may be closed.
 #[derive(Debug)]
 pub(super) struct HttpConnection {
     addr: SocketAddr,
@@ -49,7 +49,7 @@ pub(super) struct HttpConnection {
 }
 
 impl HttpConnection {
-    /// Not open yet; an answer may take `answer_timeout`.
+    /// Creates a closed connection. An answer may take `answer_timeout`.
     pub fn new(addr: SocketAddr, answer_timeout: Duration) -> Self {
         let inbox = vec![0; limits::ANSWER_BYTES_START];
         Self {
@@ -62,8 +62,8 @@ impl HttpConnection {
         }
     }
 
-    /// Opens the connection unless it is open. One that lay idle may have been dropped by the
-    /// server, which is no fault.
+    /// Opens the connection unless it is open. The server may close an idle connection, which is
+    /// not a fault.
     pub async fn open(&mut self) -> Result<(), ConnectionFault> {
         let idle = self.used.elapsed() > limits::IDLE_CHECK_AFTER;
         self.used = Instant::now();
@@ -97,13 +97,13 @@ impl HttpConnection {
         }
     }
 
-    /// Closes the connection: what came over it cannot be trusted.
+    /// Closes the connection, because its data cannot be trusted.
     pub fn close(&mut self) {
         self.stream = None;
     }
 }
 
-/// Opens one connection that sends without delay.
+/// Opens one connection without Nagle's delay.
 pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, ConnectionFault> {
     match timeout(limits::CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
         Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => Ok(stream),
@@ -121,7 +121,7 @@ async fn send_and_read(
     loop {
         if filled == inbox.len() {
             if filled >= limits::ANSWER_BYTES_MAX {
-                return Err(ConnectionFault::Malformed("larger than an answer may be"));
+                return Err(ConnectionFault::Malformed("larger than the limit for an answer"));
             }
             inbox.resize(filled * 2, 0);
         }
@@ -138,14 +138,13 @@ async fn send_and_read(
     }
 }
 
-/// Whether nothing has come over an idle connection: neither its end nor an answer that nobody
-/// asked for.
+/// Whether an idle connection has no unread data and was not closed by the server.
 fn is_quiet(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Runs `work` until `deadline` at most. The timer is only moved when it fires, not for each piece
-/// of work.
+/// Runs `work` until `deadline` at most. The timer is reset only when it fires, not for each
+/// request.
 async fn with_deadline<T>(
     mut timer: Pin<&mut Sleep>,
     deadline: Instant,

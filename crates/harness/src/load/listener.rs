@@ -1,7 +1,6 @@
-//! Listens for one queued buyer's verdict by server-sent events, beside asking for it.
+//! Waits for one queued buyer's verdict by server-sent events, in addition to polling.
 //!
-//! An event is a hint that may be missed, so a listener that fails only says so: its buyer is still
-//! looked after.
+//! An event may be missed, so a listener that fails only counts a fault. Polling continues.
 
 use std::rc::Rc;
 
@@ -15,10 +14,10 @@ use super::response::{self, ChunkDecoder};
 use super::worker::{AnswerSource, Worker};
 use super::{limits, request};
 
-/// Listens until the buyer's verdict is known or its time is over.
+/// Listens until the verdict of the buyer is known or its deadline passes.
 pub(super) async fn listen(worker: Rc<Worker>, pending: PendingBuyer) {
     let Some(queued) = pending.queued.clone() else { return };
-    // What is over time is told by asking; nothing to do here.
+    // After the deadline, polling decides.
     if let Ok(Err(ConnectionFault::Malformed(what))) =
         timeout_at(queued.deadline.into(), read_events(&worker, &pending, &queued)).await
     {
@@ -50,10 +49,10 @@ async fn read_events(
         }
         inbox.add(&raw[..more])?;
         while let Some(data) = inbox.next_event() {
-            if let Some(told) =
+            if let Some(answer) =
                 answer::verdict_from_event(&data, &queued.id).map_err(ConnectionFault::Malformed)?
             {
-                worker.record_answer(pending, &told, AnswerSource::Event);
+                worker.record_answer(pending, &answer, AnswerSource::Event);
                 return Ok(());
             }
         }
@@ -61,7 +60,7 @@ async fn read_events(
     Ok(())
 }
 
-/// The event stream as far as it has come: head, then chunks, then events.
+/// The part of the event stream that has arrived: head, then chunks, then events.
 #[derive(Debug, Default)]
 struct EventStreamBuffer {
     head: Vec<u8>,
@@ -95,7 +94,7 @@ impl EventStreamBuffer {
         Ok(())
     }
 
-    /// Takes the data of the next whole event that has any.
+    /// Takes the data of the next complete event that has data.
     fn next_event(&mut self) -> Option<Vec<u8>> {
         loop {
             let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;
@@ -118,8 +117,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_come_out_whole_however_they_are_cut() {
-        let body = ": ping\n\nid: 1\nevent: hello\ndata: {\"type\":\"hello\"}\n\ndata: {\"a\":\ndata: 1}\n\n";
+    fn events_are_complete_for_every_split_of_the_stream() {
+        let body = ": ping\n\nid: 1\nevent: hello\ndata: {\"type\":\"hello\"}\n\n\
+                    data: {\"a\":\ndata: 1}\n\n";
         let answer = format!(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n",
             body.len()
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_refused_or_never_ends_an_event_is_given_up() {
+    fn a_refused_stream_and_an_endless_event_are_faults() {
         let mut inbox = EventStreamBuffer::default();
         assert!(inbox.add(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").is_err());
         let mut inbox = EventStreamBuffer::default();

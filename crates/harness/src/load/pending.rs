@@ -1,71 +1,71 @@
-//! One buyer on the way to a final answer, and its place in the order of what is due.
+//! One buyer without a final answer yet, and the time of its next request.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A buyer on the way to a final answer.
+/// A buyer without a final answer yet.
 #[derive(Debug, Clone)]
 pub(super) struct PendingBuyer {
     /// The buyer's number.
     pub buyer: u32,
-    /// The first (with a rate: the intended) send.
+    /// Time of the first request; with a rate, the intended time.
     pub first: Instant,
-    /// A `202` that waits for its verdict.
+    /// Set after a `202`, until the verdict is known.
     pub queued: Option<Rc<Queued>>,
-    /// Times it was sent again after an overload answer.
+    /// Repeats after an overload answer.
     pub overload_tries: u16,
-    /// Times it was sent again after a broken connection.
+    /// Repeats after a broken connection.
     pub connection_tries: u16,
 }
 
 impl PendingBuyer {
-    /// A buyer that has sent nothing yet.
+    /// A buyer that has not sent a request.
     pub fn new(buyer: u32, first: Instant) -> Self {
         Self { buyer, first, queued: None, overload_tries: 0, connection_tries: 0 }
     }
 
-    /// The case is over, though something of it may still lie in a queue.
+    /// Whether the buyer is finished, although an entry of it may still be scheduled.
     pub fn is_closed(&self) -> bool {
         self.queued.as_ref().is_some_and(|queued| queued.is_closed())
     }
 }
 
-/// A place in the queue.
+/// A queued purchase.
 #[derive(Debug)]
 pub(super) struct Queued {
     /// The order's id.
     pub id: String,
     /// When the wait for a verdict ends.
     pub deadline: Instant,
-    /// The last pause before a look.
+    /// The last pause before a poll.
     pub pause: Cell<Duration>,
     is_closed: Cell<bool>,
 }
 
 impl Queued {
-    /// Waiting for its verdict from now on, and looked at after `pause` for the first time.
+    /// A queued purchase that is first polled after `pause`.
     pub fn new(id: String, deadline: Instant, pause: Duration) -> Self {
         Self { id, deadline, pause: Cell::new(pause), is_closed: Cell::new(false) }
     }
 
-    /// Marks the verdict as told or given up; `false` when it already was.
+    /// Marks the purchase as finished; `false` if it already was.
     pub fn close(&self) -> bool {
         !self.is_closed.replace(true)
     }
 
-    /// The verdict has been told, or given up.
+    /// Whether the verdict is known or the buyer was given up.
     pub fn is_closed(&self) -> bool {
         self.is_closed.get()
     }
 }
 
-/// A case that has to wait; the earliest is the greatest.
+/// A buyer's next request; the earliest compares as the greatest.
 pub(super) struct Scheduled {
-    /// When it goes on.
+    /// The time of the request.
     pub due: Instant,
-    /// Whose it is.
+    /// The buyer.
     pub pending: PendingBuyer,
 }
 

@@ -1,4 +1,4 @@
-//! What a storm is asked to do, and the checks that come before anything is sent.
+//! The plan of a load run, and the checks before anything is sent.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{LoadError, limits};
 
-/// A storm to run. Start from [`LoadPlan::new`] and change what differs.
+/// A load run. Start from [`LoadPlan::new`] and change the other fields as needed.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
     /// `http://host:port`, without a path.
@@ -17,44 +17,44 @@ pub struct LoadPlan {
     pub sale: String,
     /// The item to buy.
     pub item: String,
-    /// Units that each buyer asks for.
+    /// Units in each buyer's request.
     pub units: u32,
     /// Different buyers, at most.
     pub buyers: u32,
-    /// Keep-alive connections, at most one a buyer.
+    /// Keep-alive connections, at most one for each buyer.
     pub connections: usize,
-    /// Arrivals per second; latency then counts from the intended start. `None`: as fast as answers
-    /// come.
+    /// Arrivals per second; latency then counts from the intended start. `None`: each connection
+    /// sends as soon as it has its answer.
     pub rate: Option<f64>,
-    /// New buyers come for this long at most.
+    /// How long new buyers arrive, at most.
     pub duration: Option<Duration>,
     /// The HS256 secret that buyer tokens are signed with, at least 32 bytes.
     pub secret: Vec<u8>,
-    /// One JSON line for each final answer goes here.
+    /// The answers file: one JSON line for each final answer.
     pub answers: Option<PathBuf>,
-    /// Order of arrival, jitter and the buyers' names: two storms with the same seed are the same
-    /// buyers.
+    /// Determines the order of arrival, the jitter and the buyers' names. Two runs with the same
+    /// seed have the same buyers.
     pub seed: u64,
-    /// Threads that send; `None`: half of the cores, one on two cores.
+    /// Threads that send; `None`: half of the cores, at least one.
     pub workers: Option<usize>,
     /// Seconds of `Prefer: wait`.
     pub wait_secs: u8,
-    /// `Retry-After` is obeyed up to this.
+    /// Upper bound of a `Retry-After` pause.
     pub retry_after_cap: Duration,
-    /// How often a buyer is sent again after 429 or 5xx.
+    /// Repeats of a buyer's request after 429 or 5xx.
     pub overload_tries: u16,
-    /// How long after `decide_by` a verdict is still waited for; then it is lost.
+    /// How long after `decide_by` the run waits for a verdict; then the answer is lost.
     pub verdict_grace: Duration,
-    /// A storm without any final answer for this long is stopped.
+    /// A run without any final answer for this long is stopped.
     pub stall_timeout: Duration,
     /// Queued buyers that also listen for their verdict by event.
     pub listeners: usize,
-    /// Set by the caller to end the storm early; what is open then counts as lost.
+    /// The caller sets it to end the run early; buyers without a final answer count as lost.
     pub stop: Arc<AtomicBool>,
 }
 
 impl LoadPlan {
-    /// `buyers` different buyers, one unit each, as fast as the server answers.
+    /// A run of `buyers` different buyers, one unit each, without a rate.
     #[must_use]
     pub fn new(url: &str, sale: &str, item: &str, buyers: u32, secret: Vec<u8>) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl LoadPlan {
         }
     }
 
-    /// Checks everything that can be known before the first byte is sent.
+    /// Checks the plan before the first byte is sent.
     pub(super) fn check(&self) -> Result<Target, LoadError> {
         let plan = |text: String| Err(LoadError::Plan(text));
         if self.buyers == 0 || self.buyers > limits::BUYERS_MAX {
@@ -111,19 +111,21 @@ impl LoadPlan {
         }
         for (what, id) in [("sale", &self.sale), ("item", &self.item)] {
             if !is_id(id) {
-                return plan(format!("{what} {id:?} is not an id: 1 to 64 of A-Z a-z 0-9 _ . : -"));
+                return plan(format!(
+                    "{what} {id:?} is not an id; give 1 to 64 characters of A-Z a-z 0-9 _ . : -"
+                ));
             }
         }
         self.check_handles()?;
         Target::parse(&self.url)
     }
 
-    /// Connections that will really be opened.
+    /// The number of connections that will be opened.
     pub(super) fn connections_used(&self) -> usize {
         self.connections.min(self.buyers as usize)
     }
 
-    /// Threads that will really send.
+    /// The number of threads that will send.
     pub(super) fn workers_used(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.unwrap_or((cores / 2).min(limits::WORKERS_DEFAULT_MAX));
@@ -132,7 +134,7 @@ impl LoadPlan {
 
     fn check_handles(&self) -> Result<(), LoadError> {
         let needed = (self.connections_used() + self.listeners) as u64 + limits::HANDLES_SPARE;
-        // A system without such a limit has nothing to check.
+        // A system without such a limit needs no check.
         let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         if soft >= needed {
             return Ok(());
@@ -145,10 +147,10 @@ impl LoadPlan {
     }
 }
 
-/// Where to connect, and what to call it.
+/// The address to connect to, and the host name to send.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// The first address that the name stands for.
+    /// The first address of the name; IPv4 is preferred.
     pub addr: SocketAddr,
     /// `host:port`, for the Host header.
     pub authority: String,
@@ -158,7 +160,8 @@ impl Target {
     fn parse(url: &str) -> Result<Self, LoadError> {
         let bad = |why: &str| LoadError::Plan(format!("{url:?}: {why}"));
         let rest = url.strip_prefix("http://").ok_or_else(|| {
-            bad("the storm speaks plain HTTP; an address looks like http://127.0.0.1:8080")
+            bad("the load generator supports plain HTTP only; give an address like \
+                 http://127.0.0.1:8080")
         })?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.is_empty()
@@ -172,14 +175,14 @@ impl Target {
         let addr = named
             .to_socket_addrs()
             .map_err(|error| bad(&format!("no such host: {error}")))?
-            // A name for both families: servers on a laptop mostly listen on the older one.
+            // IPv4 is preferred, because local servers mostly listen on it.
             .min_by_key(SocketAddr::is_ipv6)
             .ok_or_else(|| bad("no such host"))?;
         Ok(Self { addr, authority: authority.into() })
     }
 }
 
-/// Reads a secret from a file; the line end that editors and `echo` leave behind is no part of it.
+/// Reads a secret from a file and removes trailing line ends, which editors and `echo` add.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, LoadError> {
     let mut secret = std::fs::read(path).map_err(|error| {
         LoadError::Plan(format!("cannot read the buyer secret {}: {error}", path.display()))
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_cannot_work_is_refused_with_its_reason() {
+    fn an_invalid_plan_is_refused_with_its_reason() {
         assert!(refusal(|plan| plan.buyers = 0).contains("buyers must be 1"));
         assert!(refusal(|plan| plan.connections = 0).contains("connections must be 1"));
         assert!(refusal(|plan| plan.secret.truncate(31)).contains("31 bytes"));
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_file_handles_are_told_before_the_storm() {
+    fn too_few_file_handles_are_reported_before_the_run() {
         let soft = rlimit::Resource::NOFILE.get_soft().expect("this system has the limit");
         if soft > limits::CONNECTIONS_MAX as u64 {
             return;

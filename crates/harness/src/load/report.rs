@@ -1,4 +1,4 @@
-//! What a storm says about itself: while it runs, and at its end.
+//! The progress of a load run, and its final report.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 use super::plan::LoadPlan;
 use super::tally::{Counts, Tally};
 
-/// How far a storm has come.
+/// The progress of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Buyers that the storm was asked for.
+    /// Buyers in the plan.
     pub buyers: u64,
-    /// Buyers that have sent something.
+    /// Buyers that have sent a request.
     pub started: u64,
     /// Buyers that have their final answer.
     pub answered: u64,
     /// Final answers by kind.
     pub answers: BTreeMap<String, u64>,
-    /// Requests sent again: overload, limits, failures.
+    /// Repeated requests: overload, limits, failures.
     pub retries: u64,
-    /// Connections that could not be made, broke, or gave no answer in time.
+    /// Connections that could not be opened, broke, or gave no answer in time.
     pub connection_errors: u64,
-    /// Since the first request.
+    /// Time since the first request.
     pub elapsed_ms: u64,
 }
 
@@ -44,7 +44,7 @@ impl Progress {
     }
 }
 
-/// Latencies from the first (with a rate: the intended) send to the final answer.
+/// Latencies from the first request (with a rate: its intended time) to the final answer.
 fn latency(micros: &Histogram<u64>) -> LatencyMs {
     let ms = |micros: u64| micros as f64 / 1000.0;
     LatencyMs {
@@ -54,58 +54,58 @@ fn latency(micros: &Histogram<u64>) -> LatencyMs {
     }
 }
 
-/// The result of a storm: the report of the contract, and more.
+/// The result of a run: the report of the contract, and more figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
-    /// The server asked.
+    /// The address of the server.
     pub url: String,
-    /// The sale asked for.
+    /// The sale.
     pub sale: String,
-    /// The item asked for.
+    /// The item.
     pub item: String,
-    /// Buyers that sent something; each has one final answer or is lost.
+    /// Buyers that sent a request; each has one final answer or is lost.
     pub buyers: u64,
-    /// Units that each asked for.
+    /// Units in each request.
     pub units_each: u32,
-    /// Final answers by kind: the state of the order that was told, or the code of the refusal.
+    /// Final answers by kind: the state of the order, or the code of the refusal.
     pub answers: BTreeMap<String, u64>,
     /// Buyers without a final answer.
     pub lost_answers: u64,
-    /// Final answers that showed an earlier order of the same key again.
+    /// Final answers that returned an earlier order of the same key.
     pub replayed: u64,
     /// Answers `202`, whose verdict came later.
     pub queued: u64,
-    /// Verdicts of a `202` that came by event.
+    /// Verdicts after a `202` that came by event.
     pub told_by_event: u64,
-    /// Verdicts of a `202` that came by asking.
+    /// Verdicts after a `202` that came by polling.
     pub told_by_poll: u64,
-    /// Requests sent again after `429` or `5xx`: the sum of the next three.
+    /// Requests repeated after `429` or `5xx`: the sum of the next three.
     pub retries: u64,
-    /// Requests sent again after `503`.
+    /// Requests repeated after `503`.
     pub overloaded_retries: u64,
-    /// Requests sent again after `429`.
+    /// Requests repeated after `429`.
     pub rate_limited_retries: u64,
-    /// Requests sent again after another `5xx`.
+    /// Requests repeated after another `5xx`.
     pub server_error_retries: u64,
-    /// Connections that could not be made, broke, or gave no answer in time.
+    /// Connections that could not be opened, broke, or gave no answer in time.
     pub connection_errors: u64,
-    /// What came and was no answer of the contract, by what was wrong with it.
+    /// Answers that violate the contract, by fault.
     pub faults: BTreeMap<String, u64>,
-    /// Requests sent in all.
+    /// All requests sent.
     pub requests: u64,
-    /// From the first request to the last final answer.
+    /// Time from the first request to the last final answer.
     pub elapsed_ms: u64,
-    /// Final answers a second, in that time.
+    /// Final answers per second in that time.
     pub answers_per_second: f64,
-    /// Of all final answers.
+    /// Latencies of all final answers.
     pub latency_ms: LatencyMs,
-    /// Of those who got an order.
+    /// Latencies of the answers with a reserved order.
     pub reserved_latency_ms: LatencyMs,
     /// Keep-alive connections.
     pub connections: usize,
     /// Threads that sent.
     pub workers: usize,
-    /// Gives the same buyers in the same order again.
+    /// The seed that gives the same buyers in the same order again.
     pub seed: u64,
     /// When the first request was sent.
     pub first_sent_at: Timestamp,
@@ -116,7 +116,7 @@ impl LoadReport {
         let counts = &tally.counts;
         let elapsed =
             tally.last_answer.map_or(started_at.elapsed(), |last| last.duration_since(started_at));
-        // A clock outside the years that a timestamp can hold would have failed long before.
+        // The clock is within the range of a timestamp, because tokens were signed with it.
         let first_sent_at =
             Timestamp::try_from(SystemTime::now() - started_at.elapsed()).unwrap_or_default();
         Self {
@@ -149,7 +149,7 @@ impl LoadReport {
         }
     }
 
-    /// From the first request to the last final answer.
+    /// Time from the first request to the last final answer.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms)

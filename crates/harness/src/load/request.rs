@@ -1,9 +1,9 @@
-//! Request bytes: built once for a connection, patched for each buyer, sent as they are.
+//! Request bytes: built once for each connection and patched for each buyer.
 
 use super::buyers::Buyers;
 use super::plan::{LoadPlan, Target};
 
-/// `POST /v1/orders` with a token and a key that change.
+/// `POST /v1/orders` with a token and a key that are replaced for each buyer.
 #[derive(Debug)]
 pub(super) struct OrderRequest {
     bytes: Vec<u8>,
@@ -12,13 +12,13 @@ pub(super) struct OrderRequest {
 }
 
 impl OrderRequest {
-    /// The request of no buyer yet.
+    /// Builds the request without a token and a key.
     pub fn new(plan: &LoadPlan, target: &Target, buyers: &Buyers) -> Self {
         let body =
             format!(r#"{{"sale":"{}","item":"{}","units":{}}}"#, plan.sale, plan.item, plan.units);
         let mut bytes = format!(
-            "POST /v1/orders HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-             Prefer: wait={}\r\nAuthorization: Bearer ",
+            "POST /v1/orders HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nPrefer: wait={}\r\nAuthorization: Bearer ",
             target.authority,
             body.len(),
             plan.wait_secs
@@ -43,8 +43,7 @@ impl OrderRequest {
     }
 }
 
-/// A `GET` with the buyer's token, for what happens rarely: asking for a verdict, listening to
-/// events.
+/// A `GET` with the buyer's token, for rare requests: polling a verdict and listening to events.
 pub(super) fn get(
     path: &str,
     accept: &str,

@@ -1,18 +1,18 @@
-//! Reads HTTP/1.1 answers: heads by `httparse`, bodies by length or in chunks. Complete or not yet,
-//! never guessed.
+//! Parses HTTP/1.1 answers: heads by `httparse`, bodies by length or in chunks. An incomplete
+//! answer needs more bytes; anything else that does not fit is an error.
 
 use std::ops::Range;
 
 use super::limits;
 
-/// The parts of an answer's head that a buyer acts on.
+/// The parts of an answer's head that the load generator uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     /// HTTP status.
     pub status: u16,
-    /// Seconds of `Retry-After`, when given as a number.
+    /// Seconds of `Retry-After`, if given as a number.
     pub retry_after_secs: Option<u32>,
-    /// The server ends the connection after this answer.
+    /// Whether the server closes the connection after this answer.
     pub closes: bool,
     /// Where the body begins.
     pub body_at: usize,
@@ -30,18 +30,17 @@ enum Framing {
 pub(super) struct Reply {
     /// Its head.
     pub head: Head,
-    /// Where its body stands in the buffer, chunks already joined.
+    /// The range of its body in the buffer, with chunks joined.
     pub body: Range<usize>,
 }
 
-/// Reads one complete answer that fills `buf`; `None`: more bytes are needed. Chunks are joined in
-/// place.
+/// Parses one complete answer in `buf`; `None`: more bytes are needed. Chunks are joined in place.
 pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     let Some(head) = read_head(buf)? else { return Ok(None) };
     let arrived = buf.len() - head.body_at;
     match head.framing {
         Framing::Length(len) if arrived < len => Ok(None),
-        Framing::Length(len) if arrived > len => Err("more bytes than the answer has"),
+        Framing::Length(len) if arrived > len => Err("more bytes than the length of the answer"),
         Framing::Length(len) => Ok(Some(Reply { head, body: head.body_at..head.body_at + len })),
         Framing::Chunked => {
             let mut body = Vec::with_capacity(arrived);
@@ -51,7 +50,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
                 return Ok(None);
             }
             if used != arrived {
-                return Err("more bytes than the answer has");
+                return Err("more bytes than the length of the answer");
             }
             let end = head.body_at + body.len();
             buf[head.body_at..end].copy_from_slice(&body);
@@ -60,7 +59,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// Reads the head of an answer, whose body may still be under way; skips `1xx`.
+/// Parses the head of an answer, whose body may be incomplete; skips `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {
@@ -86,14 +85,14 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let (mut length, mut chunked) = (None, false);
     let (mut retry_after_secs, mut closes) = (None, answer.version == Some(0));
     for header in answer.headers.iter() {
-        // Told apart by length first: most headers of an answer are none of these.
+        // The length is compared first, because most headers match none of these names.
         match header.name.len() {
             14 if header.name.eq_ignore_ascii_case("content-length") => {
-                let told = number(header.value).ok_or("Content-Length is not a number")?;
-                if length.is_some_and(|length| length != told) {
+                let value = number(header.value).ok_or("Content-Length is not a number")?;
+                if length.is_some_and(|length| length != value) {
                     return Err("two different Content-Lengths");
                 }
-                length = Some(told);
+                length = Some(value);
             }
             17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
                 chunked = header.value.eq_ignore_ascii_case(b"chunked");
@@ -114,7 +113,7 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
         (Some(_), true) => return Err("both Content-Length and Transfer-Encoding"),
         (None, true) => Framing::Chunked,
         (Some(length), false) if length > limits::ANSWER_BYTES_MAX => {
-            return Err("larger than an answer may be");
+            return Err("larger than the limit for an answer");
         }
         (Some(length), false) => Framing::Length(length),
         (None, false) if status < 200 || status == 204 || status == 304 => Framing::Length(0),
@@ -132,11 +131,11 @@ fn number(value: &[u8]) -> Option<usize> {
     })
 }
 
-/// Takes the chunks of a body apart, over any number of reads.
+/// Decodes the chunks of a body over any number of reads.
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,
-    /// Bytes of the present chunk that are still to come, or its size as far as it has been read.
+    /// Bytes of the present chunk that are missing, or its size so far while the size is read.
     left: usize,
     digits: u8,
 }
@@ -149,7 +148,7 @@ enum ChunkState {
     SizeEnd,
     Data,
     DataEnd,
-    /// At the start of a trailer line; the empty one ends the body.
+    /// At the start of a trailer line; an empty line ends the body.
     TrailerStart,
     Trailer,
     LastEnd,
@@ -157,13 +156,13 @@ enum ChunkState {
 }
 
 impl ChunkDecoder {
-    /// The last chunk has been read.
+    /// Whether the last chunk has been read.
     pub fn ended(&self) -> bool {
         self.state == ChunkState::Ended
     }
 
-    /// Appends what `raw` carries to `out`; says how many bytes of `raw` were used (all, unless the
-    /// body ended).
+    /// Appends the data in `raw` to `out` and returns how many bytes of `raw` were used (all,
+    /// unless the body ended).
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut at = 0;
         while at < raw.len() && self.state != ChunkState::Ended {
@@ -194,7 +193,7 @@ impl ChunkDecoder {
                 let digit = (byte as char).to_digit(16).ok_or("a chunk without a size")?;
                 self.digits += 1;
                 if self.digits > 7 {
-                    return Err("a chunk larger than an answer may be");
+                    return Err("a chunk larger than the limit for an answer");
                 }
                 self.left = self.left * 16 + digit as usize;
                 S::Size
@@ -203,7 +202,7 @@ impl ChunkDecoder {
                 self.digits = 0;
                 if self.left == 0 { S::TrailerStart } else { S::Data }
             }
-            // A line break after the data: the line feed then leads to the next size.
+            // The line break after the data; the line feed leads to the next size.
             (S::DataEnd, b'\r') => S::DataEnd,
             (S::DataEnd, b'\n') => S::Size,
             (S::TrailerStart, b'\r') => S::LastEnd,
@@ -211,7 +210,7 @@ impl ChunkDecoder {
             (S::Trailer, b'\n') => S::TrailerStart,
             (S::Trailer, _) => S::Trailer,
             (S::LastEnd, b'\n') => S::Ended,
-            _ => return Err("chunks that do not follow each other"),
+            _ => return Err("malformed chunks"),
         };
         Ok(())
     }
@@ -291,7 +290,8 @@ mod tests {
             "HTTP/1.1 503 Busy\r\nRETRY-AFTER: 3\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         let head = read_head(text.as_bytes()).expect("well-formed").expect("complete");
         assert_eq!((head.retry_after_secs, head.closes), (Some(3), true));
-        let text = "HTTP/1.1 503 Busy\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n";
+        let text = "HTTP/1.1 503 Busy\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n\
+                    Content-Length: 0\r\n\r\n";
         let head = read_head(text.as_bytes()).expect("well-formed").expect("complete");
         assert_eq!((head.retry_after_secs, head.closes), (None, false));
     }

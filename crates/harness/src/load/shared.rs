@@ -1,4 +1,4 @@
-//! What the workers of one storm have in common: the plan, the buyers, and who is next.
+//! The state that the workers of one run share: the plan, the buyers, and the next buyer.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,24 +14,24 @@ use super::buyers::Buyers;
 use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 
-/// What all workers of a storm have in common.
+/// The state that all workers of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// What was asked for.
+    /// The plan.
     pub plan: LoadPlan,
-    /// Where it goes.
+    /// The server.
     pub target: Target,
-    /// Names and tokens.
+    /// Names and tokens of the buyers.
     pub buyers: Buyers,
-    /// Where answers are written.
+    /// The answers file.
     pub answers: Option<Arc<AnswersFile>>,
-    /// Counts of each worker at its last tick.
+    /// The counts of each worker at its last tick.
     pub published_counts: Vec<Mutex<Counts>>,
-    /// Rung when new buyers may have arrived, one a worker.
+    /// Notified when new buyers may have arrived; one for each worker.
     pub arrival_notifiers: Vec<Notify>,
-    /// All connections begin together.
+    /// Makes all connections start together.
     pub ready: Barrier,
-    /// Listeners so far.
+    /// Listeners started so far.
     pub listeners: AtomicUsize,
     order: Vec<u32>,
     next: AtomicU32,
@@ -39,18 +39,18 @@ pub(super) struct Shared {
     halted: AtomicBool,
 }
 
-/// The next new buyer, if there is one now.
+/// The next new buyer, if one has arrived.
 pub(super) enum NextBuyer {
-    /// This one, who came (with a rate: was meant to come) at this instant.
+    /// The buyer, and the time of arrival (with a rate: the intended one).
     Buyer(u32, Instant),
-    /// The next one comes later.
+    /// The next buyer arrives later.
     NotYet,
-    /// Nobody comes any more.
+    /// No further buyer arrives.
     NoMore,
 }
 
 impl Shared {
-    /// A storm that has not begun.
+    /// A run that has not begun.
     pub fn new(
         plan: LoadPlan,
         target: Target,
@@ -76,32 +76,32 @@ impl Shared {
         }
     }
 
-    /// Threads that send.
+    /// The number of worker threads.
     pub fn workers(&self) -> usize {
         self.published_counts.len()
     }
 
-    /// The instant of the first request; the first caller makes it.
+    /// The time of the first request; the first call sets it.
     pub fn started_at(&self) -> Instant {
         *self.start.get_or_init(Instant::now)
     }
 
-    /// Since the first request.
+    /// Time since the first request.
     pub fn elapsed(&self) -> Duration {
         self.start.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
-    /// Ends the storm as it stands.
+    /// Stops the run.
     pub fn stop(&self) {
         self.halted.store(true, Ordering::Relaxed);
     }
 
-    /// The storm ends as it stands.
+    /// Whether the run was stopped.
     pub fn stopped(&self) -> bool {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// When the next new buyer is meant to come: `None` when nobody waits for a clock.
+    /// The time at which the next new buyer arrives; `None` without a rate or before the start.
     pub fn next_arrival(&self) -> Option<Instant> {
         self.arrival(self.next.load(Ordering::Relaxed))
     }
@@ -112,7 +112,7 @@ impl Shared {
         Some(start + Duration::from_secs_f64(f64::from(next) / rate))
     }
 
-    /// Looks at the next new buyer without taking it.
+    /// Returns the next new buyer without taking it.
     pub fn peek(&self, now: Instant) -> NextBuyer {
         self.peek_at(self.next.load(Ordering::Relaxed), now)
     }
@@ -146,12 +146,12 @@ impl Shared {
         }
     }
 
-    /// What all workers have counted up to their last tick.
+    /// The sum of the counts that the workers published at their last tick.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {
-            // A poisoned lock means that a worker died, which is told at the end; its last counts
-            // are still right.
+            // A poisoned lock means that a worker panicked, which is reported at the end. Its last
+            // counts are still valid.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum

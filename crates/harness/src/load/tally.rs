@@ -1,4 +1,4 @@
-//! What a worker counts: one of these a worker, added up at the end.
+//! The counters of a worker, which are added up at the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,29 +8,29 @@ use hdrhistogram::Histogram;
 /// The counters, small enough to be copied for the progress display.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
-    /// Buyers that have sent something.
+    /// Buyers that have sent a request.
     pub started: u64,
-    /// Requests sent, repeats and looks included.
+    /// Requests sent, including repeats and polls.
     pub requests: u64,
-    /// Final answers by kind. A handful of kinds: searched from the front.
+    /// Final answers by kind. There are few kinds, so a linear search is enough.
     kinds: Vec<(String, u64)>,
-    /// Final answers that were an earlier order shown again.
+    /// Final answers that returned an earlier order.
     pub replayed: u64,
     /// Answers `202`.
     pub queued: u64,
-    /// Verdicts of a `202` that came by event.
+    /// Verdicts after a `202` that came by event.
     pub told_by_event: u64,
-    /// Verdicts of a `202` that came by asking.
+    /// Verdicts after a `202` that came by polling.
     pub told_by_poll: u64,
-    /// Sent again after `503`.
+    /// Requests repeated after `503`.
     pub overloaded_retries: u64,
-    /// Sent again after `429`.
+    /// Requests repeated after `429`.
     pub rate_limited_retries: u64,
-    /// Sent again after another `5xx`.
+    /// Requests repeated after another `5xx`.
     pub server_error_retries: u64,
-    /// Connections that could not be made, broke, or gave no answer in time.
+    /// Connections that could not be opened, broke, or gave no answer in time.
     pub connection_errors: u64,
-    /// What came and was no answer of the contract, by what was wrong with it.
+    /// Answers that violate the contract, by fault.
     pub faults: BTreeMap<String, u64>,
 }
 
@@ -43,7 +43,7 @@ impl Counts {
         }
     }
 
-    /// Counts one thing that is no answer.
+    /// Counts one answer that violates the contract.
     pub fn count_fault(&mut self, what: &str) {
         match self.faults.get_mut(what) {
             Some(count) => *count += 1,
@@ -51,7 +51,7 @@ impl Counts {
         }
     }
 
-    /// Requests sent again because the server asked for it or failed.
+    /// Requests repeated because of `429` or `5xx`.
     pub fn retries(&self) -> u64 {
         self.overloaded_retries + self.rate_limited_retries + self.server_error_retries
     }
@@ -66,7 +66,7 @@ impl Counts {
         self.kinds.iter().cloned().collect()
     }
 
-    /// Adds what another worker counted.
+    /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Self) {
         for (kind, count) in &other.kinds {
             match self.kinds.iter_mut().find(|(name, _)| name == kind) {
@@ -90,22 +90,22 @@ impl Counts {
     }
 }
 
-/// Counters and latencies of one worker, or of all.
+/// Counters and latencies of one worker, or of all workers.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     /// The counters.
     pub counts: Counts,
-    /// From the first (or intended) send to the final answer, in microseconds.
+    /// From the first request (or its intended time) to the final answer, in microseconds.
     pub latency: Histogram<u64>,
-    /// The same, of those who got an order.
+    /// The same, for reserved orders only.
     pub reserved_latency: Histogram<u64>,
-    /// The instant of the last final answer.
+    /// The time of the last final answer.
     pub last_answer: Option<Instant>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        // A microsecond to an hour in three digits, which is what is shown; longer counts as an
+        // One microsecond to one hour with three digits, as the report shows; longer counts as an
         // hour.
         let histogram =
             || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are allowed");
@@ -119,7 +119,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts one final answer and how long it took.
+    /// Counts one final answer and its latency.
     pub fn answer(&mut self, kind: &str, took: Duration, now: Instant) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.latency.saturating_record(micros);
@@ -130,7 +130,7 @@ impl Tally {
         self.last_answer = Some(now);
     }
 
-    /// Adds what another worker counted.
+    /// Adds the tally of another worker.
     pub fn add(&mut self, other: &Self) {
         self.counts.add(&other.counts);
         for (sum, part) in [

@@ -1,4 +1,4 @@
-//! The storm against a scripted server: every kind of answer, and everything that is none.
+//! Tests of the load generator with a scripted server: every kind of answer, and every fault.
 
 mod fake_server;
 
@@ -20,8 +20,8 @@ fn plan(server: &FakeServer, buyers: u32) -> LoadPlan {
     plan
 }
 
-fn storm(plan: LoadPlan) -> LoadReport {
-    run(plan, |_| {}).expect("the storm takes place")
+fn run_load(plan: LoadPlan) -> LoadReport {
+    run(plan, |_| {}).expect("the load runs")
 }
 
 fn kinds(report: &LoadReport) -> Vec<(&str, u64)> {
@@ -52,7 +52,7 @@ fn queued(request: &Request, id: &str, secs: f64) -> Vec<Action> {
 }
 
 #[test]
-fn every_buyer_asks_once_with_its_own_token_and_key_and_has_one_answer() {
+fn every_buyer_sends_one_request_with_its_own_token_and_key_and_has_one_answer() {
     let server = FakeServer::start(|request| match request.before {
         0..10 => answer(201, &order(request, &format!("ord_{}", request.before), "reserved")),
         _ => refusal("sold_out"),
@@ -60,7 +60,7 @@ fn every_buyer_asks_once_with_its_own_token_and_key_and_has_one_answer() {
     let mut plan = plan(&server, 500);
     let path = scratch("once");
     plan.answers = Some(path.clone());
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!(kinds(&report), [("reserved", 10), ("sold_out", 490)]);
     assert_eq!((report.buyers, report.lost_answers, report.requests), (500, 0, 500));
     assert_eq!((report.connection_errors, report.faults.len()), (0, 0));
@@ -87,26 +87,26 @@ fn every_buyer_asks_once_with_its_own_token_and_key_and_has_one_answer() {
             (&line["sale"], &line["item"], &line["units"]),
             (&"spring".into(), &"phone".into(), &10.into())
         );
-        let told = (&line["status"], &line["code"], &line["id"], &line["state"]);
+        let answer = (&line["status"], &line["code"], &line["id"], &line["state"]);
         if request.before < 10 {
             let id = Value::from(format!("ord_{}", request.before));
-            assert_eq!(told, (&201.into(), &Value::Null, &id, &"reserved".into()));
+            assert_eq!(answer, (&201.into(), &Value::Null, &id, &"reserved".into()));
         } else {
-            assert_eq!(told, (&409.into(), &"sold_out".into(), &Value::Null, &Value::Null));
+            assert_eq!(answer, (&409.into(), &"sold_out".into(), &Value::Null, &Value::Null));
         }
         assert_eq!(line.as_object().map(serde_json::Map::len), Some(9));
     }
 }
 
 #[test]
-fn overload_is_sent_again_with_the_same_key_and_is_no_refusal() {
+fn an_overloaded_request_is_repeated_with_the_same_key_and_is_not_a_refusal() {
     let server = FakeServer::start(|request| match request.nth {
         0 => busy(503, 30),
         1 => busy(429, 0),
         2 => busy(500, 1),
         _ => refusal("sold_out"),
     });
-    let report = storm(plan(&server, 20));
+    let report = run_load(plan(&server, 20));
     assert_eq!(kinds(&report), [("sold_out", 20)]);
     assert_eq!(
         (report.overloaded_retries, report.rate_limited_retries, report.server_error_retries),
@@ -125,11 +125,11 @@ fn overload_is_sent_again_with_the_same_key_and_is_no_refusal() {
 }
 
 #[test]
-fn a_server_that_stays_overloaded_loses_answers_and_refuses_nobody() {
+fn a_server_that_stays_overloaded_gives_lost_answers_and_no_refusals() {
     let server = FakeServer::start(|_| busy(503, 1));
     let mut plan = plan(&server, 10);
     plan.overload_tries = 3;
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!((kinds(&report), report.lost_answers, report.requests), (vec![], 10, 40));
 }
 
@@ -145,7 +145,7 @@ fn a_broken_connection_is_opened_again_and_the_same_key_finds_its_order() {
         (0, _) => answer(201, "{}"),
         _ => answer(200, &order(request, "ord_1", "reserved")),
     });
-    let report = storm(plan(&server, 40));
+    let report = run_load(plan(&server, 40));
     assert_eq!(kinds(&report), [("reserved", 40)]);
     assert_eq!((report.lost_answers, report.replayed, report.requests), (0, 40, 80));
     let faults: u64 = report.faults.values().sum();
@@ -154,7 +154,7 @@ fn a_broken_connection_is_opened_again_and_the_same_key_finds_its_order() {
 }
 
 #[test]
-fn a_connection_that_the_server_ends_politely_is_no_error() {
+fn a_connection_that_the_server_closes_after_an_answer_is_no_error() {
     let server = FakeServer::start(|_| {
         let body = r#"{"code":"ended"}"#;
         let head = format!(
@@ -163,7 +163,7 @@ fn a_connection_that_the_server_ends_politely_is_no_error() {
         );
         vec![Action::Send(head), Action::Close]
     });
-    let report = storm(plan(&server, 40));
+    let report = run_load(plan(&server, 40));
     assert_eq!(
         (kinds(&report), report.connection_errors, report.requests),
         (vec![("ended", 40)], 0, 40)
@@ -171,12 +171,12 @@ fn a_connection_that_the_server_ends_politely_is_no_error() {
 }
 
 #[test]
-fn a_connection_that_the_server_dropped_while_it_was_idle_is_no_error() {
+fn an_idle_connection_that_the_server_closes_is_no_error() {
     let server = FakeServer::start(|_| [refusal("ended"), vec![Action::Close]].concat());
     let mut plan = plan(&server, 2);
     plan.connections = 1;
     plan.rate = Some(0.8);
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!(
         (kinds(&report), report.connection_errors, report.requests),
         (vec![("ended", 2)], 0, 2)
@@ -196,12 +196,12 @@ fn an_answer_may_come_in_chunks_and_in_pieces() {
             Action::Send(format!("{:x}\r\n{two}\r\n0\r\n\r\n", two.len())),
         ]
     });
-    let report = storm(plan(&server, 16));
+    let report = run_load(plan(&server, 16));
     assert_eq!((kinds(&report), report.requests), (vec![("reserved", 16)], 16));
 }
 
 #[test]
-fn a_queued_buyer_is_followed_to_the_verdict_by_asking() {
+fn a_queued_buyer_receives_the_verdict_by_polling() {
     let server = FakeServer::start(|request| match (request.method.as_str(), request.nth) {
         ("POST", _) => queued(request, &format!("ord_{}", request.key), 5.0),
         (_, 0) => queued(request, request.path.trim_start_matches("/v1/orders/"), 5.0)
@@ -224,7 +224,7 @@ fn a_queued_buyer_is_followed_to_the_verdict_by_asking() {
     plan.listeners = 0;
     let path = scratch("queued");
     plan.answers = Some(path.clone());
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!(kinds(&report), [("limit_reached", 7), ("reserved", 1)]);
     assert_eq!((report.queued, report.told_by_poll, report.told_by_event), (8, 8, 0));
     assert_eq!((report.lost_answers, report.faults.len()), (0, 0));
@@ -237,12 +237,12 @@ fn a_queued_buyer_is_followed_to_the_verdict_by_asking() {
     let looks = server.seen().into_iter().filter(|request| request.method == "GET");
     assert!(
         looks.into_iter().all(|request| request.path.ends_with(&request.buyer()[1..])),
-        "with its own token"
+        "each poll has the buyer's own token"
     );
 }
 
 #[test]
-fn a_queued_buyer_hears_the_verdict_by_event() {
+fn a_queued_buyer_receives_the_verdict_by_event() {
     let server = FakeServer::start(|request| {
         let id = format!("ord_{}", &request.buyer()[1..]);
         match request.path.as_str() {
@@ -251,8 +251,8 @@ fn a_queued_buyer_hears_the_verdict_by_event() {
                 let other = order(request, "ord_other", "expired");
                 let mine = order(request, &id, "reserved");
                 let text = format!(
-                    "data: {{\"type\":\"hello\"}}\n\ndata: {{\"type\":\"order\",\"order\":{other}}}\n\n\
-                     id: 2\ndata: {{\"type\":\"order\",\"order\":{mine}}}\n\n"
+                    "data: {{\"type\":\"hello\"}}\n\ndata: {{\"type\":\"order\",\"order\":{other}}}\
+                     \n\nid: 2\ndata: {{\"type\":\"order\",\"order\":{mine}}}\n\n"
                 );
                 let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
                 vec![Action::Send(format!("{head}{:x}\r\n{text}\r\n", text.len())), Action::Hang]
@@ -260,23 +260,23 @@ fn a_queued_buyer_hears_the_verdict_by_event() {
             _ => busy(503, 1),
         }
     });
-    let report = storm(plan(&server, 8));
+    let report = run_load(plan(&server, 8));
     assert_eq!(kinds(&report), [("reserved", 8)]);
     assert_eq!((report.queued, report.told_by_event, report.told_by_poll), (8, 8, 0));
     assert_eq!((report.lost_answers, report.faults.len()), (0, 0));
 }
 
 #[test]
-fn a_verdict_that_never_comes_is_lost_and_not_guessed() {
+fn a_missing_verdict_counts_as_lost() {
     let server = FakeServer::start(|request| match request.method.as_str() {
         "POST" => queued(request, "ord_1", -2.6),
         _ => answer(404, r#"{"code":"not_found"}"#),
     });
     let mut plan = plan(&server, 4);
     plan.listeners = 0;
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!((kinds(&report), report.lost_answers, report.queued), (vec![], 4, 4));
-    assert!(report.faults["denies an id that it gave"] >= 4);
+    assert!(report.faults["the server denies an id that it issued"] >= 4);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn other_refusals_are_final_under_their_own_code() {
         1 => answer(422, r#"{"code":"idempotency_key_reused"}"#),
         _ => answer(404, r#"{"code":"not_found"}"#),
     });
-    let report = storm(plan(&server, 9));
+    let report = run_load(plan(&server, 9));
     assert_eq!(
         kinds(&report),
         [("idempotency_key_reused", 3), ("not_found", 3), ("unauthenticated", 3)]
@@ -295,22 +295,22 @@ fn other_refusals_are_final_under_their_own_code() {
 }
 
 #[test]
-fn a_silent_server_ends_the_storm_with_what_was_answered_written() {
+fn a_silent_server_ends_the_run_and_all_answers_are_written() {
     let server = FakeServer::start(|request| match request.before {
         0..5 => refusal("paused"),
         _ => vec![Action::Hang],
     });
     let mut plan = plan(&server, 20);
-    // The first answers come within this, on a slow machine too.
+    // The first answers arrive within this time, on a slow machine too.
     plan.stall_timeout = Duration::from_secs(5);
     let path = scratch("silent");
     plan.answers = Some(path.clone());
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!(kinds(&report), [("paused", 5)]);
     assert_eq!(
         (report.buyers, report.lost_answers),
         (13, 8),
-        "eight connections hang, the rest never began"
+        "eight connections hang, the other buyers did not start"
     );
     assert_eq!(lines(&path).len(), 5);
 }
@@ -324,42 +324,42 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
     let mut plan = plan(&server, 100);
     plan.connections = 1;
     plan.rate = Some(200.0);
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!(kinds(&report), [("sold_out", 100)]);
-    assert!(report.elapsed_ms >= 490, "the last buyer is meant to come after 495 ms: {report:?}");
+    assert!(report.elapsed_ms >= 490, "the last buyer arrives after 495 ms: {report:?}");
     assert!(report.latency_ms.max >= 399.0, "{report:?}");
-    // Those who had to wait behind the first waited as well, though each of them was answered at
-    // once when it was sent.
+    // The buyers behind the first one waited too, although each of them was answered at once after
+    // its request was sent.
     assert!(report.latency_ms.p50 >= 10.0, "{report:?}");
 }
 
 #[test]
-fn after_its_duration_a_storm_takes_no_new_buyers() {
+fn after_its_duration_a_run_takes_no_new_buyers() {
     let server = FakeServer::start(|_| {
         [vec![Action::Pause(Duration::from_millis(10))], refusal("sold_out")].concat()
     });
     let mut timed = plan(&server, 1_000_000);
     timed.connections = 2;
     timed.duration = Some(Duration::from_millis(100));
-    let report = storm(timed);
+    let report = run_load(timed);
     assert!((2..=22).contains(&report.buyers), "{report:?}");
     assert_eq!((report.answers["sold_out"], report.lost_answers), (report.buyers, 0));
 
     let mut paced = plan(&server, 1_000_000);
     paced.duration = Some(Duration::from_millis(100));
     paced.rate = Some(200.0);
-    assert_eq!(storm(paced).buyers, 20);
+    assert_eq!(run_load(paced).buyers, 20);
 }
 
 #[test]
-fn the_same_seed_brings_the_same_buyers_in_the_same_order() {
+fn the_same_seed_gives_the_same_buyers_in_the_same_order() {
     let server = FakeServer::start(|_| refusal("sold_out"));
     let mut orders = Vec::new();
     for seed in [5, 5, 6] {
         let mut plan = plan(&server, 50);
         (plan.connections, plan.seed) = (1, seed);
         let before = server.seen().len();
-        storm(plan);
+        run_load(plan);
         orders.push(
             server.seen()[before..].iter().map(|request| request.key.clone()).collect::<Vec<_>>(),
         );
@@ -374,18 +374,18 @@ fn several_workers_share_buyers_and_connections() {
     let server = FakeServer::start(|_| refusal("sold_out"));
     let mut plan = plan(&server, 300);
     (plan.connections, plan.workers) = (7, Some(3));
-    let report = storm(plan);
+    let report = run_load(plan);
     assert_eq!((report.workers, report.connections, report.lost_answers), (3, 7, 0));
     assert_eq!(kinds(&report), [("sold_out", 300)]);
     assert_eq!(server.seen().iter().map(Request::buyer).collect::<HashSet<_>>().len(), 300);
 }
 
 #[test]
-fn nobody_there_is_one_clear_error() {
-    // Where no test gets a port from: it could listen there by now.
+fn an_address_without_a_server_is_one_clear_error() {
+    // No test gets this port, so no server listens there.
     let plan = LoadPlan::new("http://127.0.0.1:1", "spring", "phone", 1_000, vec![7; 32]);
     let started = Instant::now();
-    let error = run(plan, |_| {}).expect_err("nobody listens");
+    let error = run(plan, |_| {}).expect_err("no server listens");
     assert!(matches!(error, LoadError::Connect { .. }), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
 }
@@ -416,7 +416,7 @@ fn progress_ends_with_the_result_and_a_caller_can_stop() {
         }
         *last.borrow_mut() = Some(progress.clone());
     })
-    .expect("the storm takes place");
+    .expect("the load runs");
     let last = last.into_inner().expect("shown at least once");
     assert_eq!((last.answered, last.started, last.buyers), (3, report.buyers, 20));
     assert_eq!(last.answers, report.answers);

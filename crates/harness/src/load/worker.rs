@@ -1,9 +1,9 @@
-//! One worker: a thread with its own event loop, its share of the connections, and the buyers it
-//! has begun.
+//! One worker: a thread with its own event loop, its share of the connections, and the buyers that
+//! it has started.
 //!
-//! A connection that is free takes what is due: first a buyer to be sent again or looked after,
-//! then a new one. What has to wait waits in the worker's queue, not on a connection. Nothing here
-//! is shared between threads but the number of the next buyer.
+//! A free connection first takes a buyer whose repeat or poll is due, then a new buyer. A buyer
+//! that must wait is in the worker's queue and occupies no connection. The threads share only the
+//! number of the next buyer and their published counts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BinaryHeap;
@@ -24,32 +24,32 @@ use super::shared::{NextBuyer, Shared};
 use super::tally::Tally;
 use super::{LoadError, connection, limits};
 
-/// How a final answer came.
+/// How a final answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AnswerSource {
     /// As the answer to the purchase.
     Answer,
-    /// By asking for the queued order.
+    /// By polling the queued order.
     Poll,
     /// By event.
     Event,
 }
 
-/// What a free connection does next.
+/// The next step of a free connection.
 pub(super) enum NextStep {
     /// Serve this buyer.
     PendingBuyer(PendingBuyer),
-    /// Nothing is due.
+    /// No buyer is due yet.
     Wait,
-    /// Nothing will be due.
+    /// No buyer is left.
     Done,
 }
 
 /// The state of one worker.
 pub(super) struct Worker {
-    /// What it shares with the others.
+    /// The state that it shares with the other workers.
     pub shared: Arc<Shared>,
-    /// Keeps connections from being opened all at once.
+    /// Bounds the number of connections that are opened at the same time.
     pub connecting: Semaphore,
     tally: RefCell<Tally>,
     lines: RefCell<Option<AnswerBuffer>>,
@@ -60,7 +60,7 @@ pub(super) struct Worker {
     rng: RefCell<SmallRng>,
 }
 
-/// Runs worker `index` to its end: all its buyers answered or lost, or the storm stopped.
+/// Runs worker `index` until all its buyers are answered or lost, or the run is stopped.
 pub(super) fn run(shared: &Arc<Shared>, index: usize) -> Result<Tally, LoadError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
@@ -107,8 +107,8 @@ impl Worker {
         }
     }
 
-    /// Wakes connections for what is due, publishes counts, writes answers. Returns only when the
-    /// storm is stopped.
+    /// Wakes connections for due buyers, publishes counts and writes answers. Returns only when the
+    /// run is stopped.
     async fn tick(&self, index: usize) {
         let mut clock = tokio::time::interval(limits::TICK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -139,8 +139,8 @@ impl Worker {
             counts;
     }
 
-    /// What a free connection does next. When more is due, another one is woken, which does the
-    /// same.
+    /// Returns the next step of a free connection. It wakes another connection if more buyers are
+    /// due.
     pub fn take(&self) -> NextStep {
         let now = Instant::now();
         if let Some(pending) = self.due(now) {
@@ -159,7 +159,7 @@ impl Worker {
         }
     }
 
-    /// Waits until something may be due.
+    /// Waits until a buyer may be due.
     pub async fn wait_for_work(&self) {
         self.resting.set(self.resting.get() + 1);
         self.idle.notified().await;
@@ -201,22 +201,27 @@ impl Worker {
         self.tally.borrow_mut().counts.requests += 1;
     }
 
-    /// Counts something that came and is no answer of the contract.
+    /// Counts an answer that violates the contract.
     pub fn count_fault(&self, what: &str) {
         self.tally.borrow_mut().counts.count_fault(what);
     }
 
-    /// The buyer has its final answer; only the first counts.
-    pub fn record_answer(&self, pending: &PendingBuyer, told: &FinalAnswer<'_>, via: AnswerSource) {
+    /// Records a buyer's final answer; only the first one counts.
+    pub fn record_answer(
+        &self,
+        pending: &PendingBuyer,
+        answer: &FinalAnswer<'_>,
+        via: AnswerSource,
+    ) {
         if !self.close(pending) {
             return;
         }
         let now = Instant::now();
         let mut tally = self.tally.borrow_mut();
-        tally.answer(&told.kind(), now.duration_since(pending.first), now);
+        tally.answer(&answer.kind(), now.duration_since(pending.first), now);
         match via {
             AnswerSource::Answer => {
-                tally.counts.replayed += u64::from(told.status == 200 && told.id.is_some())
+                tally.counts.replayed += u64::from(answer.status == 200 && answer.id.is_some())
             }
             AnswerSource::Poll => tally.counts.told_by_poll += 1,
             AnswerSource::Event => tally.counts.told_by_event += 1,
@@ -225,11 +230,11 @@ impl Worker {
         if let Some(lines) = self.lines.borrow_mut().as_mut() {
             let (plan, buyers) = (&self.shared.plan, &self.shared.buyers);
             let (buyer, key) = (buyers.name(pending.buyer), buyers.key(pending.buyer));
-            lines.add(&AnswerRecord::new(&buyer, &key, &plan.sale, &plan.item, plan.units, told));
+            lines.add(&AnswerRecord::new(&buyer, &key, &plan.sale, &plan.item, plan.units, answer));
         }
     }
 
-    /// Marks the case as over; `false` when it already was.
+    /// Marks the buyer as finished; `false` if it already was.
     fn close(&self, pending: &PendingBuyer) -> bool {
         if pending.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
@@ -241,7 +246,8 @@ impl Worker {
         true
     }
 
-    /// The server is overloaded or failed: the same again, when and if the budget allows.
+    /// Schedules the request again after `429` or `5xx`, or gives the buyer up after too many
+    /// repeats.
     pub fn schedule_retry(&self, mut pending: PendingBuyer, status: u16, after: Option<Duration>) {
         pending.overload_tries += 1;
         if pending.overload_tries > self.shared.plan.overload_tries {
@@ -262,8 +268,8 @@ impl Worker {
         self.postpone(pending, self.jittered(pause));
     }
 
-    /// The connection broke, or what came over it was no answer: the same again over another one,
-    /// bounded.
+    /// Schedules the request again after a broken connection or a malformed answer, or gives the
+    /// buyer up after too many repeats.
     pub fn schedule_reconnect(&self, mut pending: PendingBuyer, fault: &ConnectionFault) {
         match fault {
             ConnectionFault::Malformed(what) => self.count_fault(what),
@@ -284,12 +290,12 @@ impl Worker {
         self.postpone(pending, self.jittered(pause.min(limits::BACKOFF_MAX)));
     }
 
-    /// A connection could not be opened before the storm; its first buyer will try again.
+    /// Counts a connection that could not be opened before the start; its first buyer tries again.
     pub fn not_connected(&self) {
         self.tally.borrow_mut().counts.connection_errors += 1;
     }
 
-    /// The buyer has a place in the queue: its verdict is looked for until its deadline.
+    /// Counts a queued purchase and schedules its first poll.
     pub fn queued(&self, mut pending: PendingBuyer, place: Queued) -> PendingBuyer {
         self.tally.borrow_mut().counts.queued += 1;
         let pause = place.pause.get();
@@ -298,7 +304,7 @@ impl Worker {
         pending
     }
 
-    /// No verdict yet: another look, or none when its time is over.
+    /// Schedules the next poll, or gives the buyer up after its deadline.
     pub fn poll_later(&self, pending: PendingBuyer) {
         let Some(queued) = pending.queued.clone() else { return };
         let left = queued.deadline.saturating_duration_since(Instant::now());
@@ -311,7 +317,7 @@ impl Worker {
         self.postpone(pending, pause.min(left));
     }
 
-    /// Up to a quarter more, so that those refused together do not come back together.
+    /// Adds up to a quarter, so that buyers that were refused together do not return together.
     fn jittered(&self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.borrow_mut().random_range(0.0..0.25))
     }

@@ -73,14 +73,14 @@ mod tests {
 
     #[test]
     fn a_node_that_is_always_missed_no_longer_counts() {
-        let gone = |nodes: usize| vec![nodes; MISSED_CHECKS as usize];
-        assert_eq!(after(&[vec![3], gone(1)].concat()), (1, 1));
-        assert_eq!(after(&[vec![3], gone(1)[1..].to_vec()].concat()), (1, 3));
+        let missed = |nodes: usize| vec![nodes; MISSED_CHECKS as usize];
+        assert_eq!(after(&[vec![3], missed(1)].concat()), (1, 1));
+        assert_eq!(after(&[vec![3], missed(1)[1..].to_vec()].concat()), (1, 3));
         assert_eq!(
-            after(&[vec![3], gone(2), gone(1)[1..].to_vec()].concat()),
+            after(&[vec![3], missed(2), missed(1)[1..].to_vec()].concat()),
             (1, 2),
             "one after the other"
         );
-        assert_eq!(after(&[vec![2], gone(0)].concat()), (0, 1), "a limit has one part at least");
+        assert_eq!(after(&[vec![2], missed(0)].concat()), (0, 1), "a limit has one part at least");
     }
 }

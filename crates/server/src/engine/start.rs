@@ -110,7 +110,7 @@ impl Engine {
             meter: EngineMeter::default(),
             drained: Notify::new(),
             catalogue_lock: Mutex::default(),
-            looked: tokio::sync::Mutex::default(),
+            last_check: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

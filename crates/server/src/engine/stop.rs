@@ -116,9 +116,9 @@ impl Engine {
     /// Returns at once what would go back when this node's leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
         if self.layout.is_node_local() {
-            let mine = self.own_slots();
+            let own = self.own_slots();
             for grant in
-                self.store.open_grants().await?.iter().filter(|grant| mine.contains(&grant.slot))
+                self.store.open_grants().await?.iter().filter(|grant| own.contains(&grant.slot))
             {
                 self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
             }

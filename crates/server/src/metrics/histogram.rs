@@ -1,5 +1,5 @@
-//! Latencies in buckets of atomics: recording is a search in a small table and two adds, without a
-//! lock.
+//! Latencies in buckets of atomics: recording one is a search in a small table and two additions,
+//! without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub const BOUNDS_US: [u64; 40] = [
 
 const BUCKETS: usize = BOUNDS_US.len() + 1;
 
-/// Latencies so far.
+/// Recorded latencies.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -28,7 +28,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one latency.
+    /// Records one latency.
     pub fn record(&self, latency: Duration) {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
@@ -36,7 +36,7 @@ impl Histogram {
         self.sum_us.fetch_add(us.min(3_600_000_000), Ordering::Relaxed);
     }
 
-    /// The counts now.
+    /// The current counts.
     #[must_use]
     pub fn read(&self) -> HistogramSnapshot {
         HistogramSnapshot {
@@ -46,7 +46,7 @@ impl Histogram {
     }
 }
 
-/// Counts at one moment, or between two.
+/// Counts at one moment, or between two moments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
@@ -61,13 +61,13 @@ impl Default for HistogramSnapshot {
 }
 
 impl HistogramSnapshot {
-    /// How many there are.
+    /// The number of latencies.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// How many are at most as long as each of [`BOUNDS_US`].
+    /// The number of latencies up to each of [`BOUNDS_US`].
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let sums = self.buckets.iter().scan(0, |sum, bucket| {
             *sum += bucket;
@@ -76,7 +76,7 @@ impl HistogramSnapshot {
         BOUNDS_US.into_iter().zip(sums)
     }
 
-    /// What was added since `earlier`.
+    /// The counts since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -87,8 +87,7 @@ impl HistogramSnapshot {
         }
     }
 
-    /// The latency that this share of all does not pass, in milliseconds: the upper bound of its
-    /// bucket. 0 for none.
+    /// The quantile `share` in milliseconds: the upper bound of its bucket; 0 without latencies.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

@@ -1,32 +1,32 @@
-//! Requests by route and status: a table of atomics whose labels are closed.
+//! Requests by route and status: a table of atomics with a closed set of labels.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::endpoints;
 
-/// Which route answered; travels in an answer's extensions.
+/// The route of an answer; it is stored in the answer's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteIndex(pub u8);
 
-/// Routes beside the endpoints of the API.
+/// Routes that are not endpoints of the API.
 pub const ROUTES_OTHER: [&str; 6] =
     ["unmatched", "page", "asset", "docs_asset", "guest", "sandbox"];
 
-/// Statuses that are told apart; the last stands for all others.
+/// Statuses that are counted separately; the last one stands for all others.
 const STATUSES: [u16; 22] = [
     101, 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 429, 431,
     500, 503, 0,
 ];
 
-/// Most routes that can be told apart.
+/// The most routes that can be counted separately.
 const ROUTES_MAX: usize = 128;
 
-/// Every route's name, by index.
+/// The name of every route, by index.
 pub fn routes() -> impl Iterator<Item = &'static str> {
     ROUTES_OTHER.into_iter().chain(endpoints::all().map(|endpoint| endpoint.id))
 }
 
-/// The index of the route called `name`; that of `unmatched` if there is none.
+/// The index of the route `name`, or of `unmatched`.
 #[must_use]
 pub fn route_index(name: &str) -> RouteIndex {
     RouteIndex(
@@ -61,7 +61,7 @@ impl Requests {
         self.0[usize::from(route.0) % ROUTES_MAX][column].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Every combination that has been seen.
+    /// Every combination with a count.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u16, u64)> {
         routes().zip(self.0.iter()).flat_map(|(route, row)| {
             let cells = STATUSES

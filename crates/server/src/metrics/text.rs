@@ -1,15 +1,15 @@
-//! Metrics as text, in the exposition format that Prometheus and its kin read.
+//! Metrics as text, in the exposition format of Prometheus.
 
 use std::fmt::Write;
 
 use super::histogram::HistogramSnapshot;
 
-/// What kind of number a metric is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It only grows.
+    /// Only rises.
     Counter,
-    /// It goes up and down.
+    /// Rises and falls.
     Gauge,
     /// Buckets, sum and count.
     Histogram,
@@ -35,14 +35,14 @@ impl MetricsText {
         self
     }
 
-    /// A sample of the present metric. Label values are names of ours or of the operators: none
-    /// needs escaping.
+    /// A sample of the current metric. Label values are names of this program or of operators,
+    /// which need no escaping.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self
     }
 
-    /// The samples of a histogram of microseconds, told in seconds.
+    /// The samples of a histogram of microseconds, in seconds.
     pub fn histogram(&mut self, snapshot: &HistogramSnapshot) -> &mut Self {
         for (bound_us, sum) in snapshot.cumulative() {
             let bound = seconds(bound_us);
@@ -54,12 +54,12 @@ impl MetricsText {
         self
     }
 
-    /// Cumulative buckets of any unit, with the count of all.
+    /// Cumulative buckets of any unit, with the total count.
     pub fn buckets(&mut self, bounds: &[usize], counts: &[u64], sum: u64) -> &mut Self {
         let mut all = 0;
         for (index, count) in counts.iter().enumerate() {
             all += count;
-            // The last bucket has no bound of its own.
+            // The last bucket has no bound.
             if let Some(bound) = bounds.get(index).filter(|_| index + 1 < counts.len()) {
                 self.line("_bucket", &[("le", &bound.to_string())], all);
             }
@@ -92,7 +92,7 @@ impl MetricsText {
     }
 }
 
-/// Microseconds as seconds, without noise behind the last digit that counts.
+/// Microseconds as seconds, without rounding noise.
 fn seconds(us: u64) -> String {
     let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

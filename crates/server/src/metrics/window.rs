@@ -1,5 +1,5 @@
-//! The last few seconds of a sale's counts, sampled once a second: rates and latencies cost nothing
-//! on the way.
+//! A sale's counts of the last seconds, sampled once a second. So rates and latencies cost nothing
+//! per request.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,13 +7,13 @@ use std::time::Instant;
 use super::histogram::HistogramSnapshot;
 use crate::answer_counts::{Answer, AnswerCounts};
 
-/// How many seconds a window is long.
+/// The length of a window in seconds.
 pub const WINDOW_SECS: u32 = 10;
 
 /// Counts at one moment.
 #[derive(Clone, Debug)]
 pub struct RateSample {
-    /// When.
+    /// The time.
     pub at: Instant,
     /// Answers by kind, in the order of [`Answer::ALL`].
     pub answers: [u64; Answer::ALL.len()],
@@ -22,7 +22,7 @@ pub struct RateSample {
 }
 
 impl RateSample {
-    /// The counts now.
+    /// The current counts.
     #[must_use]
     pub fn from_tally(tally: &AnswerCounts, latencies: HistogramSnapshot) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl RateSample {
     }
 }
 
-/// Samples of the last [`WINDOW_SECS`], oldest first; one alone while nothing happens.
+/// Samples of the last [`WINDOW_SECS`], oldest first; only one while no request comes.
 #[derive(Debug)]
 pub struct RateWindow(VecDeque<RateSample>);
 
@@ -50,20 +50,20 @@ impl RateWindow {
         Self(VecDeque::from([now]))
     }
 
-    /// Takes what is counted now, once a second.
+    /// Adds the current counts, once a second.
     pub fn tick(&mut self, now: RateSample) {
         while self.0.len() > WINDOW_SECS as usize {
             self.0.pop_front();
         }
-        // Nothing happened for a whole window: what comes next is measured from now, and the room
-        // is given back.
+        // No request came during the whole window: later rates are measured from now, and memory is
+        // released.
         if self.oldest().total() == now.total() {
             self.0 = VecDeque::new();
         }
         self.0.push_back(now);
     }
 
-    /// The oldest sample: what rates are measured from.
+    /// The oldest sample, from which rates are measured.
     #[must_use]
     pub fn oldest(&self) -> &RateSample {
         self.0.front().expect("there is always a sample: the last push is never undone")

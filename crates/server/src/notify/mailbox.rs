@@ -1,4 +1,4 @@
-//! What waits for one reader, and how a reader that rests is rung for.
+//! The queue of one reader, and how a parked reader is woken.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::{BACKLOG_MAX, EventKind, HubEvent, NextEvent};
 
-/// What waits for one reader.
+/// The events that wait for one reader.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     waiting: Mutex<MailboxState>,
@@ -17,13 +17,13 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct MailboxState {
     events: VecDeque<HubEvent>,
-    /// More came than may wait.
+    /// More events came than may wait.
     lagged: bool,
-    /// Only there while the reader rests.
+    /// Only set while the reader is parked.
     rest: Option<Parked>,
 }
 
-/// Where what comes is rung for while a reader rests, and by which key.
+/// The ready queue and the key of a parked reader.
 #[derive(Debug)]
 struct Parked {
     ready_queue: Arc<ReadyQueue>,
@@ -31,20 +31,21 @@ struct Parked {
     rung: ReadyReason,
 }
 
-/// Why a reader that rests was rung for, the better reason behind the other.
+/// Why a parked reader was added to its ready queue; later variants are stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadyReason {
-    /// It was not.
+    /// It was not added.
     None,
-    /// Something for a sale's crowd.
+    /// An event for all readers of a sale.
     Crowd,
-    /// Something for its buyer alone.
+    /// An event for its buyer alone.
     Own,
 }
 
 impl Parked {
-    /// Once for each reason: whoever hears the bell looks at all that waits. Not for the crowd
-    /// behind its own: it is looked for already, and sooner.
+    /// Adds the key once for each reason, because a reader that is served gets all waiting events.
+    /// An event for all readers adds nothing after an event for the buyer: the reader is served
+    /// already, and earlier.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.rung {
             self.rung = reason;
@@ -70,7 +71,7 @@ impl Mailbox {
     pub(super) fn push(&self, event: HubEvent) {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
-        // A status or a place that still waits says nothing that a newer one does not.
+        // A newer status or position replaces one that still waits.
         match &event.kind {
             EventKind::Status(sale) => {
                 waiting.events.retain(|e| !matches!(&e.kind, EventKind::Status(s) if s == sale))
@@ -94,7 +95,7 @@ impl Mailbox {
         }
     }
 
-    /// Waits for the next of what waits. Dropping the future loses nothing.
+    /// Waits for the next event. Dropping the future loses nothing.
     pub(super) async fn next(&self) -> NextEvent {
         loop {
             let next = self.lock().next();
@@ -115,7 +116,7 @@ impl Mailbox {
         let next = waiting.next();
         if next.is_none() {
             let rest = Parked { ready_queue: ready_queue.clone(), key, rung: ReadyReason::None };
-            // With the room that events had.
+            // Releases the memory of the queue.
             *waiting = MailboxState { rest: Some(rest), ..MailboxState::default() };
         }
         next
@@ -126,27 +127,27 @@ impl Mailbox {
         self.lock().rest = None;
     }
 
-    /// The numbers of what waits.
+    /// The numbers of the waiting events.
     #[cfg(test)]
     pub(super) fn event_ids(&self) -> Vec<u64> {
         self.lock().events.iter().map(|event| event.id).collect()
     }
 }
 
-/// Where readers that rest are rung for. It holds two keys at most for each time that a reader went
-/// to rest.
+/// Where parked readers are added when an event arrives. It holds at most two keys for each parking
+/// of a reader.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     rung: Mutex<ReadyReaders>,
     wake: Notify,
 }
 
-/// For whom a bell was rung.
+/// The reason why a reader was added.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReadyReaders {
-    /// Whom something of their own waits for.
+    /// An event for its buyer alone waits.
     pub own: Vec<u64>,
-    /// Whom something waits for that a sale's crowd hears.
+    /// An event for all readers of a sale waits.
     pub crowd: Vec<u64>,
 }
 
@@ -174,8 +175,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Waits until it was rung, and tells for whom: each key once for each time. Dropping the
-    /// future loses nothing.
+    /// Waits for a key: each key comes once for each time that it was added. Dropping the future
+    /// loses nothing.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let rung = std::mem::take(&mut *self.lock());

@@ -1,4 +1,4 @@
-//! Who reads one buyer's orders, or follows one sale.
+//! The readers of one buyer's orders, or of one sale.
 
 use std::sync::{Arc, Weak};
 
@@ -7,14 +7,14 @@ use hashbrown::HashMap;
 
 use super::mailbox::Mailbox;
 
-/// The readers of one thing. However many there are, one that leaves is found at once: a crowd
-/// leaves together.
+/// The readers of one subject. One reader is found at once among many, because a whole crowd may
+/// leave at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// A buyer's only one, as a rule; then there is no map.
+    /// The only reader of a buyer, as usual; then there is no map.
     one: Option<Weak<Mailbox>>,
-    /// By the addresses of their mailboxes. Apart, since nearly every buyer has none, and there are
-    /// as many buyers as tabs.
+    /// By the addresses of their mailboxes. The map is boxed, because nearly every buyer has none,
+    /// and there are as many buyers as tabs.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

@@ -6,7 +6,9 @@ use super::*;
 #[tokio::test]
 async fn a_slow_reader_is_dropped_and_status_is_folded() {
     let hub = Hub::new(Millis(1_795_000_000_000));
-    let mut reader = hub.subscribe(None, vec!["spring".into()], 1, None).expect("nobody's");
+    let mut reader = hub
+        .subscribe(None, vec!["spring".into()], 1, None)
+        .expect("no limit for a reader without a buyer");
     for _ in 0..BACKLOG_MAX * 2 {
         hub.publish(EventKind::Status("spring".into()));
     }
@@ -121,7 +123,7 @@ async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
     hub.publish(refused(&anna));
     for n in 5..8 {
         let next = reader.next().now_or_never();
-        assert_eq!(number(next), first + n, "whoever is roused goes on where it was");
+        assert_eq!(number(next), first + n, "a woken reader continues where it was");
     }
     assert!(ready_queue.wait_ready().now_or_never().is_none(), "nobody rests");
     // Before anything comes its rest may end, too.
@@ -191,7 +193,7 @@ fn a_crowd_that_leaves_together_holds_up_nobody() {
     assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "everybody hears of it");
     let begun = Instant::now();
     drop(crowd);
-    // Whoever looked through the others to find each of them would take a minute.
+    // A search through the others for each of them would take a minute.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(hub.readers() == 0 && !hub.has_reader(&anna));
     assert!(hub.0.readers.lock().expect("not poisoned").sales.is_empty());

@@ -16,12 +16,12 @@ use crate::catalogue::Catalogue;
 use crate::web::wire;
 
 /// The event's id.
-pub(crate) fn event_id(told: &StoredEvent) -> String {
+pub(crate) fn event_id(stored: &StoredEvent) -> String {
     notification::event_id(
-        told.position,
-        told.event.what.as_str(),
-        told.event.at.0,
-        &ordering_key(&told.event),
+        stored.position,
+        stored.event.what.as_str(),
+        stored.event.at.0,
+        &ordering_key(&stored.event),
     )
 }
 
@@ -36,9 +36,9 @@ pub(crate) fn visible_event_id(
 }
 
 /// The message. `None`: this node's catalogue does not contain the item yet.
-pub(super) fn message(catalogue: &Catalogue, told: &StoredEvent) -> Option<Message> {
-    let (id, what, at) = (event_id(told), told.event.what, told.event.at);
-    let data = data(catalogue, &told.event)?;
+pub(super) fn message(catalogue: &Catalogue, stored: &StoredEvent) -> Option<Message> {
+    let (id, what, at) = (event_id(stored), stored.event.what, stored.event.at);
+    let data = data(catalogue, &stored.event)?;
     let body = notification::Notification {
         id: &id,
         what: what.as_str(),
@@ -46,7 +46,7 @@ pub(super) fn message(catalogue: &Catalogue, told: &StoredEvent) -> Option<Messa
         data,
     };
     let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();
-    Some(Message { id, what, key: ordering_key(&told.event), at, body })
+    Some(Message { id, what, key: ordering_key(&stored.event), at, body })
 }
 
 fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {

@@ -177,11 +177,11 @@ mod tests {
         }
         assert!(
             BrokerGuard::new(Vec::new(), false).check("nats://8.8.8.8").is_err(),
-            "nothing is named"
+            "no host is configured"
         );
         assert!(
             BrokerGuard::new(Vec::new(), true).check("nats://127.0.0.1").is_ok(),
-            "everything is allowed"
+            "every host is allowed"
         );
     }
 

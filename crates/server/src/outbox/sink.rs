@@ -67,7 +67,7 @@ impl Outbox {
                 key,
                 at = at.0,
                 error,
-                "not taken"
+                "a receiver did not accept a message"
             );
         }
         sent

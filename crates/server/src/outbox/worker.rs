@@ -52,7 +52,7 @@ pub(super) async fn run(
         }
         tokio::select! {
             () = tokio::time::sleep(RENEW_EVERY) => {}
-            gone = endpoint.changed() => if gone.is_err() { break },
+            changed = endpoint.changed() => if changed.is_err() { break },
         }
         if endpoint.has_changed().is_err() {
             break;
@@ -147,14 +147,13 @@ async fn deliver(
         worker.send(&to, now);
         let wake = worker.notify_workers(now).min(renew).min(know);
         tokio::select! {
-            Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() => worker.handle_sent(sent)?,
+            Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() =>
+                worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
                 // An operator may have added rows, which also need work.
                 know = know.min(Instant::now() + WRITE_EVERY);
-                if changed.is_err() {
-                    return Ok(());
-                }
+                if changed.is_err() { return Ok(()) }
             }
             changed = endpoint.changed() => if changed.is_err() { return worker.finish().await },
             () = tokio::time::sleep_until(wake) => {}
@@ -219,17 +218,17 @@ impl Worker<'_> {
         if !self.may_have_more || room == 0 || !is_time {
             return Ok(());
         }
-        let told = self.outbox.engine.store().events_after(self.queue.read_after(), room).await?;
-        if !told.is_empty() {
+        let page = self.outbox.engine.store().events_after(self.queue.read_after(), room).await?;
+        if !page.is_empty() {
             failpoint::pass(Point::OutboxRead);
         }
-        self.may_have_more = told.len() == room;
-        for read in told {
+        self.may_have_more = page.len() == room;
+        for read in page {
             let (position, ordering_key, is_wanted) = match &read {
-                Ok(told) => (
-                    told.position,
-                    ordering_key(&told.event),
-                    endpoint.wanted.has(told.event.what.as_str()),
+                Ok(stored) => (
+                    stored.position,
+                    ordering_key(&stored.event),
+                    endpoint.wanted.has(stored.event.what.as_str()),
                 ),
                 Err(unreadable) => (
                     unreadable.position,
@@ -402,8 +401,8 @@ async fn send(
             }
         },
     };
-    let told = match &*read {
-        Ok(told) => told,
+    let stored = match &*read {
+        Ok(stored) => stored,
         Err(UnreadableEvent { what, .. })
             if EventType::parse(what).is_none() && is_unknown_type(what) =>
         {
@@ -418,7 +417,7 @@ async fn send(
             )));
         }
     };
-    match outbox.message(told).await {
+    match outbox.message(stored).await {
         Some(message) => Ok(outbox.send(endpoint, &message).await?),
         None => Err(SendError::Deferred("this node does not know the event's item yet".to_owned())),
     }

@@ -24,7 +24,7 @@ impl Payments {
         message: ProviderMessage,
     ) -> Result<Outcome, EngineError> {
         let outcome = match message {
-            ProviderMessage::Captured(told) => self.apply_capture(told).await?,
+            ProviderMessage::Captured(capture) => self.apply_capture(capture).await?,
             ProviderMessage::FailedPayment(failed) => self.apply_failure(failed).await?,
             ProviderMessage::Refund { event, id, news, if_not_ours } => {
                 let provider = self.provider.name().to_owned();
@@ -33,9 +33,9 @@ impl Payments {
                 } else {
                     None
                 };
-                let told = self.engine.store().settle_refund(provider, event, id, news).await?;
+                let settled = self.engine.store().settle_refund(provider, event, id, news).await?;
                 if let Some((refund, why)) =
-                    came_back.filter(|_| told == RefundMessageOutcome::Applied)
+                    came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                 {
                     tracing::error!(
                         refund,
@@ -44,7 +44,7 @@ impl Payments {
                     );
                 }
                 self.wake_refunds();
-                match (told, if_not_ours) {
+                match (settled, if_not_ours) {
                     (RefundMessageOutcome::Applied, _) => Outcome::Noted,
                     (RefundMessageOutcome::Repeated, _) => Outcome::Repeated,
                     (RefundMessageOutcome::NoRefund, Some(reversal)) => {
@@ -53,12 +53,14 @@ impl Payments {
                     (RefundMessageOutcome::NoRefund, None) => Outcome::Ignored,
                 }
             }
-            ProviderMessage::Reversed { told, order } => match self.apply_reversal(told).await? {
-                ReversalOutcome::NoPayment if self.is_our_order(order).await? => {
-                    return Err(EngineError::TooEarly);
+            ProviderMessage::Reversed { reversal, order } => {
+                match self.apply_reversal(reversal).await? {
+                    ReversalOutcome::NoPayment if self.is_our_order(order).await? => {
+                        return Err(EngineError::TooEarly);
+                    }
+                    reversing => apply_reversal(reversing),
                 }
-                reversing => apply_reversal(reversing),
-            },
+            }
             ProviderMessage::Closed { order, session } => {
                 let is_ours = match TicketId::parse(&order) {
                     Some(order) => self.engine.store().close_checkout(order, session).await?,
@@ -73,12 +75,12 @@ impl Payments {
     }
 
     /// Applies a captured payment: it pays for its order, or it is refunded.
-    pub(super) async fn apply_capture(&self, told: Capture) -> Result<Outcome, EngineError> {
+    pub(super) async fn apply_capture(&self, capture: Capture) -> Result<Outcome, EngineError> {
         // The order's ticket may become an order at any moment.
-        if TicketId::parse(&told.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
+        if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
-        Ok(match self.engine.capture(told).await? {
+        Ok(match self.engine.capture(capture).await? {
             CaptureOutcome::Paid(_) => Outcome::Paid,
             CaptureOutcome::Refund(refund) => {
                 tracing::info!(
@@ -98,9 +100,10 @@ impl Payments {
 
     /// Records that money went back although the shop did not request it. The order does not
     /// change; an operator decides about it.
-    async fn apply_reversal(&self, told: Reversal) -> Result<ReversalOutcome, EngineError> {
-        let (payment, kind, stands) = (told.payment.0.clone(), told.kind.as_str(), told.stands);
-        let reversing = self.engine.store().record_reversal(told).await?;
+    async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
+        let (payment, kind, stands) =
+            (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
+        let reversing = self.engine.store().record_reversal(reversal).await?;
         if reversing == ReversalOutcome::Noted && stands {
             tracing::error!(
                 payment,
@@ -120,8 +123,8 @@ impl Payments {
     /// Applies payments that were found by asking the provider, and their reversals. When the
     /// message about a payment was lost, the message about its reversal may be lost too.
     pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
-        for FoundPayment { told, back } in found {
-            self.apply_capture(told).await?;
+        for FoundPayment { capture, back } in found {
+            self.apply_capture(capture).await?;
             if let Some(back) = back {
                 self.apply_reversal(back).await?;
             }
@@ -159,9 +162,9 @@ impl Payments {
         };
         let Some(money) = money else { return Ok(Outcome::Ignored) };
         let provider = self.provider.name().to_owned();
-        let told =
+        let failed =
             Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
-        let is_new = self.engine.store().fail_payment(told).await?;
+        let is_new = self.engine.store().fail_payment(failed).await?;
         if is_new {
             self.publish_order(&order).await;
         }

@@ -34,8 +34,8 @@ pub(crate) struct PaymentMetrics {
     messages: [AtomicU64; Outcome::ALL.len()],
     refused: AtomicU64,
     refunds: [AtomicU64; RefundStep::ALL.len()],
-    asked: AtomicU64,
-    away: AtomicU64,
+    answered: AtomicU64,
+    unanswered: AtomicU64,
     lag_ms: AtomicI64,
 }
 
@@ -57,7 +57,7 @@ impl PaymentMetrics {
 
     /// Counts a request about a checkout; `is_away` means that the provider did not answer.
     pub(crate) fn count_check(&self, is_away: bool) {
-        increment(if is_away { &self.away } else { &self.asked });
+        increment(if is_away { &self.unanswered } else { &self.answered });
     }
 
     /// Sets how long the units that wait longest have waited for a checkout to be closed.
@@ -84,7 +84,7 @@ impl PaymentMetrics {
 
     /// Requests about checkouts: answered and unanswered.
     pub(crate) fn checks(&self) -> (u64, u64) {
-        (get(&self.asked), get(&self.away))
+        (get(&self.answered), get(&self.unanswered))
     }
 
     /// Seconds that the units that wait longest have waited for a checkout to be closed.

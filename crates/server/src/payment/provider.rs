@@ -74,7 +74,7 @@ pub(crate) enum ProviderMessage {
     /// Money went back although the shop did not request it, or such a reversal was cancelled.
     Reversed {
         /// The reversal.
-        told: Reversal,
+        reversal: Reversal,
         /// The order that the message names in this installation's own mark, as it was written.
         order: Option<String>,
     },
@@ -160,7 +160,7 @@ pub(crate) enum CheckoutStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundPayment {
     /// The captured payment.
-    pub told: Capture,
+    pub capture: Capture,
     /// The part of it that was refunded at the provider's console since.
     pub back: Option<Reversal>,
 }

@@ -51,7 +51,7 @@ impl Payments {
     /// Asks until the program stops. A checkout that waits long for an answer occupies only one of
     /// the concurrent requests.
     pub(super) async fn reconcile(&self) {
-        let (mut asking, mut asked) = (FuturesUnordered::new(), HashSet::new());
+        let (mut asking, mut in_progress) = (FuturesUnordered::new(), HashSet::new());
         let mut silence = ProviderSilence::default();
         loop {
             if !self.leads() {
@@ -62,19 +62,21 @@ impl Payments {
             let is_full = waiting.len() == PAGE;
             // A read returns checkouts until they are answered; those already being asked about are
             // left out.
-            waiting.retain(|(checkout, _): &(Checkout, Order)| !asked.contains(&checkout.session));
+            waiting.retain(|(checkout, _): &(Checkout, Order)| {
+                !in_progress.contains(&checkout.session)
+            });
             waiting.reverse();
-            let spared = silence.split_off_waiting(&mut waiting, asking.len());
+            let held_back = silence.split_off_waiting(&mut waiting, asking.len());
             let mut all_noted =
-                self.postpone_all(spared, silence.is_confirmed(Instant::now())).await;
-            let look = tokio::time::sleep(POLL_EVERY);
-            tokio::pin!(look);
+                self.postpone_all(held_back, silence.is_confirmed(Instant::now())).await;
+            let next_read = tokio::time::sleep(POLL_EVERY);
+            tokio::pin!(next_read);
             loop {
                 while silence.free_slots(asking.len()) > 0
                     && let Some((checkout, order)) = waiting.pop()
                 {
                     let session = checkout.session.clone();
-                    if asked.insert(session.clone()) {
+                    if in_progress.insert(session.clone()) {
                         asking.push(async move {
                             (session, self.check_checkout(checkout, order).await)
                         });
@@ -86,18 +88,22 @@ impl Payments {
                 tokio::select! {
                     // Finish running requests first in every case.
                     biased;
-                    Some((session, heard)) = asking.next(), if !asking.is_empty() => {
-                        asked.remove(&session);
-                        match heard {
-                            Ok(heard) => silence.record(heard, Instant::now()),
+                    Some((session, result)) = asking.next(), if !asking.is_empty() => {
+                        in_progress.remove(&session);
+                        match result {
+                            Ok(result) => silence.record(result, Instant::now()),
                             Err(error) => {
                                 all_noted = false;
                                 tracing::warn!(%error, "failed to store a provider's answer about a checkout; will retry");
                             }
                         }
                     }
-                    () = std::future::ready(()), if reads_next_page(is_full, waiting.len(), goes_on) || fell_silent => break,
-                    () = &mut look, if !is_urgent(&waiting) => break,
+                    () = std::future::ready(()),
+                        if reads_next_page(is_full, waiting.len(), goes_on) || fell_silent =>
+                    {
+                        break
+                    }
+                    () = &mut next_read, if !is_urgent(&waiting) => break,
                 }
             }
             if !all_noted {
@@ -130,8 +136,8 @@ impl Payments {
 
     /// Postpones many checkouts at once that are not asked about while the provider is silent.
     /// Returns false if that could not be stored.
-    async fn postpone_all(&self, spared: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
-        let later = spared.into_iter().map(|(checkout, order)| {
+    async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
+        let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)
         });
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
@@ -201,11 +207,11 @@ impl Payments {
             self.postpone(checkout, &order, true).await?;
             return Ok(ProbeResult::NotAsked);
         }
-        let said = self.provider.close(&order.id, &checkout.session).await;
+        let answer = self.provider.close(&order.id, &checkout.session).await;
         failpoint::pass(Point::ReconcileAsked);
-        self.meter.count_check(said.is_err());
-        let heard = ProbeResult::from_answer(&said);
-        match said {
+        self.meter.count_check(answer.is_err());
+        let result = ProbeResult::from_answer(&answer);
+        match answer {
             Ok(CheckoutStatus::Closed) => {}
             Ok(CheckoutStatus::Paid(apply_found)) => {
                 if let Err(error) = self.apply_found(apply_found).await {
@@ -225,7 +231,7 @@ impl Payments {
             }
             Ok(CheckoutStatus::Undecided) => {
                 self.postpone(checkout, &order, true).await?;
-                return Ok(heard);
+                return Ok(result);
             }
             Err(error) => {
                 tracing::warn!(%error, provider = checkout.provider, "failed to ask the provider about a checkout; will retry");
@@ -233,12 +239,12 @@ impl Payments {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
                 self.postpone(checkout, &order, !error.is_busy).await?;
-                return Ok(heard);
+                return Ok(result);
             }
         }
         store.close_checkout(order.id, checkout.session).await?;
         failpoint::pass(Point::ReconcileClosed);
-        Ok(heard)
+        Ok(result)
     }
 }
 

@@ -41,16 +41,16 @@ impl Payments {
     async fn check_refunds(&self) -> Result<Duration, EngineError> {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;
-        let asking = futures_util::stream::iter(due).map(|refund| self.check_refund(refund)).buffer_unordered(AT_ONCE).fold(
-            true,
-            async |all_noted, asked| match asked {
+        let checks = futures_util::stream::iter(due).map(|refund| self.check_refund(refund));
+        let asking = checks.buffer_unordered(AT_ONCE).fold(true, async |all_noted, result| {
+            match result {
                 Ok(()) => all_noted,
                 Err(error) => {
                     tracing::warn!(%error, "failed to store a provider's answer about a refund; will retry");
                     false
                 }
-            },
-        );
+            }
+        });
         if !asking.await {
             // They are still due. Without a pause the server would ask the provider again as fast
             // as it answers.
@@ -68,7 +68,7 @@ impl Payments {
 
     async fn check_refund(&self, refund: Refund) -> Result<(), EngineError> {
         failpoint::pass(Point::RefundDue);
-        let asked = match () {
+        let result = match () {
             () if refund.provider != self.provider.name() => {
                 let why = format!(
                     "payment.provider is {}, but this refund belongs to {}",
@@ -81,7 +81,7 @@ impl Payments {
             () => self.provider.refund(&refund).await,
         };
         failpoint::pass(Point::RefundAsked);
-        let news = asked.unwrap_or_else(|error| {
+        let news = result.unwrap_or_else(|error| {
             RefundUpdate::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
         });
         self.meter.count_refund(match &news {

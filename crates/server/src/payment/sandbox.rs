@@ -3,9 +3,9 @@
 //! payments. It moves no money. It does not know payments from messages that others signed: their
 //! refunds stay pending until such a signer sends a `refund.settled`.
 //!
-//! What it knows stands in documents of its own in the store: `session/…` (a checkout with its
-//! payments and the messages it has to send), `payment/…` (whose session a payment is of), `due/…`
-//! (sessions with messages to send, by time).
+//! Its data is in documents of its own in the store: `session/…` (a checkout with its payments and
+//! the messages to send), `payment/…` (the session of a payment), `due/…` (sessions with messages
+//! to send, by time).
 mod checkout_page;
 mod cleanup;
 mod delivery;
@@ -123,7 +123,7 @@ impl Sandbox {
             // It sends only to this server, without TLS.
             .tls_certs_only([])
             .build()
-            .expect("a client without certificates of its own can be made");
+            .expect("a client without certificates can be created");
         Self { engine, keys, http, address: OnceLock::new(), wake: Notify::new() }
     }
 
@@ -188,7 +188,7 @@ impl Sandbox {
         }
         let found = |paid: SandboxPayment| {
             let (provider, payment) = (NAME.to_owned(), PaymentId(paid.id.clone()));
-            let told = Capture {
+            let capture = Capture {
                 event: format!("ask:{}", paid.id),
                 provider: provider.clone(),
                 payment: payment.clone(),
@@ -206,7 +206,7 @@ impl Sandbox {
                 stands: true,
                 dispute: None,
             });
-            FoundPayment { told, back }
+            FoundPayment { capture, back }
         };
         Ok(CheckoutStatus::Paid(paid.into_iter().map(found).collect()))
     }

@@ -28,8 +28,8 @@ pub(super) enum ProbeResult {
 
 impl ProbeResult {
     /// The result for a provider's answer.
-    pub(super) fn from_answer(said: &Result<CheckoutStatus, ProviderError>) -> Self {
-        match said {
+    pub(super) fn from_answer(answer: &Result<CheckoutStatus, ProviderError>) -> Self {
+        match answer {
             Err(error) if !error.is_refusal && !error.is_busy => Self::NoAnswer,
             _ => Self::Answered,
         }
@@ -39,15 +39,15 @@ impl ProbeResult {
 /// How long a provider has been silent.
 #[derive(Debug, Default)]
 pub(super) struct ProviderSilence {
-    in_vain: usize,
+    unanswered: usize,
     /// When it began to count as silent.
     since: Option<Instant>,
 }
 
 impl ProviderSilence {
     /// Counts the result of a request. One answer ends the silence.
-    pub(super) fn record(&mut self, heard: ProbeResult, now: Instant) {
-        match heard {
+    pub(super) fn record(&mut self, result: ProbeResult, now: Instant) {
+        match result {
             ProbeResult::NotAsked => {}
             ProbeResult::Answered => {
                 if self.is_silent() {
@@ -56,8 +56,8 @@ impl ProviderSilence {
                 *self = Self::default();
             }
             ProbeResult::NoAnswer => {
-                self.in_vain = self.in_vain.saturating_add(1);
-                if self.in_vain == SILENT_AFTER {
+                self.unanswered = self.unanswered.saturating_add(1);
+                if self.unanswered == SILENT_AFTER {
                     self.since = Some(now);
                     tracing::warn!(
                         "the payment provider does not answer about checkouts; limiting requests \
@@ -70,7 +70,7 @@ impl ProviderSilence {
 
     /// Whether the provider counts as silent.
     pub(super) fn is_silent(&self) -> bool {
-        self.in_vain >= SILENT_AFTER
+        self.unanswered >= SILENT_AFTER
     }
 
     /// Whether the silence is long enough for checkouts that are not asked about to count as asked
@@ -91,8 +91,8 @@ impl ProviderSilence {
         if !self.is_silent() {
             return Vec::new();
         }
-        let spared = waiting.len().saturating_sub(self.free_slots(asking));
-        waiting.drain(..spared).collect()
+        let held_back = waiting.len().saturating_sub(self.free_slots(asking));
+        waiting.drain(..held_back).collect()
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
         for _ in 1..SILENT_AFTER {
             silence.record(ProbeResult::NoAnswer, now);
         }
-        assert!(!silence.is_silent(), "there was an answer between them");
+        assert!(!silence.is_silent(), "an answer came in between");
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NotAsked, now);
@@ -140,11 +140,11 @@ mod tests {
         assert_eq!((silence.free_slots(1), silence.free_slots(AT_ONCE)), (PROBES_MAX - 1, 0));
         assert_eq!(silence.split_off_waiting(&mut waiting, 1).len(), 100 - PROBES_MAX + 1);
         assert_eq!(waiting, (100 - PROBES_MAX as u32 + 1..100).collect::<Vec<_>>());
-        assert!(silence.split_off_waiting(&mut waiting, 1).is_empty(), "these are asked about");
+        assert!(silence.split_off_waiting(&mut waiting, 1).is_empty(), "these are asked about now");
         assert_eq!(
             silence.split_off_waiting(&mut waiting, AT_ONCE).len(),
             PROBES_MAX - 1,
-            "questions of before are under way"
+            "earlier requests are still running"
         );
         assert!(silence.split_off_waiting(&mut waiting, 0).is_empty());
     }
@@ -153,7 +153,7 @@ mod tests {
     fn a_short_silence_is_not_confirmed() {
         let (mut silence, now) = (ProviderSilence::default(), Instant::now());
         (1..SILENT_AFTER).for_each(|_| silence.record(ProbeResult::NoAnswer, now));
-        assert!(!silence.is_confirmed(now + 2 * CONFIRMED_AFTER), "it is not silent yet");
+        assert!(!silence.is_confirmed(now + 2 * CONFIRMED_AFTER), "it does not count as silent");
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NoAnswer, now + CONFIRMED_AFTER);
         assert!(!silence.is_confirmed(now) && silence.is_confirmed(now + CONFIRMED_AFTER));
@@ -164,13 +164,13 @@ mod tests {
     #[test]
     fn a_refusal_or_a_busy_error_counts_as_an_answer() {
         let busy = ProviderError { is_busy: true, ..ProviderError::unavailable("too many") };
-        for said in [
+        for answer in [
             Ok(CheckoutStatus::Closed),
             Ok(CheckoutStatus::Undecided),
             Err(ProviderError::refusal("no")),
             Err(busy),
         ] {
-            assert_eq!(ProbeResult::from_answer(&said), ProbeResult::Answered, "{said:?}");
+            assert_eq!(ProbeResult::from_answer(&answer), ProbeResult::Answered, "{answer:?}");
         }
         assert_eq!(
             ProbeResult::from_answer(&Err(ProviderError::unavailable("no route"))),

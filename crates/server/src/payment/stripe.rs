@@ -38,7 +38,7 @@ const REFUND_RECHECK_MS: i64 = 600_000;
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies with three decimals: Stripe accepts only amounts whose last digit is 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// What a session is requested with: its payment's progress and refunded amounts.
+/// The query that requests a session with its payment's progress and refunded amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
 
 /// Stripe.
@@ -122,22 +122,22 @@ impl Stripe {
         session: &str,
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
-        let said = match self.api.post(&format!("{path}/expire"), &[], None).await {
+        let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
             // Only an open session can be closed. This one was paid or is already over.
             Err(error) if error.is_refusal => self.session(&path).await?,
-            said => said?,
+            answer => answer?,
         };
-        let payment = &said["payment_intent"];
-        match (said["status"].as_str(), said["payment_status"].as_str()) {
+        let payment = &answer["payment_intent"];
+        match (answer["status"].as_str(), answer["payment_status"].as_str()) {
             (Some("expired"), _) => Ok(CheckoutStatus::Closed),
             (Some("complete"), Some("paid" | "no_payment_required")) => {
-                let told = read_capture(&said, &format!("ask:{session}"));
-                let told = told.map_err(|why| {
+                let capture = read_capture(&answer, &format!("ask:{session}"));
+                let capture = capture.map_err(|why| {
                     ProviderError::unavailable(format!("Stripe's session {session}: {why}"))
                 })?;
-                let told = Capture { order: order.to_string(), ..told };
+                let capture = Capture { order: order.to_string(), ..capture };
                 Ok(CheckoutStatus::Paid(vec![FoundPayment {
-                    told,
+                    capture,
                     back: event::returned_money(&payment["latest_charge"]),
                 }]))
             }
@@ -161,14 +161,14 @@ impl Stripe {
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
-                let said = self.api.get(path).await?;
+                let answer = self.api.get(path).await?;
                 if !self.has_warned.swap(true, Ordering::Relaxed) {
                     let error = ProviderError::from(error);
                     tracing::warn!(%error, "Stripe's key may not read payment intents and charges; refunds made by hand may stay unknown");
                 }
-                Ok(said)
+                Ok(answer)
             }
-            said => Ok(said?),
+            answer => Ok(answer?),
         }
     }
 
@@ -250,22 +250,24 @@ impl Stripe {
 /// Why Stripe does not accept this price, if it does not.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
     if UNSUPPORTED_CURRENCIES.contains(&currency) {
-        let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); prices must be in another one";
+        let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); \
+                   prices must be in another one";
         return Some(UnpayablePrice { member: "currency", why });
     }
-    // An order's price is a multiple of it, and so ends in 0 too.
+    // An order's price is a multiple of this price, so it ends in 0 too.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
-        why: "must end in 0: the payment provider takes two decimals of this currency (BHD, JOD, KWD, OMR, TND)",
+        why: "must end in 0: the payment provider takes two decimals of this currency (BHD, JOD, \
+              KWD, OMR, TND)",
     })
 }
 
-/// Whether it was created for this refund.
+/// Whether Stripe's refund was created for this refund.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }
 
-/// Whether it covers the whole payment.
+/// Whether Stripe's refund covers the whole payment.
 fn is_whole(made: &Value, refund: &Refund) -> bool {
     made["amount"].as_i64() == Some(refund.money.minor)
 }
@@ -274,7 +276,7 @@ fn has_arrived(made: &Value) -> bool {
     made["status"].as_str() == Some("succeeded")
 }
 
-/// Whether it arrived or is pending.
+/// Whether Stripe's refund arrived or is pending.
 fn is_live(made: &Value) -> bool {
     !matches!(made["status"].as_str(), Some("failed" | "canceled"))
 }
@@ -336,7 +338,7 @@ mod tests {
     ];
 
     #[test]
-    fn amounts_are_sent_only_where_stripe_counts_as_iso_4217_does() {
+    fn a_currency_is_supported_only_if_stripe_counts_it_as_iso_4217_does() {
         use doorbuster_api::value::Currency;
         let more =
             ["ISK", "UGX", "CNY", "EUR", "USD", "HUF", "TWD", "KWD", "BHD", "JOD", "OMR", "TND"];
@@ -356,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn of_three_decimals_the_last_is_nought() {
+    fn amounts_of_currencies_with_three_decimals_must_end_in_0() {
         for code in ["BHD", "JOD", "KWD", "OMR", "TND"] {
             for (minor, is_payable) in
                 [(0, true), (10, true), (1_230, true), (1, false), (1_234, false), (1_239, false)]

@@ -1,5 +1,4 @@
-//! The accept loop: how connections come in, how many there may be, and how they end with the
-//! program.
+//! The accept loop: accepts connections up to a limit, and ends them when the program stops.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,25 +22,23 @@ use super::limits::{
 use super::over_capacity::turn_away;
 use super::router::router;
 
-/// Quiet time after which the kernel asks whether the other end is still there, and between its
-/// questions.
+/// TCP keepalive: the quiet time before the first probe, and the time between probes.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 
-/// A socket that listens, not yet served.
+/// A listening socket that is not served yet.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
-/// Listens on `address`, with a long backlog: the crowd comes within one second.
+/// Listens on `address`, with a long backlog, because buyers arrive within one second.
 ///
 /// # Errors
-/// When the address is taken, not ours, or needs a privilege.
+/// If the address is in use, is not an address of this machine, or needs a privilege.
 pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server takes its port over from connections of the last one that are closing
-    // still.
+    // Lets a restarted server listen on its port while connections of the last process are closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // What is accepted inherits these three.
+    // Accepted sockets inherit these three options.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
@@ -53,17 +50,17 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// The address in use, with the port that was picked.
+    /// The address in use, with the port that the system chose.
     ///
     /// # Errors
-    /// When the kernel does not know it.
+    /// If the kernel cannot report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
 
-    /// Serves `app` until `stop`; then nothing is accepted any more, requests in progress are
-    /// finished, and idle connections are closed. `connections_max` at once, each idle for at most
-    /// `idle`.
+    /// Serves `app` until `stop`. Then it accepts no more connections, finishes the requests in
+    /// progress, and closes idle connections. At most `connections_max` connections are open at
+    /// once, and each may be idle for at most `idle`.
     pub async fn serve(
         self,
         app: &Arc<App>,
@@ -72,11 +69,11 @@ impl Listener {
         stop: &CancellationToken,
     ) {
         let open = TaskTracker::new();
-        // Past the time for finishing, what is left is cut.
+        // Cancelled when the time to finish is over; it closes the remaining connections.
         let cut = CancellationToken::new();
-        // Whoever sleeps in them leaves with this, whatever becomes of the rest.
-        let mut dormitories = JoinSet::new();
-        let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut dormitories));
+        // These tasks own the idle WebSockets, which therefore end with this function.
+        let mut idle_tasks = JoinSet::new();
+        let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
         let places = Arc::new(Semaphore::new(connections_max));
         let turned_away = Arc::new(Semaphore::new(OVER_CAPACITY_REPLIES_MAX));
@@ -112,24 +109,23 @@ impl Listener {
         if tokio::time::timeout(FINISH_TIMEOUT, open.wait()).await.is_err() {
             tracing::warn!(
                 connections = open.len(),
-                "connections did not finish in time and are cut"
+                "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // What is not a connection any more cannot be cut; the program does not wait for it
-            // either.
+            // A task that outlives its connection cannot be closed; it is not waited for.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }
 
-    /// The next connection. Failures are waited out: those of one connection are its own, those of
-    /// the process pass.
+    /// Accepts the next connection. An error of one connection is ignored. An error of the process
+    /// passes, so this waits and tries again.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {
                 Ok(accepted) => return accepted,
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted for a moment");
+                    tracing::warn!(%error, "failed to accept a connection; will retry");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

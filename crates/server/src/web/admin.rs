@@ -1,4 +1,4 @@
-//! What operators ask and do. Every change is in the log of actions, under the key that made it.
+//! The operators' endpoints. Every change is written to the audit log with the key that made it.
 
 pub(crate) mod access_codes;
 pub(crate) mod audit;
@@ -31,29 +31,29 @@ use crate::auth::Operator;
 use crate::catalogue::SaleState;
 use doorbuster_store::SaleRow;
 
-/// Notes what an operator did. That it was done stands already; a store that is away by now is only
-/// told of.
+/// Records an operator's action in the audit log. The action has already taken effect, so a failure
+/// is only logged.
 async fn record_action(app: &App, by: &Operator, action: &str, detail: &Value) {
     if let Err(error) = app.engine.store().log_action(&by.id, action, &detail.to_string()).await {
-        tracing::warn!(%error, by = &*by.id, action, "an operator's action could not be noted");
+        tracing::warn!(%error, by = &*by.id, action, "failed to record an operator's action");
     }
 }
 
-/// The sale of this name, drafts included.
+/// The sale with this name, drafts included.
 fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// Whether the queues of this sale's slots, `own` of them, can be read beside those of every sale
-/// that meets it.
+/// Checks that the queues of this sale's `own` slots can be read together with those of every sale
+/// that overlaps it in time.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.concurrent_slots(row, own);
     if slots <= SLOTS_SERVED_MAX {
         return Ok(());
     }
     let detail = format!(
-        "{slots} slots of this sale and those of its time are more than are read at once, \
-         {SLOTS_SERVED_MAX}: fewer partitions, or another time"
+        "this sale and the sales that overlap it have {slots} slots, and at most \
+         {SLOTS_SERVED_MAX} can be read at once; use fewer partitions or another time"
     );
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
@@ -62,12 +62,12 @@ fn no_sale() -> Problem {
     Problem::not_found("there is no such sale")
 }
 
-/// The tag of a sale's version.
+/// The `ETag` of a sale's version.
 fn etag(version: u64) -> String {
     format!("\"{version}\"")
 }
 
-/// A sale as operators see it, with its tag.
+/// A sale as operators see it, with its `ETag`.
 fn sale_reply(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
     let catalogue = app.engine.catalogue();
     let known = catalogue.sale(&row.id);

@@ -1,8 +1,8 @@
-//! Files of the pages, embedded in the program: prepared once at boot, served from memory.
+//! Files of the pages, embedded in the program, prepared at boot and served from memory.
 //!
-//! An asset's address carries a hash of everything that decides its bytes (its own source, and that
-//! of every file it names, all the way down), so that it may be kept for ever. Pages name assets by
-//! these addresses and are kept briefly.
+//! The address of an asset contains a hash of everything that decides its bytes: its own source,
+//! and recursively the sources of the files that it names. So it may be cached forever. Pages name
+//! assets by these addresses and are cached briefly.
 
 mod folder;
 mod names;
@@ -38,7 +38,7 @@ pub use folder::{FolderFile, folder};
 #[folder = "assets"]
 struct PageFiles;
 
-/// The documentation page, without the viewer.
+/// The documentation page without its viewer.
 #[derive(RustEmbed)]
 #[folder = "assets-docs/page"]
 struct DocsFiles;
@@ -49,40 +49,41 @@ struct DocsFiles;
 #[folder = "assets-docs/viewer"]
 struct ViewerFiles;
 
-/// What pages may do: run, show and fetch what comes from here; pictures of items may come from
-/// elsewhere.
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; connect-src 'self'; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// What carries a hash never changes.
+/// Pages may load, run and fetch only files of this origin. Images of items may come from other
+/// origins.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                              img-src 'self' data: https:; connect-src 'self'; \
+                              form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// For addresses that contain a hash: their content never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// Pages change with the program.
+/// For pages, which change with the program.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
-/// One file, ready to be served.
+/// A file that is ready to be served.
 #[derive(Debug)]
 pub(crate) struct AssetFile {
     plain: Rendered,
-    /// Made when somebody first wants it; `None` where it would not be smaller.
+    /// Compressed at the first request for it; `None` if that does not make it smaller.
     gzip: OnceLock<Option<Rendered>>,
     media_type: HeaderValue,
     cache: HeaderValue,
 }
 
-/// Every file, by name: assets by their hashed ones, pages by their own.
+/// All files by name: assets by their hashed names, pages by their own.
 #[derive(Debug)]
 pub(crate) struct Assets {
     assets: HashMap<String, Arc<AssetFile>>,
     pages: HashMap<String, Arc<AssetFile>>,
 }
 
-/// A file as it is embedded or made.
+/// An embedded or generated file.
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// Of the data, made when the program was built: what is not looked into at boot is not read
-    /// either.
+    /// The hash of the data, computed at build time, so that files that name no others are not read
+    /// at boot.
     hash: [u8; 32],
-    /// Whether it may name others, and is rewritten with their addresses.
+    /// Whether it may name other files, whose names are replaced by their addresses.
     names_others: bool,
 }
 
@@ -98,8 +99,8 @@ impl AssetSource {
 }
 
 impl Assets {
-    /// Prepares all files for a program with these settings; `api` is where it is, for pages that
-    /// are served from elsewhere.
+    /// Prepares all files for these settings. `api` is the address of the API, for pages on another
+    /// origin.
     pub(crate) fn prepare(settings: &Settings, api: Option<&str>) -> Self {
         let mut sources = embedded();
         sources.insert("site.js".into(), AssetSource::generated(site_script(settings, api)));
@@ -130,7 +131,7 @@ impl Assets {
         Self { assets, pages }
     }
 
-    /// The page in the file `name`.
+    /// The page from the file `name`.
     pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> Answer {
         let file = self
             .pages
@@ -139,15 +140,15 @@ impl Assets {
         Ok(file.reply(headers))
     }
 
-    /// The same page for people who asked for what is not there: it says so itself, and its status
-    /// says it to everybody else.
+    /// The same page with status 404, for an address that has no content. The page itself tells the
+    /// visitor so.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> Answer {
         let mut reply = self.page(name, headers)?;
-        // What somebody has kept was the same page of something.
+        // A cached copy of this page (304) is valid here too, so that status stays.
         if reply.status() == StatusCode::OK {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
-        // It may be there in a moment.
+        // The content may exist a moment later.
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(reply)
     }
@@ -176,7 +177,7 @@ fn embedded() -> HashMap<String, AssetSource> {
     files
 }
 
-/// Takes the files of one directory. Licences and notes stand beside them and are not served.
+/// Collects the files of one directory. Licences and notes beside them are not served.
 fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
     for name in F::iter().filter(|name| text_media_type(name).is_some()) {
         if let Some(file) = F::get(&name) {
@@ -187,7 +188,7 @@ fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_o
     }
 }
 
-/// What is part of the program is served from where it is.
+/// Embedded data is served without a copy.
 fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     match data {
         Cow::Borrowed(data) => Bytes::from_static(data),
@@ -195,19 +196,19 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-/// What the owner has configured for the pages, as the script that they load first.
+/// The owner's settings for the pages, as a script that pages load first.
 fn site_script(settings: &Settings, api: Option<&str>) -> String {
-    let told = serde_json::json!({
+    let page_settings = serde_json::json!({
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
         "guest": settings.demo,
         "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),
         "api": api,
     });
-    format!("window.doorbuster = {told};\n")
+    format!("window.doorbuster = {page_settings};\n")
 }
 
-/// The media type of a file of text.
+/// The media type of a text file.
 fn text_media_type(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),
@@ -222,7 +223,7 @@ impl AssetFile {
     fn reply(&self, headers: &HeaderMap) -> Reply {
         let gzip = if takes_gzip(headers) { self.gzip() } else { None };
         let it = gzip.unwrap_or(&self.plain);
-        let etag = it.etag.to_str().expect("it was made of ASCII");
+        let etag = it.etag.to_str().expect("an ETag is ASCII");
         let known =
             if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
         let mut reply = match known {
@@ -254,15 +255,17 @@ impl AssetFile {
     }
 }
 
-/// The same in less room, where that is so.
+/// The compressed bytes, if they are fewer.
 fn gzipped(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    let packed =
-        packer.write_all(bytes).and_then(|()| packer.finish()).expect("a vector takes everything");
+    let packed = packer
+        .write_all(bytes)
+        .and_then(|()| packer.finish())
+        .expect("writing to a vector cannot fail");
     (packed.len() < bytes.len()).then_some(packed)
 }
 
-/// Whether the reader says that it takes gzip.
+/// Whether the client accepts gzip.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|element| {
@@ -282,8 +285,8 @@ mod tests {
 
     fn assets(demo: bool) -> Assets {
         let flags = Flags { demo, data_dir: Some("/tmp".into()), ..Flags::default() };
-        let told = [("DOORBUSTER_PAGE__SHOP".into(), "A \"shop\" </script>".into())];
-        Assets::prepare(&load(&flags, told).expect("the defaults"), None)
+        let environment = [("DOORBUSTER_PAGE__SHOP".into(), "A \"shop\" </script>".into())];
+        Assets::prepare(&load(&flags, environment).expect("the defaults"), None)
     }
 
     #[test]
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_owner_configured_changes_the_scripts_address() {
+    fn the_owners_settings_change_the_scripts_address() {
         let address =
             |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("site.")).cloned();
         let (plain, demo) = (assets(false), assets(true));
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_to_whoever_takes_it() {
+    fn gzip_is_sent_only_to_clients_that_accept_it() {
         let check = |value: &'static str, expected: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));

@@ -1,26 +1,27 @@
-//! Which addresses an answer is for caches under. What everybody may be shown may be kept under the
-//! addresses that pages use, and under no other way of writing them: else anybody could have each
-//! answer made again, and fill a cache with copies, by an address that nobody asked for before.
+//! Decides under which addresses caches may keep an answer. Public answers may be cached only under
+//! the addresses that pages use. Otherwise anyone could fill a cache with copies, and have each
+//! answer rendered again, by requesting variants of an address.
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, Uri};
 
 use super::App;
 
-/// What a status is asked with in the moments after an opening, behind the version from before it.
+/// The suffix of a status's version in requests right after an opening; the version is the one from
+/// before the opening.
 const AT_OPENING: &str = "-open";
 
-/// Says `no-store` of an answer that was asked for under any other address than pages ask under.
+/// Sets `no-store` on a public answer that was requested under an address that pages do not use.
 pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMap) {
     let is_public =
-        headers.get(CACHE_CONTROL).is_some_and(|said| said.as_bytes().starts_with(b"public"));
+        headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().starts_with(b"public"));
     if is_public && !(is_plain(uri.path()) && is_known(app, uri)) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 
-/// Whether nothing in a path is written in another way than need be. Browsers write the colon,
-/// which names may have, in this one.
+/// Whether a path has no unneeded percent-encoding. Browsers encode the colon, which names may
+/// contain, as `%3A`.
 fn is_plain(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.starts_with("3A"))
 }
@@ -35,7 +36,7 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let version = version.strip_suffix(AT_OPENING).unwrap_or(version);
     let catalogue = app.engine.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
-    // A page that knows no version yet says so.
+    // A page that knows no version yet sends an empty one.
     version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.engine.id_key()))
 }
 
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_written_in_one_way() {
+    fn a_path_has_one_spelling() {
         let check = |path: &str, plain: bool| assert_eq!(is_plain(path), plain, "{path}");
         check("/v1/sales/spring/status", true);
         check("/v1/sales/a:b", true);

@@ -1,10 +1,11 @@
-//! The address a request comes from: the connection's, or what a trusted proxy says of it.
+//! Finds the address a request comes from: the connection's peer, or the address that a trusted
+//! proxy reports.
 //!
-//! Proxies add to `X-Forwarded-For` or to `Forwarded`, at the right; what stands further left came
-//! with the request and may be anything. So entries are read from the right, and the first that no
-//! trusted proxy has is the client's. A proxy that adds to one of the two headers passes the other
-//! on as the client sent it: where both are there and do not name the same address, neither is
-//! believed, and whoever is turned away at either of them is turned away.
+//! Proxies append to `X-Forwarded-For` or `Forwarded` at the right. Entries further left came with
+//! the request and may be forged. So entries are read from the right, and the first address that is
+//! not a trusted proxy is the client's. A proxy that appends to one of the two headers passes the
+//! other one on as the client sent it. If both exist and name different addresses, neither is
+//! trusted, and a block of either address applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,35 +15,35 @@ use http::{HeaderMap, HeaderValue};
 use crate::config::Cidr;
 use crate::gate::Caller;
 
-/// The other header of proxies.
+/// The older forwarding header of proxies.
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// Most forwarding entries of a header that are looked at, from the right.
+/// Most forwarding entries of a header that are read, from the right.
 const ENTRIES_MAX: usize = 32;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// The address, as far as it is believed.
+    /// The address, as far as it is trusted.
     pub address: IpAddr,
-    /// What two headers said that do not agree. One of them is the client's.
-    pub said: Option<[IpAddr; 2]>,
+    /// The addresses from the two headers, if they disagree. One of them is the client's.
+    pub disagreeing: Option<[IpAddr; 2]>,
 }
 
 impl Client {
-    /// Every address that it may have.
+    /// Every address that the client may have.
     pub(crate) fn addresses(self) -> impl Iterator<Item = IpAddr> {
-        std::iter::once(self.address).chain(self.said.into_iter().flatten())
+        std::iter::once(self.address).chain(self.disagreeing.into_iter().flatten())
     }
 
-    /// This buyer there.
+    /// The caller: this buyer at this address.
     pub(crate) fn caller(self, buyer: &str) -> Caller<'_> {
         Caller { address: self.address, buyer }
     }
 }
 
 /// The nearest address, counted from the connection outwards, that is not a trusted proxy's.
-/// `forwarded` and `x_forwarded_for` are the values of each header, in the order they were sent;
-/// nobody looks at them where no proxy is trusted.
+/// `forwarded` and `x_forwarded_for` return the values of each header in the order in which they
+/// were sent. They are not called if no proxy is trusted.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
@@ -51,7 +52,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     x_forwarded_for: impl FnOnce() -> I,
 ) -> Client {
     let peer = peer.to_canonical();
-    let at = |address| Client { address, said: None };
+    let at = |address| Client { address, disagreeing: None };
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     if trusted.is_empty() || !is_trusted(peer) {
         return at(peer);
@@ -65,7 +66,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
             .flat_map(|value| value.rsplit(|&byte| byte == b','))
             .take(ENTRIES_MAX)
         {
-            // What cannot be read was written by somebody beyond the last proxy that is trusted.
+            // An entry that cannot be parsed was written beyond the last trusted proxy.
             let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
             nearest = address;
             if !is_trusted(address) {
@@ -76,13 +77,13 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     };
     match (walk(forwarded(), forwarded_for), walk(x_forwarded_for(), parse_address)) {
         (Some(one), Some(other)) if one != other => {
-            Client { address: peer, said: Some([one, other]) }
+            Client { address: peer, disagreeing: Some([one, other]) }
         }
         (one, other) => at(one.or(other).unwrap_or(peer)),
     }
 }
 
-/// Where a request with these headers comes from.
+/// The origin of a request with these headers.
 #[must_use]
 pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Client {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forwarding_header_is_believed_from_trusted_proxies_only_and_from_the_right() {
+    fn only_entries_of_trusted_proxies_are_read_and_from_the_right() {
         let one = |peer, name, value, expected| check(peer, &[(name, value)], expected);
         one("203.0.113.9", "x-forwarded-for", "198.51.100.1", "203.0.113.9");
         one("10.0.0.1", "x-forwarded-for", "198.51.100.1", "198.51.100.1");
@@ -150,7 +151,7 @@ mod tests {
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
-        // A quotation mark that the client left open hides nothing of what the proxy added.
+        // A quotation mark that the client left open does not hide what the proxy appended.
         one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
     }
 
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_headers_that_do_not_agree_neither_is_believed() {
+    fn if_the_two_headers_disagree_neither_is_trusted() {
         let both = |forwarded, plain| [("forwarded", forwarded), ("x-forwarded-for", plain)];
         check("10.0.0.1", &both("for=1.2.3.4", "198.51.100.1"), "10.0.0.1");
         check("10.0.0.1", &both("for=198.51.100.1", "198.51.100.1"), "198.51.100.1");
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_headers_say_that_do_not_agree_is_kept() {
+    fn both_addresses_of_headers_that_disagree_are_kept() {
         let headers: HeaderMap =
             [("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "198.51.100.1")]
                 .into_iter()
@@ -185,11 +186,11 @@ mod tests {
             all.map(|address| address.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(found("10.0.0.0/8"), ["10.0.0.1", "1.2.3.4", "198.51.100.1"]);
-        assert_eq!(found("10.9.0.0/16"), ["10.0.0.1"], "nobody is trusted");
+        assert_eq!(found("10.9.0.0/16"), ["10.0.0.1"], "no proxy is trusted");
     }
 
     #[test]
-    fn no_more_entries_are_looked_at_than_a_bound() {
+    fn at_most_a_bounded_number_of_entries_is_read() {
         let long = vec!["10.0.0.2"; 5_000].join(",");
         check("10.0.0.1", &[("x-forwarded-for", &format!("1.2.3.4,{long}"))], "10.0.0.2");
     }
@@ -199,6 +200,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "1.2.3.4".parse().expect("a header value"));
         let peer: IpAddr = "10.0.0.1".parse().expect("an address");
-        assert_eq!(client(peer, &headers, &[]), Client { address: peer, said: None });
+        assert_eq!(client(peer, &headers, &[]), Client { address: peer, disagreeing: None });
     }
 }

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection from its first byte to its last.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -20,30 +20,30 @@ use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::metrics::GaugeGuard;
 
-/// A connection's place among those allowed, kept until nothing of it is left: a WebSocket takes it
-/// over.
+/// A connection and its permit from the limit of open connections. The permit is held until the
+/// last part of the connection ends; a WebSocket takes it over.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
-    /// Who is at the other end.
+    /// The address of the peer.
     pub peer: IpAddr,
-    /// From here on the request in progress is the last.
+    /// Once cancelled, the request in progress is the last one.
     pub stop: CancellationToken,
-    /// From here on nothing more is waited for.
+    /// Once cancelled, the connection ends at once.
     pub cut: CancellationToken,
-    /// How long it may be idle, or take for a request head.
+    /// How long the connection may be idle, or take for a request head.
     pub idle: Duration,
     pub _place: (OwnedSemaphorePermit, GaugeGuard, TaskTrackerToken),
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
-    // Boxed where it is needed: a connection that only buys never takes the general server's room.
+    // Boxed on demand, so that a connection that only buys needs no memory for the general server.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
 }
 
-/// Serves whatever comes, after what came `before`.
+/// Serves any request. `before` has the bytes that were already read.
 async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     let answer = service_fn(|request| {
         let this = this.clone();
@@ -51,8 +51,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Also the time that a connection may be idle: it runs from the end of one request to the
-        // end of the next head.
+        // Also bounds how long a connection may be idle: the timeout runs from the end of one
+        // request to the end of the next head.
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
@@ -62,8 +62,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // A token of its own: the shared one is locked by whoever looks at it, which would be
-    // everybody, all the time.
+    // A child token, because each check of the shared token takes its lock, and all connections
+    // check all the time.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;
@@ -77,7 +77,7 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         }
     };
     if let Err(error) = finished {
-        // Clients break off all the time; that is theirs to know.
-        tracing::trace!(%error, "a connection broke off");
+        // Clients disconnect all the time; that is no fault of the server.
+        tracing::trace!(%error, "connection ended with an error");
     }
 }

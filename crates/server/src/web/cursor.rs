@@ -1,11 +1,11 @@
-//! Cursors of lists: opaque to clients, a position for us. One of another list, or of nobody's
-//! making, is refused.
+//! Cursors of lists. They are opaque to clients and encode a position. A cursor of another list, or
+//! one that this server did not issue, is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 
-/// Which list a cursor belongs to.
+/// The list that a cursor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List {
     /// Orders, by the store's position.
@@ -20,7 +20,7 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, by kind and the store's position.
     DeadLetters,
-    /// Differences, by the place in each kind of which there are more.
+    /// Differences, by the position in each kind that has more.
     Differences,
 }
 
@@ -38,7 +38,7 @@ impl List {
     }
 }
 
-/// The cursor for going on after `position`, with `name` where the position alone is not unique.
+/// The cursor that continues after `position`; `name` makes it unique where the position is not.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     let mut bytes = vec![list.tag()];
@@ -47,7 +47,7 @@ pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Position and name of a cursor that was given out for `list`.
+/// The position and the name in a cursor that was issued for `list`.
 ///
 /// # Errors
 /// `422` for any other text.
@@ -56,7 +56,7 @@ pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, 
     read(list, cursor).map(Some).ok_or_else(unknown_cursor)
 }
 
-/// One that was not given out.
+/// The problem of a cursor that was not issued for the list.
 pub(crate) fn unknown_cursor() -> Problem {
     let place = FaultLocation::Query("cursor".into());
     Problem::invalid_request(vec![Fault::new(
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_leads_back_to_its_position_in_its_own_list_only() {
+    fn a_cursor_is_valid_for_its_own_list_only() {
         let text = cursor(List::Sales, -7, "spring");
         assert_eq!(position(List::Sales, Some(&text)), Ok(Some((-7, "spring".to_owned()))));
         assert_eq!(position(List::Sales, None), Ok(None));

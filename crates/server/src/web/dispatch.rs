@@ -1,6 +1,5 @@
-//! The first thing that sees a request and the last that sees its answer: purchases go straight to
-//! their handler, the rest to the router; answers are counted, failures are logged under the
-//! request's id.
+//! Handles every request first and its answer last. Purchases go directly to their handler, other
+//! requests to the router. Answers are counted, and failures are logged with the request's id.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -22,18 +21,18 @@ use super::reply::{Refused, Reply, ReplyBody};
 use super::{App, cacheable, client, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
-/// A request's id, in and out.
+/// The header with a request's id, in requests and answers.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
-/// Longest id that is taken over from a request, in bytes.
+/// Longest id that is accepted from a request, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// What every connection needs.
+/// What all connections share.
 pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// Where WebSockets sleep, as long as the server runs. Whoever is on the way there has this,
-    /// and would keep itself.
+    /// The idle WebSockets. Weak, because a socket on its way there holds this value and would keep
+    /// itself alive.
     pub idle_slots: Weak<IdleSlots>,
 }
 
@@ -64,7 +63,7 @@ impl Service {
             return reply;
         }
         let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
-        // Boxed, so that the room of a connection stays small.
+        // Boxed, so that a connection needs little memory.
         let mut reply = Box::pin(this.route(&connection, request)).await;
         if let Some(uri) = uri {
             this.app.page_origin.add_headers(uri.path(), reply.headers_mut());
@@ -78,10 +77,10 @@ impl Service {
             self.app.metrics.requests.count(RouteIndex(0), 404);
             let (parts, body) = request.into_parts();
             unread_body::discard(&parts.headers, body).await;
-            return Refused::from(Problem::not_found("there is nothing at so long an address"))
+            return Refused::from(Problem::not_found("the address is too long to name anything"))
                 .reply();
         }
-        // A WebSocket outlives the request and keeps the connection's place.
+        // A WebSocket outlives its request and takes over the connection's permit.
         if request.headers().contains_key(UPGRADE) {
             request.extensions_mut().insert(connection.clone());
         }
@@ -117,7 +116,7 @@ impl Service {
         reply
     }
 
-    /// Gives a failed request its id, and writes down why it failed where that is known.
+    /// Adds the id to the answer of a failed request, and logs the cause if it is known.
     fn log_and_count(
         &self,
         peer: IpAddr,
@@ -140,14 +139,14 @@ impl Service {
                 status = reply.status().as_u16(),
                 %client,
                 %cause,
-                "a request failed"
+                "request failed"
             );
         }
         reply.headers_mut().insert(REQUEST_ID, id);
     }
 }
 
-/// The id that the request brought, if it can be one, or a new one.
+/// The request's own id if it is valid, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let brought = headers.get(REQUEST_ID).filter(|id| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
@@ -159,11 +158,12 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// A handler panicked: that is logged by the panic's own line, and ends this request alone.
+/// The answer after a panic in a handler. The panic hook logged the panic, and only this request
+/// fails.
 pub(crate) fn internal_error() -> Reply {
     Refused {
         problem: Box::new(Problem::internal()),
-        cause: Some(FailureCause("a panic, see above".into())),
+        cause: Some(FailureCause("a handler panicked; the panic was logged before".into())),
     }
     .reply()
 }

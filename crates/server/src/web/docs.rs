@@ -1,4 +1,4 @@
-//! The contract for machines and for people: the OpenAPI document, and the page that shows it.
+//! Serves the API's contract: the OpenAPI document, and the page that shows it.
 
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
@@ -13,13 +13,13 @@ use super::reply::Answer;
 use super::sale_views::Rendered;
 use super::sales::cached;
 
-/// Where the page lists the codes.
+/// The mark in the page that the table of codes replaces.
 const CODES_MARK: &str = "<!-- codes -->";
 
 static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
     let json = document(env!("CARGO_PKG_VERSION"))
         .to_json()
-        .expect("the document serialises: a test reads it");
+        .expect("the document serialises, as a test checks");
     Rendered::from_bytes(json.into())
 });
 
@@ -33,8 +33,8 @@ pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Ans
     app.assets.page("docs.html", &headers)
 }
 
-/// The page with every problem code in it, each where its `type` points to, and without the
-/// viewer's files where they are not part of the program.
+/// The page with every problem code at the anchor that the code's `type` names. Lines that load the
+/// viewer's files are removed if the program does not contain the viewer.
 pub(crate) fn complete(page: &str) -> String {
     let mut rows = String::new();
     for code in Code::ALL {
@@ -45,7 +45,7 @@ pub(crate) fn complete(page: &str) -> String {
             "<tr \
              id=\"{word}\"><td><code>{word}</code></td><td>{status}</td><td>{title}</td><td>{again}</td></tr>"
         )
-        .expect("a string takes everything");
+        .expect("writing to a string cannot fail");
     }
     let page = page.replace(CODES_MARK, &rows);
     let has_viewer = cfg!(feature = "docs-ui");

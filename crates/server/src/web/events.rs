@@ -1,5 +1,5 @@
-//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; `GET`
-//! is the truth.
+//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; the
+//! state is read with `GET`.
 
 mod feed;
 mod frame;
@@ -24,15 +24,15 @@ use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown_or_new;
 use feed::Feed;
 
-/// Begins to follow the buyer's orders, from the event `after` on if that is known, and the sales
-/// that the query asks for.
+/// Subscribes to the buyer's orders, from the event `after` on if it is known, and to the sales
+/// that the query names.
 async fn follow(
     app: &Arc<App>,
     (client, buyer): (Client, BuyerId),
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<Feed, Problem> {
-    // Before the look: a block in between is heard of.
+    // Subscribed before the check, so that a block in between is noticed.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;

@@ -1,5 +1,5 @@
-//! Failures of ours as problems: what happened goes to the log under the request's id, not to the
-//! client.
+//! Turns internal failures into problems. The cause goes to the log with the request's id, and not
+//! to the client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,37 +11,40 @@ use super::limits::RETRY_SECS;
 use super::reply::Refused;
 use crate::engine::EngineError;
 
-/// Lines about failed requests in any one second; further ones are not written.
+/// Most log lines about failed requests in a second; further lines are dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
-/// Why a request failed; travels in an answer's extensions to where it is logged.
+/// Why a request failed. It travels in the answer's extensions to the code that logs it.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureCause(pub Arc<str>);
 
-/// The problem that a failure of the engine is told as.
+/// The problem for a failure of the engine.
 pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
     let error = error.into();
     let problem = match &error {
         EngineError::Store(StoreError::Unexpected(_)) | EngineError::Open(_) => Problem::internal(),
         EngineError::Drain => Problem::unavailable(
-            "what is in flight has not settled yet; send the same request again",
+            "the tickets in flight have not settled yet; send the same request again",
             RETRY_SECS,
         ),
         EngineError::TooEarly => Problem::unavailable(
-            "what it is about is not known or not decided yet; send the same message again",
+            "the message's order or checkout is not known or not decided yet; send the same \
+             message again",
             RETRY_SECS,
         ),
-        EngineError::Store(_) => {
-            Problem::unavailable("the store is away; send the same request again", RETRY_SECS)
-        }
-        EngineError::Slot(_) => {
-            Problem::unavailable("the slots are away; send the same request again", RETRY_SECS)
-        }
+        EngineError::Store(_) => Problem::unavailable(
+            "the store is unavailable; send the same request again",
+            RETRY_SECS,
+        ),
+        EngineError::Slot(_) => Problem::unavailable(
+            "the slots are unavailable; send the same request again",
+            RETRY_SECS,
+        ),
     };
     Refused { problem: Box::new(problem), cause: Some(FailureCause(error.to_string().into())) }
 }
 
-/// Bounds the lines about failures, so that a store that is away does not fill the disk as well.
+/// Bounds the log lines about failures, so that an unavailable store does not also fill the disk.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLogLimiter {
     second: AtomicU64,
@@ -65,16 +68,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_away_is_told_by_its_name() {
-        let told = |error: EngineError| failed(error).problem.detail().to_owned();
+    fn a_problem_names_the_unavailable_part() {
+        let detail = |error: EngineError| failed(error).problem.detail().to_owned();
         let slots = SlotError { reason: "no route".into(), may_have_happened: false };
-        assert!(told(slots.into()).starts_with("the slots are away"));
+        assert!(detail(slots.into()).starts_with("the slots are unavailable"));
         let store = StoreError::Unavailable { reason: "no route".into(), may_have_happened: false };
-        assert!(told(store.into()).starts_with("the store is away"));
+        assert!(detail(store.into()).starts_with("the store is unavailable"));
     }
 
     #[test]
-    fn lines_are_bounded_in_each_second() {
+    fn the_lines_in_each_second_are_bounded() {
         let lines = FailureLogLimiter::default();
         let written = |second| (0..200).filter(|_| lines.may_write(second)).count() as u64;
         assert_eq!(written(7), LINES_PER_SECOND_MAX);

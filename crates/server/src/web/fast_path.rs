@@ -1,11 +1,11 @@
-//! Purchases straight off the connection.
+//! Reads and answers purchases directly on the connection.
 //!
-//! A crowd sends one kind of request, `POST /v1/orders` with a few plain headers, on connections
-//! that carry nothing else. Such requests are read and answered here, in about a microsecond beside
-//! the work itself, where the general server takes three to four. Whatever is out of the ordinary
-//! (another address, a body in pieces, `Expect`, a header twice, bytes that are no HTTP) is not
-//! judged here: the connection goes on in the general server, which sees the request from its first
-//! byte. Both come to [`hot::start_purchase`], so there is one purchase, not two.
+//! Most requests of a crowd are of one kind: `POST /v1/orders` with a few plain headers, on a
+//! connection that carries nothing else. They are read and answered here in about a microsecond
+//! beside the work itself; the general server takes three to four. A request with anything unusual
+//! (another address, a chunked body, `Expect`, a repeated header, invalid HTTP) is not judged here.
+//! The connection moves to the general server, which sees the request from its first byte. Both
+//! call [`purchase_handler::start_purchase`], so a purchase has one implementation.
 
 mod bytes;
 mod parse;
@@ -33,27 +33,25 @@ use super::purchase_handler::{self, LearnedFacts, PurchaseReply, PurchaseStep};
 use super::reply::problem;
 use parse::{ParsedRequest, parse_request};
 
-/// More than nearly every answer has.
+/// The size of nearly every answer is below this.
 const ANSWER_BYTES: usize = 512;
 
-/// A connection that the general server goes on with, and what came on it and is not answered.
+/// A connection that the general server continues, and its bytes that are not answered yet.
 pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
-/// Serves a connection as long as nothing but ordinary purchases comes on it.
+/// Serves a connection while only ordinary purchases arrive on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // What came and is not answered. An idle connection keeps no room for it, nor does one that
-    // waits for its purchase.
+    // The bytes that are not answered yet. A connection that is idle or waits for its purchase
+    // holds no memory for them.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When what is here began to come, or the last purchase that waited was answered.
+    // When the unanswered bytes began to arrive, or a waiting purchase was answered.
     let mut since = Instant::now();
-    // One timer for many requests: it is looked at when it fires, and wound again if it fired too
-    // early.
+    // One timer for many requests: when it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // A token of its own: the shared one is locked by whoever looks at it, which would be
-    // everybody, all the time.
+    // A child token, because each check of the shared one takes the lock of all connections.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -113,8 +111,9 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             () = idle.as_mut() => {
                 if since.elapsed() >= connection.idle {
                     if buffer.windows(4).any(|end| end == b"\r\n\r\n") {
-                        let (render_reply, _) = render_reply(connection, Some(body_timeout_reply()), date.set(app.engine.now()), true);
-                        write_all_within(&mut stream, render_reply, app.write_stall).await.ok()?;
+                        let (sold, date) = (body_timeout_reply(), date.set(app.engine.now()));
+                        let (reply, _) = render_reply(connection, Some(sold), date, true);
+                        write_all_within(&mut stream, reply, app.write_stall).await.ok()?;
                     }
                     return None;
                 }
@@ -125,8 +124,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Tells what a purchase came to, and lets a connection rest that asks for more than can be taken
-/// in; whether it did. `None`: the connection has ended.
+/// Sends the answer to a purchase. Pauses the connection if it was refused as overloaded, and
+/// returns whether it did. `None`: the connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,
@@ -142,19 +141,19 @@ async fn send_reply(
     }
     let Some(rest) = rest else { return Some(false) };
     tokio::select! {
-        // What came meanwhile is still answered.
+        // Requests that arrived meanwhile are still answered.
         () = stopped => {}
         () = Box::pin(tokio::time::sleep(rest)) => {}
     }
     Some(true)
 }
 
-/// What a request hears whose body does not come.
+/// The answer to a request whose body does not arrive in time.
 fn body_timeout_reply() -> PurchaseReply {
     PurchaseReply::Rendered(problem(&Problem::malformed_request("the body took too long")))
 }
 
-/// Forgets the first `len` bytes, and gives the room back if nothing came after them.
+/// Removes the first `len` bytes, and frees the memory if no bytes follow.
 fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     match buffer.len() == len {
         true => *buffer = Vec::new(),
@@ -162,7 +161,7 @@ fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// Reads what came into `buffer`, which is taken only then.
+/// Reads arrived bytes into `buffer`, which allocates memory only when there are some.
 async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     poll_fn(|context| {
         ready!(stream.poll_read_ready(context))?;
@@ -176,8 +175,8 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     .await
 }
 
-/// The bytes of an answer, none of which is kept while the connection is idle; and whether the
-/// connection stays.
+/// The bytes of an answer, and whether the connection stays open. An idle connection keeps none of
+/// these bytes.
 fn render_reply(
     connection: &Connection,
     sold: Option<PurchaseReply>,
@@ -198,8 +197,8 @@ fn render_reply(
     (out, !is_last)
 }
 
-/// Writes all of `bytes`, which nearly always fit at once; those that do not may take as long as
-/// `stall`.
+/// Writes all of `bytes`. They nearly always fit into the socket's buffer; the rest may take as
+/// long as `stall`.
 async fn write_all_within(
     stream: &mut TcpStream,
     bytes: Vec<u8>,
@@ -211,6 +210,6 @@ async fn write_all_within(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };
-    // Boxed, so that a connection keeps no room for what nearly never happens.
+    // Boxed, so that a connection holds no memory for this rare case.
     Box::pin(tokio::time::timeout(stall, stream.write_all(&bytes[written..]))).await?
 }

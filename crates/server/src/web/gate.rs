@@ -1,4 +1,4 @@
-//! The front door over HTTP: what a buyer asks for before a purchase.
+//! The front door over HTTP: the requests that a buyer sends before a purchase.
 
 pub(crate) mod challenges;
 pub(crate) mod passes;

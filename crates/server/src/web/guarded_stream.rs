@@ -1,9 +1,9 @@
-//! A connection's bytes, guarded against an other end that takes nothing, or that is gone as soon
-//! as it has sent.
+//! A connection's stream, guarded against a peer that does not read, or that closes right after
+//! sending.
 //!
-//! The server's own timeouts watch over what is read; the one here over what is written. The end of
-//! what is sent is told one round late: a request that came whole is begun before its connection
-//! counts as ended, and a purchase, once begun, runs to its verdict.
+//! The server's own timeouts cover reads; the one here covers writes. The end of the stream is
+//! reported one poll late: a complete request begins before its connection counts as ended, and a
+//! purchase that has begun runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -15,44 +15,44 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A TCP connection whose writes fail when they make no progress for so long.
+/// A TCP connection whose writes fail if they make no progress for a given time.
 pub(crate) struct GuardedStream {
     stream: TcpStream,
-    /// What was read before and is to be read again.
+    /// Bytes that were read before and are to be read again.
     before: Bytes,
-    /// How many bytes were read of it.
+    /// The number of bytes read.
     read: u64,
-    /// Whether the other end was seen to send nothing more.
+    /// Whether the peer's end of the stream was seen.
     ended: bool,
     /// How long a write may make no progress.
     stall: Duration,
-    /// Only there while a write waits.
+    /// The timer; set only while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuardedStream {
-    /// A connection on which `before` came already.
+    /// A connection whose bytes `before` were already read.
     pub(crate) fn new(stream: TcpStream, before: Vec<u8>, stall: Duration) -> Self {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// The same connection, on which `came` is to be read again, as if it began here.
-    pub(crate) fn replaying(self, came: &[u8]) -> Self {
-        let before = [came, &self.before[..]].concat();
+    /// The same connection, on which `received` is read again before everything else.
+    pub(crate) fn replaying(self, received: &[u8]) -> Self {
+        let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)
     }
 
-    /// How many bytes were read of it, if nothing is to be read again.
+    /// The number of bytes read, unless some are to be read again.
     pub(crate) fn bytes_read(&self) -> Option<u64> {
         self.before.is_empty().then_some(self.read)
     }
 
-    /// What it is made of, if nothing is to be read again.
+    /// The inner stream, unless some bytes are to be read again.
     pub(crate) fn into_stream(self) -> Option<TcpStream> {
         self.before.is_empty().then_some(self.stream)
     }
 
-    /// What a write came to, with the clock that runs while one waits.
+    /// The result of a write; runs the timer while the write waits.
     fn limit_stall<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -64,7 +64,7 @@ impl GuardedStream {
         }
         let fresh = || Box::pin(tokio::time::sleep_until(Instant::now() + self.stall));
         ready!(self.stalled.get_or_insert_with(fresh).as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the other end takes nothing")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 }
 

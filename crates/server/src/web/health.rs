@@ -1,4 +1,4 @@
-//! What machines around the server ask: alive, ready, metrics.
+//! The endpoints for monitoring: liveness, readiness and metrics.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Answer {
     Ok(fresh(reply))
 }
 
-/// An answer that nobody keeps.
+/// Forbids caches to store the answer.
 fn fresh(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply

@@ -1,4 +1,4 @@
-//! Who asks: the checks in front of handlers, and what handlers are told.
+//! Authentication in front of the handlers, and the identities that handlers extract.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,22 +20,22 @@ use super::limits::RETRY_SECS;
 use super::reply::Refused;
 use crate::auth::{BuyerName, Denied, Operator, VerifiedBuyer, bearer};
 
-/// Shortest pause between two readings of the operators' keys.
+/// Shortest time between two reads of the operators' keys.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 
-/// The buyer of a request, checked in front of the handler.
+/// The buyer of a request, verified in front of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer(pub BuyerId);
 
-/// What the shop says of the buyer of a request, checked in front of the handler.
+/// The buyer's membership from the token, verified in front of the handler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuyerMembership(pub Membership);
 
-/// The operator of a request, checked in front of the handler.
+/// The operator of a request, verified in front of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct OperatorIdentity(pub Operator);
 
-/// Either of them.
+/// An operator or a buyer.
 #[derive(Clone, Debug)]
 pub(crate) enum Requester {
     Buyer(BuyerId),
@@ -43,7 +43,7 @@ pub(crate) enum Requester {
 }
 
 impl App {
-    /// The problem of somebody who is not let in.
+    /// The problem for a failed authentication.
     pub(crate) fn denied_problem(&self, denied: Denied) -> Problem {
         match denied {
             Denied::Missing => {
@@ -54,12 +54,12 @@ impl App {
                 Problem::unauthenticated(why)
             }
             Denied::Unknown => {
-                Problem::unavailable("the keys that tokens are checked with are away", RETRY_SECS)
+                Problem::unavailable("the keys that verify tokens are unavailable", RETRY_SECS)
             }
         }
     }
 
-    /// The buyer that the headers present.
+    /// The buyer whose token the headers carry.
     pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
         let token =
             bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
@@ -78,7 +78,7 @@ impl App {
         checked.map_err(|denied| self.denied_problem(denied))
     }
 
-    /// The operator that the headers present, if the role is enough.
+    /// The operator whose key the headers carry, if the key's role is sufficient.
     pub(crate) async fn operator(
         &self,
         headers: &HeaderMap,
@@ -87,7 +87,7 @@ impl App {
         let check =
             || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
         let checked = match check() {
-            // Another node may have made it just now.
+            // Another node may have created the key just now.
             Err(Denied::Bad(_)) if self.refresh_operator_keys().await => check(),
             checked => checked,
         };
@@ -99,8 +99,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the operators' keys again, which other nodes may have made or deleted; not too often.
-    /// False: it was not done.
+    /// Reads the operators' keys again, because other nodes may have created or deleted some. The
+    /// rate is bounded; returns false if nothing was read.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.engine.layout().is_single_node() {
             return false;
@@ -116,14 +116,14 @@ impl App {
         true
     }
 
-    /// An operator, or else a buyer.
+    /// The operator or the buyer of a request.
     pub(crate) async fn requester(&self, headers: &HeaderMap) -> Result<Requester, Problem> {
         let token =
             bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
         if self.operators.check(token).is_ok() {
             return Ok(Requester::Operator);
         }
-        // A buyer's token has dots, a key has none.
+        // A buyer's token contains dots, a key does not.
         if !token.contains('.')
             && self.refresh_operator_keys().await
             && self.operators.check(token).is_ok()
@@ -134,12 +134,12 @@ impl App {
     }
 }
 
-/// Every `Authorization` that was sent.
+/// All values of `Authorization`.
 fn authorization_values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)
 }
 
-/// The name as the engine takes it.
+/// Converts a checked name to the engine's type.
 pub(crate) fn buyer_id(name: BuyerName) -> BuyerId {
     BuyerId::new(name.as_str()).expect("the contract and the core have the same rule for names")
 }
@@ -149,10 +149,13 @@ macro_rules! checked_before {
         impl FromRequestParts<Arc<App>> for $kind {
             type Rejection = Refused;
 
-            async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Self::Rejection> {
-                // The guard of the route put it there; without one nobody is let in.
+            async fn from_request_parts(
+                parts: &mut Parts,
+                _: &Arc<App>,
+            ) -> Result<Self, Self::Rejection> {
+                // The route's guard inserted it. Without a guard the request is refused.
                 let found = parts.extensions.get().cloned();
-                found.ok_or_else(|| Problem::unauthenticated("nobody was asked who this is").into())
+                found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }
         }
     )*};

@@ -1,4 +1,4 @@
-//! What comes in: bodies within their bounds and time, names in paths, queries.
+//! Reads requests: bodies within their limits of size and time, names in paths, content types.
 
 use std::pin::pin;
 
@@ -19,7 +19,7 @@ use super::reply::Refused;
 /// Reads the whole body, at most `bytes_max`.
 ///
 /// # Errors
-/// `413` when it is larger; `400` when it breaks off or takes too long.
+/// `413` if it is larger; `400` if it is incomplete or takes too long.
 pub(crate) async fn body<B>(request: Request<B>, bytes_max: usize) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
@@ -28,10 +28,10 @@ where
     read(&parts.headers, body, bytes_max).await
 }
 
-/// Reads the body of a request that has nothing to say beside its address.
+/// Reads the body of a request that takes none: it may be empty or an empty JSON object.
 ///
 /// # Errors
-/// As [`body`]; `400` or `422` when it says something all the same.
+/// Like [`body`]; `400` or `422` if the body has content.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,
@@ -39,7 +39,7 @@ where
     nothing(&body(request, bytes_max).await?)
 }
 
-/// The same from the parts of a request.
+/// Like [`body`], from the parts of a request.
 pub(crate) async fn read<B>(
     headers: &HeaderMap,
     body: B,
@@ -54,8 +54,8 @@ where
     let announced = body.size_hint().lower();
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
-        // Whoever asks before sending can be told at once; whoever is sending already hears nothing
-        // until it is read.
+        // A client that sends `Expect` can be refused at once. Other clients read no answer until
+        // their body was read.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }
@@ -67,7 +67,7 @@ where
             drain(body).await;
             Err(Problem::body_too_large(bytes_max))
         }
-        Ok(Err(BodyError::Off)) => Err(Problem::malformed_request("the body broke off")),
+        Ok(Err(BodyError::Off)) => Err(Problem::malformed_request("the body is incomplete")),
         Err(_) => Err(Problem::malformed_request("the body took too long")),
     }
 }
@@ -85,7 +85,7 @@ where
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(BodyError::Off) };
-        // Trailers are read and say nothing here.
+        // Trailers are ignored.
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > bytes_max {
             return Err(BodyError::TooLarge);
@@ -102,12 +102,11 @@ where
             break;
         }
     }
-    // Nearly every body comes in one piece, which is handed on as it is.
+    // Nearly every body arrives in one piece, which is returned without a copy.
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is too large or not wanted, so that its sender comes to reading the
-/// answer.
+/// Reads and drops a body that is too large or not wanted, so that its sender reads the answer.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,
@@ -125,7 +124,7 @@ where
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// Whether the body is said to be what `wanted` takes.
+/// Checks that the request declares a body of the type `wanted`.
 ///
 /// # Errors
 /// `415`.
@@ -137,7 +136,7 @@ pub(crate) fn content_type(headers: &HeaderMap, wanted: BodyType) -> Result<(), 
     }
 }
 
-/// The names in a path, percent-decoded, in the order they stand there.
+/// The names in a path, percent-decoded, in their order.
 #[derive(Debug)]
 pub(crate) struct PathNames<const N: usize>(pub [String; N]);
 
@@ -145,8 +144,8 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for PathNames<N> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        // What cannot be decoded names nothing that exists.
-        let nothing = || Problem::not_found("there is nothing of this name");
+        // A name that cannot be decoded belongs to nothing.
+        let nothing = || Problem::not_found("there is nothing with this name");
         let params =
             RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;
         let names: Vec<String> = params.iter().map(|(_, name)| name.to_owned()).collect();

@@ -1,4 +1,4 @@
-//! A buyer's orders: list, read, their history, cancel.
+//! A buyer's orders: list them, read one or its history, and cancel one.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{EngineError, OrderLookup};
 use crate::failpoint::{self, Point};
 
-/// Refunds that an order's history shows; who pays more often than that knows why.
+/// Most refunds in an order's history; an order rarely has more than one.
 const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`
@@ -35,14 +35,14 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
-    // Nobody's limits are asked, so that what it costs is bounded by turns.
+    // No rate limit applies to this request. Reads take turns instead, which bounds their cost.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
     let read =
         app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
-/// A page of orders, of one buyer or of all, of some items or of all.
+/// A page of orders: of one buyer or of all, of some items or of all.
 pub(crate) async fn page(
     app: &App,
     query: &OrderQuery,
@@ -63,8 +63,8 @@ pub(crate) async fn page(
     Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
 }
 
-/// All of these orders as they are told: none is left out because this node has not heard of its
-/// sale yet.
+/// The views of all these orders. If this node does not know an order's sale yet, it reads the
+/// catalogue again, so that no order is left out.
 pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -102,7 +102,7 @@ pub(crate) async fn history(
     };
     let found = match read_order(&app, id, buyer).await? {
         AnyOrder::Order(order) => order,
-        // What is no order has not begun to happen.
+        // A request without an order has no history.
         AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
             let none =
                 History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
@@ -110,7 +110,7 @@ pub(crate) async fn history(
         }
     };
     let store = app.engine.store();
-    let told = store.history(id).await.map_err(failed)?;
+    let changes = store.history(id).await.map_err(failed)?;
     let of_order = MoneyQuery {
         order: Some(order),
         oldest_first: true,
@@ -128,7 +128,7 @@ pub(crate) async fn history(
         }
         _ => None,
     };
-    let history = wire::history(&told, buyer.is_some());
+    let history = wire::history(&changes, buyer.is_some());
     Ok(json(StatusCode::OK, &History { history, refunds, payment_failed_at }))
 }
 
@@ -150,7 +150,7 @@ pub(crate) async fn cancel(
     }
 }
 
-/// Cancels an order that exists, and says whether it was not cancelled before.
+/// Cancels an existing order. Also returns whether this call cancelled it.
 pub(crate) async fn cancel_order(
     app: &App,
     id: TicketId,
@@ -162,7 +162,7 @@ pub(crate) async fn cancel_order(
     Ok((changed_reply(app, changed, "only a reserved order can be cancelled")?, is_new))
 }
 
-/// What a change of an order came to; `only` says which orders could have been changed.
+/// The answer to a change of an order; `only` says which orders can be changed.
 pub(crate) fn changed_reply(app: &App, changed: ChangeOutcome, only: &'static str) -> Answer {
     let order = match changed {
         ChangeOutcome::Done(order) | ChangeOutcome::Already(order) => order,
@@ -175,26 +175,26 @@ pub(crate) fn changed_reply(app: &App, changed: ChangeOutcome, only: &'static st
     Ok(json(StatusCode::OK, &order))
 }
 
-/// What an id stands for, to its buyer or to an operator.
+/// What an id stands for, for its buyer or for an operator.
 pub(crate) async fn read_order(
     app: &App,
     id: TicketId,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, Refused> {
-    let looked = app.engine.look_up_order(id, buyer).await.map_err(failed)?;
-    Ok(order_view(app, id, looked, buyer)?)
+    let lookup = app.engine.look_up_order(id, buyer).await.map_err(failed)?;
+    Ok(order_view(app, id, lookup, buyer)?)
 }
 
-/// What an id was found to stand for.
+/// The view of what an id stands for.
 pub(crate) fn order_view(
     app: &App,
     id: TicketId,
-    looked: OrderLookup,
+    lookup: OrderLookup,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, Problem> {
     let catalogue = app.engine.catalogue();
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
-    Ok(match looked {
+    Ok(match lookup {
         OrderLookup::Order(order) => {
             AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(no_such_order)?)
         }
@@ -205,7 +205,7 @@ pub(crate) fn order_view(
             AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
         }
         OrderLookup::Waiting { item, place, ahead } => {
-            // Nobody is served after the end.
+            // After the sale's end no waitlist entry becomes an order.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &place, RefusalCode::Ended),
                 false => AnyOrder::Waiting(wire::waiting(&item, &place, ahead)),
@@ -217,12 +217,12 @@ pub(crate) fn order_view(
     })
 }
 
-/// A place in line that is no order and will be none.
+/// A waitlist entry that ended without an order.
 fn ended_entry(item: &ItemState, place: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
     AnyOrder::Refused(wire::refused(place.id, place.buyer.as_str(), item, Units::ONE, code))
 }
 
-/// The id that a path names.
+/// Parses the id in a path.
 pub(crate) fn id(text: &str) -> Result<TicketId, Problem> {
     TicketId::parse(text).ok_or_else(no_such_order)
 }

@@ -1,10 +1,10 @@
-//! How soon a connection that heard `503 overloaded` is heard again.
+//! Paces connections that were refused with `503 overloaded`: decides when each is served again.
 //!
-//! A refusal is cheap, and still takes its time from the orders under way: as often as clients ask
-//! again that do not heed `Retry-After`. So refused connections are heard again in turn, so many of
-//! them a second. The turns are those of a virtual clock (GCRA, ITU-T I.371). Nobody rests longer
-//! than `Retry-After` says, so whoever keeps to it notices nothing. A trusted proxy's connection is
-//! never let rest: behind it is not one client but anybody.
+//! A refusal is cheap, but clients that ignore `Retry-After` could take time from the orders in
+//! progress. So refused connections are served again in turn, a fixed number per second. The turns
+//! follow a virtual clock (GCRA, ITU-T I.371). No connection rests longer than `Retry-After` says,
+//! so a client that respects it notices nothing. A trusted proxy's connection never rests, because
+//! it carries many clients.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use super::limits::{OVERLOAD_RESUMES_PER_SEC, RETRY_SECS};
 
 const PAUSE_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
 
-/// Whose turn it is. Times are in microseconds since `began`.
+/// Assigns turns to refused connections. Times are in microseconds since `began`.
 pub(crate) struct OverloadPacer {
     began: Instant,
     gap_us: u64,
     max_us: u64,
-    /// The last turn that was given.
+    /// The last turn that was assigned.
     last_turn_us: AtomicU64,
 }
 
@@ -34,20 +34,20 @@ impl OverloadPacer {
         Self { began: Instant::now(), gap_us, max_us, last_turn_us: AtomicU64::new(0) }
     }
 
-    /// Everybody rests for as long as this: longer than a test waits for anything.
+    /// A pacer that pauses every connection for `rest`, which is longer than a test waits.
     #[cfg(test)]
     pub(super) fn fixed_pause(rest: Duration) -> Self {
         let rest_us = u64::try_from(rest.as_micros()).expect("a test's time");
         Self::with_gap(rest_us, rest_us)
     }
 
-    /// How long the next connection is not heard.
+    /// How long the next refused connection must rest.
     pub(crate) fn next(&self) -> Duration {
         let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.next_turn(now_us))
     }
 
-    /// The next turn, in microseconds from now.
+    /// How far away the next turn is, in microseconds.
     fn next_turn(&self, now_us: u64) -> u64 {
         let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
         let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
@@ -64,26 +64,26 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_heard_again_in_turn() {
+    fn a_crowd_is_served_again_in_turn() {
         let overload_pacer = overload_pacer(1);
         let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
         let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
         assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
-        // Whoever comes when all of them had their turn waits for nobody.
+        // A connection that comes after all of these turns waits only one gap.
         assert_eq!(overload_pacer.next_turn(10_000_000), gap);
     }
 
     #[test]
-    fn nobody_rests_longer_than_was_said() {
+    fn no_connection_rests_longer_than_retry_after() {
         let overload_pacer = overload_pacer(1);
         let longest = (0..100_000).map(|_| overload_pacer.next_turn(5)).max().expect("some");
         assert_eq!(longest, PAUSE_MAX_US);
-        // And the turns of those who came before do not add up beyond it.
+        // Earlier turns do not add up beyond that.
         assert_eq!(overload_pacer.next_turn(6), PAUSE_MAX_US);
     }
 
     #[test]
-    fn more_workers_hear_more() {
+    fn more_workers_serve_more_connections() {
         let (one, four) = (overload_pacer(1), overload_pacer(4));
         assert_eq!(one.next_turn(0), 4 * four.next_turn(0));
     }

@@ -1,9 +1,8 @@
-//! Pages on another origin (a CDN's copy of them): that one, and no other, may read what buyers are
-//! told here.
+//! Allows pages on another origin, such as a CDN's copy, to read the buyers' API (CORS).
 //!
-//! The origin is a setting and never taken from a request, so that answers are the same for
-//! everybody and caches need not tell them apart. What operators do is for no other origin. Without
-//! the setting nothing is added to any answer.
+//! The origin is a setting and is never taken from a request, so that answers are the same for all
+//! callers and caches need not vary by origin. No other origin may use the operators' API. Without
+//! the setting, no header is added to any answer.
 
 use std::sync::Arc;
 
@@ -15,28 +14,30 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::reply::{Reply, empty};
 
-/// What a page may send.
+/// The methods that a page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-/// With which headers, beside those that are always allowed.
+/// The headers that a page may send, beside those that are always allowed.
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, \
      purchase-pass, x-request-id",
 );
-/// What a page may read, beside what it always may.
-const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, x-request-id";
-/// So long a browser need not ask again: the longest that any keeps.
+/// The headers that a page may read, beside those that are always readable.
+const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, \
+                       ratelimit-policy, retry-after, x-request-id";
+/// How long a browser may cache the permission, in seconds: the longest time that any browser
+/// accepts.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// Where pages are, if not here.
+/// The origin of the pages, if it differs from this server's.
 #[derive(Debug, Default)]
 pub(crate) struct PageOrigin {
     origin: Option<HeaderValue>,
-    /// What it adds to an answer that is written as bytes.
+    /// The header lines for an answer that is written as bytes.
     lines: Arc<str>,
 }
 
 impl PageOrigin {
-    /// An origin as the settings have it, `https://shop.example`.
+    /// The origin from the settings, for example `https://shop.example`.
     pub(crate) fn new(origin: Option<&str>) -> Self {
         let Some(value) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
             return Self::default();
@@ -48,22 +49,26 @@ impl PageOrigin {
         Self { origin: Some(value), lines: lines.into() }
     }
 
-    /// Lines for the end of a head; each begins with a line end. Empty without the setting.
+    /// Lines for the end of a response head; each begins with a line end. Empty without the
+    /// setting.
     pub(crate) fn header_lines(&self) -> &Arc<str> {
         &self.lines
     }
 
-    /// The answer to a browser that asks whether a page of that origin may send such a request.
+    /// The answer to a preflight request of a page of that origin. `None` if it is another request,
+    /// which the router answers.
     pub(crate) fn preflight(
         &self,
         method: &Method,
         path: &str,
         headers: &HeaderMap,
     ) -> Option<Reply> {
-        let asks =
+        let is_preflight =
             *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        let origin =
-            self.origin.as_ref().filter(|origin| asks && headers.get(ORIGIN) == Some(*origin))?;
+        let origin = self
+            .origin
+            .as_ref()
+            .filter(|origin| is_preflight && headers.get(ORIGIN) == Some(*origin))?;
         if !is_buyer_path(path) {
             return None;
         }
@@ -76,7 +81,7 @@ impl PageOrigin {
         Some(reply)
     }
 
-    /// Lets pages of that origin read an answer.
+    /// Adds the headers that let pages of that origin read the answer.
     pub(crate) fn add_headers(&self, path: &str, head: &mut HeaderMap) {
         if let Some(origin) = self.origin.as_ref().filter(|_| is_buyer_path(path)) {
             head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -84,13 +89,13 @@ impl PageOrigin {
         }
     }
 
-    /// Whether there is such an origin.
+    /// Whether such an origin is configured.
     pub(crate) fn is_set(&self) -> bool {
         self.origin.is_some()
     }
 }
 
-/// Whether buyers' pages ask there.
+/// Whether buyers' pages use this path.
 fn is_buyer_path(path: &str) -> bool {
     let below = |room: &str| {
         path.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -104,7 +109,7 @@ mod tests {
 
     const HERE: &str = "https://shop.example";
 
-    fn asks(origin: &'static str, path: &str, setting: Option<&str>) -> bool {
+    fn is_allowed(origin: &'static str, path: &str, setting: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(ORIGIN, HeaderValue::from_static(origin));
         headers.insert(ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("POST"));
@@ -112,8 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_configured_origin_may_ask_and_only_for_what_buyers_use() {
-        assert!(asks(HERE, "/v1/orders", Some(HERE)));
+    fn only_the_configured_origin_is_allowed_and_only_on_buyers_paths() {
+        assert!(is_allowed(HERE, "/v1/orders", Some(HERE)));
         for (origin, path, setting) in [
             (HERE, "/v1/orders", None),
             ("https://shop.example.evil", "/v1/orders", Some(HERE)),
@@ -123,7 +128,7 @@ mod tests {
             (HERE, "/v1/admin", Some(HERE)),
             (HERE, "/metrics", Some(HERE)),
         ] {
-            assert!(!asks(origin, path, setting), "{origin} {path} {setting:?}");
+            assert!(!is_allowed(origin, path, setting), "{origin} {path} {setting:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Pages for people, the same bytes for everyone, and guests' identities in a demonstration.
+//! Pages for people, with the same bytes for everyone, and guests' identities in a demonstration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -23,7 +23,7 @@ use super::{App, assets, input, payment};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
 
-/// Paths beside the API: path, name of the route, handler.
+/// Routes beside the API: path, name, handler.
 pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     let page = |name: &'static str| {
         get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
@@ -45,7 +45,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// The page of a sale, whichever it is, though another node made it just now.
+/// The page of a sale. It exists if any node knows the sale.
 async fn sale(
     State(app): State<Arc<App>>,
     PathNames([name]): PathNames<1>,
@@ -55,8 +55,8 @@ async fn sale(
     page_reply(&app, is_there, "sale.html", &headers)
 }
 
-/// The page of an order. Only what is no order's id is known to be none: whether there is an order
-/// is for its buyer to know.
+/// The page of an order. The page exists for every well-formed id, because only the buyer may know
+/// whether the order exists.
 async fn order(
     State(app): State<Arc<App>>,
     PathNames([id]): PathNames<1>,
@@ -69,14 +69,14 @@ fn page_reply(app: &App, is_there: bool, page: &str, headers: &HeaderMap) -> Ans
     if is_there {
         return app.assets.page(page, headers);
     }
-    // Browsers name what people read; a program gets what every other address answers it.
+    // A browser asks for HTML and gets a page; another client gets the usual problem.
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.assets.missing_page(page, headers);
     }
     Err(Problem::not_found("there is nothing at this address").into())
 }
 
-/// Signs guests in, so many in a minute.
+/// Issues guests' tokens, with a limit per minute.
 #[derive(Debug)]
 pub(crate) struct GuestSignIn {
     secret: SecretString,
@@ -123,8 +123,10 @@ impl GuestSignIn {
 /// `POST /demo/guest`, in a demonstration only.
 async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
     input::body(request, BODY_BYTES_MAX).await?;
-    let guests =
-        app.guests.as_ref().ok_or_else(|| Problem::not_found("this is no demonstration"))?;
+    let guests = app
+        .guests
+        .as_ref()
+        .ok_or_else(|| Problem::not_found("only available with `serve --demo`"))?;
     let token = guests.token(app.engine.now().0)?;
     Ok(json(StatusCode::CREATED, &GuestToken { token }))
 }

@@ -1,8 +1,8 @@
-//! `POST /v1/orders`, the one request that comes by the million: a walk without needless allocation
-//! to a refusal, and a wait for the verdict for whoever goes on.
+//! Handles `POST /v1/orders`, by far the most frequent request. A refusal needs almost no
+//! allocations; other requests go to a slot and wait for the verdict.
 //!
-//! The order of the checks is the contract's: body and headers, who, sale and item, key, phase,
-//! pass and eligibility, rate limits, stock and limit.
+//! The contract defines the order of the checks: body and headers, identity, sale and item, key,
+//! phase, pass and eligibility, rate limits, stock and limit.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -39,41 +39,41 @@ use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// What a purchase came to.
+/// The answer to a purchase.
 #[derive(Debug)]
 pub(crate) enum PurchaseReply {
-    /// Refused: nearly always, and rendered already.
+    /// A refusal, which is nearly always rendered in advance.
     Refused(Refusal, Option<SaleRateLimit>),
-    /// Anything else.
+    /// Any other answer.
     Rendered(Reply),
 }
 
-/// How far a purchase comes without waiting.
+/// The result of the part of a purchase that does not wait.
 pub(crate) enum PurchaseStep {
-    /// To its end.
+    /// The purchase is answered.
     PurchaseReply(PurchaseReply),
-    /// To a slot: the rest of it, which borrows nothing of the request.
+    /// The purchase goes to a slot. This is the rest of it; it borrows nothing of the request.
     Continues(Pin<Box<dyn Future<Output = PurchaseReply> + Send>>),
-    /// Not far, seldom: something is to be learned first.
+    /// The purchase needs a fact first, which is rare.
     NeedsFact(MissingFact),
 }
 
-/// What a purchase needs that this node may not know yet.
+/// A fact that a purchase needs and that this node may not know yet.
 pub(crate) enum MissingFact {
-    /// The key that this token is signed with.
+    /// The public key that signed this token.
     Key(String),
-    /// A sale or item that another node may have made or opened just now.
+    /// A sale or item that another node may have created or opened just now.
     Sale,
 }
 
-/// What was learned for a request.
+/// The facts that were looked up for a request.
 #[derive(Default)]
 pub(crate) struct LearnedFacts {
     shopper: Option<Result<VerifiedBuyer, Denied>>,
     is_caught_up: bool,
 }
 
-/// Where the buyer stands with the limits of a sale that has some.
+/// The caller's status under a sale's rate limits, if the sale has some.
 #[derive(Debug)]
 pub(crate) struct SaleRateLimit {
     sale: Arc<SaleState>,
@@ -85,7 +85,7 @@ impl SaleRateLimit {
         (!sale.limits.is_none()).then(|| Self { sale: sale.clone(), standing: standing() })
     }
 
-    /// As lines of a head.
+    /// Writes the status as header lines.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         self.standing.write(&self.sale.limits, out);
     }
@@ -98,7 +98,7 @@ impl SaleRateLimit {
     }
 }
 
-/// Answers a purchase that came through the general server.
+/// Answers a purchase that arrived through the general server.
 pub(crate) async fn purchase<B>(app: &Arc<App>, peer: IpAddr, request: Request<B>) -> Reply
 where
     B: Body<Data = Bytes>,
@@ -108,24 +108,24 @@ where
     let bytes = match input::read(&parts.headers, body, BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
         Err(unread) => {
-            return app.problem_reply(&unread, Client { address: peer, said: None }, b"");
+            return app.problem_reply(&unread, Client { address: peer, disagreeing: None }, b"");
         }
     };
-    let headers: &HeaderMap = &parts.headers;
+    let map: &HeaderMap = &parts.headers;
     let values =
-        |field: PurchaseHeader| headers.get_all(field.name()).iter().map(HeaderValue::as_bytes);
-    let asked = PurchaseHeaders::new(values, peer, &app.proxies);
-    let came = (started, app.engine.now());
+        |field: PurchaseHeader| map.get_all(field.name()).iter().map(HeaderValue::as_bytes);
+    let headers = PurchaseHeaders::new(values, peer, &app.proxies);
+    let arrived = (started, app.engine.now());
     let mut facts = LearnedFacts::default();
     let sold = loop {
-        match start_purchase(app, &asked, &bytes, came, &facts) {
+        match start_purchase(app, &headers, &bytes, arrived, &facts) {
             PurchaseStep::PurchaseReply(sold) => break sold,
             PurchaseStep::Continues(rest) => break rest.await,
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
-    // Here the rest comes before the answer: the general server has no moment between an answer and
-    // the next request.
+    // Here the pause is before the answer, because the general server has no moment between an
+    // answer and the next request.
     if let Some(rest) = app.overload_pause(peer, Some(&sold)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
@@ -137,7 +137,7 @@ where
     }
 }
 
-/// The same behind the router, where it stands for the sake of `405` and its `Allow`.
+/// The same behind the router, which needs the route for `405` and its `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: Client,
@@ -146,43 +146,42 @@ pub(crate) async fn routed(
     Ok(purchase(&app, client.address, request).await)
 }
 
-/// Sells, or says why not, as far as that goes without waiting. `came` is when the request came, by
-/// both clocks.
+/// Runs the part of a purchase that does not wait. `arrived` is the arrival time by both clocks.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
-    asked: &PurchaseHeaders<'_>,
+    headers: &PurchaseHeaders<'_>,
     body: &[u8],
-    came: (Instant, Millis),
+    arrived: (Instant, Millis),
     facts: &LearnedFacts,
 ) -> PurchaseStep {
     let trace = trace::purchase();
-    match trace.run_sync(|| parse_purchase(app, asked, body, came, facts)) {
+    match trace.run_sync(|| parse_purchase(app, headers, body, arrived, facts)) {
         Ok(CheckedPurchase::Refused(refusal, limit_status)) => {
             PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status))
         }
-        Ok(CheckedPurchase::Continues(going)) => {
+        Ok(CheckedPurchase::Continues(in_progress)) => {
             let app = app.clone();
             PurchaseStep::Continues(Box::pin(async move {
-                trace.run(finish_purchase(&app, &going)).await
+                trace.run(finish_purchase(&app, &in_progress)).await
             }))
         }
         Ok(CheckedPurchase::NeedsFact(fact)) => PurchaseStep::NeedsFact(fact),
         Err(refused) => PurchaseStep::PurchaseReply(PurchaseReply::Rendered(app.problem_reply(
             &refused,
-            asked.client,
+            headers.client,
             body,
         ))),
     }
 }
 
-/// What a look from node memory comes to.
+/// The result of the checks from node memory.
 enum CheckedPurchase {
     Refused(Refusal, Option<SaleRateLimit>),
     Continues(StartedPurchase),
     NeedsFact(MissingFact),
 }
 
-/// A purchase that goes on to a slot.
+/// A purchase that passed the checks and goes to a slot.
 struct StartedPurchase {
     purchase: Purchase,
     client: Client,
@@ -190,33 +189,33 @@ struct StartedPurchase {
     started: Instant,
 }
 
-/// Looks at what was sent, and at who sent it.
+/// Parses and authenticates the request, then checks the purchase.
 fn parse_purchase(
     app: &App,
-    asked: &PurchaseHeaders<'_>,
+    headers: &PurchaseHeaders<'_>,
     body: &[u8],
-    came: (Instant, Millis),
+    arrived: (Instant, Millis),
     facts: &LearnedFacts,
 ) -> Result<CheckedPurchase, Problem> {
     if !app.serves_api {
         return Err(not_served());
     }
-    if !asked.takes_json {
+    if !headers.takes_json {
         return Err(Problem::not_acceptable("application/json"));
     }
-    if !asked.is_json {
+    if !headers.is_json {
         return Err(Problem::unsupported_media_type());
     }
-    let (key, wanted) = join_key_and_body(asked.key.clone(), Wanted::from_json(body))?;
-    let now_secs = came.1.0.div_euclid(1_000);
+    let (key, wanted) = join_key_and_body(headers.key.clone(), Wanted::from_json(body))?;
+    let now_secs = arrived.1.0.div_euclid(1_000);
     let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
-    let token = match asked.token.and_then(check) {
+    let token = match headers.token.and_then(check) {
         Ok(shopper) => Some(shopper),
         // The pass names its buyer.
-        Err(Denied::Missing) if asked.pass != PresentedPass::Missing => None,
+        Err(Denied::Missing) if headers.pass != PresentedPass::Missing => None,
         Err(Denied::Unknown) if facts.shopper.is_none() => {
             return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(
-                asked.token.unwrap_or_default().to_owned(),
+                headers.token.unwrap_or_default().to_owned(),
             )));
         }
         Err(denied_problem) => return Err(app.denied_problem(denied_problem)),
@@ -224,14 +223,14 @@ fn parse_purchase(
     let catalogue = app.engine.catalogue();
     match find_item(&catalogue, &wanted) {
         Err(_) if !facts.is_caught_up => Ok(CheckedPurchase::NeedsFact(MissingFact::Sale)),
-        found => Ok(check_purchase(app, asked, (key, wanted.units), token, found?, came)),
+        found => Ok(check_purchase(app, headers, (key, wanted.units), token, found?, arrived)),
     }
 }
 
-/// Looks at a purchase from node memory.
+/// Checks a purchase from node memory.
 fn check_purchase(
     app: &App,
-    asked: &PurchaseHeaders<'_>,
+    headers: &PurchaseHeaders<'_>,
     (key, units): (&str, u32),
     token: Option<VerifiedBuyer>,
     (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
@@ -240,10 +239,10 @@ fn check_purchase(
     let units =
         Units::new(units).expect("the contract and the core have the same bounds for units");
     let DoorCheck { buyer, refusal } =
-        check_entry(&app.gate.passes, sale, item, token, asked.pass, now);
-    let client = asked.client;
+        check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
+    let client = headers.client;
     let Some(buyer) = buyer else {
-        // Nobody proved to be anybody, so nobody's order is looked for.
+        // The request carries no valid identity, so there is no order to look up.
         let refusal = app.engine.phase_refusal(sale).unwrap_or(Refusal::PassInvalid);
         sale.flags.answer_counts.count(refusal.answer());
         let limit_status = SaleRateLimit::new(sale, || {
@@ -275,12 +274,12 @@ fn check_purchase(
         return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, standing));
     }
     let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
-    let wait = match asked.prefer {
+    let wait = match headers.prefer {
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // A request that may hold an order was not asked yet; it is told only if it holds none. One
-    // that does uses nothing up.
+    // The front door does not check a request that may hold an order yet. Its refusal applies only
+    // if the request holds none, and a request with an order uses up no limit.
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
         true => refusal,
@@ -291,23 +290,24 @@ fn check_purchase(
     CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, started })
 }
 
-/// Has the purchase made, and tells of it.
-async fn finish_purchase(app: &App, going: &StartedPurchase) -> PurchaseReply {
-    let bought = run_purchase(app, &going.purchase).await;
-    let Purchase { buyer, sale, item, units, .. } = &going.purchase;
+/// Runs the rest of the purchase and builds the answer.
+async fn finish_purchase(app: &App, in_progress: &StartedPurchase) -> PurchaseReply {
+    let bought = run_purchase(app, &in_progress.purchase).await;
+    let Purchase { buyer, sale, item, units, .. } = &in_progress.purchase;
     sale.flags.answer_counts.count(bought.answer());
-    let caller = going.client.caller(buyer.as_str());
-    let look = || {
-        going
+    let caller = in_progress.client.caller(buyer.as_str());
+    let status = || {
+        in_progress
             .standing
             .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
     };
-    let sold = purchase_reply(bought, SaleRateLimit::new(sale, look), item, buyer.as_str(), *units);
-    app.record_latency(sale, going.started);
+    let sold =
+        purchase_reply(bought, SaleRateLimit::new(sale, status), item, buyer.as_str(), *units);
+    app.record_latency(sale, in_progress.started);
     sold
 }
 
-/// What is told of a purchase, and where its caller stands now.
+/// The answer to a purchase, with the caller's current rate-limit status.
 fn purchase_reply(
     bought: PurchaseOutcome,
     limit_status: Option<SaleRateLimit>,
@@ -336,8 +336,8 @@ fn purchase_reply(
 }
 
 impl App {
-    /// What the front door has against a purchase: that operators turn the caller away, or what it
-    /// has against the buyer, or that it is one too many.
+    /// The front door's refusal of a purchase: the caller is blocked, the buyer does not meet a
+    /// requirement (`against_buyer`), or a rate limit is exceeded.
     pub(super) fn door_refusal(
         &self,
         (client, buyer): (Client, &str),
@@ -353,22 +353,23 @@ impl App {
             return against_buyer;
         }
         match self.gate.limits.acquire(Route::Purchase, client.caller(buyer), sale) {
-            Ok(stands) => {
-                // The room may have to open for them; while it is open they come to the line.
+            Ok(limit_status) => {
+                // The arrivals decide whether the automatic waiting room opens. While it is open,
+                // buyers enter its queue instead.
                 if sale.front_door.waiting_room == Room::Auto && !sale.is_held(now) {
                     self.gate.room.record_arrival(sale, buyer);
                 }
-                *standing = Some(stands);
+                *standing = Some(limit_status);
                 None
             }
-            Err(RateLimitExceeded { scope, retry_after_secs, status: stands }) => {
-                *standing = Some(stands);
+            Err(RateLimitExceeded { scope, retry_after_secs, status: limit_status }) => {
+                *standing = Some(limit_status);
                 Some(Refusal::RateLimited { scope, retry_after_secs })
             }
         }
     }
 
-    /// How long a connection is not heard after this.
+    /// How long the connection must rest after this answer.
     pub(crate) fn overload_pause(
         &self,
         peer: IpAddr,
@@ -381,8 +382,8 @@ impl App {
         overload_pacer.then(|| self.overload_pacer.next())
     }
 
-    /// The answer to what asked no sale for anything: a body that cannot be used, a buyer or a sale
-    /// that nobody knows.
+    /// The answer to a request that belongs to no sale: the body is invalid, or the buyer or the
+    /// sale is unknown.
     fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
         let mut reply = problem(refused);
         let (caller, sale) = (client.caller(""), Wanted::sale_of_body(body));
@@ -390,7 +391,7 @@ impl App {
         reply
     }
 
-    /// Learns what a purchase needs.
+    /// Looks up a fact that a purchase needs.
     pub(crate) async fn learn_fact(&self, fact: MissingFact, facts: &mut LearnedFacts) {
         match fact {
             MissingFact::Key(token) => {
@@ -404,7 +405,7 @@ impl App {
         }
     }
 
-    /// Counts how long a purchase took.
+    /// Records how long a purchase took.
     fn record_latency(&self, sale: &SaleState, started: Instant) {
         let took = started.elapsed();
         self.metrics.purchases.record(took);
@@ -414,7 +415,7 @@ impl App {
     }
 }
 
-/// What a purchase names, as far as buyers see it.
+/// Finds the sale and the item of a purchase, as far as buyers see them.
 fn find_item<'a>(
     catalogue: &'a Catalogue,
     wanted: &Wanted<'_>,
@@ -426,16 +427,15 @@ fn find_item<'a>(
     Ok((sale, item))
 }
 
-/// Lets the engine buy.
+/// Lets the engine run the purchase.
 ///
-/// A client that hangs up takes this future with it, and nothing else: a ticket that was cut is
-/// settled all the same.
+/// If the client disconnects, only this future is dropped: an issued ticket is settled anyway.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
     }
     let _counted = app.running_purchases.token();
-    // A panic in there was logged where it happened; the request may be sent again with its key.
+    // The panic hook logs a panic. The client may send the request again with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
     let bought = trace::traced("ticket and verdict", running_purchases).await;
     bought
@@ -445,8 +445,7 @@ async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
 fn order_reply(status: StatusCode, id: TicketId, order: &impl serde::Serialize) -> Reply {
     let mut reply = json(status, order);
     let location = format!("/v1/orders/{id}");
-    let location =
-        HeaderValue::from_str(&location).expect("ids are written in a small part of ASCII");
+    let location = HeaderValue::from_str(&location).expect("ids are ASCII");
     reply.headers_mut().insert(LOCATION, location);
     reply
 }

@@ -1,4 +1,4 @@
-//! What the headers of a purchase say, whichever way they were read.
+//! The headers of a purchase, whether the fast path or the general server read them.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::auth::{Denied, bearer};
 use crate::config::Cidr;
 use crate::gate::PresentedPass;
 
-/// A header that means something to a purchase.
+/// A header that a purchase uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PurchaseHeader {
     Accept,
@@ -24,10 +24,10 @@ pub(crate) enum PurchaseHeader {
 }
 
 impl PurchaseHeader {
-    /// How many there are.
+    /// The number of these headers.
     pub(crate) const COUNT: usize = Self::XForwardedFor as usize + 1;
 
-    /// How it is written.
+    /// The header's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
@@ -42,12 +42,12 @@ impl PurchaseHeader {
     }
 }
 
-/// What the headers of a purchase say.
+/// The parsed headers of a purchase.
 #[derive(Debug)]
 pub(crate) struct PurchaseHeaders<'a> {
-    /// Whether the caller takes JSON.
+    /// Whether the caller accepts JSON.
     pub takes_json: bool,
-    /// Whether the body is said to be JSON.
+    /// Whether the body is declared as JSON.
     pub is_json: bool,
     /// The request's key.
     pub key: Result<&'a str, Fault>,
@@ -55,22 +55,25 @@ pub(crate) struct PurchaseHeaders<'a> {
     pub token: Result<&'a str, Denied>,
     /// The purchase pass.
     pub pass: PresentedPass<'a>,
-    /// How long to wait.
+    /// How long to wait for the verdict.
     pub prefer: Prefer,
-    /// Where it comes from.
+    /// The origin of the request.
     pub client: Client,
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// Reads the values of each header, in the order they were sent, of a request on a connection
-    /// from `peer`.
+    /// Parses the values of each header, in the order in which they were sent, of a request on a
+    /// connection from `peer`.
     pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(
         values: impl Fn(PurchaseHeader) -> I,
         peer: IpAddr,
         proxies: &[Cidr],
     ) -> Self {
         let mut types = values(PurchaseHeader::ContentType);
-        let is_json = matches!((types.next(), types.next()), (Some(one), None) if BodyType::Json.matches(one));
+        let is_json = matches!(
+            (types.next(), types.next()),
+            (Some(one), None) if BodyType::Json.matches(one)
+        );
         let (forwarded, x_forwarded_for) =
             (|| values(PurchaseHeader::Forwarded), || values(PurchaseHeader::XForwardedFor));
         Self {

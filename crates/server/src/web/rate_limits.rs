@@ -1,9 +1,10 @@
-//! Limits on what buyers ask for beside a purchase: challenges, passes, the waiting room, the line,
-//! checkouts. Every answer on these addresses says where the caller stands, a purchase's too: with
-//! the sale's limits, or with those by default where it is about no sale.
+//! Rate limits of the buyers' requests beside purchases: challenges, passes, the waiting room, the
+//! waitlist, checkouts. Every answer on these paths, and every answer to a purchase, has the
+//! caller's rate-limit status: under the sale's limits, or under the defaults if the answer belongs
+//! to no sale.
 //!
-//! Blocks and limits are asked by the handlers, once, of the sale that they serve: nothing is
-//! checked of a name that was read in another way than theirs.
+//! Each handler checks blocks and limits once, for the sale that it serves. So no check uses a name
+//! that was parsed differently.
 
 use std::sync::LazyLock;
 
@@ -21,29 +22,29 @@ use super::refusals::BLOCKED;
 use crate::catalogue::SaleState;
 use crate::gate::{Caller, LimitRules, RateLimitExceeded, RateLimitStatus, Route};
 
-/// A request on a limited address.
+/// A request on a rate-limited path.
 #[derive(Debug)]
 pub(crate) struct LimitedRequest {
     route: Route,
     sale: Option<String>,
-    /// Who asks, if that was proved.
+    /// The buyer, if the request proved one.
     buyer: Option<BuyerId>,
     client: Client,
 }
 
-/// The sale that an answer is about whose address does not name it: an extension of the answer,
-/// which its handler leaves there.
+/// The sale of an answer whose path does not name it. The handler stores it in the answer's
+/// extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// What a request to this path of the table is, if it is limited.
+    /// The rate-limited request to this path of the endpoint table, if the path is limited.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
             "/v1/sales/{sale}/passes" => Route::Pass,
             "/v1/sales/{sale}/waiting-room" => Route::Room,
-            // Whoever stands in line asks for units.
+            // Joining a waitlist counts like a purchase, because it requests units.
             "/v1/sales/{sale}/items/{item}/waitlist" => Route::Purchase,
             "/v1/orders/{order}/checkout" => Route::Checkout,
             _ => return (None, request),
@@ -70,17 +71,18 @@ impl LimitedRequest {
         (this, Request::from_parts(parts, body))
     }
 
-    /// Says in the answer where the caller stands now.
+    /// Adds the caller's current status to the answer.
     pub(crate) fn add_status_headers(&self, app: &App, response: &mut Response) {
         let buyer = self.buyer.as_ref().map_or("", BuyerId::as_str);
         let caller = self.client.caller(buyer);
-        let about = response.extensions_mut().remove::<ResponseSale>();
-        let sale = about.as_ref().map(|ResponseSale(sale)| sale.as_str()).or(self.sale.as_deref());
+        let response_sale = response.extensions_mut().remove::<ResponseSale>();
+        let sale =
+            response_sale.as_ref().map(|ResponseSale(sale)| sale.as_str()).or(self.sale.as_deref());
         app.add_rate_limit_status(self.route, caller, sale, response.headers_mut());
     }
 }
 
-/// The limits by default, which are told where an answer is about no sale.
+/// The default limits, for answers that belong to no sale.
 static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
     let limits = Limits::default();
     [
@@ -91,8 +93,8 @@ static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
 });
 
 impl App {
-    /// Says in an answer where the caller stands, unless it does so already. Who proved to be
-    /// nobody stands as one who used nothing up.
+    /// Adds the caller's rate-limit status to an answer that does not have it yet. A caller without
+    /// an identity gets the status of one who has sent no requests.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,
@@ -125,7 +127,7 @@ impl App {
         }
     }
 
-    /// Whether operators let this caller buy.
+    /// Checks that operators have not blocked this caller.
     ///
     /// # Errors
     /// `403 forbidden`.
@@ -140,10 +142,12 @@ impl App {
         }
     }
 
-    /// Whether a request is neither turned away nor one too many, which uses up one. Each handler
-    /// of a limited address asks this once, or both parts.
+    /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
+    /// handler of a limited path calls this once, or calls both parts.
     ///
-    /// # Errors `403` or `429`.
+    /// # Errors
+    ///
+    /// `403` or `429`.
     pub(crate) fn admit(
         &self,
         route: Route,
@@ -155,7 +159,7 @@ impl App {
         self.check_rate_limit(route, client, buyer, sale)
     }
 
-    /// Whether a request is within the sale's limits, of which it uses up one.
+    /// Checks that a request is within the sale's limits, and counts it.
     ///
     /// # Errors
     /// `429 rate_limited`.

@@ -1,4 +1,4 @@
-//! Refusals of purchases. Those that come by the million are rendered once.
+//! Refusals of purchases. The frequent ones are rendered once.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use super::wire;
 use crate::gate::SCOPES;
 use crate::purchase::Refusal;
 
-/// What is said of a pass that does not hold, for a person.
+/// The detail of `pass_invalid`.
 const PASS_INVALID: &str =
-    "the Purchase-Pass is not for this buyer, sale and item, or was not made here";
+    "the Purchase-Pass is not valid for this buyer, sale and item, or was not issued here";
 
-/// What is said to whom operators turn away, for a person.
-pub(crate) const BLOCKED: &str = "the shop lets this buyer, or this address, not buy";
+/// The detail for a blocked caller.
+pub(crate) const BLOCKED: &str = "the shop has blocked this buyer or this address";
 
-/// One refusal: its body, and the head that goes before it.
+/// A rendered refusal: its body and the head before it.
 #[derive(Debug)]
 struct RenderedRefusal {
     head: RenderedHead,
@@ -47,7 +47,7 @@ impl RenderedRefusal {
     }
 }
 
-/// The frequent refusals.
+/// The rendered refusals.
 #[derive(Debug)]
 pub(crate) struct Refusals {
     sold_out: RenderedRefusal,
@@ -61,9 +61,9 @@ pub(crate) struct Refusals {
     pass_expired: RenderedRefusal,
     waiting_room: RenderedRefusal,
     blocked: RenderedRefusal,
-    /// By measure; without the seconds after which to come again.
+    /// By scope; without `Retry-After`.
     rate_limited: [RenderedRefusal; SCOPES.len()],
-    /// The last opening that somebody was too early for: nearly always everybody's.
+    /// For the opening time of the last buyer who was too early; nearly always the same for all.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 
@@ -115,7 +115,8 @@ impl Refusals {
         })
     }
 
-    /// The same as bytes at the end of `out`, with where the caller stands; gives the status.
+    /// Appends the answer as bytes to `out`, with the caller's rate-limit status. Returns the
+    /// status code.
     pub(crate) fn write(
         &self,
         (refusal, stand): (&Refusal, Option<&SaleRateLimit>),
@@ -129,7 +130,7 @@ impl Refusals {
                     stand.write(out);
                 }
                 if let Refusal::RateLimited { retry_after_secs, .. } = refusal {
-                    // A vector takes everything.
+                    // Writing to a vector cannot fail.
                     let _ = write!(out, "retry-after: {retry_after_secs}\r\n");
                 }
             });
@@ -165,7 +166,7 @@ impl Refusals {
     }
 }
 
-/// The problem that a refusal is told as.
+/// The problem for a refusal.
 pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
     match *refusal {
         Refusal::SoldOut(SoldOut { available, may_return }) => {
@@ -192,7 +193,7 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
     }
 }
 
-/// The contract's word for what a buyer lacks.
+/// The contract's name for the requirement that a buyer does not meet.
 pub(crate) fn requirement(lacking: MissingRequirement) -> Requirement {
     match lacking {
         MissingRequirement::Member => Requirement::Member,
@@ -209,7 +210,7 @@ mod tests {
     use crate::web::reply::ReplyBody;
 
     #[test]
-    fn a_refusal_rendered_once_says_what_a_fresh_one_says() {
+    fn a_rendered_refusal_equals_a_fresh_one() {
         let refusals = Refusals::default();
         let all = [
             Refusal::SoldOut(SoldOut { available: 0, may_return: false }),

@@ -1,4 +1,4 @@
-//! Answers: their bodies, and the two shapes that nearly all of them have, JSON and problems.
+//! Answers: their bodies, and the two forms that nearly all of them have, JSON and problems.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,16 +15,16 @@ use serde::Serialize;
 
 use super::failure::FailureCause;
 
-/// Body of an answer: bytes at hand, without a box, or whatever the router made.
+/// The body of an answer: bytes without a box, or a body from the router.
 #[derive(Debug)]
 pub enum ReplyBody {
-    /// All of it, once.
+    /// The whole body, taken at the first poll.
     Bytes(Option<Bytes>),
-    /// From the router.
+    /// A body from the router.
     Routed(axum::body::Body),
 }
 
-/// An answer on its way to a connection.
+/// An answer from this server.
 pub type Reply = Response<ReplyBody>;
 
 impl Body for ReplyBody {
@@ -58,7 +58,7 @@ impl Body for ReplyBody {
     }
 }
 
-/// A JSON answer of `bytes` that are JSON already.
+/// An answer of `bytes` that are JSON already.
 pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Reply {
     let mut reply = Response::new(ReplyBody::Bytes(Some(bytes)));
     *reply.status_mut() = status;
@@ -82,9 +82,9 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
     reply
 }
 
-/// A problem's answer, with the headers that its code always has.
+/// The answer for a problem, with the headers that its code always has.
 pub(crate) fn problem(problem: &Problem) -> Reply {
-    let status = StatusCode::from_u16(problem.status()).expect("every code has a status of HTTP");
+    let status = StatusCode::from_u16(problem.status()).expect("every code has a valid status");
     let mut reply = rendered(status, MEDIA_TYPE, problem.to_json().into());
     problem_headers(reply.headers_mut(), problem);
     reply
@@ -95,7 +95,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     if problem.code() == Code::RateLimited {
-        // It is about this caller and this moment.
+        // It applies only to this caller and this moment.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if problem.code() == Code::Unauthenticated {
@@ -103,10 +103,10 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
     }
 }
 
-/// What a handler of the router answers: a reply, or a problem that is told as one.
+/// The result of a handler: a reply, or a problem that becomes one.
 pub(crate) type Answer = Result<Reply, Refused>;
 
-/// A problem on its way out of a handler, with what caused it where that is a failure of ours.
+/// A problem that a handler returns, with its cause if it is an internal failure.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub problem: Box<Problem>,
@@ -135,7 +135,7 @@ impl IntoResponse for Refused {
     }
 }
 
-/// A reply as the router hands it around.
+/// Converts a reply to the router's type.
 pub(crate) fn routed(reply: Reply) -> axum::response::Response {
     reply.map(axum::body::Body::new)
 }

@@ -1,6 +1,6 @@
-//! The table of endpoints made into a router: each row of the contract gets its handler here, and a
-//! guard that checks what follows from the row's shape. What is not in the table (pages, assets,
-//! guests) comes beside it.
+//! Builds a router from the table of endpoints: each row of the contract gets its handler and a
+//! guard that makes the checks for its kind. Routes outside the table (pages, assets, guests) are
+//! added separately.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use super::{
 };
 use crate::metrics::{RouteIndex, route_index};
 
-/// The router of everything but purchases, which are taken before it (and also stand here, for
-/// their methods).
+/// The router of everything but purchases. These are handled before it, and are in it only for
+/// their methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints::all() {
@@ -47,7 +47,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(app.clone())
 }
 
-/// The handler of a row. A row without one is a fault that the first start shows.
+/// The handler of a row. It panics at the first start if a row has none.
 fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
     let filter = match endpoint.method {
         Method::Get => MethodFilter::GET,
@@ -150,13 +150,14 @@ fn operator_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<A
     }
 }
 
-/// Whether a payment provider sends its messages there: `take_…_message`, with its name.
+/// Whether this is an endpoint for a payment provider's messages: `take_…_message`, with the
+/// provider's name.
 fn is_provider_webhook(id: &str) -> bool {
     id.starts_with("take_") && id.ends_with("_message")
 }
 
-/// What follows from an endpoint's shape: whether the caller takes what it serves, and who the
-/// caller is.
+/// Makes the checks that an endpoint's kind demands: that the client accepts what it serves, and
+/// who the caller is.
 async fn guard(
     State((app, endpoint)): State<(Arc<App>, &'static Endpoint)>,
     mut request: Request,
@@ -173,7 +174,7 @@ async fn guard(
         limited.add_status_headers(&app, &mut response);
     }
     response.extensions_mut().insert(route_index(endpoint.id));
-    // What was told to one caller is for no cache in between.
+    // Shared caches must not keep an answer to one caller.
     if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -184,8 +185,8 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// In a task of its own: what an operator began is done, shown and written down, whoever hangs up
-/// in between.
+/// Runs an operator's change in its own task, so that it completes and is recorded even if the
+/// client disconnects.
 async fn run_to_completion(
     app: &App,
     work: impl Future<Output = Response> + Send + 'static,
@@ -210,7 +211,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         }
     }
     match endpoint.auth {
-        // A purchase reads its body before it asks who sends it; a browser's socket has its token
+        // A purchase reads its body before it authenticates; a browser's WebSocket sends its token
         // elsewhere.
         _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
         Auth::Public => {}
@@ -226,17 +227,17 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         Auth::Operator(role) => {
             let by = OperatorIdentity(app.operator(request.headers(), role).await?);
             request.extensions_mut().insert(by);
-            // What was written at another node is seen at once. A store that is away is told of by
-            // the handler.
+            // A change at another node must be visible at once. If the store is unavailable, the
+            // handler reports it.
             drop(app.engine.refresh_catalogue().await);
         }
     }
     Ok(())
 }
 
-/// A node without the role `api` answers machines around it, and nobody else.
+/// The problem for buyers and operators on a node without the role `api`.
 pub(crate) fn not_served() -> Problem {
-    Problem::not_found("this node does not have the role api: ask another one")
+    Problem::not_found("this node does not have the role api; send the request to another node")
 }
 
 async fn mark_route(State(route): State<RouteIndex>, mut response: Response) -> Response {
@@ -244,7 +245,7 @@ async fn mark_route(State(route): State<RouteIndex>, mut response: Response) -> 
     response
 }
 
-/// One handler for a path beside the table.
+/// A GET route outside the table.
 pub(crate) fn get<H, T>(handler: H) -> MethodRouter<Arc<App>>
 where
     H: Handler<T, Arc<App>>,

@@ -1,6 +1,6 @@
-//! The interception tier's pictures of each sale, rendered once and handed out many times: the sale
-//! itself after each change, its status a few times a second at most. No page view or status
-//! request reads the store.
+//! Rendered views of each sale that are served many times: the sale itself, rendered after each
+//! change, and its status, rendered a few times a second at most. No page view or status request
+//! reads the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 use crate::metrics::{Histogram, RateSample, RateWindow};
 
-/// JSON and the tag that names exactly these bytes.
+/// Rendered JSON and the `ETag` of exactly these bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
     pub bytes: Bytes,
@@ -34,13 +34,13 @@ impl Rendered {
         )
     }
 
-    /// These bytes, with their tag.
+    /// These bytes with their `ETag`.
     pub(crate) fn from_bytes(bytes: Bytes) -> Self {
         let hash = blake3::hash(&bytes);
         Self::with_hash(bytes, hash.as_bytes())
     }
 
-    /// These bytes, whose `hash` is known already.
+    /// These bytes, whose `hash` is already known.
     pub(crate) fn with_hash(bytes: Bytes, hash: &[u8; 32]) -> Self {
         let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let etag = HeaderValue::from_str(&format!("\"{tag}\""))
@@ -49,26 +49,26 @@ impl Rendered {
     }
 }
 
-/// What was last rendered of a sale.
+/// The last rendered views of a sale.
 #[derive(Debug)]
 struct RenderedSale {
     of: Arc<SaleState>,
     sale: Rendered,
     status: Rendered,
     status_at: Instant,
-    /// The last event that the status was rendered for.
+    /// The number of the last event that the status includes.
     event: u64,
 }
 
-/// What is kept of one sale.
+/// The state that is kept for one sale.
 #[derive(Debug)]
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
-    /// Held by whoever makes it anew. Others are shown what there was, or wait.
+    /// Held while the views are rendered. Others get the previous ones, or wait.
     making: tokio::sync::Mutex<()>,
-    /// Latencies of its purchases.
+    /// The latencies of its purchases.
     pub latencies: Histogram,
-    /// Its last few seconds.
+    /// Its rates during the last seconds.
     pub window: Mutex<RateWindow>,
 }
 
@@ -80,13 +80,13 @@ pub(crate) struct SaleViews {
 }
 
 impl SaleViews {
-    /// The view of `sale`, if somebody has asked for it before.
+    /// The view of `sale`, if it was requested before.
     pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
 
-    /// The view of a sale in the catalogue; sales that are not there any more are forgotten on the
-    /// way.
+    /// The view of a sale in the catalogue. When a view is added, views of sales that no longer
+    /// exist are removed.
     pub(crate) fn sale_view(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
@@ -110,7 +110,7 @@ impl SaleViews {
         view
     }
 
-    /// Takes a sample of every sale's counts; called once a second.
+    /// Samples the counts of every sale; called once a second.
     pub(crate) fn take_samples(&self, engine: &Engine) {
         let catalogue = engine.catalogue();
         for (name, view) in self.by_sale.load().iter() {
@@ -120,29 +120,28 @@ impl SaleViews {
         }
     }
 
-    /// The sale as its buyers see it.
+    /// The sale as buyers see it.
     pub(crate) async fn sale(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
         self.rendered(engine, sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// Its status, at most [`STATUS_EVERY`] old.
+    /// The sale's status, at most [`STATUS_EVERY`] old.
     pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
         self.rendered(engine, sale, old, |shown| shown.status.clone()).await
     }
 
-    /// Its status as it was when event number `event` was raised, or later, if somebody has made
-    /// it.
+    /// The sale's status as of event number `event` or later, if it was already rendered.
     pub(crate) fn cached_status(
         &self,
         engine: &Engine,
         sale: &Arc<SaleState>,
         event: u64,
     ) -> Option<Rendered> {
-        self.sale_view(engine, sale).with_hash(sale, event)
+        self.sale_view(engine, sale).status_since(sale, event)
     }
 
-    /// The same, which is made if nobody has.
+    /// The same; renders the status if necessary.
     pub(crate) async fn status_for_event(
         &self,
         engine: &Engine,
@@ -150,12 +149,12 @@ impl SaleViews {
         event: u64,
     ) -> Rendered {
         let view = self.sale_view(engine, sale);
-        if let Some(status) = view.with_hash(sale, event) {
+        if let Some(status) = view.status_since(sale, event) {
             return status;
         }
         let _guard = view.making.lock().await;
-        // Whoever held it may have made it for this event as well.
-        if let Some(status) = view.with_hash(sale, event) {
+        // The previous holder of the lock may have rendered it for this event.
+        if let Some(status) = view.status_since(sale, event) {
             return status;
         }
         let fresh = render(engine, sale, event).await;
@@ -172,7 +171,7 @@ impl SaleViews {
         take: impl Fn(&RenderedSale) -> Rendered,
     ) -> Rendered {
         let view = self.sale_view(engine, sale);
-        let look = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
+        let lookup = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
             Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
                 let is_good =
                     at_least.map_or(!is_old(shown), |most| shown.status_at.elapsed() <= most);
@@ -180,18 +179,18 @@ impl SaleViews {
             }
             _ => None,
         };
-        if let Some(shown) = look(None) {
+        if let Some(shown) = lookup(None) {
             return shown;
         }
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
-            // Somebody makes it anew: a crowd is shown what there was, and asks nobody.
-            Err(_) => match look(Some(STATUS_STALE_MAX)) {
+            // Another request renders the views; a crowd gets the previous ones meanwhile.
+            Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,
             },
         };
-        if let Some(shown) = look(None) {
+        if let Some(shown) = lookup(None) {
             return shown;
         }
         let event = view.lock().as_ref().map_or(0, |shown| shown.event);
@@ -207,15 +206,16 @@ impl SaleView {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The status that was made for event number `event` of `sale` as it is, or for a later one.
-    fn with_hash(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
+    /// The status that was rendered for event number `event` of `sale` in this version, or for a
+    /// later event.
+    fn status_since(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
         let shown = self.lock();
         let known =
             shown.as_ref().filter(|shown| shown.event >= event && Arc::ptr_eq(&shown.of, sale));
         known.map(|shown| shown.status.clone())
     }
 
-    /// As if somebody made it anew, until what this returns is dropped.
+    /// Blocks rendering, as if it were in progress, until the returned guard is dropped.
     #[cfg(test)]
     pub(super) async fn hold_render_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.making.lock().await
@@ -253,8 +253,7 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     }
 }
 
-/// An item's numbers. Units in tickets that are not settled yet are not to be had now, and may come
-/// back.
+/// An item's numbers. Units in unsettled tickets are not available now and may come back.
 async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
     let ItemNumbers { count, access, remaining, held, paid } = engine.numbers(item).await;
     let may_return = access > paid;
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_crowd_at_an_expired_status_makes_it_once() {
+    async fn a_crowd_at_an_expired_status_renders_it_once() {
         let dir = TempDir::new();
         let engine = engine(&dir).await;
         let views = Arc::new(SaleViews::default());
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_one_makes_it_others_are_shown_what_there_was_and_later_they_wait() {
+    async fn during_a_render_requests_get_the_previous_status_and_later_they_wait() {
         let dir = TempDir::new();
         let engine = engine(&dir).await;
         let views = SaleViews::default();
@@ -356,11 +355,11 @@ mod tests {
         let view = views.sale_view(&engine, &sale);
         let making = view.making.lock().await;
         tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
-        assert_eq!(views.status(&engine, &sale).await.bytes, first.bytes, "stale, and at once");
+        assert_eq!(views.status(&engine, &sale).await.bytes, first.bytes, "stale, without a wait");
         tokio::time::sleep(STATUS_STALE_MAX).await;
         let mut late = std::pin::pin!(views.status(&engine, &sale));
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), late.as_mut()).await;
-        assert!(waits.is_err(), "too old to be shown");
+        assert!(waits.is_err(), "too old to be served");
         drop(making);
         assert_ne!(late.await.bytes, first.bytes);
         engine.stop().await;

@@ -1,4 +1,4 @@
-//! Sales as buyers see them: from node memory alone, rendered once for all.
+//! Sales as buyers see them, from node memory alone and rendered once for all.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::catalogue::SaleState;
 
 /// A sale changes rarely.
 const SALE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
-/// A status is a second old at most.
+/// A status is at most a second old.
 const STATUS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `GET /v1/sales`
@@ -65,7 +65,7 @@ pub(crate) async fn status(
     Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
 }
 
-/// The same, though another node made or opened it just now.
+/// The same; also finds a sale that another node created or opened just now.
 pub(crate) async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),
@@ -76,7 +76,7 @@ pub(crate) async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>
     }
 }
 
-/// The sale of this name, if a buyer may see it.
+/// The sale with this name, if buyers may see it.
 pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     let catalogue = app.engine.catalogue();
     let sale = catalogue.sale(name).filter(|sale| sale.row.phase != Phase::Draft);
@@ -109,9 +109,9 @@ pub(crate) fn page(
     Ok((sales, next))
 }
 
-/// JSON that may be kept for a while, or word that the reader has it already.
+/// JSON that caches may keep, or `304` if the client has it already.
 pub(crate) fn cached(headers: &HeaderMap, it: &Rendered, cache: HeaderValue) -> Reply {
-    let etag = it.etag.to_str().expect("it was made of ASCII");
+    let etag = it.etag.to_str().expect("an ETag is ASCII");
     let known =
         if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
     let mut reply = match known {

@@ -1,5 +1,5 @@
-//! Connections that heard `503 overloaded`, on a server that cannot take another purchase in;
-//! WebSockets whose other end is gone.
+//! Tests of connections that were refused with `503 overloaded`, on a server that accepts no more
+//! purchases, and of WebSockets whose peer is gone.
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
 use doorbuster_store::{NewItem, NewSale};
@@ -20,15 +20,15 @@ mod idle;
 mod slow;
 
 const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// For whatever comes by itself, on a slow machine.
+/// Longest wait for an event, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Much longer than that.
+/// Longer than any wait in these tests.
 const REST: Duration = Duration::from_secs(600);
-/// Connections at once.
+/// The limit of open connections.
 const CONNECTIONS: usize = 16;
 
-/// A server with as many purchases in progress as it takes, whose refused connections rest for
-/// long.
+/// A server that has reached its limit of purchases in progress, and pauses refused connections for
+/// a long time.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,
@@ -57,13 +57,13 @@ impl Full {
             data_dir: Some(dir.path().to_owned()),
             ..Flags::default()
         };
-        let mut told = vec![("DOORBUSTER_AUTH__BUYER_SECRET", SECRET)];
-        told.extend_from_slice(more);
+        let mut environment = vec![("DOORBUSTER_AUTH__BUYER_SECRET", SECRET)];
+        environment.extend_from_slice(more);
         let settings =
-            load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into())));
+            load(&flags, environment.into_iter().map(|(name, value)| (name.into(), value.into())));
         let settings = settings.expect("valid settings");
         let mut app = app(&dir, &settings, 100).await;
-        change(Arc::get_mut(&mut app).expect("nobody else has it"));
+        change(Arc::get_mut(&mut app).expect("the only reference"));
         let purchases = (0..PURCHASES_MAX).map(|_| app.running_purchases.token()).collect();
         let listener = bind(settings.listen).expect("a free port");
         let (address, stop) = (listener.address().expect("bound"), CancellationToken::new());
@@ -72,7 +72,7 @@ impl Full {
         Self { app, address, stop, _purchases: purchases, _dir: dir }
     }
 
-    /// Sends so many purchases on a connection of their own.
+    /// Sends this many purchases on a new connection.
     async fn ask(&self, times: usize) -> TcpStream {
         self.send(
             &Self::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()))
@@ -81,7 +81,7 @@ impl Full {
         .await
     }
 
-    /// One that is not read straight off the connection, but by the general server.
+    /// Sends one purchase that the general server reads instead of the fast path.
     async fn ask_generally(&self) -> TcpStream {
         let chunked = |body: &str| {
             format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
@@ -96,8 +96,8 @@ impl Full {
         );
         let body = r#"{"sale":"spring","item":"phone","units":1}"#;
         format!(
-            "POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n\
-             Content-Type: application/json\r\n{}",
+            "POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Idempotency-Key: k\r\nContent-Type: application/json\r\n{}",
             framed(body)
         )
     }
@@ -109,10 +109,11 @@ impl Full {
     }
 }
 
-/// What a server of these settings serves: a sale with so many phones, one for each buyer.
+/// The app of a server with these settings and a sale of `stock` phones, one for each buyer.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
-    let engine = engine(dir, stock).await;
+    // First, because a store without its id_key file is refused.
     let secrets = secrets::load_or_create_all(settings).await.expect("a fresh directory");
+    let engine = engine(dir, stock).await;
     let buyers = Buyers::with_secret(&SECRET.into(), ExpectedClaims::default());
     let operators = Operators::new(&secrets.admin_key);
     App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
@@ -140,7 +141,7 @@ async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
     engine
 }
 
-/// A sale of so many phones, one for each buyer, for money in this currency.
+/// A sale of `stock` phones, one for each buyer, priced in this currency.
 fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     let item = NewItem {
         name: "phone".into(),
@@ -165,31 +166,31 @@ fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     }
 }
 
-/// Reads until that many refusals came, or the connection's end if there are fewer; all that was
-/// heard.
-async fn hear(stream: &mut TcpStream, heard: &mut String, refusals: usize) {
+/// Reads until this many refusals arrived, or until the connection's end if there are fewer;
+/// `text` collects the text.
+async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usize) {
     let reading = async {
-        while heard.matches("\"code\":\"overloaded\"").count() < refusals {
+        while text.matches("\"code\":\"overloaded\"").count() < refusals {
             let mut bytes = [0; 4096];
             let read = stream.read(&mut bytes).await.expect("no reset");
-            assert!(read > 0, "the connection ended: {heard}");
-            heard.push_str(std::str::from_utf8(&bytes[..read]).expect("text"));
+            assert!(read > 0, "the connection ended: {text}");
+            text.push_str(std::str::from_utf8(&bytes[..read]).expect("text"));
         }
     };
     let read = tokio::time::timeout(PATIENCE, reading).await;
-    assert!(read.is_ok(), "{refusals} refusals were waited for: {heard}");
+    assert!(read.is_ok(), "{refusals} refusals were waited for: {text}");
 }
 
 #[tokio::test]
-async fn a_server_that_stops_ends_a_rest_and_answers_what_came_meanwhile() {
+async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     let full = Full::start(&[]).await;
-    let (mut stream, mut heard) = (full.ask(2).await, String::new());
-    hear(&mut stream, &mut heard, 1).await;
-    // The second is there, and its connection rests.
+    let (mut stream, mut text) = (full.ask(2).await, String::new());
+    read_refusals(&mut stream, &mut text, 1).await;
+    // The second purchase has arrived, and its connection rests.
     full.app.begin_shutdown();
     full.stop.cancel();
-    hear(&mut stream, &mut heard, 2).await;
-    assert_eq!(heard.matches("HTTP/1.1 503").count(), 2, "{heard}");
+    read_refusals(&mut stream, &mut text, 2).await;
+    assert_eq!(text.matches("HTTP/1.1 503").count(), 2, "{text}");
     let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1]))
         .await
         .expect("the connection ends");
@@ -199,18 +200,18 @@ async fn a_server_that_stops_ends_a_rest_and_answers_what_came_meanwhile() {
 #[tokio::test]
 async fn a_trusted_proxys_connection_never_rests() {
     let full = Full::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    let (mut stream, mut heard) = (full.ask(3).await, String::new());
-    hear(&mut stream, &mut heard, 3).await;
-    assert_eq!(heard.matches("HTTP/1.1 503").count(), 3, "{heard}");
+    let (mut stream, mut text) = (full.ask(3).await, String::new());
+    read_refusals(&mut stream, &mut text, 3).await;
+    assert_eq!(text.matches("HTTP/1.1 503").count(), 3, "{text}");
 }
 
 #[tokio::test]
-async fn whoever_came_through_the_general_server_rests_before_the_answer() {
+async fn a_connection_of_the_general_server_rests_before_the_answer() {
     let full = Full::start(&[]).await;
     let resting = full.ask_generally().await;
     for _ in 0..20 {
-        // Others who came after it are answered, and rest afterwards.
-        hear(&mut full.ask(1).await, &mut String::new(), 1).await;
+        // Later connections are answered, and rest afterwards.
+        read_refusals(&mut full.ask(1).await, &mut String::new(), 1).await;
     }
     let early = resting.try_read(&mut [0; 1]).map_err(|error| error.kind());
     assert_eq!(early, Err(std::io::ErrorKind::WouldBlock), "answered before its rest was over");
@@ -219,42 +220,43 @@ async fn whoever_came_through_the_general_server_rests_before_the_answer() {
 #[tokio::test]
 async fn a_proxys_connection_does_not_rest_in_the_general_server_either() {
     let full = Full::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    hear(&mut full.ask_generally().await, &mut String::new(), 1).await;
+    read_refusals(&mut full.ask_generally().await, &mut String::new(), 1).await;
 }
 
-/// A WebSocket of which nothing is read or answered but by the test, past its handshake.
+/// A WebSocket after its handshake. Only the test reads and answers its frames.
 async fn raw_socket(full: &Full) -> TcpStream {
     socket_of(full, "anna", "").await
 }
 
-/// One of this buyer, with this query.
+/// A WebSocket of this buyer, with this query.
 async fn socket_of(full: &Full, buyer: &str, query: &str) -> TcpStream {
     upgraded(TcpStream::connect(full.address).await.expect("it listens"), &websocket(buyer, query))
         .await
 }
 
-/// One that is asked for with this over this connection.
-async fn upgraded(mut stream: TcpStream, asked: &str) -> TcpStream {
-    let head = answer(&mut stream, asked.as_bytes()).await;
+/// A WebSocket that this request opens on this connection.
+async fn upgraded(mut stream: TcpStream, request: &str) -> TcpStream {
+    let head = answer(&mut stream, request.as_bytes()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream
 }
 
-/// What this buyer asks for a WebSocket with.
+/// The request with which this buyer opens a WebSocket.
 fn websocket(buyer: &str, query: &str) -> String {
     let token = token(
         SECRET.as_bytes(),
         &NewToken { exp: 4_000_000_000, ..NewToken::new(buyer, 0, PATIENCE) },
     );
     format!(
-        "GET /v1/ws{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+        "GET /v1/ws{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
     )
 }
 
-/// Sends this, and reads the head of the answer and nothing behind it.
-async fn answer(stream: &mut TcpStream, asked: &[u8]) -> String {
-    stream.write_all(asked).await.expect("it reads");
+/// Sends this request, and reads only the head of the answer.
+async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
+    stream.write_all(request).await.expect("it reads");
     let reading = async {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -265,8 +267,8 @@ async fn answer(stream: &mut TcpStream, asked: &[u8]) -> String {
     tokio::time::timeout(PATIENCE, reading).await.expect("an answer in time")
 }
 
-/// Reads frames until the server ends the connection, or `enough` pings came; how many came. Pings
-/// are answered if `answers`.
+/// Reads frames until the server ends the connection or `enough` pings arrived. Answers pings if
+/// `answers`. Returns the number of pings.
 async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
     let mut pings = 0;
     while let Ok(kind) = stream.read_u8().await {
@@ -278,7 +280,7 @@ async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
         if kind == 0x89 {
             pings += 1;
             if answers {
-                // A pong, masked with nothing.
+                // A pong, masked with zeros.
                 stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.expect("it reads");
             }
             if pings == enough {
@@ -293,35 +295,39 @@ async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
 async fn a_socket_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 40 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
-    let (mut gone, mut there) = (raw_socket(&full).await, raw_socket(&full).await);
-    // It stays for three times as long as a silent one may.
+    let (mut silent, mut answering) = (raw_socket(&full).await, raw_socket(&full).await);
+    // The answering socket must survive three times as long as a silent one may.
     let most = ping_policy.pings_max as usize;
     let enough = 3 * most;
     let both = async {
-        tokio::join!(pings(&mut gone, false, usize::MAX), pings(&mut there, true, enough))
+        tokio::join!(pings(&mut silent, false, usize::MAX), pings(&mut answering, true, enough))
     };
     let (unanswered, answered) =
         tokio::time::timeout(PATIENCE, both).await.expect("the silent one is dropped");
     assert_eq!(unanswered, most);
-    assert_eq!(answered, enough, "the other one is still there");
+    assert_eq!(answered, enough, "the answering socket is still open");
     assert_eq!(full.app.metrics.sockets.get(), 1);
 }
 
 #[tokio::test]
-async fn a_server_that_stood_still_keeps_whoever_answers() {
+async fn a_server_that_stood_still_keeps_a_socket_that_answers() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
-    let mut there = raw_socket(&full).await;
+    let mut answering = raw_socket(&full).await;
     for _ in 0..5 {
         assert_eq!(
-            tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"),
+            tokio::time::timeout(PATIENCE, pings(&mut answering, true, 2))
+                .await
+                .expect("pings continue"),
             2
         );
-        // All of this test is one thread: nothing is pinged, answered or heard meanwhile.
+        // The whole test is one thread, so nothing is pinged, answered or read during the sleep.
         std::thread::sleep(10 * ping_policy.ping_every);
     }
     assert_eq!(
-        tokio::time::timeout(PATIENCE, pings(&mut there, true, 2)).await.expect("it goes on"),
+        tokio::time::timeout(PATIENCE, pings(&mut answering, true, 2))
+            .await
+            .expect("pings continue"),
         2
     );
 }

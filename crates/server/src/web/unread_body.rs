@@ -1,9 +1,8 @@
-//! Bodies that nobody reads: what a request brings to an address that does not want it, or with a
-//! key that does not hold.
+//! Reads and drops bodies that no handler read: a body at an address that takes none, or in a
+//! request with an invalid key.
 //!
-//! A connection that is closed while bytes wait on it is reset, and a reset can overtake the
-//! answer. So what a handler leaves of a body comes back here and is read, within bounds, before
-//! the answer goes out.
+//! Closing a connection with unread bytes resets it, and the reset can overtake the answer. So the
+//! unread rest of a body comes back here and is read, within limits, before the answer is sent.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,16 +16,16 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::input::drain;
 use super::limits::DRAIN_BYTES_MAX;
 
-/// Where a body comes back to.
+/// The place where a body is returned.
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
-/// A body on its way through the handlers; dropped before its end, it goes back.
+/// A body that is lent to the handlers. If it is dropped before its end, it is returned.
 pub(crate) struct LentBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,
 }
 
-/// What is left of a body that was lent.
+/// The returned rest of a body.
 pub(crate) struct UnreadBody<B>(BodySlot<B>);
 
 /// Lends a body to a handler.
@@ -36,7 +35,7 @@ pub(crate) fn lend<B: Body + Unpin>(body: B) -> (LentBody<B>, UnreadBody<B>) {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
-    /// Reads and drops what came back.
+    /// Reads and drops the returned body.
     pub(crate) async fn discard(self, headers: &HeaderMap) {
         let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(body) = left {
@@ -45,7 +44,7 @@ impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
     }
 }
 
-/// Reads and drops a body, unless its sender waits to be asked for it or has announced too much.
+/// Reads and drops a body, unless the client waits for `100 Continue` or announced too many bytes.
 pub(crate) async fn discard<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) {
     let waits = headers.contains_key(EXPECT);
     if !waits && !body.is_end_stream() && body.size_hint().lower() <= DRAIN_BYTES_MAX as u64 {

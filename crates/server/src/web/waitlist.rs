@@ -1,5 +1,5 @@
-//! An item's line: standing in it, one's own place, leaving it. The front door asks for as much as
-//! it does of a purchase.
+//! An item's waitlist: join it, read one's entry, leave it. Joining passes the same front door as a
+//! purchase.
 
 use std::sync::Arc;
 
@@ -40,26 +40,25 @@ pub(crate) async fn join(
     input::no_body(request, BODY_BYTES_MAX).await?;
     let key = request_key(&headers)?;
     let (sale, item) = find_item(&app, &sale, &item).await?;
-    let told = match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
-        // An order is its buyer's whatever the door says by now.
-        Some(told) => told,
-        None => {
-            check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item)?;
-            app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
-        }
-    };
-    let (id, looked, status) = match told {
+    let joined =
+        match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
+            // A buyer may see an order even if the front door refuses new requests.
+            Some(joined) => joined,
+            None => {
+                check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item)?;
+                app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
+            }
+        };
+    let (id, lookup, status) = match joined {
         JoinResult::WaitlistEntry { id, lookup, is_new: true } => (id, lookup, StatusCode::CREATED),
         JoinResult::WaitlistEntry { id, lookup, is_new: false } => (id, lookup, StatusCode::OK),
         JoinResult::Order(order) => (order.id, OrderLookup::Order(order), StatusCode::OK),
         JoinResult::Refused(why) => return Err(refusal_problem(&app, &sale, why).into()),
     };
-    let shown = order_view(&app, id, looked, Some(&buyer))?;
+    let shown = order_view(&app, id, lookup, Some(&buyer))?;
     let mut reply = json(status, &shown);
     let location = HeaderValue::from_str(&format!("/v1/orders/{}", shown.id()));
-    reply
-        .headers_mut()
-        .insert(LOCATION, location.expect("ids are written in a small part of ASCII"));
+    reply.headers_mut().insert(LOCATION, location.expect("ids are ASCII"));
     if status == StatusCode::OK {
         reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
@@ -75,7 +74,7 @@ pub(crate) async fn get(
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let read = app.engine.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
     let place = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
-    let place = place.ok_or_else(|| Problem::not_found("this buyer does not wait in this line"))?;
+    let place = place.ok_or_else(|| Problem::not_found("this buyer has no waitlist entry here"))?;
     Ok(json(StatusCode::OK, &wire::waiting(&item, &place.place, place.ahead)))
 }
 
@@ -94,14 +93,15 @@ pub(crate) async fn leave(
     {
         LeaveResult::Done => Ok(empty(StatusCode::NO_CONTENT)),
         LeaveResult::Served(state) => {
-            let detail = "a unit came back: the place is an order, which can be cancelled while it is reserved";
+            let detail = "the waitlist entry has become an order, which can be cancelled while it \
+                          is reserved";
             Err(Problem::wrong_state(state.as_str(), detail).into())
         }
         LeaveResult::Busy => Err(busy().into()),
     }
 }
 
-/// What the path names, as far as buyers see it.
+/// Finds the sale and the item in the path, as far as buyers see them.
 async fn find_item(
     app: &App,
     sale: &str,
@@ -119,7 +119,7 @@ fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     Ok(RequestKey::new(key).expect("the contract and the core have the same rule for keys"))
 }
 
-/// Asks for what is asked of a purchase before its stock is looked at, which uses up one.
+/// Makes the front door's checks of a purchase, and counts the request against the limits.
 fn check_front_door(
     app: &App,
     headers: &HeaderMap,
@@ -150,7 +150,7 @@ fn check_front_door(
     }
 }
 
-/// The problem of somebody who does not get a place.
+/// The problem for a buyer who gets no waitlist entry.
 fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
     match why {
         JoinRefusal::UnitsFree => Problem::not_held_out(),
@@ -158,12 +158,13 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::LimitReached { limit, used } => Problem::limit_reached(limit, used),
         JoinRefusal::Lapsed(state) => Problem::wrong_state(
             state.as_str(),
-            "a unit came for this buyer and was not paid for: one turn is all that a line gives",
+            "this buyer did not pay for the unit that came back; a waitlist offers each buyer one \
+             unit only",
         ),
         JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
         JoinRefusal::Full => Problem::waitlist_full(),
         JoinRefusal::NotOnSale => {
-            // The store knows more than this node did when it looked.
+            // The store knows a newer state than this node did when it checked.
             let now = app
                 .engine
                 .catalogue()

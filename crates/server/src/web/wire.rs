@@ -1,4 +1,4 @@
-//! From the rows of the house to the types of the contract.
+//! Converts the store's rows to the types of the API's contract.
 
 mod money;
 
@@ -16,19 +16,19 @@ use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
 pub(crate) use money::{history, order_refund, payment, refund};
 
-/// An instant.
+/// A time.
 pub(crate) fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
 
 /// Money in the store's currency.
 pub(crate) fn amount(amount_minor: i64, currency: &str) -> Money {
-    let currency = Currency::parse(currency)
-        .expect("what is stored was read by this very rule when it came in");
+    let currency =
+        Currency::parse(currency).expect("stored currencies were parsed by the same rule");
     Money { amount_minor, currency }
 }
 
-/// The contract's word for a phase.
+/// The contract's value for a phase.
 pub(crate) fn phase(phase: core::Phase) -> Phase {
     match phase {
         core::Phase::Draft => Phase::Draft,
@@ -39,7 +39,7 @@ pub(crate) fn phase(phase: core::Phase) -> Phase {
     }
 }
 
-/// The contract's word for an order's state.
+/// The contract's value for an order's state.
 pub(crate) fn state(state: core::OrderState) -> OrderState {
     match state {
         core::OrderState::Reserved => OrderState::Reserved,
@@ -50,7 +50,7 @@ pub(crate) fn state(state: core::OrderState) -> OrderState {
     }
 }
 
-/// The store's word for an order's state.
+/// The store's value for an order's state.
 pub(crate) fn stored_state(state: OrderState) -> core::OrderState {
     match state {
         OrderState::Reserved => core::OrderState::Reserved,
@@ -61,7 +61,7 @@ pub(crate) fn stored_state(state: OrderState) -> core::OrderState {
     }
 }
 
-/// An order of an item that is known.
+/// An order whose item is known.
 pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
     Order {
         id: order.id.to_string(),
@@ -69,7 +69,7 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
         item: item.row.name.clone(),
         buyer: order.buyer.to_string(),
         units: order.units.get(),
-        // Prices stay once a sale has opened, and both factors are bounded so that this fits.
+        // A price is fixed once its sale has opened, and both factors are bounded, so this fits.
         amount: amount(
             item.row.price_minor.saturating_mul(i64::from(order.units.get())),
             &item.row.currency,
@@ -82,13 +82,13 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
     }
 }
 
-/// An order whose item stands in the catalogue. Items of orders do: only a draft can be deleted,
-/// and it has none.
+/// An order whose item is in the catalogue. Every order's item is: only a draft can be deleted, and
+/// a draft has no orders.
 pub(crate) fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
     catalogue.item_by_id(row.item).map(|item| order(row, item))
 }
 
-/// A request that is not decided yet.
+/// A request that has no verdict yet.
 pub(crate) fn queued(
     id: TicketId,
     buyer: &str,
@@ -107,7 +107,7 @@ pub(crate) fn queued(
     }
 }
 
-/// A place in line that waits.
+/// A waitlist entry that waits for a unit.
 pub(crate) fn waiting(item: &ItemState, place: &WaitlistEntry, ahead: u64) -> WaitingOrder {
     WaitingOrder {
         id: place.id.to_string(),
@@ -121,7 +121,7 @@ pub(crate) fn waiting(item: &ItemState, place: &WaitlistEntry, ahead: u64) -> Wa
     }
 }
 
-/// A request whose verdict was no, or a place in line that ended.
+/// A request that was refused, or a waitlist entry that ended.
 pub(crate) fn refused(
     id: TicketId,
     buyer: &str,
@@ -140,12 +140,12 @@ pub(crate) fn refused(
     }
 }
 
-/// The contract's word for a verdict that was no.
+/// The contract's code for a refusing verdict.
 pub(crate) fn refusal_code(verdict: Verdict) -> RefusalCode {
     match verdict {
         Verdict::LimitReached => RefusalCode::LimitReached,
         Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-        // The first two have an order to show instead, and are never refused.
+        // The first two show an order instead, so they are never shown as refused.
         Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
     }
 }
@@ -178,8 +178,8 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// A sale as operators see it. `row` may be newer than what the catalogue holds; the counts are the
-/// gauges'.
+/// A sale as operators see it. `row` may be newer than the catalogue; the counts come from the
+/// gauges.
 pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
         let item = known.and_then(|sale| sale.items.iter().find(|item| item.row.id == id));
@@ -213,7 +213,7 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
     }
 }
 
-/// Stock, of which the contract has as much as the core.
+/// Converts stock; the contract has the same variants as the core.
 pub(crate) fn stock(stock: core::Stock) -> Stock {
     match stock {
         core::Stock::Counted(units) => Stock::Counted(u32::try_from(units).unwrap_or(u32::MAX)),

@@ -14,18 +14,18 @@ use tokio::task::JoinHandle;
 use crate::http::{Connection, Reply, request};
 use crate::watch::Watch;
 
-/// The secret that tests sign buyers' tokens with.
+/// The secret that signs buyers' tokens in tests.
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The configured operators' key.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// What purchases ask for: to wait for the order for longer than a machine stops for a while.
+/// The header of purchases: it waits for the order for longer than a machine may stop.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
-/// For whatever comes by itself, on a slow machine.
+/// Longest wait for events, on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// Long after any test.
+/// A time after the end of every test.
 pub(crate) const FAR_FUTURE: i64 = 4_000_000_000;
 
-/// A running server and the directory it lives in.
+/// A running server and its directory.
 pub(crate) struct TestApp {
     pub address: SocketAddr,
     dir: PathBuf,
@@ -34,7 +34,7 @@ pub(crate) struct TestApp {
 }
 
 impl TestApp {
-    /// A server with everything at its default.
+    /// A server with default settings.
     pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -53,7 +53,7 @@ impl TestApp {
         Self::try_start(dir, &[], true).await.expect("the server starts")
     }
 
-    /// A server in this directory, or why there is none.
+    /// A server in this directory, or the reason why it did not start.
     pub(crate) async fn try_start(
         dir: PathBuf,
         settings: &[(&str, &str)],
@@ -78,7 +78,7 @@ impl TestApp {
             settings.expect("valid settings"),
             move |address| ready.send(address).expect("the test waits"),
             async move {
-                // A dropped sender asks as well.
+                // A dropped sender also requests the stop.
                 let _ = stopped.await;
             },
         );
@@ -93,13 +93,13 @@ impl TestApp {
         self.dir.clone()
     }
 
-    /// Asks the server to stop; `ended` tells how it did.
+    /// Asks the server to stop; `ended` gives the result.
     pub(crate) fn ask_to_stop(&mut self) -> JoinHandle<Result<(), ServeError>> {
         self.stop.take();
         self.task.take().expect("it was not stopped before")
     }
 
-    /// Stops the server and leaves its directory for the next.
+    /// Stops the server and keeps its directory for the next one.
     pub(crate) async fn stop(mut self) -> PathBuf {
         self.ask_to_stop().await.expect("no panic").expect("a good end");
         std::mem::take(&mut self.dir)
@@ -109,7 +109,7 @@ impl TestApp {
         Connection::connect(self.address).await
     }
 
-    /// Sends one request on a connection of its own.
+    /// Sends one request on a new connection.
     pub(crate) async fn call(
         &self,
         method: &str,
@@ -149,12 +149,12 @@ impl TestApp {
         self.call(method, path, &headers, bytes.as_bytes()).await
     }
 
-    /// As this buyer.
+    /// Sends a request as this buyer.
     pub(crate) async fn buyer(&self, name: &str, method: &str, path: &str) -> Reply {
         self.call(method, path, &[("Authorization", &bearer(name))], b"").await
     }
 
-    /// A purchase by a buyer who waits for the verdict.
+    /// Sends a purchase and waits for the verdict.
     pub(crate) async fn buy(
         &self,
         buyer: &str,
@@ -189,13 +189,13 @@ impl TestApp {
         self.call("POST", "/v1/orders", &headers, body.as_bytes()).await
     }
 
-    /// Makes a sale of one item and opens it.
+    /// Creates a sale of one item and opens it.
     pub(crate) async fn open_sale(&self, id: &str, stock: Value, limit: u32) {
         self.make_sale(id, stock, limit).await;
         self.step(id, "open").await;
     }
 
-    /// Makes a draft of one item, `phone`.
+    /// Creates a draft of one item, `phone`.
     pub(crate) async fn make_sale(&self, id: &str, stock: Value, limit: u32) {
         let reply = self.admin("POST", "/v1/admin/sales", Some(sale(id, stock, limit))).await;
         assert_eq!(reply.verdict(), "201", "{}", reply.text());
@@ -206,7 +206,7 @@ impl TestApp {
         assert_eq!(reply.verdict(), "200", "{step}: {}", reply.text());
     }
 
-    /// Asks until `holds`.
+    /// Polls until `holds`.
     pub(crate) async fn until(
         &self,
         path: &str,
@@ -231,13 +231,13 @@ impl Drop for TestApp {
             task.abort();
         }
         if !self.dir.as_os_str().is_empty() {
-            // What cannot be removed stays in the directory for temporary files.
+            // A directory that cannot be removed stays among the temporary files.
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
 }
 
-/// The authorization header of a buyer who is signed in at the shop.
+/// The authorization header of a signed-in buyer.
 pub(crate) fn bearer(buyer: &str) -> String {
     format!(
         "Bearer {}",

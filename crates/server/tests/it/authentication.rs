@@ -70,7 +70,7 @@ async fn issuer_and_audience_are_checked_where_they_are_configured() {
 }
 
 #[tokio::test]
-async fn a_key_works_from_its_making_to_its_deletion_within_its_role() {
+async fn a_key_works_within_its_role_until_it_is_deleted() {
     let app = TestApp::start().await;
     app.make_sale("spring", 5.into(), 1).await;
     let made = async |role: &str| {
@@ -177,7 +177,7 @@ async fn public_keys_accept_tokens_that_the_shop_signed() {
 }
 
 #[tokio::test]
-async fn public_keys_are_fetched_from_the_shop_and_waited_for() {
+async fn public_keys_are_fetched_from_the_shop_before_tokens_are_checked() {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
     use base64::Engine;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -207,7 +207,8 @@ async fn public_keys_are_fetched_from_the_shop_and_waited_for() {
     let known = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
     assert_eq!(known.verdict(), "200");
     serving.abort();
-    // Nobody answers there: whether a token holds cannot be known, which is not the buyer's fault.
+    // No server answers at this address: the token cannot be verified, which is not the buyer's
+    // fault.
     let app =
         TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;
     let unknown = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;

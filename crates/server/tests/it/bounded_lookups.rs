@@ -1,4 +1,4 @@
-//! The memory that a refusal uses: under load most answers are refusals.
+//! The memory that a refusal uses: under load, most answers are refusals.
 
 use std::time::Duration;
 
@@ -10,18 +10,17 @@ use tokio::runtime::Builder;
 use crate::app::{TestApp, bearer, sale};
 use crate::http::request;
 
-/// Refusals that are counted together. What the server does beside them (it tends sales, looks at
-/// clocks) falls among a few of the bursts.
+/// Refusals that are counted together. Other work of the server (watching sales and clocks) affects
+/// only a few of the bursts.
 const BURST: u64 = 50;
-/// Bursts, of each kind of refusal.
+/// Bursts of each kind of refusal.
 const BURSTS: usize = 41;
-/// What each may allocate: room that it is read into and room that it is written from. A connection
-/// that waits keeps neither.
+/// The most that each may allocate: its read and write buffers. A waiting connection keeps neither.
 const EACH: u64 = 2;
-/// How long a burst may take, on a machine that stands still now and then.
+/// Longest time of a burst, on a machine that may stop for a while.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A buyer who is refused again and again on one connection.
+/// A buyer who is refused repeatedly on one connection.
 struct RefusedRequest {
     stream: TcpStream,
     request: Vec<u8>,
@@ -29,7 +28,7 @@ struct RefusedRequest {
 }
 
 impl RefusedRequest {
-    /// Asks until everything that is made once is made, and remembers how the answer ends.
+    /// Sends requests until all lazy allocations are done, and remembers the end of the answer.
     async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
         let bearer = bearer("late");
         let headers = [
@@ -65,8 +64,8 @@ impl RefusedRequest {
 }
 
 #[test]
-fn a_refusal_allocates_room_for_its_bytes_and_nothing_else() {
-    // Everything that the server does for a client happens on this thread, so all of it is counted.
+fn a_refusal_allocates_only_its_read_and_write_buffers() {
+    // All work for a client happens on this thread, so every allocation is counted.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let app = runtime.block_on(async {
         let app = TestApp::start().await;

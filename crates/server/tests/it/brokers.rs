@@ -13,13 +13,13 @@ use crate::watch::Watch;
 use crate::webhooks::{buy, cancel};
 
 const PATH: &str = "/v1/admin/webhook-endpoints";
-/// What an exchange, and a stream, is called.
+/// The name of the exchange and of the stream.
 const NAME: &str = "shop-events";
-/// Longest time in which everything is told, with a start of the broker and the waits between
-/// tries.
+/// Longest time until everything is delivered, with a start of the broker and the pauses between
+/// attempts.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// A broker, and what it heard.
+/// A broker, and the messages that it received.
 enum BrokerServer {
     Rabbit(Rabbit),
     Nats(NatsServer),
@@ -40,7 +40,7 @@ impl BrokerServer {
         }
     }
 
-    /// Goes away: the one in good order, the other as in a power cut.
+    /// Stops the broker: RabbitMQ cleanly, NATS as in a power failure.
     fn stop(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.stop(),
@@ -58,7 +58,7 @@ impl BrokerServer {
     }
 }
 
-/// What came, in the order in which it came.
+/// The received messages, in order.
 struct BrokerConsumer {
     queue: Option<Queue>,
     heard: Vec<Value>,
@@ -76,7 +76,7 @@ impl BrokerConsumer {
         Self { queue, heard: Vec::new() }
     }
 
-    /// Of a broker that was started again.
+    /// The messages of a restarted broker.
     async fn reconnect(&mut self, broker: &BrokerServer) {
         if let (BrokerServer::Rabbit(rabbit), Some(queue)) = (broker, &self.queue) {
             self.queue = Some(queue.again(rabbit).await);
@@ -109,7 +109,7 @@ impl BrokerConsumer {
         }
     }
 
-    /// The types that came for each order, each event once, in the order of their first arrival.
+    /// The types that were received for each order, each event once, in the order of first arrival.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -145,7 +145,7 @@ async fn start(port: u16) -> TestApp {
     .await
 }
 
-/// Buys and, of every second order, gives it up; what happened is added.
+/// Buys, and cancels every second order; adds the expected events.
 async fn trade(
     app: &TestApp,
     buyers: std::ops::Range<usize>,
@@ -162,7 +162,7 @@ async fn trade(
     }
 }
 
-/// The whole way with one broker.
+/// The whole test with one broker.
 async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     let mut ear = BrokerConsumer::of(&broker).await;
     let app = start(broker.port()).await;
@@ -188,7 +188,7 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     assert_eq!((&event["time"], &order["state"]), (&order["reserved_at"], &json!("reserved")));
     assert!(event["id"].as_str().is_some_and(|id| id.starts_with("evt_")), "{event}");
 
-    // It goes away while they trade, and for a while.
+    // The broker stops while buyers continue, and for a while afterwards.
     let ending = std::thread::spawn(move || broker.stop());
     let begun = Watch::start();
     trade(&app, 4..34, &mut wanted).await;
@@ -264,7 +264,7 @@ async fn an_invalid_broker_address_is_refused_with_the_reason() {
     assert_eq!(broker["url"], "amqp://a:***@127.0.0.1:5999/v");
     let path = format!("{PATH}/{}", broker["id"].as_str().expect("an id"));
     refused("PATCH", &path, "amqp://a:***@127.0.0.1:5999/v", "write the password").await;
-    refused("PATCH", &path, "https://8.8.8.8/", "stays").await;
+    refused("PATCH", &path, "https://8.8.8.8/", "cannot change").await;
     let changed = app
         .admin("PATCH", &path, Some(json!({"url": "nats://s3cr3t@127.0.0.1:5999", "types": ["*"]})))
         .await;
@@ -280,11 +280,11 @@ async fn an_invalid_broker_address_is_refused_with_the_reason() {
     let webhook = add("https://8.8.8.8/hook").await;
     assert_eq!(webhook["kind"], "webhook");
     let path = format!("{PATH}/{}", webhook["id"].as_str().expect("an id"));
-    refused("PATCH", &path, "nats://127.0.0.1:5999", "stays").await;
+    refused("PATCH", &path, "nats://127.0.0.1:5999", "cannot change").await;
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_allowed_any_more_is_not_gone_to() {
+async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let app = start(port).await;

@@ -50,7 +50,7 @@ async fn a_purchase_is_a_durable_order_with_an_address() {
 }
 
 #[tokio::test]
-async fn refusals_name_themselves() {
+async fn each_refusal_has_its_problem_code_and_details() {
     let app = TestApp::start().await;
     app.open_sale("spring", 15.into(), 10).await;
     assert_eq!(app.buy("anna", "k1", "spring", "phone", 10).await.verdict(), "201");
@@ -91,7 +91,7 @@ async fn refusals_name_themselves() {
 }
 
 #[tokio::test]
-async fn a_key_finds_its_order_again_and_shows_it_as_it_stands() {
+async fn a_repeated_key_returns_its_order_in_its_current_state() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 5).await;
     let first = app.buy("anna", "k1", "spring", "phone", 1).await;
@@ -122,7 +122,7 @@ async fn a_key_finds_its_order_again_and_shows_it_as_it_stands() {
 }
 
 #[tokio::test]
-async fn prefer_says_how_long_to_wait() {
+async fn prefer_sets_how_long_a_purchase_waits() {
     let app = TestApp::start().await;
     app.open_sale("spring", 100.into(), 1).await;
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
@@ -209,7 +209,7 @@ async fn a_buyers_orders_come_newest_first_in_pages() {
 }
 
 #[tokio::test]
-async fn buyers_see_sales_and_how_they_stand() {
+async fn buyers_see_sales_and_their_status() {
     let app = TestApp::start().await;
     app.make_sale("draft", 1.into(), 1).await;
     let mut described = sale("spring", 3.into(), 2);
@@ -279,7 +279,7 @@ async fn buyers_see_sales_and_how_they_stand() {
 }
 
 #[tokio::test]
-async fn stock_without_end_is_sold_within_the_limit() {
+async fn unlimited_stock_is_sold_within_the_limit() {
     let app = TestApp::start().await;
     app.open_sale("spring", "unlimited".into(), 1_000_000).await;
     assert_eq!(app.buy("anna", "k1", "spring", "phone", 1_000_000).await.verdict(), "201");
@@ -340,9 +340,9 @@ async fn a_crowd_gets_exactly_the_available_units() {
     );
 }
 
-/// After a pause a slot begins anew and does not know what buyers hold. One press tells the node.
+/// After a pause a slot starts empty. The first purchase tells the node what the buyer holds.
 #[tokio::test]
-async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_press() {
+async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request() {
     let app = TestApp::start().await;
     app.open_sale("spring", 100.into(), 2).await;
     let bought = app.buy("anna", "k", "spring", "phone", 2).await.json();

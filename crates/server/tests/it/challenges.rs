@@ -14,7 +14,7 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::sealed::solve_sealed;
 
-/// An open sale that asks for this.
+/// An open sale that requires this.
 async fn open(app: &TestApp, id: &str, challenge: &str) {
     let mut sale = sale(id, 100.into(), 10);
     sale["front_door"] = json!({"challenge": challenge});
@@ -36,7 +36,7 @@ async fn challenge(app: &TestApp, buyer: &str, sale: &str, body: Value) -> Value
     reply.json()
 }
 
-/// What comes of asking for a pass with this challenge and answer.
+/// The answer to a pass request with this challenge and answer.
 async fn answer(
     app: &TestApp,
     buyer: &str,
@@ -108,7 +108,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
             "{kind}: it is spent"
         );
     }
-    // A little beside the gap is in place, capitals or not are the same, and nothing else is.
+    // A small offset from the gap and another case of letters are accepted, and nothing else.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
@@ -128,7 +128,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_challenge_is_its_buyers_and_its_sales_alone() {
+async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     let app = TestApp::start().await;
     open(&app, "spring", "image").await;
     open(&app, "autumn", "pow").await;
@@ -156,7 +156,7 @@ async fn a_challenge_is_its_buyers_and_its_sales_alone() {
     );
 }
 
-/// How many keys a device tried for this answer.
+/// The number of keys that a device tried for this answer.
 fn tried(answer: &Value) -> u64 {
     let payload = STANDARD.decode(answer["altcha"].as_str().expect("a payload")).expect("base64");
     let payload: Value = serde_json::from_slice(&payload).expect("JSON");
@@ -164,7 +164,7 @@ fn tried(answer: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_work_is_as_much_as_the_sale_asks_for_when_the_challenge_is_made() {
+async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     open(&app, "autumn", "image").await;
@@ -219,7 +219,7 @@ async fn the_work_is_as_much_as_the_sale_asks_for_when_the_challenge_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_parallel_answers_one_gets_a_pass() {
+async fn one_of_several_parallel_answers_gets_a_pass() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     for _ in 0..3 {
@@ -368,7 +368,7 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     }
 }
 
-/// A sale that is open and has every door that is limited.
+/// An open sale in which every limited endpoint is available.
 async fn open_limited(app: &TestApp, limits: Value) {
     let mut body = sale("spring", 100.into(), 10);
     body["front_door"] = json!({"challenge": "pow", "waiting_room": "always", "limits": limits});
@@ -398,7 +398,7 @@ async fn a_burst_of_one_gives_exactly_one_challenge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_limited() {
+async fn the_challenges_of_one_buyer_are_limited_even_without_other_limits() {
     let app = TestApp::start().await;
     open_limited(&app, json!({"buyer": null, "ip": null})).await;
     let (begun, mut given) = (Instant::now(), 0);
@@ -409,7 +409,7 @@ async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_lim
             201 => given += 1,
             _ => break told,
         }
-        // Two come back every second.
+        // Two requests are admitted every second.
         assert!((1..=202 + begun.elapsed().as_secs() * 2).contains(&given), "{given}");
     };
     assert!(given >= 200, "{given}");
@@ -424,7 +424,7 @@ async fn one_buyer_gets_so_many_challenges_and_no_more_where_nothing_else_is_lim
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sales_name_that_is_written_in_another_way_is_limited_and_blocked_like_the_sale() {
+async fn limits_and_blocks_apply_to_a_percent_encoded_sale_id() {
     let app = TestApp::start().await;
     open_limited(&app, json!({"buyer": {"burst": 1, "per_minute": 1}})).await;
     let blocked = app

@@ -6,7 +6,7 @@ use doorbuster_api::header::BodyType;
 
 use crate::app::{ADMIN_KEY, TestApp};
 
-/// A path of the endpoint, with names that nothing has.
+/// A path of the endpoint, with unknown names.
 fn path(endpoint: &Endpoint) -> String {
     endpoint
         .path
@@ -28,7 +28,7 @@ async fn every_endpoint_is_served_as_its_row_says() {
         let bare = app.call(method, &path, &headers, body).await;
         let told = bare.verdict();
         match (endpoint.id, endpoint.auth) {
-            // The body is judged first.
+            // The body is checked first.
             ("purchase", _) => assert_eq!(told, "422 invalid_request"),
             ("take_sandbox_message", _) => assert_eq!(told, "401 unauthenticated"),
             ("take_stripe_message", _) => assert_eq!(told, "404 not_found"),
@@ -44,9 +44,9 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
-                // No body is no reason, and needs none; an object is to give one.
+                // A missing body has no reason, and needs none; an object must have one.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
-                // An empty patch changes nothing, and is one.
+                // An empty patch is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {
                     "422 invalid_request"
                 }
@@ -71,7 +71,7 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // What is streamed, or tells the time, has no length to compare.
+        // Streamed answers and answers with the time have no length to compare.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }
@@ -79,7 +79,7 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
 }
 
 #[tokio::test]
-async fn another_method_is_405_with_the_methods_there_are() {
+async fn an_unsupported_method_is_405_with_the_supported_methods() {
     let app = TestApp::start().await;
     for endpoint in endpoints::all() {
         let path = path(endpoint);
@@ -106,7 +106,7 @@ async fn another_method_is_405_with_the_methods_there_are() {
 }
 
 #[tokio::test]
-async fn an_accept_that_rules_out_what_is_served_is_406() {
+async fn an_accept_header_that_excludes_the_media_type_is_406() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let check = async |path: &str, accept: &str, expected: &str| {

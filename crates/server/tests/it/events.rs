@@ -1,5 +1,5 @@
-//! Events by both ways: hello first, the buyer's own orders, the sales asked for, and what becomes
-//! of slow readers.
+//! Events by SSE and WebSocket: `hello` first, the buyer's own orders, the requested sales, and
+//! slow readers.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ mod handshake;
 #[path = "events/idle.rs"]
 mod idle;
 
-/// A WebSocket of a client.
+/// A client's WebSocket.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 pub(crate) async fn open(
@@ -91,13 +91,13 @@ async fn stream(app: &TestApp, path: &str, more: &[(&str, &str)]) -> (Connection
 }
 
 #[tokio::test]
-async fn a_socket_tells_of_the_buyers_orders_and_of_the_sales_asked_for() {
+async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     app.open_sale("autumn", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
     for _ in 0..5 {
-        // Nothing changes any more, and each is told what there is.
+        // Nothing changes any more, and each reader gets the current state.
         let mut other = socket(&app, "anna", "?sale=spring").await;
         let present = next(&mut other).await;
         assert_eq!(
@@ -162,7 +162,7 @@ async fn a_browser_offers_its_token_as_a_subprotocol() {
 }
 
 #[tokio::test]
-async fn what_a_socket_sends_is_bounded_and_not_used() {
+async fn messages_from_a_client_are_bounded_and_ignored() {
     let app = TestApp::start().await;
     let mut small = socket(&app, "anna", "").await;
     small.send(Message::Text("hello yourself".into())).await.expect("it is taken");
@@ -173,7 +173,7 @@ async fn what_a_socket_sends_is_bounded_and_not_used() {
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
-    // The frame that each of these ends with. A closed one says why, one that closes is answered.
+    // The last frame of each: a close frame has the reason, and a client's close frame is answered.
     let farewell = async |mut socket: Socket| {
         let mut last = None;
         while let Some(Ok(message)) = socket.next().await {
@@ -196,7 +196,7 @@ async fn what_a_socket_sends_is_bounded_and_not_used() {
 }
 
 #[tokio::test]
-async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
+async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_one() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
@@ -226,7 +226,7 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
         (&json!("status"), &json!("spring")),
         "what may have changed"
     );
-    // Gone while the order is cancelled, and others' are made.
+    // The reader is away while its order is cancelled and other orders are made.
     drop((wire, text));
     let id = placed["id"].as_str().expect("an id");
     assert_eq!(
@@ -248,7 +248,7 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
     let (id, first, _) = next_order(&last.to_string()).await;
     assert!(id > last, "ids rise");
     assert_eq!((&first["id"], &first["state"]), (&placed["id"], &json!("cancelled")));
-    // What is no id of ours, or the newest: only what happens from now on.
+    // With a foreign id, or the newest one, only later events come.
     for none in ["later", "-1", "18446744073709551616", "9007199254740991"] {
         let (_, first, again) = next_order(none).await;
         assert_eq!(first["id"], again["id"], "{none}");
@@ -256,7 +256,7 @@ async fn server_sent_events_have_decimal_ids_and_go_on_where_they_were_left() {
 }
 
 #[tokio::test]
-async fn server_sent_events_tell_of_the_buyers_place_in_the_waiting_room() {
+async fn server_sent_events_report_the_buyers_waiting_room_position() {
     let app = TestApp::start().await;
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"waiting_room": "always"});
@@ -278,7 +278,7 @@ async fn server_sent_events_tell_of_the_buyers_place_in_the_waiting_room() {
     assert!(told["admitted_until"].is_string(), "{told}");
 }
 
-/// A socket whose reader's kernel holds next to nothing for it.
+/// A socket with a very small receive buffer.
 async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a socket");
@@ -290,7 +290,7 @@ async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStre
 }
 
 #[tokio::test]
-async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
+async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     const ORDERS: usize = 4_000;
     let app = TestApp::start().await;
     app.open_sale("spring", "unlimited".into(), 1_000_000).await;
@@ -346,7 +346,7 @@ async fn a_reader_that_is_too_slow_is_dropped_and_nobody_else_is_slowed() {
 }
 
 #[tokio::test]
-async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
+async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
     let app = TestApp::with(&[("DOORBUSTER_LIMITS__CONNECTIONS", "32")]).await;
     let mut wires = Vec::new();
     for _ in 0..8 {
@@ -377,7 +377,7 @@ async fn a_buyer_has_so_many_streams_of_both_ways_and_no_more() {
     tokio::time::timeout(PATIENCE, again).await.expect("its place is free again");
 }
 
-/// Whether the stream ends, which nothing is to be read of before.
+/// Whether the stream ends, and no event comes before.
 async fn is_over(wire: &mut Connection, text: &str) {
     let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("it ends at once");
     assert_eq!((text, chunk.as_deref()), ("", Some(&[][..])));

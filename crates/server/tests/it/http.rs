@@ -19,7 +19,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The one header of this name.
+    /// The header of this name, which must occur once.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values =
             self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -37,7 +37,7 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The status and, for a problem, its code. What every problem must have is checked on the way.
+    /// The status and, for a problem, its code. Checks the members that every problem must have.
     pub(crate) fn verdict(&self) -> String {
         if self.status < 400 {
             return self.status.to_string();
@@ -75,11 +75,11 @@ impl Connection {
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        // The server may have answered and closed before it has everything.
+        // The server may answer and close before it has read everything.
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// The next answer; `None` when the connection ends first. `head`: it has no body, whatever its
+    /// The next answer; `None` if the connection ends first. `head`: it has no body, whatever its
     /// headers say.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
         tokio::time::timeout(PATIENCE, self.read_reply(head)).await.expect("an answer in time")
@@ -112,7 +112,7 @@ impl Connection {
         Some(Reply { status: status.expect("a status"), headers, body: Vec::new() })
     }
 
-    /// Reads the body that belongs to `reply`, of which the head alone was read.
+    /// Reads the body of `reply`, whose head was read before.
     pub(crate) async fn read_body(&mut self, reply: &mut Reply) -> Option<()> {
         reply.body = match (reply.header("content-length"), reply.header("transfer-encoding")) {
             (Some(length), None) => self.read_exactly(length.parse().expect("a length")).await?,
@@ -157,7 +157,7 @@ impl Connection {
         Some(chunk)
     }
 
-    /// Reads a head alone, for a body that is streamed.
+    /// Reads only the head, for a streamed body.
     pub(crate) async fn head(&mut self) -> Reply {
         self.reply(true).await.expect("a head")
     }
@@ -169,7 +169,7 @@ impl Connection {
         (read > 0).then_some(())
     }
 
-    /// Whether the other end closes, and what it said before.
+    /// Whether the server closes the connection, and its output before that.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         tokio::time::timeout(PATIENCE, async { while self.read_more().await.is_some() {} })
             .await
@@ -178,7 +178,7 @@ impl Connection {
     }
 }
 
-/// A request's bytes. `Host` is added, and the length of the body where there is one.
+/// The bytes of a request. Adds `Host`, and the length of the body if there is one.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
     for (name, value) in headers {

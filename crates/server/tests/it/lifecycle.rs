@@ -39,11 +39,11 @@ async fn a_client_that_hangs_up_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_connection_carries_one_request_after_the_other_and_half_ones() {
+async fn a_connection_carries_several_requests_whole_or_in_parts() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let mut wire = app.connect().await;
-    // Two requests in one piece, then one in many.
+    // Two requests in one piece, then one in many pieces.
     let two = [purchase("anna"), purchase("bert")].concat();
     wire.send(&two).await;
     assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
@@ -100,7 +100,7 @@ async fn connections_over_the_cap_are_asked_to_retry() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_answers_what_it_accepted() {
+async fn a_stopping_server_answers_the_requests_it_accepted() {
     let mut app = TestApp::start().await;
     app.open_sale("spring", 500.into(), 1).await;
     let address = app.address;
@@ -136,7 +136,7 @@ async fn a_server_that_stops_answers_what_it_accepted() {
     app.ask_to_stop().await.expect("no panic").expect("a good end");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for part in crowd {
-        // A connection that is refused by a server that stops is an end like any other.
+        // A connection that a stopping server refuses also counts as ended.
         drop(part.await);
     }
     let told = told.lock().expect("no panic").clone();
@@ -178,7 +178,7 @@ async fn a_directory_has_one_server_at_a_time_and_outlives_it() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_said_so() {
+async fn an_address_in_use_is_reported() {
     let app = TestApp::start().await;
     let taken = app.address.to_string();
     let flags = doorbuster_server::config::Flags {

@@ -13,7 +13,7 @@ mod nodes;
 #[path = "limits/proxies.rs"]
 mod proxies;
 
-/// Opens a sale with these limits, and a stock that is sold out by one buyer if it is 1.
+/// Opens a sale with these limits; a stock of 1 is sold out by one buyer.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
     let mut body = sale(id, stock.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -33,21 +33,21 @@ async fn set(app: &TestApp, id: &str, limits: Value) {
     assert_eq!(told.verdict(), "200", "{}", told.text());
 }
 
-/// A purchase by way of proxies.
+/// A purchase that passed these proxies.
 async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)]) -> Reply {
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, proxies, &body).await
 }
 
-/// What a member of a list of the structured field says, such as `r` of `"buyer";r=3;t=1`.
+/// The value of a member of the structured field, such as `r` of `"buyer";r=3;t=1`.
 fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     let value = reply.header(header).unwrap_or_else(|| panic!("{header} is there: {reply:?}"));
     let of_scope = value.split(", ").find(|member| member.starts_with(&format!("\"{scope}\"")))?;
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
 
-/// Sends `each` purchases on each of 64 connections at once; how many were not too many, and one
-/// that was.
+/// Sends `each` purchases on each of 64 connections at once; returns how many were admitted, and
+/// one refusal.
 async fn press(
     apps: &[&TestApp],
     each: u32,
@@ -86,7 +86,7 @@ async fn press(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_are_exact_under_64_connections_and_say_by_which_measure() {
+async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
     let app = TestApp::start().await;
     let slow = json!({"burst": 100, "per_minute": 1});
     let by = |scope: &str| {
@@ -126,9 +126,9 @@ async fn limits_are_exact_under_64_connections_and_say_by_which_measure() {
 }
 
 #[tokio::test]
-async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
+async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     let app = TestApp::start().await;
-    // Nothing comes back while this is looked at.
+    // No quota returns while this is checked.
     let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -146,7 +146,7 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
     check(&buy("k").await, "201", 2);
     check(&buy("k").await, "200", 2);
     check(&buy("other").await, "409 sold_out", 1);
-    // The same by the general server, which a connection that is to be closed comes to.
+    // The same by the general server, which handles connections that will be closed.
     let close = [("Connection", "close")];
     check(&buy_by(&app, "anna", "other", &close).await, "409 sold_out", 0);
     check(&buy("other").await, "429 rate_limited", 0);
@@ -163,7 +163,7 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
         };
         let ask = async |body: &str| app.call("POST", "/v1/orders", &nobody, body.as_bytes()).await;
         check(&ask(&order("spring", 1)).await, "401 unauthenticated", 3);
-        // What is about no sale tells the limits that a sale has by default.
+        // A request without a sale shows the default limits of a sale.
         let unknown = app.buy_with("anna", "k", more, &order("nowhere", 1)).await;
         for (reply, verdict) in [
             (ask(&order("spring", 0)).await, "422 invalid_request"),
@@ -191,7 +191,7 @@ async fn every_answer_to_a_purchase_says_where_the_buyer_stands() {
 }
 
 #[tokio::test]
-async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
+async fn the_default_limits_affect_only_a_flood() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let first = app.buy("robot", "k", "spring", "phone", 1).await;
@@ -200,13 +200,13 @@ async fn by_default_limits_are_so_wide_that_only_a_flood_meets_them() {
         Some("\"buyer\";q=50000;w=50, \"ip\";q=200000;w=20")
     );
     let (let_in, _) = press(&[&app], 10, |_| "robot".into()).await;
-    assert_eq!(let_in, 640, "whoever is eager is no robot yet");
+    assert_eq!(let_in, 640, "an eager buyer is not treated as a robot");
     let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
     assert_eq!(let_in, 320);
     app.stop().await;
 }
 
-/// One press of the button, on a connection that stays.
+/// One press of the button, on a persistent connection.
 async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str) -> Reply {
     let bearer = bearer(buyer);
     let headers = [
@@ -228,7 +228,7 @@ async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    // As docs/front-door.md has them.
+    // As in docs/front-door.md.
     let limits =
         json!({"buyer": {"burst": 10, "per_minute": 60}, "ip": {"burst": 600, "per_minute": 6000}});
     open(&app, "spring", 1, limits).await;
@@ -240,11 +240,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
             for m in 0..5 {
                 let (buyer, address) = (format!("buyer-{n}"), format!("198.51.100.{n}"));
                 let told = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
-                assert_eq!(
-                    told.verdict(),
-                    "409 sold_out",
-                    "whoever presses five times is a person"
-                );
+                assert_eq!(told.verdict(), "409 sold_out", "five presses are within the limit");
             }
         });
     }
@@ -259,12 +255,12 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         );
         let_in += u64::from(verdict == "409 sold_out");
     }
-    // Ten at once, then one a second.
+    // Ten at once, then one per second.
     assert!((10..=10 + begun.elapsed().as_secs()).contains(&let_in), "{let_in}");
     while let Some(person) = people.join_next().await {
         person.expect("undisturbed");
     }
-    // Whoever waits as long as told gets one in, and no more than time has passed for.
+    // A buyer who waits as long as the answer says is admitted once, and not more often.
     let since = Instant::now();
     let mut too_many = robot(300).await;
     while too_many.status != 429 {
@@ -287,7 +283,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
 }
 
 #[tokio::test]
-async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right() {
+async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxies() {
     let limits = json!({"buyer": null, "ip": {"burst": 3, "per_minute": 1}});
     let refused = async |app: &TestApp, name: &str, value: &str, times: u32| {
         let mut refused = 0;
@@ -301,25 +297,25 @@ async fn forwarding_headers_are_believed_from_trusted_proxies_and_from_the_right
     let app = TestApp::start().await;
     open(&app, "spring", 1, limits.clone()).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // Nobody is trusted: whatever is claimed, it is one address.
+    // No proxy is trusted: whatever the headers say, it is one address.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}", 5).await, 3);
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}", 5).await, 5);
     app.stop().await;
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]).await;
     open(&app, "spring", 1, limits).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // What the client wrote stands at the left, and may be anything.
+    // The left part comes from the client and may contain anything.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
     assert_eq!(
         refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await,
         5
     );
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}, for=198.51.100.3", 8).await, 5);
-    // Addresses of one network of 64 bits are one customer's.
+    // The addresses of a /64 network belong to one customer.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
-    // A second header that the proxy only passed on gives nobody another address, but for the
-    // proxy's own.
+    // If both headers name different addresses, neither is trusted: the requests count for the
+    // proxy's own address.
     let both = async |n: u32| {
         let claimed = format!("for=203.0.113.{n}");
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];
@@ -426,7 +422,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     app.stop().await;
 }
 
-/// So long from now, as the contract writes times.
+/// A time this far from now, in the contract's format.
 fn time_in(later: Duration) -> String {
     let at = std::time::SystemTime::now() + later;
     let millis = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();

@@ -13,16 +13,16 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::{Reply, request};
 use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, send_text, signature};
 
-/// Of each kind, when the environment names no number.
+/// Inputs of each kind, unless the environment names a number.
 const MANGLED: usize = 400;
-/// Most changes of one text.
+/// The most changes of one text.
 const CHANGES_MAX: usize = 4;
-/// Longest piece that is moved, doubled or left out, in bytes.
+/// The longest piece that is moved, doubled or removed, in bytes.
 const PIECE_MAX: usize = 40;
-/// What replaces a byte, where the text is a header or a part of an address.
+/// Replacement bytes for texts that are a header or a part of an address.
 const PLAIN: &[u8] = b"ABCZabcz0129-_.=";
 
-/// Draws mangled texts.
+/// Generates mangled texts.
 struct Mangler {
     seed: u64,
     rng: SmallRng,
@@ -39,12 +39,12 @@ impl Mangler {
         Self { seed, rng: SmallRng::seed_from_u64(seed), of_each }
     }
 
-    /// The corpus and `right`, as they are but for `right`, then changed ones of each.
+    /// The corpus and `right`, first unchanged (without `right`), then changed.
     fn texts(&mut self, corpus: &str, right: &str, plain: bool) -> Vec<String> {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
-            // The right one half of the time: what is nearly right goes furthest.
+            // The valid input half of the time, because nearly valid inputs get furthest.
             let from = if self.rng.random() {
                 right
             } else {
@@ -96,7 +96,7 @@ impl Mangler {
 }
 
 #[tokio::test]
-async fn a_mangled_token_or_pass_is_nobodys_and_a_mangled_id_no_order() {
+async fn a_mangled_token_or_pass_identifies_no_buyer_and_a_mangled_id_no_order() {
     let mut mangler = Mangler::new();
     let app = TestApp::start().await;
     let mut body = sale("spring", 100.into(), 10);
@@ -137,14 +137,14 @@ async fn a_mangled_token_or_pass_is_nobodys_and_a_mangled_id_no_order() {
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
         let reply = app.buyer("anna", "GET", &format!("/v1/orders/{wrong}")).await;
-        // Nothing at all is the list, and a path that is none ends at no endpoint.
+        // An empty id is the list, and an invalid path reaches no endpoint.
         mangler.judge(&reply, if wrong.is_empty() { &[200, 404] } else { &[404] }, &wrong);
     }
     assert_ledger_adds_up(&app).await;
 }
 
 #[tokio::test]
-async fn a_mangled_message_moves_no_money_and_a_mangled_frame_ends_its_connection_at_most() {
+async fn a_mangled_message_changes_no_payment_and_a_mangled_frame_at_most_ends_its_connection() {
     let mut mangler = Mangler::new();
     let app = money::start().await;
     money::open_sale(&app, 100.into(), 10, 900).await;
@@ -159,7 +159,7 @@ async fn a_mangled_message_moves_no_money_and_a_mangled_frame_ends_its_connectio
     let now = now_secs().to_string();
     let by = signature(money::KEY, "msg_right", &now, &right);
     for wrong in mangler.texts("v1,\nv1\nv2,AAAA\nv1a,AAAA\nv1,AAAA v1,BBBB\n,", &by, true) {
-        // A list that has the right one is right, with or without its padding.
+        // A list that contains the valid input is valid, with or without padding.
         if wrong.contains(by.trim_end_matches('=')) {
             continue;
         }

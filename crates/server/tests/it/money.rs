@@ -1,4 +1,4 @@
-//! Payments: messages of providers, and what buyers and operators see of them.
+//! Payments: messages of providers, and their effects for buyers and operators.
 
 #[path = "money/erasures.rs"]
 mod erasures;
@@ -33,15 +33,15 @@ use crate::app::{PATIENCE, TestApp};
 use crate::http::Reply;
 use crate::watch::Watch;
 
-/// The bytes of the secret that messages are signed with.
+/// The bytes of the secret that signs messages.
 pub(crate) const KEY: &[u8; 32] = b"a secret that providers sign by.";
 
-/// The setting that names them.
+/// The setting for that secret.
 pub(crate) fn secret(key: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
-/// A server that believes messages signed with [`KEY`].
+/// A server that accepts messages signed with [`KEY`].
 pub(crate) async fn start() -> TestApp {
     TestApp::with(&[
         ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY)),
@@ -55,7 +55,7 @@ pub(crate) fn now_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-/// `v1,` and the signature, computed here and not by what is tested.
+/// `v1,` and the signature, computed independently of the tested code.
 pub(crate) fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
@@ -84,20 +84,20 @@ pub(crate) async fn send(app: &TestApp, headers: &[(&str, &str)], body: &str) ->
     app.call("POST", "/v1/payments/sandbox/webhook", &headers, body.as_bytes()).await
 }
 
-/// That a payment was captured.
+/// Reports a captured payment.
 pub(crate) fn captured(payment: &str, order: &str, minor: i64) -> Value {
     json!({"type": "payment.captured", "timestamp": "2026-11-20T10:00:00.000Z",
            "data": {"payment": payment, "order": order, "amount": {"amount_minor": minor, "currency": "CNY"}}})
 }
 
-/// Buys units at 0.10 yuan each; gives the order's id.
+/// Buys units at 0.10 yuan each; returns the order's id.
 pub(crate) async fn order(app: &TestApp, buyer: &str, key: &str, units: u32) -> String {
     let bought = app.buy(buyer, key, "spring", "phone", units).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     bought.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// The order as an operator sees it.
+/// The order, as operators see it.
 pub(crate) async fn read(app: &TestApp, order: &str) -> Value {
     app.admin("GET", &format!("/v1/admin/orders/{order}"), None).await.json()
 }
@@ -112,7 +112,7 @@ pub(crate) async fn refunds(app: &TestApp, order: &str) -> Vec<(String, String)>
     pairs(app, "refunds", "payment", order).await
 }
 
-/// Refunds that were given up and that nobody has seen to, as the metrics say.
+/// Unresolved dead letters of refunds, by the metrics.
 async fn dead_refunds(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let number = metrics
@@ -140,7 +140,7 @@ pub(crate) async fn open_sale(app: &TestApp, stock: Value, limit: u32, hold_secs
     app.step("spring", "open").await;
 }
 
-/// The audit finds nothing.
+/// Checks that the audit finds nothing.
 pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
     assert_eq!(audit["ok"], true, "{audit}");
@@ -154,11 +154,10 @@ pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
     );
 }
 
-/// Payment windows in which what a buyer does is done, on a slow machine, and which are waited for
-/// to end.
+/// Payment windows: long enough for a buyer on a slow machine, and short enough to wait for.
 pub(crate) const BRIEF_SECS: u32 = 5;
 
-/// Waits until `holds` says something.
+/// Polls until `holds` returns a value.
 pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Watch::start();
     loop {

@@ -32,12 +32,12 @@ mod short_stock;
 #[path = "nodes/wait_bounds.rs"]
 mod wait_bounds;
 
-/// Longer than a lease and what follows from its end.
+/// Longer than a lease and the work after its end.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
-/// For all that there is to be sold, on a slow machine.
+/// Longest time until all units are sold, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a metric counts.
+/// The value of a metric.
 pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let value =
@@ -46,7 +46,7 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
 }
 
 /// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over.
-/// Gives the units that buyers were told of.
+/// Returns the confirmed units.
 async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
     let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let give_up = Arc::new(AtomicBool::new(false));
@@ -100,7 +100,8 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
     sold.load(Ordering::Acquire)
 }
 
-/// Every unit sold and told, the rows in order, and (without a fault) no slot repaired.
+/// Checks that every unit is sold and confirmed, that the rows are consistent and (without a fault)
+/// that no slot was repaired.
 async fn is_sold(node: &TestNode, stock: u64, told: u64) {
     let counts = node.counts().await;
     assert_eq!((told, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
@@ -183,7 +184,7 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
         .filter(|a| matches!(a, PurchaseOutcome::Refused(Refusal::LimitReached { .. })))
         .count();
     assert_eq!((created, limited), (3, 17), "{answers:?}");
-    // Lowering takes what lies at both nodes.
+    // Lowering the stock takes units from both nodes.
     let adjustment = Adjustment {
         item: first.item().row.id,
         units: -57,
@@ -206,8 +207,8 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
     second.stop().await;
 }
 
-/// Pauses while buyers press at both nodes: what was cut is sold, nothing is sold after it, and
-/// both go on after it.
+/// Pauses while buyers purchase at both nodes: issued tickets are sold, nothing is sold afterwards,
+/// and both nodes continue after the resume.
 async fn pauses_under_load(home: Deployment, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;
@@ -289,7 +290,7 @@ async fn nodes_over_partitions_in_redis_sell_exactly_the_stock() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_that_lost_their_memory_begin_anew_and_everything_is_sold() {
+async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(300, 10, Spread { partitions: 3, ..Spread::default() }).await;
@@ -313,7 +314,7 @@ async fn slots_that_lost_their_memory_begin_anew_and_everything_is_sold() {
     second.stop().await;
 }
 
-/// Buyers of one unit each, other ones than [`sell_out`]'s, until so many are sold.
+/// Buyers of one unit each, other than [`sell_out`]'s, until this many are sold.
 async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();

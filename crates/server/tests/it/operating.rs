@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, sale};
 
 #[tokio::test]
-async fn a_sale_is_made_with_its_defaults_and_its_name_is_taken_then() {
+async fn a_sale_is_created_with_defaults_and_its_id_cannot_be_reused() {
     let app = TestApp::start().await;
     let reply =
         app.admin("POST", "/v1/admin/sales", Some(sale("spring", "unlimited".into(), 3))).await;
@@ -83,7 +83,7 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
         doorbuster_api::value::Time::from_millis(millis).to_string()
     };
     let mut body = sale("spring", 5.into(), 1);
-    // Time enough to come too early; and it ends only when somebody has bought.
+    // Enough time for an early purchase; it ends only after a purchase.
     body["starts_at"] = json!(at(4.0));
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
@@ -97,7 +97,7 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
 }
 
 #[tokio::test]
-async fn changes_are_merged_and_guarded_by_the_tag() {
+async fn changes_are_merged_and_require_a_matching_tag() {
     let app = TestApp::start().await;
     app.make_sale("spring", 5.into(), 1).await;
     let path = "/v1/admin/sales/spring";
@@ -314,7 +314,7 @@ async fn exports_hold_every_order_and_no_formula() {
 }
 
 #[tokio::test]
-async fn statistics_count_what_was_answered() {
+async fn statistics_count_the_answers() {
     let app = TestApp::start().await;
     app.open_sale("spring", 2.into(), 1).await;
     for buyer in ["a", "b", "c", "d"] {

@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// What no sentence speaks of. Orders and payments are the end of it here: what comes after them is
-/// the shop's to promise.
+/// Words that no sentence contains: the pages end with orders and payments, and the shop promises
+/// what follows.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
@@ -28,7 +28,7 @@ fn guarded(reply: &Reply) {
     assert_eq!(reply.header("access-control-allow-origin"), None);
 }
 
-/// Every `/assets/…` that a text names.
+/// Every `/assets/…` path in a text.
 fn named(text: &str) -> BTreeSet<String> {
     let name = |rest: &str| {
         rest.chars()
@@ -43,8 +43,8 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every sentence of a language, by its key. In its script there are comments, one object, and text
-/// in single quotes with nothing escaped.
+/// Every sentence of a language, by its key. The script contains comments, one object, and texts in
+/// single quotes without escapes.
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("it is there");
@@ -271,7 +271,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/v1/sales/a%3Ab/status", true).await;
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
-    // Anybody could make up one of these for each request.
+    // Anybody could invent one of these for each request.
     for path in [
         "/v1/sales?x=1",
         "/v1/sales?limit=7",
@@ -294,8 +294,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // Pages that have not heard of a change ask under the version before it, all of them under the
-    // same.
+    // Pages that do not know of a change request the version before it, all of them the same one.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

@@ -39,7 +39,7 @@ fn buyer_token(buyer: &str, member: bool, level: u8) -> String {
 }
 
 impl TestApp {
-    /// Makes a sale with a phone and a case, and this front door.
+    /// Creates a sale with a phone and a case, and this front door.
     async fn door(&self, id: &str, door: Value) {
         let mut body = sale(id, 1_000.into(), 1_000);
         let mut case = body["items"][0].clone();
@@ -73,7 +73,7 @@ impl TestApp {
         .await
     }
 
-    /// A pass for a phone.
+    /// Requests a pass for a phone.
     async fn pass(&self, buyer: &str, sale: &str) -> String {
         let reply = self.ask_pass(&bearer(buyer), sale, json!({"item": "phone"})).await;
         assert_eq!(reply.verdict(), "201", "{}", reply.text());
@@ -98,7 +98,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
+async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     let app = TestApp::start().await;
     app.open_door("spring", json!({"pass": "required"})).await;
     app.open_door("autumn", json!({"pass": "required"})).await;
@@ -111,7 +111,7 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
     ];
     let long = "A".repeat(2_000);
     let check = async |headers: &[(&str, &str)], sale: &str, item: &str, expected: &str| {
-        // Over the quick way and over the general server.
+        // On the fast path and on the general server.
         for more in [&[][..], &[("Connection", "close")]] {
             let reply = app.order("k", &[headers, more].concat(), sale, item).await;
             assert_eq!(reply.verdict(), expected, "{headers:?} {sale} {item}: {}", reply.text());
@@ -143,7 +143,7 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
     check(&[with[0], with[0]], "spring", "phone", "403 pass_invalid").await;
     check(&with, "winter", "phone", "404 not_found").await;
     check(&with, "spring", "boat", "404 not_found").await;
-    // A sale that asks for none takes none that does not hold.
+    // A sale that requires no pass refuses an invalid one.
     app.patch_door("autumn", json!({"pass": "off"})).await;
     check(&with, "autumn", "phone", "403 pass_invalid").await;
 
@@ -170,7 +170,7 @@ async fn a_pass_opens_one_door_for_one_buyer_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_pass_expires_and_finds_its_orders_all_the_same() {
+async fn an_expired_pass_still_finds_its_orders() {
     let app = TestApp::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]).await;
     app.open_door("spring", json!({"pass": "required"})).await;
     let asked = now_ms();
@@ -202,7 +202,7 @@ async fn a_pass_expires_and_finds_its_orders_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
+async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
     let app = TestApp::start().await;
     let scheduled = async |id: &str, starts_at: i64| {
         app.door(id, json!({"pass": "required"})).await;
@@ -218,7 +218,7 @@ async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
     app.door("draft", json!({"pass": "required"})).await;
     assert_eq!(ask("draft").await.verdict(), "404 not_found");
     scheduled("far", now_ms() + 3_600_000).await;
-    // Time enough to hear that it is too early.
+    // Enough time to get "too early".
     let starts_at = now_ms() + 65_000;
     scheduled("near", starts_at).await;
     let early = ask("near").await;
@@ -243,7 +243,7 @@ async fn a_pass_can_be_had_a_minute_before_the_opening_and_used_after_it() {
         app.order("k", &[("Authorization", &bearer("anna"))], "near", "phone").await.verdict(),
         "409 not_started"
     );
-    // The opening comes by the clock in its own test; here an operator does not wait for it.
+    // Another test opens a sale by the clock; here an operator opens it.
     app.step("near", "open").await;
     assert_eq!(app.order("k", &with, "near", "phone").await.verdict(), "201");
     app.step("near", "pause").await;
@@ -284,7 +284,7 @@ async fn thresholds_name_what_a_buyer_lacks() {
         .to_owned();
     let with = [("Purchase-Pass", pass.as_str())];
     assert_eq!(app.order("k", &with, "levels", "phone").await.verdict(), "201");
-    // A threshold that rises holds for passes that were made before.
+    // A raised threshold also holds for earlier passes.
     app.patch_door("levels", json!({"min_level": 4})).await;
     lacks(&app.order("k2", &with, "levels", "phone").await, "level");
     app.patch_door("levels", json!({"min_level": null})).await;
@@ -383,14 +383,14 @@ async fn a_code_is_spent_with_the_pass_and_costs_its_buyer_nothing_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_crowd_with_one_code_as_many_get_a_pass_as_it_has_uses() {
+async fn a_code_gives_a_crowd_as_many_passes_as_it_has_uses() {
     let app = TestApp::start().await;
     let door = json!({"access_codes": "required", "limits": {"buyer": null, "ip": null, "interface": null}});
     app.open_door("spring", door).await;
     for (uses, name) in [(1, "one"), (5, "five")] {
         let code = &app.codes("spring", 1, uses).await[0];
         let asking = (0..CROWD).map(|n| {
-            // Each buyer asks twice, on two connections.
+            // Each buyer sends two requests, on two connections.
             let (token, app) = (bearer(&format!("{name}-{}", n / 2)), &app);
             let body = json!({"item": "phone", "access_code": code});
             async move { (n / 2, app.ask_pass(&token, "spring", body).await.verdict()) }
@@ -409,7 +409,7 @@ async fn of_a_crowd_with_one_code_as_many_get_a_pass_as_it_has_uses() {
 }
 
 #[tokio::test]
-async fn a_pass_from_another_node_holds_where_the_keys_are_the_same() {
+async fn a_pass_from_another_node_is_valid_if_the_keys_are_the_same() {
     let node = async |keys: &str| {
         let app = TestApp::with(&[("DOORBUSTER_PASS__KEYS", keys)]).await;
         app.open_door("spring", json!({"pass": "required"})).await;

@@ -24,18 +24,19 @@ mod samples;
 #[path = "random/schema.rs"]
 mod schema;
 
-/// Requests when the environment names no number.
+/// The number of requests unless the environment sets one.
 const REQUESTS: u64 = 2_000;
-/// Requests after which there is a new open sale, since random ones close what there is.
+/// The test opens a new sale after this many requests, because random requests close existing
+/// sales.
 const FRESH_SALE_EVERY: u64 = 50;
-/// Of so many requests one may be asked to come again. They come one after another and nothing is
-/// away, so only time that passes for nothing brings a `503`: the machine stands still while a
-/// purchase is parked for its slot, while tickets settle, while a buyer waits for a reading, or
-/// until the snapshot is too old to be told from. Each such stop meets one request, or a few.
+/// One in this many requests may be answered 503. Requests are sequential and every service is
+/// available, so only a stall of the machine causes a `503`: while a purchase is parked for its
+/// slot, while tickets settle, while a buyer waits for a read, or until the snapshot is too old.
+/// Each stall affects one request, or a few.
 const REQUESTS_PER_503: u64 = 50;
-/// How many more a short run may have.
+/// Additional 503 answers that a short run may have.
 const SPARE_503: usize = 5;
-/// Most of a request and of an answer that a failure shows.
+/// The longest part of a request or an answer that a failure shows.
 const SHOWN_BYTES: usize = 1_500;
 
 fn told<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -102,7 +103,7 @@ async fn every_answer_is_allowed_by_the_table() {
     every_unit_is_accounted_for(&app, seed).await;
 }
 
-/// Sales in every phase, and keys of every role.
+/// Creates sales in every phase, and keys of every role.
 async fn make_a_world(app: &TestApp, draw: &mut RequestGenerator) {
     for (id, stock, steps) in [
         ("spring", json!(500), &["open"][..]),
@@ -125,12 +126,12 @@ async fn make_a_world(app: &TestApp, draw: &mut RequestGenerator) {
         let made =
             app.admin("POST", "/v1/admin/keys", Some(json!({"name": role, "role": role}))).await;
         assert_eq!(made.verdict(), "201");
-        // Its id is kept from the drawing, so that nothing deletes it.
+        // The generator does not learn the key's id, so no request deletes the key.
         draw.known.role_keys.push(made.json()["key"].as_str().expect("a key").into());
     }
 }
 
-/// Sends the request, on the last connection or a new one, and hears its answer.
+/// Sends the request on the last connection or a new one, and reads its answer.
 async fn exchange(
     app: &TestApp,
     kept: &mut Option<Connection>,
@@ -140,13 +141,13 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // So that whatever comes after the head is a body that should not be there.
+        // With this header, any bytes after an answer's headers are an unexpected body.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
     if let Some(mut wire) = kept.take().filter(|_| !drawn.fresh) {
         wire.send(&bytes).await;
-        // A connection that was closed in the meantime says nothing about this request.
+        // A connection that closed in the meantime says nothing about this request.
         if let Some(reply) = read_reply(&mut wire, drawn, head).await {
             *kept = stays(&reply, drawn, head).then_some(wire);
             return (Some(reply), bytes);
@@ -183,16 +184,17 @@ fn stays(reply: &Reply, drawn: &GeneratedRequest, head: bool) -> bool {
         && reply.header("connection") != Some("close")
 }
 
-/// Whether the table allows this answer to this request, and the document says so of its JSON.
+/// Checks that the table allows this answer to this request, and that the document describes its
+/// JSON.
 fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<(), String> {
-    // Too much at once may be told so, and is counted; anything else is a fault of the server.
+    // A 503 is allowed and counted. Any other 5xx status is a server fault.
     if reply.status >= 500 && reply.status != 503 {
         return Err("a fault of the server".into());
     }
     if drawn.method == "HEAD" && !reply.body.is_empty() {
         return Err("HEAD has a body".into());
     }
-    // What is no HTTP is refused before there is a request to judge.
+    // The server may refuse malformed HTTP before it has a request to check.
     if drawn.is_raw && reply.status == 400 && reply.body.is_empty() {
         return Ok(());
     }
@@ -240,7 +242,7 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     Ok(())
 }
 
-/// What the document says of the JSON that an endpoint answers with.
+/// The document's schema for an endpoint's JSON answer.
 fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Option<&'a Value> {
     let method = endpoint.method.as_str().to_ascii_lowercase();
     let answer = document
@@ -252,7 +254,7 @@ fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Optio
     answer.get("content")?.get("application/json")?.get("schema")
 }
 
-/// Whether a path is one of `template`.
+/// Whether a path matches `template`.
 fn matches(template: &str, path: &str) -> bool {
     let fits = |(wanted, part): (&str, &str)| {
         wanted == part || wanted.starts_with('{') && !part.is_empty()
@@ -261,7 +263,7 @@ fn matches(template: &str, path: &str) -> bool {
         && template.split('/').zip(path.split('/')).all(fits)
 }
 
-/// Whether the answer is a problem with one of these codes, and all that belongs to one.
+/// Checks that the answer is a complete problem document with one of these codes.
 fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<(), String> {
     let allowed = |status: u16, code: Option<&str>| {
         codes
@@ -293,7 +295,7 @@ fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<()
     wants("allow", reply.status == 405)
 }
 
-/// The stock identity for every item of every sale, and the audit.
+/// Checks the stock identity of every item of every sale, and the audit.
 async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
     let mut cursor = String::new();
     loop {

@@ -41,7 +41,7 @@ async fn look(app: &TestApp, buyer: &str) -> Value {
     app.buyer(buyer, "GET", "/v1/sales/spring/waiting-room").await.json()
 }
 
-/// Asks for the buyer's place until it `holds`.
+/// Polls the buyer's waiting-room entry until `holds`.
 async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
@@ -70,7 +70,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// The order of a draw, by the words of the documents alone.
+/// The order of a draw, computed only from the documentation.
 fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(seed));
     let mut lots: Vec<(Vec<u8>, String)> = buyers
@@ -122,8 +122,8 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     assert_eq!(after["commitment"], format!("sha256:{hash}"));
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
-    // Four units: four are called in, four more wait in case one of them does not buy, nobody else
-    // has to.
+    // Four units: four buyers are admitted, and four more wait in case one of them does not buy.
+    // The others need not wait.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",
@@ -205,7 +205,7 @@ async fn a_sale_without_a_room_has_none() {
     assert_eq!((&over["state"], &over["position"]), (&json!("gone"), &Value::Null));
 }
 
-/// Reads events until one tells of this place.
+/// Reads events until one reports this waiting-room entry.
 async fn told(events: &mut Socket, place: &Value) {
     loop {
         let mut event = next(events).await;
@@ -219,7 +219,7 @@ async fn told(events: &mut Socket, place: &Value) {
     }
 }
 
-/// Places that were looked for in the store.
+/// The number of waiting-room entries that were read from the store.
 async fn looks(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let line =
@@ -228,7 +228,7 @@ async fn looks(app: &TestApp) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_look_for_places_no_more_often_than_pages_may() {
+async fn streams_read_positions_no_more_often_than_pages_may() {
     let app = TestApp::start().await;
     let limits = json!({"buyer": {"burst": 2, "per_minute": 1}});
     for (id, room) in [("spring", "always"), ("autumn", "auto")] {
@@ -237,7 +237,7 @@ async fn streams_look_for_places_no_more_often_than_pages_may() {
         assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
         app.step(id, "open").await;
     }
-    // What is told first is told after the looks.
+    // The first event arrives after the reads.
     let listen = async |buyer: &str, query: &str| {
         let mut events = socket(&app, buyer, query).await;
         assert_eq!(next(&mut events).await["type"], "status");
@@ -247,7 +247,7 @@ async fn streams_look_for_places_no_more_often_than_pages_may() {
     for _ in 0..6 {
         listen("anna", "?sale=autumn").await;
     }
-    assert_eq!(looks(&app).await, before, "a room that is not open is nobody's to look into");
+    assert_eq!(looks(&app).await, before, "a closed waiting room is not read");
     for _ in 0..6 {
         listen("anna", "?sale=spring").await;
     }
@@ -265,12 +265,12 @@ async fn streams_look_for_places_no_more_often_than_pages_may() {
     assert_eq!(looks(&app).await, before + 2);
 }
 
-/// Fetches a pass for a phone and buys with it.
+/// Gets a pass for a phone and buys with it.
 async fn buy(app: &TestApp, buyer: &str) -> Reply {
     buy_item(app, buyer, "phone").await
 }
 
-/// The same for this item, under a key of its own.
+/// Does the same for this item, with its own key.
 async fn buy_item(app: &TestApp, buyer: &str, item: &str) -> Reply {
     let bearer = crate::app::bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
@@ -340,7 +340,7 @@ async fn a_buyer_who_misses_the_admission_loses_it_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_that_opens_by_itself_lets_a_few_pass() {
+async fn an_automatic_room_lets_a_few_buyers_through() {
     let app = TestApp::start().await;
     let mut sale = sale("spring", 5.into(), 1);
     sale["front_door"] = json!({"waiting_room": "auto"});
@@ -390,7 +390,7 @@ async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
     assert_eq!(draw(&app).await, before);
     assert_eq!(app.admin("GET", csv, None).await.text(), list);
     app.step("spring", "close").await;
-    // A node that knows nothing of it yet.
+    // A server that does not have the draw in memory yet.
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &[], false).await.expect("the server starts again");
     assert_eq!(draw(&app).await, before);

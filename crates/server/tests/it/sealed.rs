@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// The answer of a picture: what was sealed into the challenge.
+/// Reads the solution that is sealed into a challenge.
 pub fn solve_sealed(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str) -> Value {
     let key = blake3::derive_key("doorbuster: challenges", &master);
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).expect("32 bytes"));
@@ -17,7 +17,7 @@ pub fn solve_sealed(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str
     let inside = key
         .open_in_place(nonce, Aad::from(bound.as_bytes()), &mut sealed)
         .expect("it is this buyer's");
-    // After the id, the kind and the end.
+    // The solution follows the id, the kind and the expiry.
     let answer = &inside[25..];
     match challenge["kind"].as_str() {
         Some("slider") => json!({"x": u16::from_be_bytes([answer[0], answer[1]])}),

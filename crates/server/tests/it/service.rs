@@ -21,7 +21,7 @@ async fn health_and_readiness_are_reported() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_asked_to_stop_gives_notice_and_serves_meanwhile() {
+async fn a_stopping_server_reports_that_it_is_not_ready_and_still_serves() {
     const NOTICE: Duration = Duration::from_secs(8);
     let mut app = TestApp::with(&[("DOORBUSTER_LIMITS__STOP_NOTICE_SECS", "8")]).await;
     app.open_sale("spring", 1.into(), 1).await;
@@ -47,7 +47,7 @@ async fn a_server_that_is_asked_to_stop_gives_notice_and_serves_meanwhile() {
 }
 
 #[tokio::test]
-async fn metrics_count_and_every_name_stands_in_the_operating_guide() {
+async fn metrics_count_and_every_name_is_in_the_operating_guide() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     for buyer in ["anna", "bert"] {
@@ -71,7 +71,7 @@ async fn metrics_count_and_every_name_stands_in_the_operating_guide() {
         "doorbuster_http_connections 1",
     ];
     let begun = Watch::start();
-    // A connection that was closed just now counts until the server has noticed.
+    // A connection that just closed counts until the server notices the close.
     let page = loop {
         let reply = app.get("/metrics").await;
         assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -98,7 +98,7 @@ async fn metrics_count_and_every_name_stands_in_the_operating_guide() {
 }
 
 #[tokio::test]
-async fn the_contract_is_served_as_a_document() {
+async fn the_api_document_is_served() {
     let app = TestApp::start().await;
     let reply = app.get("/openapi.json").await;
     assert_eq!(reply.header("content-type"), Some("application/json"));
@@ -125,7 +125,7 @@ async fn the_contract_is_served_as_a_document() {
 }
 
 #[tokio::test]
-async fn every_setting_stands_in_the_operating_guide() {
+async fn every_setting_is_in_the_operating_guide() {
     let guide =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md"))
             .expect("the guide");

@@ -14,7 +14,7 @@ use crate::http::request;
 use crate::postgres::Cluster;
 use crate::watch::Watch;
 
-/// `host=… user=… dbname=…`, as an address.
+/// Turns `host=… user=… dbname=…` into a URL.
 pub(crate) fn address(home: &Cluster, database: &str) -> String {
     let words = home.url(database);
     let word = |name: &str| {
@@ -34,8 +34,8 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Makes a sale as another node does, but for the notice, and asks for it once. A node finds it by
-/// itself as well, within about a second.
+/// Creates a sale as another node does, but without the notification, and requests it once. A node
+/// also finds a new sale by itself, within about a second.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -60,12 +60,12 @@ async fn is_known_at_once(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_sale_has_its_page_and_its_events_though_the_notice_of_it_is_lost() {
+async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Each way of asking reads the sales again at once, unless the reading before took over a tenth
-    // of the rest: then another sale is asked for.
+    // Each kind of request makes the node read the sales at once, unless the previous read took
+    // more than a tenth of the pause. In that case the test tries another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
@@ -89,7 +89,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         let (id, key) = (format!("sale{n}"), format!("k{n}"));
         first.make_sale(&id, 20.into(), 10).await;
         second.step(&id, "open").await;
-        // The first has heard of the opening, or hears of it now.
+        // The first server knows of the opening, or learns of it now.
         let begun = Watch::start();
         let bought = loop {
             let told = first.buy("anna", &key, &id, "phone", 3).await;
@@ -159,16 +159,21 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // Several times, since a node also finds a sale by itself: each is asked for at once, and is
-    // there then.
+    // Repeated, because a node also finds a sale by itself: each sale is requested immediately and
+    // must be found then.
     for (n, order) in orders.iter().enumerate() {
-        // As another node does it, but for the notice.
+        // As another node does it, but without the notification.
         let sold = format!(
             "BEGIN;
-             INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at, closed_at)
-                 SELECT 'other{n}', title, 'closed', front_door, 1, created_at, opened_at, opened_at FROM sale WHERE id = 'spring';
-             INSERT INTO item (sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms, initial_total, total, pool)
-                 SELECT 'other{n}', name, title, description, price_minor, currency, limit_per_buyer, hold_ms, 20, 20, 20
+             INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at,
+                               closed_at)
+                 SELECT 'other{n}', title, 'closed', front_door, 1, created_at, opened_at,
+                        opened_at
+                 FROM sale WHERE id = 'spring';
+             INSERT INTO item (sale_id, name, title, description, price_minor, currency,
+                               limit_per_buyer, hold_ms, initial_total, total, pool)
+                 SELECT 'other{n}', name, title, description, price_minor, currency,
+                        limit_per_buyer, hold_ms, 20, 20, 20
                  FROM item WHERE sale_id = 'spring';
              UPDATE orders SET item_id = (SELECT id FROM item WHERE sale_id = 'other{n}') WHERE id = '{order}';
              UPDATE catalogue SET changed = pg_current_xact_id(), writer = 4242; COMMIT"
@@ -183,7 +188,7 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
     app.stop().await;
 }
 
-/// A node's settings: a directory of its own, if it has any.
+/// The settings of a node, with its own directory if it has one.
 fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
     let told =
         [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
@@ -191,7 +196,7 @@ fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Setti
     load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
 }
 
-/// The secrets of a node, and whether its operators' key is new.
+/// The secrets of a node, and whether it created the operators' key.
 async fn secrets(
     dir: Option<&Path>,
     url: &str,
@@ -214,13 +219,13 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     let told =
         buyer_secret(&settings(None, &url, &[])).await.expect_err("nobody made one").to_string();
     assert!(told.contains("the database of store.url"), "{told}");
-    // With a directory, or without any: in an environment that has neither XDG_DATA_HOME nor HOME.
+    // One has a directory. The other has none, as where neither XDG_DATA_HOME nor HOME is set.
     let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
     assert_eq!(first.1, second.1);
     assert!(first.0 != second.0, "the key of one of them was kept, and it alone shows it");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
-    // What is configured is neither kept nor replaced.
+    // A configured secret is neither stored nor replaced.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
     let told = secrets(None, &url, &[own]).await;
     assert_eq!((told.0, told.1[1].as_str()), (false, own.1));
@@ -232,7 +237,7 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_not_ready_while_its_store_is_away() {
+async fn a_server_is_not_ready_while_its_store_is_unavailable() {
     let home = Cluster::start(&[]);
     let app = server(&home, &home.database(), "api,settle,control").await;
     app.open_sale("spring", 20.into(), 10).await;

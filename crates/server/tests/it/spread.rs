@@ -6,7 +6,7 @@ use crate::app::TestApp;
 
 const SLOTS: &str = "/v1/admin/sales/spring/slots";
 
-/// What is shown of a slot besides its names.
+/// The values of a slot without its names.
 fn numbers(slot: &Value) -> Value {
     let shown = ["granted", "settled", "active", "available", "refills", "recalls", "open"];
     shown
@@ -41,8 +41,8 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
         [0, 1, 2].map(|n| (json!("phone"), json!(n), json!(1)))
     );
 
-    // All of a buyer's requests meet in one slot. What is below the threshold has the other counter
-    // filled.
+    // All requests of a buyer go to one slot. When a counter falls below the threshold, the slot's
+    // other counter is refilled.
     assert_eq!(app.buy("anna", "k1", "spring", "phone", 16).await.verdict(), "201");
     let sold = json!({"granted": 30, "settled": 16, "active": "a", "available": {"a": 4, "b": 10}, "refills": 2,
                       "recalls": 0, "open": true});
@@ -52,8 +52,8 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
         others == 2 && slots.iter().any(|slot| numbers(slot) == *wanted)
     };
     app.until(SLOTS, "the counter that does not sell is filled", |shown| is_at(shown, &sold)).await;
-    // The next ticket leaves less in the one than the other has: the other sells from now on, and
-    // the drained one is filled.
+    // The next ticket leaves fewer units in the active counter than in the other. The other becomes
+    // active, and the drained one is refilled.
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");
     let flipped = json!({"granted": 40, "settled": 17, "active": "b", "available": {"a": 13, "b": 10}, "refills": 3,
                          "recalls": 0, "open": true});

@@ -134,7 +134,7 @@ async fn the_first_check_that_fails_answers() {
     let ask = async |headers: &[(&str, &str)], body: &str| {
         app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
     };
-    // Each fault is met alone here, so that below there are two.
+    // Each fault is tested alone first; the combinations below contain two.
     for id in ["spring", "resting", "over"] {
         app.open_sale(id, 100.into(), 100).await;
     }
@@ -148,7 +148,7 @@ async fn the_first_check_that_fails_answers() {
     open_with(&app, "shut", 100, json!({"pass": "required"})).await;
     assert_eq!(ask(&by(&anna, "new"), &order("shut", "phone", 1)).await, "403 pass_required");
     app.step("shut", "pause").await;
-    // One purchase is all that is let in for a minute.
+    // The limit admits one purchase each minute.
     let one = json!({"buyer": {"burst": 1, "per_minute": 1}});
     for (id, stock, members_only, who) in [
         ("narrow", 100, false, &anna),
@@ -196,7 +196,7 @@ async fn the_first_check_that_fails_answers() {
         ("pass, limits", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
         ("limits, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
-        // Over the quick way and over the general server.
+        // The fast path and the general server give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
             assert_eq!(
                 ask(&[headers.as_slice(), more].concat(), &body).await,
@@ -219,11 +219,11 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
             more,
         ]
     };
-    // A megabyte that is sent whether or not anybody listens.
+    // The client sends a megabyte whether or not the server reads it.
     let large = vec![b' '; 1024 * 1024];
     let reply = app.call("POST", "/v1/orders", &headers(("X", "y")), &large).await;
     assert_eq!(reply.verdict(), "413 body_too_large");
-    // The same in chunks, without a length.
+    // The same body in chunks, without a length.
     let mut chunked =
         request("POST", "/v1/orders", &headers(("Transfer-Encoding", "chunked")), b"");
     for _ in 0..40 {
@@ -235,7 +235,7 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     let mut wire = app.connect().await;
     wire.send(&chunked).await;
     assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
-    // Somebody who asks first is told before sending.
+    // A client that sends `Expect: 100-continue` is refused before it sends the body.
     let mut wire = app.connect().await;
     let ask = [headers(("Content-Length", "99999999")).as_slice(), &[("Expect", "100-continue")]]
         .concat();
@@ -273,7 +273,7 @@ async fn an_unread_body_costs_neither_the_answer_nor_the_connection() {
 }
 
 #[tokio::test]
-async fn wrong_queries_name_the_parameter() {
+async fn an_invalid_query_is_refused_with_the_parameters_name() {
     let app = TestApp::start().await;
     let check = async |path: &str, wrong: &[&str]| {
         let bearer = if path.contains("/admin/") {
@@ -312,7 +312,7 @@ async fn wrong_queries_name_the_parameter() {
 }
 
 #[tokio::test]
-async fn a_wrong_sale_is_not_made() {
+async fn an_invalid_sale_is_not_created() {
     let app = TestApp::start().await;
     let check = async |change: &dyn Fn(&mut Value), wrong: &[&str]| {
         let mut body = sale("spring", 5.into(), 1);
@@ -357,7 +357,7 @@ async fn a_wrong_sale_is_not_made() {
 }
 
 #[tokio::test]
-async fn heads_that_are_no_http_or_too_large_end_the_connection() {
+async fn invalid_or_oversized_http_headers_end_the_connection() {
     let app = TestApp::start().await;
     let check = async |bytes: &[u8], expected: &str| {
         let mut wire = app.connect().await;
@@ -386,7 +386,7 @@ async fn heads_that_are_no_http_or_too_large_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_purchase_is_answered_the_same_whichever_way_it_comes() {
+async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     app.open_sale("paused", 1.into(), 1).await;
@@ -428,12 +428,12 @@ async fn a_purchase_is_answered_the_same_whichever_way_it_comes() {
     ];
     for (headers, body) in &cases {
         let straight = app.call("POST", "/v1/orders", headers, body.as_bytes()).await;
-        // A header that means nothing here, but is for the general server to judge.
+        // This header has no effect here, but only the general server handles it.
         let around = [headers.as_slice(), &[("TE", "trailers")]].concat();
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let told = |reply: &crate::http::Reply| {
             let mut headers = reply.headers.clone();
-            // Each of them uses up one of its buyer's limit.
+            // Each request counts against its buyer's limit.
             headers
                 .iter_mut()
                 .filter(|(name, _)| name == "ratelimit")

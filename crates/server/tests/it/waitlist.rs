@@ -46,7 +46,7 @@ impl TestApp {
         read.json()
     }
 
-    /// Waits until an order's id stands for this.
+    /// Waits until the order with this id has this state.
     async fn becomes(&self, buyer: &str, id: &str, state: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -68,9 +68,9 @@ impl TestApp {
         self.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone()
     }
 
-    /// Makes a sale of phones, sold to the last: so many are held by `a`, and one by each of so
-    /// many others, who keep it throughout: as many may stand in line as units are held. Gives the
-    /// id of `a`'s order.
+    /// Makes a sold-out sale of phones: `a` holds `stock` units, and `others` buyers hold one unit
+    /// each throughout. The waitlist takes as many buyers as units are held. Returns the id of
+    /// `a`'s order.
     async fn held_out(&self, stock: u32, others: u32, hold_secs: u32) -> String {
         let mut body = sale("spring", (stock + others).into(), stock);
         body["items"][0]["limit_per_buyer"] = json!(stock);
@@ -102,10 +102,10 @@ fn id(order: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
+async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() {
     let app = TestApp::start().await;
-    // Windows that end while they are looked at, and not before, on a slow machine: that of the
-    // first order by no means.
+    // The payment windows must end during the test, but not too early on a slow machine. The window
+    // of the first order must not end.
     let (first, long) = (app.held_out(1, 1, 6).await, json!({"secs": 3_600}));
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{first}/extend"), Some(long)).await.verdict(),
@@ -136,7 +136,7 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
     assert_eq!((&row["waiting"], &row["kept"]), (&json!(2), &json!(0)));
     assert_eq!(app.buy("d", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
 
-    // The unit comes back, and is never anybody's in between.
+    // The unit returns, and no other buyer can get it in between.
     let stranger = async |app: &TestApp| {
         for n in 0..40 {
             let told = app.buy("d", &format!("try{n}"), "spring", "phone", 1).await;
@@ -166,7 +166,7 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
             .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
-    // Its window passes: the next has it. That one gives it up: anybody has it.
+    // B's window ends and C gets the unit. C cancels it, and then any buyer can have it.
     app.becomes("b", &b, "expired").await;
     app.becomes("c", &c, "reserved").await;
     app.cancel("c", &c).await;
@@ -193,7 +193,7 @@ async fn a_unit_that_comes_back_is_the_first_in_lines_and_then_the_nexts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_who_let_an_offer_expire_does_not_rejoin_the_waitlist() {
+async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
     let app = TestApp::start().await;
     let mut held = app.held_out(1, 1, 900).await;
     for (served, next) in [("a", "b"), ("b", "c")] {
@@ -210,8 +210,7 @@ async fn a_buyer_who_let_an_offer_expire_does_not_rejoin_the_waitlist() {
     assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key has an order");
     let a = app.joined("a").await;
     assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "who bought and gave it up may");
-    // Two are held: two wait, and whoever asks for a third place is told from memory or by the
-    // store.
+    // Two units are held, so two buyers may wait. A third is refused from memory or by the store.
     app.joined("d").await;
     assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
     assert_eq!(app.join("d", "again").await.verdict(), "200", "who stands there stays");
@@ -263,7 +262,7 @@ async fn a_buyer_who_leaves_has_no_entry_and_later_entries_move_up() {
     assert_eq!(app.waiting_entry("c", &c).await["ahead"], 0);
     let operators = app.admin("GET", &format!("/v1/admin/orders/{c}"), None).await.json();
     assert_eq!((&operators["state"], &operators["buyer"]), (&json!("waiting"), &json!("c")));
-    // A buyer who left may join again, at the end.
+    // A buyer who left may join again, at the end of the waitlist.
     let again = app.join("b", "line").await;
     assert_eq!((again.verdict().as_str(), &again.json()["ahead"]), ("201", &json!(1)));
     assert_ne!(id(&again.json()), b);
@@ -294,7 +293,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     assert_eq!(app.buy("a", "k", "spring", "phone", 2).await.verdict(), "201");
     let begun = Instant::now();
     loop {
-        // What is in flight counts as free.
+        // Units in transit count as free.
         let told = app.join("a", "more").await;
         if told.verdict() == "409 limit_reached" {
             assert_eq!((&told.json()["limit"], &told.json()["used"]), (&json!(2), &json!(2)));
@@ -307,7 +306,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
         );
     }
     assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "an order of two");
-    // Nobody, somebody with half a request, and somebody else's place.
+    // Requests without a token, without a valid key, and for another buyer's entry.
     assert_eq!(
         app.call("POST", WAITLIST, &[("Idempotency-Key", "k")], b"").await.verdict(),
         "401 unauthenticated"
@@ -362,7 +361,7 @@ async fn a_paused_sale_keeps_its_waitlist_and_serves_it_after_it_resumes() {
     assert_eq!(
         (&row["pool"], &row["kept"], &row["waiting"]),
         (&json!(1), &json!(1), &json!(1)),
-        "kept, and nobody's yet"
+        "kept for no buyer yet"
     );
     assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting");
     app.step("spring", "resume").await;
@@ -388,7 +387,7 @@ async fn a_buyer_at_the_limit_is_skipped_and_notified() {
     };
     let (b, c) = (app.joined("b").await, app.joined("c").await);
     let mut events = socket(&app, "b", "").await;
-    // While nobody is served, money for the order that had ended takes the unit that is kept.
+    // While the sale is paused, a payment for the expired order takes the kept unit.
     app.step("spring", "pause").await;
     app.cancel("a", &a).await;
     assert_eq!(app.row().await["kept"], 1);
@@ -417,7 +416,7 @@ async fn a_buyer_at_the_limit_is_skipped_and_notified() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stock_that_is_raised_is_the_lines_first() {
+async fn added_stock_goes_to_the_waitlist_first() {
     let app = TestApp::start().await;
     app.held_out(1, 1, 900).await;
     let (b, c) = (app.joined("b").await, app.joined("c").await);

@@ -26,12 +26,13 @@ use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
-/// A server that may tell this machine.
+/// Starts a server that may deliver to this machine.
 pub(crate) async fn start() -> TestApp {
     TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await
 }
 
-/// One that waits for an answer for a second only: for receivers that give none in time.
+/// Starts a server that waits only one second for an answer, for receivers that do not answer in
+/// time.
 async fn start_hasty() -> TestApp {
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
@@ -40,7 +41,7 @@ async fn start_hasty() -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Adds an endpoint; gives its id and secret.
+/// Adds an endpoint; returns its id and secret.
 pub(crate) async fn add(app: &TestApp, url: &str, types: Value) -> (String, String) {
     let body = json!({"url": url, "types": types});
     let reply = app.admin("POST", "/v1/admin/webhook-endpoints", Some(body)).await;
@@ -50,14 +51,14 @@ pub(crate) async fn add(app: &TestApp, url: &str, types: Value) -> (String, Stri
     (text("id"), text("secret"))
 }
 
-/// Buys a unit of `spring`; gives the order's id.
+/// Buys a unit of `spring`; returns the order's id.
 pub(crate) async fn buy(app: &TestApp, n: usize) -> String {
     let bought = app.buy(&format!("buyer-{n}"), &format!("key-{n}"), "spring", "phone", 1).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     bought.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// Its buyer gives an order up.
+/// Cancels an order as its buyer.
 pub(crate) async fn cancel(app: &TestApp, n: usize, order: &str) {
     let reply =
         app.buyer(&format!("buyer-{n}"), "POST", &format!("/v1/orders/{order}/cancel")).await;

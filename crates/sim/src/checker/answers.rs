@@ -1,80 +1,81 @@
-//! What buyers hear, held against what the truth was when it was said.
+//! Checks the answers to buyers against the store at the time of the answer.
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Millis, OrderState, Phase, SlotKey, TicketId, TicketParts, Verdict};
 
 use super::{BuyerAnswer, BuyerRequest, Checker, SeenTicket};
-use crate::truth::Truth;
+use crate::store::SimStore;
 use crate::world::answer_id;
 
-/// How old the snapshot may be that refuses somebody.
+/// The greatest age of a snapshot that may refuse a request.
 const AGE_MAX_MS: i64 = 1_000;
 
-/// When, and on which grounds, something is said.
+/// The time of an answer, and what the node knew.
 pub(crate) struct AnswerContext<'a> {
-    /// In time that never steps.
+    /// In monotonic time.
     pub(crate) mono: Millis,
-    /// The slots that the request can be put to.
+    /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
     /// The commit before which its last try began.
     pub(crate) last_try: u64,
 }
 
 impl Checker {
-    /// A slot cut a ticket.
-    pub(crate) fn cut(
+    /// Checks a ticket that a slot issued.
+    pub(crate) fn ticket_issued(
         &mut self,
-        truth: &Truth,
+        store: &SimStore,
         asked: &BuyerRequest,
-        cut: &IssuedTicket,
+        ticket: &IssuedTicket,
         limit: u32,
     ) {
-        let id = answer_id(asked, cut);
-        let known = truth.model.grants.get(&cut.grant);
+        let id = answer_id(asked, ticket);
+        let known = store.model.grants.get(&ticket.grant);
         self.check(known.is_some(), "fail closed", || {
-            format!("{id} cut under a grant that the truth does not know")
+            format!("{id} was issued under a grant that the store does not have")
         });
         if !self.faulty && known.is_some_and(|g| g.open) {
-            self.issued_by_sound_slot(truth, asked, cut, limit);
+            self.issued_by_sound_slot(store, asked, ticket, limit);
         }
-        self.cuts.insert(
+        self.issued.insert(
             id,
             SeenTicket {
                 asked: *asked,
-                units: cut.units,
-                grant: cut.grant,
-                version: truth.version,
+                units: ticket.units,
+                grant: ticket.grant,
+                version: store.version,
             },
         );
         self.tickets.entry(asked.request()).or_default().push(id);
     }
 
-    /// I9, where a slot's bounds are tight enough to be reached; and a stopped slot cuts nothing.
+    /// I9 with bounds that are small enough to be reached. A stopped slot issues no ticket.
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
-        self.check(!stopped, "stop", || "a stopped slot cut a ticket".into());
+        self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
-            format!("{queue} tickets in a queue of {tight}")
+            format!("{queue} tickets in a queue, bound {tight}")
         });
     }
 
-    /// A slot that lost nothing knows its own requests, and counts the limit of each buyer as far
-    /// as they go.
+    /// A slot without a fault knows its own requests and counts each buyer's limit from them.
     fn issued_by_sound_slot(
         &mut self,
-        truth: &Truth,
+        store: &SimStore,
         asked: &BuyerRequest,
-        cut: &IssuedTicket,
+        ticket: &IssuedTicket,
         limit: u32,
     ) {
-        let mut held = cut.units.get();
+        let mut held = ticket.units.get();
         let mut again = None;
-        for (id, earlier) in
-            self.cuts.iter().filter(|(_, c)| c.grant == cut.grant && c.asked.buyer == asked.buyer)
+        for (id, earlier) in self
+            .issued
+            .iter()
+            .filter(|(_, c)| c.grant == ticket.grant && c.asked.buyer == asked.buyer)
         {
-            let order = truth.model.orders.get(id);
-            let undecided = order.is_none() && !truth.model.resolutions.contains_key(id);
+            let order = store.model.orders.get(id);
+            let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // The slot may not know yet that an order lives again.
+            // The slot may not know yet that an ended order was paid.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -84,25 +85,25 @@ impl Checker {
             }
         }
         self.check(again.is_none(), "one ticket", || {
-            format!("a second ticket beside {again:?} under one grant")
+            format!("a second ticket besides {again:?} under one grant")
         });
         self.check(held <= limit, "slot limit", || {
-            format!("one grant's slot cut {held} for one buyer, limit {limit}")
+            format!("one grant's slot issued {held} units to one buyer, limit {limit}")
         });
     }
 
-    /// A buyer hears the answer to an attempt.
-    pub(crate) fn told(
+    /// Checks the answer to an attempt.
+    pub(crate) fn buyer_answered(
         &mut self,
-        truth: &Truth,
+        store: &SimStore,
         asked: &BuyerRequest,
-        told: BuyerAnswer,
+        answer: BuyerAnswer,
         at: &AnswerContext<'_>,
     ) {
-        self.answers.insert(asked.attempt, told);
-        self.count_case(told.name());
-        match told {
-            BuyerAnswer::Order(id) => self.answered_order(truth, asked, id),
+        self.answers.insert(asked.attempt, answer);
+        self.count_case(answer.name());
+        match answer {
+            BuyerAnswer::Order(id) => self.answered_order(store, asked, id),
             BuyerAnswer::Queued(id) => {
                 self.refused_with_ticket(asked, id);
                 self.handed.push((id, asked.buyer));
@@ -111,129 +112,132 @@ impl Checker {
             BuyerAnswer::SoldOut { refusal, as_of, parked } => {
                 self.check_snapshot_age(as_of, at.mono, "sold_out");
                 if parked {
-                    self.unknown_to_slots(truth, asked, at);
+                    self.unknown_to_slots(store, asked, at);
                 }
-                self.refused(asked, told, Some(as_of));
+                self.refused(asked, answer, Some(as_of));
                 let counts = self.state_at(as_of).items[asked.item.0 as usize - 1];
                 let fits = counts.free.is_none_or(|free| asked.units.to_u64() <= free);
                 self.check(parked || !fits, "sold_out", || {
-                    format!("{asked:?} refused with {:?} free", counts.free)
+                    format!("{asked:?} was refused with {:?} free", counts.free)
                 });
                 let returns = counts.free.unwrap_or(0) + counts.reserved > 0;
                 let wrong =
                     if parked { !refusal.may_return } else { refusal.may_return != returns };
                 self.check(!wrong, "may_return", || {
-                    format!("{refusal:?}, free {:?}, {}", counts.free, counts.reserved)
+                    format!("{refusal:?}, but free {:?}, reserved {}", counts.free, counts.reserved)
                 });
             }
             BuyerAnswer::Phase { phase, as_of } => {
                 self.check_snapshot_age(as_of, at.mono, "phase");
-                self.refused(asked, told, Some(as_of));
+                self.refused(asked, answer, Some(as_of));
                 let was = self.state_at(as_of).phases[asked.item.0 as usize - 1];
                 self.check(was == phase && phase != Phase::Open, "phase", || {
-                    format!("told {phase:?}, was {was:?}")
+                    format!("answered {phase:?}, but the phase was {was:?}")
                 });
             }
-            BuyerAnswer::LimitReached | BuyerAnswer::KeyReused => self.refused(asked, told, None),
+            BuyerAnswer::LimitReached | BuyerAnswer::KeyReused => self.refused(asked, answer, None),
             BuyerAnswer::Unavailable | BuyerAnswer::Retry => {}
         }
-        if told == BuyerAnswer::KeyReused {
+        if answer == BuyerAnswer::KeyReused {
             let others = self.tickets.get(&asked.request());
             let other = |id: &TicketId| {
-                self.cuts
+                self.issued
                     .get(id)
                     .is_some_and(|c| c.asked.item != asked.item || c.units != asked.units)
             };
             let used = others.is_some_and(|ids| ids.iter().any(other));
             self.check(used, "key reused", || {
-                format!("{asked:?}: no other content was ever asked")
+                format!("{asked:?}: no request with this key has other content")
             });
         }
     }
 
-    /// A request that was in a slot's hands all the time is not refused for having been parked too
-    /// long.
-    fn unknown_to_slots(&mut self, truth: &Truth, asked: &BuyerRequest, at: &AnswerContext<'_>) {
+    /// A request is not refused after parking if a reachable slot held its ticket all the time.
+    fn unknown_to_slots(&mut self, store: &SimStore, asked: &BuyerRequest, at: &AnswerContext<'_>) {
         let ids = self.tickets.get(&asked.request()).into_iter().flatten();
         let known = ids.copied().find(|id| {
-            let cut =
-                self.cuts.get(id).filter(|c| c.version < at.last_try && c.units == asked.units);
-            let grant = cut.and_then(|c| truth.model.grants.get(&c.grant));
+            let ticket =
+                self.issued.get(id).filter(|c| c.version < at.last_try && c.units == asked.units);
+            let grant = ticket.and_then(|c| store.model.grants.get(&c.grant));
             grant.is_some_and(|g| g.open && at.slots.contains(&g.slot))
-                && truth.verdict(id).is_none()
+                && store.verdict(id).is_none()
         });
         if let Some(id) = known.filter(|_| !self.faulty) {
-            self.find("last try", || format!("{asked:?} refused though its slot holds {id}"));
+            self.find("last try", || format!("{asked:?} was refused although its slot holds {id}"));
         }
     }
 
-    /// A buyer hears of this ticket. A refusal from before they asked is not their verdict: the
-    /// same key is a new try.
+    /// Checks an answer with this ticket. A refusal from before the request is not its verdict,
+    /// because the same key starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, asked: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
             version <= asked.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         self.check(!old, "new try", || {
-            format!("{asked:?} told of {id}, which was {verdict:?} before")
+            format!("{asked:?} received {id}, which was {verdict:?} before")
         });
     }
 
-    fn answered_order(&mut self, truth: &Truth, asked: &BuyerRequest, id: TicketId) {
-        let order = truth.model.orders.get(&id);
+    fn answered_order(&mut self, store: &SimStore, asked: &BuyerRequest, id: TicketId) {
+        let order = store.model.orders.get(&id);
         let own = |o: &doorbuster_core::Order| o.buyer == asked.buyer() && o.key == asked.key();
         self.check(order.is_some_and(own), "I3", || {
-            format!("{asked:?} told of {id}, which is no order of theirs")
+            format!("{asked:?} received {id}, which is not an order of its buyer and key")
         });
         let same = order.is_some_and(|o| o.item == asked.item && o.units == asked.units);
         self.check(same, "key reused", || {
-            format!("{asked:?} told of {id}, which has other content")
+            format!("{asked:?} received {id}, which has other content")
         });
-        self.told_orders.insert((asked.node, id));
+        self.answered_orders.insert((asked.node, id));
     }
 
     fn check_snapshot_age(&mut self, as_of: u64, mono: Millis, what: &'static str) {
         let age = mono.0 - self.until(as_of, mono).0;
-        self.check(age <= AGE_MAX_MS, what, || format!("said from a snapshot {age} ms old"));
+        self.check(age <= AGE_MAX_MS, what, || format!("answered from a snapshot {age} ms old"));
     }
 
-    /// A request that holds an order is not refused. What a node says from a snapshot may be as old
-    /// as that snapshot, unless the node has told of that order itself.
-    fn refused(&mut self, asked: &BuyerRequest, told: BuyerAnswer, as_of: Option<u64>) {
+    /// A request that holds an order is not refused. An answer from a snapshot may miss a newer
+    /// order, unless the same node has already answered with that order.
+    fn refused(&mut self, asked: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&asked.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
         let before = as_of.unwrap_or(asked.began);
         let known = held.version <= before
-            || (as_of.is_some() && self.told_orders.contains(&(asked.node, id)));
+            || (as_of.is_some() && self.answered_orders.contains(&(asked.node, id)));
         let same = self
-            .cuts
+            .issued
             .get(&id)
             .is_some_and(|c| c.asked.item == asked.item && c.units == asked.units);
-        let fine = !known || (told == BuyerAnswer::KeyReused && !same);
-        self.check(fine, "replay", || format!("{asked:?} told {told:?}, though it holds {id}"));
+        let fine = !known || (answer == BuyerAnswer::KeyReused && !same);
+        self.check(fine, "replay", || {
+            format!("{asked:?} received {answer:?}, although it holds {id}")
+        });
     }
 
-    /// A buyer hears the verdict of an id, by event or by asking.
+    /// Checks the verdict of an id that a buyer received by event or by request.
     pub(crate) fn verdict_reported(
         &mut self,
-        truth: &Truth,
+        store: &SimStore,
         id: TicketId,
         verdict: Verdict,
         _now: Millis,
     ) {
-        let committed = truth.verdict(&id);
+        let committed = store.verdict(&id);
         self.check(committed == Some(verdict), "I8", || {
-            format!("{id}: told {verdict:?}, committed {committed:?}")
+            format!("{id}: reported {verdict:?}, committed {committed:?}")
         });
         if let Verdict::Order(order) = verdict {
-            self.check(truth.model.orders.contains_key(&order), "I3", || {
-                format!("{id} told of {order}, no order")
+            self.check(store.model.orders.contains_key(&order), "I3", || {
+                format!("{id} refers to {order}, which is not an order")
             });
         }
-        let first = *self.told.entry(id).or_insert(verdict);
-        self.check(first == verdict, "I8", || format!("{id}: told {first:?}, then {verdict:?}"));
+        let first = *self.reported.entry(id).or_insert(verdict);
+        self.check(first == verdict, "I8", || {
+            format!("{id}: reported {first:?}, then {verdict:?}")
+        });
     }
 
-    /// A buyer asked for a verdict and was told that there is none yet.
+    /// Checks the answer that an id has no verdict yet.
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {

@@ -1,30 +1,37 @@
-//! Checkouts: an order keeps one, which counts as closed once its provider takes no money there. An
-//! order waits for its provider's word, and not for ever: decided here by a table of its own.
+//! Checkouts: an order keeps one, which may be recorded as closed only after its provider takes no
+//! money there. An expiring order waits for its provider's answer, within bounds. The checker
+//! decides this with its own tables.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
 
 use super::Checker;
 use super::money::RowsBefore;
-use crate::truth::{Done, Truth, Tx};
+use crate::store::{Done, SimStore, Tx};
 use crate::world::provider::Provider;
 
-/// How long the units of an order that is due wait after its provider was first asked in vain.
+/// How long an order that is due keeps its units after the first question without an answer.
 const GRACE_MS: i64 = 120_000;
-/// And in all, whether or not anybody could ask.
+/// The longest wait in all, with or without a question.
 const ASK_WITHIN_MS: i64 = 1_800_000;
-/// Farthest that a payment window is put off.
+/// The longest extension of a payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
-/// When the provider was first asked in vain since then.
+/// The time of the first question without an answer since then.
 fn asked_since(checkout: Option<&Checkout>, pay_by: Millis) -> Option<Millis> {
     checkout?.asked_at.filter(|at| *at >= pay_by)
 }
 
 impl Checker {
-    /// Judges what a transaction did to a checkout, or to an order that may have one.
-    pub(super) fn checkouts(&mut self, truth: &Truth, tx: &Tx, done: &Done, before: &RowsBefore) {
-        let kept = |order: &TicketId| truth.model.checkouts.get(order);
+    /// Checks the effect of a transaction on a checkout, or on an order that may have one.
+    pub(super) fn checkouts(
+        &mut self,
+        store: &SimStore,
+        tx: &Tx,
+        done: &Done,
+        before: &RowsBefore,
+    ) {
+        let kept = |order: &TicketId| store.model.checkouts.get(order);
         match (tx, done) {
             (Tx::KeepCheckout(new), Done::Kept(kept)) => self.kept(new, kept, before),
             (Tx::CloseCheckout(order, session), _) => {
@@ -32,7 +39,7 @@ impl Checker {
                 let was = before.checkout.as_ref();
                 let wanted = was.is_some_and(|c| c.open && c.session != *session);
                 self.check(now == wanted, "checkout", || {
-                    format!("{order}: {was:?}, {session} closed, open {now}")
+                    format!("{order}: {was:?}, after closing {session}: open {now}")
                 });
             }
             (Tx::RecordUnanswered(order, session, now), Done::Taken(took)) => {
@@ -40,11 +47,11 @@ impl Checker {
             }
             (Tx::Extend(order, pay_by, now), Done::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // What was asked before does not count any more.
+                // An earlier question does not count after the extension.
                 let asked = kept(order).and_then(|c| c.asked_at);
                 let right = asked.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
-                    format!("{order} to {pay_by:?}, and was asked about at {asked:?}")
+                    format!("{order} was extended to {pay_by:?}, but is unanswered since {asked:?}")
                 });
             }
             (Tx::End(id, EndReason::Expire, _, now), Done::Ended(changed)) => {
@@ -68,7 +75,7 @@ impl Checker {
         self.check(right, "checkout", || format!("{new:?}: {kept:?}, before {before:?}"));
     }
 
-    /// The first question in vain since an order is due is the one that counts.
+    /// The first question without an answer after an order is due is the one that is recorded.
     fn asked_in_vain(
         &mut self,
         asked: (&str, Millis),
@@ -87,10 +94,10 @@ impl Checker {
         });
         let right = took == keeps && now == wanted.as_ref();
         self.check(right, "checkout", || {
-            format!("{session} asked about at {at:?}: {took}, {was:?} became {now:?}")
+            format!("{session} unanswered at {at:?}: {took}, {was:?} became {now:?}")
         });
         if counts {
-            self.count_case("asked in vain");
+            self.count_case("provider did not answer");
         }
     }
 
@@ -105,14 +112,15 @@ impl Checker {
             o.state == OrderState::Reserved && pay_by > o.pay_by && pay_by.0 - now.0 <= EXTEND_MS
         });
         let did = matches!(changed, ChangeOutcome::Done(_));
-        self.check(may == did, "extend", || format!("to {pay_by:?} at {now:?}: {changed:?}"));
+        self.check(may == did, "extend", || {
+            format!("extended to {pay_by:?} at {now:?}: {changed:?}")
+        });
         if did {
             self.count_case("extended");
         }
     }
 
-    /// An order whose provider may still take money waits for it: a while after it was asked, and
-    /// longer for that it can be.
+    /// An order whose provider may still take money does not expire before the bounds above.
     fn expired(
         &mut self,
         id: &TicketId,
@@ -133,39 +141,40 @@ impl Checker {
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(did != waits, "expiry", || {
             format!(
-                "{id} due, checkout open {}, asked {asked:?}, at {now:?}: {changed:?}",
+                "{id} is due, checkout open {}, unanswered since {asked:?}, at {now:?}: \
+                 {changed:?}",
                 open.is_some()
             )
         });
         if did && open.is_some() {
             self.count_case(if asked.is_some() {
-                "expired though the provider was away"
+                "expired without an answer of the provider"
             } else {
-                "expired unasked"
+                "expired without a question"
             });
         }
     }
 
-    /// A checkout counts as closed from now on: nobody asks about it any more.
+    /// Checks a checkout that was recorded as closed: the provider must take no money there.
     pub(crate) fn closed_checkout(
         &mut self,
-        truth: &Truth,
+        store: &SimStore,
         provider: &Provider,
         session: usize,
         mono: Millis,
     ) {
         let takes = provider.takes_money(session, mono);
         self.check(!takes, "checkout", || {
-            format!("checkout {session} counts as closed, and still takes money")
+            format!("checkout {session} is recorded as closed, but still takes money")
         });
         for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
-            let known = truth
+            let known = store
                 .model
                 .payments
                 .get(&charge.payment)
                 .is_some_and(|p| p.state != PaymentState::Failed);
             self.check(known, "checkout", || {
-                format!("checkout {session} counts as closed, and {charge:?} is not known")
+                format!("checkout {session} is recorded as closed, but {charge:?} is not recorded")
             });
         }
         self.count_case("checkout closed");

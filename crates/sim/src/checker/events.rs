@@ -1,5 +1,5 @@
-//! What happened, as it is written down and told: each change once, with the change; to each
-//! endpoint at least once, and in its order.
+//! Events: each change has exactly one event, written with the change. Each endpoint receives each
+//! event at least once, and the events of one order in sequence.
 use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
@@ -8,29 +8,29 @@ use hashbrown::HashSet;
 
 use super::Checker;
 use super::money::RowsBefore;
-use crate::truth::{Truth, Tx};
+use crate::store::{SimStore, Tx};
 
-/// A change that must have been written down by the transaction that made it.
+/// An event that a transaction must have written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ExpectedEvent {
     what: EventType,
     about: String,
 }
 
-/// What the judge knows of telling.
+/// The checker's record of events and deliveries.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryLog {
-    /// Events that were judged.
+    /// Events checked so far.
     events: usize,
-    /// Returned tickets that were judged.
+    /// Returned tickets checked so far.
     resolutions: usize,
     due: Vec<ExpectedEvent>,
-    /// What each endpoint took.
+    /// The events that each endpoint accepted.
     delivered: HashSet<(usize, usize), foldhash::fast::FixedState>,
     refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
 }
 
-/// What an event is about, in one word.
+/// The subject of an event as one text.
 pub(crate) fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
@@ -42,7 +42,7 @@ pub(crate) fn ordering_key(event: &Event) -> String {
 }
 
 impl Checker {
-    /// An order was changed by the commit that is judged.
+    /// Expects an event of the commit that is being checked.
     pub(super) fn expect_event(&mut self, what: EventType, about: String) {
         self.deliveries.due.push(ExpectedEvent { what, about });
     }
@@ -57,9 +57,9 @@ impl Checker {
         }
     }
 
-    /// Every change of this commit has its event, and every event its change.
-    pub(super) fn events(&mut self, truth: &Truth, tx: &Tx, before: &RowsBefore) {
-        let model = &truth.model;
+    /// Checks that every change of this commit has its event, and every event its change.
+    pub(super) fn events(&mut self, store: &SimStore, tx: &Tx, before: &RowsBefore) {
+        let model = &store.model;
         self.other_changes(model, tx, before);
         let new = &model.events[self.deliveries.events..];
         for event in new {
@@ -67,12 +67,14 @@ impl Checker {
             match self.deliveries.due.iter().position(|due| *due == written) {
                 Some(at) => drop(self.deliveries.due.swap_remove(at)),
                 None => {
-                    self.find("history", || format!("{written:?} was written, and nothing changed"))
+                    self.find("history", || format!("{written:?} was written, but nothing changed"))
                 }
             }
             if let Subject::Order(order) = &event.subject {
                 let same = model.orders.get(&order.id) == Some(order);
-                self.check(same, "history", || format!("{order:?} was written, and is not so"));
+                self.check(same, "history", || {
+                    format!("{order:?} was written, but the order differs")
+                });
             }
             self.count_case(event.what.as_str());
         }
@@ -113,8 +115,8 @@ impl Checker {
         }
     }
 
-    /// An endpoint took an event. Whatever happened before to the same order was taken before, or
-    /// is a dead letter.
+    /// Checks an event that an endpoint accepted. The endpoint must have accepted all earlier
+    /// events of the same subject, except for dead letters.
     pub(crate) fn event_delivered(
         &mut self,
         events: &[Event],
@@ -130,20 +132,20 @@ impl Checker {
                 || dead.contains(&earlier);
             self.check(fine, "order of events", || {
                 format!(
-                    "endpoint {endpoint} heard {:?} of {key} before {:?}",
+                    "endpoint {endpoint} received {:?} of {key} before {:?}",
                     events[event].what, it.what
                 )
             });
         }
-        self.count_case("told an endpoint");
+        self.count_case("event delivered");
     }
 
-    /// An endpoint refused an event.
+    /// Counts an event that an endpoint refused.
     pub(crate) fn event_refused(&mut self, endpoint: usize, event: usize) {
         *self.deliveries.refused.entry((endpoint, event)).or_default() += 1;
     }
 
-    /// An endpoint's position moved.
+    /// Checks a move of an endpoint's position.
     pub(crate) fn advanced(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
         self.check(pending <= bound, "I9", || {
@@ -151,18 +153,18 @@ impl Checker {
         });
     }
 
-    /// What came of a try is written down.
+    /// Checks a change of a delivery row.
     pub(crate) fn row_changed(&mut self, was_dead: bool) {
         self.check(!was_dead, "dead letter", || "a dead letter was changed by a worker".into());
     }
 
-    /// At rest every endpoint took every event, but for dead letters that it refused for long.
+    /// At rest every endpoint has accepted every event except for its dead letters.
     pub(crate) fn delivered_at_rest(&mut self, events: &[Event], endpoint: usize, dead: &[usize]) {
         for (event, it) in events.iter().enumerate() {
             let delivered = self.deliveries.delivered.contains(&(endpoint, event));
             let is_dead = dead.contains(&event);
-            self.check(delivered || is_dead, "told", || {
-                format!("endpoint {endpoint} never heard of {:?} of {}", it.what, ordering_key(it))
+            self.check(delivered || is_dead, "delivery", || {
+                format!("endpoint {endpoint} never received {:?} of {}", it.what, ordering_key(it))
             });
             if is_dead {
                 self.count_case("dead letter");

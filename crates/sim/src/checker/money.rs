@@ -1,5 +1,5 @@
-//! I5: what came in at the provider ends as exactly one paid order or one refund. Decided here by
-//! tables of its own, and added up against the provider's books.
+//! I5: each payment captured at the provider ends as exactly one paid order or one refund. The
+//! checker decides this with its own tables and compares the sums with the provider's books.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
@@ -8,13 +8,13 @@ use doorbuster_core::money::{
 use doorbuster_core::{Item, ItemId, Millis, Order, OrderState, Stock, TicketId};
 
 use super::Checker;
-use crate::truth::{Done, Truth, Tx};
+use crate::store::{Done, SimStore, Tx};
 use crate::world::provider::{MoneyBack, Provider};
 
-/// How often a provider is asked in vain for one refund.
+/// Failed requests for one refund until it is given up.
 const REFUND_TRIES: u32 = 12;
 
-/// The rows that a transaction about money, or about one item, is about, before it.
+/// The rows that a transaction uses, as they were before it.
 #[derive(Debug, Default)]
 pub(crate) struct RowsBefore {
     pub(super) item: Option<Item>,
@@ -22,7 +22,7 @@ pub(crate) struct RowsBefore {
     pub(super) in_slots: u64,
     used: u32,
     price: Option<Money>,
-    /// Whether the message was taken.
+    /// Whether the message was handled before.
     taken: bool,
     payment: Option<Payment>,
     refund: Option<Refund>,
@@ -30,63 +30,65 @@ pub(crate) struct RowsBefore {
 }
 
 impl RowsBefore {
-    /// What a transaction will be about.
-    pub(crate) fn for_tx(truth: &Truth, tx: &Tx) -> Self {
+    /// Reads the rows that a transaction will use.
+    pub(crate) fn for_tx(store: &SimStore, tx: &Tx) -> Self {
         let mut before = Self::default();
         match tx {
             Tx::Adjust(item, ..) | Tx::Serve(item, _) => {
-                before.item = truth.model.items.get(item).cloned()
+                before.item = store.model.items.get(item).cloned()
             }
-            Tx::Open(slot, ..) => before.item = truth.model.items.get(&slot.item).cloned(),
+            Tx::Open(slot, ..) => before.item = store.model.items.get(&slot.item).cloned(),
             Tx::Refill(grant, ..) => {
-                let of = truth.model.grants.get(grant).map(|grant| grant.slot.item);
-                before.item = of.and_then(|item| truth.model.items.get(&item)).cloned();
+                let of = store.model.grants.get(grant).map(|grant| grant.slot.item);
+                before.item = of.and_then(|item| store.model.items.get(&item)).cloned();
             }
             Tx::Join(item, ..) => {
-                before.item = truth.model.items.get(item).cloned();
-                before.in_slots = in_slots(truth, *item);
+                before.item = store.model.items.get(item).cloned();
+                before.in_slots = in_slots(store, *item);
             }
             Tx::End(id, ..)
             | Tx::Extend(id, ..)
             | Tx::CloseCheckout(id, _)
             | Tx::RecordUnanswered(id, ..) => {
-                before.read_order(truth, id);
+                before.read_order(store, id);
             }
-            Tx::KeepCheckout(checkout) => before.read_order(truth, &checkout.order),
-            Tx::Capture(told, ..) | Tx::FailPayment(told, _) => {
-                let named = truth
+            Tx::KeepCheckout(checkout) => before.read_order(store, &checkout.order),
+            Tx::Capture(capture, ..) | Tx::FailPayment(capture, _) => {
+                let named = store
                     .model
                     .orders
                     .values()
-                    .find(|o| o.id.to_string() == told.order)
+                    .find(|o| o.id.to_string() == capture.order)
                     .map(|o| o.id);
                 if let Some(id) = named {
-                    before.read_order(truth, &id);
+                    before.read_order(store, &id);
                 }
-                before.taken =
-                    truth.model.inbox.contains_key(&(told.provider.clone(), told.event.clone()));
-                before.payment = truth.model.payments.get(&told.payment).cloned();
+                before.taken = store
+                    .model
+                    .inbox
+                    .contains_key(&(capture.provider.clone(), capture.event.clone()));
+                before.payment = store.model.payments.get(&capture.payment).cloned();
             }
             Tx::SettleRefund(event, id, ..) => {
-                let mut taken = truth.model.inbox.keys();
+                let mut taken = store.model.inbox.keys();
                 before.taken = taken.any(|(_, e)| e == event);
-                before.refund = truth.model.refunds.get(id).cloned();
+                before.refund = store.model.refunds.get(id).cloned();
             }
             Tx::AnswerRefund(asked, ..) => {
-                before.refund = truth.model.refunds.get(&asked.id).cloned()
+                before.refund = store.model.refunds.get(&asked.id).cloned()
             }
-            Tx::RetryRefund(id, _) => before.refund = truth.model.refunds.get(id).cloned(),
+            Tx::RetryRefund(id, _) => before.refund = store.model.refunds.get(id).cloned(),
             _ => {}
         }
         before
     }
 
-    fn read_order(&mut self, truth: &Truth, id: &TicketId) {
-        let model = &truth.model;
+    fn read_order(&mut self, store: &SimStore, id: &TicketId) {
+        let model = &store.model;
         self.checkout = model.checkouts.get(id).cloned();
         let Some(order) = model.orders.get(id) else { return };
         self.item = model.items.get(&order.item).cloned();
-        self.in_slots = in_slots(truth, order.item);
+        self.in_slots = in_slots(store, order.item);
         self.used = model.quotas.get(&(order.item, order.buyer.clone())).copied().unwrap_or(0);
         let each = model.prices.get(&order.item);
         self.price = each.map(|p| Money {
@@ -97,26 +99,26 @@ impl RowsBefore {
     }
 }
 
-/// What is granted and not settled.
-fn in_slots(truth: &Truth, item: ItemId) -> u64 {
-    let open = truth.model.grants.values().filter(|g| g.open && g.slot.item == item);
+/// The units that are granted and not settled.
+fn in_slots(store: &SimStore, item: ItemId) -> u64 {
+    let open = store.model.grants.values().filter(|g| g.open && g.slot.item == item);
     open.map(|g| g.granted.saturating_sub(g.settled)).sum()
 }
 
-/// Whether money came back, and its provider did not take it anew since.
+/// Whether the money of the refund came back and was not sent again since.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Whether money came back once and did not arrive since, and nobody waits for an operator: a
-/// message may be about what came back.
+/// Whether the money of the refund came back once, has not arrived since, and no operator must
+/// decide. A message may then be older than the return.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
         || (came_back(refund) && refund.state == RefundState::Pending)
 }
 
-/// What must come of a captured payment.
+/// The required result of a captured payment.
 #[derive(Debug, PartialEq, Eq)]
 enum ExpectedCapture {
     Repeat,
@@ -125,7 +127,7 @@ enum ExpectedCapture {
     Refund(RefundCause),
 }
 
-fn expected_capture(before: &RowsBefore, told: &Capture, last: bool) -> ExpectedCapture {
+fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> ExpectedCapture {
     let known = before.payment.as_ref().is_some_and(|p| p.state != PaymentState::Failed);
     if before.taken || known {
         return ExpectedCapture::Repeat;
@@ -133,7 +135,7 @@ fn expected_capture(before: &RowsBefore, told: &Capture, last: bool) -> Expected
     let (Some(order), Some(item)) = (&before.order, &before.item) else {
         return ExpectedCapture::Refund(RefundCause::UnknownOrder);
     };
-    if before.price.as_ref() != Some(&told.money) {
+    if before.price.as_ref() != Some(&capture.money) {
         return ExpectedCapture::Refund(RefundCause::Mismatch);
     }
     let units = u64::from(order.units.get());
@@ -155,28 +157,28 @@ fn expected_capture(before: &RowsBefore, told: &Capture, last: bool) -> Expected
 }
 
 impl Checker {
-    /// Judges what a transaction about money did.
-    pub(super) fn money(&mut self, truth: &Truth, tx: &Tx, done: &Done, before: &RowsBefore) {
+    /// Checks a transaction about money.
+    pub(super) fn money(&mut self, store: &SimStore, tx: &Tx, done: &Done, before: &RowsBefore) {
         match (tx, done) {
-            (Tx::Capture(told, last, _), Done::CaptureOutcome(captured)) => {
-                self.captured(told, *last, captured, before)
+            (Tx::Capture(capture, last, _), Done::CaptureOutcome(captured)) => {
+                self.captured(capture, *last, captured, before)
             }
-            (Tx::FailPayment(told, _), Done::Taken(took)) => {
-                let now = truth.model.payments.get(&told.payment);
+            (Tx::FailPayment(capture, _), Done::Taken(took)) => {
+                let now = store.model.payments.get(&capture.payment);
                 let kept = before.payment.as_ref().is_none_or(|p| now == Some(p));
                 self.check(kept && *took != before.taken, "I5", || {
-                    format!("{told:?}: {took}, then {now:?}")
+                    format!("{capture:?}: {took}, then {now:?}")
                 });
             }
             (Tx::SettleRefund(_, id, news, _), Done::Taken(took)) => {
-                let now = truth.model.refunds.get(id);
+                let now = store.model.refunds.get(id);
                 if before.taken {
                     let same = now == before.refund.as_ref() && !took;
                     return self.check(same, "I5", || {
                         format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund)
                     });
                 }
-                // Of money that came back a message may tell old news: the provider is asked.
+                // The message may be older than the return of the money, so the provider is asked.
                 if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(
                         news,
@@ -194,21 +196,21 @@ impl Checker {
                 self.refund_news(news, before, now);
             }
             (Tx::AnswerRefund(asked, news, at), _) => {
-                self.refund_answer((asked, news, *at), before, truth.model.refunds.get(&asked.id));
+                self.refund_answer((asked, news, *at), before, store.model.refunds.get(&asked.id));
             }
-            _ => self.checkouts(truth, tx, done, before),
+            _ => self.checkouts(store, tx, done, before),
         }
-        self.check_totals(truth);
+        self.check_totals(store);
     }
 
     fn captured(
         &mut self,
-        told: &Capture,
+        capture: &Capture,
         last: bool,
         captured: &CaptureOutcome,
         before: &RowsBefore,
     ) {
-        let must = expected_capture(before, told, last);
+        let must = expected_capture(before, capture, last);
         let came = match captured {
             CaptureOutcome::Repeated => ExpectedCapture::Repeat,
             CaptureOutcome::Paid(_) => ExpectedCapture::Pay,
@@ -216,7 +218,7 @@ impl Checker {
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
         };
         self.check(came == must, "I5", || {
-            format!("{told:?}: {came:?}, must {must:?}, before {before:?}")
+            format!("{capture:?}: {came:?}, must {must:?}, before {before:?}")
         });
         self.count_case(match came {
             ExpectedCapture::Repeat => "payment repeated",
@@ -240,13 +242,13 @@ impl Checker {
     fn refund_news(&mut self, news: &RefundUpdate, before: &RowsBefore, now: Option<&Refund>) {
         let (Some(was), Some(now)) = (&before.refund, now) else {
             return self.check(before.refund.is_none() && now.is_none(), "I5", || {
-                "a refund came or went by news".into()
+                "a message created or deleted a refund".into()
             });
         };
         let is_over = was.state == RefundState::Settled
             || (was.state == RefundState::Failed && came_back(was));
         if is_over && !matches!(news, RefundUpdate::CameBack(_)) {
-            return self.check(was == now, "I5", || format!("{was:?} was over, now {now:?}"));
+            return self.check(was == now, "I5", || format!("{was:?} was final, now {now:?}"));
         }
         let wanted = match news {
             RefundUpdate::Accepted { .. } => RefundState::Pending,
@@ -263,8 +265,8 @@ impl Checker {
         }
     }
 
-    /// An answer may be older than what was said of the refund meanwhile: that stays, or the
-    /// provider is asked again at once.
+    /// Checks the answer to a refund request. The answer may be older than the row. Then the row
+    /// stays, or the provider is asked again at once.
     fn refund_answer(
         &mut self,
         (asked, news, at): (&Refund, &RefundUpdate, Millis),
@@ -286,15 +288,14 @@ impl Checker {
             |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
-            format!("{was:?}, asked about as {asked:?}, {news:?}: {now:?}")
+            format!("{was:?}, requested as {asked:?}, {news:?}: {now:?}")
         });
         self.count_case("refund answered late");
     }
 
-    /// A paid order has one payment, of its price; a payment that went back has one refund, of its
-    /// amount.
-    fn check_totals(&mut self, truth: &Truth) {
-        let model = &truth.model;
+    /// A paid order has one payment of its price. A refunded payment has one refund of its amount.
+    fn check_totals(&mut self, store: &SimStore) {
+        let model = &store.model;
         for order in model.orders.values() {
             let name = order.id.to_string();
             let pays = |p: &&Payment| p.order == name && p.state == PaymentState::Captured;
@@ -312,15 +313,14 @@ impl Checker {
         }
         let lone = model.refunds.values().find(|r| !model.payments.contains_key(&r.payment));
         if let Some(refund) = lone {
-            self.find("I5", || format!("{refund:?} of no payment"));
+            self.find("I5", || format!("{refund:?} has no payment"));
         }
     }
 
-    /// A refund is decided once, and one that arrived stays so. Says which were decided by the
-    /// commit that is judged.
+    /// A refund is decided once, and a settled one stays settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // Which of an answer that it came back and the word that it arrived is older, only the
-        // provider knows.
+        // Only the provider knows whether the answer that money came back is newer than the message
+        // that it arrived.
         let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _));
         let mut new = Vec::new();
         for refund in model.refunds.values() {
@@ -344,12 +344,12 @@ impl Checker {
         new
     }
 
-    /// The provider sends money back, now: once for a payment, all of it, and only what pays for
-    /// nothing.
-    pub(crate) fn refund_sent(&mut self, truth: &Truth, provider: &Provider, back: &MoneyBack) {
+    /// Checks a refund that the provider sends: once for a payment, the full amount, and only if
+    /// the payment is refunded.
+    pub(crate) fn refund_sent(&mut self, store: &SimStore, provider: &Provider, back: &MoneyBack) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
-        self.check(!twice, "I5", || format!("{back:?} a second time"));
-        let state = truth.model.payments.get(&back.payment).map(|p| p.state);
+        self.check(!twice, "I5", || format!("{back:?} was sent a second time"));
+        let state = store.model.payments.get(&back.payment).map(|p| p.state);
         self.check(state == Some(PaymentState::Refunded), "I5", || {
             format!("{back:?} of a payment that is {state:?}")
         });
@@ -359,20 +359,20 @@ impl Checker {
         self.count_case("sent back");
     }
 
-    /// The provider's books against ours, to the cent.
-    pub(crate) fn money_at_rest(&mut self, truth: &Truth, provider: &Provider) {
-        let model = &truth.model;
+    /// Compares the provider's books with the store at rest, to the cent.
+    pub(crate) fn money_at_rest(&mut self, store: &SimStore, provider: &Provider) {
+        let model = &store.model;
         for charge in provider.charges.iter().filter(|c| c.captured) {
             let row = model.payments.get(&charge.payment);
             let same = row.is_some_and(|p| p.money == charge.money && p.order == charge.order);
-            self.check(same, "I5", || format!("{charge:?} is known as {row:?}"));
+            self.check(same, "I5", || format!("{charge:?} is recorded as {row:?}"));
             let back =
                 provider.backs.iter().filter(|b| b.payment == charge.payment && b.arrived).count();
             let order = model.orders.values().find(|o| o.id.to_string() == charge.order);
             let pays = row.is_some_and(|p| p.state == PaymentState::Captured)
                 && order.is_some_and(|o| o.state == OrderState::Paid);
             self.check(back + usize::from(pays) == 1, "I5", || {
-                format!("{charge:?} was sent back {back} times, and pays for an order: {pays}")
+                format!("{charge:?} was sent back {back} times; it pays for an order: {pays}")
             });
         }
         let unsettled = model.refunds.values().find(|r| r.state != RefundState::Settled);
@@ -390,11 +390,11 @@ impl Checker {
         });
     }
 
-    /// Every order that waited for its payment is paid or ended by now.
-    pub(crate) fn nothing_reserved(&mut self, truth: &Truth) {
-        let waits = truth.model.orders.values().find(|o| o.state == OrderState::Reserved);
+    /// Every reserved order is paid or ended by now.
+    pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
+        let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
         if let Some(order) = waits {
-            self.find("expiry", || format!("{order:?} waits for ever"));
+            self.find("expiry", || format!("{order:?} stays reserved"));
         }
     }
 }

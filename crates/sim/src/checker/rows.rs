@@ -1,5 +1,5 @@
-//! I1, I2, I4 and I7 after every commit, and what a single commit may never do: sums over the rows,
-//! done again from nothing.
+//! I1, I2, I4 and I7 after every commit, and the limits of a single commit, from sums over the
+//! rows.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::{
@@ -9,11 +9,11 @@ use doorbuster_core::{
 
 use super::money::RowsBefore;
 use super::{Checker, CommitState, ItemCounts, SeenOrder};
-use crate::truth::{Done, Truth, Tx};
+use crate::store::{Done, SimStore, Tx};
 use crate::world::BUYERS_ALL;
 use doorbuster_core::settle::Resolved;
 
-/// Sums of one item.
+/// The sums of one item.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     in_slots: u64,
@@ -54,41 +54,41 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Checker {
-    /// Judges one commit, knowing the rows that it is about as they were before.
+    /// Checks one commit with the rows that it used as they were before.
     pub(crate) fn committed(
         &mut self,
-        truth: &Truth,
+        store: &SimStore,
         (tx, done): (&Tx, &Done),
         before: &RowsBefore,
         at: (Millis, Millis),
     ) {
         let (now, mono) = at;
-        let model = &truth.model;
-        let phases = [1, 2].map(|i| truth.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
-        self.record_commit(model, truth.version, mono, phases);
+        let model = &store.model;
+        let phases = [1, 2].map(|i| store.phases.get(&ItemId(i)).map_or(Phase::Draft, |p| p.shown));
+        self.record_commit(model, store.version, mono, phases);
         match tx {
             Tx::Intend(item, phase) => {
-                self.stopping[item_index(*item)] = Some((*phase, truth.version))
+                self.stopping[item_index(*item)] = Some((*phase, store.version))
             }
             Tx::Show(item, intent) if *done == Done::Closed(true) => {
-                self.shown(truth, *item, *intent)
+                self.shown(store, *item, *intent)
             }
             _ => {}
         }
-        self.waitlist(truth, tx, done, before, now);
+        self.waitlist(store, tx, done, before, now);
         self.grants(model);
-        self.orders(truth, now);
-        self.money(truth, tx, done, before);
-        self.events(truth, tx, before);
+        self.orders(store, now);
+        self.money(store, tx, done, before);
+        self.events(store, tx, before);
         match done {
-            Done::Settled(all) => all.iter().for_each(|r| self.resolved(truth, r)),
+            Done::Settled(all) => all.iter().for_each(|r| self.resolved(store, r)),
             Done::Forced(Some(resolved)) => {
                 if let (true, Tx::Force(id, parts, ..)) = (resolved.fresh, tx) {
                     self.check(now > parts.decide_by, "I8", || {
                         format!("{id} forced before its decide_by")
                     });
                 }
-                self.resolved(truth, resolved);
+                self.resolved(store, resolved);
             }
             _ => {}
         }
@@ -97,7 +97,7 @@ impl Checker {
         }
     }
 
-    /// I1, I2 and I4, and the sums that the rows carry.
+    /// Checks I1, I2 and I4, and the counters in the rows.
     pub(super) fn record_commit(
         &mut self,
         model: &Model,
@@ -125,7 +125,7 @@ impl Checker {
             let carried = item.paid == sums.paid && item.ended == sums.ended;
             self.check(carried, "I2", || {
                 format!(
-                    "item says paid {} ended {}, orders say {} {}",
+                    "the item has paid {} and ended {}, its orders {} and {}",
                     item.paid, item.ended, sums.paid, sums.ended
                 )
             });
@@ -150,7 +150,7 @@ impl Checker {
         self.history.push(CommitState { version, at, items, phases });
     }
 
-    /// I7, and what a grant's row may never say.
+    /// Checks I7 and the values of each grant's row.
     fn grants(&mut self, model: &Model) {
         for grant in model.grants.values() {
             let (id, granted, settled) = (grant.id, grant.granted, grant.settled);
@@ -158,11 +158,10 @@ impl Checker {
                 format!("grant {id}: settled {settled} > {granted}")
             });
             let Some(cause) = grant.closed else { continue };
-            // A closed grant's units went back when it was closed: nothing is promised to its slot
-            // any more.
+            // Closing a grant gives its units back, so its slot must get no further row.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
-                    format!("a row for the closed grant {id}")
+                    format!("a new row for the closed grant {id}")
                 });
                 continue;
             }
@@ -170,7 +169,7 @@ impl Checker {
             if grant.slot.index == SlotKey::WAITLIST {
                 let never = !grant.open && !grant.acked && grant.feed_len.0 == 0;
                 self.check(never && cause == CloseCause::Waitlist, "waitlist", || {
-                    format!("{grant:?} is a line's")
+                    format!("invalid waitlist grant {grant:?}")
                 });
                 continue;
             }
@@ -178,7 +177,7 @@ impl Checker {
             let fault =
                 !matches!(cause, CloseCause::Ended | CloseCause::Rolled | CloseCause::LeaseLapsed);
             self.check(self.faulty || !fault, "I7", || {
-                format!("grant {id} closed: {}", cause.as_str())
+                format!("grant {id} closed without a fault: {}", cause.as_str())
             });
         }
         let mut open: Vec<_> = model.grants.values().filter(|g| g.open).map(|g| g.slot).collect();
@@ -188,30 +187,30 @@ impl Checker {
         });
     }
 
-    /// A phase shows because it was asked for, and what was cut before that is decided by then.
-    fn shown(&mut self, truth: &Truth, item: ItemId, intent: Option<(Phase, u64)>) {
+    /// A phase is shown only as intended, and only after all earlier tickets have a verdict.
+    fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let wanted = self.stopping[item_index(item)].take();
         self.check(wanted == intent, "phase", || {
-            format!("shown as {intent:?}, asked for {wanted:?}")
+            format!("shown as {intent:?}, intended {wanted:?}")
         });
         let Some((_, asked_to_stop)) = wanted else { return };
-        let waits = self.cuts.iter().find(|(id, cut)| {
-            let closes = truth.model.grants.get(&cut.grant).is_some_and(|g| !g.open)
-                && !self.closed.contains_key(&cut.grant);
+        let waits = self.issued.iter().find(|(id, ticket)| {
+            let closes = store.model.grants.get(&ticket.grant).is_some_and(|g| !g.open)
+                && !self.closed.contains_key(&ticket.grant);
             closes
-                && cut.asked.item == item
-                && cut.version < asked_to_stop
-                && truth.verdict(id).is_none()
+                && ticket.asked.item == item
+                && ticket.version < asked_to_stop
+                && store.verdict(id).is_none()
         });
         if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
             self.find("drain", || format!("{id} was in flight when the phase was shown"));
         }
     }
 
-    fn orders(&mut self, truth: &Truth, now: Millis) {
-        for order in truth.model.orders.values() {
+    fn orders(&mut self, store: &SimStore, now: Millis) {
+        for order in store.model.orders.values() {
             match self.orders.get(&order.id).map(|h| h.state) {
-                None => self.order_appeared(truth, order),
+                None => self.order_appeared(store, order),
                 Some(before) if before == order.state => self.pay_by_changed(order),
                 Some(before) => {
                     use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
@@ -234,8 +233,8 @@ impl Checker {
                 }
             }
         }
-        let gone = self.orders.len() != truth.model.orders.len();
-        self.check(!gone, "I3", || "an order is gone".into());
+        let gone = self.orders.len() != store.model.orders.len();
+        self.check(!gone, "I3", || "an order was deleted".into());
     }
 
     fn pay_by_changed(&mut self, order: &doorbuster_core::Order) {
@@ -245,13 +244,13 @@ impl Checker {
         }
     }
 
-    fn order_appeared(&mut self, truth: &Truth, order: &doorbuster_core::Order) {
+    fn order_appeared(&mut self, store: &SimStore, order: &doorbuster_core::Order) {
         let request = (number_in_name(order.buyer.as_str()), number_in_name(order.key.as_str()));
         let id = order.id;
         self.orders.insert(
             id,
             SeenOrder {
-                version: truth.version,
+                version: store.version,
                 state: order.state,
                 pay_by: order.pay_by,
                 revived: false,
@@ -260,43 +259,42 @@ impl Checker {
         self.expect_event(Self::event_of_state(order.state), id.to_string());
         let other = self.requests.insert(request, id);
         self.check(other.is_none(), "one order", || {
-            format!("{id} beside {other:?} for one request")
+            format!("one request has {id} besides {other:?}")
         });
         let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
         self.check(other.is_none(), "number", || format!("{id} has the number of {other:?}"));
         let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by)
             && !self.is_waitlist_id(&id);
-        self.check(!late, "decide_by", || format!("{id} consumed after its decide_by"));
-        let shown = truth.phases.get(&order.item).map(|p| p.shown);
+        self.check(!late, "decide_by", || format!("{id} became an order after its decide_by"));
+        let shown = store.phases.get(&order.item).map(|p| p.shown);
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold while {shown:?}"));
-        let refused = self.told.get(&id).is_some_and(|v| *v != Verdict::Reserved);
+        let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was refused and is an order now"));
-        // An attempt that was answered with an id is over with that id: no other order may come of
+        // An attempt that was answered with an id ends with that id: no other order may result from
         // it.
         let handed = self
-            .cuts
+            .issued
             .get(&id)
             .and_then(|c| self.handed_by.get(&c.asked.attempt))
             .filter(|h| **h != id);
         if let Some(handed) = handed.copied()
             && self
-                .told
+                .reported
                 .get(&handed)
                 .is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
         {
-            self.find("ask again", || format!("{handed} was refused, yet its request became {id}"));
+            self.find("ask again", || format!("{handed} was refused, but its request became {id}"));
         }
     }
 
-    /// A verdict was committed or found: it is the first one, and knows the order that existed
-    /// then.
-    fn resolved(&mut self, truth: &Truth, resolved: &Resolved) {
+    /// Checks a verdict: it never changes, and it refers to the order that the request held.
+    fn resolved(&mut self, store: &SimStore, resolved: &Resolved) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
             return self
                 .check(first == verdict, "I8", || format!("{id}: {first:?}, then {verdict:?}"));
         }
-        self.verdicts.insert(id, (verdict, truth.version));
+        self.verdicts.insert(id, (verdict, store.version));
         self.count_case(match verdict {
             Verdict::Reserved => "verdict reserved",
             Verdict::Order(_) => "verdict order",
@@ -304,25 +302,26 @@ impl Checker {
             Verdict::LimitReached => "verdict limit_reached",
             Verdict::Unavailable => "verdict unavailable",
         });
-        let Some(cut) = self.cuts.get(&id).copied() else { return };
-        let Some(order) = self.requests.get(&cut.asked.request()).filter(|o| **o != id) else {
+        let Some(ticket) = self.issued.get(&id).copied() else { return };
+        let Some(order) = self.requests.get(&ticket.asked.request()).filter(|o| **o != id) else {
             return;
         };
-        // Within one commit a ticket may be returned before another one of its request is consumed.
-        let earlier = self.orders.get(order).is_some_and(|held| held.version < truth.version);
-        let Some(row) = truth.model.orders.get(order).filter(|_| earlier) else { return };
-        let same = row.item == cut.asked.item && row.units == cut.units;
+        // Within one commit a ticket may be returned before another ticket of its request becomes
+        // an order.
+        let earlier = self.orders.get(order).is_some_and(|held| held.version < store.version);
+        let Some(row) = store.model.orders.get(order).filter(|_| earlier) else { return };
+        let same = row.item == ticket.asked.item && row.units == ticket.units;
         let right = match verdict {
             Verdict::Order(shown) => same && shown == *order,
             Verdict::KeyReused => !same,
             _ => !same,
         };
         self.check(right, "two ids", || {
-            format!("{id}: {verdict:?}, though its request holds an order")
+            format!("{id}: {verdict:?}, although its request holds an order")
         });
     }
 
-    /// What was recalled for a slot is granted to that slot, unless its grant is closed by then.
+    /// Units that are recalled for a slot reach that slot, unless its grant has been closed.
     fn recalled(&mut self, model: &Model, done: &Done) {
         let Done::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {
@@ -330,7 +329,7 @@ impl Checker {
                 continue;
             }
             self.check(moved == recall.taken, "recall", || {
-                format!("{} moved, {} taken", moved, recall.taken)
+                format!("{} units moved, {} taken", moved, recall.taken)
             });
             self.count_case("recalled");
             let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };

@@ -1,5 +1,5 @@
-//! Counters, portions, partitions and leases: what a single step and a single decision may be, said
-//! once more in other words.
+//! Counters, portions, partitions and leases: checks single steps and decisions against a second
+//! formulation of the rules.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{Counter, FeedRow, Millis, Spread};
@@ -7,7 +7,7 @@ use doorbuster_core::{Counter, FeedRow, Millis, Spread};
 use super::Checker;
 use crate::world::{Call, SlotReply};
 
-/// The units of a view by counter: the active one, and the other.
+/// The units of the active counter and of the other one.
 fn active_and_other(view: &SlotView) -> (u64, u64) {
     match view.active {
         Counter::A => (view.counters[0], view.counters[1]),
@@ -15,7 +15,7 @@ fn active_and_other(view: &SlotView) -> (u64, u64) {
     }
 }
 
-/// How a slot must stand after a ticket for so many units.
+/// Whether the slot's state after a ticket of `units` is right.
 fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> bool {
     let (active, other) = active_and_other(before);
     let (mut serves, left, rest, mut asks) = if active >= units {
@@ -36,7 +36,7 @@ fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> 
     after.counters == counters && after.active == serves && after.mark == (before.mark || asks)
 }
 
-/// A recall takes of the inactive counter first.
+/// Whether a recall took units from the inactive counter first.
 fn recalled(before: &SlotView, after: &SlotView) -> bool {
     let ((active, other), (active_left, other_left)) =
         (active_and_other(before), active_and_other(after));
@@ -46,7 +46,7 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// A row's units are where it says; those that a leader brings answer the slot's wish.
+/// Whether a row's units are in its counter. Units of a refill or recall clear the slot's mark.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -57,7 +57,7 @@ fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
 }
 
 impl Checker {
-    /// How a slot with counted stock stands after a call, given how it stood before.
+    /// Checks the state of a slot with counted stock before and after a call.
     pub(crate) fn slot_called(
         &mut self,
         call: &Call,
@@ -95,7 +95,7 @@ impl Checker {
         }
     }
 
-    /// New slots get what the spread says, or equal parts of what there is.
+    /// New slots get their initial portions, or equal parts of the stock.
     pub(crate) fn warmed_up(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
         let (least, most) =
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
@@ -104,7 +104,7 @@ impl Checker {
         self.check(fair, "warm-up", || format!("{total} for {spread:?}: {shares:?}"));
     }
 
-    /// A leader decided to give a slot so much.
+    /// Checks a portion that a leader gives a slot.
     pub(crate) fn portion(
         &mut self,
         spread: &Spread,
@@ -118,11 +118,14 @@ impl Checker {
         let small = units > 0 && units <= spread.refill && units <= pool;
         let fine = low && small && on_its_way == 0 && counter != view.active;
         self.check(fine, "portion", || {
-            format!("{units} for {counter:?} of {view:?}, pool {pool}, {on_its_way} on its way, {spread:?}")
+            format!(
+                "{units} for {counter:?} of {view:?}, pool {pool}, {on_its_way} on its way, \
+                 {spread:?}"
+            )
         });
     }
 
-    /// A partition is listed while the pool or the partition has something.
+    /// A partition is listed while the pool or the partition has units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
@@ -132,7 +135,7 @@ impl Checker {
         }
     }
 
-    /// A request whose first partition was short is put to the fullest other one.
+    /// The second try goes to the fullest other partition.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -142,14 +145,14 @@ impl Checker {
         self.check(right, "second try", || format!("{second} after {first} of {levels:?}"));
     }
 
-    /// I9: parked requests are bounded.
+    /// I9: the number of parked requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
-            format!("{parked} requests parked in {tight} places")
+            format!("{parked} requests parked, bound {tight}")
         });
     }
 
-    /// A leader decided to close a grant of a node whose lease ends then.
+    /// Checks a leader's decision to close a grant because a node's lease lapsed.
     pub(crate) fn lease_lapsed(&mut self, node: u32, until: Option<Millis>, now: Millis) {
         self.count_case("lease found lapsed");
         self.check(until.is_none_or(|until| until < now), "lease", || {

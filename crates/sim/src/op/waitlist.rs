@@ -1,45 +1,45 @@
-//! What happens in the line of an item that is held out.
+//! The operations on the waitlist of a held-out item.
 use serde::{Deserialize, Serialize};
 
-/// One step of those in line, or of whoever serves them.
+/// One operation of a waiting buyer, an operator or a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Waitlist {
-    /// A buyer asks for a place under a key.
+    /// A buyer joins the waitlist under a key.
     Join {
-        /// Who.
+        /// The buyer.
         buyer: u8,
-        /// Under which key.
+        /// The request key.
         key: u8,
-        /// For what.
+        /// The item.
         item: u8,
     },
-    /// A buyer gives a place up.
+    /// A buyer leaves the waitlist.
     Leave {
-        /// Among all places, ended ones too.
+        /// Among all entries, including ended ones.
         place: u8,
     },
-    /// An operator cancels an order, out of a line or not.
+    /// An operator cancels an order, from a waitlist or not.
     TakeAway {
         /// Among all orders.
         order: u8,
     },
-    /// A leader serves those who have waited longest.
+    /// A leader serves the entries that have waited longest.
     Serve {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Of which item.
+        /// The item.
         item: u8,
     },
-    /// A leader ends the line, as of an item whose sale has ended.
+    /// A leader ends the waitlist of an item whose sale has ended.
     End {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Of which item.
+        /// The item.
         item: u8,
     },
-    /// A buyer asks what became of a place.
+    /// A buyer asks for the state of an entry.
     Ask {
-        /// Among all places.
+        /// Among all entries.
         place: u8,
     },
 }

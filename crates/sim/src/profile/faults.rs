@@ -1,5 +1,5 @@
-//! What goes wrong: processes that die, leases that lapse, slots that fail; and what is done about
-//! slots.
+//! Faults and the operations on slots: nodes that fail, leases that lapse, slots that fail, and
+//! rolls.
 use super::{Profile, below_four};
 use crate::op::Op;
 use crate::rng::SimRng;

@@ -1,4 +1,4 @@
-//! What happens after the click: payments, checkouts, refunds, and telling.
+//! Operations after a purchase: payments, checkouts, refunds, and event deliveries.
 use super::{Profile, any_byte, below_four, cancel};
 use crate::op::Op;
 use crate::rng::SimRng;
@@ -29,8 +29,8 @@ pub(super) fn money(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Now and then a hold ends while its provider is away: it is asked in vain, perhaps about more
-/// time as well, and the order waits as long as it may.
+/// Sometimes adds a hold that ends while its provider is unavailable: it is asked without an
+/// answer, perhaps after an extension, and the order waits for the longest time.
 pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Silence || !rng.percent(3) {
         return Vec::new();

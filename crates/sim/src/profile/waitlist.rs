@@ -1,4 +1,4 @@
-//! What happens in lines.
+//! Operations on waitlists.
 use super::{Profile, any_byte, below_four};
 use crate::op::Op;
 use crate::op::waitlist::Waitlist;
@@ -12,7 +12,7 @@ pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
         7 | 8 => Waitlist::Ask { place: any_byte(rng) },
         9 if rng.percent(40) => return Op::Adjust { item, delta: rng.in_range(1, 3) as i8 },
         10 => match below_four(rng) {
-            // Now and then a sale ends while they stand there.
+            // Sometimes a sale ends while buyers wait.
             0 if item > 1 => return Op::Close { item },
             leader => Waitlist::End { leader, item },
         },

@@ -9,13 +9,12 @@ use tokio::time::timeout;
 use super::RecordedRun;
 use crate::world::{Call, RecordedCall, SlotReply};
 
-/// How long a ticket may be on its way from a slot to whoever takes it.
+/// How long a ticket may take from a slot to the settler.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes the calls of a story to real slots; `fresh` makes some that know nothing. An error says
-/// what differs.
+/// Makes the calls of a recorded run to real slots; `fresh` makes slots without data.
 ///
-/// # Errors What differs, or what could not be asked.
+/// # Errors The difference, or a failed call.
 pub async fn compare_slots(
     run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
@@ -46,19 +45,19 @@ pub async fn compare_slots(
     Ok(())
 }
 
-/// A real slot of one place, in slots of its own, so that a take is a take from that one.
+/// One real slot in its own slot set, so that a take gets tickets of this slot only.
 struct SlotComparer {
     slots: Slots,
     at: SlotKey,
-    /// Where the ticket that the reference delivered at a position stands here: positions mean
-    /// nothing but to the queue that gave them. Those from before a redelivery are forgotten: the
-    /// reference knows them no more, and another slot may.
+    /// Maps a queue position of the reference to the position here, because a position is valid
+    /// only in its own queue. A redelivery clears the map, because the reference forgets the old
+    /// positions and a new slot may use them again.
     positions: HashMap<u64, u64>,
-    /// What was acknowledged here. Whoever reads a queue again may have read it just before that,
-    /// and deliver it once more, which settles nothing; the reference reads and acknowledges one
-    /// after the other.
+    /// Tickets that were acknowledged here. A settler that reads a queue again may have read a
+    /// ticket just before its acknowledgement and deliver it once more, which settles nothing. The
+    /// reference reads and acknowledges one after the other.
     acknowledged: HashSet<(u64, Token)>,
-    /// A slot that is not there yet cannot be stopped: it is told again when it is.
+    /// A slot without a grant cannot be stopped, so the stop is repeated after its `init`.
     stopped: bool,
 }
 
@@ -124,10 +123,10 @@ impl SlotComparer {
         })
     }
 
-    /// What is taken here, at the reference's positions if its tickets are the same.
+    /// Takes tickets and gives them the reference's positions if they are the same tickets.
     ///
-    /// A take waits for tickets, and here nobody adds any meanwhile: it goes on until it has as
-    /// many as the reference delivered, and looks once for more.
+    /// A take waits for tickets, and no ticket is added meanwhile. So it continues until it has as
+    /// many as the reference delivered, and then checks once for more.
     async fn take(
         &mut self,
         at_most: usize,

@@ -15,16 +15,16 @@ use doorbuster_store::{
 };
 
 use super::RecordedRun;
-use crate::truth::{Done, Tx, rules};
+use crate::store::{Done, Tx, rules};
 use crate::world::NAMES;
 
-/// Rows are compared after so many transactions, and at the end.
+/// Transactions between two comparisons of all rows.
 const DUMP_EVERY: usize = 8;
 
-/// Runs the transactions of a story by the rules over SQLite's tables in memory. Says how often all
-/// rows were compared.
+/// Runs the transactions of a recorded run by the rules over SQLite's tables in memory. Returns the
+/// number of comparisons of all rows.
 ///
-/// # Errors What differs.
+/// # Errors The difference.
 pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
     for item in run.before.items.values() {
@@ -45,7 +45,7 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
         let got = got.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if got != *wanted {
             return Err(format!(
-                "transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"
+                "transaction {i}, {tx:?}: the store returned {got:?}, the model {wanted:?}"
             ));
         }
         apply_to_model(&mut model, tx);
@@ -57,7 +57,7 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     Ok(dumps)
 }
 
-/// What one unit of an item costs; in a story without money that does not matter.
+/// The price of one unit of an item. A run without money uses any price.
 fn price(run: &RecordedRun, item: &ItemId) -> Money {
     let price = run.before.prices.get(item).cloned();
     price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })
@@ -106,21 +106,21 @@ fn tx_time(tx: &Tx) -> Option<Millis> {
     }
 }
 
-/// What a store is to be opened with.
+/// The values that a store is opened with.
 #[derive(Clone)]
 pub struct StoreSetup {
     /// The deployment's key.
     pub id_key: IdKey,
     /// The store's clock.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
-    /// Told of commits; nothing is made of it here.
+    /// Receives the commits; the comparison ignores them.
     pub sink: CommitSink,
 }
 
-/// Makes the transactions of a story through the methods of a whole store; `open` opens a fresh
-/// one. The store is closed at the end.
+/// Runs the transactions of a recorded run through the methods of a whole store; `open` opens a
+/// fresh store, which is closed at the end.
 ///
-/// # Errors What differs, or what could not be done.
+/// # Errors The difference, or a failed call.
 pub async fn compare_store(
     run: &RecordedRun,
     open: impl AsyncFn(StoreSetup) -> Result<Store, String>,
@@ -149,7 +149,7 @@ async fn compare_steps(store: &Store, run: &RecordedRun, time: &AtomicI64) -> Re
             apply_tx(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if let Some(got) = got.filter(|got| got != wanted) {
             return Err(format!(
-                "transaction {i}, {tx:?}: the store says {got:?}, the model {wanted:?}"
+                "transaction {i}, {tx:?}: the store returned {got:?}, the model {wanted:?}"
             ));
         }
         apply_to_model(&mut model, tx);
@@ -164,7 +164,7 @@ fn sale_of(item: &ItemId) -> String {
     format!("sale-{item}")
 }
 
-/// Puts the item into an open sale of its own.
+/// Creates an open sale with only this item.
 async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> {
     let (name, id) = ("item".to_owned(), sale_of(&item.id));
     let new = NewItem {
@@ -203,8 +203,8 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
     Ok(())
 }
 
-/// One transaction through the store's methods. `None`: its answer says nothing that the model's
-/// does.
+/// Runs one transaction through the store's methods. `None`: the result cannot be compared with the
+/// model's.
 async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => Done::Opened(store.open_grant(*slot, *id, *units).await?),
@@ -214,7 +214,7 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, Stor
         }
         Tx::Refill(id, units, counter) => Done::Moved(store.refill(*id, *units, *counter).await?),
         Tx::Close(id, cause) => Done::Closed(store.close_grant(*id, *cause).await?),
-        // A record of an adjustment by nothing is refused.
+        // The store refuses an adjustment by 0.
         Tx::Adjust(_, 0, _) => return Ok(None),
         Tx::Adjust(item, units, _) => {
             let adjustment = Adjustment {
@@ -278,15 +278,15 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, Stor
 
 async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
     Ok(match tx {
-        Tx::Capture(told, last, _) => {
-            Done::CaptureOutcome(store.capture(told.clone(), *last).await?)
+        Tx::Capture(capture, last, _) => {
+            Done::CaptureOutcome(store.capture(capture.clone(), *last).await?)
         }
-        Tx::FailPayment(told, _) => Done::Taken(store.fail_payment(told.clone()).await?),
+        Tx::FailPayment(capture, _) => Done::Taken(store.fail_payment(capture.clone()).await?),
         Tx::SettleRefund(event, id, news, _) => {
-            let told = store
+            let outcome = store
                 .settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone())
                 .await?;
-            Done::Taken(told == RefundMessageOutcome::Applied)
+            Done::Taken(outcome == RefundMessageOutcome::Applied)
         }
         Tx::AnswerRefund(asked, news, _) => {
             Done::Refund(store.answer_refund(asked.clone(), news.clone()).await?)

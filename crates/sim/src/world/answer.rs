@@ -1,4 +1,4 @@
-//! What a node makes of a slot's answer and of a verdict.
+//! How a node handles a slot's answer and a verdict.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{TicketId, TicketParts, Token, Verdict};
@@ -7,24 +7,26 @@ use super::node::AttemptState;
 use super::{NAMES, World};
 use crate::checker::{BuyerAnswer, BuyerRequest};
 
-/// The id of a cut ticket, as a node makes it.
-pub(crate) fn id_of(asked: &BuyerRequest, cut: &IssuedTicket) -> TicketId {
+/// The id of an issued ticket, as a node computes it.
+pub(crate) fn id_of(asked: &BuyerRequest, ticket: &IssuedTicket) -> TicketId {
     let request = NAMES.request_hash(asked.buyer, asked.key).id_bits();
-    let IssuedTicket { token, grant, n, units, decide_by } = *cut;
+    let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
     let parts = TicketParts { decide_by, token, grant, n, units, request };
     NAMES.key.sign(&parts, asked.buyer().as_str())
 }
 
 impl World {
-    /// A slot's answer reaches the node. One that belongs to an earlier try is ignored: its ticket,
-    /// if it was cut, settles by itself.
+    /// Handles a slot's answer. An answer to an earlier try is ignored; its ticket, if issued, is
+    /// settled independently.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, token: Token, answer: TicketAnswer) {
         if self.attempts[i].state != (AttemptState::Asking { slot }) || self.token_of(i) != token {
             return;
         }
-        let version = self.truth.version;
+        let version = self.store.version;
         match answer {
-            TicketAnswer::Issued(cut) | TicketAnswer::Repeated(cut) => self.ticket_known(i, &cut),
+            TicketAnswer::Issued(ticket) | TicketAnswer::Repeated(ticket) => {
+                self.ticket_known(i, &ticket)
+            }
             TicketAnswer::KeyReused => self.refused(i, BuyerAnswer::KeyReused, version),
             TicketAnswer::LimitReached { .. } => {
                 self.refused(i, BuyerAnswer::LimitReached, version)
@@ -36,31 +38,31 @@ impl World {
         }
     }
 
-    /// A slot refused: it may know less than the truth, so the refusal waits for a snapshot in
-    /// which the request holds no order.
-    fn refused(&mut self, i: usize, told: BuyerAnswer, version: u64) {
+    /// Handles a slot's refusal. A slot may know less than the store, so the refusal waits for a
+    /// snapshot in which the request holds no order.
+    fn refused(&mut self, i: usize, answer: BuyerAnswer, version: u64) {
         if enforces(Rule::SlotRefusalConfirmed) {
-            self.attempts[i].state = AttemptState::Refused { told, version };
+            self.attempts[i].state = AttemptState::Refused { answer, version };
         } else {
-            self.answer_buyer(i, told);
+            self.answer_buyer(i, answer);
         }
     }
 
-    fn ticket_known(&mut self, i: usize, cut: &IssuedTicket) {
+    fn ticket_known(&mut self, i: usize, ticket: &IssuedTicket) {
         let asked = self.attempts[i].asked;
-        let id = id_of(&asked, cut);
+        let id = id_of(&asked, ticket);
         self.attempts[i].state = AttemptState::Waiting { id };
         if let Some((early, verdict)) = self.early_verdict(i)
             && early == id
         {
             return self.verdict(i, id, verdict);
         }
-        if cut.token == self.token_of(i) {
+        if ticket.token == self.token_of(i) {
             return;
         }
-        // A ticket of an earlier try. If it was refused, the slot has yet to learn so, and this new
-        // try waits until it does.
-        match self.truth.verdict(&id) {
+        // The ticket is from an earlier try. If it was refused, the slot does not know this yet,
+        // and the new try waits until it does.
+        match self.store.verdict(&id) {
             None => {}
             Some(Verdict::Reserved | Verdict::Order(_)) => self.poll(i),
             Some(_) if enforces(Rule::NewTryAfterRefusal) => {
@@ -70,7 +72,7 @@ impl World {
         }
     }
 
-    /// The verdict of the attempt's ticket reaches the node.
+    /// The node receives the verdict of the attempt's ticket.
     pub(crate) fn verdict(&mut self, i: usize, id: TicketId, verdict: Verdict) {
         let handed = matches!(self.attempts[i].state, AttemptState::Handed { .. });
         let order = match verdict {
@@ -80,13 +82,13 @@ impl World {
         };
         if let Some(order) = order {
             if handed {
-                self.checker.verdict_reported(&self.truth, id, verdict, self.now);
+                self.checker.verdict_reported(&self.store, id, verdict, self.now);
             }
             return self.answer_buyer(i, BuyerAnswer::Order(order));
         }
         let may_ask = !handed || !enforces(Rule::AskAgainOnlyWithoutId);
         if handed {
-            self.checker.verdict_reported(&self.truth, id, verdict, self.now);
+            self.checker.verdict_reported(&self.store, id, verdict, self.now);
         }
         if verdict == Verdict::Unavailable && may_ask && self.ask_under_new_epoch(i) {
             return;
@@ -100,20 +102,20 @@ impl World {
         }
     }
 
-    /// The node reads the verdict in the truth.
+    /// The node reads the verdict from the store.
     pub(crate) fn poll(&mut self, i: usize) {
         let (AttemptState::Waiting { id } | AttemptState::Handed { id }) = self.attempts[i].state
         else {
             return;
         };
-        if let Some(verdict) = self.truth.verdict(&id) {
+        if let Some(verdict) = self.store.verdict(&id) {
             self.verdict(i, id, verdict);
         }
     }
 
-    /// A verdict notice reaches a node: every attempt that waits for this id hears it.
+    /// A node receives a verdict notice: every attempt that waits for this id gets it.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
-        let token = id.parts().expect("an id of a ticket that was cut").token;
+        let token = id.parts().expect("an id of an issued ticket").token;
         for i in 0..self.attempts.len() {
             if self.attempts[i].asked.node != node {
                 continue;

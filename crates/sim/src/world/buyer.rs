@@ -1,4 +1,4 @@
-//! What buyers and operators do with requests, ids and orders.
+//! The actions of buyers and operators on requests, ids and orders.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{OrderState, TicketId, Units, Verdict};
@@ -6,9 +6,9 @@ use doorbuster_core::{OrderState, TicketId, Units, Verdict};
 use super::node::AttemptState;
 use super::{BUYERS, KEYS, NAMES, World, units_of};
 use crate::checker::BuyerAnswer;
-use crate::truth::{Done, Tx};
+use crate::store::{Done, Tx};
 
-/// Attempts in one simulated sale at most.
+/// Attempts in one simulated sale, at most.
 const ATTEMPTS_MAX: usize = 200;
 
 pub(super) fn operator() -> Attribution {
@@ -70,12 +70,12 @@ impl World {
         self.get_id(id, buyer);
     }
 
-    /// A buyer asks for the verdict of an id: the truth's, or one that is forced now.
+    /// A buyer asks for the verdict of an id: the stored one, or a forced one.
     pub(crate) fn get_id(&mut self, id: TicketId, buyer: u8) -> Option<Verdict> {
         let name = &NAMES.buyers[usize::from(buyer)];
         let parts =
             NAMES.key.open(&id, name.as_str()).expect("an id that was handed out to this buyer");
-        let verdict = match self.truth.verdict(&id) {
+        let verdict = match self.store.verdict(&id) {
             Some(verdict) => Some(verdict),
             None => match self.commit(Tx::Force(id, parts, name.clone(), self.now)) {
                 Done::Forced(Some(resolved)) => Some(resolved.verdict),
@@ -83,15 +83,15 @@ impl World {
             },
         };
         match verdict {
-            Some(verdict) => self.checker.verdict_reported(&self.truth, id, verdict, self.now),
+            Some(verdict) => self.checker.verdict_reported(&self.store, id, verdict, self.now),
             None => self.checker.undecided_reported(&parts, self.now),
         }
         verdict
     }
 
     pub(super) fn nth_order(&self, pick: u8) -> Option<TicketId> {
-        let nth = usize::from(pick).checked_rem(self.truth.model.orders.len())?;
-        self.truth.model.orders.keys().nth(nth).copied()
+        let nth = usize::from(pick).checked_rem(self.store.model.orders.len())?;
+        self.store.model.orders.keys().nth(nth).copied()
     }
 
     pub(crate) fn cancel(&mut self, order: u8, by: Attribution) {
@@ -107,9 +107,9 @@ impl World {
     }
 
     pub(crate) fn expire(&mut self, order: u8) {
-        let reserved = self.truth.orders_in(OrderState::Reserved).count();
+        let reserved = self.store.orders_in(OrderState::Reserved).count();
         let Some(nth) = usize::from(order).checked_rem(reserved) else { return };
-        let id = self.truth.orders_in(OrderState::Reserved).nth(nth).map(|o| o.id);
+        let id = self.store.orders_in(OrderState::Reserved).nth(nth).map(|o| o.id);
         if let Some(id) = id {
             self.commit(Tx::End(id, EndReason::Expire, Attribution::ENGINE.clone(), self.now));
         }

@@ -1,4 +1,4 @@
-//! What a leader does with stock: grants, refills, feeds, recalls, adjustments.
+//! A leader's actions on stock: grants, refills, feeds, recalls, adjustments.
 use std::sync::Arc;
 
 use doorbuster_core::rows::RecallTarget;
@@ -10,26 +10,26 @@ use doorbuster_core::{Counter, ItemId, RecallId, Seq};
 use super::World;
 use super::flight::Message;
 use super::node::AttemptState;
-use crate::truth::Tx;
+use crate::store::Tx;
 
 /// Feed rows that a leader sends at once.
 const FEED_ROWS: u64 = 4;
-/// Pending recalls of one item at most.
+/// Pending recalls of one item, at most.
 const RECALLS_MAX: usize = 8;
 
 impl World {
-    /// Opens the slot's next grant if it has none, and sends `init` for one that the slot has not
-    /// taken yet.
+    /// Opens the slot's next grant if it has none, and sends `init` for a grant that the slot has
+    /// not acknowledged.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
         if self.is_gone(slot) {
             return;
         }
         let at = self.places[slot].at;
-        let open = self.truth.open_grant(at).is_some();
+        let open = self.store.open_grant(at).is_some();
         if !open {
-            let pool = self.truth.model.items.get(&at.item).map_or(0, |i| i.pool);
+            let pool = self.store.model.items.get(&at.item).map_or(0, |i| i.pool);
             let worth = pool.min(units) > 0 || enforces(Rule::GrantOfZero);
-            if !worth || !self.truth.sells(at.item) {
+            if !worth || !self.store.sells(at.item) {
                 return;
             }
             let tx = Tx::Open(at, self.draw_grant(), units);
@@ -40,7 +40,7 @@ impl World {
 
     pub(crate) fn send_init(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
-        let Some(grant) = self.truth.open_grant(at).filter(|g| !g.acked) else { return };
+        let Some(grant) = self.store.open_grant(at).filter(|g| !g.acked) else { return };
         let (grant, epoch, counted, available) =
             (grant.id, grant.epoch, grant.counted, grant.granted);
         let terms = GrantTerms {
@@ -54,8 +54,8 @@ impl World {
     }
 
     pub(crate) fn refill(&mut self, leader: u8, slot: usize, units: u64, counter: Counter) {
-        let Some(grant) = self.truth.open_grant(self.places[slot].at) else { return };
-        if units > 0 && self.truth.sells(grant.slot.item) {
+        let Some(grant) = self.store.open_grant(self.places[slot].at) else { return };
+        if units > 0 && self.store.sells(grant.slot.item) {
             let tx = Tx::Refill(grant.id, units, counter);
             self.send(Message::Commit { leader, tx });
         }
@@ -64,7 +64,7 @@ impl World {
     /// Sends the rows after the slot's position.
     pub(crate) fn send_feed(&mut self, _leader: u8, slot: usize) {
         let place = &self.places[slot];
-        let (Some(grant), Some(view)) = (self.truth.open_grant(place.at), place.slot.view()) else {
+        let (Some(grant), Some(view)) = (self.store.open_grant(place.at), place.slot.view()) else {
             return;
         };
         if view.grant != grant.id || view.epoch != grant.epoch {
@@ -73,14 +73,14 @@ impl World {
         let from = (grant.id, Seq(view.applied.0 + 1));
         let to = (grant.id, Seq(view.applied.0 + FEED_ROWS));
         let rows: Vec<_> =
-            self.truth.model.feed.range(from..=to).map(|(_, row)| Arc::new(row.clone())).collect();
+            self.store.model.feed.range(from..=to).map(|(_, row)| Arc::new(row.clone())).collect();
         let epoch = grant.epoch;
         for row in rows {
             self.send(Message::Apply { slot, epoch, row });
         }
     }
 
-    /// Starts a recall out of one slot; `target` 0 is the pool, else a slot of the same item.
+    /// Starts a recall from one slot; `target` 0 is the pool, otherwise a slot of the same item.
     pub(crate) fn recall(&mut self, leader: u8, slot: u8, units: u8, target: u8) {
         let slot = self.slot_of(slot);
         let to = match target {
@@ -92,16 +92,16 @@ impl World {
 
     pub(crate) fn begin_recall(&mut self, leader: u8, slot: usize, units: u64, to: Option<usize>) {
         let at = self.places[slot].at;
-        let Some(from) = self.truth.open_grant(at).map(|g| g.id) else { return };
+        let Some(from) = self.store.open_grant(at).map(|g| g.id) else { return };
         let target = match to {
             None => RecallTarget::Pool,
             Some(to) if to == slot || self.places[to].at.item != at.item => return,
-            Some(to) => match self.truth.open_grant(self.places[to].at) {
+            Some(to) => match self.store.open_grant(self.places[to].at) {
                 Some(grant) => RecallTarget::Grant(grant.id),
                 None => return,
             },
         };
-        if self.truth.pending().count() >= RECALLS_MAX {
+        if self.store.pending().count() >= RECALLS_MAX {
             return;
         }
         let id = RecallId(self.draw() >> 1);
@@ -109,17 +109,17 @@ impl World {
     }
 
     pub(crate) fn recall_again(&mut self, leader: u8, pick: u8) {
-        let count = self.truth.pending().count();
+        let count = self.store.pending().count();
         let Some(nth) = usize::from(pick).checked_rem(count) else { return };
-        let id = self.truth.pending().nth(nth).map(|r| r.id);
+        let id = self.store.pending().nth(nth).map(|r| r.id);
         if let Some(id) = id {
             self.send_recall(leader, id);
         }
     }
 
     pub(crate) fn send_recall(&mut self, leader: u8, id: RecallId) {
-        let Some(recall) = self.truth.model.recalls.get(&id) else { return };
-        let Some(grant) = self.truth.grant(recall.grant) else { return };
+        let Some(recall) = self.store.model.recalls.get(&id) else { return };
+        let Some(grant) = self.store.grant(recall.grant) else { return };
         let Some(slot) = self.places.iter().position(|p| p.at == grant.slot) else { return };
         let message = Message::Recall {
             leader,
@@ -132,9 +132,9 @@ impl World {
         self.send(message);
     }
 
-    /// The parked request of an item that has waited longest gets what it lacks: from the pool,
-    /// then out of other slots. Where slots are in nodes' memories each node does so for its own
-    /// requests, whatever the others do at the same time.
+    /// Serves the parked request of an item that has waited longest: from the pool, then from other
+    /// slots. If slots are in nodes' memories, each node serves its own requests, independently of
+    /// the others.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
@@ -149,7 +149,7 @@ impl World {
         };
         let (asked, home) = (first.asked, self.places[self.home_of(first.asked.attempt)].at);
         let holdings = self.holdings(leader, item, asked.node);
-        let Some(gather) = tail::gather(asked.units, home, self.truth.pool(item), &holdings) else {
+        let Some(gather) = tail::gather(asked.units, home, self.store.pool(item), &holdings) else {
             return;
         };
         let Some(into) = self.places.iter().position(|p| p.at == gather.into) else { return };
@@ -164,12 +164,12 @@ impl World {
         }
     }
 
-    /// What a leader knows of an item's slots: those that it reaches as they are, the others as the
-    /// truth has them.
+    /// A leader's knowledge of an item's slots: the present state of the slots that it reaches, and
+    /// the store's rows of the others.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let one = |(i, place): (usize, &super::PlacedSlot)| {
-            let grant = self.truth.open_grant(place.at)?;
+            let grant = self.store.open_grant(place.at)?;
             let view = place.slot.view().filter(|v| v.grant == grant.id);
             let (available, rows) = match (place.node.is_none() || place.node == seat, view) {
                 (true, Some(view)) => (view.available, self.on_its_way(grant.id, view.applied)),
@@ -177,22 +177,22 @@ impl World {
                 (false, _) => (grant.unsettled(), 0),
             };
             let recalled =
-                self.truth.pending().filter(|r| r.target == RecallTarget::Grant(grant.id));
+                self.store.pending().filter(|r| r.target == RecallTarget::Grant(grant.id));
             Some(SlotHolding {
                 slot: place.at,
                 available,
                 on_its_way: rows + recalled.map(|r| r.asked).sum::<u64>(),
                 reachable: !self.is_gone(i) && place.node.is_none_or(|n| n == asking),
-                asked: self.truth.pending().any(|r| r.grant == grant.id),
+                asked: self.store.pending().any(|r| r.grant == grant.id),
             })
         };
         self.places.iter().enumerate().filter(|(_, p)| p.at.item == item).filter_map(one).collect()
     }
 
-    /// Units in feed rows that the slot has not applied yet.
+    /// Units in feed rows that the slot has not applied.
     pub(super) fn on_its_way(&self, grant: doorbuster_core::GrantId, applied: Seq) -> u64 {
         let rows =
-            self.truth.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));
+            self.store.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));
         rows.map(|(_, row)| row.units).sum()
     }
 

@@ -1,5 +1,5 @@
-//! Workers that tell endpoints what happened: they read events by position, send them, and write
-//! down how far they are.
+//! Workers that deliver events to endpoints: they read events by position, send them, and store
+//! their progress.
 use std::collections::BTreeMap;
 
 use doorbuster_core::outbox::{
@@ -13,7 +13,7 @@ use crate::checker::ordering_key;
 
 /// Endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// Workers that may tell one endpoint at the same time: leases only save work.
+/// Workers that may deliver to one endpoint at the same time; leases only save work.
 const WORKERS: usize = 2;
 /// Bounds that are small enough to be reached: one endpoint's events are tried once, the other's
 /// twice.
@@ -21,57 +21,57 @@ fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
 }
-/// Sends of one worker before others have their turn.
+/// Sends of one worker in one step.
 const SENDS_MAX: usize = 8;
-/// Position of the first event that is read by its number instead of its place.
+/// Factor of an event's number, for reading by number instead of position.
 const NUMBERS: i64 = 1_000;
 
-/// How an endpoint behaves.
+/// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum EndpointMode {
-    /// It takes what it is told.
+    /// It accepts events.
     #[default]
     Accepts,
-    /// It takes nothing.
+    /// It fails.
     Fails,
-    /// It takes what it is told, and its answer never comes.
+    /// It accepts events, but its answer never arrives.
     Hangs,
     /// It refuses this event.
     Refuses(usize),
 }
 
-/// What the store knows of an endpoint.
+/// The store's rows of an endpoint.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoint {
     pub(crate) position: i64,
-    /// Events behind the position that were not told, by position.
+    /// Events before the position that were not delivered, by position.
     pub(crate) rows: BTreeMap<i64, PendingDelivery>,
     pub(crate) mode: EndpointMode,
 }
 
-/// A worker's memory.
+/// The memory of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     queues: [Option<DeliveryQueue>; ENDPOINTS],
-    /// The sending that an event is on, by endpoint and position.
+    /// The current sending of each event, by endpoint and position.
     sendings: BTreeMap<(usize, i64), u64>,
     life: u64,
 }
 
-/// What travels between workers, endpoints and the store.
+/// A message between workers, endpoints and the store.
 #[derive(Clone, Debug)]
 pub(crate) enum DeliveryMessage {
-    /// To an endpoint.
+    /// A request to an endpoint.
     Send { from: Sending, event: usize },
-    /// Its answer, or that none came.
+    /// Its answer, or the lack of one.
     Answer { from: Sending, outcome: SendOutcome },
-    /// A worker's transaction.
+    /// A worker's transaction that moves the position.
     Advance { worker: usize, life: u64, endpoint: usize, progress: PositionAdvance },
-    /// A worker's transaction.
+    /// A worker's transaction that changes a row.
     RowChange { worker: usize, endpoint: usize, note: RowChange },
 }
 
-/// Which sending it is.
+/// One sending of an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sending {
     pub(crate) worker: usize,
@@ -87,7 +87,7 @@ fn no_answer(from: Sending) -> Message {
     })
 }
 
-/// Everything about telling.
+/// All state of the deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     pub(crate) endpoints: [Endpoint; ENDPOINTS],
@@ -98,12 +98,12 @@ pub(crate) struct Deliveries {
 }
 
 impl World {
-    /// Gives the committed events that have none their positions, in the order of their numbers:
-    /// transactions draw numbers when they begin, and commit in any order.
+    /// Gives new committed events their positions, in the order of their numbers: transactions draw
+    /// numbers when they begin, and commit in any order.
     pub(crate) fn place_events(&mut self) {
         let mut new: Vec<_> =
-            (self.deliveries.placed.len()..self.truth.model.events.len()).collect();
-        new.sort_by_key(|&i| (self.truth.writer_xids[i], i));
+            (self.deliveries.placed.len()..self.store.model.events.len()).collect();
+        new.sort_by_key(|&i| (self.store.writer_xids[i], i));
         self.deliveries.placed.extend(new);
     }
 
@@ -114,8 +114,8 @@ impl World {
             let all = (1_i64..).zip(self.deliveries.placed.iter().copied());
             return all.skip_while(|(at, _)| *at <= position).take(limit).collect();
         }
-        let number = |i: usize| self.truth.writer_xids[i] as i64 * NUMBERS + i as i64;
-        let mut all: Vec<_> = (0..self.truth.model.events.len()).map(|i| (number(i), i)).collect();
+        let number = |i: usize| self.store.writer_xids[i] as i64 * NUMBERS + i as i64;
+        let mut all: Vec<_> = (0..self.store.model.events.len()).map(|i| (number(i), i)).collect();
         all.sort_unstable();
         all.into_iter().filter(|(at, _)| *at > position).take(limit).collect()
     }
@@ -127,11 +127,11 @@ impl World {
         }
     }
 
-    /// A worker reads on, sends what may be sent, and moves the position.
+    /// A worker reads events, sends those that may be sent, and moves the position.
     pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
         let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
-        let mut desk = match self.deliveries.workers[w].queues[e].take() {
-            Some(desk) => desk,
+        let mut queue = match self.deliveries.workers[w].queues[e].take() {
+            Some(queue) => queue,
             None => {
                 let Endpoint { position, rows, .. } = &self.deliveries.endpoints[e];
                 let rows = rows.values().filter(|row| !row.dead).cloned().collect();
@@ -139,12 +139,12 @@ impl World {
                 DeliveryQueue::new(bounds(e), *position, rows)
             }
         };
-        for (at, event) in self.events_after(desk.read_after(), desk.room()) {
-            let word = ordering_key(&self.truth.model.events[event]);
-            desk.read(at, &word, true);
+        for (at, event) in self.events_after(queue.read_after(), queue.room()) {
+            let word = ordering_key(&self.store.model.events[event]);
+            queue.read(at, &word, true);
         }
         for _ in 0..SENDS_MAX {
-            let Some(at) = desk.next(self.mono) else { break };
+            let Some(at) = queue.next(self.mono) else { break };
             self.deliveries.sendings += 1;
             let from =
                 Sending { worker: w, endpoint: e, position: at, sending: self.deliveries.sendings };
@@ -154,7 +154,7 @@ impl World {
                 event: self.event_at(at),
             }));
         }
-        if let Some(progress) = desk.go() {
+        if let Some(progress) = queue.go() {
             let life = self.deliveries.workers[w].life;
             self.send(Message::DeliveryMessage(DeliveryMessage::Advance {
                 worker: w,
@@ -163,7 +163,7 @@ impl World {
                 progress,
             }));
         }
-        self.deliveries.workers[w].queues[e] = Some(desk);
+        self.deliveries.workers[w].queues[e] = Some(queue);
     }
 
     pub(crate) fn run_delivery_message(&mut self, delivery_message: DeliveryMessage) {
@@ -177,8 +177,8 @@ impl World {
                     return;
                 }
                 match &mut it.queues[endpoint] {
-                    Some(desk) if done => desk.gone(),
-                    desk => *desk = None,
+                    Some(queue) if done => queue.gone(),
+                    queue => *queue = None,
                 }
             }
             DeliveryMessage::RowChange { endpoint, note, .. } => self.change_row(endpoint, note),
@@ -194,7 +194,7 @@ impl World {
         };
         if takes {
             let dead = self.dead_letters(from.endpoint);
-            self.checker.event_delivered(&self.truth.model.events, from.endpoint, event, &dead);
+            self.checker.event_delivered(&self.store.model.events, from.endpoint, event, &dead);
         } else {
             self.checker.event_refused(from.endpoint, event);
         }
@@ -209,15 +209,15 @@ impl World {
         self.send(Message::DeliveryMessage(DeliveryMessage::Answer { from, outcome }));
     }
 
-    /// A worker hears what came of a sending, and writes it down before it sends anything else.
+    /// A worker handles the outcome of a sending and stores it before it sends another event.
     fn handle_send_outcome(&mut self, from: Sending, outcome: SendOutcome) {
         let Sending { worker, endpoint, position, sending } = from;
         if self.deliveries.workers[worker].sendings.get(&(endpoint, position)) != Some(&sending) {
             return;
         }
         self.deliveries.workers[worker].sendings.remove(&(endpoint, position));
-        let Some(desk) = &mut self.deliveries.workers[worker].queues[endpoint] else { return };
-        let Some(note) = desk.done(position, outcome, self.mono, 0) else { return };
+        let Some(queue) = &mut self.deliveries.workers[worker].queues[endpoint] else { return };
+        let Some(note) = queue.done(position, outcome, self.mono, 0) else { return };
         match enforces(Rule::NoteBeforeNext) {
             true => self.change_row(endpoint, note),
             false => self.send(Message::DeliveryMessage(DeliveryMessage::RowChange {
@@ -228,7 +228,7 @@ impl World {
         }
     }
 
-    /// The store's transaction: the position moves if it is still where the worker read it.
+    /// The store's transaction: the position moves if it is still the one that the worker read.
     fn advance(&mut self, endpoint: usize, progress: &PositionAdvance) -> bool {
         let it = &mut self.deliveries.endpoints[endpoint];
         if it.position != progress.from && enforces(Rule::AdvanceCompares) {
@@ -244,12 +244,13 @@ impl World {
         true
     }
 
-    /// A row that is gone, because another worker told it, stays so; and so does one that was given
-    /// up.
+    /// A row that another worker deleted stays deleted, and a dead letter stays unchanged.
     fn change_row(&mut self, endpoint: usize, note: RowChange) {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
-        let (RowChange::Delivered(position) | RowChange::Pending(PendingDelivery { position, .. })) =
-            note;
+        let position = match note {
+            RowChange::Delivered(position) => position,
+            RowChange::Pending(PendingDelivery { position, .. }) => position,
+        };
         let Some(was_dead) = rows.get(&position).map(|row| row.dead) else { return };
         if was_dead && enforces(Rule::NoteOnlyWhatWaits) {
             return;
@@ -262,7 +263,7 @@ impl World {
     }
 
     pub(crate) fn set_endpoint_mode(&mut self, endpoint: u8, mode: u8) {
-        let events = self.truth.model.events.len();
+        let events = self.store.model.events.len();
         self.deliveries.endpoints[usize::from(endpoint) % ENDPOINTS].mode = match mode {
             0 => EndpointMode::Accepts,
             1 => EndpointMode::Fails,
@@ -288,14 +289,14 @@ impl World {
         self.late.retain(|m| !gone(m));
     }
 
-    /// What is lost on its way to an endpoint, or held up, is taken for failed after a while.
+    /// A lost or delayed message to or from an endpoint counts as failed after a while.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {
                 self.send(no_answer(*from))
             }
             DeliveryMessage::Advance { worker, life, endpoint, .. } => {
-                // Nobody knows what came of it: the worker begins anew from what the store has.
+                // The outcome is unknown, so the worker starts again from the store's rows.
                 let it = &mut self.deliveries.workers[*worker];
                 if it.life == *life {
                     it.queues[*endpoint] = None;
@@ -305,23 +306,23 @@ impl World {
         }
     }
 
-    /// Whether the endpoint was told everything, as far as it can be.
+    /// Whether every event that can be delivered to the endpoint was delivered.
     pub(crate) fn all_delivered(&self, endpoint: usize) -> bool {
         let Endpoint { position, rows, .. } = &self.deliveries.endpoints[endpoint];
         let last = match enforces(Rule::ReadByPosition) {
-            true => self.truth.model.events.len() as i64,
+            true => self.store.model.events.len() as i64,
             false => 0,
         };
         *position >= last && rows.values().all(|row| row.dead)
     }
 
-    /// Events that the endpoint was not told and will not be.
+    /// The dead letters of the endpoint.
     pub(crate) fn dead_letters(&self, endpoint: usize) -> Vec<usize> {
         let rows = self.deliveries.endpoints[endpoint].rows.values();
         rows.filter(|r| r.dead).map(|r| self.event_at(r.position)).collect()
     }
 
-    /// When the endpoint's workers have something to do next.
+    /// When the endpoint's workers have work next.
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
         let queues = self.deliveries.workers.iter().filter_map(|w| w.queues[endpoint].as_ref());
         queues.filter_map(DeliveryQueue::due).min()

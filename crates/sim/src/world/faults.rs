@@ -1,11 +1,11 @@
-//! Time, crashes and what slots do wrong.
+//! Time, crashes and slot faults.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{ItemId, Phase, partition};
 
 use super::flight::Message;
 use super::node::{ItemSnapshot, Node, Snapshot};
 use super::{Call, World};
-use crate::truth::PhaseRow;
+use crate::store::PhaseRow;
 
 impl World {
     pub(crate) fn tick(&mut self, tenths: u8) {
@@ -18,22 +18,22 @@ impl World {
         self.nodes[node].skew_ms = i64::from(tenths) * 100;
     }
 
-    /// The truth at this commit.
+    /// The snapshot of the present commit for a node.
     pub(crate) fn snapshot(&self, node: usize) -> Snapshot {
         let seen = |i: usize| {
             let item = ItemId(i as i64 + 1);
-            let phase = self.truth.phases.get(&item).copied();
+            let phase = self.store.phases.get(&item).copied();
             ItemSnapshot {
-                pool: self.truth.pool(item),
-                free: self.truth.free(item, self.in_flight(item)),
+                pool: self.store.pool(item),
+                free: self.store.free(item, self.in_flight(item)),
                 phase: phase.unwrap_or(PhaseRow { shown: Phase::Draft, intent: None }),
             }
         };
         let (holders, since) = self.holders(node);
         let levels =
-            self.places.iter().map(|p| partition::unsettled(self.truth.open_grant(p.at))).collect();
+            self.places.iter().map(|p| partition::unsettled(self.store.open_grant(p.at))).collect();
         Snapshot {
-            version: self.truth.version,
+            version: self.store.version,
             at: self.mono,
             holders,
             since,
@@ -43,15 +43,15 @@ impl World {
     }
 
     /// The requests that hold an order and that the node may not know yet, and the first
-    /// transaction that the next snapshot must look at again: the oldest one that has begun and not
-    /// ended, because it may commit after any later one.
+    /// transaction for the next snapshot. That is the oldest transaction that is still running,
+    /// because it may commit after any later one.
     fn holders(&self, node: usize) -> (Vec<u64>, u64) {
         let Node { since, snapshot, .. } = &self.nodes[node];
         let until = match enforces(Rule::HoldersWithCounts) {
-            true => self.truth.version,
+            true => self.store.version,
             false => snapshot.as_ref().map_or(0, |s| s.version),
         };
-        let winners = self.truth.winners();
+        let winners = self.store.winners();
         let known = winners.iter().filter(|w| w.xid >= *since && w.version <= until);
         let running = self.flight.iter().chain(&self.late).filter_map(Message::xid).min();
         let next = match (enforces(Rule::HoldersWithCounts), enforces(Rule::RefreshFromXmin)) {
@@ -62,11 +62,11 @@ impl World {
         (known.map(|w| w.half).collect(), next)
     }
 
-    /// Units in tickets that are cut and not settled.
+    /// Units in issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
         let one = |p: &super::PlacedSlot| {
-            let (view, grant) = (p.slot.view()?, self.truth.open_grant(p.at)?);
+            let (view, grant) = (p.slot.view()?, self.store.open_grant(p.at)?);
             Some(grant.unsettled().saturating_sub(view.available))
         };
         places.filter_map(one).sum()
@@ -81,7 +81,7 @@ impl World {
         self.send(Message::Snapshot { node, snapshot });
     }
 
-    /// What a node reads before it answers anybody.
+    /// A node reads the store before it answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = self.snapshot(node);

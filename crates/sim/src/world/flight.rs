@@ -1,5 +1,5 @@
-//! Messages in flight. Whatever an actor will do later is a message too, so that anything can
-//! happen before it does.
+//! Messages in flight. Every later step of an actor is a message too, so that other steps can
+//! happen before it.
 use std::sync::Arc;
 
 use doorbuster_core::slot::{
@@ -15,9 +15,9 @@ use super::loss::LossReading;
 use super::money::MoneyMessage;
 use super::node::Snapshot;
 use super::{Call, FLIGHT_MAX, SlotReply, World};
-use crate::truth::{Done, Tx};
+use crate::store::{Done, Tx};
 
-/// What travels.
+/// A message.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     /// Node to slot.
@@ -32,34 +32,34 @@ pub(crate) enum Message {
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// Leader to slot.
     Init { leader: u8, slot: usize, terms: GrantTerms },
-    /// A leader's transaction, decided and not yet run.
+    /// A leader's transaction that was decided and has not run.
     Commit { leader: u8, tx: Tx },
     /// Leader to slot.
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// Leader to slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
-    /// A leader has read the truth and will ask the slot.
+    /// A leader has read the store and will ask the slot.
     AskView { leader: u8, slot: usize, before: Arc<Grant> },
-    /// The slot has answered, and the leader will read the truth again.
+    /// The slot has answered, and the leader will read the store again.
     View { leader: u8, before: Arc<Grant>, view: Option<SlotView> },
     /// A leader has read the pending recalls and will read the grant again.
     Compare { leader: u8, before: Arc<Grant>, view: Option<SlotView>, read: LossReading },
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
-    /// A leader goes from slot to slot of a stopping item.
+    /// A leader checks the slots of a stopping item one after the other.
     Drain { leader: u8, item: ItemId, intent: (Phase, u64), next: usize },
     /// A leader waits for a stopped slot to drain, to give it a new epoch.
     Roll { leader: u8, slot: usize },
-    /// To a node.
+    /// Store to node.
     Snapshot { node: u8, snapshot: Snapshot },
-    /// About money.
+    /// A message about money.
     MoneyMessage(MoneyMessage),
-    /// About what happened.
+    /// A message about event deliveries.
     DeliveryMessage(DeliveryMessage),
 }
 
 impl Message {
-    /// The leader whose memory this is, if it dies with that leader.
+    /// The leader whose memory holds the message, if it is lost with that leader.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Commit { leader, .. }
@@ -73,7 +73,7 @@ impl Message {
         }
     }
 
-    /// The slot that it is for: whatever is for a slot that is gone with its node does not arrive.
+    /// The slot that receives the message. A message to a lost slot does not arrive.
     fn slot(&self) -> Option<usize> {
         match self {
             Self::Ticket { slot, .. }
@@ -87,7 +87,7 @@ impl Message {
         }
     }
 
-    /// The transaction that has begun and not ended, if it is one.
+    /// The running transaction of the message, if it has one.
     pub(crate) fn xid(&self) -> Option<u64> {
         match self {
             Self::Settle { xid, .. } => Some(*xid),
@@ -95,7 +95,7 @@ impl Message {
         }
     }
 
-    /// The node whose memory this is, if it dies with that node.
+    /// The node whose memory holds the message, if it is lost with that node.
     pub(crate) fn node(&self) -> Option<u8> {
         match self {
             Self::Notice { node, .. } | Self::Snapshot { node, .. } => Some(*node),
@@ -149,8 +149,8 @@ impl World {
         }
     }
 
-    /// Arrives now, and once more later. A connection does not repeat a command, and clients' own
-    /// retries are off: a request is put to a slot once each time.
+    /// The message arrives now and once more later. Tickets are not repeated, because a connection
+    /// does not repeat a command and the clients do not retry.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// Everything in flight arrives, with all that it causes.
+    /// Delivers all messages in flight and all messages that they cause.
     pub(crate) fn deliver_all(&mut self) {
         self.deliver_many(4 * FLIGHT_MAX);
     }
@@ -232,16 +232,16 @@ impl World {
         }
     }
 
-    /// A leader's transaction, and what follows from its outcome.
+    /// Runs a leader's transaction and the steps that follow from its result.
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
-        // Times are the store's.
+        // The times are the store's.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
             Tx::EndWaitlist(item, _) => Tx::EndWaitlist(item, self.now),
             tx => tx,
         };
         let rolled = match &tx {
-            Tx::Close(id, CloseCause::Rolled) => self.truth.grant(*id).cloned(),
+            Tx::Close(id, CloseCause::Rolled) => self.store.grant(*id).cloned(),
             _ => None,
         };
         match self.commit(tx) {
@@ -270,11 +270,11 @@ impl World {
         let SlotReply::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else {
             return;
         };
-        if let TicketAnswer::Issued(issue_ticket) = &answer {
+        if let TicketAnswer::Issued(ticket) = &answer {
             let queue = self.places[slot].slot.view().map_or(0, |v| v.unacknowledged);
             self.checker.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);
             let asked = self.attempts[attempt].asked;
-            self.checker.cut(&self.truth, &asked, issue_ticket, request.limit);
+            self.checker.ticket_issued(&self.store, &asked, ticket, request.limit);
         }
         self.send(Message::Answer { attempt, slot, token: request.token, answer });
     }

@@ -1,12 +1,12 @@
-//! Nodes that die, stay dead and come back, and the leases of the slots in their memory.
+//! Nodes that fail, stay down and return, and the leases of the slots in their memory.
 use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey, lease};
 
 use super::flight::Message;
 use super::node::{AttemptState, Node};
 use super::{Call, World};
-use crate::truth::Tx;
+use crate::store::Tx;
 
-/// How long a lease lasts.
+/// The duration of a lease.
 const LEASE_MS: i64 = 5_000;
 
 impl World {
@@ -17,7 +17,7 @@ impl World {
             .is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
     }
 
-    /// This node, or the next one that lives: whom a balancer picks.
+    /// This node, or the next living node, as a load balancer chooses.
     pub(crate) fn living(&self, node: u8) -> u8 {
         let nodes = self.setup.nodes;
         (0..nodes)
@@ -26,14 +26,15 @@ impl World {
             .unwrap_or(node)
     }
 
-    /// The node's requests die with it, and so do the slots in its memory. It starts again at once.
+    /// The node's process ends and starts again at once. Its requests and the slots in its memory
+    /// are lost.
     pub(crate) fn crash_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         self.end_process(node);
         self.start_process(node);
     }
 
-    /// The node dies and stays dead. The last one that lives does not.
+    /// The node's process ends and stays down. The last living node does not end.
     pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
@@ -66,12 +67,13 @@ impl World {
         }
     }
 
-    /// What it finds of its own slots belongs to an earlier process: those grants are closed first.
+    /// Starts a node's process. The open grants of its slots belong to an earlier process, so they
+    /// are closed first.
     fn start_process(&mut self, node: u8) {
         self.nodes[usize::from(node)].is_dead = false;
         for slot in 0..self.places.len() {
             if self.places[slot].node == Some(node)
-                && let Some(id) = self.truth.open_grant(self.places[slot].at).map(|g| g.id)
+                && let Some(id) = self.store.open_grant(self.places[slot].at).map(|g| g.id)
             {
                 self.commit(Tx::Close(id, CloseCause::LeaseLapsed));
             }
@@ -87,14 +89,14 @@ impl World {
         }
     }
 
-    /// A leader, who sits at a node, closes the grants of nodes whose leases have lapsed.
+    /// A leader, which runs on a node, closes the grants of nodes whose leases have lapsed.
     pub(crate) fn close_lapsed_grants(&mut self, leader: u8) {
         let seat = leader % self.setup.nodes;
         if self.nodes[usize::from(seat)].is_dead {
             return;
         }
         let of_node = |p: &super::PlacedSlot| {
-            let grant = self.truth.open_grant(p.at)?;
+            let grant = self.store.open_grant(p.at)?;
             let slot = SlotKey { index: u32::from(p.node?), ..grant.slot };
             Some(Grant { slot, ..grant.clone() })
         };
@@ -116,7 +118,7 @@ impl World {
         }
     }
 
-    /// At rest the dead stay dead, and time has passed.
+    /// At rest, dead nodes stay dead and their leases have lapsed.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

@@ -1,5 +1,5 @@
-//! How a leader learns that a slot lost its memory: truth first, then the slot, then the truth
-//! again.
+//! How a leader detects that a slot lost its memory: it reads the store, then the slot, then the
+//! store again.
 use std::sync::Arc;
 
 use doorbuster_core::loss::{evidence, quiet_evidence};
@@ -9,9 +9,9 @@ use doorbuster_core::{CloseCause, Grant, GrantId};
 
 use super::World;
 use super::flight::Message;
-use crate::truth::Tx;
+use crate::store::Tx;
 
-/// What a leader has read of the truth after the slot answered.
+/// The rows that a leader has read after the slot answered.
 #[derive(Clone, Debug)]
 pub(crate) struct LossReading {
     /// Whether recalls of the grant are pending.
@@ -21,9 +21,9 @@ pub(crate) struct LossReading {
 }
 
 impl World {
-    /// Starts to look: reads the grant.
+    /// Starts the check: reads the grant.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
-        let Some(before) = self.truth.open_grant(self.places[slot].at) else { return };
+        let Some(before) = self.store.open_grant(self.places[slot].at) else { return };
         let before = Arc::new(before.clone());
         let message = match enforces(Rule::EvidenceOrder) {
             true => Message::AskView { leader, slot, before },
@@ -32,10 +32,10 @@ impl World {
         self.send(message);
     }
 
-    /// The slot has answered: reads the pending recalls, and after them the grant. (Without the
-    /// rule it is the other way round.)
+    /// The slot has answered: reads the pending recalls, and then the grant. (Without the rule the
+    /// order is reversed.)
     pub(crate) fn slot_viewed(&mut self, leader: u8, before: Arc<Grant>, view: Option<SlotView>) {
-        let Some(now) = self.truth.grant(before.id) else { return };
+        let Some(now) = self.store.grant(before.id) else { return };
         let before = if enforces(Rule::EvidenceOrder) { before } else { Arc::new(now.clone()) };
         let (recalls, after) = match enforces(Rule::RecallsReadFirst) {
             true => (Some(self.recalls_pending(before.id)), None),
@@ -45,10 +45,10 @@ impl World {
     }
 
     fn recalls_pending(&self, grant: GrantId) -> bool {
-        self.truth.pending().any(|r| r.grant == grant)
+        self.store.pending().any(|r| r.grant == grant)
     }
 
-    /// Everything is read: decides.
+    /// All rows are read: decides.
     pub(crate) fn decide_loss(
         &mut self,
         leader: u8,
@@ -57,7 +57,7 @@ impl World {
         read: LossReading,
     ) {
         let recalls = read.recalls.unwrap_or_else(|| self.recalls_pending(before.id));
-        let after = read.after.or_else(|| self.truth.grant(before.id).cloned().map(Arc::new));
+        let after = read.after.or_else(|| self.store.grant(before.id).cloned().map(Arc::new));
         let Some(after) = after else { return };
         let quiet = || view.and_then(|view| quiet_evidence(before, view, &after, recalls));
         if let Some(cause) = evidence(before, view, after.feed_len).or_else(quiet) {
@@ -65,9 +65,9 @@ impl World {
         }
     }
 
-    /// A slot's lease counts as lapsed: its grant is closed at once, whether or not it lives.
+    /// Treats a slot's lease as lapsed: closes its grant at once, whether or not the slot lives.
     pub(crate) fn lapse(&mut self, slot: usize) {
-        if let Some(id) = self.truth.open_grant(self.places[slot].at).map(|g| g.id) {
+        if let Some(id) = self.store.open_grant(self.places[slot].at).map(|g| g.id) {
             self.commit(Tx::Close(id, CloseCause::LeaseLapsed));
         }
     }

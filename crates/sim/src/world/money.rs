@@ -1,5 +1,5 @@
-//! What nodes and leaders do about money: take the provider's messages, hand out checkouts, ask the
-//! provider, and have refunds made.
+//! The actions of nodes and leaders on money: they handle the provider's messages, hand out
+//! checkouts, ask the provider, and request refunds.
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate,
@@ -10,36 +10,36 @@ use doorbuster_core::{Millis, OrderState, TicketId};
 use super::World;
 use super::flight::Message;
 use super::provider::ProviderMessage;
-use crate::truth::rules::PROVIDER;
-use crate::truth::{Done, Tx};
+use crate::store::rules::PROVIDER;
+use crate::store::{Done, Tx};
 
-/// What travels between nodes, leaders and the provider.
+/// A message between nodes, leaders and the provider.
 #[derive(Clone, Debug)]
 pub(crate) enum MoneyMessage {
-    /// A message of the provider.
+    /// A message from the provider.
     ProviderMessage { event: String, hook: ProviderMessage },
-    /// What was answered before its effect.
+    /// A message that was answered before its effect.
     Answered { event: String, hook: ProviderMessage },
-    /// A node asks for a checkout.
+    /// A node requests a checkout.
     Make { order: TicketId },
-    /// The provider made one.
+    /// The provider created a checkout.
     Made { order: TicketId, session: usize },
-    /// A leader asks for a checkout to be closed.
+    /// A leader asks the provider to close a checkout.
     Close { leader: u8, order: TicketId, session: usize },
-    /// It is, and so much was captured there.
+    /// The checkout is closed, and these charges were captured there.
     Closed { leader: u8, order: TicketId, session: usize, found: Vec<usize> },
-    /// A leader will note that a checkout is closed.
+    /// A leader will record that a checkout is closed.
     NoteClosed { leader: u8, order: TicketId, session: usize },
-    /// A leader will note that it asked about a checkout in vain.
+    /// A leader will record that the provider did not answer about a checkout.
     NoteInVain { leader: u8, order: TicketId, session: usize },
-    /// A leader asks for a refund, or how far it is.
+    /// A leader requests a refund, or asks for its state.
     Refund { leader: u8, key: String, refund: Refund },
-    /// What the provider said of it, which was asked about as it was then.
+    /// The provider's answer about a refund, with the refund as it was when it was asked.
     Said { leader: u8, asked: Refund, news: RefundUpdate },
 }
 
 impl MoneyMessage {
-    /// The leader whose memory this is.
+    /// The leader whose memory holds the message.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Closed { leader, .. }
@@ -51,10 +51,10 @@ impl MoneyMessage {
     }
 }
 
-/// A captured payment that waits for units to be recalled, in the memory of whoever took it.
+/// A captured payment that waits for recalled units, in the memory of the node that handled it.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingCapture {
-    pub(crate) told: Capture,
+    pub(crate) capture: Capture,
     pub(crate) charge: usize,
     since: Millis,
 }
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    /// A node takes a message of the provider, and answers it when it has had its effect.
+    /// A node handles a message from the provider and answers it after its effect.
     fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
         if !enforces(Rule::AnswerAfterEffect) {
             self.answer_hook(&event, &hook);
@@ -115,14 +115,14 @@ impl World {
     fn take_hook(&mut self, event: &str, hook: &ProviderMessage) {
         match hook {
             ProviderMessage::Captured(charge) => {
-                let told = self.capture_message(*charge, event);
-                self.capture(told, *charge, false);
+                let capture = self.capture_message(*charge, event);
+                self.capture(capture, *charge, false);
             }
             ProviderMessage::Failed(charge) => {
-                let mut told = self.capture_message(*charge, event);
-                // What was tried need not be what is captured in the end.
-                told.money.minor -= i64::from(charge.is_multiple_of(2));
-                self.commit(Tx::FailPayment(told, self.now));
+                let mut capture = self.capture_message(*charge, event);
+                // A failed try may have another amount than the captured payment.
+                capture.money.minor -= i64::from(charge.is_multiple_of(2));
+                self.commit(Tx::FailPayment(capture, self.now));
             }
             ProviderMessage::Refund(id, news) => {
                 self.commit(Tx::SettleRefund(event.to_owned(), id.clone(), news.clone(), self.now));
@@ -143,21 +143,22 @@ impl World {
         }
     }
 
-    /// A payment whose message is taken at once, by a node that cannot have units recalled.
+    /// Handles a payment at once, on a node that cannot recall units.
     pub(crate) fn capture_at_once(&mut self, charge: usize, event: &str) {
-        let told = self.capture_message(charge, event);
-        self.capture(told, charge, true);
+        let capture = self.capture_message(charge, event);
+        self.capture(capture, charge, true);
     }
 
-    /// Takes a captured payment. One that lacks units waits for them to be recalled, in the memory
-    /// of whoever took it.
-    pub(crate) fn capture(&mut self, told: Capture, charge: usize, last: bool) -> bool {
-        let Done::CaptureOutcome(captured) = self.commit(Tx::Capture(told.clone(), last, self.now))
+    /// Handles a captured payment. If units are missing, it waits for recalled units, in the memory
+    /// of the node.
+    pub(crate) fn capture(&mut self, capture: Capture, charge: usize, last: bool) -> bool {
+        let Done::CaptureOutcome(captured) =
+            self.commit(Tx::Capture(capture.clone(), last, self.now))
         else {
             return false;
         };
         let CaptureOutcome::UnitsMissing { order, units } = captured else {
-            self.answered_hook(charge, &told.event);
+            self.answered_hook(charge, &capture.event);
             return true;
         };
         self.checker.count_case("late payment lacks units");
@@ -169,28 +170,28 @@ impl World {
                 lacks -= has;
             }
         }
-        if !self.waiting_captures.iter().any(|l| l.told == told) {
-            self.waiting_captures.push(WaitingCapture { told, charge, since: self.mono });
+        if !self.waiting_captures.iter().any(|l| l.capture == capture) {
+            self.waiting_captures.push(WaitingCapture { capture, charge, since: self.mono });
         }
         false
     }
 
     pub(crate) fn capture_again(&mut self, pick: u8) {
         let Some(nth) = usize::from(pick).checked_rem(self.waiting_captures.len()) else { return };
-        let WaitingCapture { told, charge, since } = self.waiting_captures[nth].clone();
+        let WaitingCapture { capture, charge, since } = self.waiting_captures[nth].clone();
         let last = self.mono.0 - since.0 >= PARK_MS;
-        if self.capture(told.clone(), charge, last) {
+        if self.capture(capture.clone(), charge, last) {
             self.checker.count_case("captured again");
-            self.waiting_captures.retain(|l| l.told != told);
+            self.waiting_captures.retain(|l| l.capture != capture);
         }
     }
 
-    /// A buyer asks where to pay: where the order's checkout is, or at a new one.
+    /// A buyer asks for a checkout: the open checkout of the order, or a new one.
     pub(crate) fn ask_checkout(&mut self, pick: u8) {
-        let waits: Vec<_> = self.truth.orders_in(OrderState::Reserved).map(|o| o.id).collect();
+        let waits: Vec<_> = self.store.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         let Some(nth) = usize::from(pick).checked_rem(waits.len()) else { return };
         let id = waits[nth];
-        match self.truth.model.checkouts.get(&id).filter(|c| c.open) {
+        match self.store.model.checkouts.get(&id).filter(|c| c.open) {
             Some(checkout) => {
                 let session = number_of(&checkout.session);
                 self.hand_checkout(session);
@@ -206,7 +207,7 @@ impl World {
         }
     }
 
-    /// Only one that is kept is handed out; any other is never seen by anybody.
+    /// Keeps a checkout and hands it out. Only a kept checkout is handed out.
     fn keep_checkout(&mut self, order: TicketId, session: usize) {
         let checkout = Checkout {
             order,
@@ -223,14 +224,14 @@ impl World {
         }
     }
 
-    /// Checkouts that may still take money, though their order does not wait for any, or not much
-    /// longer.
+    /// Checkouts that may still take money although their order does not wait for a payment, or is
+    /// due.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
-            let order = self.truth.model.orders.get(&c.order);
+            let order = self.store.model.orders.get(&c.order);
             c.open && order.is_some_and(|o| o.state != OrderState::Reserved || o.pay_by <= self.now)
         };
-        let all = self.truth.model.checkouts.values().filter(due);
+        let all = self.store.model.checkouts.values().filter(due);
         all.filter_map(|c| Some((c.order, number_of(&c.session)?))).collect()
     }
 
@@ -241,8 +242,8 @@ impl World {
         self.send(Message::MoneyMessage(MoneyMessage::Close { leader, order, session }));
     }
 
-    /// The provider takes no money there from now on, and says what it took. A leader that hears
-    /// nothing notes that.
+    /// The provider closes the checkout and reports its charges. Without an answer the leader
+    /// records that.
     fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
         if self.provider.away {
             return self.send(Message::MoneyMessage(MoneyMessage::NoteInVain {
@@ -260,11 +261,11 @@ impl World {
 
     fn note_closed(&mut self, order: TicketId, session: usize) {
         if let Done::Taken(true) = self.commit(Tx::CloseCheckout(order, name_of(session))) {
-            self.checker.closed_checkout(&self.truth, &self.provider, session, self.mono);
+            self.checker.closed_checkout(&self.store, &self.provider, session, self.mono);
         }
     }
 
-    /// First what was captured has its effect; only then nobody asks about the checkout any more.
+    /// The captured charges take effect first; only then the checkout is recorded as closed.
     fn closed(&mut self, leader: u8, order: TicketId, session: usize, found: &[usize]) {
         let close = Message::MoneyMessage(MoneyMessage::NoteClosed { leader, order, session });
         if !enforces(Rule::CaptureBeforeClosed) {
@@ -278,8 +279,8 @@ impl World {
         }
         let mut all = true;
         for &charge in found {
-            let told = self.capture_message(charge, &format!("found_{charge}"));
-            all &= self.capture(told, charge, false);
+            let capture = self.capture_message(charge, &format!("found_{charge}"));
+            all &= self.capture(capture, charge, false);
         }
         if all {
             self.send(close);
@@ -288,7 +289,7 @@ impl World {
 
     pub(crate) fn refunds_due(&self) -> Vec<Refund> {
         let due = |r: &&Refund| r.state == RefundState::Pending && r.next_at <= self.now;
-        self.truth.model.refunds.values().filter(due).cloned().collect()
+        self.store.model.refunds.values().filter(due).cloned().collect()
     }
 
     pub(crate) fn ask_refund(&mut self, leader: u8, pick: u8) {
@@ -303,7 +304,7 @@ impl World {
     }
 
     pub(crate) fn retry_refund(&mut self, pick: u8) {
-        let refunds = &self.truth.model.refunds;
+        let refunds = &self.store.model.refunds;
         let failed: Vec<_> =
             refunds.values().filter(|r| r.state == RefundState::Failed).map(|r| &r.id).collect();
         let all: Vec<_> = refunds.keys().collect();

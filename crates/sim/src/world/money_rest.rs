@@ -1,5 +1,5 @@
-//! Money and telling at rest: the provider is there and sends its messages until they are answered,
-//! every loop runs until nothing is left to do.
+//! Money and deliveries at rest: the provider is available and repeats its messages until they are
+//! answered, and every loop runs until no work is left.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::RefundState;
@@ -7,18 +7,18 @@ use doorbuster_core::order::EndReason;
 
 use super::World;
 use super::delivery::{ENDPOINTS, EndpointMode};
-use crate::truth::Tx;
+use crate::store::Tx;
 
-/// Rounds within which all money is where it belongs, or all is told.
+/// Rounds until all payments, refunds and deliveries are done.
 const ROUNDS_MAX: usize = 60;
-/// Rounds after which an operator has refunds that were given up asked for once more.
+/// Rounds after which an operator retries refunds that were given up.
 const GIVEN_UP_AFTER: usize = 15;
-/// How much passes from round to round while refunds are on their way.
+/// Time between two rounds while refunds are pending.
 const ROUND_MS: i64 = 10_000;
 
 impl World {
-    /// Every message is answered, every checkout that should be is closed. Orders that wait for
-    /// their payment still do.
+    /// Handles every message and closes every checkout that should be closed. Orders still wait for
+    /// their payments.
     pub(super) fn payments_at_rest(&mut self) {
         self.provider.away = false;
         for _ in 0..ROUNDS_MAX {
@@ -38,11 +38,11 @@ impl World {
             }
         }
         self.checker
-            .find("rest", || format!("payments never come to rest: {:?}", self.waiting_captures));
+            .find("rest", || format!("payments do not come to rest: {:?}", self.waiting_captures));
     }
 
-    /// What was captured outside of any checkout is told until it is answered. What was captured at
-    /// one may never be told: it is found.
+    /// Repeats the messages about charges outside of checkouts until they are answered. A charge at
+    /// a checkout is found when the checkout is closed.
     fn tell_again_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];
@@ -55,41 +55,42 @@ impl World {
     fn recall_for_late_payments(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let Some(first) = self.waiting_captures.first().cloned() else { return };
-            let of = |o: &&doorbuster_core::Order| o.id.to_string() == first.told.order;
-            if let Some(order) = self.truth.model.orders.values().find(of) {
+            let of = |o: &&doorbuster_core::Order| o.id.to_string() == first.capture.order;
+            if let Some(order) = self.store.model.orders.values().find(of) {
                 let (item, units) = (order.item, order.units.to_u64());
                 self.recall_to_pool(item, units);
             }
-            if !self.capture(first.told.clone(), first.charge, false) {
-                // What was free a moment ago is sold by now, or cannot be recalled: the last try.
-                self.capture(first.told.clone(), first.charge, true);
+            if !self.capture(first.capture.clone(), first.charge, false) {
+                // The free units may be sold by now or may not be recallable, so this is the last
+                // try.
+                self.capture(first.capture.clone(), first.charge, true);
             }
-            self.waiting_captures.retain(|l| l.told != first.told);
+            self.waiting_captures.retain(|l| l.capture != first.capture);
         }
     }
 
-    /// The end of all payment windows: what is not paid expires, all that must go back arrives.
+    /// Ends all payment windows: unpaid orders expire, and all refunds arrive.
     pub(super) fn end_payment_windows(&mut self) {
-        let last = self.truth.orders_in(OrderState::Reserved).map(|o| o.pay_by).max();
+        let last = self.store.orders_in(OrderState::Reserved).map(|o| o.pay_by).max();
         self.now = self.now.max(last.unwrap_or(self.now).plus(1));
         self.payments_at_rest();
-        let due: Vec<_> = self.truth.orders_in(OrderState::Reserved).map(|o| o.id).collect();
+        let due: Vec<_> = self.store.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         for id in due {
             self.commit(Tx::End(id, EndReason::Expire, Attribution::ENGINE.clone(), self.now));
         }
-        self.checker.nothing_reserved(&self.truth);
+        self.checker.nothing_reserved(&self.store);
         self.refunds_at_rest();
-        self.checker.money_at_rest(&self.truth, &self.provider);
+        self.checker.money_at_rest(&self.store, &self.provider);
     }
 
     fn refunds_at_rest(&mut self) {
         self.send_lost_refunds();
         for round in 0..ROUNDS_MAX {
             let open = |r: &&doorbuster_core::money::Refund| r.state != RefundState::Settled;
-            if self.checker.has_finding() || !self.truth.model.refunds.values().any(|r| open(&r)) {
+            if self.checker.has_finding() || !self.store.model.refunds.values().any(|r| open(&r)) {
                 return;
             }
-            for nth in 0..self.truth.model.refunds.len() {
+            for nth in 0..self.store.model.refunds.len() {
                 if round >= GIVEN_UP_AFTER {
                     self.retry_refund(nth as u8);
                 }
@@ -101,12 +102,12 @@ impl World {
             for back in &mut self.provider.backs {
                 back.arrived = !back.came_back;
             }
-            let next = self.truth.model.refunds.values().filter(open).map(|r| r.next_at).max();
+            let next = self.store.model.refunds.values().filter(open).map(|r| r.next_at).max();
             self.now = self.now.max(next.unwrap_or(self.now)).plus(ROUND_MS);
         }
     }
 
-    /// Endpoints take what they are told, but for one event that one of them may refuse for ever.
+    /// All endpoints accept events, except for one event that an endpoint may refuse.
     pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
             self.crash_worker(worker);
@@ -124,7 +125,7 @@ impl World {
     }
 
     fn deliver_all_events(&mut self, endpoint: usize) {
-        let rounds = ROUNDS_MAX + 20 * self.truth.model.events.len();
+        let rounds = ROUNDS_MAX + 20 * self.store.model.events.len();
         for _ in 0..rounds {
             self.deliver_events(0, endpoint as u8);
             self.deliver_all();
@@ -138,6 +139,6 @@ impl World {
             }
         }
         let dead = self.dead_letters(endpoint);
-        self.checker.delivered_at_rest(&self.truth.model.events, endpoint, &dead);
+        self.checker.delivered_at_rest(&self.store.model.events, endpoint, &dead);
     }
 }

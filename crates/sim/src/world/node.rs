@@ -1,4 +1,4 @@
-//! A node: what it knows of the truth, and the requests that wait in it.
+//! A node: its knowledge of the store, and its waiting requests.
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
 use doorbuster_core::refusal::FreeUnits;
 use doorbuster_core::rules::{Rule, enforces};
@@ -10,15 +10,15 @@ use hashbrown::HashSet;
 use super::flight::Message;
 use super::{NAMES, World};
 use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
-use crate::truth::PhaseRow;
+use crate::store::PhaseRow;
 
-/// A snapshot older than this refuses nobody any more.
+/// A snapshot older than this refuses no request.
 pub(crate) const SNAPSHOT_AGE_MS: i64 = 1_000;
 /// How often one attempt asks again under a new epoch.
 const ASKS_MAX: u8 = 3;
 const PICKED_ATTEMPT: &str = "an attempt that was picked from the list";
 
-/// What a node knows of one item.
+/// A node's knowledge of one item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemSnapshot {
     pub(crate) pool: u64,
@@ -26,17 +26,17 @@ pub(crate) struct ItemSnapshot {
     pub(crate) phase: PhaseRow,
 }
 
-/// The truth at one commit, as sent to nodes.
+/// The store at one commit, as sent to nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order: with what the node knew before, complete up to this commit.
+    /// Requests that hold an order; complete up to this commit together with the earlier ones.
     pub(crate) holders: Vec<u64>,
-    /// The first transaction that the next snapshot looks at.
+    /// The first transaction for the next snapshot.
     pub(crate) since: u64,
     pub(crate) items: [ItemSnapshot; 2],
-    /// What is granted to each slot and not settled.
+    /// The granted and unsettled units of each slot.
     pub(crate) levels: Vec<u64>,
 }
 
@@ -44,34 +44,34 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
-    /// Requests that hold an order, by half their hash: complete up to the snapshot.
+    /// Requests that hold an order, by half their hash; complete up to the snapshot.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
-    /// The first transaction that the next snapshot looks at.
+    /// The first transaction for the next snapshot.
     pub(crate) since: u64,
-    /// Its process has ended.
+    /// Whether its process has ended.
     pub(crate) is_dead: bool,
     /// The end of its lease, by the store's clock.
     pub(crate) until: Millis,
-    /// Requests whose order this node has told of itself.
+    /// Requests that this node has answered with their order.
     pub(crate) own: Vec<u64>,
-    /// How far its clock is from the store's.
+    /// The distance of its clock from the store's.
     pub(crate) skew_ms: i64,
 }
 
-/// Where an attempt stands.
+/// The state of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptState {
     /// A slot was asked.
     Asking { slot: usize },
-    /// Its ticket is cut; the verdict is awaited.
+    /// A ticket is issued; the node waits for its verdict.
     Waiting { id: TicketId },
-    /// Every slot is short; units are awaited.
+    /// Every slot is short; the request waits for units.
     Parked,
-    /// A slot refused it; told once a snapshot that is newer shows no order of it.
-    Refused { told: BuyerAnswer, version: u64 },
-    /// Answered `202`; the verdict will be told as an event.
+    /// A slot refused the request; the node answers after a newer snapshot without an order of it.
+    Refused { answer: BuyerAnswer, version: u64 },
+    /// Answered `202`; the verdict follows as an event.
     Handed { id: TicketId },
-    /// Answered, or its node died.
+    /// Answered, or its node ended.
     Over,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Attempt {
     pub(crate) state: AttemptState,
     pub(crate) half: u64,
     token: Token,
-    /// What was drawn for its way through the partitions.
+    /// The random number for its choice of partitions.
     pub(crate) number: u64,
     /// Slots asked in this round.
     pub(crate) round: u8,
@@ -90,12 +90,12 @@ pub(crate) struct Attempt {
     pub(crate) first: Option<u32>,
     /// Times that it asked again under a new epoch.
     again: u8,
-    /// When it was parked first, in time that never steps.
+    /// When it was parked first, in monotonic time.
     pub(crate) parked: Option<Millis>,
-    /// The last round before it is answered, and when it began.
+    /// Whether this is the last round before the answer.
     pub(crate) last: bool,
     last_try: u64,
-    /// A verdict that came before the slot's answer.
+    /// A verdict that arrived before the slot's answer.
     early: Option<(TicketId, Verdict)>,
 }
 
@@ -110,7 +110,7 @@ impl World {
             key,
             item,
             units,
-            began: self.truth.version,
+            began: self.store.version,
             attempt: self.attempts.len(),
         };
         self.checker.asked(&asked);
@@ -138,7 +138,7 @@ impl World {
         self.ask_next_slot(i);
     }
 
-    /// Whether the request holds an order as far as its node knows, and is answered with it.
+    /// Answers a request with its order if the node knows of one; returns whether it did.
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
         let Attempt { asked, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(asked.node)];
@@ -147,14 +147,14 @@ impl World {
         if !known || !enforces(Rule::WinnersInSnapshot) {
             return false;
         }
-        let Some(order) = self.truth.order_of(&asked.buyer(), &asked.key()) else { return false };
+        let Some(order) = self.store.order_of(&asked.buyer(), &asked.key()) else { return false };
         let same = order.item == asked.item && order.units == asked.units;
-        let told = if same { BuyerAnswer::Order(order.id) } else { BuyerAnswer::KeyReused };
-        self.answer_buyer(i, told);
+        let answer = if same { BuyerAnswer::Order(order.id) } else { BuyerAnswer::KeyReused };
+        self.answer_buyer(i, answer);
         true
     }
 
-    /// Whether the node's snapshot allows a refusal, and the request is answered with it.
+    /// Refuses the request if the node's snapshot allows it; returns whether it did.
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
         let asked = self.attempts[i].asked;
         let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return false };
@@ -173,7 +173,7 @@ impl World {
         true
     }
 
-    /// Puts the request to the next slot of its round.
+    /// Sends the request to the next slot of its round.
     pub(crate) fn ask_next_slot(&mut self, i: usize) {
         let Some(slot) = self.next_slot(i) else { return self.short_everywhere(i) };
         let token = Token(self.draw() >> 16);
@@ -199,7 +199,7 @@ impl World {
         self.send(Message::Ticket { attempt: i, slot, request: request.into() });
     }
 
-    /// Every slot is short: it is parked, or answered if it was parked as long as it may be.
+    /// Every slot is short: parks the request, or answers it after the longest parking time.
     pub(crate) fn short_everywhere(&mut self, i: usize) {
         let Attempt { asked, last, .. } = self.attempts[i];
         if self.answer_from_order(i) || self.answer_from_snapshot(i) {
@@ -216,14 +216,14 @@ impl World {
             let parked = self.parked_at(asked.node);
             return self.checker.parked(parked, self.setup.tight);
         }
-        let told = match &self.nodes[usize::from(asked.node)].snapshot {
+        let answer = match &self.nodes[usize::from(asked.node)].snapshot {
             Some(s) if s.version >= asked.began && self.mono.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
                 let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long(asked.units);
                 BuyerAnswer::SoldOut { refusal, as_of: s.version, parked: true }
             }
             _ => BuyerAnswer::Retry,
         };
-        self.answer_buyer(i, told);
+        self.answer_buyer(i, answer);
     }
 
     fn parked_at(&self, node: u8) -> usize {
@@ -233,26 +233,25 @@ impl World {
             .count()
     }
 
-    /// Whether the node has no place for one more parked request.
+    /// Whether the node cannot park one more request.
     fn is_crowded(&self, node: u8) -> bool {
         let bound = if self.setup.tight == 0 { PARKED_MAX } else { usize::from(self.setup.tight) };
         self.parked_at(node) >= bound && enforces(Rule::ParkedBound)
     }
 
-    /// A parked request is put to the slots again; the last time when it has waited as long as it
-    /// may.
+    /// Sends a parked request to the slots again; for the last time after the longest parking time.
     pub(crate) fn retry(&mut self, i: usize) {
         let since = self.attempts[i].parked.unwrap_or(self.mono);
         self.attempts[i].last = self.mono.0 - since.0 >= PARK_MS;
         self.attempts[i].round = 0;
-        self.attempts[i].last_try = self.truth.version;
+        self.attempts[i].last_try = self.store.version;
         if self.attempts[i].last && !enforces(Rule::LastTry) {
             return self.short_everywhere(i);
         }
         self.ask_next_slot(i);
     }
 
-    /// The request is put to the slots once more, because the epoch of its ticket is over.
+    /// Sends the request to the slots once more, because the epoch of its ticket is closed.
     pub(crate) fn ask_under_new_epoch(&mut self, i: usize) -> bool {
         let attempt = &mut self.attempts[i];
         if attempt.again >= ASKS_MAX {
@@ -266,7 +265,7 @@ impl World {
         true
     }
 
-    /// The node has a snapshot; what waited for one goes on.
+    /// Stores a snapshot; requests that wait for one continue.
     pub(crate) fn take_snapshot(&mut self, node: usize, snapshot: Snapshot) {
         let Node { snapshot: current, holders, since, .. } = &mut self.nodes[node];
         holders.extend(&snapshot.holders);
@@ -284,8 +283,10 @@ impl World {
                 AttemptState::Parked => {
                     _ = self.answer_from_order(i) || self.answer_from_snapshot(i);
                 }
-                AttemptState::Refused { told, version: asked_after } if version >= asked_after => {
-                    self.confirm_refusal(i, told)
+                AttemptState::Refused { answer, version: asked_after }
+                    if version >= asked_after =>
+                {
+                    self.confirm_refusal(i, answer)
                 }
                 AttemptState::Waiting { id } => self.retry_if_epoch_closed(i, id, version),
                 AttemptState::Handed { id } if !enforces(Rule::AskAgainOnlyWithoutId) => {
@@ -296,32 +297,32 @@ impl World {
         }
     }
 
-    /// A slot's refusal is told unless the request turns out to hold an order.
-    fn confirm_refusal(&mut self, i: usize, told: BuyerAnswer) {
+    /// Answers with a slot's refusal unless the request holds an order.
+    fn confirm_refusal(&mut self, i: usize, answer: BuyerAnswer) {
         if !self.answer_from_order(i) {
-            self.answer_buyer(i, told);
+            self.answer_buyer(i, answer);
         }
     }
 
     /// Asks again if the ticket's grant is closed as of this commit.
     fn retry_if_epoch_closed(&mut self, i: usize, id: TicketId, version: u64) {
-        let grant = id.parts().expect("an id of a ticket that was cut").grant;
-        if self.truth.closed_by(grant, version) {
+        let grant = id.parts().expect("the id of an issued ticket").grant;
+        if self.store.closed_by(grant, version) {
             self.ask_under_new_epoch(i);
         }
     }
 
-    pub(crate) fn answer_buyer(&mut self, i: usize, told: BuyerAnswer) {
+    pub(crate) fn answer_buyer(&mut self, i: usize, answer: BuyerAnswer) {
         let asked = self.attempts[i].asked;
         let slots: Vec<_> = self.reachable(&asked).into_iter().map(|s| self.places[s].at).collect();
         let at =
             AnswerContext { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
-        self.checker.told(&self.truth, &asked, told, &at);
-        self.attempts[i].state = match told {
+        self.checker.buyer_answered(&self.store, &asked, answer, &at);
+        self.attempts[i].state = match answer {
             BuyerAnswer::Queued(id) => AttemptState::Handed { id },
             _ => AttemptState::Over,
         };
-        if let BuyerAnswer::Order(_) = told {
+        if let BuyerAnswer::Order(_) = answer {
             let half = self.attempts[i].half;
             self.nodes[usize::from(asked.node)].own.push(half);
         }

@@ -1,10 +1,10 @@
-//! Pause, resume, close, and rolling a slot to a new epoch: stop, drain, and only then the rest.
+//! Pause, resume and close of a sale, and rolling a slot to a new epoch: stop and drain first.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{CloseCause, ItemId, Phase};
 
 use super::World;
 use super::flight::Message;
-use crate::truth::Tx;
+use crate::store::Tx;
 
 impl World {
     fn stop_for(&mut self, item: ItemId, phase: Phase) {
@@ -21,13 +21,13 @@ impl World {
     }
 
     pub(crate) fn pause(&mut self, item: ItemId) {
-        if self.truth.sells(item) {
+        if self.store.sells(item) {
             self.stop_for(item, Phase::Paused);
         }
     }
 
     pub(crate) fn close_sale(&mut self, item: ItemId) {
-        let Some(row) = self.truth.phases.get(&item) else { return };
+        let Some(row) = self.store.phases.get(&item) else { return };
         if row.shown != Phase::Closed && row.intent.is_none_or(|(phase, _)| phase != Phase::Closed)
         {
             self.stop_for(item, Phase::Closed);
@@ -35,24 +35,23 @@ impl World {
     }
 
     pub(crate) fn resume(&mut self, item: ItemId) {
-        let Some(row) = self.truth.phases.get(&item) else { return };
+        let Some(row) = self.store.phases.get(&item) else { return };
         if row.shown == Phase::Paused && row.intent.is_none() {
             self.commit(Tx::Show(item, None));
             self.stop_slots(item, false);
         }
     }
 
-    /// Starts to go from slot to slot of a stopping item.
+    /// Starts to check the slots of a stopping item one after the other.
     pub(crate) fn drain(&mut self, leader: u8, item: ItemId) {
-        if let Some(intent) = self.truth.phases.get(&item).and_then(|p| p.intent) {
+        if let Some(intent) = self.store.phases.get(&item).and_then(|p| p.intent) {
             self.stop_slots(item, true);
             self.send(Message::Drain { leader, item, intent, next: 0 });
         }
     }
 
-    /// Looks at the next slot; behind the last one the phase is shown, if it is still the one that
-    /// was asked for when the walk began: what was seen drained may have cut again since an earlier
-    /// pause.
+    /// Checks the next slot. After the last slot the phase is shown, if the intent is the same as
+    /// at the start: a slot that was drained may have issued tickets again since an earlier pause.
     pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
             Some(place)
@@ -64,12 +63,12 @@ impl World {
         }
     }
 
-    /// Whether every ticket that the slot cut is resolved and no further one can be cut.
+    /// Whether every ticket of the slot is resolved and no further one can be issued.
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
-        let Some(grant) = self.truth.open_grant(place.at) else { return true };
-        // A grant that was opened with units may have been handed out though nobody wrote down that
-        // it was begun: its slot may have died since.
+        let Some(grant) = self.store.open_grant(place.at) else { return true };
+        // A grant with units may have been in use without an acknowledgement in the store, because
+        // its slot may have been lost since.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         let same = view.grant == grant.id && view.epoch == grant.epoch;
         view.stopped && same && view.unacknowledged == 0 && view.n.0 == grant.resolved
@@ -81,21 +80,21 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Goes on rolling: closes the drained grant. The next is opened, and the slot let go on, once
-    /// that is committed.
+    /// Continues the roll: closes the drained grant. After this commit the next grant is opened and
+    /// the slot is resumed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
-        let Some(grant) = self.truth.open_grant(at) else { return };
-        if !self.is_drained(slot) || !self.truth.sells(at.item) {
+        let Some(grant) = self.store.open_grant(at) else { return };
+        if !self.is_drained(slot) || !self.store.sells(at.item) {
             return;
         }
         let tx = Tx::Close(grant.id, CloseCause::Rolled);
         self.send(Message::Commit { leader, tx });
     }
 
-    /// Lets a slot cut again that stands still though its item sells.
+    /// Resumes a stopped slot whose item sells.
     pub(crate) fn unstop(&mut self, slot: usize) {
-        if self.truth.sells(self.places[slot].at.item) {
+        if self.store.sells(self.places[slot].at.item) {
             self.send(Message::Stop { slot, stopped: false });
         }
     }

@@ -1,20 +1,20 @@
-//! Fresh buyers, returning buyers and operators ask at rest for what must be possible then.
+//! Requests at rest: fresh buyers, returning buyers and operators request actions that must be
+//! possible.
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
 
 use super::buyer::operator;
 use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
 use crate::checker::BuyerAnswer;
-use crate::truth::{Done, Tx};
+use crate::store::{Done, Tx};
 use doorbuster_core::stock::AdjustResult;
 
-/// How often a buyer who is asked to come again does so, and an operator tries to take out what is
-/// free.
+/// How often a buyer repeats a request, and an operator tries to take out the free units.
 const RETRIES_MAX: usize = 4;
 
 impl World {
     pub(super) fn ask_at_rest(&mut self, item: ItemId) {
-        let Some(phase) = self.truth.phases.get(&item).map(|p| p.shown) else { return };
+        let Some(phase) = self.store.phases.get(&item).map(|p| p.shown) else { return };
         self.replay_winners(item);
         if phase != Phase::Open {
             let i = self.probe(0, BUYERS as u8, item.0 as u8, item, 1);
@@ -22,7 +22,7 @@ impl World {
             return self.checker.must_report_phase(&asked, phase);
         }
         self.try_again(item);
-        // What is recalled into the pool while somebody waits is theirs.
+        // While a buyer waits, recalled units in the pool belong to the waitlist.
         if !self.checker.has_waiting(item) {
             self.pay_late(item);
         }
@@ -39,7 +39,7 @@ impl World {
     }
 
     fn may_hold(&self, item: ItemId, buyer: u8) -> u64 {
-        let used = self.truth.model.quotas.get(&(item, NAMES.buyers[usize::from(buyer)].clone()));
+        let used = self.store.model.quotas.get(&(item, NAMES.buyers[usize::from(buyer)].clone()));
         self.limit(item).saturating_sub(u64::from(used.copied().unwrap_or(0)))
     }
 
@@ -55,7 +55,7 @@ impl World {
         self.attempts.len() - 1
     }
 
-    /// What is free is sold to whoever asks, unit by unit of it, until nothing is left.
+    /// Sells the free units to fresh buyers until no unit is left.
     fn sell_out(&mut self, item: ItemId) {
         let limit = self.limit(item);
         for fresh in BUYERS..BUYERS_ALL {
@@ -76,10 +76,10 @@ impl World {
         }
     }
 
-    /// A request that holds an order finds it at any node, in any phase.
+    /// A request that holds an order gets it at any node, in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
-            self.truth.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
+            self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
         for (nth, id) in ids.into_iter().rev().enumerate().take(2) {
             let Some(asked) =
                 self.attempts.iter().map(|a| a.asked).find(|a| self.checker.holds(a, id))
@@ -93,8 +93,8 @@ impl World {
         }
     }
 
-    /// A request that was refused is a new try with the same key, and its buyer's limit counts only
-    /// what they hold.
+    /// A refused request can be repeated with the same key, and the buyer's limit counts only held
+    /// units.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -106,7 +106,7 @@ impl World {
                 let fits = a.units.to_u64() <= may.min(free);
                 a.buyer == buyer && a.item == item && fits && !self.checker.holds_any(a)
             });
-            let held = may < self.limit(item) || self.truth.model.quotas.len() > usize::from(buyer);
+            let held = may < self.limit(item) || self.store.model.quotas.len() > usize::from(buyer);
             let i = match earlier {
                 Some(a) => self.probe(usize::from(a.node), a.buyer, a.key, item, a.units.to_u64()),
                 None if may.min(free) > 0 && held => {
@@ -119,10 +119,10 @@ impl World {
         }
     }
 
-    /// Takes up to so many units out of the slots, into the pool.
+    /// Recalls up to this many units from the slots into the pool.
     pub(super) fn recall_to_pool(&mut self, item: ItemId, units: u64) {
         self.held = true;
-        let pool = self.truth.model.items.get(&item).map_or(0, |i| i.pool);
+        let pool = self.store.model.items.get(&item).map_or(0, |i| i.pool);
         let mut lacks = units.saturating_sub(pool);
         for slot in 0..self.places.len() {
             let has = self.places[slot].slot.view().map_or(0, |v| v.available).min(lacks);
@@ -135,13 +135,13 @@ impl World {
         self.held = false;
     }
 
-    /// An order that ended is paid after all when its units and its buyer's limit are free.
+    /// An ended order can be paid late while its units and the buyer's limit are free.
     fn pay_late(&mut self, item: ItemId) {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
         };
         let first = self
-            .truth
+            .store
             .model
             .orders
             .values()
@@ -156,37 +156,38 @@ impl World {
         {
             return;
         }
-        let Some(nth) = self.truth.model.orders.keys().position(|o| *o == id) else { return };
+        let Some(nth) = self.store.model.orders.keys().position(|o| *o == id) else { return };
         self.provider.allow_more_at_rest();
         self.charge(nth as u8, 0);
         self.payments_at_rest();
-        let state = self.truth.model.orders[&id].state;
+        let state = self.store.model.orders[&id].state;
         if state != OrderState::Paid {
             self.checker.find("undersell", || {
-                format!("{id} paid late with units free is {}", state.as_str())
+                format!("{id} was paid late with units free, but is {}", state.as_str())
             });
         }
         self.refund_order(id);
     }
 
-    /// A paid order is refunded, so that its units are free again.
+    /// Refunds a paid order, so that its units are free again.
     fn refund_order(&mut self, id: TicketId) {
         self.commit(Tx::End(id, EndReason::Refund, operator(), self.now));
         self.run_until_stable();
     }
 
-    /// Everything that is free can be taken out of the sale.
+    /// All free units can be taken out of the sale.
     fn lower_stock(&mut self, item: ItemId) {
         let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else {
             return;
         };
         let mut done = Done::Nothing;
-        // A slot whose memory of recalls is full is rolled in between, and has the units again
-        // under its next grant.
+        // A slot that cannot remember more recalls is rolled in between. Its units are then in its
+        // next grant.
         for _ in 0..RETRIES_MAX {
             self.recall_to_pool(item, free);
             done = self.commit(Tx::Adjust(item, -(free as i64), self.now));
-            if matches!(&done, Done::AdjustResult(AdjustResult::Done(i)) if matches!(i.total, Stock::Counted(_)))
+            if let Done::AdjustResult(AdjustResult::Done(adjusted)) = &done
+                && matches!(adjusted.total, Stock::Counted(_))
             {
                 return;
             }

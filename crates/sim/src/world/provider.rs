@@ -1,8 +1,7 @@
-//! A payment provider, as bad as they come: it tells late, twice, out of order or not at all, takes
-//! money for the wrong order, and is away for a while.
+//! A faulty payment provider: its messages are late, repeated, out of order or lost, it takes money
+//! for the wrong order, and it is unavailable for a while.
 //!
-//! It stands outside: what it captured and sent back is what happened to people's money, whatever
-//! the truth believes.
+//! The provider's books are independent of the store: they record what was captured and sent back.
 use doorbuster_core::money::{
     Capture, Money, PaymentId, Refund, RefundId, RefundState, RefundUpdate,
 };
@@ -11,58 +10,58 @@ use doorbuster_core::{Millis, TicketId};
 use super::flight::Message;
 use super::money::MoneyMessage;
 use super::{NAMES, World};
-use crate::truth::rules::PROVIDER;
+use crate::store::rules::PROVIDER;
 
-/// Payments of one simulated sale at most.
+/// Payments of one simulated sale, at most.
 const CHARGES_MAX: usize = 40;
-/// Checkouts of one simulated sale at most.
+/// Checkouts of one simulated sale, at most.
 const SESSIONS_MAX: usize = 30;
 /// How long a checkout takes money, unless it is closed.
 const SESSION_MS: i64 = 1_800_000;
-/// How soon a provider that took a refund is asked how far it is.
+/// The pause before a provider is asked again about an accepted refund.
 const RECHECK_MS: i64 = 5_000;
 
-/// Money that was captured, or was to be.
+/// A payment that was captured or tried.
 #[derive(Clone, Debug)]
 pub(crate) struct Charge {
     pub(crate) payment: PaymentId,
-    /// The order that it is for, as it is written.
+    /// The order's id as a text.
     pub(crate) order: String,
     pub(crate) money: Money,
-    /// Whether the money was taken.
+    /// Whether the money was captured.
     pub(crate) captured: bool,
-    /// Where it was paid.
+    /// The checkout where it was paid.
     pub(crate) session: Option<usize>,
-    /// The message about it that was not answered yet.
+    /// The unanswered message about it.
     pub(crate) unanswered: Option<String>,
 }
 
-/// A page where an order is paid for.
+/// A checkout page.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) order: TicketId,
     pub(crate) money: Money,
     pub(crate) open: bool,
     pub(crate) until: Millis,
-    /// Whether a buyer has its address.
+    /// Whether a buyer has its URL.
     pub(crate) handed: bool,
 }
 
-/// Money on its way back.
+/// A refund at the provider.
 #[derive(Clone, Debug)]
 pub(crate) struct MoneyBack {
-    /// The key that it was asked under.
+    /// The key of the request.
     pub(crate) key: String,
     pub(crate) refund: RefundId,
     pub(crate) payment: PaymentId,
     pub(crate) money: Money,
     pub(crate) arrived: bool,
-    /// It never arrived after all, or came back: nothing more becomes of it.
+    /// Whether the money came back. This state is final.
     pub(crate) came_back: bool,
 }
 
 impl MoneyBack {
-    /// Whether it was asked for under this key, or anew after that.
+    /// Whether it was requested under this key or a later one of the same refund.
     fn has_key(&self, key: &str) -> bool {
         self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
     }
@@ -76,14 +75,14 @@ impl MoneyBack {
     }
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug)]
 pub(crate) enum ProviderMessage {
     /// A payment was captured.
     Captured(usize),
-    /// It failed.
+    /// A payment failed.
     Failed(usize),
-    /// A refund arrived, or did not.
+    /// The state of a refund.
     Refund(RefundId, RefundUpdate),
 }
 
@@ -105,17 +104,17 @@ impl Provider {
         format!("msg_{}", self.messages)
     }
 
-    /// Room for the payments that are made at rest.
+    /// Allows more payments at rest.
     pub(crate) fn allow_more_at_rest(&mut self) {
         self.at_rest = true;
     }
 
-    /// Whether a buyer can pay there.
+    /// Whether a buyer can pay at this checkout.
     pub(crate) fn takes_money(&self, session: usize, mono: Millis) -> bool {
         self.sessions.get(session).is_some_and(|s| s.open && mono < s.until)
     }
 
-    /// What was captured at this checkout.
+    /// The charges captured at this checkout.
     pub(crate) fn paid_at(&self, session: usize) -> Vec<usize> {
         let here = |c: &Charge| c.captured && c.session == Some(session);
         (0..self.charges.len()).filter(|&i| here(&self.charges[i])).collect()
@@ -123,7 +122,7 @@ impl Provider {
 }
 
 impl World {
-    /// What the provider's message about a payment says, under this message's id.
+    /// The content of the provider's message about a payment, with this message id.
     pub(crate) fn capture_message(&self, charge: usize, event: &str) -> Capture {
         let Charge { payment, order, money, .. } = &self.provider.charges[charge];
         Capture {
@@ -157,12 +156,12 @@ impl World {
         Some(self.provider.charges.len() - 1)
     }
 
-    /// The next payment's name, unlike those that operations name.
+    /// The next payment's name, which differs from those that operations use.
     fn next_name(&self) -> String {
         format!("pay_{}", 1_000 + self.provider.charges.len())
     }
 
-    /// Takes the money, and says under which id the provider tells of it.
+    /// Captures the money and returns the id of the message about it.
     fn take_money(&mut self, charge: usize) -> String {
         let event = self.provider.message_id();
         let it = &mut self.provider.charges[charge];
@@ -185,17 +184,18 @@ impl World {
         self.hook(event, ProviderMessage::Captured(charge));
     }
 
-    /// What an order costs, as the provider was told.
+    /// The price of an order, as the provider knows it.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
-        let order = self.truth.model.orders.get(id)?;
-        let each = self.truth.model.prices.get(&order.item)?;
+        let order = self.store.model.orders.get(id)?;
+        let each = self.store.model.prices.get(&order.item)?;
         Some(Money {
             minor: each.minor * i64::from(order.units.get()),
             currency: each.currency.clone(),
         })
     }
 
-    /// Captures an order's price and tells of it at once, or tells of that payment again.
+    /// Captures an order's price and handles the message at once, or repeats an earlier payment's
+    /// message.
     pub(crate) fn pay(&mut self, order: u8, event: u8) {
         let name = format!("pay_{event}");
         let known = self.provider.charges.iter().position(|c| c.payment.0 == name);
@@ -218,7 +218,7 @@ impl World {
         self.capture_at_once(charge, &event);
     }
 
-    /// Money is taken outside of any checkout.
+    /// A charge outside of any checkout.
     pub(crate) fn charge(&mut self, order: u8, how: u8) {
         let Some(id) = self.nth_order(order) else { return };
         let Some(mut money) = self.cost_of(&id) else { return };
@@ -227,7 +227,7 @@ impl World {
             1 => money.minor += if order.is_multiple_of(2) { 1 } else { -1 },
             2 => money.currency = "XTS".into(),
             3 => {
-                let parts = id.parts().expect("an id of a ticket that was cut");
+                let parts = id.parts().expect("the id of an issued ticket");
                 text = NAMES.key.sign(&parts, "nobody").to_string();
             }
             4 => text = format!("{text}?"),
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    /// A buyer pays where the address leads.
+    /// A buyer pays at a checkout that was handed out.
     pub(crate) fn pay_at(&mut self, pick: u8, how: u8) {
         let handed: Vec<_> = (0..self.provider.sessions.len())
             .filter(|&i| self.provider.sessions[i].handed)
@@ -291,7 +291,7 @@ impl World {
         }
     }
 
-    /// Makes a page for an order. `None`: it is away, or will have no more of them.
+    /// Creates a checkout for an order; `None`: the provider is unavailable or has too many.
     pub(crate) fn make_session(&mut self, order: TicketId, money: Money) -> Option<usize> {
         if self.provider.away || self.provider.sessions.len() >= SESSIONS_MAX {
             return None;
@@ -301,12 +301,12 @@ impl World {
         Some(self.provider.sessions.len() - 1)
     }
 
-    /// What the provider makes of a request for a refund, or of the question how far it is.
+    /// Answers a request for a refund, or a question about its state.
     pub(crate) fn asked_for_refund(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
             return RefundUpdate::Failed("away".into());
         }
-        // A further try goes under a key of its own, and finds what is on its way or arrived.
+        // A further try has its own key, and finds a refund that is pending or has arrived.
         let anew = match refund.error {
             Some(_) => format!("{key}/{}", refund.next_at.0),
             None => key.to_owned(),
@@ -317,7 +317,7 @@ impl World {
             return back.refund_update();
         }
         if refund.accepted {
-            // It is only asked how far it is, and sends nothing by that.
+            // The request only asks for the state, so it sends no money.
             let last = backs.iter().rev().find(|b| b.has_key(key));
             return last.map_or_else(
                 || RefundUpdate::Failed("there is none".into()),
@@ -337,7 +337,7 @@ impl World {
             arrived: false,
             came_back: false,
         };
-        self.checker.refund_sent(&self.truth, &self.provider, &back);
+        self.checker.refund_sent(&self.store, &self.provider, &back);
         self.provider.backs.push(back);
         RefundUpdate::Accepted { again_ms: RECHECK_MS }
     }
@@ -370,14 +370,15 @@ impl World {
         }
     }
 
-    /// A provider tells until it is answered: also of money that came back after it had arrived.
+    /// Repeats the messages about money that came back after it had arrived, until they are
+    /// answered.
     pub(crate) fn send_lost_refunds(&mut self) {
         let backs = &self.provider.backs;
         let is_lost = |b: &&MoneyBack| {
             b.came_back && !backs.iter().any(|other| other.refund == b.refund && !other.came_back)
         };
         let unknown = |b: &&MoneyBack| {
-            let row = self.truth.model.refunds.get(&b.refund);
+            let row = self.store.model.refunds.get(&b.refund);
             row.is_some_and(|refund| refund.state == RefundState::Settled)
         };
         let lost: Vec<_> = backs.iter().filter(is_lost).filter(unknown).cloned().collect();

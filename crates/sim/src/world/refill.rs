@@ -1,10 +1,10 @@
-//! How much a leader gives which slot: what the rules say of what it has seen.
+//! The units that a leader gives to a slot, by the rules and the leader's knowledge.
 use doorbuster_core::refill;
 
 use super::World;
 
 impl World {
-    /// Units that a slot is opened with: its share, if the item is spread in portions.
+    /// The units that a slot is opened with: its portion, if the item uses sub-domains.
     pub(crate) fn opening_units(&mut self, slot: usize) -> u64 {
         let item = self.places[slot].at.item;
         let spread = self.spread(item);
@@ -23,7 +23,7 @@ impl World {
     pub(crate) fn refill_if_low(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let spread = self.spread(at.item);
-        let (Some(grant), Some(view)) = (self.truth.open_grant(at), self.places[slot].slot.view())
+        let (Some(grant), Some(view)) = (self.store.open_grant(at), self.places[slot].slot.view())
         else {
             return;
         };
@@ -31,7 +31,7 @@ impl World {
             return;
         }
         let (pool, on_its_way) =
-            (self.truth.pool(at.item), self.on_its_way(grant.id, view.applied));
+            (self.store.pool(at.item), self.on_its_way(grant.id, view.applied));
         let slots = self.places.iter().filter(|p| p.at.item == at.item).count() as u32;
         if let Some(portion) = refill::next_portion(&spread, pool, slots, &view, on_its_way) {
             self.checker.portion(

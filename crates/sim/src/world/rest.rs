@@ -1,5 +1,5 @@
-//! The end of a simulated sale: no more faults, every message arrives, every loop runs until
-//! nothing changes. Then fresh buyers ask.
+//! The end of a simulated sale: faults stop, every message arrives, and every loop runs until
+//! nothing changes. Then fresh buyers buy.
 use doorbuster_core::ItemId;
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX, VERDICT_GRACE_MS};
 
@@ -7,10 +7,10 @@ use super::World;
 use super::node::{Attempt, AttemptState};
 use crate::checker::BuyerAnswer;
 
-/// Rounds of all loops within which a sale comes to rest.
+/// Rounds of all loops until a sale is at rest.
 const ROUNDS_MAX: usize = 40;
 
-/// What must stay the same for a round to have changed nothing.
+/// The values that are equal before and after a round that changes nothing.
 #[derive(PartialEq, Eq)]
 struct Signature {
     version: u64,
@@ -42,10 +42,10 @@ impl World {
             .filter(|&slot| self.is_gone(slot))
             .map(|i| self.places[i].at)
             .collect::<Vec<_>>();
-        self.checker.gone_at_rest(&self.truth, &gone);
-        self.checker.slots_at_rest(&self.truth, &slots);
-        self.checker.verdicts_at_rest(&self.truth);
-        self.checker.waitlists_at_rest(&self.truth);
+        self.checker.gone_at_rest(&self.store, &gone);
+        self.checker.slots_at_rest(&self.store, &slots);
+        self.checker.verdicts_at_rest(&self.store);
+        self.checker.waitlists_at_rest(&self.store);
         for item in 0..self.setup.items.len() {
             if !self.checker.has_finding() {
                 self.ask_at_rest(ItemId(item as i64 + 1));
@@ -77,10 +77,10 @@ impl World {
             })
         };
         let slots = self.places.iter().map(slot).sum();
-        Signature { version: self.truth.version, attempts: self.attempts.len(), open, slots }
+        Signature { version: self.store.version, attempts: self.attempts.len(), open, slots }
     }
 
-    /// Rounds until one changes nothing.
+    /// Runs rounds until one changes nothing.
     pub(super) fn run_until_stable(&mut self) {
         self.deliver_all();
         for slot in 0..self.places.len() {
@@ -93,7 +93,7 @@ impl World {
                 return;
             }
         }
-        self.checker.find("rest", || "the loops never come to rest".into());
+        self.checker.find("rest", || "the loops do not come to rest".into());
     }
 
     fn round(&mut self) {
@@ -118,7 +118,7 @@ impl World {
         }
         let seat = self.living(0);
         self.close_lapsed_grants(seat);
-        let pending: Vec<_> = self.truth.pending().map(|r| r.id).collect();
+        let pending: Vec<_> = self.store.pending().map(|r| r.id).collect();
         for id in pending {
             self.send_recall(0, id);
         }
@@ -151,9 +151,9 @@ impl World {
         }
     }
 
-    /// What the parked requests lack is asked for, for all of them before anything arrives: recalls
-    /// cross, and units may change places to no avail. One after the other, as by nodes that wait
-    /// for a while of their own, they are served.
+    /// Requests the missing units for all parked requests before any message arrives. Crossing
+    /// recalls may then only exchange units. Afterwards each request is served alone, as by nodes
+    /// that wait for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state: AttemptState::Parked, asked, .. } = self.attempts[i] else {
@@ -175,7 +175,7 @@ impl World {
         for i in 0..self.attempts.len() {
             match self.attempts[i].state {
                 AttemptState::Waiting { .. } | AttemptState::Handed { .. } => self.poll(i),
-                // Nothing is in flight: the slot's answer was lost.
+                // No message is in flight, so the slot's answer was lost.
                 AttemptState::Asking { .. } => self.answer_buyer(i, BuyerAnswer::Retry),
                 AttemptState::Parked => {
                     let asked = self.attempts[i].asked;
@@ -194,8 +194,8 @@ impl World {
         }
     }
 
-    /// Nobody waits for ever: whose ticket died with its slot hears its id, and can ask for the
-    /// verdict.
+    /// Hands out the id of each waiting attempt, because its slot may be lost. The buyer can then
+    /// ask for the verdict.
     fn hand_out_remaining(&mut self) {
         for i in 0..self.attempts.len() {
             if let AttemptState::Waiting { id } = self.attempts[i].state {
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// Tickets that died with their slots get their verdicts from those who ask.
+    /// Buyers ask for the verdicts of tickets that were lost with their slots.
     fn decide_remaining(&mut self) {
         let due =
             self.checker.handed().iter().filter_map(|(id, _)| id.parts()).map(|p| p.decide_by);

@@ -1,4 +1,4 @@
-//! Which slot a request is put to, as a node decides it from its snapshot.
+//! How a node chooses the slot for a request from its snapshot.
 use doorbuster_core::partition::{self, Registry};
 use doorbuster_core::{ItemId, PartitionChoice, Spread};
 
@@ -7,7 +7,7 @@ use super::{NAMES, World};
 use crate::checker::BuyerRequest;
 
 impl World {
-    /// How an item is spread.
+    /// The spread of an item.
     pub(crate) fn spread(&self, item: ItemId) -> Spread {
         let setup = self.setup.items[item.0 as usize - 1];
         let partitions =
@@ -20,7 +20,8 @@ impl World {
         Spread { partitions, choose, initial, threshold, refill }
     }
 
-    /// What a request draws for its way: random bits, or its place in the line.
+    /// The number that chooses a request's partitions: random bits, or its position in the order of
+    /// arrival.
     pub(crate) fn number_of(&mut self, item: ItemId, nth: usize) -> u64 {
         match self.spread(item).choose {
             PartitionChoice::Buyer => 0,
@@ -29,8 +30,7 @@ impl World {
         }
     }
 
-    /// The slots that a request may be put to: its item's partitions, or the slot in its node's
-    /// memory.
+    /// The slots that a request can reach: its item's partitions, or the slot in its node's memory.
     pub(crate) fn reachable(&self, asked: &BuyerRequest) -> Vec<usize> {
         let can = |(i, p): (usize, &super::PlacedSlot)| {
             let here = p.at.item == asked.item && p.node.is_none_or(|n| n == asked.node);
@@ -39,7 +39,7 @@ impl World {
         self.places.iter().enumerate().filter_map(can).collect()
     }
 
-    /// The slot that an attempt belongs to.
+    /// The home slot of an attempt.
     pub(crate) fn home_of(&self, attempt: usize) -> usize {
         let attempt = &self.attempts[attempt];
         let slots = self.reachable(&attempt.asked);
@@ -48,9 +48,9 @@ impl World {
         slots.get(home as usize).copied().unwrap_or(0)
     }
 
-    /// The slot that an attempt is put to next in its round; `None`: the round is over. The last
-    /// round of a request that was parked as long as it may be goes through all: an earlier try of
-    /// it may be undecided in any.
+    /// The next slot of an attempt in its round; `None`: the round is over. The last round after
+    /// parking visits all slots, because an undecided ticket of an earlier try may be in any of
+    /// them.
     pub(crate) fn next_slot(&mut self, i: usize) -> Option<usize> {
         let slots = self.reachable(&self.attempts[i].asked);
         let Attempt { asked, number, last, round, first: before, .. } = self.attempts[i];
@@ -76,7 +76,7 @@ impl World {
         next.and_then(|index| slots.get(index as usize).copied())
     }
 
-    /// The partitions that the node believes to have units, or to get some, and what each has.
+    /// The partitions that have units or may get some, as the node knows, and the units of each.
     fn registry(&mut self, asked: &BuyerRequest, slots: &[usize]) -> (Registry, Vec<u64>) {
         let all = (Registry::all(slots.len() as u32), vec![u64::MAX; slots.len()]);
         let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return all };

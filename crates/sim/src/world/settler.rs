@@ -1,5 +1,5 @@
-//! Settlers: take tickets from a slot's queue, resolve them in one transaction, then acknowledge
-//! and tell.
+//! Settlers: they take tickets from a slot's queue, resolve them in one transaction, and then
+//! acknowledge them and notify the nodes.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
@@ -8,7 +8,7 @@ use doorbuster_core::{Delivery, Verdict};
 
 use super::flight::Message;
 use super::{Call, NAMES, SlotReply, World};
-use crate::truth::{Done, Tx};
+use crate::store::{Done, Tx};
 
 impl World {
     pub(crate) fn take_op(&mut self, slot: u8, at_most: u8) {
@@ -16,8 +16,8 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// A settler takes a batch. What it does with it is a message: it may be lost with its settler,
-    /// or run twice.
+    /// A settler takes a batch. Its transaction is a message, which may be lost with the settler or
+    /// run twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;
@@ -47,10 +47,10 @@ impl World {
         self.send(Message::Settle { slot, xid: self.xids, batch });
     }
 
-    /// The transaction; after its commit the queue is acknowledged and the nodes are told.
+    /// Runs the transaction. After its commit the queue is acknowledged and the nodes are notified.
     pub(crate) fn settle(&mut self, slot: usize, xid: u64, batch: &Arc<[Delivery]>) {
         let tickets = batch.iter().map(|d| d.ticket.clone()).collect();
-        self.truth.xid = xid;
+        self.store.xid = xid;
         let Done::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
         self.send(Message::Acknowledge { slot, batch: batch.clone() });
         for (delivery, resolved) in batch.iter().zip(all) {
@@ -59,8 +59,8 @@ impl World {
         }
     }
 
-    /// The first ticket of a batch in flight cannot be settled: it is returned as if its time were
-    /// over, and becomes a dead letter.
+    /// The first ticket of a batch in flight cannot be settled: it is returned as if it were too
+    /// late, and becomes a dead letter.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { batch, .. } => batch.first(),
@@ -72,7 +72,7 @@ impl World {
         let late = ticket.decide_by.plus(1).max(self.now);
         self.checker.count_case("poison");
         self.xids += 1;
-        self.truth.xid = self.xids;
+        self.store.xid = self.xids;
         self.commit(Tx::Settle(vec![ticket], late));
     }
 

@@ -1,5 +1,5 @@
-//! A slot where it stands. All that is asked of it passes through one call, so that the same calls
-//! can be made to a real slot and compared.
+//! A slot in the simulation. All requests to it go through one call, so that the same calls can be
+//! made to a real slot for comparison.
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
     TicketRequest,
@@ -9,7 +9,7 @@ use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, ItemId, RecallId, SlotK
 use super::{NAMES, World};
 use crate::op::Setup;
 
-/// What is asked of a slot.
+/// A request to a slot.
 #[derive(Clone, Debug)]
 pub enum Call {
     /// See [`Slot::init`].
@@ -28,26 +28,26 @@ pub enum Call {
     Acknowledge(u64, Token),
     /// See [`Slot::stop`].
     Stop(bool),
-    /// It loses everything.
+    /// The slot loses all data.
     Forget,
 }
 
-/// What a slot said.
+/// A slot's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotReply {
-    /// Nothing.
+    /// No value.
     Done,
-    /// To `init` and `apply`.
+    /// The reply to `init` and `apply`.
     ApplyOutcome(ApplyOutcome),
-    /// To a request.
+    /// The reply to a ticket request.
     Ticket(TicketAnswer),
-    /// To a recall.
+    /// The reply to a recall.
     RecallOutcome(RecallOutcome),
-    /// Tickets.
+    /// The taken tickets.
     Taken(Vec<Delivery>),
 }
 
-/// A slot where it stands, with the copy that was kept of it.
+/// A slot with its saved copy.
 #[derive(Debug)]
 pub(crate) struct PlacedSlot {
     pub(crate) at: SlotKey,
@@ -56,20 +56,20 @@ pub(crate) struct PlacedSlot {
     pub(crate) kept: Option<Slot>,
 }
 
-/// One call, what was said, and how the slot stood after it.
+/// One call, its reply, and the slot's state after it.
 #[derive(Clone, Debug)]
 pub struct RecordedCall {
-    /// Which slot.
+    /// The index of the slot.
     pub slot: usize,
     /// The call.
     pub call: Call,
-    /// What was said.
+    /// The reply.
     pub reply: SlotReply,
-    /// How the slot stands now.
+    /// The slot's state after the call.
     pub view: Option<SlotView>,
 }
 
-/// A slot that has nothing yet.
+/// A slot without data.
 pub(crate) fn fresh_slot(setup: &Setup, item: ItemId) -> Slot {
     match usize::from(setup.tight) {
         0 => Slot::new(item),

@@ -1,4 +1,4 @@
-//! Those who wait for a unit that comes back, and the leaders who serve them.
+//! Buyers who wait for a unit to return, and the leaders who serve them.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::JoinRequest;
 use doorbuster_core::{ItemId, Phase, TicketId, Token};
@@ -7,7 +7,7 @@ use super::buyer::operator;
 use super::flight::Message;
 use super::{BUYERS, KEYS, NAMES, World};
 use crate::op::waitlist::Waitlist;
-use crate::truth::{Done, Tx};
+use crate::store::{Done, Tx};
 
 impl World {
     pub(crate) fn waitlist_op(&mut self, op: Waitlist) {
@@ -34,8 +34,8 @@ impl World {
     }
 
     fn nth_entry(&self, pick: u8) -> Option<TicketId> {
-        let nth = usize::from(pick).checked_rem(self.truth.model.places.len())?;
-        self.truth.model.places.values().nth(nth).map(|place| place.id)
+        let nth = usize::from(pick).checked_rem(self.store.model.places.len())?;
+        self.store.model.places.values().nth(nth).map(|place| place.id)
     }
 
     fn join(&mut self, buyer: u8, key: u8, item: ItemId) {
@@ -50,16 +50,15 @@ impl World {
         self.commit(Tx::Join(item, joiner, self.now));
     }
 
-    /// A leader that sees somebody in line and a unit for them serves; one that sees somebody there
-    /// after the sale's end ends the line.
+    /// A leader serves the waitlist if units are kept for it, and ends it if the sale has ended.
     pub(crate) fn reconcile_waitlist(&mut self, leader: u8, item: ItemId) {
         let (waiting, kept_for_waitlist) = self
-            .truth
+            .store
             .model
             .items
             .get(&item)
             .map_or((0, 0), |i| (i.waiting, i.kept_for_waitlist()));
-        let tx = match self.truth.phases.get(&item).map(|row| row.shown) {
+        let tx = match self.store.phases.get(&item).map(|row| row.shown) {
             Some(Phase::Open) if kept_for_waitlist > 0 => Tx::Serve(item, self.now),
             Some(Phase::Closed) if waiting > 0 => Tx::EndWaitlist(item, self.now),
             _ => return,
@@ -69,15 +68,15 @@ impl World {
 
     fn query_entry(&mut self, pick: u8) {
         let Some(id) = self.nth_entry(pick) else { return };
-        let Some(place) = self.truth.model.places.values().find(|place| place.id == id).cloned()
+        let Some(place) = self.store.model.places.values().find(|place| place.id == id).cloned()
         else {
             return;
         };
         let parts = NAMES
             .key
             .open(&id, place.buyer.as_str())
-            .expect("a place proves itself with its buyer");
-        let verdict = match self.truth.verdict(&id) {
+            .expect("the id of an entry is signed for its buyer");
+        let verdict = match self.store.verdict(&id) {
             Some(verdict) => Some(verdict),
             None => match self.commit(Tx::Force(id, parts, place.buyer, self.now)) {
                 Done::Forced(Some(resolved)) => Some(resolved.verdict),
@@ -85,9 +84,9 @@ impl World {
             },
         };
         let is_over =
-            self.truth.phases.get(&place.item).is_some_and(|row| row.shown == Phase::Closed);
+            self.store.phases.get(&place.item).is_some_and(|row| row.shown == Phase::Closed);
         match verdict {
-            Some(verdict) => self.checker.verdict_reported(&self.truth, id, verdict, self.now),
+            Some(verdict) => self.checker.verdict_reported(&self.store, id, verdict, self.now),
             None if is_over => self.checker.answered_sale_ended(&id),
             None => self.checker.answered_waiting(&id),
         }

@@ -1,5 +1,5 @@
-//! Simulated sales against the backends of the program: whole stores through their methods, slots
-//! wherever they are.
+//! Compares simulated sales with the real backends: whole stores through their methods, and slots
+//! in Redis.
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,22 +16,26 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
 
-/// Lists for a store on disk and for PostgreSQL, unless `DOORBUSTER_SIM_LISTS` says otherwise; the
-/// first ones have every profile.
+/// Lists for a store on disk and for PostgreSQL, unless `DOORBUSTER_SIM_LISTS` gives a number. The
+/// first lists cover every profile.
 const LISTS: u64 = 28;
-/// And for Redis, which is quicker.
+/// Lists for Redis, which is faster.
 const SLOT_LISTS: u64 = 280;
-/// How long a server may need to listen.
+/// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Starts a server and ends it, and its directory, with its own input: at the latest when the
-/// test's process ends.
-const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null; rm -rf "$dir""#;
+/// Starts a server, and ends it and removes its directory when the script's input ends: at the
+/// latest with the test process.
+const KEEPER: &str = r#"
+dir=$1; shift
+"$@" >"$dir/log" 2>&1 & server=$!
+read -r word; kill -9 $server; wait $server 2>/dev/null; rm -rf "$dir"
+"#;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A directory of its own, which goes with it.
+/// A directory that is removed with its value.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -45,12 +49,12 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // A leftover in the temporary directory harms nobody.
+        // The removal may fail; the directory is in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// A Redis of its own, on a socket.
+/// A private Redis on a socket.
 struct Redis {
     dir: Dir,
     keeper: Option<(Child, ChildStdin)>,
@@ -84,7 +88,7 @@ impl Redis {
         redis
     }
 
-    /// Slots that share nothing with any others.
+    /// Options for slots that share no data with any others.
     fn options(&self) -> RedisOptions {
         static MADE: AtomicU64 = AtomicU64::new(0);
         RedisOptions {
@@ -101,7 +105,7 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         if let Some((mut keeper, mut input)) = self.keeper.take() {
-            // It ends the server whether or not it hears the word.
+            // The server ends even if the script does not read the line.
             let _ = input.write_all(b"end\n");
             drop(input);
             let _ = keeper.wait();
@@ -117,7 +121,7 @@ fn wanted_lists(usual: u64) -> u64 {
 fn check(lists: u64, follows: impl Fn(&Runtime, &RecordedRun) -> Result<(), String>) {
     let runtime = runtime();
     for seed in 0..wanted_lists(lists) {
-        let story = RecordedRun::from_seed(seed).expect("nothing is found");
+        let story = RecordedRun::from_seed(seed).expect("the run has no finding");
         if let Err(how) = follows(&runtime, &story) {
             panic!("seed {seed}: {how}");
         }
@@ -125,7 +129,7 @@ fn check(lists: u64, follows: impl Fn(&Runtime, &RecordedRun) -> Result<(), Stri
 }
 
 #[test]
-fn a_store_on_disk_does_as_the_model_does() {
+fn a_store_on_disk_behaves_like_the_model() {
     let open = |dir: PathBuf| {
         async move |StoreSetup { id_key, clock, sink }: StoreSetup| {
             let on_fatal = Arc::new(|reason: &str| panic!("the store failed: {reason}"));
@@ -140,7 +144,7 @@ fn a_store_on_disk_does_as_the_model_does() {
 }
 
 #[test]
-fn a_store_in_postgresql_does_as_the_model_does() {
+fn a_store_in_postgresql_behaves_like_the_model() {
     let cluster = postgres::shared();
     let open = async |StoreSetup { id_key, clock, sink }: StoreSetup| {
         let on_fatal = Arc::new(|reason: &str| panic!("the store failed: {reason}"));
@@ -159,7 +163,7 @@ fn a_store_in_postgresql_does_as_the_model_does() {
 }
 
 #[test]
-fn slots_in_redis_do_as_the_reference_does() {
+fn slots_in_redis_behave_like_the_reference() {
     let redis = Redis::start();
     check(SLOT_LISTS, |runtime, story| {
         runtime.block_on(compare_slots(story, async || Slots::redis(redis.options()).await))

@@ -1,11 +1,11 @@
-//! Rules that no code but this world asks for, since elsewhere they are the order of steps:
-//! docs/protocol.md lists them, with what holds the server to them.
+//! Rules that only the simulator enforces by a condition. In the server they are the order of
+//! steps: docs/protocol.md lists them with the tests that check them.
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use doorbuster_core::rules::Rule;
 
-/// All of the workspace's code but the simulator's and the list of rules.
+/// The code of the workspace without the simulator and the list of rules.
 fn code() -> String {
     fn gather(dir: &Path, into: &mut String) {
         for entry in std::fs::read_dir(dir).expect("a directory") {
@@ -29,7 +29,7 @@ fn root() -> std::path::PathBuf {
 }
 
 #[test]
-fn the_rules_that_stand_in_this_world_alone_are_listed_with_tests_that_exist() {
+fn rules_that_only_the_simulator_names_are_listed_with_tests_that_exist() {
     let code = code();
     let names = |name: &str| {
         let name = format!("Rule::{name}");

@@ -32,9 +32,11 @@ end
 local applied = term.applied
 for i = 1, count do
   local at = 2 + (i - 1) * WORDS
-  local seq, units, counter, brings = whole(ARGV[at + 1]), whole(ARGV[at + 2]), ARGV[at + 3], flag(ARGV[at + 4])
-  local buyer, change, token, n, hash = ARGV[at + 5], tonumber(ARGV[at + 6]), ARGV[at + 7], ARGV[at + 8], ARGV[at + 9]
-  if not seq or not units or (counter ~= 'a' and counter ~= 'b') or not brings or not change or change ~= math.floor(change) then
+  local seq, units, counter = whole(ARGV[at + 1]), whole(ARGV[at + 2]), ARGV[at + 3]
+  local brings, buyer, change = flag(ARGV[at + 4]), ARGV[at + 5], tonumber(ARGV[at + 6])
+  local token, n, hash = ARGV[at + 7], ARGV[at + 8], ARGV[at + 9]
+  local is_valid = seq and units and (counter == 'a' or counter == 'b') and brings
+  if not is_valid or not change or change ~= math.floor(change) then
     return redis.error_reply('DOORBUSTER apply: a value is out of range')
   end
   if seq == applied + 1 then

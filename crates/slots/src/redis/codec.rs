@@ -225,16 +225,19 @@ mod tests {
             cut in any::<Index>(),
         ) {
             let carried = words.join(" ");
-            let fields = vec![Value::BulkString(name.into_bytes()), Value::BulkString(carried.clone().into_bytes())];
+            let bulk = |text: String| Value::BulkString(text.into_bytes());
+            let fields = vec![bulk(name), bulk(carried.clone())];
             let slot = SlotKey { item: ItemId(1), index: 0 };
-            if let Some(Delivery { at, ticket: t }) = delivery(slot, &id, Value::Array(fields.clone())) {
+            let read = delivery(slot, &id, Value::Array(fields.clone()));
+            if let Some(Delivery { at, ticket: t }) = read {
                 let number = |text: &str| text.parse::<u64>().expect("it was read");
                 let (epoch, n) = id.split_once('-').expect("it was read");
                 prop_assert_eq!(entry_id(at), format!("{}-{}", number(epoch), number(n)));
                 prop_assert_eq!(t.n.0, number(n));
                 let says: Vec<u64> = words[..5].iter().map(|word| number(word)).collect();
                 let until = u64::try_from(t.decide_by.0).expect("it was read as one");
-                prop_assert_eq!(vec![t.grant.0, t.units.get().into(), until, t.token.0, t.node.0.into()], says);
+                let (units, node) = (t.units.get().into(), t.node.0.into());
+                prop_assert_eq!(vec![t.grant.0, units, until, t.token.0, node], says);
                 prop_assert_eq!((t.buyer.as_str(), t.key.as_str()), (&*words[5], &*words[6]));
             }
             // An entry that lacks a field, or has another form.

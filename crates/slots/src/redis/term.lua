@@ -67,7 +67,8 @@ local function read_term()
     n = whole(f[10]),
     stopped = flag(f[11]),
   }
-  local is_whole = epoch and term.counted and term.a and term.b and term.mark and term.threshold and term.applied and term.n and term.stopped
+  local is_whole = epoch and term.counted and term.a and term.b and term.mark and term.threshold
+    and term.applied and term.n and term.stopped
   if not is_whole or (term.active ~= 'a' and term.active ~= 'b') or term.a + term.b > MAX then
     return nil, nil
   end

@@ -50,8 +50,9 @@ if waiting > 0 then
   end
 end
 
--- An active counter that cannot serve alone gives way to the other one; when neither can, both are merged into the active one. Afterwards an active
--- counter below the threshold gives way to the other one if that holds more.
+-- If the active counter cannot serve alone, the other one becomes active. If neither can, both are
+-- merged into the active one. Afterwards an active counter below the threshold gives way to the
+-- other one if that has more units.
 local function deduct(units)
   local other = term.active == 'a' and 'b' or 'a'
   if term[term.active] < units then

@@ -1,4 +1,4 @@
-//! Many requests at once, and what became of them.
+//! Many concurrent requests, and their results.
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{SlotKey, Token};
 use doorbuster_slots::conformance::request;
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 /// Requests in flight.
 const AT_ONCE: u64 = 128;
 
-/// What became of the requests.
+/// The results of the requests.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub cut: Vec<(SlotKey, IssuedTicket)>,
@@ -27,7 +27,7 @@ impl Outcome {
     }
 }
 
-/// So many requests for one unit, each by a buyer of its own, over these slots in turn.
+/// Sends this many requests for one unit, each for another buyer, to these slots in turn.
 pub async fn burst(slots: &Slots, over: &[SlotKey], requests: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let mut tasks = JoinSet::new();

@@ -1,6 +1,6 @@
-//! Servers that answer, and do nothing yet: one that runs somebody's long script, and one that
-//! reads its file. Nothing was done then, and they sell on. Who starts meanwhile asks again for a
-//! while.
+//! Servers that answer but do no work yet: one runs a long script, and one loads its file. Their
+//! refusals have no effect, and they continue to sell afterwards. A node that starts meanwhile
+//! retries for a while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -12,13 +12,13 @@ use super::cluster;
 use super::faults::SLOT;
 use super::server::{Server, options};
 
-/// How long what a test waits for may take.
+/// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
 const STOCK: u64 = 1_000;
-/// Runs for so many milliseconds, as a careless operator's might.
+/// A script that runs for this many milliseconds, as an operator might start by mistake.
 const LONG_SCRIPT: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
      local from = now() while now() < from + ARGV[1] do end return 1";
-/// Servers say BUSY soon, and read their file slowly.
+/// Makes servers answer BUSY soon, and load their files slowly.
 const SLOW: [&str; 6] = [
     "--busy-reply-threshold",
     "20",
@@ -44,7 +44,7 @@ fn fill(server: &Server) {
     let _: () = server.ask(&["SAVE"]);
 }
 
-/// Waits until a server says this.
+/// Waits until a server answers with this error.
 fn wait_for(url: &str, word: &str) {
     let client = redis::Client::open(url).expect("a URL");
     let says = || {
@@ -57,22 +57,22 @@ fn wait_for(url: &str, word: &str) {
     }
 }
 
-/// Runs a script there for so long, and waits until nobody else is heard.
+/// Runs a script for this long, and waits until other callers are refused.
 fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     let at = url.clone();
     let running = std::thread::spawn(move || {
         let mut connection =
             redis::Client::open(at).expect("a URL").get_connection().expect("reachable");
         let script = redis::cmd("EVAL").arg(LONG_SCRIPT).arg(0).arg(millis).exec(&mut connection);
-        // The server may end before its script does.
+        // The server may stop before its script ends.
         drop(script);
     });
     wait_for(&url, "BUSY");
     running
 }
 
-/// Requests of one buyer after the other, until `done`; the tickets' numbers, and what was said
-/// instead of one.
+/// Sends requests of one buyer after another until `done`; returns the tickets' numbers and the
+/// errors.
 async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<SlotError>) {
     let (mut cut, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
     while !done() {
@@ -90,8 +90,8 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
     (cut, failed)
 }
 
-/// That so many were told of this, that nothing was done for them, and that the next ticket is the
-/// next one.
+/// Checks that this many calls failed with this error, that they had no effect, and that the next
+/// ticket has the next number.
 async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotError]) {
     let told: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!told.is_empty(), "{word}: {failed:?}");
@@ -128,7 +128,7 @@ async fn a_server_that_reads_its_file_refuses_and_goes_on() {
     let slots = open(&server).await;
     fill(&server);
     let seen = slots.evidence().changes;
-    // Later tickets are issued by the server that comes back.
+    // Later tickets are issued by the restarted server.
     server.kill();
     let starting = std::thread::spawn(move || {
         server.restart();
@@ -149,7 +149,8 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // One by itself, also where a database of it is named; one of a cluster, which is named or not.
+    // A single server, also with a database number in its address; and a cluster's server, with and
+    // without its mode.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),

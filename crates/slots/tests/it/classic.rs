@@ -1,5 +1,5 @@
-//! The classic script on the hash `Total`/`Booked` beside the slot's: the same answers to the same
-//! inputs, and no way to add stock by asking for less than nothing.
+//! Compares the classic script on the hash `Total`/`Booked` with the slot: the same answers to the
+//! same inputs, and a negative number never adds stock.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -18,7 +18,7 @@ const OURS: &str =
 /// The stock of both at the start.
 const TOTAL: u64 = 40;
 
-/// One server with both on it.
+/// One server with the classic hash and a slot.
 struct Both {
     server: Server,
 }
@@ -46,7 +46,7 @@ impl Both {
     }
 
     fn classic(&self, n: &str) -> i64 {
-        // A fraction fails in the middle of the classic script, which is nothing booked.
+        // A fraction fails in the middle of the classic script, and nothing is booked.
         Script::new(CLASSIC).key("item").arg(n).invoke(&mut self.connection()).unwrap_or(0)
     }
 

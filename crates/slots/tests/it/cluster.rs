@@ -9,17 +9,17 @@ use doorbuster_slots::{DeliveryRef, Slots, Taken};
 use super::burst::burst;
 use super::server::{Server, options};
 
-/// How long the servers may need to agree.
+/// Longest time until the servers agree.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// After how long without a word the servers of a cluster miss one of them, in milliseconds: by
-/// then they also forget whom they only just met. Long, as a machine may stop them all for a while;
-/// short where one is to be replaced, once they know each other.
+/// After this many milliseconds without a message, cluster servers count one of them as failed.
+/// Until then they also forget a server that they have just met. It is long, because a machine may
+/// stop them all for a while; and short where a server is replaced after they know each other.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
-/// Three primaries, each with so many replicas.
+/// Three primaries, each with this many replicas.
 fn start_with(replicas: usize) -> Vec<Server> {
     let arguments = [
         "--cluster-enabled",
@@ -47,7 +47,7 @@ fn start_with(replicas: usize) -> Vec<Server> {
     wait_until("the servers know each other", || servers.iter().all(|server| says(server, &all)));
     for (i, server) in others.iter().enumerate() {
         let id: String = primaries[i % PRIMARIES].ask(&["CLUSTER", "MYID"]);
-        // It may not know yet that this one is a primary.
+        // It may not know yet that this server is a primary.
         wait_until("a replica follows", || {
             server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok()
         });
@@ -85,7 +85,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // One of them names the others.
+    // One of them names the other servers.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("servers that may hold slots")
 }
 
@@ -158,7 +158,7 @@ async fn a_slot_that_moves_in_mid_storm_is_followed() {
             .iter()
             .filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
         assert_eq!(home.count(), 1);
-        // Reads and calls follow too.
+        // Reads and calls follow the slot as well.
         let view = slots.view(slot).await.expect("reachable").expect("has an epoch");
         assert!(view.n.0 > 0);
         let taken = tokio::time::timeout(READY_WITHIN, slots.take(1)).await;

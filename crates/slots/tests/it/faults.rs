@@ -1,5 +1,4 @@
-//! What can happen to slots in Redis: each of these fails closed, is found, and is mended by the
-//! next epoch.
+//! Faults of slots in Redis: each one fails closed, is detected, and is repaired by the next epoch.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::rows::FeedCause;
@@ -17,10 +16,10 @@ use super::watch::Watch;
 
 pub const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const GRANT: GrantId = GrantId(1 << 62);
-/// How long what a test waits for may take.
+/// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Slots whose queues nobody reads, so that nothing but calls changes them.
+/// Slots without a settler, so that only calls change them.
 async fn open_unread(server: &Server) -> Slots {
     Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots")
 }
@@ -47,7 +46,7 @@ async fn ask(slots: &Slots, buyer: &str, key: &str) -> Result<TicketAnswer, Slot
 async fn cut(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     let until = Instant::now() + WITHIN;
     loop {
-        // After a connection broke the first request hears of it, and is asked again under its key.
+        // The first request after a broken connection gets an error and is retried with its key.
         match ask(slots, buyer, key).await {
             Ok(TicketAnswer::Issued(cut)) => return cut.n,
             Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -72,7 +71,7 @@ fn done(taken: &Taken) -> DeliveryRef {
 async fn view(slots: &Slots) -> Option<SlotView> {
     let until = Instant::now() + WITHIN;
     loop {
-        // After a connection broke the first call hears of it.
+        // The first call after a broken connection gets an error.
         match slots.view(SLOT).await {
             Ok(view) => return view,
             Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -182,7 +181,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
     );
 }
 
-/// All that stands under the slot's keys.
+/// Everything that is stored under the slot's keys.
 fn dump(server: &Server) -> Vec<(String, Vec<u8>)> {
     let mut keys: Vec<String> = server.ask(&["KEYS", "*"]);
     keys.sort();
@@ -291,7 +290,7 @@ async fn a_ticket_under_an_id_that_came_twice_is_acknowledged_only_by_its_token(
     ready(&slots, 1, 10).await;
     cut(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // What a replica that lags behind knows: the grant, and not the ticket.
+    // The state of a replica that lags behind: it has the grant, and not the ticket.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
     cut(&slots, "b", "k").await;
@@ -370,7 +369,7 @@ async fn an_answer_that_does_not_come_may_have_happened_and_is_asked_for_again()
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 100).await;
-    // Many at once, so that each of the connections is made.
+    // Many at once, so that every connection is opened.
     assert_eq!(burst(&slots, &[SLOT], 50).await.cut.len(), 50);
     server.freeze();
     let said = ask(&slots, "a", "k").await;
@@ -395,8 +394,8 @@ async fn a_server_that_is_gone_is_said_to_be_and_found_when_it_is_back() {
     cut(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // What goes out over a connection that is breaking may have happened; then no connection is
-    // made, and nothing is sent.
+    // A call on a breaking connection may have had its effect. So no new connection is opened, and
+    // the call is not sent again.
     while ask(&slots, "b", "k").await.expect_err("gone").may_have_happened {
         assert!(Instant::now() < until, "nothing can happen any more");
     }

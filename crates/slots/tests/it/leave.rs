@@ -1,4 +1,4 @@
-//! A settler that stops in good order leaves nothing behind that others would have to wait for.
+//! A settler that stops cleanly leaves nothing for which others would have to wait.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -11,7 +11,7 @@ use super::watch::Watch;
 
 const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const TICKETS: usize = 20;
-/// When a settler that says nothing counts as dead.
+/// When a silent settler counts as dead.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 #[tokio::test]

@@ -17,8 +17,8 @@ async fn slots(_test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// Threads ask for more than there is while a settler takes and acknowledges: every unit is cut
-/// once, every ticket is delivered once.
+/// Threads ask for more units than there are, while a settler takes and acknowledges tickets: every
+/// unit is issued once, and every ticket is delivered once.
 #[test]
 fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     const STOCK: u64 = 20_000;
@@ -85,7 +85,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
 /// How long an issued ticket may take to be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// A thread at work, until it ends or panics.
+/// A running thread, until it ends or panics.
 struct Works<'a>(&'a AtomicU64);
 
 impl Drop for Works<'_> {
@@ -94,13 +94,13 @@ impl Drop for Works<'_> {
     }
 }
 
-/// A slot that several threads use at once, and what they did.
+/// A slot that several threads use at once, and their results.
 struct Attacked {
     slots: Slots,
     slot: SlotKey,
-    /// Tickets that were issued.
+    /// Issued tickets.
     cut: AtomicU64,
-    /// Threads that may yet change the slot.
+    /// Threads that may still change the slot.
     working: AtomicU64,
 }
 
@@ -118,7 +118,7 @@ impl Attacked {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers")
     }
 
-    /// Each buyer asks under each key, twice, so that what was refused is asked for again.
+    /// Each buyer sends each key twice, so that refused requests are repeated.
     fn ask(&self, thread: u64) {
         let _works = Works(&self.working);
         let runtime = Self::runtime();
@@ -135,7 +135,7 @@ impl Attacked {
         }
     }
 
-    /// Brings units and takes some away, step by step; how many were taken away.
+    /// Adds units and takes some away, step by step; returns how many were taken away.
     fn refill_and_recall(&self) -> u64 {
         let _works = Works(&self.working);
         let runtime = Self::runtime();
@@ -164,7 +164,7 @@ impl Attacked {
         recalled
     }
 
-    /// Takes and acknowledges until no thread asks for tickets any more.
+    /// Takes and acknowledges tickets until no thread requests any more.
     fn settle(&self) -> Vec<Arc<Ticket>> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -194,9 +194,8 @@ impl Attacked {
     }
 }
 
-/// The same requests come by four threads at once, while units are brought and taken away and a
-/// settler works: a request has one ticket, a buyer no more than the limit, and every unit is
-/// accounted for.
+/// Four threads send the same requests, while units are added and taken away and a settler works.
+/// Each request has one ticket, no buyer exceeds the limit, and every unit is accounted for.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
     let bounds = SlotBounds { recalls: Attacked::STEPS as usize, ..SlotBounds::default() };

@@ -1,5 +1,5 @@
-//! Locks on real servers: expiry during work, a holder whose clock stood still, somebody else's
-//! lock, failover (also to a replica), majorities.
+//! Locks on real servers: expiry during work, a paused holder, another holder's lock, failover
+//! (also to a replica), and majorities.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LockGuard, Locks, Shared};
@@ -8,7 +8,7 @@ use super::server::Server;
 use super::watch::Watch;
 
 const NAME: &str = "loader";
-/// Longer than a machine stops for a while: a lock that is renewed in time is kept.
+/// Longer than a machine stops for a while, so that a renewed lock is kept.
 const LEASE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -22,7 +22,7 @@ async fn take(locks: &Locks) -> LockGuard {
     locks.take(NAME, PATIENCE).await.expect("reachable").expect("nobody keeps it for so long")
 }
 
-/// What is written under the lock, and looks at the number.
+/// A resource that is written under the lock and checks the fencing number.
 #[derive(Default)]
 struct Written(u64);
 
@@ -55,7 +55,7 @@ async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
     let next = other.try_take(NAME).await.expect("reachable").expect("it is free");
     assert!(next.fence() > fence);
     drop(next);
-    // Dropped is as good as released, a moment later.
+    // A dropped lock is released a moment later.
     take(&one).await.release().await;
 }
 
@@ -66,7 +66,7 @@ async fn a_lock_that_ended_during_work_is_known_to_be_lost_and_the_late_write_is
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
-    // As an operator would, or a server that forgets.
+    // As an operator deletes it, or a server loses it.
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));
@@ -94,14 +94,14 @@ async fn nobody_releases_or_renews_the_lock_of_another() {
     assert!(left > 10_000, "{left}");
 }
 
-/// A whole process that stands still, as under a debugger or on a machine that was put to sleep.
+/// Pauses a whole process, as a debugger or a sleeping machine does.
 #[test]
 fn a_holder_that_stood_still_through_its_time_knows_it_at_once() {
     let server = Server::start(&[]);
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
-    // Nothing of it runs while its runtime is not driven: no renewal either.
+    // While its runtime is not driven, nothing of it runs, not even the renewal.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
@@ -119,7 +119,7 @@ async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
     let mut server = Server::start_on_port(&[]);
     let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let late = take(&one).await;
-    // Restarted empty, as a replica that never heard of the lock would be.
+    // Restarted empty, like a replica that never had the lock.
     server.restart();
     let next = loop {
         match other.take(NAME, PATIENCE).await {
@@ -131,11 +131,10 @@ async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("it cannot be renewed");
 }
 
-/// Waits until a replica has what the primary has under these keys, or nothing where it has
-/// nothing.
+/// Waits until the replica's values under these keys equal the primary's, missing ones included.
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
-    // While it is loading it says nothing else.
+    // While it loads its file, it gives no other answer.
     let said = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
     while keys
         .iter()
@@ -147,15 +146,14 @@ async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_the_first_holder_hears_of_it()
- {
+async fn a_promoted_replica_without_the_lock_gives_a_greater_number() {
     // Renewed after ten seconds: a holder that knows much earlier than its end was notified.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
     let at_once = ["--repl-diskless-sync-delay", "0"];
     let mut servers = [Server::start_on_port(&at_once), Server::start_on_port(&at_once)];
-    // The first of a list is the one that is used while it is there.
+    // The first server of a list is used while it is reachable.
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;
@@ -167,7 +165,7 @@ async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_t
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
     follows(replica, primary, &[LOCK, FENCE]).await;
-    // Nothing of what comes now reaches the replica: nobody listens where it looks for its primary.
+    // Later writes do not reach the replica: no server listens at its primary's address.
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
     let late = take(&one).await;
     let mut written = Written::default();
@@ -187,8 +185,8 @@ async fn a_replica_without_the_lock_that_takes_over_gives_a_greater_number_and_t
         written.write(&next) && !written.write(&late),
         "the number shows that it comes too late"
     );
-    // Whatever a node asks next finds the connection broken; from then on it asks where everybody
-    // does.
+    // The next request of each node finds its connection broken. Later requests go to the server
+    // that all nodes use.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < PATIENCE, "the replica is found");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -223,7 +221,7 @@ async fn a_majority_of_servers_decides() {
     }
     let fence = held.fence();
     held.release().await;
-    // The first one comes back empty, and its number goes on from the others'.
+    // The first server comes back empty, and its numbers continue after those of the others.
     servers[0].restart();
     servers[2].kill();
     let next = take(&other).await;

@@ -1,5 +1,5 @@
-//! Random lists of calls on the reference slot and on Redis: the same answers, the same views,
-//! after each.
+//! Random lists of calls on the reference slot and on Redis: after each call, the answers and the
+//! views are equal.
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const SLOT: SlotKey = SlotKey { item: ItemId(3), index: 1 };
 /// How long issued tickets may take to be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// A request, small enough that lists of them meet the same buyers and keys again and again.
+/// A request from a small range, so that lists contain the same buyers and keys repeatedly.
 #[derive(Clone, Debug)]
 struct Seed {
     buyer: u8,
@@ -43,7 +43,7 @@ struct Row {
     what: What,
     counter: Counter,
     units: u64,
-    /// In its turn, unless this is not 0.
+    /// 0: in order; otherwise this much ahead.
     off: u64,
     foreign: bool,
 }
@@ -52,9 +52,9 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// One of the tickets issued so far comes back, with its key or without.
+    /// One of the issued tickets is returned, with or without its key.
     Returned(Index, bool),
-    /// One of the orders ends or comes back to life.
+    /// One of the orders ends or is revived.
     Order(Index, bool),
 }
 
@@ -66,7 +66,7 @@ enum Op {
         available: u64,
         threshold: u64,
     },
-    /// At the same time, so that they go in one call.
+    /// Tickets of the same moment, sent in one call.
     Tickets(Vec<Seed>),
     Apply(Vec<Row>),
     Recall {
@@ -99,7 +99,8 @@ fn rows() -> impl Strategy<Value = Row> {
     let what = prop_oneof![
         2 => Just(What::Refill),
         1 => Just(What::RecallOutcome),
-        4 => (any::<Index>(), any::<bool>()).prop_map(|(at, with_key)| What::Returned(at, with_key)),
+        4 => (any::<Index>(), any::<bool>())
+            .prop_map(|(at, with_key)| What::Returned(at, with_key)),
         2 => (any::<Index>(), any::<bool>()).prop_map(|(at, ended)| What::Order(at, ended)),
     ];
     let off = prop_oneof![8 => Just(0_u64), 1 => 1..3_u64];
@@ -110,20 +111,23 @@ fn rows() -> impl Strategy<Value = Row> {
 fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => (1..9_u64, prop::bool::weighted(0.8), 0..20_u64, select(vec![0, 0, 3, 6]))
-            .prop_map(|(epoch, counted, available, threshold)| Op::Init { epoch, counted, available, threshold }),
+            .prop_map(|(epoch, counted, available, threshold)| {
+                Op::Init { epoch, counted, available, threshold }
+            }),
         9 => vec(seeds(), 1..7).prop_map(Op::Tickets),
         5 => vec(rows(), 1..4).prop_map(Op::Apply),
         2 => (1..6_u64, 0..9_u64, prop::bool::weighted(0.2))
             .prop_map(|(id, units, foreign)| Op::Recall { id, units, foreign }),
         4 => (1..6_usize).prop_map(Op::Take),
-        6 => (any::<Index>(), prop::bool::weighted(0.2)).prop_map(|(which, wrong)| Op::Acknowledge { which, wrong }),
+        6 => (any::<Index>(), prop::bool::weighted(0.2))
+            .prop_map(|(which, wrong)| Op::Acknowledge { which, wrong }),
         1 => Just(Op::Redeliver),
         1 => any::<bool>().prop_map(Op::Stop),
         1 => prop::bool::weighted(0.2).prop_map(|all| if all { Op::Forget } else { Op::Take(9) }),
     ]
 }
 
-/// The reference and the real one, and what happened to them.
+/// The reference and the real slot, and their results.
 struct Both {
     slot: Slot,
     slots: Slots,
@@ -138,7 +142,7 @@ struct Both {
     now_ms: i64,
     tokens: u64,
     cut: Vec<(TicketRequest, IssuedTicket)>,
-    /// Delivered and neither acknowledged nor redelivered: by the reference, and here.
+    /// Unacknowledged deliveries, by the reference and by the real slot.
     delivered: Vec<(Delivery, Taken)>,
 }
 
@@ -169,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Only in their order where the queue is narrow: the reference counts what is acknowledged
-    /// behind an open one.
+    /// Acknowledge in order if the queue is narrow, because the reference also counts acknowledged
+    /// tickets behind an open one.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -184,7 +188,7 @@ impl Both {
         }
     }
 
-    /// What is said here, and there.
+    /// The answers of the reference and of the real slot.
     async fn step(&mut self, op: &Op) -> (String, String) {
         match op {
             &Op::Init { epoch, counted, available, threshold } => {
@@ -199,8 +203,8 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // Nothing is there to be stopped before; the reference remembers it all the
-                    // same.
+                    // Before the first epoch nothing can be stopped; the reference remembers the
+                    // stop nevertheless.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
@@ -328,7 +332,7 @@ impl Both {
         let mut there = Vec::new();
         self.slot.take(at_most, &mut there);
         let mut here: Vec<Taken> = Vec::new();
-        // A ticket may come twice, which is no other ticket.
+        // The same ticket may come twice.
         let mut known: HashSet<(GrantId, Token)> =
             self.delivered.iter().map(|(d, _)| name(d)).collect();
         while here.len() < there.len() {
@@ -363,8 +367,8 @@ impl Both {
         }
     }
 
-    /// Everything is lost, as by FLUSHALL; the readers start anew, so that nothing read before is
-    /// taken after.
+    /// Deletes everything, as FLUSHALL does. The readers start again, so nothing read before is
+    /// taken afterwards.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {
@@ -406,7 +410,9 @@ fn follow(bounds: SlotBounds, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 96, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn redis_says_what_the_reference_says(ops in vec(ops(), 1..60)) {

@@ -6,7 +6,7 @@ use doorbuster_slots::{Slots, conformance};
 
 use super::server::{Server, options};
 
-/// One server for all of these tests; their keys differ in their prefix.
+/// One server for all of these tests; each test has its own key prefix.
 async fn slots(test: &str) -> Slots {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let server = SERVER.get_or_init(|| Server::start(&[]));
@@ -15,7 +15,7 @@ async fn slots(test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// Compiles only while every call can be made in a task of its own.
+/// Compiles only if every call can run in a task of its own.
 #[test]
 fn calls_can_be_made_in_tasks() {
     fn is_send<T: Send>(_: &T) {}

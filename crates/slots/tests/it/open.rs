@@ -1,4 +1,4 @@
-//! Which servers may hold slots, and what is said of them.
+//! Which servers may hold slots, and the errors for the others.
 use doorbuster_core::{Epoch, GrantId};
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::terms;

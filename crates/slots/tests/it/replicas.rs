@@ -1,4 +1,4 @@
-//! Answers that wait until a replica has the tickets too.
+//! Answers that wait until a replica has the tickets.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -10,9 +10,9 @@ use super::faults::SLOT;
 use super::server::{Server, options};
 use super::watch::Watch;
 
-/// How long answers wait for replicas at most, as docs/deploying.md says.
+/// The longest wait for replicas, as docs/deploying.md says.
 const BOUND: Duration = Duration::from_millis(50);
-/// How long what a test waits for may take.
+/// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
 
 async fn open(primary: &Server, wait_replicas: u32, prefix: &str) -> Slots {
@@ -60,12 +60,12 @@ async fn tickets_are_told_once_replicas_have_them_or_a_moment_later_without_them
     }
     assert!(waits(&primary) < 51, "one wait for a write, not for a request");
 
-    // One that says nothing is waited for, as long as the bound is, and everybody is told.
+    // For a silent replica the server waits until the bound, and every caller gets its answer.
     replica.freeze();
     let began = Instant::now();
     cut(&slots, "c").await;
     assert!(began.elapsed() >= BOUND, "{:?}", began.elapsed());
-    // One that is gone costs no more.
+    // A replica that is gone costs no more waiting.
     replica.kill();
     let watch = Watch::start();
     cut(&slots, "d").await;

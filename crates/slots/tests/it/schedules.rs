@@ -1,9 +1,9 @@
-//! Random calls of three threads at once on one slot in memory, judged for linearizability: there
-//! must be an order of the calls, which agrees with when each was made and answered, in which the
-//! reference slot says the same to each of them.
+//! Random calls of three threads at once on one slot in memory, checked for linearizability: there
+//! must be an order of the calls that fits the times of calls and answers, and in which the
+//! reference slot gives the same answers.
 //!
-//! `DOORBUSTER_SCHEDULES` says how many; a failure tells its seed, and what was said to whom. The
-//! same seed draws the same calls; how they meet is chance.
+//! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
+//! The same seed draws the same calls, but their interleaving is random.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,13 +25,13 @@ use call::{Answer, Call, Did, now};
 
 mod call;
 
-/// Schedules, unless `DOORBUSTER_SCHEDULES` says otherwise.
+/// Schedules, unless `DOORBUSTER_SCHEDULES` is set.
 const SCHEDULES: u64 = 600;
 const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
-/// The slot's first epoch. Its grant has the same number, and so has every later one.
+/// The slot's first epoch. Each epoch's grant has the same number.
 const EPOCH: u64 = 2;
-/// What all schedules together hear. Anything else would be judged and never tried.
+/// The answers that all schedules together must reach. Otherwise a rule would not be tested.
 const REACHED: &[&str] = &[
     "At",
     "Foreign",
@@ -46,13 +46,13 @@ const REACHED: &[&str] = &[
     "Taken",
 ];
 
-/// What a thread is to do. What it needs to know for that, it learns on the way.
+/// A step of a thread. The thread learns the missing values on the way.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// One of the requests.
     Ask(usize),
     Take,
-    /// What was taken last.
+    /// The ticket that was taken last.
     Acknowledge,
     /// The last ticket that was issued for this thread.
     GiveBack,
@@ -64,17 +64,17 @@ enum Step {
     Look,
 }
 
-/// A slot, and what is asked of it.
+/// A slot, and the requests for it.
 struct World {
     slots: Slots,
     bounds: SlotBounds,
     terms: GrantTerms,
     key: IdKey,
-    /// So few that the same come again and again.
+    /// Few requests, so that the same ones repeat.
     requests: Vec<TicketRequest>,
-    /// Rises with each call and each answer, over all threads.
+    /// Rises with each call and each answer of all threads.
     instants: AtomicU64,
-    /// Threads that are there.
+    /// Threads that have arrived.
     here: AtomicUsize,
 }
 
@@ -136,7 +136,7 @@ impl World {
         Did { call, answer, called, answered: self.instant() }
     }
 
-    /// Waits until every thread is here, awake: their first calls are to meet as well.
+    /// Waits until every thread has arrived, so that their first calls overlap.
     fn meet(&self) {
         self.here.fetch_add(1, Ordering::SeqCst);
         for turn in 0_u64.. {
@@ -160,16 +160,15 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Whether there is an order of these calls, each thread's in their order, that the reference
-    /// could have followed.
+    /// Whether the reference can follow an order of these calls that keeps each thread's order.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.goes_on(threads, &mut vec![0; threads.len()], &self.reference())
     }
 
-    /// The same for a reference that was asked so many calls of each thread already.
+    /// The same after this many calls of each thread.
     fn goes_on(&self, threads: &[Vec<Did>], asked: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &asked): (&Vec<Did>, &usize)| did.get(asked).map(|did| did.answered);
-        // Whatever is answered first comes before all that is called after it.
+        // A call that was answered first comes before all calls that were made afterwards.
         let Some(first) = threads.iter().zip(&*asked).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
             let Some(did) = all.get(asked[thread]).filter(|did| did.called < first) else {
@@ -191,10 +190,10 @@ impl World {
     }
 }
 
-/// A thread, and what it knows.
+/// A thread and its knowledge.
 struct Caller<'a> {
     world: &'a World,
-    /// The last that it drew.
+    /// The ticket that it drew last.
     token: u64,
     epoch: u64,
     applied: u64,
@@ -248,7 +247,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// In the next turn that this thread knows of; another may have had it meanwhile.
+    /// Uses the next number that this thread knows; another thread may have used it meanwhile.
     fn refill(&self, units: u64, counter: Counter) -> FeedRow {
         FeedRow {
             grant: GrantId(self.epoch),
@@ -300,8 +299,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Takes these steps, and rests after each for so many turns of a loop; 1: lets others go
-    /// first.
+    /// Runs these steps, with this many turns of a loop after each; 1 yields to other threads.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();
@@ -318,7 +316,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// What came of a seed: what each thread did, and then what was left.
+/// The result of a seed: each thread's calls, and what was left.
 fn schedule(seed: u64) -> (World, Vec<Vec<Did>>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let world = World::draw(&mut rng);
@@ -353,7 +351,7 @@ fn shown(threads: &[Vec<Did>]) -> String {
     })
 }
 
-/// Calls that were not alone.
+/// Calls that overlapped with others.
 fn met(threads: &[Vec<Did>]) -> usize {
     let all = || threads.iter().flatten();
     let meets = |one: &&Did| {

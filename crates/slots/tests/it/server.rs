@@ -1,5 +1,4 @@
-//! A Redis server of one's own, in a directory of its own, that ends with the test whatever becomes
-//! of it.
+//! A private Redis server in a directory of its own. It ends with the test in every case.
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -13,10 +12,10 @@ use doorbuster_slots::{RedisOptions, conformance};
 use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
-/// How long a server may need to listen.
+/// Longest time until a server listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Starts a server, waits for a word or the end of its own input, which comes at the latest when
-/// the test's process ends, and ends the server. Without the word "keep" the directory goes too.
+/// Starts a server, waits for a word or the end of its own input (which ends at the latest with the
+/// test's process), and stops the server. Without the word "keep" it removes the directory too.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 
@@ -30,7 +29,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on a socket in its directory, that keeps nothing on disk by itself.
+    /// A server on a socket in its directory, without snapshots of its own.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_at(None, arguments)
     }
@@ -95,7 +94,7 @@ impl Server {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// Kills it; its directory stays.
+    /// Kills the server; its directory stays.
     pub fn kill(&mut self) {
         if let Some((mut guard, mut stdin)) = self.guard.take() {
             stdin.write_all(b"keep\n").expect("the guard reads");
@@ -103,12 +102,12 @@ impl Server {
         }
     }
 
-    /// Stops it where it is: its connections stay open, and nothing is answered.
+    /// Pauses the server: its connections stay open, and it does not answer.
     pub fn freeze(&mut self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the server.
     pub fn thaw(&mut self) {
         self.signal("-CONT");
     }
@@ -119,7 +118,7 @@ impl Server {
         assert!(sent.expect("kill").success());
     }
 
-    /// Kills it and starts it again with what it has on disk.
+    /// Kills the server and starts it again with its file.
     pub fn restart(&mut self) {
         self.kill();
         self.launch();
@@ -137,7 +136,7 @@ impl Server {
         self.port.expect("started on a port")
     }
 
-    /// One command over a connection of its own.
+    /// Runs one command over a new connection.
     pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_ask(words).unwrap_or_else(|e| panic!("{words:?}: {e}"))
     }
@@ -163,8 +162,8 @@ impl Drop for Server {
     }
 }
 
-/// A port that was free a moment ago, and the second one that a cluster takes, both below those
-/// that the system gives away: a server that is started again finds its own free.
+/// A free port, such that the second port of a cluster server is free too. Both are below the range
+/// of automatic ports, so a restarted server finds its own port free.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let anywhere = || rand::rng().random_range(10_000..20_000);
@@ -173,7 +172,7 @@ fn free_port() -> u16 {
         .expect("a free port")
 }
 
-/// Slots of their own on these servers.
+/// Slots with a prefix of their own on these servers.
 pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
     RedisOptions {
         urls,

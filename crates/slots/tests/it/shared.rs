@@ -1,5 +1,4 @@
-//! The server that nodes share for what may be forgotten: scripts, redirections, and what happens
-//! while it is away.
+//! The server that nodes share for data that may be lost: scripts, redirections, and its absence.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LimitCharge, ScriptReply, Shared};
@@ -52,7 +51,7 @@ async fn the_next_server_serves_while_the_first_is_away_and_the_first_again_late
     counts(&shared, 2).await;
     servers[0].kill();
     let key = [shared.key("limit", "a")];
-    // The broken connection is noticed by the first call.
+    // The first call notices the broken connection.
     drop(shared.eval(COUNT, &key, &["2"]).await);
     counts(&shared, 2).await;
     servers[0].restart();
@@ -97,7 +96,7 @@ async fn a_limit_is_charged_by_all_nodes_together_and_forgets_itself() {
     let server = Server::start(&[]);
     let [first, second] = [0, 1].map(|_| Shared::new(&[server.url()], "shop").expect("an address"));
     let charge = |key, used_us| LimitCharge { key, used_us, burst_us: 60_000_000 };
-    // A little of what was charged is worked off before the next call.
+    // A little of the charge has expired before the next call.
     let near = |ahead: u64, expected: u64| {
         assert!((expected - 5_000_000..=expected).contains(&ahead), "{ahead}")
     };

@@ -1,5 +1,5 @@
-//! How many tickets a second go through one Redis server. By hand, with `--release -- --ignored
-//! --nocapture`.
+//! Measures tickets per second through one Redis server. Run it by hand, with `--release --
+//! --ignored --nocapture`.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,13 +13,12 @@ use redis::{AsyncConnectionConfig, Client};
 use super::faults::SLOT;
 use super::server::{Server, options};
 
-/// Callers at the same time.
+/// Concurrent callers.
 const CALLERS: u64 = 512;
 const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
-/// Runs a body for each caller until the time is over, and says how many times a second it ran
-/// through.
+/// Runs a body for each caller until the time is over; returns how often it ran per second.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     caller: impl Fn(u64, Arc<AtomicU64>) -> F,
 ) -> f64 {
@@ -72,8 +71,8 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     rate
 }
 
-/// The classic script, one call a request: all callers over one connection that writes many
-/// together, or each over one of its own.
+/// The classic script, one call per request: all callers share one connection that writes many
+/// commands together, or each has its own.
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();
@@ -108,7 +107,7 @@ async fn bare(url: String, shared: bool) -> f64 {
     .await
 }
 
-/// Seconds that the server has been at work.
+/// Seconds of processor time of the server.
 fn busy(server: &Server) -> f64 {
     let info: String = server.ask(&["INFO", "cpu"]);
     let of = |name| {

@@ -8,7 +8,7 @@ use doorbuster_slots::conformance::{request, terms};
 use super::faults::SLOT;
 use super::server::{Server, options};
 
-/// Where the program that trusts the certificate finds the server.
+/// How the inner program, which trusts the certificate, finds the server.
 const URL: &str = "SLOTS_TLS_URL";
 
 #[test]
@@ -43,7 +43,7 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
         .expect("openssl is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let (server, port) = Server::start_with_tls(&key, &certificate);
-    // In a program of its own, as what a machine trusts is read from its environment.
+    // In a process of its own, because trusted certificates are read from the environment.
     let inner = |trusted: &str| {
         let program = std::env::current_exe().expect("this program");
         let mut inner = Command::new(program);

@@ -273,7 +273,7 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
         let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
         (standing.waiting, standing.oldest_at)
     };
-    assert_eq!(waits().await, (0, None), "it is told of what happens from now on");
+    assert_eq!(waits().await, (0, None), "an endpoint gets only later events");
     fixture.clock.advance(5);
     let first = Some(fixture.clock.now());
     fixture.reserve(&grant, 1, "anna", 1).await;
@@ -383,7 +383,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
     assert!(
         show(&letters[0].id).await.is_none() && show(&letters[1].id).await.is_none(),
-        "they were seen to"
+        "they are resolved"
     );
     assert!(show(&letters[2].id).await.is_some());
     for kind in [DeadLetterKind::Refund, DeadLetterKind::Ticket] {

@@ -1,4 +1,4 @@
-//! Recalls: units leave a slot in three steps, each of which can be repeated.
+//! Recalls: units leave a slot in three steps, and each step can be repeated.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{CloseCause, Counter, GrantId, RecallId, RecallTarget, Seq, SlotKey, Stock};
 

@@ -194,9 +194,10 @@ pub async fn an_admission_lapses(fixture: Fixture) {
     enter(&fixture, &["late"]).await;
     let drawn = draw::drawn_order(&seed(), ["early-1", "early-2"]);
     assert_eq!(call(&fixture).await, drawn[..1]);
-    assert!(
-        matches!(&enter(&fixture, &drawn[..1]).await[0], EnterOutcome::Known(place) if place.until.is_some())
-    );
+    assert!(matches!(
+        &enter(&fixture, &drawn[..1]).await[0],
+        EnterOutcome::Known(place) if place.until.is_some()
+    ));
     fixture.clock.advance(FOR_MS - 1);
     assert!(call(&fixture).await.is_empty());
     fixture.clock.advance(1);

@@ -51,7 +51,7 @@ async fn cancel(fixture: &Fixture, order: &Order) {
         .expect("writes");
 }
 
-/// The turn of whoever waits there, and what became of it.
+/// The state of a waitlist entry, and the number of entries before it.
 async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
     let found = fixture.store.waitlist_position(id).await.expect("reads").expect("a place");
     (found.place.state, found.ahead)
@@ -144,7 +144,7 @@ pub async fn a_crowd_joins_at_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// A line is for what is held out: not for what may be had, is sold, or is not on sale.
+/// A waitlist is for items that are held out: not for available, sold or closed ones.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
@@ -188,8 +188,8 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Units that come back are kept: no slot gets them, and whoever waited longest is served, with a
-/// short window to pay in.
+/// Returned units are kept: no slot gets them, and the buyer who waited longest is served, with a
+/// short time to pay.
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -237,7 +237,7 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     assert_eq!(fixture.store.quota(item, buyer("anna")).await.expect("reads"), 1);
     assert_eq!(join(&fixture, item, "anna", "line-anna").await, JoinOutcome::Order(order.clone()));
     assert_eq!(join(&fixture, item, "anna", "more").await, JoinOutcome::LimitReached);
-    // What nobody waits for is for slots again.
+    // Units that no buyer waits for go to slots again.
     cancel(&fixture, &orders[1]).await;
     cancel(&fixture, &orders[2]).await;
     expect_waitlist(&fixture, item, 1, 1).await;
@@ -246,8 +246,8 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// However many serve while orders end: as many are served as units came back, by turn, and nobody
-/// twice.
+/// However many callers serve while orders end: as many entries are served as units returned, in
+/// order, and no entry twice.
 pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
@@ -334,7 +334,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A place is given up once; whoever stood behind it moves on.
+/// An entry is given up once, and the later entries move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -384,7 +384,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// As many stand in a line as units are held or kept; what is paid for does not come back.
+/// A waitlist has at most as many entries as units are held or kept; paid units do not return.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -402,7 +402,7 @@ pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixt
     fixture.expect_units(item, 0, 0, 1, 2).await;
 }
 
-/// Nobody is served while the sale is paused, nor after its end; nobody joins then either.
+/// While the sale is paused, and after its end, no entry is served and no buyer joins.
 pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

@@ -1,4 +1,4 @@
-//! The store's methods as transactions over the rules, each of which first takes its locks.
+//! The store's methods as transactions that run the rules; each transaction first takes its locks.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::{self, Resolved};

@@ -253,8 +253,7 @@ impl Connector {
         let (connector, found) = (self.clone(), found.clone());
         let registered = tokio::spawn(async move {
             let was_synchronous = connector.0.was_synchronous.load(Ordering::Acquire);
-            let pauses =
-                |change| !(change == HistoryChange::Promoted && was_synchronous);
+            let pauses = |change| !(change == HistoryChange::Promoted && was_synchronous);
             let register = inspect_database::register(&client, known.as_ref(), pauses);
             let row = timeout(PG_ANSWER_WAIT, register).await.unwrap_or(Err(Failure::TimedOut))?;
             let Some((change, row)) = row else {
@@ -284,8 +283,14 @@ impl Connector {
         let (seen_fence, timeline) = (found.seen.age_key().0, found.seen.timeline);
         let known = known.map_or((0, 0), |known| (known.fence, known.timeline));
         let (what, advice) = match seen_fence < known.0 || timeline < known.1 {
-            true => ("an older history", "it is probably the old primary: stop it, or rejoin it as a standby"),
-            false => ("another history", "it went on without the current primary: stop it, or rejoin it as a standby"),
+            true => (
+                "an older history",
+                "it is probably the old primary: stop it, or rejoin it as a standby",
+            ),
+            false => (
+                "another history",
+                "it went on without the current primary: stop it, or rejoin it as a standby",
+            ),
         };
         Failure::Refused(format!(
             "the database at {name} has {what} (fence {seen_fence}, timeline {timeline}) than the \

@@ -26,7 +26,8 @@ use super::{Postgres, sales};
 type Done<T> = Result<T, Failure>;
 
 /// The states of orders that have these ids' numbers.
-const STATES: &str = "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
+const STATES: &str =
+    "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
      JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
 /// The newest change that must still pause sales, and whether a dump was restored.
 const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history

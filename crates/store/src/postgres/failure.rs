@@ -74,7 +74,12 @@ impl Failure {
     /// happened.
     pub(super) fn after_commit(self) -> Self {
         match self.kind() {
-            FailureKind::Unreachable if !matches!(&self, Self::Sql(error) if error.code().is_some_and(is_refused)) => {
+            FailureKind::Unreachable
+                if !matches!(
+                    &self,
+                    Self::Sql(error) if error.code().is_some_and(is_refused)
+                ) =>
+            {
                 Self::Unknown(self.to_string())
             }
             _ => self,

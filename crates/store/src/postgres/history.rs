@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use doorbuster_core::Millis;
 use doorbuster_core::history::DatabaseHistory;
 
-use crate::contract::{HistoryCause, StoreHistoryRow, OpenError};
+use crate::contract::{HistoryCause, OpenError, StoreHistoryRow};
 use crate::history::{check_key, parse_paused};
 use crate::limits::HISTORY_ROWS_MAX;
 use crate::store::StoreResult;
@@ -19,7 +19,8 @@ impl Postgres {
         let given = self.shared().id_key.fingerprint();
         let key = given.clone();
         let bind = move |ledger: &mut super::PostgresLedger<'_>| {
-            let created = "INSERT INTO store_history (fence, token, at, cause, system_id, timeline, paused)
+            let created =
+                "INSERT INTO store_history (fence, token, at, cause, system_id, timeline, paused)
                  SELECT 1, md5(random()::text), $1, 'created', system_identifier::text,
                         ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint,
                         '[]'

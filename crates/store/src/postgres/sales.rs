@@ -25,18 +25,18 @@ type Done<T> = Result<T, Failure>;
 
 macro_rules! sale_columns {
     () => {
-        "s.id, s.title, s.phase, s.starts_at, s.ends_at, s.front_door, s.version, s.created_at, s.opened_at, s.closed_at,
-         i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency, i.list_price_minor, i.limit_per_buyer,
-         i.hold_ms, i.total IS NOT NULL, i.partitions, i.choose, i.spread_initial, i.spread_threshold, i.spread_refill,
-         s.draining_until"
+        "s.id, s.title, s.phase, s.starts_at, s.ends_at, s.front_door, s.version, s.created_at,
+         s.opened_at, s.closed_at,
+         i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency,
+         i.list_price_minor, i.limit_per_buyer, i.hold_ms, i.total IS NOT NULL, i.partitions,
+         i.choose, i.spread_initial, i.spread_threshold, i.spread_refill, s.draining_until"
     };
 }
 /// One row for each item of a sale; a sale without items has one row.
 const SALES: &str =
     concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
-/// The database's timeline, and the transaction that changed the catalogue last: a promoted standby
-/// assigns transaction ids again from where it stood. Changes lock this row one after the other, so
-/// it never names a transaction twice.
+/// The database's timeline, because a promoted standby assigns transaction ids again, and the
+/// transaction that last changed the catalogue. Each change locks this row, so no value repeats.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"

@@ -71,7 +71,8 @@ pub(super) struct Parts {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id_key, node, clock, sink, on_fatal, connector, writes, reads, commits } = parts;
+        let Parts { id_key, node, clock, sink, on_fatal, connector, writes, reads, commits } =
+            parts;
         let (writer, wake, unavailable) = (random_writer(), Notify::new(), Mutex::new(None));
         let expiring = tokio::sync::Mutex::new(());
         let (failed, closed, events) =

@@ -13,8 +13,8 @@ use doorbuster_core::{
 
 use crate::contract::{
     AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadTicket, DeleteOutcome,
-    GrantTransfers, StoreHistoryRow, ItemCounts, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, SalePatch, SaleRow,
-    SpreadOutcome, StepOutcome,
+    GrantTransfers, ItemCounts, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, SalePatch,
+    SaleRow, SpreadOutcome, StepOutcome, StoreHistoryRow,
 };
 use crate::history::check_key;
 use crate::limits::HISTORY_ROWS_MAX;

@@ -57,8 +57,7 @@ pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);
-    let lock =
-        File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
+    let lock = File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
     let lock = lock.map_err(|e| failed(&path.display().to_string(), e))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

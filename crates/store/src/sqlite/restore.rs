@@ -33,9 +33,8 @@ pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, Restore
     let lock = open::lock(dir)?;
     let path = data_path(dir);
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
-    let is_occupied = bytes(&path) > 0
-        || bytes(&with_suffix(&path, "-wal")) > 0
-        || bytes(&lock_path(dir)) > 0;
+    let is_occupied =
+        bytes(&path) > 0 || bytes(&with_suffix(&path, "-wal")) > 0 || bytes(&lock_path(dir)) > 0;
     if is_occupied {
         return Err(RestoreError::Occupied(dir.to_owned()));
     }
@@ -151,9 +150,8 @@ fn pause_sales(
             .prepare("SELECT id, phase FROM sale WHERE phase IN (?1, ?2, ?3) ORDER BY seq")?;
         let rows = sales.query_map(phases, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
         let rows = rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
-        let phase = |(sale, word): (String, String)| {
-            Some(PausedSale { sale, was: Phase::parse(&word)? })
-        };
+        let phase =
+            |(sale, word): (String, String)| Some(PausedSale { sale, was: Phase::parse(&word)? });
         rows.into_iter().filter_map(phase).collect()
     };
     let (to, from) = (Phase::Paused.as_str(), [Phase::Open, Phase::Scheduled].map(Phase::as_str));

@@ -1,4 +1,4 @@
-//! Answered challenges, each of which may be used once.
+//! Answered challenges; each may be used once.
 use crate::contract::{AnswerSpend, SpendOutcome};
 
 use super::{Store, StoreResult};

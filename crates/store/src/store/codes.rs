@@ -11,7 +11,7 @@ pub type CodeHash = [u8; 32];
 
 /// Access codes.
 impl Store {
-    /// Adds codes, each of which admits the given number of buyers; adds all of them or none.
+    /// Adds codes that admit the given number of buyers each; adds all of them or none.
     pub async fn add_codes(
         &self,
         sale: &str,

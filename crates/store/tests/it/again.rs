@@ -1,5 +1,5 @@
-//! What a node reads again when nothing that it knew can be relied on, and what it must not read
-//! again and again.
+//! What a node reads again when its earlier knowledge is not reliable, and what it must not read
+//! repeatedly.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::fixture::open_postgres;
 const ORDERS: usize = 11_000;
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// Waits until the node was told of so many orders, and gives their keys.
+/// Waits until this many orders were published to the node; returns their keys.
 async fn told(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     let (since, mut keys) = (Instant::now(), BTreeSet::new());
     while keys.len() < orders {
@@ -51,7 +51,7 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
     told(&fixture, ORDERS + 1).await;
-    // A node that has run for less than what it goes back by knows nothing after its session broke.
+    // A node that has run for less time than it goes back knows nothing after its session broke.
     let looks = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, looks).expect("a session of its own");
@@ -76,7 +76,7 @@ async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.store.close().await;
-    // As a dump brings them: written by transactions that this server has not counted to.
+    // Like rows from a dump: their transactions are ahead of this server's counter.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
         cluster
             .psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8"))
@@ -84,7 +84,7 @@ async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
     again.commits.forget();
-    // Three looks, each of which would tell of it.
+    // Three polls; each of them would publish it.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let told = again.commits.take();

@@ -1,5 +1,5 @@
-//! A database one version ahead: a node of this version goes on with it, another one starts, and
-//! both leave alone what only a newer version writes.
+//! A database one version ahead: a node of this version continues with it, another one starts, and
+//! both leave the newer version's data unchanged.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
@@ -17,7 +17,7 @@ const LATER: &str = "DO $$ DECLARE name text; BEGIN
     END LOOP; END $$;
     INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later'
     FROM schema_migration";
-/// How many rows have it, in tables whose rows change and stay.
+/// How many rows have the new column's value, in tables whose rows change and stay.
 const LEFT: &str = "SELECT (SELECT count(later) FROM sale), (SELECT count(later) FROM item),
     (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later)
     FROM quota)";
@@ -48,7 +48,7 @@ async fn rows_of_a_newer_version_are_kept() {
         let ended = fixture.store.order(order.id).await.expect("reads").expect("it is there");
         assert_eq!(ended.state, OrderState::Cancelled);
     }
-    // What was cancelled is in the pool again.
+    // The cancelled units are in the pool again.
     starts.expect_units(item, 5, 2, 3, 0).await;
     assert_eq!(cluster.psql(&database, LEFT).expect("a query"), left);
     for fixture in [runs, starts] {

@@ -1,5 +1,5 @@
-//! What the audit finds of units and money that do not add up, on each backend; and that a database
-//! of the version before is taken over.
+//! What the audit finds when units and money do not add up, on each backend; and the migration of a
+//! database of the previous version.
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
 use doorbuster_store::conformance::{Fixture, HOLD_MS};
@@ -21,7 +21,7 @@ fn message(order: &Order, payment: &str, minor: i64) -> Capture {
     }
 }
 
-/// Each damage, its repair, and what of the finding's words tells that it is the right one.
+/// Each damage, its repair, and a part of the expected finding's text.
 const DAMAGES: [(&str, &str, &str); 10] = [
     (
         "UPDATE payment SET amount_minor = 1 WHERE id = 'pay_1'",
@@ -189,8 +189,8 @@ async fn an_order_is_never_paid_by_two_payments() {
     fixture.store.close().await;
 }
 
-/// What the version before left: a hold that waits, and an order that was paid without a payment,
-/// as nobody could pay otherwise.
+/// Rows of the previous version: a hold that waits, and an order that was paid without a payment,
+/// which was the only way then.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
     VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
@@ -204,7 +204,7 @@ const BEFORE: &str = "
 
 #[tokio::test]
 async fn a_database_of_the_version_before_is_taken_over() {
-    // Orders' ids are drawn from a store of their own that makes the same ones.
+    // The orders' ids come from another store that draws the same ones.
     let model = Dir::new();
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;

@@ -1,5 +1,4 @@
-//! Answers to challenges in PostgreSQL: those of one buyer wait for each other, wherever they come
-//! in.
+//! Answers to challenges in PostgreSQL: those of one buyer wait for each other, on all nodes.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};
@@ -8,7 +7,7 @@ use crate::cluster;
 use crate::events::{run, session};
 use crate::fixture::open_postgres;
 
-/// For whatever comes by itself, on a slow machine.
+/// Longest wait for events, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many sessions wait for a row that another one holds.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()

@@ -76,7 +76,18 @@ impl Cluster {
             primary.map(|primary| primary.dir.display().to_string()).unwrap_or_default(),
         );
         let copy = [
-            &backup, "-h", &from, "-U", USER, "-D", &data, "-R", "-X", "stream", "-c", "fast",
+            &backup,
+            "-h",
+            &from,
+            "-U",
+            USER,
+            "-D",
+            &data,
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
             "--no-sync",
         ];
         let init = [&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"];

@@ -13,7 +13,7 @@ use crate::fixture::{Dir, open, options};
 const DIR: &str = "DOORBUSTER_TEST_DIR";
 const CHILD: &str = "disk::child_that_settles_until_it_cannot";
 
-/// Settles and says what it was told, until the store fails.
+/// Settles and reports each result, until the store fails.
 #[tokio::test]
 #[ignore = "other tests run it in a process of its own"]
 async fn child_that_settles_until_it_cannot() {

@@ -1,6 +1,6 @@
-//! Erasing a buyer, in both stores: afterwards no column of any table holds the id, by the
-//! database's own catalogue, so that a column that is added later is looked at as well; and
-//! everything adds up under the other name.
+//! Erases a buyer in both stores. Afterwards no column of any table contains the id. The test takes
+//! the columns from the database's own catalogue, so it covers later columns too. All else adds up
+//! under the replacement name.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -28,10 +28,10 @@ pub mod shell;
 
 use shell::Shell;
 
-/// Nothing else is called so, nor holds it.
+/// A name that no other value contains.
 const BUYER: &str = "anna-rosa.1970:42";
 const SEED: [u8; 32] = [3; 32];
-/// A ticket of so many units cannot be settled.
+/// A ticket with this many units cannot be settled.
 const POISON: u32 = 4;
 
 pub async fn on_sqlite<F: Future<Output = Shell>>(body: impl FnOnce(Fixture, Shell) -> F) {
@@ -60,7 +60,7 @@ fn other_name() -> BuyerId {
     id_key().erased_buyer(&anna())
 }
 
-/// The key of a request; it holds the name, as some shops' keys do.
+/// A request key that contains the name, as some shops' keys do.
 fn key(n: u64) -> String {
     format!("cart-of-{BUYER}-{n}")
 }
@@ -102,13 +102,13 @@ async fn grant(fixture: &Fixture, item: ItemId, units: u64) -> Grant {
     fixture.open(SlotKey { item, index: 0 }, units).await
 }
 
-/// Erases until nothing is left that can be; what was.
+/// Erases until nothing more can be erased; returns what was erased.
 async fn erase(fixture: &Fixture) -> Erased {
     let mut all = Erased::default();
     loop {
         let some = fixture.store.erase_batch(&anna()).await.expect("writes");
         assert!(some.orders <= ERASE_ROWS_MAX as u64, "{some:?}");
-        // At every commit, whatever is left.
+        // After every commit, whatever is left.
         fixture.check_invariants().await;
         if some == Erased::default() {
             return all;
@@ -125,7 +125,7 @@ fn held(sale: &str, why: RetainReason, orders: u64, other: u64) -> RetainedRows 
     RetainedRows { sale: sale.to_owned(), why, orders, other }
 }
 
-/// The buyer's orders, by what becomes of them.
+/// The buyer's orders, by their final state.
 struct Orders {
     paid: Order,
     cancelled: Order,
@@ -253,7 +253,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // While sales are on, nothing is touched.
+    // While sales are open, nothing is erased.
     let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 0, true));
     assert_eq!(
@@ -286,7 +286,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
         "what is reserved, what is paid"
     );
 
-    // What waited for money has had its end.
+    // Everything that waited for money has ended.
     end(&fixture, &orders.reserved, EndReason::Cancel).await;
     assert!(
         fixture
@@ -323,7 +323,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     shell
 }
 
-/// What the audit finds goes to the log.
+/// The audit's findings, for the log.
 async fn a_finding_names_nobody(fixture: &Fixture, shell: &Shell) {
     for (change, is_sound) in [('+', false), ('-', true)] {
         shell.ask(&format!("UPDATE quota SET used = used {change} 1 WHERE buyer = '{BUYER}'"));
@@ -336,7 +336,7 @@ async fn a_finding_names_nobody(fixture: &Fixture, shell: &Shell) {
     }
 }
 
-/// Under the other name everything is as it was.
+/// Everything is as before under the replacement name.
 async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     let query = |buyer| OrderQuery { buyer: Some(buyer), limit: 100, ..OrderQuery::default() };
     assert_eq!(fixture.store.orders(query(anna())).await.expect("reads").orders, []);
@@ -363,20 +363,20 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
             fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
-    // Whoever has the seed cannot find the name by its lot.
+    // The seed does not reveal the name behind a lot.
     let drawn = fixture.store.drawn_after("spring", None, 9).await.expect("reads");
     assert!(drawn.iter().any(|(_, buyer)| *buyer == other_name()) && drawn.len() == 3, "{drawn:?}");
     assert!(
         drawn.iter().all(|(lot, buyer)| *lot == Seed::new(SEED).lot(buyer.as_str())),
         "{drawn:?}"
     );
-    // A refund of what was paid goes on as before.
+    // A refund of a paid order continues as before.
     end(fixture, &orders.paid, EndReason::Refund).await;
     assert_eq!(fixture.store.quota(orders.paid.item, other_name()).await.expect("reads"), 0);
     fixture.check_invariants().await;
 }
 
-/// More orders than one transaction takes, all expired.
+/// More orders than one transaction erases, all expired.
 async fn many_take_several_transactions(fixture: Fixture, shell: Shell) -> Shell {
     let many = ERASE_ROWS_MAX as u64 + 50;
     let item = fixture.item(Stock::Counted(many), 1_000).await;
@@ -393,13 +393,13 @@ async fn many_take_several_transactions(fixture: Fixture, shell: Shell) -> Shell
     assert_eq!(
         (rest.orders, first.other + rest.other),
         (50, many),
-        "each slot was told of each end"
+        "each slot's feed has each end"
     );
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     shell
 }
 
-/// Two who erase and one who refunds meet on the same orders.
+/// Two erasures and a refund run on the same orders.
 async fn erasing_and_refunding_at_once(fixture: Fixture, shell: Shell) -> Shell {
     const ORDERS: u64 = 20;
     let item = fixture.item(Stock::Counted(ORDERS), 100).await;
@@ -459,8 +459,7 @@ macro_rules! both {
 
 both!(nothing_is_left, many_take_several_transactions, erasing_and_refunding_at_once);
 
-/// What the file's free places still hold goes when it is written anew; nothing of the name is left
-/// then, nor in the log.
+/// Rewriting the file clears its free pages; then neither the file nor the log contains the name.
 #[tokio::test]
 async fn a_file_that_is_written_anew_holds_nothing() {
     let dir = Dir::new();

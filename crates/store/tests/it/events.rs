@@ -1,5 +1,5 @@
-//! What happened, in PostgreSQL: readers who continue by position miss nothing, whoever commits
-//! when; and money that is told of at two nodes at once.
+//! Events in PostgreSQL: readers that continue by position miss nothing, in whatever order
+//! transactions commit; and payments that are reported at two nodes at once.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,10 @@ use tokio_postgres::{Client, NoTls};
 use crate::cluster;
 use crate::nodes::{told, two};
 
-/// How soon a node knows what another one committed.
+/// Longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
-/// A session of somebody else.
+/// Another session.
 pub async fn session(database: &str) -> Client {
     let (client, connection) =
         tokio_postgres::connect(&cluster::shared().url(database), NoTls).await.expect("connects");
@@ -39,7 +39,7 @@ fn happen(sale: &str) -> String {
     )
 }
 
-/// What follows a position: the sales that are named, and where it ends.
+/// The events after a position: the sales that they name, and the last position.
 async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
     let told = store.events_after(*position, 100).await.expect("reads");
     let mut sale = |told: StoredEvent| {
@@ -87,7 +87,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
     run(&slow, &happen("never")).await;
     run(&quick, &happen("fifth")).await;
     run(&slow, "ROLLBACK").await;
-    // What was forgotten leaves no position to others.
+    // A deleted event's position is not used again.
     run(&quick, "DELETE FROM event WHERE position IS NOT NULL").await;
     let (x, y) = tokio::join!(a.store.sequence_events(100), b.store.sequence_events(100));
     assert_eq!(x.expect("writes") + y.expect("writes"), 1);
@@ -97,7 +97,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// Who numbers events waits for whoever is at it, and sees what that one numbered.
+/// A transaction that numbers events waits for another one, and sees its numbers.
 #[tokio::test]
 async fn numbers_are_given_by_one_at_a_time() {
     let (a, b, database) = two().await;
@@ -123,7 +123,7 @@ async fn numbers_are_given_by_one_at_a_time() {
     }
 }
 
-/// A right message for an order of a test's item.
+/// A correct message for an order of a test's item.
 pub fn message(order: &str, units: u32, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),
@@ -144,7 +144,7 @@ fn storm(rigs: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<()>) {
     for (at, fixture) in rigs.into_iter().enumerate() {
         let (store, pay_by) = (fixture.store.clone(), order.pay_by.plus(at as i64 + 1));
         let text = id.to_string();
-        // The same payment under two messages, one of them at each node, and a second payment.
+        // The same payment in two messages, one at each node, and a second payment.
         let first = message(&text, units, &format!("evt_{at}_{text}"), &format!("pay_{text}"));
         let second = message(&text, units, &format!("evt_2_{text}"), &format!("pay_2_{text}"));
         let work: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 5] = [
@@ -179,7 +179,7 @@ fn storm(rigs: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<()>) {
     }
 }
 
-/// Reads on, and numbers events, until it is told that no more come, and what is there is read.
+/// Reads and numbers events until no more come and all are read.
 async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<StoredEvent> {
     let (mut all, mut position): (Vec<StoredEvent>, i64) = (Vec::new(), 0);
     loop {
@@ -257,8 +257,8 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
     assert_eq!(deadlocks.get::<_, i64>(0), 0);
 }
 
-/// Each change of an order was heard once, in its order, up to what the order is now; each captured
-/// payment is its order's, or has one refund.
+/// Each change of an order was read once, in order, up to the present state. Each captured payment
+/// belongs to its order or has one refund.
 async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[StoredEvent]) {
     let mut changes: BTreeMap<TicketId, Vec<(EventType, Order)>> = BTreeMap::new();
     for told in heard {
@@ -297,11 +297,11 @@ async fn another_node_hears_that_something_happened() {
     let grant = a.slot(10, 10, 4).await;
     told(&b, KNOWN_WITHIN, heard).await;
     b.commits.forget();
-    // No order, no units: only somebody who is to be told that their money comes back.
+    // There are no order and no units, only a buyer who gets the money back.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
     told(&b, KNOWN_WITHIN, heard).await;
     assert!(a.commits.take().iter().any(|committed| committed.events));
-    // A grant that was acknowledged is nothing to tell.
+    // Acknowledging a grant is no event.
     b.store.acknowledge_init(grant.id).await.expect("writes");
     b.store.refill(grant.id, 0, doorbuster_core::Counter::A).await.expect("writes");
     for fixture in [a, b] {

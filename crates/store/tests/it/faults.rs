@@ -1,4 +1,4 @@
-//! PostgreSQL loses sessions, crashes, refuses a ticket's rows, or is not fit to keep promises.
+//! PostgreSQL loses sessions, crashes, refuses a ticket's rows, or has unsafe settings.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,20 +6,18 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::{Grant, Seq, Ticket, TicketId, Verdict};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture, id_key};
-use doorbuster_store::{
-    DeadLetterContent, DeadLetterId, OpenError, Store, StoreError,
-};
+use doorbuster_store::{DeadLetterContent, DeadLetterId, OpenError, Store, StoreError};
 
 use crate::cluster::{self, Cluster};
 use crate::fixture::{open_postgres, postgres_options};
 use crate::nodes::told;
 
-/// How long anything may take that waits for PostgreSQL to be there again.
+/// Longest time until work that waits for PostgreSQL is done.
 pub const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Sessions that are killed in the middle of something.
 const KILLS: usize = 25;
-/// Nobody is killed any more after so long, also where a test failed meanwhile.
+/// After this time no session is killed, also if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
@@ -27,7 +25,7 @@ pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<V
     (0..count).map(|b| (0..size).map(|i| ticket(b * size + i + 1)).collect()).collect()
 }
 
-/// Settles as a settler does: what was not answered is delivered again.
+/// Settles like a settler: tickets without an answer are delivered again.
 pub async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
     let since = Instant::now();
     loop {
@@ -135,7 +133,7 @@ async fn a_crash_of_the_database_is_survived_with_every_promise() {
     other.store.close().await;
 }
 
-/// Makes a table refuse what names a buyer, as a bug would.
+/// Makes a table refuse rows that name a buyer, as a bug would.
 fn poison(database: &str, table: &str, condition: &str) {
     let sql = format!(
         "CREATE OR REPLACE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE

@@ -1,5 +1,5 @@
-//! A store of its own for a test: SQLite in a directory that goes with the test, or PostgreSQL in a
-//! database of its own.
+//! A private store for each test: SQLite in a temporary directory, or PostgreSQL in a database of
+//! its own.
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +29,7 @@ impl Dir {
         self.0.join("doorbuster.sqlite3")
     }
 
-    /// A second connection, as a person with a shell has one.
+    /// A second connection, like an SQL shell.
     pub fn shell(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.file()).expect("the store's file")
     }
@@ -37,15 +37,15 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // A leftover in the temporary directory harms nobody.
+        // A leftover in the temporary directory does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// What `on_fatal` was told.
+/// The reasons that `on_fatal` got.
 pub type Fatal = Arc<Mutex<Vec<String>>>;
 
-/// How a test opens a store.
+/// The options of a test's store.
 pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions, Fatal) {
     let fatal = Fatal::default();
     let heard = Arc::clone(&fatal);
@@ -72,7 +72,7 @@ pub fn open(dir: &Path) -> Fixture {
     Fixture { store, clock, commits }
 }
 
-/// How a test opens a store in PostgreSQL.
+/// The options of a test's store in PostgreSQL.
 pub fn postgres_options(
     url: &str,
     node: u32,
@@ -91,7 +91,7 @@ pub fn postgres_options(
     }
 }
 
-/// A store in a PostgreSQL database, as one node has it.
+/// A store in a PostgreSQL database, as one node opens it.
 pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     let (clock, commits) = (Clock::new(), CommitLog::default());
     let store =

@@ -1,5 +1,5 @@
-//! Files of a store that are taken away while it is open: it stops with the reason, and tells
-//! nothing that the next start would not find.
+//! A store's files are removed while it is open. It stops with the reason, and confirms nothing
+//! that the next start would not find.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -12,13 +12,13 @@ use doorbuster_store::{Store, StoreError, StoreResult};
 
 use crate::fixture::{Dir, Fatal, open, options};
 
-/// What a store has open in its directory.
+/// The files that an open store has in its directory.
 const NAMES: [&str; 4] =
     ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm", "lock"];
-/// For what comes by itself, on a slow machine.
+/// Longest wait for events, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A store that told of one order.
+/// A store that has confirmed one order.
 struct Shop {
     fixture: Fixture,
     fatal: Fatal,
@@ -44,7 +44,7 @@ impl Shop {
         self.fixture.store.settle(vec![ticket]).await
     }
 
-    /// Settles a ticket, which must stop the store; the reason.
+    /// Settles a ticket, which must stop the store; returns the reason.
     async fn stops(self) -> String {
         let answer = self.settle(2).await;
         let reason = self.stopped().await;
@@ -52,8 +52,8 @@ impl Shop {
         reason
     }
 
-    /// Nothing was told since the order, and nothing is done any more, for a reason that was told
-    /// once.
+    /// Checks that nothing was confirmed since the order, that no work is done, and that the reason
+    /// was reported once.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [
@@ -74,7 +74,7 @@ impl Shop {
     }
 }
 
-/// Opens the store again, and looks for the order that was told.
+/// Opens the store again, and looks for the confirmed order.
 async fn expect_told(dir: &Dir, order: TicketId) {
     let fixture = open(dir.path());
     assert!(
@@ -85,7 +85,7 @@ async fn expect_told(dir: &Dir, order: TicketId) {
     fixture.store.close().await;
 }
 
-/// Nothing is begun in the place of a store that is gone.
+/// No new store is created in place of one that is gone.
 #[track_caller]
 fn expect_refused(dir: &Dir) {
     let (options, _) = options(dir.path(), &Clock::new(), &CommitLog::default());
@@ -199,7 +199,8 @@ async fn a_store_behind_a_link_works_until_the_link_is_gone() {
 async fn copies_and_writing_the_file_anew_stop_nothing() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
     let shop = Shop::open(dir.path()).await;
-    doorbuster_store::backup(dir.path(), &elsewhere.file(), doorbuster_core::Millis(0), &[]).expect("copies");
+    doorbuster_store::backup(dir.path(), &elsewhere.file(), doorbuster_core::Millis(0), &[])
+        .expect("copies");
     shop.settle(2).await.expect("settles");
     dir.shell()
         .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")

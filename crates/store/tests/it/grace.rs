@@ -1,5 +1,5 @@
-//! How long an order waits for its provider, as a program of the version before writes it: it is
-//! found too early, left as it is, and written anew.
+//! How long an order waits for its provider if a program of the previous version writes the row:
+//! expiry finds it too early, leaves it, and writes the row again.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
@@ -47,8 +47,7 @@ async fn is_written_anew(fixture: Fixture, run: impl Fn(&str)) {
     );
     ask_without_answer(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
-    // More time, as that version gives it: what was asked before stands in the row, and does not
-    // count.
+    // That version extends the time; the earlier query stays in the row and does not count.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);

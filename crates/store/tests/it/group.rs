@@ -1,5 +1,5 @@
-//! The writer's groups: what waits is committed together, queues have ends, and a job that was sent
-//! runs to its end.
+//! The writer's groups: waiting jobs are committed together, queues have bounds, and a job that was
+//! sent runs to its end.
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
     job
 }
 
-/// Holds the writer inside a job until the sender is dropped; returns once it is there.
+/// Blocks the writer inside a job until the sender is dropped; returns once it is blocked.
 async fn hold_writer(fixture: &Fixture) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
     let sale = fixture.store.sales().await.expect("reads").remove(0).id;
     let (go, wait) = mpsc::sync_channel::<()>(1);

@@ -1,4 +1,4 @@
-//! Dead letters of tickets go after a while, in both stores; what became of the tickets stays.
+//! Dead letters of tickets are deleted after a while, in both stores; the tickets' results stay.
 use doorbuster_core::{Millis, Ticket, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, RetentionCutoffs};
@@ -6,14 +6,14 @@ use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, Retent
 use crate::erase::shell::Shell;
 use crate::erase::{on_postgres, on_sqlite};
 
-/// A ticket of so many units cannot be settled.
+/// A ticket with this many units cannot be settled.
 const POISON: u32 = 4;
 
 fn id(ticket: &Ticket) -> DeadLetterId {
     DeadLetterId::Ticket(id_key().id_of(ticket))
 }
 
-/// Forgets at most `limit` dead letters of before this, and nothing else; how many.
+/// Deletes at most `limit` dead letters from before this time, and nothing else; returns how many.
 async fn delete_expired(fixture: &Fixture, before: Millis, limit: usize) -> usize {
     let what =
         RetentionCutoffs { events_before: Millis(0), dead_before: before, inbox_before: Millis(0) };
@@ -37,7 +37,7 @@ async fn old_letters_go_and_verdicts_stay(fixture: Fixture, shell: Shell) -> She
     let now = fixture.clock.now();
     assert_eq!(delete_expired(&fixture, now.plus(-1_000), 9).await, 0, "not old enough");
     assert_eq!(delete_expired(&fixture, now, 1).await, 1, "no more than at once");
-    assert_eq!(delete_expired(&fixture, now, 9).await, 1, "whether or not somebody has seen to it");
+    assert_eq!(delete_expired(&fixture, now, 9).await, 1, "resolved or not");
     assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a young one stays");
     let left = async || {
         let letters = fixture.store.dead_tickets(9).await.expect("reads");

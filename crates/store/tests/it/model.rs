@@ -1,5 +1,5 @@
-//! Random lists of transactions on a backend and on the model: the same answers, the same rows,
-//! after each.
+//! Random lists of transactions on a backend and on the model: after each, the answers and the rows
+//! are equal.
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -26,8 +26,7 @@ use crate::fixture::{Dir, open, open_postgres};
 #[path = "model/money.rs"]
 mod money;
 
-/// A ticket, small enough that lists of them meet the same numbers, buyers and keys again and
-/// again.
+/// A ticket from a small range, so that lists contain the same numbers, buyers and keys repeatedly.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,
@@ -69,7 +68,8 @@ fn seeds() -> impl Strategy<Value = Seed> {
 fn ops() -> impl Strategy<Value = Op> {
     let grant = || 1..=GRANTS;
     prop_oneof![
-        3 => (0..2_u32, grant(), 0..9_u64).prop_map(|(slot, id, units)| Op::Open { slot, id, units }),
+        3 => (0..2_u32, grant(), 0..9_u64)
+            .prop_map(|(slot, id, units)| Op::Open { slot, id, units }),
         2 => grant().prop_map(Op::Ack),
         2 => (grant(), 0..9_u64).prop_map(|(id, units)| Op::Refill(id, units)),
         1 => (grant(), 0..CloseCause::ALL.len()).prop_map(|(id, cause)| Op::Close(id, cause)),
@@ -80,29 +80,31 @@ fn ops() -> impl Strategy<Value = Op> {
         9 => vec(seeds(), 1..6).prop_map(Op::Settle),
         2 => any::<Index>().prop_map(Op::Again),
         2 => any::<Index>().prop_map(Op::Force),
-        3 => (any::<Index>(), select(vec![EndReason::Cancel, EndReason::Expire, EndReason::Refund])).prop_map(|(at, how)| Op::End(at, how)),
+        3 => (any::<Index>(), select(vec![EndReason::Cancel, EndReason::Expire, EndReason::Refund]))
+            .prop_map(|(at, how)| Op::End(at, how)),
         3 => any::<Index>().prop_map(Op::Pay),
         1 => Just(Op::ExpireDue),
         1 => (0..2_usize, any::<bool>()).prop_map(|(item, on)| Op::OnSale(item, on)),
         9 => money::ops().prop_map(|(at, op)| Op::Money(at, op)),
-        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS, PROVIDER_CHECK_WITHIN_MS]).prop_map(Op::Pass),
+        1 => select(vec![1, 40, HOLD_MS, PROVIDER_GRACE_MS, PROVIDER_CHECK_WITHIN_MS])
+            .prop_map(Op::Pass),
     ]
 }
 
-/// The items of a world, and what happened in it.
+/// The items of a world, and its history.
 struct World {
     now: Millis,
     items: [ItemId; 2],
     tickets: Vec<Arc<Ticket>>,
-    /// Orders in the order of their making.
+    /// Orders, in the order of their creation.
     made: Vec<TicketId>,
-    /// Orders as the store expired them last. Of those that are due at the same instant any may be
-    /// first.
+    /// Orders in the order in which the store expired them. Orders that are due at the same instant
+    /// may come in any order.
     expired: RefCell<Vec<TicketId>>,
 }
 
 impl World {
-    /// A grant's tickets are of its item.
+    /// A grant's tickets belong to its item.
     fn item_of(&self, grant: u64) -> ItemId {
         self.items[usize::from(grant == GRANTS)]
     }
@@ -132,13 +134,13 @@ fn said(answer: impl std::fmt::Debug) -> String {
     format!("{answer:?}")
 }
 
-/// Refills go to one counter or the other.
+/// Refills go to either counter.
 fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Every order that is due, the longest due first; one with an open checkout is due when its
-/// provider had the time to be asked and to answer.
+/// Every due order, the longest due first. An order with an open checkout is due after its provider
+/// had time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -164,7 +166,7 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     Ok(expired)
 }
 
-/// The transaction by the rules, over any ledger.
+/// Runs the transaction by the rules, over any ledger.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -225,7 +227,7 @@ fn by_the_rules<L: Ledger>(
     })
 }
 
-/// The tickets that a transaction is about.
+/// The tickets of a transaction.
 fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     match op {
         Op::Settle(seeds) => seeds.iter().map(|seed| world.ticket(seed)).collect(),
@@ -236,7 +238,7 @@ fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     }
 }
 
-/// The same by the store's methods.
+/// Runs the transaction by the store's methods.
 async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let id = |t: &Arc<Ticket>| id_key().id_of(t);
     let first = tickets.first();
@@ -335,7 +337,7 @@ fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     )
 }
 
-/// Runs the transaction on the model, and notes its orders and whether its sale is on.
+/// Runs the transaction on the model, and records its orders and whether its sale is open.
 fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let Ok(answer) = by_the_rules(world, model, op, tickets);
     for ticket in tickets {
@@ -355,7 +357,9 @@ fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400, failure_persistence: None, ..ProptestConfig::default()
+    })]
     #[test]
     fn the_rules_do_the_same_to_sqlite_as_to_the_model(list in vec(ops(), 1..60)) {
         let (mut world, mut model) = world([ItemId(3), ItemId(8)], Clock::new().now());
@@ -367,7 +371,9 @@ proptest! {
         for op in &list {
             world.now = world.now.plus(if let Op::Pass(ms) = op { *ms } else { 1 });
             let tickets = tickets_of(&mut world, op);
-            let there = sqlite.run(world.now, |ledger| by_the_rules(&world, ledger, op, &tickets)).expect("runs");
+            let there = sqlite
+                .run(world.now, |ledger| by_the_rules(&world, ledger, op, &tickets))
+                .expect("runs");
             if let Op::OnSale(item, on) = op {
                 let phase = if *on { Phase::Open } else { Phase::Paused };
                 sqlite.set_phase(world.items[*item], phase).expect("an item");
@@ -380,7 +386,9 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24, failure_persistence: None, ..ProptestConfig::default()
+    })]
     #[test]
     fn the_store_does_the_same_as_the_model(list in vec(ops(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -390,7 +398,9 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 12, failure_persistence: None, ..ProptestConfig::default()
+    })]
     #[test]
     fn a_store_in_postgresql_does_the_same_as_the_model(list in vec(ops(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -415,7 +425,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // Adjustments have a record of their own in a store; the conformance suite holds them.
+    // Adjustments have rows of their own in a store; the conformance suite covers them.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();
@@ -442,7 +452,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         let text = id.to_string();
         let about = |event: &&Event| match &event.subject {
             Subject::Order(order) => order.id == *id,
-            // Money that named it before there was such an order came for nothing, and stays so.
+            // A payment that named the order before it existed is refunded, and stays so.
             Subject::Payment { order, cause, .. } => {
                 *order == text && *cause != RefundCause::UnknownOrder
             }

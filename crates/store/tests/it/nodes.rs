@@ -1,5 +1,5 @@
-//! Several nodes on one PostgreSQL: what one commits the others learn, and together they sell
-//! nothing twice.
+//! Several nodes on one PostgreSQL: each learns of the others' commits, and together they never
+//! sell a unit twice.
 
 #[path = "nodes/rest.rs"]
 mod rest;
@@ -25,7 +25,7 @@ use crate::events::message;
 use crate::fixture::open_postgres;
 use crate::watch::Watch;
 
-/// How soon a node knows what another one committed.
+/// Longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Two nodes on a new database.
@@ -36,7 +36,7 @@ pub async fn two() -> (Fixture, Fixture, String) {
     (open_postgres(&url, 1).await, open_postgres(&url, 2).await, database)
 }
 
-/// Collects what a node is told until it is enough.
+/// Collects what is published to a node until it is enough.
 pub async fn told(
     fixture: &Fixture,
     within: Duration,
@@ -57,7 +57,7 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// A node whose slot gets units from another's has nothing else to hear it by: none of the counts
+/// A node whose slot gets units from another slot learns of them only by this, because no count
 /// changes.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
@@ -71,8 +71,7 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
         .expect("writes");
     let now = b.counts(item).await;
     told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // What is told late of the steps before is not to be taken for it: a look shows each of them
-    // once.
+    // Late events of earlier steps must not be taken for it: one poll shows each of them once.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -101,7 +100,7 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
         let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
         let at = all.iter().position(|c| c.counts.contains(&now)).expect("waited for");
         let known: Vec<_> = all[..=at].iter().flat_map(|c| &c.orders).collect();
-        assert_eq!(known, [&order], "whoever knows the counts knows the order");
+        assert_eq!(known, [&order], "published counts include only published orders");
         assert!(all.iter().all(|c| !c.sales && c.told.is_empty()), "{all:?}");
     }
     let id = a
@@ -150,12 +149,12 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     b.store.close().await;
 }
 
-/// Requests of the same buyers, split over two grants and two nodes, some of them twice.
+/// Requests of the same buyers, on two grants and two nodes, some of them twice.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {
             let buyer = (i * 7 + side * 3) % 40;
-            // A third of the requests is sent to both sides.
+            // A third of the requests goes to both nodes.
             let key =
                 if i % 3 == 0 { format!("both-{}", i / 40) } else { format!("{side}-{}", i / 40) };
             let ticket = fixture.ticket(grant, i + 1, &format!("buyer-{buyer:02}"), &key, 1);
@@ -203,8 +202,7 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
     b.store.close().await;
 }
 
-/// An order that two nodes changed at once: what was told of it, its state and its money say the
-/// same.
+/// An order that two nodes changed at once: its events, its state and its payments agree.
 async fn judge(
     fixture: &Fixture,
     order: &Order,
@@ -250,8 +248,8 @@ async fn judge(
     now.state
 }
 
-/// One pays for two orders of three, the other cancels each, both expire what is due, and a slot
-/// takes some of what comes back.
+/// One node pays two of three orders, the other cancels each, both expire orders, and a slot takes
+/// some of the returned units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;

@@ -45,7 +45,7 @@ async fn reopen(dir: &Dir) -> Store {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // As a directory that somebody made beforehand is, with a store in it from before.
+    // Like a directory that existed before, with an older store in it.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };

@@ -1,5 +1,5 @@
-//! Money in PostgreSQL: told of at several nodes at once, over sessions that break, and by the
-//! version before.
+//! Payments in PostgreSQL: reported at several nodes at once, over broken sessions, and by the
+//! previous version.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,13 @@ use crate::events::{message, run, session};
 use crate::fixture::open_postgres;
 use crate::nodes::{told, two};
 
-/// How soon a node knows what another one committed.
+/// Longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-/// How long anything may take that waits for PostgreSQL to be there again.
+/// Longest time until work that waits for PostgreSQL is done.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 /// Sessions that are killed in the middle of something.
 const KILLS: usize = 25;
-/// Nobody is killed any more after so long, also where a test failed meanwhile.
+/// After this time no session is killed, also if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,7 +32,7 @@ async fn one_payment_reported_to_two_nodes_at_once_is_taken_once() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
-        // It names no order: nothing but its own id keeps the two apart.
+        // It names no order, so only its own id tells the two apart.
         let told = |at: u32| {
             message(
                 "basket 7",
@@ -56,7 +56,7 @@ async fn one_payment_reported_to_two_nodes_at_once_is_taken_once() {
     }
 }
 
-/// Nodes are brought up one after the other: what the version before writes is understood.
+/// Nodes are upgraded one after another, so the previous version's rows are understood.
 #[tokio::test]
 async fn rows_of_the_version_before_are_read() {
     let (a, b, database) = two().await;
@@ -64,7 +64,7 @@ async fn rows_of_the_version_before_are_read() {
     let [first, second] =
         [a.reserve(&grant, 1, "anna", 1).await, a.reserve(&grant, 2, "bert", 1).await];
     let older = session(&database).await;
-    // A cancellation and an expiry as it writes them.
+    // A cancellation and an expiry as that version writes them.
     let end = |state: &str, order: &Order| {
         format!(
             "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at,
@@ -109,7 +109,7 @@ async fn rows_of_the_version_before_are_read() {
     }
 }
 
-/// Says it again until it is taken, as providers do.
+/// Repeats the message until it is accepted, as providers do.
 async fn insist(store: &Store, told: &Capture) -> CaptureOutcome {
     let since = Instant::now();
     loop {
@@ -123,7 +123,7 @@ async fn insist(store: &Store, told: &Capture) -> CaptureOutcome {
     }
 }
 
-/// Kills sessions that do something, until it is stopped: how many.
+/// Kills working sessions until it is stopped; returns how many.
 fn kill(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -166,7 +166,7 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
                 let captured =
                     insist(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
                         .await;
-                // Repeated: it is the effect of a try whose outcome nobody heard.
+                // Repeated: an earlier try with a lost answer had this effect.
                 assert!(
                     matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::Repeated),
                     "{captured:?}"
@@ -181,7 +181,7 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
     let paid: BTreeSet<_> =
         fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     for order in orders {
-        assert!(paid.contains(&(order.id, OrderState::Paid)), "the node was told of it");
+        assert!(paid.contains(&(order.id, OrderState::Paid)), "the node published it");
         let history = fixture.store.history(order.id).await.expect("reads");
         let what: Vec<_> = history.iter().map(|told| told.event.what).collect();
         assert_eq!(what, [EventType::OrderReserved, EventType::OrderPaid]);
@@ -189,7 +189,7 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
     fixture.store.close().await;
 }
 
-/// A payment for an order that ended looks at all slots of its item, which are being sold from.
+/// A payment for an ended order looks at all slots of its item while they sell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
     let (a, b, database) = two().await;

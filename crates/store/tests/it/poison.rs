@@ -1,11 +1,12 @@
-//! A ticket that can never settle is given up alone; a job that fails, or panics, is undone alone.
+//! A ticket that can never settle becomes a dead letter alone; a job that fails or panics is rolled
+//! back alone.
 use doorbuster_core::{CloseCause, Seq, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterContent, DeadLetterId, PatchOutcome, SaleRow, StoreError};
 
 use crate::fixture::{Dir, open};
 
-/// Makes the table refuse what names this buyer, as a bug or a damaged page would.
+/// Makes the table refuse rows that name this buyer, as a bug or a damaged page would.
 fn poison(dir: &Dir, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \

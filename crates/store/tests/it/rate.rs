@@ -1,5 +1,5 @@
-//! How many orders a second one node settles, and expires, in each store, and how long one batch
-//! takes: run by hand, in release.
+//! Measures how many orders per second one node settles and expires in each store, and the time of
+//! a batch. Run it by hand, in release.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ fn batch(fixture: &Fixture, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
     (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
 }
 
-/// Settles every batch, as many at once as there are grants; orders a second, and the slowest
-/// batch.
+/// Settles every batch, as many at once as there are grants; returns orders per second, and the
+/// slowest batch.
 async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     let mut settlers = tokio::task::JoinSet::new();
     let began = Instant::now();
@@ -87,7 +87,7 @@ async fn orders_settled_a_second_in_sqlite() {
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
 
-/// Ends holds that are due at once, so many in each transaction.
+/// Ends due holds, this many in each transaction.
 async fn expire(fixture: &Fixture, at_once: usize) {
     let grant = fixture.slot(HOLDS as u64, HOLDS as u64, 1).await;
     for at in 0..HOLDS / SETTLE_BATCH_MAX {

@@ -1,4 +1,4 @@
-//! Each way in which money and units may not add up is named by the books, on each backend.
+//! The reconciliation names each way in which money and units may not add up, on each backend.
 use std::collections::BTreeSet;
 
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
@@ -56,7 +56,7 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "refund_unfounded",
     ),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
-    // SQLite keeps what is unique as long as its table: another one of the name stands in for it.
+    // SQLite keeps a unique index as long as its table, so another table of the name replaces it.
     (
         "ALTER TABLE refund RENAME TO refund_once;
          CREATE TABLE refund AS SELECT * FROM refund_once;
@@ -78,7 +78,7 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "DELETE FROM dispute",
         "reversed",
     ),
-    // What an earlier program noted of a dispute stands until its payment has one with an id.
+    // A dispute that an earlier program recorded counts until its payment has one with an id.
     (
         "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM \
          payment",
@@ -132,7 +132,7 @@ async fn differences_in_postgresql_are_listed() {
     each_is_named(&fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
 }
 
-/// Payments that stand for nothing, more than are named at once: two pages and a bit of a third.
+/// Payments for no order, more than one page names: two pages and a part of a third.
 const MANY: usize = 2 * DIFFERENCES_MAX + 500;
 
 async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {

@@ -115,9 +115,8 @@ async fn files_that_are_no_backup_and_directories_in_use_are_refused() {
     at(&file).expect("the same content fits");
     // A backup that was copied by hand is not opened as a store.
     fs::copy(&file, elsewhere.file()).expect("copies");
-    let opened = Store::open_sqlite(
-        options(elsewhere.path(), &Clock::new(), &CommitLog::default()).0,
-    );
+    let opened =
+        Store::open_sqlite(options(elsewhere.path(), &Clock::new(), &CommitLog::default()).0);
     assert!(matches!(opened.err(), Some(OpenError::IsBackup(_))));
 }
 

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL: every `sslmode`, against a server with a certificate of its own making, with
-//! an authority's, and without any.
+//! TLS to PostgreSQL: every `sslmode`, against a server with a self-signed certificate, with one of
+//! an authority, and without any.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use doorbuster_store::conformance::{Clock, CommitLog};
 use crate::cluster::Cluster;
 use crate::fixture::{Dir, postgres_options};
 
-/// How long the server may need to take other settings.
+/// Longest time until the server uses other settings.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
-/// Only over loopback, so that a name in a certificate needs no name server.
+/// Only loopback, so that a name in a certificate needs no name server.
 const ADDRESS: &str = "127.83.76.83";
 
-/// A PostgreSQL that listens beside its socket, and the files that it may be told to use.
+/// A PostgreSQL that also listens on a port, and its certificate files.
 struct Server {
     cluster: Cluster,
     files: Dir,
@@ -53,8 +53,7 @@ impl Server {
         assert!(run.status.success(), "{words}: {}", String::from_utf8_lossy(&run.stderr));
     }
 
-    /// The server shows this certificate from now on, and takes no connection that is not
-    /// protected.
+    /// Makes the server present this certificate and refuse unprotected connections.
     fn show(&self, name: &str) {
         let (certificate, key) =
             (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
@@ -82,7 +81,7 @@ impl Server {
         }
     }
 
-    /// What comes of opening a store over TCP, under the name `host`.
+    /// The result of opening a store over TCP, under the name `host`.
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
         let url =
             format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");
@@ -113,7 +112,7 @@ impl Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sslmode_protects_as_much_as_it_says() {
     let server = Server::start();
-    // As PostgreSQL's documents make one: it signs itself, and is its own authority.
+    // As PostgreSQL's manual creates one: it signs itself and is its own authority.
     server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.example -addext subjectAltName=DNS:db.example -keyout own.key -out own.pem");
     server.openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",
@@ -127,7 +126,7 @@ async fn every_sslmode_protects_as_much_as_it_says() {
          -out signed.pem",
     );
 
-    // Without a certificate: only who insists on one goes away.
+    // Without a certificate, only clients that require TLS are refused.
     server.check("db.example", "", None).await;
     server.check("db.example", "&sslmode=require", Some("does not support TLS")).await;
     server
@@ -138,7 +137,7 @@ async fn every_sslmode_protects_as_much_as_it_says() {
         )
         .await;
 
-    // With one that it made itself, and takes nothing unprotected.
+    // With a self-signed one, and without unprotected connections.
     server.show("own");
     server.check("db.example", "&sslmode=disable", Some("no encryption")).await;
     for words in ["", "&sslmode=prefer", "&sslmode=require"] {

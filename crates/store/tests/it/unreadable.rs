@@ -1,5 +1,5 @@
-//! A row of `event` that is damaged, or of a program that came later: it hides no other row, and
-//! what waits for it goes on once it is given up.
+//! A damaged row of `event`, or one of a newer program: it hides no other row, and later events
+//! continue after an operator discards it.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;
@@ -14,7 +14,7 @@ use crate::events::{run, session};
 use crate::fixture::{Dir, open};
 use crate::nodes::two;
 
-/// Three sales that opened, and one closed that no program knows how to read.
+/// Three sales that opened, and one that closed, whose event no program can read.
 const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data) VALUES
     ('sale.opened', 'first', NULL, 1, 'engine', NULL),
     ('sale.moved', 'first', NULL, 2, 'engine', NULL),
@@ -43,7 +43,7 @@ async fn expect(fixture: &Fixture) {
         fixture.store.event_at(3).await.expect("reads").expect("it is there").as_ref().err(),
         Some(bad[1])
     );
-    // As a dead letter it is listed, tried again and sent once more as any other.
+    // As a dead letter it is listed, retried and sent again like any other.
     let parcel = PendingDelivery {
         position: 3,
         about: Arc::from("event:3"),

@@ -1,5 +1,5 @@
-//! Lines beyond one store: what another node is told of them, their bound, and what the audit finds
-//! of damaged ones.
+//! Waitlists with several nodes: what another node publishes, their bound, and what the audit finds
+//! in damaged ones.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ use crate::fixture::{Dir, open, open_postgres};
 use crate::nodes::{told, two};
 
 const SOON: Duration = Duration::from_secs(5);
-/// How long anything may take while sessions are killed.
+/// Longest time of work while sessions are killed.
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 /// Sessions that are killed.
 const KILLS: usize = 15;
-/// Nobody is killed any more after so long, also where a test failed meanwhile.
+/// After this time no session is killed, also if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
-/// Units that come back; and buyers who wait for one, of as many units as are held at first.
+/// Returned units; and waiting buyers for each, as many as units are held at first.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 
@@ -83,7 +83,7 @@ async fn waitlist_changes_reach_another_node() {
     }
 }
 
-/// Until it is answered: whatever became of a try, the next one finds it.
+/// Retries until it is answered: the next try finds the effect of the earlier one.
 async fn insist<T>(ask: impl AsyncFn() -> StoreResult<T>) -> T {
     let since = Instant::now();
     loop {
@@ -97,7 +97,7 @@ async fn insist<T>(ask: impl AsyncFn() -> StoreResult<T>) -> T {
     }
 }
 
-/// Ends sessions in the middle of something, until it is told to stop; how many.
+/// Kills working sessions until it is stopped; returns how many.
 fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -149,7 +149,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // As many as units came back have to stand there first: else the unit is for everybody.
+            // As many buyers as returned units wait first; otherwise anybody may buy the unit.
             while came.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -195,7 +195,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     }
 }
 
-/// Each damage and its repair, and what of the finding's words tells that it is the right one.
+/// Each damage, its repair, and a part of the expected finding's text.
 const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
@@ -224,8 +224,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One buyer was served, one left, one waits. The check finds each damage of these rows, and a full
-/// waitlist accepts no buyer.
+/// One buyer was served, one left, and one waits. The check finds each damage of these rows, and a
+/// full waitlist accepts no buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

@@ -1,31 +1,30 @@
-//! Time as tests hold a server to it: what passes while the machine keeps everybody waiting is
-//! nobody's.
+//! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
 //!
-//! A machine that other work shares stops all of a test for seconds, or its disk does. A thread
-//! that only wakes up, and now and then syncs a byte, sees how long it was kept from that, and a
-//! [`Watch`] stands still for as long. What the server alone is late with counts in full.
+//! On a shared machine, a test or its disk can stop for seconds. A thread that only wakes up, and
+//! sometimes syncs a byte, measures such pauses, and a [`Watch`] leaves them out. Delays of the
+//! server alone count in full.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Time between two measurements.
 const EVERY: Duration = Duration::from_millis(10);
-/// Looks between two syncs.
+/// Measurements between two syncs.
 const LOOKS_A_SYNC: u32 = 25;
-/// Whoever is kept waiting for less has met a busy machine, which is no excuse.
+/// A shorter delay is not counted as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
-/// However often the machine stops, so much of the true time counts: a wait ends.
+/// However often the machine stops, at least this part of the real time counts, so every wait ends.
 const COUNTS_AT_LEAST: u32 = 10;
 
-/// When the last look was, and how long all stalls before it were together.
+/// The time of the last measurement, and the sum of all pauses before it.
 struct Seen {
     last: Instant,
     stalls: Duration,
 }
 
 impl Seen {
-    /// All stalls, with one that lasts still.
+    /// All pauses, including a current one.
     fn stalls(&self, now: Instant) -> Duration {
         let waits = now.saturating_duration_since(self.last);
         self.stalls + if waits < STALL { Duration::ZERO } else { waits }
@@ -33,7 +32,7 @@ impl Seen {
 }
 
 static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(|| {
-    // Ends with the test program.
+    // It ends with the test program.
     std::thread::spawn(look);
     Mutex::new(Seen { last: Instant::now(), stalls: Duration::ZERO })
 });
@@ -42,7 +41,7 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // Nobody else needs its name.
+    // No other code needs its name.
     std::fs::remove_file(&path).expect("it was made just now");
     for looks in 0_u32.. {
         std::thread::sleep(EVERY);
@@ -63,7 +62,7 @@ fn stalls(now: Instant) -> Duration {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner).stalls(now)
 }
 
-/// A watch that stands still while the machine does.
+/// A stopwatch that leaves out pauses of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
     begun: Instant,
@@ -71,13 +70,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// One that begins now.
+    /// Starts one.
     pub fn start() -> Self {
         let begun = Instant::now();
         Self { begun, stalls: stalls(begun) }
     }
 
-    /// How long it has run.
+    /// The measured time.
     pub fn elapsed(&self) -> Duration {
         let now = Instant::now();
         let all = now - self.begun;

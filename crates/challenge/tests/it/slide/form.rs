@@ -1,6 +1,6 @@
-//! A robot that was written for this puzzle: it knows how pieces are made, as anybody does who
-//! reads `puzzle.rs`. It finds the gaps by their bodies, says how each of them is turned and sized,
-//! and asks at each side whether there is what the piece has there, or rather something else.
+//! A robot that was written for this puzzle. It knows how `puzzle.rs` makes pieces. It finds the
+//! gaps, estimates the rotation and the size of each, and compares each side with that of the
+//! piece.
 
 use super::{SIDE, Seen};
 use crate::pixels::Grey;

@@ -1,4 +1,4 @@
-//! Robots that look at what goes on across a rim: of the gap that fits, colours just outside are
+//! Robots that compare colours across a gap's rim: at the right gap, the colours just outside equal
 //! those just inside the piece.
 
 use super::{FROM, SIDE, Seen, cells, outlines};

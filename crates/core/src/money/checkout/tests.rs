@@ -1,4 +1,4 @@
-//! How long an order waits for its provider's word.
+//! Tests how long an order waits for its provider's answer.
 use std::convert::Infallible;
 
 use super::*;

@@ -1,5 +1,5 @@
-//! An endpoint that is down: what it is tried with, how soon it is found to be up, and what is
-//! given up.
+//! Tests an endpoint that is down: which events are tried, how soon a recovery is found, and which
+//! events are given up.
 use std::collections::BTreeSet;
 
 use super::*;

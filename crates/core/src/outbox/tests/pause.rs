@@ -1,5 +1,5 @@
-//! A pause that an endpoint asks for: it holds for everything that the endpoint is to be told, and
-//! nothing but an operator shortens it.
+//! Tests a pause that an endpoint asks for: it holds for all events, and only an operator shortens
+//! it.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
@@ -7,7 +7,7 @@ fn asks(pause_ms: i64) -> SendOutcome {
     SendOutcome::Failed { error: "503".to_owned(), pause_ms }
 }
 
-/// A queue of this many orders' events, of which up to eight are on their way at once.
+/// A queue with the events of this many orders; at most eight are in delivery at once.
 fn wide(events: i64) -> DeliveryQueue {
     let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());

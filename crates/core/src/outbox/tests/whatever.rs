@@ -1,4 +1,4 @@
-//! Every event to a receiver that fails as it likes, by a driver that dies.
+//! Tests that every event reaches a receiver that fails at random, with a driver that crashes.
 use std::collections::BTreeSet;
 
 use super::*;

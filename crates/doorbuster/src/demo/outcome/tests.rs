@@ -1,4 +1,4 @@
-//! Demos that add up, and each way not to.
+//! Tests of demos whose results match, and of each kind of mismatch.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::summary;
 use super::DemoOutcome;
 
-/// A demo that went as it should.
+/// The outcome of a demo without mismatches.
 fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
     let orders = u64::from(buyers.min(stock / units));
     let (sold, refused) = (orders * u64::from(units), u64::from(buyers) - orders);
@@ -20,18 +20,25 @@ fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
     }
     let latency = json!({"p50": 1.0, "p99": 2.0, "max": 3.0});
     let storm = json!({
-        "url": "http://127.0.0.1:1", "sale": "demo", "item": "phone", "buyers": buyers, "units_each": units,
-        "answers": answers, "lost_answers": 0, "replayed": 0, "queued": 0, "told_by_event": 0, "told_by_poll": 0,
+        "url": "http://127.0.0.1:1", "sale": "demo", "item": "phone", "buyers": buyers,
+        "units_each": units,
+        "answers": answers, "lost_answers": 0, "replayed": 0, "queued": 0, "told_by_event": 0,
+        "told_by_poll": 0,
         "retries": 0, "overloaded_retries": 0, "rate_limited_retries": 0, "server_error_retries": 0,
-        "connection_errors": 0, "faults": {}, "requests": buyers, "elapsed_ms": 250, "answers_per_second": 40_000.0,
-        "latency_ms": latency, "reserved_latency_ms": latency, "connections": 512, "workers": 1, "seed": 7,
+        "connection_errors": 0, "faults": {}, "requests": buyers, "elapsed_ms": 250,
+        "answers_per_second": 40_000.0,
+        "latency_ms": latency, "reserved_latency_ms": latency, "connections": 512, "workers": 1,
+        "seed": 7,
         "first_sent_at": "2026-11-20T10:00:00Z"
     });
-    let row = json!({"item": "phone", "total": stock, "pool": 0, "in_slots": left, "held": sold, "paid": 0});
+    let row = json!({
+        "item": "phone", "total": stock, "pool": 0, "in_slots": left, "held": sold, "paid": 0
+    });
     let mut item = row.clone();
     item["sale"] = json!("demo");
     let audit = json!({
-        "ok": true, "checked_at": "2026-11-20T10:00:01.000Z", "repairs": 0, "findings": [], "notices": [],
+        "ok": true, "checked_at": "2026-11-20T10:00:01.000Z", "repairs": 0, "findings": [],
+        "notices": [],
         "items": [item], "orders_checked": orders, "answers_checked": buyers
     });
     DemoOutcome {
@@ -47,13 +54,13 @@ fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
 }
 
 #[test]
-fn a_good_demo_adds_up_whatever_its_numbers() {
+fn a_demo_without_mismatches_ends_with_its_verdict() {
     let check = |buyers, units, stock, line: &str| {
         let outcome = good(buyers, units, stock);
         assert_eq!(outcome.mismatches(), [""; 0], "{buyers} buyers, {units} each, of {stock}");
         assert!(outcome.report().ok);
-        let told = summary::render(&outcome, &outcome.report(), &outcome.mismatches());
-        assert!(told.trim_end().ends_with(line), "{told}");
+        let text = summary::render(&outcome, &outcome.report(), &outcome.mismatches());
+        assert!(text.trim_end().ends_with(line), "{text}");
     };
     check(10_000, 10, 100, "10 orders of 10. 100 of 100 sold. Nothing oversold, nothing lost.");
     check(
@@ -80,7 +87,7 @@ fn a_good_demo_adds_up_whatever_its_numbers() {
     );
 }
 
-/// A demo in which one thing is wrong must say so, with these words.
+/// Spoils one value of a good outcome. Its mismatches must contain these words.
 #[track_caller]
 fn wrong(words: &str, spoil: impl FnOnce(&mut DemoOutcome)) {
     let mut outcome = good(10_000, 10, 100);
@@ -89,7 +96,8 @@ fn wrong(words: &str, spoil: impl FnOnce(&mut DemoOutcome)) {
     assert!(faults.iter().any(|fault| fault.contains(words)), "{words}: {faults:?}");
     assert!(!outcome.report().ok);
     assert!(
-        summary::render(&outcome, &outcome.report(), &faults).contains("It does not add up.\n")
+        summary::render(&outcome, &outcome.report(), &faults)
+            .contains("The results do not match.\n")
     );
 }
 
@@ -98,34 +106,40 @@ fn set(counts: &mut BTreeMap<String, u64>, kind: &str, count: u64) {
 }
 
 #[test]
-fn whatever_does_not_add_up_is_said() {
-    wrong("promises: 11 instead of 10", |outcome| set(&mut outcome.storm.answers, "reserved", 11));
+fn each_mismatch_is_reported() {
+    wrong("reserved answers: 11 instead of 10", |outcome| {
+        set(&mut outcome.storm.answers, "reserved", 11)
+    });
     wrong("final answers: 9,999 instead of 10,000", |outcome| {
         set(&mut outcome.storm.answers, "sold_out", 9_989)
     });
     wrong("answers lost: 1 instead of 0", |outcome| outcome.storm.lost_answers = 1);
-    wrong("buyers that came: 9,999", |outcome| outcome.storm.buyers = 9_999);
-    wrong("nobody should get: limit_reached", |outcome| {
+    wrong("buyers: 9,999", |outcome| outcome.storm.buyers = 9_999);
+    wrong("unexpected answers: limit_reached", |outcome| {
         set(&mut outcome.storm.answers, "limit_reached", 1)
     });
-    wrong("nobody should get: http_500", |outcome| set(&mut outcome.storm.faults, "http_500", 1));
+    wrong("unexpected answers: http_500", |outcome| set(&mut outcome.storm.faults, "http_500", 1));
     wrong("orders: 11 instead of 10", |outcome| outcome.audit.orders_checked = 11);
     wrong("units sold: 110 instead of 100", |outcome| outcome.audit.audit.items[0].held = 110);
     wrong("sold and left together: 99 instead of 100", |outcome| {
         outcome.audit.audit.items[0].held = 99
     });
-    wrong("units left, by the server: 1 instead of 0", |outcome| outcome.row.pool = Some(1));
-    wrong("units sold, by the server: 90 instead of 100", |outcome| outcome.row.held = 90);
-    wrong("the auditor read: 9,999 instead of 10,000", |outcome| {
+    wrong("units left according to the server: 1 instead of 0", |outcome| {
+        outcome.row.pool = Some(1)
+    });
+    wrong("units sold according to the server: 90 instead of 100", |outcome| outcome.row.held = 90);
+    wrong("checked by the audit: 9,999 instead of 10,000", |outcome| {
         outcome.audit.answers_checked = 9_999
     });
-    wrong("slots begun anew: 1 instead of 0", |outcome| outcome.audit.audit.repairs = 1);
+    wrong("slots restarted with a new epoch: 1 instead of 0", |outcome| {
+        outcome.audit.audit.repairs = 1
+    });
     wrong("10,000 requests reached the store for 10 orders", |outcome| {
         outcome.reached_store = 10_000
     });
     wrong("9 requests reached the store", |outcome| outcome.reached_store = 9);
     wrong("did not stop", |outcome| outcome.stopped = Err("the server did not stop".into()));
-    wrong("the auditor found I2: 3 units are missing", |outcome| {
+    wrong("audit finding I2: 3 units are missing", |outcome| {
         let finding =
             json!({"rule": "I2", "sale": "demo", "item": "phone", "detail": "3 units are missing"});
         outcome.audit.audit.findings.push(serde_json::from_value(finding).expect("a finding"));

@@ -15,10 +15,10 @@ use crate::nats_stream::{NatsStream, WINDOW};
 use crate::windows::fixture::ServerFixture;
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Every step from an event's position to the note that the broker has it.
+/// Every step from an event's position to the record that the broker has it.
 const POINTS: [Point; 4] =
     [Point::OutboxSequenced, Point::OutboxRead, Point::OutboxSent, Point::OutboxAdvanced];
-/// Those of events that were not taken at first and are tried again.
+/// The steps of events that were refused at first and are retried.
 const AGAIN: [Point; 3] = [Point::OutboxSent, Point::OutboxNoted, Point::OutboxAdvanced];
 
 #[test]
@@ -31,8 +31,8 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// A sale that loses its server at this point; whether it did. A broker that is away at first is
-/// there once something failed.
+/// A sale whose server is killed at this point; returns whether it was. A broker that is away at
+/// first starts after a failed attempt.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -43,11 +43,11 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let mut fixture =
         ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", &host), (SETTING, &armed)]);
     let retrying_client = RetryingClient::new(fixture.address);
-    // Holds that last, and holds that end before a payment that is late.
+    // Long holds, and holds that end before a late payment.
     fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
     let (at, url, dir) = (retrying_client.clone(), stream.url(), fixture.data_dir().to_owned());
     let selling = tokio::spawn(async move {
-        // It may be made twice when the first answer is lost: then all is told twice.
+        // It may be created twice if the first answer is lost; then every event is delivered twice.
         let made = at.operate("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::usual_scenarios(&at).await;
@@ -74,7 +74,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // For so long the stream would drop what comes again.
+            // How long the stream drops repeated messages.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();
@@ -103,7 +103,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     died
 }
 
-/// Whether an endpoint did not take something.
+/// Whether a delivery to an endpoint failed.
 fn has_failed(page: &Value) -> bool {
     page["endpoints"]
         .as_array()

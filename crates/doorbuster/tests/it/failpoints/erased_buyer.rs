@@ -9,16 +9,16 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, refund};
 use crate::windows::client::PurchaseSpec;
 
-/// Who is erased. No other name holds this one.
+/// The buyer who is erased. No other name contains this one.
 pub const ERASED_BUYER: &str = "forgotten";
-/// Who bought there as well, and stays.
+/// Another buyer of the same sale, who stays.
 const BYSTANDER: &str = "bystander";
 const SALE: &str = "autumn";
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Pays for one order, has the money of another back, gives a third one up; the sale is closed, and
-/// the buyer is erased.
+/// The buyer pays one order, gets the money of another back, and cancels a third. Then the sale is
+/// closed and the buyer is erased.
 pub async fn erased(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let retrying_client = &retrying_client;
     open(retrying_client).await;
@@ -42,7 +42,7 @@ async fn open(retrying_client: &RetryingClient) {
     let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
     let body = json!({"id": SALE, "title": "Autumn drop", "items": [item], "front_door": door});
     let made = retrying_client.operate("POST", "/v1/admin/sales", Some(&body)).await;
-    // There already: it was made, and the answer lost.
+    // It exists already: it was created, and the answer was lost.
     assert!(matches!(made.status, 201 | 409), "{made}");
     step(retrying_client, "open").await;
 }
@@ -53,7 +53,7 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Erases until nothing has to stay: checkouts are closed and refunds arrive meanwhile.
+/// Erases until nothing is retained; meanwhile checkouts are closed and refunds arrive.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "until a buyer is erased";
     loop {
@@ -75,8 +75,8 @@ async fn ask(retrying_client: &RetryingClient) -> Value {
     outcomes.json()
 }
 
-/// All of the buyer's orders are somebody's without a name, and nobody else's are; nothing is left
-/// to be erased, and what happened since brought nothing back.
+/// All of the buyer's orders have a replacement name, and no others have one. Nothing is left to
+/// erase, and later work restored nothing.
 pub async fn check(
     retrying_client: &RetryingClient,
     orders: &[Value],

@@ -23,11 +23,11 @@ pub const ORDERS: &str = "/v1/admin/orders?limit=200";
 pub const REFUNDS: &str = "/v1/admin/refunds?limit=200";
 const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 
-/// Events that the shop refuses at first: a reservation and what became of it.
+/// Events that the shop refuses at first: a reservation and its result.
 const IN_VAIN: usize = 2;
 
-/// Waits until nothing is under way: holds, checkouts, messages, refunds, events. Whatever the shop
-/// refused at first is told once more when it was given up.
+/// Waits until all work is done: holds, checkouts, messages, refunds and events. Events that the
+/// shop refused at first are retried after they became dead letters.
 pub async fn until_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -43,7 +43,7 @@ pub async fn until_settled(
         for letter in retrying_client.list(dead, "dead_letters").await {
             let id = letter["id"].as_str().expect("an id");
             let again = retrying_client.operate("POST", &format!("{dead}/{id}/retry"), None).await;
-            // Gone: it was retried, and the answer lost.
+            // It is gone: it was retried, and the answer was lost.
             assert!(matches!(again.status, 200 | 404), "{again}");
         }
         if is_settled(retrying_client, store_access, dir).await {
@@ -52,7 +52,7 @@ pub async fn until_settled(
     }
 }
 
-/// Whether nothing is under way any more; if something is, a moment later.
+/// Whether all work is done; otherwise waits a moment.
 pub async fn is_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -67,7 +67,7 @@ pub async fn is_settled(
     is_settled
 }
 
-/// What is under way, if anything is.
+/// The unfinished work, if any.
 async fn unsettled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -83,7 +83,7 @@ async fn unsettled(
     if let Some(order) = orders.iter().find(|order| order["state"] == "reserved") {
         return Some(format!("a hold: {order}"));
     }
-    // As text in either store.
+    // As text in both stores.
     let open =
         store_access.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
     if let Some(order) = open.first() {
@@ -105,7 +105,7 @@ fn sessions(store_access: &StoreAccess, dir: &Path) -> Vec<Value> {
     documents.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
 }
 
-/// Judges what is left.
+/// Checks the final state.
 pub async fn check(
     fixture: &ServerFixture,
     retrying_client: &RetryingClient,
@@ -153,7 +153,7 @@ pub async fn check(
     erased_buyer::check(retrying_client, &orders, &audited, outcomes).await;
 }
 
-/// Every payment at the provider pays for one order, or went back once, there as well.
+/// Every payment at the provider pays one order, or was refunded once, there as well.
 fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Value]) {
     let text = |row: &Value, name: &str| {
         row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()
@@ -187,7 +187,7 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                 assert!(is_there, "it stands, and went back: {session}");
                 *stands.entry(order.clone()).or_default() += 1;
             } else {
-                // What went back by itself is not sent a second time.
+                // A payment that was reversed by itself is not refunded again.
                 let sent = usize::from(by_itself.is_none());
                 assert_eq!(
                     (&known[0]["state"], back.len(), asked),
@@ -212,12 +212,12 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
     assert_eq!(invented.len(), 1, "the mismatch alone: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
-    // Those that late, second and wrong payments come to, and the operator's.
+    // Refunds for payments that were late, second or wrong, and the operator's.
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Every change was told at least once, those of one order in their order, and nothing else was; of
-/// an order out of a line that it is one.
+/// Every change was delivered at least once, the changes of one order in order, and nothing else
+/// was. The event of an order from the waitlist says so.
 pub async fn announced(
     retrying_client: &RetryingClient,
     heard: &[Event],
@@ -241,7 +241,7 @@ pub async fn announced(
         );
         let mut heard: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
         if order["buyer"] == STUBBORN {
-            // What was given up comes behind what was not.
+            // Retried dead letters come after the other events.
             happened.sort_unstable();
             heard.sort_unstable();
         }
@@ -257,8 +257,7 @@ pub async fn announced(
     );
 }
 
-/// What is exported has every row once, so many orders, payments and refunds, and nobody who was
-/// erased.
+/// Each row is exported once: this many orders, payments and refunds, and no buyer who was erased.
 fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     for (what, rows) in ["orders", "payments", "refunds"].into_iter().zip(rows) {
         let mut command = program(&fixture.temp_dir);
@@ -270,8 +269,8 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     }
 }
 
-/// What buyers were told, as a file for the auditor, which knows no word for a place that was given
-/// up.
+/// The buyers' responses as a file for the auditor, which has no word for a waitlist entry that was
+/// left.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a fresh name");

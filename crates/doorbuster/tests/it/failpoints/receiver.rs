@@ -9,27 +9,27 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Whose events are refused at first.
+/// The buyer whose events are refused at first.
 pub const STUBBORN: &str = "stubborn";
 
-/// An event as it was taken.
+/// An accepted event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its id.
     pub id: String,
     /// What happened.
     pub what: String,
-    /// The order that it is about, if it is about one.
+    /// Its order, if it is about one.
     pub order: Option<String>,
-    /// The refund that it is about, if it is about money.
+    /// Its refund, if it is about money.
     pub refund: Option<String>,
-    /// What a provider says of money that went back by itself, if it is about that.
+    /// The provider's report of a reversal, if it is about one.
     pub reversal: Option<Value>,
-    /// Whether it says that an order came out of a line.
+    /// Whether it says that the order came from the waitlist.
     pub from_waitlist: bool,
 }
 
-/// The shop. Cheap to clone; it ends with its runtime.
+/// The shop. Cheap to clone; it stops with its runtime.
 #[derive(Clone)]
 pub struct WebhookReceiver {
     address: SocketAddr,
@@ -38,7 +38,7 @@ pub struct WebhookReceiver {
 }
 
 impl WebhookReceiver {
-    /// One on a port of its own.
+    /// A shop on a free port.
     pub async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -52,22 +52,22 @@ impl WebhookReceiver {
         receiver
     }
 
-    /// The port that it listens at.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Where it is told.
+    /// Its address.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// From now on it refuses nothing.
+    /// Accepts all events from now on.
     pub fn accept_all(&self) {
         self.takes_all.store(true, Ordering::Release);
     }
 
-    /// What it took, in the order of arrival, repetitions among them.
+    /// The accepted events in order of arrival, with repetitions.
     pub fn received(&self) -> Vec<Event> {
         self.taken.lock().expect("nobody panics with it").clone()
     }
@@ -80,8 +80,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // Before the answer: it counts as heard although the server may die before it
-                    // hears so.
+                    // Before the answer: it counts as received, although the server may be killed
+                    // before it gets the answer.
                     self.taken.lock().expect("nobody panics with it").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };
@@ -99,7 +99,7 @@ impl WebhookReceiver {
     }
 }
 
-/// What a message says, to a webhook or in a broker's envelope.
+/// The content of a message, from a webhook or from a broker's envelope.
 pub fn event(body: &Value) -> Event {
     let text = |path: &str| body.pointer(path).and_then(Value::as_str).map(str::to_owned);
     let order = ["order/id", "payment/order", "reversal/order"];
@@ -113,13 +113,13 @@ pub fn event(body: &Value) -> Event {
     }
 }
 
-/// Each event where it came first.
+/// Each event at its first arrival.
 pub fn first(came: Vec<Event>) -> Vec<Event> {
     let mut seen = HashSet::new();
     came.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
 }
 
-/// The first whole request, and where it ends.
+/// The first whole request, and its end.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

@@ -14,27 +14,27 @@ use crate::windows::fixture::operator;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The way to whichever server serves. Cheap to clone.
+/// The address of the current server. Cheap to clone.
 #[derive(Clone)]
 pub struct RetryingClient {
     address: Arc<Mutex<SocketAddr>>,
-    /// What somebody waits for, and what was last seen of it.
+    /// The condition that a task waits for, and the last state that it saw.
     waits: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl RetryingClient {
-    /// The way to this one.
+    /// A client of this server.
     pub fn new(address: SocketAddr) -> Self {
         Self { address: Arc::new(Mutex::new(address)), waits: Arc::default() }
     }
 
-    /// From now on another one serves, or the same one elsewhere.
+    /// Uses another server, or the same one at another address, from now on.
     pub fn moves_to(&self, address: SocketAddr) {
         *self.address.lock().expect("nobody panics with it") = address;
     }
 
-    /// Remembers what somebody waits for and sees of it, for whoever asks why nothing goes on;
-    /// `None`: no longer.
+    /// Records what a task waits for, and what it sees, for the report of a test that hangs; `None`:
+    /// the wait is over.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("nobody panics with it");
         match seen {
@@ -43,7 +43,7 @@ impl RetryingClient {
         }
     }
 
-    /// What is waited for now.
+    /// The current waits.
     pub fn waiting(&self) -> String {
         format!("{:#?}", self.waits.lock().expect("nobody panics with it"))
     }
@@ -69,26 +69,26 @@ impl RetryingClient {
         }
     }
 
-    /// One request of the operator.
+    /// Sends a request of the operator.
     pub async fn operate(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
         self.ask(&operator(method, path, "", body)).await
     }
 
-    /// An answer to the operator that must be `200`.
+    /// Sends a request of the operator whose answer must be `200`.
     pub async fn get_ok(&self, path: &str) -> Value {
         let reply = self.operate("GET", path, None).await;
         assert_eq!(reply.status, 200, "{path}: {reply}");
         reply.json()
     }
 
-    /// Every row of a list, which is a page long at most.
+    /// Every row of a list, which has one page at most.
     pub async fn list(&self, path: &str, of: &str) -> Vec<Value> {
         let page = self.get_ok(path).await;
         assert!(page["next_cursor"].is_null(), "{path} is longer than a page");
         page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).clone()
     }
 
-    /// Asks until this holds of what is shown.
+    /// Polls until this holds for the answer.
     pub async fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         loop {
             let shown = self.get_ok(path).await;
@@ -101,8 +101,8 @@ impl RetryingClient {
         }
     }
 
-    /// Buys, however often it has to be asked, and whatever nobody can have just now; the order.
-    /// `None`: the last unit is paid for.
+    /// Buys, and retries as long as units are only held; returns the order. `None`: the last unit
+    /// is paid.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {
             let reply = self.ask(&spec.bytes()).await;
@@ -124,13 +124,13 @@ impl RetryingClient {
         }
     }
 
-    /// The same of something that there is enough of.
+    /// The same for an item with enough units.
     pub async fn buy(&self, spec: &PurchaseSpec) -> Value {
         self.try_to_buy(spec).await.expect("there is enough")
     }
 
-    /// Stands in the line of what nobody can have just now, however often it has to be asked; the
-    /// place, or the order that it is by then.
+    /// Joins the waitlist of an item that is held out, and retries as needed; returns the entry, or
+    /// the order that it has become.
     pub async fn join(&self, spec: &PurchaseSpec) -> Value {
         let lines = format!("{}Idempotency-Key: {}\r\n", spec.signed, spec.key);
         let (request, what) =
@@ -142,7 +142,7 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // What is on its way to somebody counts as free, and is not known to be held.
+                // Units on their way to a buyer count as free, and are not known to be held.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")
@@ -162,7 +162,7 @@ impl RetryingClient {
         assert_eq!(reply.status, 204, "{reply}");
     }
 
-    /// The order's checkout at the sandbox; `None` when it is too late for one.
+    /// The order's checkout at the sandbox; `None` if it is too late for one.
     pub async fn checkout(&self, spec: &PurchaseSpec, id: &str) -> Option<String> {
         let reply = self.ask(&spec.order("POST", id, "/checkout")).await;
         if reply.status == 409 {
@@ -174,7 +174,7 @@ impl RetryingClient {
         Some(url.rsplit_once('/').expect("a path").1.to_owned())
     }
 
-    /// Presses a button of the sandbox; what the checkout is then.
+    /// Presses a button of the sandbox; returns the checkout's state.
     pub async fn press(&self, session: &str, action: &str) -> String {
         let reply = self
             .ask(&request("POST", &format!("/sandbox/checkout/{session}/{action}"), "", None))
@@ -183,7 +183,7 @@ impl RetryingClient {
         reply.json()["state"].as_str().expect("a state").to_owned()
     }
 
-    /// Waits until the sandbox calls a checkout expired.
+    /// Waits until the sandbox reports a checkout as expired.
     pub async fn until_expired(&self, session: &str) {
         let ask = request("GET", &format!("/sandbox/checkout/{session}/state"), "", None);
         while self.ask(&ask).await.json()["state"] == "open" {

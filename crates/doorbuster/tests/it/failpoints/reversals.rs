@@ -8,13 +8,13 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, id, message, paid_for, pressed_at, refund};
 use crate::windows::client::PurchaseSpec;
 
-/// Whose payment is disputed by messages that a test signs.
+/// The buyer whose payment is disputed by messages that a test signs.
 const ARGUED: &str = "argued";
-/// What everything here costs.
+/// The price of every unit here.
 const PRICE: i64 = 10;
 
-/// Pays by one button of the sandbox and has it all back by another; then an operator refunds the
-/// order as well, or lets it be.
+/// Pays with one button of the sandbox and reverses it with another. Then an operator refunds the
+/// order as well, or leaves it.
 pub async fn taken_back(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -37,8 +37,8 @@ pub async fn taken_back(
     outcomes
 }
 
-/// A dispute as a provider tells of it: of a part first, then of everything, the old message once
-/// more, and the same under another id.
+/// A dispute as a provider reports it: first of a part, then of everything, the old message again,
+/// and the same under another id.
 pub async fn argued_about(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(ARGUED, "k", "spring", 1), &["pay"]).await;
@@ -56,22 +56,23 @@ pub async fn argued_about(retrying_client: RetryingClient) -> Vec<PurchaseOutcom
     vec![(spec, order)]
 }
 
-/// How the sandbox's payment went back without the shop, in its own words.
+/// The sandbox's word for how its payment was reversed.
 pub fn reversal_kind(payment: &Value) -> Option<&str> {
     payment["refund"][0].as_str().filter(|word| matches!(*word, "returned" | "disputed"))
 }
 
-/// A payment that went back by itself.
+/// A reversed payment.
 pub struct Reversal<'a> {
-    /// As it is listed.
+    /// Its row in the list.
     row: &'a Value,
     /// How it went.
     kind: &'a str,
-    /// How much was told of it, each time.
+    /// The reported amount of each reversal event.
     outcomes: Vec<i64>,
 }
 
-/// What went back by itself: by the sandbox's documents, and by what was signed here.
+/// The expected reversals: from the sandbox's documents, and from the messages that were signed
+/// here.
 pub fn all<'a>(
     sessions: &'a [Value],
     payments: &'a [Value],
@@ -105,14 +106,13 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Whether an operator is to look at it: its payment stands, or the bank has what was given
-    /// back as well.
+    /// Whether an operator must look at it: its payment stands, or the bank also has a refund.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }
 }
 
-/// Each was told of as often as there was something new, and nothing else was.
+/// Each reversal has one event for each change, and there is no other event.
 pub fn announced(all: &[Reversal<'_>], heard: &[Event]) {
     let heard: Vec<&Value> = heard.iter().filter_map(|event| event.reversal.as_ref()).collect();
     for Reversal { row, kind, outcomes } in all {
@@ -130,7 +130,7 @@ pub fn announced(all: &[Reversal<'_>], heard: &[Event]) {
     assert_eq!(heard.len(), outcomes, "{heard:?}");
 }
 
-/// The books name those that are open, and nothing else.
+/// The reconciliation names the open ones, and nothing else.
 pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
     let differences = report["differences"].as_array().expect("a list").iter();
     let mut found: Vec<[String; 4]> = differences
@@ -153,7 +153,7 @@ pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
     );
 }
 
-/// An auditor's notices are of those that are open, each once.
+/// The notices of an auditor are about the open ones, each once.
 pub fn noticed(all: &[Reversal<'_>], audit: &Value) {
     let notices = audit["notices"].as_array().expect("a list").iter();
     let notices =

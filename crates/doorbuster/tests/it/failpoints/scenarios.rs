@@ -10,10 +10,10 @@ use super::retrying_client::RetryingClient;
 use super::{MESSAGE_SECRET, erased_buyer, reversals, waitlist};
 use crate::windows::client::{self, PurchaseSpec};
 
-/// A request, and what was told last of the order that it became.
+/// A request, and the last answer about its order.
 pub type PurchaseOutcome = (PurchaseSpec, Value);
 
-/// Everything at once; what was promised.
+/// Runs everything at once; returns the promised results.
 pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -39,8 +39,8 @@ pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     stories.join_all().await.concat()
 }
 
-/// What any shop sees: paid, at the second try, twice and late, cancelled, left to expire,
-/// refunded; what was promised.
+/// What any shop sees: orders that are paid, paid at the second try, twice or late, cancelled,
+/// expired and refunded. Returns the promised results.
 pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -54,13 +54,13 @@ pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOu
     stories.join_all().await.concat()
 }
 
-/// An order's id, or a place's.
+/// The id of an order or of an entry.
 pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys and presses a button of the checkout; with another key once more if the hold was over
-/// first. What was promised, the last of it pressed.
+/// Buys and presses buttons of the checkout; again with another key if the hold ended before.
+/// Returns the promised result of the last press.
 pub async fn pressed(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -70,7 +70,7 @@ pub async fn pressed(
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
-/// The same, and the checkout where it was pressed; `None`: nothing was left to buy.
+/// The same with the checkout that was pressed; `None`: no unit was left.
 pub async fn pressed_at(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -95,7 +95,7 @@ pub async fn pressed_at(
     (outcomes, None)
 }
 
-/// Money that comes when its order has expired: its unit went back to a slot, and is recalled.
+/// A payment after its order has expired: its unit is in a slot again, and is recalled.
 async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
@@ -107,12 +107,12 @@ async fn late_for_nothing(retrying_client: RetryingClient) -> Vec<PurchaseOutcom
     outcomes
 }
 
-/// Pays, and the message of it never comes: asking finds it.
+/// Pays, and the message is lost: the server's query finds the payment.
 async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "unheard", "watch", "lose").await
 }
 
-/// Buys and goes away, with a checkout or without.
+/// Buys and leaves, with a checkout or without.
 async fn left(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -147,7 +147,7 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     outcomes
 }
 
-/// Presses these buttons, the last of which pays.
+/// Presses these buttons; the last one pays.
 async fn paid(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -156,8 +156,8 @@ async fn paid(
     vec![paid_for(&retrying_client, PurchaseSpec::new(buyer, "k", "spring", 1), actions).await]
 }
 
-/// The same for any wish that leaves time to pay, also one that has its order already; the order
-/// when it is paid.
+/// The same for any request with time to pay, also one that already has its order; returns the paid
+/// order.
 pub async fn paid_for(
     retrying_client: &RetryingClient,
     spec: PurchaseSpec,
@@ -180,14 +180,14 @@ async fn cancelled(retrying_client: RetryingClient, buyer: &str) -> Vec<Purchase
     vec![(spec, order)]
 }
 
-/// Gives an order up as its buyer.
+/// Cancels an order as its buyer.
 pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order: &str) -> Value {
     let reply = retrying_client.ask(&spec.order("POST", order, "/cancel")).await;
     assert_eq!(reply.status, 200, "{reply}");
     reply.json()
 }
 
-/// Money that the sandbox gives back, and only then money that it knows nothing of.
+/// Refunds that the sandbox makes, before those that it does not know.
 async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = refunded(retrying_client.clone()).await;
     outcomes.extend(mismatched(retrying_client).await);
@@ -209,8 +209,8 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
     reply.json()
 }
 
-/// A payment of another amount, signed here as a provider would; its refund is settled by hand,
-/// since the sandbox knows nothing of it.
+/// A payment of another amount, signed here like a provider's message. Its refund is settled by
+/// hand, because the sandbox does not know the payment.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;
@@ -231,7 +231,7 @@ async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     vec![(spec, order)]
 }
 
-/// Sends a provider's message until it is taken.
+/// Sends a provider's message until it is accepted.
 pub async fn message(retrying_client: &RetryingClient, event: &str, body: &Value) {
     let key = SigningKey::parse(MESSAGE_SECRET).expect("a secret");
     let reply = retrying_client.ask(&client::message(&key, event, body)).await;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::test_server::{program, run};
 use crate::windows::fixture::ServerFixture;
 
-/// The truth of one installation.
+/// The store of one deployment.
 #[derive(Clone)]
 pub enum StoreAccess {
     /// In the server's own directory.
@@ -20,7 +20,7 @@ pub enum StoreAccess {
 }
 
 impl StoreAccess {
-    /// A new database of this name.
+    /// A new database with this name.
     pub fn database(postgres: &Postgres, name: &str) -> Self {
         postgres.sql(&format!("CREATE DATABASE {name}")).expect("the name is free");
         let url = postgres.url(postgres.port());
@@ -32,7 +32,7 @@ impl StoreAccess {
         matches!(self, Self::Database(_))
     }
 
-    /// What a server has to be told of it.
+    /// The settings of a server that uses it.
     pub fn settings(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::Directory => Vec::new(),
@@ -42,14 +42,14 @@ impl StoreAccess {
         }
     }
 
-    /// The first column of each row that this finds.
+    /// The first column of each found row.
     pub fn rows(&self, dir: &Path, sql: &str) -> Vec<String> {
         match self {
             Self::Directory => {
                 let file = dir.join("doorbuster.sqlite3");
                 let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
                     .expect("it is there");
-                // A server that starts has it to itself for a while.
+                // A starting server locks it for a while.
                 db.busy_timeout(std::time::Duration::from_secs(60)).expect("it can be set");
                 let mut rows = db.prepare(sql).expect("it is SQL");
                 let rows = rows.query_map([], |row| row.get(0)).expect("it can be read");
@@ -65,7 +65,7 @@ impl StoreAccess {
         }
     }
 
-    /// Has the auditor of the command line hold these answers to it; its report.
+    /// Runs the auditor of the command line with these answers; returns its report.
     pub fn audit(&self, fixture: &ServerFixture, answers: &Path) -> Value {
         let mut command = program(&fixture.temp_dir);
         command.args(["audit", "--json", "--store"]);

@@ -8,20 +8,19 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::windows::client::PurchaseSpec;
 
-/// What they wait for: as many units as there are owners, one for each buyer, and little time to
-/// pay.
+/// The item: as many units as owners, one for each buyer, and little time to pay.
 pub const ITEM: &str = "lamp";
-/// Who waits, by turn.
+/// The buyers who wait, in order.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
-/// Who does not wait long enough.
+/// The buyer who leaves the waitlist.
 const RESTLESS: &str = "restless";
-/// Who does not wait at all.
+/// The buyer who does not join it.
 const STRANGER: &str = "stranger";
 
-/// Everybody; what was promised, the place that was given up among it.
+/// Runs all buyers; returns the promised results, with the entry that was left.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
-    // Nothing is to be had while they stand there.
+    // Nothing is for sale while they wait.
     let owners = [
         holds(retrying_client, "giver", &mut outcomes).await,
         holds(retrying_client, "returner", &mut outcomes).await,
@@ -43,7 +42,7 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Buys one and is given more time; with another key once more if the hold was over first. The
+/// Buys one unit and gets more time; again with another key if the hold ended before. Returns an
 /// order that lasts.
 async fn holds(
     retrying_client: &RetryingClient,
@@ -71,9 +70,8 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, place)
 }
 
-/// Units come back: one is given up, one was not paid for in time, one was paid for and is
-/// refunded, and one nobody waits for any more. Whose time to pay was over before they could do so
-/// had their turn all the same.
+/// Units return: one order is cancelled, one expires, one is paid and refunded, and one has no
+/// waiting buyer any more. A buyer whose time to pay ended too early had their turn nevertheless.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -82,7 +80,7 @@ async fn turns(
     let ([giver, returner, keeper], [early, middle, last]) = (owners, places);
     cancel(retrying_client, &giver.0, id(&giver.1)).await;
     let early = served(retrying_client, early).await;
-    // The provider is asked about it before the next one has the unit.
+    // The provider is queried before the next buyer gets the unit.
     retrying_client.checkout(&early.0, id(&early.1)).await;
     let middle = served(retrying_client, middle).await;
     pays(retrying_client, &middle).await;
@@ -94,7 +92,7 @@ async fn turns(
     vec![early, middle, returned, last]
 }
 
-/// Waits until a place is an order.
+/// Waits until an entry is an order.
 async fn served(
     retrying_client: &RetryingClient,
     (spec, place): PurchaseOutcome,
@@ -111,15 +109,15 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
     }
 }
 
-/// Each place became one order, by turn, before anybody else had what came back; the one that was
-/// given up was told of once; nobody stands there any more.
+/// Each entry became one order, in order of the waitlist, before any other buyer got a returned
+/// unit. The entry that was left has one event. The waitlist is empty.
 pub async fn check(
     retrying_client: &RetryingClient,
     heard: &[Event],
     orders: &[Value],
     outcomes: &[PurchaseOutcome],
 ) {
-    // Where they stand in the list, which has the newest first.
+    // Their positions in the list, newest first.
     let of = |buyer: &str| -> Vec<usize> {
         (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
     };
@@ -130,8 +128,8 @@ pub async fn check(
     );
     let turns = turns.concat();
     assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
-    // Two units were back for the last one when the one before had not paid in time: the other one
-    // was anybody's.
+    // Two units were back for the last buyer, because the previous one had not paid in time.
+    // Anybody could buy the other one.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

@@ -12,33 +12,33 @@ use crate::windows::fixture::{ServerFixture, Stock};
 use crate::windows::purchase_log::{AllowedEvents, PurchaseLog};
 use crate::windows::random_load::{ChangeState, LoadRecord, StockChange};
 
-/// Answers that are fewer tell nothing.
+/// Fewer answers prove nothing.
 const ANSWERS_MIN: usize = 100;
-/// Short holds have ended within this, also those that the judge's own questions began.
+/// Short holds have ended by then, also those that the judge's own requests began.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
-/// After `decide_by` a verdict is due within this much, and some for a busy machine.
+/// Longest time from `decide_by` to a verdict, with some time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 
-/// Remembers what has to hold at the end.
+/// Records what must hold at the end.
 pub struct Judge {
-    /// Deals with a place in the queue, whose verdict is still to be asked for.
+    /// Handles a queued request, whose verdict must still be read.
     queued: Vec<PurchaseLog>,
     /// Final answers, one JSON line each.
     answers: Vec<Value>,
 }
 
 impl Judge {
-    /// One who has heard nothing.
+    /// A request without an answer.
     pub fn new() -> Self {
         Self { queued: Vec::new(), answers: Vec::new() }
     }
 
-    /// Whether so much was told that it is worth looking at.
+    /// Whether there are enough answers for a check.
     pub fn has_heard_enough(&self) -> bool {
         self.answers.len() > ANSWERS_MIN
     }
 
-    /// Judges the round of one sale, and buys what is left of it.
+    /// Checks the round of one sale, and buys the remaining units.
     pub async fn hear(
         &mut self,
         fixture: &ServerFixture,
@@ -47,7 +47,7 @@ impl Judge {
         allowed: AllowedEvents,
         record: LoadRecord,
     ) {
-        // First of all, and at once: it adds up as it was found, and nothing had to be mended.
+        // First of all: the units add up as found, and nothing was repaired.
         fixture.stock(sale).await;
         fixture.audit(None).await;
         if allowed.pause {
@@ -80,7 +80,7 @@ impl Judge {
         }
     }
 
-    /// Everything that is left can be bought, to the last unit.
+    /// All remaining units can be bought.
     async fn sell_out(
         &mut self,
         fixture: &ServerFixture,
@@ -102,7 +102,7 @@ impl Judge {
             (free, number) = (free - u64::from(units), number + 1);
         }
         if allowed.expire {
-            // The first of them may have ended already.
+            // The first orders may have ended already.
             return;
         }
         let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;
@@ -115,7 +115,7 @@ impl Judge {
         );
     }
 
-    /// Each id that was told as queued has its verdict after its time, and keeps it.
+    /// Each id that was answered as queued has its verdict after its time, and keeps it.
     pub async fn verdicts(&mut self, fixture: &ServerFixture) {
         let mut wire = fixture.wire().await;
         for mut purchase_log in std::mem::take(&mut self.queued) {
@@ -153,7 +153,7 @@ impl Judge {
         }
     }
 
-    /// Has the auditor of the command line hold every promise to the store.
+    /// Runs the auditor of the command line with every promise.
     pub async fn audit(&self, fixture: &ServerFixture) {
         let path = fixture.temp_dir.join("answers.jsonl");
         let mut file = std::fs::File::create(&path).expect("a fresh name");
@@ -165,8 +165,8 @@ impl Judge {
     }
 }
 
-/// The total is what it was, and every change that was told. One that was not told may be either,
-/// and sent again is done once.
+/// The total is the initial one plus every confirmed change. An unconfirmed change may have
+/// happened; sent again, it happens once.
 async fn total(
     fixture: &ServerFixture,
     wire: &mut Wire,
@@ -202,10 +202,10 @@ async fn total(
     assert_eq!(i128::from(fixture.stock(sale).await.total), total, "each change once");
 }
 
-/// What was told about one wish still holds; what was not told is told now.
+/// The earlier answers to one request still hold; a request without an answer gets one now.
 async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
-        // The looks compare what they see with what was told before.
+        // The reads compare the state with the earlier answers.
         purchase_log.look(wire).await.expect("an answer");
         let again = purchase_log.buy(wire, "").await.expect("an answer");
         assert!(again.is_replay(), "{again}");
@@ -217,7 +217,7 @@ async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
     }
 }
 
-/// What lies in orders is what the stock says, and nobody holds more than the limit.
+/// The units of orders agree with the stock, and no buyer holds more than the limit.
 async fn sums(fixture: &ServerFixture, sale: &str) {
     let (mut held, mut of) = (0, HashMap::<String, u64>::new());
     for order in fixture.orders(sale).await {
@@ -232,7 +232,7 @@ async fn sums(fixture: &ServerFixture, sale: &str) {
     assert!(of.values().all(|&units| units <= u64::from(LIMIT)), "{of:?}");
 }
 
-/// The final answer of a deal as a line of `--answers`.
+/// The final answer as a line of `--answers`.
 fn line(purchase_log: &PurchaseLog) -> Value {
     match (&purchase_log.order, &purchase_log.refused) {
         (Some(order), _) => {

@@ -21,14 +21,14 @@ use crate::windows::client::{self, PurchaseSpec, Wire};
 use crate::windows::faults::MachineFaults;
 use crate::windows::fixture::ServerFixture;
 
-/// What the provider signs with.
+/// The provider's secret.
 const SECRET: [u8; 32] = [7; 32];
-/// What is sold: holds that last, holds that end before some payments come, and a few units that
-/// late payers do not find again.
+/// The items: long holds, holds that end before some payments come, and a few units that late
+/// payers do not get again.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
-/// How orders are paid for: payments, how often each is told and answered, and how long the first
-/// message takes at least.
+/// How orders are paid: the number of payments, how often each is reported and answered, and the
+/// shortest delay of the first message.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),
     (1, 1, Duration::ZERO),
@@ -38,37 +38,37 @@ const WAYS: [(u32, u32, Duration); 5] = [
 ];
 /// Longer than a short hold.
 const LATE: Duration = Duration::from_secs(2);
-/// Messages take up to so much longer.
+/// The longest additional delay of a message.
 const HESITATES_MS: u64 = 1_200;
-/// Between an answer and the same message once more.
+/// Time between an answer and the repeated message.
 const AGAIN: Duration = Duration::from_millis(300);
-/// Before somebody who has nothing to tell looks again.
+/// How long a provider without messages waits before it looks again.
 const IDLE: Duration = Duration::from_millis(5);
-/// At work at once in a round.
+/// Concurrent buyers and providers in a round.
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
 /// Answers in a round before it may end: every way of paying for every item is among what they are
 /// about.
 const ANSWERS_A_ROUND: usize = 25;
-/// Longer than anything here takes, on a busy machine too.
+/// Longer than any step, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Why the book can be locked.
 const CALM: &str = "nobody panics with it";
 
-/// A provider's message that a payment was captured.
+/// A provider's message about a captured payment.
 #[derive(Clone, Debug)]
 struct Message {
     payment: String,
     order: String,
-    /// When it is told next.
+    /// The time of its next report.
     due: Instant,
-    /// How often it is yet to be answered.
+    /// How many more answers it needs.
     times: u32,
 }
 
 impl Message {
-    /// Tells it; what its payment came to. `None`: it is to be told again. An error: the server is
-    /// gone.
+    /// Sends it; returns the payment's result. `None`: it must be sent again. An error: the server
+    /// is gone.
     async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -83,14 +83,14 @@ impl Message {
     }
 }
 
-/// What the provider remembers.
+/// The provider's records.
 #[derive(Default)]
 struct Book {
     /// Wishes so far.
     specs: usize,
-    /// Messages that were not answered as often as they shall be.
+    /// Messages that still need answers.
     open: Vec<Message>,
-    /// Answers: to which message, and what its payment came to.
+    /// Answers: the message, and the payment's result.
     taken: Vec<(Message, String)>,
 }
 
@@ -100,7 +100,7 @@ impl Book {
         self.specs - 1
     }
 
-    /// The buyer of this order pays in one of the ways in which buyers do.
+    /// The buyer of this order pays in one of the ways of real buyers.
     fn add(&mut self, spec: usize, order: &str, dice: &mut SmallRng) {
         let (payments, times, wait) = WAYS[spec / ITEMS.len() % WAYS.len()];
         for n in 0..payments {
@@ -115,14 +115,14 @@ impl Book {
         }
     }
 
-    /// One of the messages whose time has come.
+    /// One of the due messages.
     fn due(&self, dice: &mut SmallRng) -> Option<Message> {
         let now = Instant::now();
         let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// A message was answered 200. Two may have told it at once.
+    /// A message was answered 200. Two tasks may have sent it at once.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -139,7 +139,7 @@ impl Book {
 
 type Shared = Arc<Mutex<Book>>;
 
-/// Buyers, and providers who tell what these paid, until the server is gone.
+/// Buyers, and providers that report their payments, until the server is gone.
 fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet<()> {
     let mut people = JoinSet::new();
     for n in 0..buyers {
@@ -197,7 +197,7 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     fixture.open_sale("spring", &ITEMS).await;
     let book = Shared::default();
     for round in 0..rounds {
-        // On a slow disk more is taken and not yet told when the end comes.
+        // On a slow disk more payments are accepted and not yet answered at the end.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;
@@ -232,8 +232,8 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Waits until no short hold is left, and says of each refund that it arrived: the sandbox knows
-/// nothing of payments that were made up here.
+/// Waits until no short hold is left, and reports each refund as settled, because the sandbox does
+/// not know these payments.
 async fn settle(fixture: &ServerFixture) {
     let over = async || {
         let held = fixture.list("orders", "sale=spring&state=reserved&").await;
@@ -250,8 +250,7 @@ async fn settle(fixture: &ServerFixture) {
     }
 }
 
-/// Every payment that was told is listed once; it is the one that stands for a paid order, or has
-/// one refund.
+/// Every reported payment is listed once. It pays its order, or has one refund.
 async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let (orders, payments) = (fixture.orders("spring").await, fixture.list("payments", "").await);
     let refunds = fixture.list("refunds", "").await;

@@ -5,6 +5,8 @@
 mod front;
 #[path = "axe/paying.rs"]
 mod paying;
+#[path = "axe/report.rs"]
+mod report;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,36 +22,36 @@ use crate::windows::faults::MachineFaults;
 use crate::windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
-/// Has it look for what breaks the rules of `$`, and gives each finding with its places.
+/// Runs axe-core with the rules of `$`, and returns each finding with its elements.
 const LOOK: &str = "const done = arguments[0];
     const place = node => node.target.join(' ') + ': ' + [...node.any, ...node.all, ...node.none].map(c => c.message).join('; ');
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The schemes of colour, the rules to look at in each (WCAG 2.2 up to AA and good practice; the
-/// dark scheme differs in its colours and in nothing else), and how many of them apply to the
-/// emptiest page: fewer would mean that nothing was looked at.
+/// The colour schemes, the rules to check in each (WCAG 2.2 up to AA, and good practice; the dark
+/// scheme differs only in its colours), and how many of them apply to the emptiest page. Fewer
+/// would mean that nothing was checked.
 const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
 ];
 const WIDTHS: [u32; 3] = [360, 768, 1440];
-/// How wide the widest is of the page and of an open dialog, scrolled to all of its sides.
+/// The widths of the page and of an open dialog, including the parts outside the window.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
 /// The width of the smallest phone, and of a desktop enlarged four times.
 const NARROW: u32 = 320;
-/// Names the folder for pictures of every state, where somebody wants to see them.
+/// The environment variable that names a folder for pictures of every state.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
 
-/// A window in which every page can be looked at.
+/// A window in which every page can be checked.
 async fn tab(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
     tab.add_init_script(AXE).await;
     tab
 }
 
-/// Looks at what a window shows now.
+/// Checks the current page of a window.
 async fn inspect(tab: &Tab<'_>, state: &str) {
     for (scheme, rules, rules_min) in SCHEMES {
         tab.scheme(scheme).await;
@@ -73,7 +75,7 @@ async fn inspect(tab: &Tab<'_>, state: &str) {
     );
 }
 
-/// Keeps a picture of the whole page, if they are wanted.
+/// Saves a picture of the whole page, if a folder is named.
 async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let Some(folder) = std::env::var_os(SHOTS).map(PathBuf::from) else { return };
     let metrics = tab.protocol("Page.getLayoutMetrics", json!({})).await;
@@ -88,7 +90,7 @@ async fn keep_picture(tab: &Tab<'_>, name: &str) {
     std::fs::write(folder.join(name), png).expect("it can be written");
 }
 
-/// The bytes that a text in base64 stands for.
+/// Decodes base64.
 fn decoded(base64: &str) -> Vec<u8> {
     let digit = |letter: u8| match letter {
         b'A'..=b'Z' => letter - b'A',
@@ -101,14 +103,14 @@ fn decoded(base64: &str) -> Vec<u8> {
     let fours = base64.trim_end_matches('=').as_bytes().chunks(4);
     let bytes = fours.flat_map(|four| {
         let bits = four.iter().fold(0_u32, |bits, letter| (bits << 6) | u32::from(digit(*letter)));
-        // Of a shorter last four, the bits that are there come first.
+        // In a last group of fewer than four characters, the high bits come first.
         let bytes = (bits << (6 * (4 - four.len()))).to_be_bytes();
         bytes.into_iter().skip(1).take(four.len() - 1)
     });
     bytes.collect()
 }
 
-/// Buys as another visitor would, elsewhere; gives the order's id.
+/// Buys as another visitor in another window; returns the order's id.
 async fn buy(fixture: &ServerFixture, buyer: &str, sale: &str, units: u32) -> String {
     let bought = fixture
         .buy(&PurchaseSpec::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp"))
@@ -189,12 +191,12 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
 async fn every_answer_to_a_press_is_usable_by_everyone() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     sale(&fixture, "open", json!({"stock": 3, "limit_per_buyer": 4})).await;
-    // It ends behind all that is looked at before.
+    // Its end is after all checks.
     sale(&fixture, "brief", json!({"hold_secs": 15})).await;
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
-        // In windows of their own: each rests for a while after a press.
+        // In separate windows, because each rests for a while after a press.
         let visit = async |sale: &str, buyer: &str, units: &str| {
             let tab = tab(browser).await;
             tab.go(&link(flaky_proxy.address, &format!("/sale/{sale}"), buyer)).await;
@@ -206,7 +208,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         };
         let brief = visit("brief", "ann", "1").await;
         brief.says(STATE, "1 reserved for you").await;
-        // Until it is let go; a request is decided within ten seconds.
+        // Until it is let through; a request is decided within ten seconds.
         faults.slow_disk(Duration::from_secs(8));
         let tab = visit("open", "ann", "1").await;
         tab.says(STATE, "Your request is in").await;
@@ -260,7 +262,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.says("#side", "Try now").await;
         inspect(&tab, "an order, not connected").await;
         flaky_proxy.set(Mode::Open);
-        // It may have come back by itself by now.
+        // The page may have recovered by itself already.
         tab.eval("document.querySelector('#side[data-does=retry]')?.click()").await;
         tab.says("#side", "Cancel order").await;
         tab.click("#side").await;
@@ -270,7 +272,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.go(&link(fixture.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
         tab.says("#state", "付款时间已过").await;
         inspect(&tab, "an order in Chinese, expired").await;
-        // Its last quarter.
+        // The last quarter of the hold.
         sale(&fixture, "soon", json!({"hold_secs": 40})).await;
         let ending = buy(&fixture, "ann", "soon", 1).await;
         tab.go(&link(fixture.address, &format!("/order/{ending}?lang=en"), "ann")).await;

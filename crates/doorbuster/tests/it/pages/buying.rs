@@ -14,8 +14,8 @@ use crate::windows::fixture::ServerFixture;
 /// A device whose clock is five hours wrong.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
     window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
-/// From here on the page hears nothing; notes when the button wakes, by a clock that the page
-/// cannot bend.
+/// From here on the page gets no answers. Records when the button wakes, by a clock that the page
+/// cannot change.
 const NOTE_THE_WAKING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
@@ -23,36 +23,37 @@ const NOTE_THE_WAKING: &str = "window.ask = fetch; window.fetch = () => new Prom
       if (button.getAttribute('aria-disabled') === 'false') window.woke ??= performance.timeOrigin + performance.now();
     }).observe(button, { attributes: true });
     arguments[0]();";
-/// The fastest finger there is.
+/// Presses the button as soon as it wakes.
 const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
-/// From here on, what a screen reader is told is noted with its moment, which an observer would
-/// learn later where the machine stands still; and what the button says.
+/// From here on, records the texts for screen readers with their times, and the button's texts. An
+/// observer would get them later on a busy machine.
 const NOTE_WHAT_IS_TOLD: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
       get, set(words) { told.push([words, performance.now()]); set.call(this, words); } });
-    new MutationObserver(() => drawn.push(button.textContent)).observe(button, { childList: true, characterData: true, subtree: true });
+    new MutationObserver(() => drawn.push(button.textContent)).observe(button,
+      { childList: true, characterData: true, subtree: true });
     arguments[0]();";
-/// Notes what the page asks for, and when its question is answered.
+/// Records the page's requests, and when each is answered.
 const NOTE_WHAT_IS_ASKED: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
     arguments[0]();";
-/// Between two announcements that are no verdicts: five seconds, by a timer of whole milliseconds.
+/// Shortest time between two announcements that are not verdicts: five seconds.
 const APART_MS: f64 = 4_995.0;
-/// How much later than the start the button may wake: the page's clock knows the server's to within
-/// an answer's way.
+/// How much later than the start the button may wake: the error of the page's clock is at most the
+/// time of an answer.
 const LATE_MS: f64 = 500.0;
-/// And how much earlier, which it may never.
+/// How much earlier it may wake; it must not be more.
 const EARLY_MS: f64 = -50.0;
-/// Starts that are looked at before the button is called late.
+/// Attempts before the button counts as late.
 const STARTS_MAX: usize = 3;
-/// A hold that ends while it is looked at, and not before it was seen, on a slow machine.
+/// A hold that ends during the test, and not before it was seen, on a slow machine.
 const SEEN_SECS: u32 = 10;
-/// For whatever the page does by itself, on a slow machine.
+/// Longest wait for anything that the page does by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two presses.
 const CALM: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
             if late < LATE_MS {
                 break soon;
             }
-            // Other work on the machine comes and goes; what the page does wrong stays.
+            // Other load on the machine changes; a fault of the page stays.
             lates.push(late);
             assert!(lates.len() < STARTS_MAX, "it woke so many ms after each start: {lates:?}");
         };
@@ -106,8 +107,8 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(NOTE_WHAT_IS_TOLD).await;
-            // A page that came too late, or stood still in that second, has nothing to say then:
-            // another start is waited for.
+            // If the page loaded too late, or the machine paused in that second, this start shows
+            // nothing: try another one.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -120,7 +121,7 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
         };
         fixture.until("the server has opened it", PATIENCE, opened).await;
         streams(&fixture, 1).await;
-        // What happens right after something else is told later.
+        // A text that follows another one at once is announced later.
         fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The shop has paused the sale')").await;
         fixture.step(&soon, "resume").await;
@@ -189,7 +190,7 @@ async fn a_press_reserves_and_the_order_page_counts_down_to_the_time_to_pay_by()
         assert_eq!(tab.text("#units").await, "2");
         assert_eq!(tab.text("#sum").await, "€98.00");
         tab.says("#clock-label", "Pay within").await;
-        // It counts, and towards the right moment.
+        // It counts down to the right time.
         let seconds = "document.querySelector('#clock').textContent.split(':').reduce((m, s) => m * 60 + +s, 0)";
         let first = tab.eval(seconds).await;
         let pay_by: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");
@@ -366,7 +367,7 @@ async fn a_press_that_waits_shows_that_its_position_is_no_promise_and_then_its_v
     Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Until it is let go; a request is decided within ten seconds.
+        // Until it is let through; a request is decided within ten seconds.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
         tab.says(BUY, "Asking for 1").await;

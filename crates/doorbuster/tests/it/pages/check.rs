@@ -9,24 +9,26 @@ use super::{BUY, STATE, link, prepared_before_opening, states};
 use crate::sealed::solve_sealed;
 use crate::windows::fixture::ServerFixture;
 
-/// The puzzle is there and may be moved.
+/// Whether the puzzle is shown and can be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
-/// Until it is told that it hurried enough, the page takes a challenge to end as soon as it has
-/// come.
-const HURRY: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
+/// Makes the page treat each challenge as expired as soon as it arrives, until told otherwise.
+const HURRY: &str =
+    "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
-    if (data?.challenge && !window.hurried) data.expires_at = new Date(Date.parse(data.expires_at) - 119_000).toISOString();
+    if (data?.challenge && !window.hurried) {
+      data.expires_at = new Date(Date.parse(data.expires_at) - 119_000).toISOString();
+    }
     return data;
   };";
-/// Keeps the last challenge that came.
+/// Keeps the last challenge.
 const KEEP: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     if (data?.challenge) window.asked = { challenge: data.challenge, kind: data.kind };
     return data;
   };";
-/// Where the piece is.
+/// The position of the piece.
 const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x'))";
 
 /// The middle of an element, or a point this far beside it.
@@ -130,7 +132,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
     assert!(states(&fixture, "open").await.is_empty());
 }
 
-/// The server whose key is known, and what its pictures hide from everybody else.
+/// A server with a known key, which reveals the solutions of its pictures.
 fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
     (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
@@ -211,7 +213,7 @@ async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // By keys alone: there, over to the other way, and on.
+        // With keys alone: to the slider, to the other way, and on.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;
@@ -230,7 +232,7 @@ async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // Who chose it once has it at hand the next time.
+        // A buyer who chose this way once gets it first the next time.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -248,7 +250,7 @@ async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
     guarded(&fixture, "open", json!({"challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // An address that is neither encrypted nor this machine's own.
+        // An address that is neither encrypted nor local.
         let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;
         assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);
@@ -256,7 +258,7 @@ async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
         tab.until("document.activeElement.id === 'work-start' && !document.querySelector('#ways').checkVisibility()")
             .await;
         tab.keys("\u{e007}").await;
-        // Slower, but it gets there.
+        // Slower, but with the same result.
         tab.says("#work-text", "%").await;
         tab.until("document.querySelector('#work').value > 20 || !document.querySelector('#check').open").await;
         tab.until("document.querySelector('#work').value > 50 || !document.querySelector('#check').open").await;

@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 use super::tab::Tab;
 use crate::windows::client::Wire;
 
-/// As wide as most phones.
+/// The width of most phones.
 const PHONE: u32 = 390;
-/// Browsers at once; each takes a core at times.
+/// Concurrent browsers; each needs a core at times.
 const BROWSERS_MAX: usize = 3;
-/// The end of its standard input is the end of whoever started it. Nothing of the browsers is left,
-/// on disk neither.
+/// Its standard input ends when the process that started it ends. Then no browser and no file of
+/// one is left.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -33,8 +33,8 @@ const KEEPER: &str = r#"
     rm -rf "$TMPDIR"
     kill -KILL 0
 "#;
-/// A name of this machine that no browser takes for it, so that it treats it as any site without
-/// encryption.
+/// A name of this machine that browsers do not treat as local, so that the page counts as a site
+/// without encryption.
 pub const INSECURE: &str = "shop.test";
 const ARGUMENTS: [&str; 10] = [
     "--headless",
@@ -51,11 +51,10 @@ const ARGUMENTS: [&str; 10] = [
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
-/// Sessions whose test has ended well. Those of other tests stay as they are until the end of the
-/// run.
+/// Sessions of tests that ended well. Sessions of other tests stay until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The process. It ends by itself; nothing waits for it.
+/// The process. It ends by itself, and no code waits for it.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,
@@ -69,14 +68,14 @@ impl Driver {
             .expect("a shell starts");
         assert!(found.status.success(), "chromedriver is missing: run scripts/setup");
         let mut command = Command::new("sh");
-        // A group of its own, so that it can end all of it, and no key pressed in a terminal ends a
-        // part of it.
+        // A process group of its own, so that all of it can be stopped, and keys in the terminal do
+        // not stop a part of it.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
         let lines = BufReader::new(keeper.stdout.take().expect("it is piped")).lines();
         let (tell, told) = std::sync::mpsc::sync_channel(1);
-        // Read to its end, so that nobody there is held up by what is said later.
+        // Its output is read to the end, so that later output does not block it.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(port) = line.strip_prefix(READY) {
@@ -90,14 +89,14 @@ impl Driver {
     }
 }
 
-/// How long it may need for that.
+/// Longest time until it answers.
 const START_WITHIN: Duration = Duration::from_secs(120);
 const READY: &str = "ChromeDriver was started successfully on port ";
 
-/// A browser of chromedriver's.
+/// A browser of chromedriver.
 struct Session {
     path: String,
-    /// Its windows, which show nothing. A new one costs a process, so they are kept.
+    /// Its empty windows. A new window costs a process, so they are kept.
     windows: Vec<String>,
 }
 
@@ -117,7 +116,7 @@ impl Session {
     }
 }
 
-/// One request to chromedriver; what it says, or the error that it tells.
+/// Sends one request to chromedriver; returns the value or the error.
 async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
     let address = DRIVER.get_or_init(Driver::start).address;
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -139,16 +138,16 @@ async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
 /// A browser, for one test.
 pub struct Browser {
     path: String,
-    /// The window that commands go to.
+    /// The window that gets the commands.
     front: RefCell<String>,
     idle: RefCell<Vec<String>>,
-    /// Windows of this test, with the scripts that were put into their pages.
+    /// The windows of this test, with the scripts that were added to their pages.
     used: RefCell<Vec<(String, Vec<Value>)>>,
 }
 
 impl Browser {
-    /// Lends a browser to a test. What the pages wrote to the console is looked at afterwards: no
-    /// script may have failed, and nothing may have been stopped by the pages' own policy.
+    /// Lends a browser to a test. Afterwards checks the console: no script may have failed, and the
+    /// pages' policy may have blocked nothing.
     pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
         let _room = BROWSER_PERMITS.acquire().await.expect("it is never closed");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -166,8 +165,7 @@ impl Browser {
         IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
-    /// A window of another visitor. What it stores is its own, and no server has the address of one
-    /// before it.
+    /// A window of another visitor, with its own storage and an address that no other window had.
     pub async fn tab(&self) -> Tab<'_> {
         let idle = self.idle.borrow_mut().pop();
         let window = match idle {
@@ -187,15 +185,14 @@ impl Browser {
         tab
     }
 
-    /// Remembers a script that was put into a window's pages.
+    /// Remembers a script that was added to a window's pages.
     pub fn note_script(&self, window: &str, script: Value) {
         let mut used = self.used.borrow_mut();
         let window = used.iter_mut().find(|(used, _)| used == window);
         window.expect("a window of this test").1.push(script);
     }
 
-    /// What the console was told since this was last asked, but for answers that were no success:
-    /// those belong to the pages.
+    /// New console messages, without failed requests, which the pages handle.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", json!({"type": "browser"})).await.expect("a log");
         let lines =
@@ -203,11 +200,12 @@ impl Browser {
         let texts = lines.map(|entry| {
             format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
         });
-        // A stream that a dead server refuses is a network's error too, however it is filed.
+        // A stream that a stopped server refuses is a network error too, although it has another
+        // category.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 
-    /// One command to a window.
+    /// Sends one command to a window.
     pub async fn command(
         &self,
         window: &str,

@@ -13,7 +13,7 @@ use super::{BUY, STATE, link, states, streams};
 use crate::test_server::{program, run};
 use crate::windows::fixture::ServerFixture;
 
-/// Serves the files of a folder, and nothing else. It ends with the test.
+/// Serves the files of a folder, and nothing else. It stops with the test.
 async fn serve(listener: TcpListener, folder: PathBuf) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };

@@ -9,20 +9,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What the door does.
+/// The behaviour of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything goes through.
+    /// Forwards everything.
     Open,
-    /// Purchases reach the server; their answers are lost with their connections.
+    /// Forwards purchases, and drops their answers with their connections.
     LosesAnswers,
-    /// Nothing goes through.
+    /// Forwards nothing.
     Shut,
 }
 
-/// A door.
+/// A proxy.
 pub struct FlakyProxy {
-    /// Where the browser finds it.
+    /// Its address for the browser.
     pub address: SocketAddr,
     state: Arc<State>,
     mode: watch::Sender<Mode>,
@@ -39,7 +39,7 @@ fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FlakyProxy {
-    /// A door that leads to a server.
+    /// A proxy for a server.
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -49,17 +49,17 @@ impl FlakyProxy {
         Self { address, state, mode, task }
     }
 
-    /// Changes what the door does. Shutting it ends what is open.
+    /// Changes the behaviour. `Shut` closes open connections.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
-    /// Leads to a server that was started again.
+    /// Forwards to a restarted server.
     pub fn set_target(&self, server: SocketAddr) {
         *lock(&self.state.server) = server;
     }
 
-    /// The keys of the purchases that came by, in their order.
+    /// The keys of the forwarded purchases, in order.
     pub fn keys(&self) -> Vec<String> {
         lock(&self.state.keys).clone()
     }
@@ -78,7 +78,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, mode: watch::Sender<Mod
     }
 }
 
-/// Passes one connection's bytes on, until an end closes or the door does.
+/// Forwards one connection's bytes until one end closes or the proxy is shut.
 async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receiver<Mode>) {
     if *mode.borrow_and_update() == Mode::Shut {
         return;
@@ -89,7 +89,11 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     let mut loses = false;
     loop {
         tokio::select! {
-            changed = mode.changed() => if changed.is_err() || *mode.borrow() == Mode::Shut { return },
+            changed = mode.changed() => {
+                if changed.is_err() || *mode.borrow() == Mode::Shut {
+                    return;
+                }
+            }
             read = client.read(&mut asked) => {
                 let Ok(read @ 1..) = read else { return };
                 if let Some(key) = key_of(&asked[..read]) {
@@ -109,7 +113,7 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     }
 }
 
-/// The key of a purchase, if these bytes are one. A browser writes the head of a request at once.
+/// The key of a purchase, if these bytes are one. Browsers write the head of a request at once.
 fn key_of(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.strip_prefix("POST /v1/orders HTTP/1.1\r\n")?.lines();

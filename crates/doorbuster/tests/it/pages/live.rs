@@ -17,7 +17,7 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         streams(&fixture, 1).await;
-        // From here on it can ask for nothing: what it learns, it is told.
+        // From here on the page cannot poll: it learns everything from events.
         tab.eval("window.fetch = () => new Promise(() => {})").await;
         fixture.step("open", "pause").await;
         tab.says(STATE, "The shop has paused the sale").await;
@@ -105,12 +105,12 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         order.says("#text", "Pay by ").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
 
-        // Nobody who comes while it is away is left with an empty page for ever.
+        // A visitor who comes during the outage does not keep an empty page.
         flaky_proxy.set(Mode::Shut);
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
         flaky_proxy.set(Mode::Open);
-        // It may have come back by itself by now.
+        // The page may have recovered by itself already.
         page.eval("document.querySelector('#act[data-does=retry]')?.click()").await;
         page.until("!document.querySelector('#say-title').textContent.includes('gone')").await;
     })
@@ -135,7 +135,7 @@ async fn looking_at_a_sale_asks_the_store_for_nothing() {
     let asked = page.lines().filter_map(|line| {
         line.strip_prefix("doorbuster_http_requests_total{route=\"")?.split_once('"')
     });
-    // What these answer they have in memory.
+    // These answers come from memory.
     let memory = ["page", "asset", "list_sales", "get_sale", "get_status", "open_websocket"];
     let operators = ["create_sale", "open_sale", "metrics"];
     let others: Vec<_> =
@@ -156,7 +156,7 @@ async fn the_list_shows_available_items_first_and_the_buyers_orders() {
     for step in ["open", "close"] {
         fixture.step("over", step).await;
     }
-    draft(&fixture, "draft", json!({}), json!({"title": "Nobody's business"})).await;
+    draft(&fixture, "draft", json!({}), json!({"title": "Not announced"})).await;
     let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 2).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
     Browser::with_browser(async |browser| {

@@ -10,30 +10,30 @@ use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link, link_with_claims, prepared_before_opening, states};
 use crate::windows::fixture::ServerFixture;
 
-/// Writes down what the page sends, and when, by a clock that the page cannot bend.
+/// Records the page's requests and their times, by a clock that the page cannot change.
 const NOTE: &str = "window.sent = []; const ask = window.fetch; window.fetch = (path, how = {}) => {
     sent.push({ at: performance.timeOrigin + performance.now(), path, method: how.method, key: how.headers?.['Idempotency-Key'],
       pass: how.headers?.['Purchase-Pass'] ?? null, body: how.body ? JSON.parse(how.body) : null });
     return ask(path, how);
   };";
-/// The fastest finger there is.
+/// Presses the button as soon as it wakes.
 const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.textContent.startsWith('Buy now') && button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true, childList: true, subtree: true, characterData: true });
     arguments[0]();";
 
-/// From here on the page asks for no status.
+/// From here on the page does not request the status.
 const DEAF: &str = "const asked = window.fetch;
     window.fetch = (path, how) => (path.includes('/status') ? new Promise(() => {}) : asked(path, how)); arguments[0]();";
 
-/// A window that writes down what its pages send.
+/// A window that records the requests of its pages.
 pub async fn noted(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
     tab.add_init_script(NOTE).await;
     tab
 }
 
-/// What the page has sent to an address that ends so, since it was loaded.
+/// The requests of the page to an address with this end, since it was loaded.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     let sent = tab
         .eval(&format!("sent.filter(s => s.method === 'POST' && s.path.endsWith({}))", json!(end)))
@@ -41,14 +41,14 @@ pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     sent.as_array().expect("a list").clone()
 }
 
-/// Makes a sale that asks this of its buyers, and opens it.
+/// Creates a sale with these requirements, and opens it.
 pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> String {
     draft(fixture, name, json!({}), json!({ "front_door": front_door })).await;
     fixture.step(name, "open").await;
     name.to_owned()
 }
 
-/// The same, opening in so many seconds; when that is.
+/// The same, opening in this many seconds; returns the time.
 pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);
     draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door }))
@@ -104,7 +104,7 @@ async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its
         assert_eq!(orders[0]["key"], orders[1]["key"]);
         assert_eq!(sent(&tab, "/passes").await.len(), 1);
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
-        // It holds for more presses, and over a reload.
+        // The pass is valid for more presses, and after a reload.
         tab.reload().await;
         tab.click("#act").await;
         tab.says(BUY, "Buy now").await;
@@ -126,7 +126,7 @@ async fn a_pass_that_has_ended_is_fetched_again_with_the_press() {
             tab.says(BUY, "Buy now").await;
             tab.click(BUY).await;
             tab.says(STATE, "1 reserved for you").await;
-            // The server was not asked with a pass that had ended.
+            // The page did not send an expired pass.
             assert_eq!(
                 (sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()),
                 (presses, presses)
@@ -149,7 +149,7 @@ async fn a_requirement_added_while_a_page_is_open_is_met_within_the_press() {
         .await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
-        // It hears of no change.
+        // The page gets no event about the change.
         tab.run(DEAF).await;
         let changed = json!({"front_door": {"pass": "required"}});
         assert_eq!(
@@ -294,7 +294,7 @@ async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
 #[tokio::test]
 async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
-    // The button rests for ten seconds, and there is time to press it before the next is due.
+    // The button rests for ten seconds, and there is time to press it before the next pass.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&fixture, "calm", json!({ "limits": limits })).await;
     Browser::with_browser(async |browser| {

@@ -12,12 +12,12 @@ use crate::windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Payment windows that end while they are looked at, and not before a visitor got to the payment
-/// page, or two did, on a slow machine.
+/// Payment windows that end during the test, and not before one visitor, or two, reached the
+/// payment page, on a slow machine.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
-/// Buys as another visitor would, elsewhere; gives the order's id.
+/// Buys as another visitor in another window; returns the order's id.
 async fn bought(fixture: &ServerFixture, buyer: &str, key: &str, sale: &str) -> String {
     let bought = fixture.buy(&PurchaseSpec::new(buyer, key, sale, 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
@@ -32,14 +32,14 @@ async fn to_payment(tab: &Tab<'_>) {
     tab.says("#pill", "Waiting for you").await;
 }
 
-/// Presses one of the payment page's other buttons, and goes back to the order when it is done.
+/// Presses another button of the payment page, and returns to the order afterwards.
 async fn press(tab: &Tab<'_>, does: &str) {
     tab.click(&format!("[data-does={does}]")).await;
     tab.click("#back").await;
     tab.until("location.pathname.startsWith('/order/')").await;
 }
 
-/// Waits until a step of "what happened" says this.
+/// Waits until a step of the history has this text.
 async fn step(tab: &Tab<'_>, words: &str) {
     tab.says("#steps", words).await;
 }
@@ -60,7 +60,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
-        // Another window of the same buyer, which stays as it is.
+        // Another window of the same buyer, which stays unchanged.
         other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
         streams(&fixture, 1).await;
@@ -102,7 +102,7 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         tab.until("location.pathname.startsWith('/order/')").await;
         tab.says("#state", "Reserved for you").await;
         tab.says("#text", "did not go through").await;
-        // Closed, and opened again elsewhere: the same checkout.
+        // Closed and opened again in another window: the same checkout.
         let other = browser.tab().await;
         other.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&other).await;
@@ -110,10 +110,10 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         other.keys_to("[data-does=pay]", "\u{e007}").await;
         other.says("#state", "Paid. It is yours.").await;
         tab.says("#state", "Paid. It is yours.").await;
-        // Whoever goes back in their history finds that it is paid.
+        // A buyer who goes back in the browser's history sees that it is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
-        // The money goes back without the shop: whatever that decides, the buyer has paid.
+        // The payment is reversed without the shop: whatever the shop decides, the buyer has paid.
         other.click("[data-does=return]").await;
         other.says("#state", "Given back").await;
         other.click("#back").await;
@@ -138,7 +138,7 @@ async fn a_return_address_that_claims_payment_is_not_trusted() {
         tab.reload().await;
         tab.says("#state", "Checking your payment").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
-        // A buyer who has not paid can always pay.
+        // A buyer who has not paid can always try to pay.
         tab.says("#side", "Open the payment page").await;
         tab.click("#side").await;
         tab.until("location.pathname.startsWith('/sandbox/checkout/')").await;
@@ -184,7 +184,7 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
             to_payment(tab).await;
             press(tab, "late").await;
         }
-        // As soon as the unit is free another takes it, before the money comes.
+        // Another buyer takes the unit as soon as it is free, before the payment arrives.
         let taken = async || {
             let spec = PurchaseSpec::new("ben", "k", "last", 1).item("lamp");
             (fixture.buy(&spec).await.status == 201).then_some(())
@@ -258,7 +258,7 @@ async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() 
         tab.until("document.activeElement.id === 'pay'").await;
         tab.says("#text", "Nothing was charged").await;
         flaky_proxy.set(Mode::Open);
-        // Cancelled elsewhere in the meantime: paying says so, and asks for no money.
+        // Cancelled in another window meanwhile: paying reports that, and takes no money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;

@@ -7,7 +7,7 @@ use super::{link, plain, sale, streams};
 use crate::windows::client::PurchaseSpec;
 use crate::windows::fixture::ServerFixture;
 
-/// Refuses every stream of events, as a proxy that knows none does.
+/// Refuses every event stream, as a proxy without support for them does.
 const NO_STREAM: &str = "
     window.refused = 0;
     window.WebSocket = class {
@@ -34,7 +34,7 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
             tab.eval("window.same = true").await;
         }
         streams(&fixture, 0).await;
-        // Both become something else without their pages.
+        // Both change without their pages.
         let cancel = bens.order("POST", &cancelled, "/cancel");
         assert_eq!(fixture.ask(&cancel).await.status, 200);
         let checkout = fixture.ask(&anns.order("POST", &paid, "/checkout")).await.json();

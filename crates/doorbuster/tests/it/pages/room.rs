@@ -117,7 +117,7 @@ async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
 
 #[tokio::test]
 async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
-    // Long enough to be taken, on a slow machine, and to be waited for.
+    // Long enough to be used, on a slow machine, and short enough to wait for.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
     Browser::with_browser(async |browser| {

@@ -7,28 +7,28 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 
-/// Longest wait for anything that a page shall do, on a slow machine.
+/// Longest wait for anything that a page does, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at a page.
+/// Time between two checks of a page.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The key under which the protocol hands out elements.
+/// The key of elements in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A window.
 pub struct Tab<'a> {
     browser: &'a Browser,
     handle: String,
-    /// Whether it has been anywhere.
+    /// Whether it has loaded a page before.
     been: Cell<bool>,
 }
 
 impl<'a> Tab<'a> {
-    /// The window of this handle.
+    /// The window with this handle.
     pub fn of(browser: &'a Browser, handle: &str) -> Self {
         Self { browser, handle: handle.to_owned(), been: Cell::new(false) }
     }
 
-    /// Goes to an address, as from elsewhere, and waits until the page there has its words.
+    /// Opens an address, as from another site, and waits until the page shows its texts.
     pub async fn go(&self, url: &str) {
         if self.been.replace(true) {
             self.load("about:blank").await;
@@ -37,12 +37,12 @@ impl<'a> Tab<'a> {
         self.until("document.documentElement.classList.contains('ready')").await;
     }
 
-    /// Goes to an address.
+    /// Opens an address.
     pub async fn load(&self, url: &str) {
         self.command("POST", "/url", json!({ "url": url })).await.expect("the page loads");
     }
 
-    /// Loads the page again.
+    /// Reloads the page.
     pub async fn reload(&self) {
         self.command("POST", "/refresh", json!({})).await.expect("the page loads");
         self.until("document.documentElement.classList.contains('ready')").await;
@@ -64,7 +64,7 @@ impl<'a> Tab<'a> {
         self.command("POST", "/execute/sync", script).await
     }
 
-    /// What a script gives to its last argument, a function.
+    /// The value that a script passes to its last argument, a function.
     pub async fn run(&self, script: &str) -> Value {
         let script = json!({"script": script, "args": []});
         self.command("POST", "/execute/async", script)
@@ -72,7 +72,7 @@ impl<'a> Tab<'a> {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Waits until an expression is true of the page, whichever page that is by then; its value.
+    /// Waits until an expression is true on the current page; returns its value.
     pub async fn until(&self, expression: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -82,13 +82,13 @@ impl<'a> Tab<'a> {
                 Ok(value) => return value,
             }
             if begun.elapsed() > PATIENCE {
-                panic!("in vain: {expression}\n{value:?}\n{}", self.seen().await);
+                panic!("the condition never held: {expression}\n{value:?}\n{}", self.seen().await);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Waits until the element says these words.
+    /// Waits until the element has this text.
     pub async fn says(&self, css: &str, words: &str) {
         self.until(&format!(
             "document.querySelector({})?.textContent.includes({})",
@@ -105,7 +105,7 @@ impl<'a> Tab<'a> {
             .await;
     }
 
-    /// What the element says.
+    /// The text of the element.
     pub async fn text(&self, css: &str) -> String {
         let text =
             self.eval(&format!("document.querySelector({}).textContent.trim()", json!(css))).await;
@@ -124,8 +124,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Presses keys, wherever the focus is; the private characters of the common protocol stand for
-    /// those without one.
+    /// Presses keys at the focused element; the protocol's private characters stand for keys
+    /// without a character.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =
@@ -136,7 +136,7 @@ impl<'a> Tab<'a> {
         self.command("POST", "/actions", actions).await.expect("keys are pressed");
     }
 
-    /// The same, after bringing the focus to an element.
+    /// The same, after focusing an element.
     pub async fn keys_to(&self, css: &str, keys: &str) {
         self.eval(&format!("document.querySelector({}).focus()", json!(css))).await;
         self.keys(keys).await;
@@ -148,14 +148,14 @@ impl<'a> Tab<'a> {
         self.protocol("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// Sets the scheme of colours that the visitor prefers. Nothing moves.
+    /// Sets the preferred colour scheme, and switches animations off.
     pub async fn scheme(&self, scheme: &str) {
         let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
         let features = features.map(|(name, value)| json!({"name": name, "value": value}));
         self.protocol("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// Has a script run in every page that this window will show, before the page's own.
+    /// Adds a script that runs in every page of this window, before the page's own.
     pub async fn add_init_script(&self, script: &str) {
         let added = self
             .protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
@@ -163,7 +163,7 @@ impl<'a> Tab<'a> {
         self.browser.note_script(&self.handle, added["identifier"].clone());
     }
 
-    /// A command of the browser's own protocol, for what the common one lacks.
+    /// Sends a command of the browser's own protocol, which the common protocol lacks.
     pub async fn protocol(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         self.command("POST", "/goog/cdp/execute", body)
@@ -175,7 +175,7 @@ impl<'a> Tab<'a> {
         self.browser.command(&self.handle, method, path, body).await
     }
 
-    /// What a visitor sees, for the report of a test that fails.
+    /// The visible content, for the report of a failed test.
     async fn seen(&self) -> String {
         let seen = self.try_eval("location.href + '\\n' + document.body.innerText").await;
         format!(

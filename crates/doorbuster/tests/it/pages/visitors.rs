@@ -9,7 +9,7 @@ use super::{BUY, STATE, demonstration, link, plain, sale, states};
 use crate::windows::client::request;
 use crate::windows::fixture::ServerFixture;
 
-/// Notes what the page's policy stops, from the beginning.
+/// Records what the page's policy blocks, from the beginning.
 const NOTE_BREACHES: &str = "window.breaches = [];
     addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
@@ -58,7 +58,7 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
         tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#state", "Sign in to see your order").await;
         tab.has("#go", "href", "/sign-in").await;
-        // A token that does not hold is worth as much as none.
+        // An invalid token has the same effect as none.
         tab.go(&plain(fixture.address, "/sale/open#token=forged")).await;
         tab.click(BUY).await;
         tab.says(STATE, "Sign in first").await;
@@ -93,7 +93,7 @@ async fn a_guest_of_a_demonstration_buys_at_once_and_stays_the_same_guest() {
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#go").await;
         tab.says("#sandbox", "no real money moves").await;
-        // A guest pays as well, in pretence.
+        // A guest pays as well, at the sandbox.
         tab.click("#pay").await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It is yours.").await;

@@ -7,10 +7,10 @@ use super::{BUY, STATE, draft, link, sale, states, streams};
 use crate::windows::client::{PurchaseSpec, Reply, request};
 use crate::windows::fixture::ServerFixture;
 
-/// The button beside the one that buys.
+/// The button beside the purchase button.
 const ACT: &str = "#act";
 
-/// Makes a sale of two lamps, of which two people hold one each; gives the later order's id.
+/// Creates a sale of two lamps that two buyers hold; returns the later order's id.
 async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     sale(fixture, "last", json!({"stock": 2, "hold_secs": hold_secs})).await;
     let kept = fixture.buy(&PurchaseSpec::new("xia", "k", "last", 1).item("lamp")).await;

@@ -11,7 +11,7 @@ use crate::sealed::solve_sealed;
 
 /// What the server's challenges are sealed with.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk holds a commit up if nobody lets it go: longer than an admission lasts here.
+/// How long the disk delays a commit that is not released: longer than an admission lasts here.
 const HELD_UP: Duration = Duration::from_secs(300);
 /// For whatever comes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ async fn ask(
         .await
 }
 
-/// Puts this door in front of the sale, beside what is there.
+/// Adds this front door to the sale.
 async fn guard(fixture: &ServerFixture, door: Value) {
     let patched = fixture
         .admin("PATCH", "/v1/admin/sales/spring", Some(&json!({ "front_door": door })))
@@ -56,7 +56,7 @@ async fn called_in(fixture: &ServerFixture, buyer: &str) -> i64 {
     fixture.until("the buyer is called in", SOON, until).await
 }
 
-/// Asks for a pass, and has the disk hold up what is spent for it until the admission is over.
+/// Requests a pass, and lets the disk delay the spending until the admission is over.
 async fn overtaken(
     fixture: &ServerFixture,
     faults: &MachineFaults,

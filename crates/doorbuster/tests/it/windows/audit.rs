@@ -56,7 +56,11 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         );
     }
     fixture.audit(None).await;
-    assert_eq!((fixture.metric(ALARM).await, alarms(&fixture).len()), (0, 0), "all is well");
+    assert_eq!(
+        (fixture.metric(ALARM).await, alarms(&fixture).len()),
+        (0, 0),
+        "the cluster is healthy"
+    );
 
     // A unit out of nowhere. Nobody asks for an audit.
     falsify(

@@ -70,7 +70,7 @@ impl BuyerProbe {
         stop.store(true, Ordering::Relaxed);
         let (mut waits, mut later) = (Vec::new(), 0);
         for buyer in buyers {
-            let (wire, mine, refused) = buyer.await.expect("whoever is inside is served");
+            let (wire, mine, refused) = buyer.await.expect("an admitted buyer is served");
             self.wires.push(wire);
             waits.extend(mine);
             later += refused;
@@ -125,7 +125,7 @@ async fn one(
             _ => gone.bytes(),
         };
         let begun = Instant::now();
-        let reply = wire.ask(&ask).await.expect("whoever is inside stays inside");
+        let reply = wire.ask(&ask).await.expect("an admitted buyer stays admitted");
         waits.push(begun.elapsed());
         match &*reply.verdict() {
             "200" | "201" | "409 sold_out" => {}

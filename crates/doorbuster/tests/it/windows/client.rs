@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Long after any test, also one that moves a clock.
 const FAR: i64 = 4_000_000_000;
-/// What purchases ask for: to wait for the order for longer than a machine stops for a while. How
-/// long is waited when nobody says so is seen where the disk is slow.
+/// The header of purchases: it waits for the order for longer than a machine may stop. Another test
+/// measures the default wait, with a slow disk.
 const PATIENT: &str = "Prefer: wait=5\r\n";
 /// Longest wait for an answer: longer than the server may take for anything.
 const PATIENCE: Duration = Duration::from_secs(45);

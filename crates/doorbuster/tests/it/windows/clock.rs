@@ -101,8 +101,8 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
                 "{step}: {member} is not of {while_it_bought:?}: {bought}"
             );
         }
-        // What is due by the true time opens; what would be expired rests until the clock is
-        // believed again.
+        // A sale opens when its start has come by the true time. Orders do not expire until the
+        // clock is trusted again.
         let opened =
             async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
         fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;

@@ -13,15 +13,14 @@ use super::requests::at_once;
 
 /// For whatever comes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
-/// How long the disk holds a commit up if nobody lets it go: much longer than any place may be
+/// How long the disk delays a commit that is not released: much longer than a request may be
 /// undecided.
 const HELD_UP: Duration = Duration::from_secs(120);
 /// A place is decided ten seconds after it was asked for; how much earlier or later that may be
 /// told, with what the request took before and after.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// Whoever looks at a place so long before its time is over hears that it is queued, also on a slow
-/// machine.
+/// A request that is read this long before its deadline is still queued, also on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// How much the server's clock and ours may differ.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
@@ -64,8 +63,8 @@ impl WaitingPosition {
     }
 }
 
-/// The places of those who ask for all of these at once and do not wait. Where the machine stands
-/// still in between, whoever comes behind that is turned away.
+/// The ids of requests that are sent at once and do not wait. If the machine pauses in between,
+/// later requests are refused.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
@@ -138,8 +137,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     faults.slow_disk(HELD_UP);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // Once its ticket was taken it is in the commit that the disk holds up, and whoever comes now
-    // is in the one after.
+    // Its ticket was taken, so it is in the commit that the disk delays. Later requests are in the
+    // next commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", SOON, taken).await;
     let late = queue_up(
@@ -153,8 +152,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // A look asks for the verdict when its time is over, and waits behind the same commit. Of the
-    // others nobody asks.
+    // A read requests the verdict after its deadline, and waits behind the same commit. No client
+    // reads the others.
     let mut looks = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut wire = fixture.wire().await;
@@ -168,7 +167,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         assert_eq!(
             (told.status, told.json()),
             (200, decided(&fixture, place).await),
-            "one verdict for whoever asks"
+            "one verdict for every caller"
         );
     }
     // It was in the commit before its time was over, however long that took.

@@ -18,8 +18,8 @@ use crate::watch::Watch;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than it takes to fill a few megabytes, on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk holds commits up if nobody lets it go: longer than buyers wait, and decided in
-/// time all the same.
+/// How long the disk delays commits that are not released: longer than buyers wait, and still
+/// decided in time.
 const HELD_UP: Duration = Duration::from_secs(8);
 /// Looks while it does.
 const LOOKS: u32 = 40;
@@ -85,7 +85,7 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied
     // out.
     let disk = format!(
-        r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
+        r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m,mode=0700 small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
     let probe = std::process::Command::new("unshare")
         .args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"])
@@ -178,7 +178,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         wire.send(&spec.with("")).await.expect("it is sent");
     }
     let before = faults.syncs();
-    // Meanwhile whoever is refused hears so at once, and everybody can look.
+    // Meanwhile refusals are answered at once, and reads work.
     for look in 0..LOOKS {
         let asked = Watch::start();
         let late = fixture

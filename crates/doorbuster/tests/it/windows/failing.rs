@@ -40,9 +40,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     // While the server runs that file is synced only when the log is long and carried into it.
     faults.fail_next_sync_of_main();
-    // Some commit is on its way to the disk at any moment, also when the sync of the file fails;
-    // what such commits add to the log is so little that whoever writes it could carry it, and sync
-    // the file, without asking anybody.
+    // At any moment a commit is on its way to the disk, also when the sync of the file fails. Such
+    // commits add so little to the log that the writer itself could copy it and sync the file.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,

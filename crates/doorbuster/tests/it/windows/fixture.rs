@@ -307,7 +307,7 @@ impl ServerFixture {
             if let Some(answer) = ask().await {
                 return answer;
             }
-            assert!(begun.elapsed() < most, "in vain for {most:?}: {what}");
+            assert!(begun.elapsed() < most, "timed out after {most:?}: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

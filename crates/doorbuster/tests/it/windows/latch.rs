@@ -31,8 +31,8 @@ async fn a_unit_that_was_cancelled_is_the_next_buyers() {
         );
         let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // Whoever comes after the cancelling was told finds the units, wherever they are on their
-        // way.
+        // A buyer who comes after the cancellation was answered finds the units, wherever they are
+        // on their way.
         order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;

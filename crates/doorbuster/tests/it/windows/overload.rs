@@ -227,7 +227,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_served_in_order() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // Tickets are cut and none is settled, until the oldest has waited for too long.
+    // Tickets are issued and none is settled, until the oldest has waited too long.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

@@ -11,10 +11,10 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// Tickets that one purchase may cost when none of them can be settled.
+/// The most tickets of one purchase when none of them can be settled.
 const TRIES_MAX: i64 = 5;
 
-/// A second hand on the store, as a person with a shell has one.
+/// A second connection to the store, like an SQL shell.
 fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
@@ -22,7 +22,7 @@ fn shell(fixture: &ServerFixture) -> Connection {
     conn
 }
 
-/// Makes rows of this table that meet the condition impossible, as a bug or a damaged page would.
+/// Makes rows of this table fail if they meet the condition, as a bug or a damaged page would.
 fn poison(fixture: &ServerFixture, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \
@@ -37,8 +37,8 @@ fn dead_letters(fixture: &ServerFixture) -> i64 {
     shell(fixture).query_row(count, [], |row| row.get(0)).expect("a number")
 }
 
-/// Forty buyers and the poisonous one at once, in as few batches as can be. The forty have their
-/// orders; the answer to the other.
+/// Sends forty purchases and the poisonous one at once, in as few batches as possible. The forty
+/// get their orders; returns the answer to the other one.
 async fn crowd(fixture: &ServerFixture, faults: &MachineFaults) -> Reply {
     faults.slow_disk(Duration::from_millis(100));
     let mut requests: Vec<_> =
@@ -69,7 +69,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60), "its unit came back");
     fixture.audit(None).await;
-    // All sixty can be had, which needs the credit to have reached the slot.
+    // All sixty units are available only after the credit has reached the slot.
     for number in 0..60 {
         assert_eq!(
             fixture
@@ -84,7 +84,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
         "409 sold_out"
     );
-    // Once it is mended, the same key is a new try.
+    // After the repair, the same key is a new attempt.
     shell(&fixture).execute_batch("DROP TRIGGER poison_orders").expect("it is there");
     assert_eq!(fixture.adjust("spring", "one-more", 1).await.status, 200);
     assert_eq!(fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 1)).await.verdict(), "201");
@@ -98,13 +98,13 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     poison(&fixture, "orders", "NEW.buyer = 'poison'");
     poison(&fixture, "resolution", "TRUE");
     let poisoned = crowd(&fixture, &faults).await;
-    // Without a verdict that can be written there is only a place in the queue, or none.
+    // If no verdict can be written, the answer is 202, or no ticket.
     assert!(matches!(&*poisoned.verdict(), "202" | "503 unavailable"), "{poisoned}");
     let letters = dead_letters(&fixture);
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
-    // Its units are back when the slot begins anew.
+    // Its units are back when the slot starts again.
     shell(&fixture)
         .execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution")
         .expect("they are there");
@@ -122,8 +122,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
         );
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
-    // The auditor of the command line would say that this ticket has no verdict, and be right:
-    // nobody asked for it yet.
+    // The auditor of the command line would report that this ticket has no verdict, and be right:
+    // it was not requested again yet.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 
@@ -131,7 +131,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_sees_to_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first one: it may be put again.
+    // Only the first one; the request may be sent to the slot again.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

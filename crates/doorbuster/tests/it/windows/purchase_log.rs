@@ -7,52 +7,52 @@ use serde_json::Value;
 
 use super::client::{PurchaseSpec, Reply, Wire};
 
-/// How much the server's clock and ours may differ, in milliseconds.
+/// The largest difference between the server's clock and the test's, in milliseconds.
 const CLOCKS_DIFFER_MS: i64 = 100;
 
-/// What may happen in a storm beside buying, cancelling and changes of the total.
+/// The possible events of a random load, beside purchases, cancellations and changes of the total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowedEvents {
-    /// Some do not wait for their verdict.
+    /// Some requests do not wait for their verdict.
     pub queue: bool,
-    /// The sale is paused and goes on.
+    /// The sale is paused and resumed.
     pub pause: bool,
-    /// Holds end while it lasts.
+    /// Holds end during the load.
     pub expire: bool,
 }
 
-/// How far the cancelling of an order came.
+/// The progress of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelState {
-    /// Not asked for.
+    /// Not requested.
     NotSent,
-    /// Asked for, no answer.
+    /// Requested, without an answer.
     Sent,
-    /// Told.
+    /// Confirmed.
     Confirmed,
 }
 
-/// A wish and everything that was told about it.
+/// A request and all answers to it.
 #[derive(Clone, Debug)]
 pub struct PurchaseLog {
-    /// The wish.
+    /// The request.
     pub spec: PurchaseSpec,
-    /// The order, as it was told last.
+    /// The order in its last answer.
     pub order: Option<Value>,
-    /// A place in the queue that was told.
+    /// The id of a queued request.
     pub queued: Option<Value>,
     /// The newest refusal.
     pub refused: Option<(u16, String)>,
     /// Whether the newest purchase was sent and not answered.
     pub open: bool,
-    /// Whether it was to be cancelled.
+    /// Whether it will be cancelled.
     pub cancel: CancelState,
-    /// What may be told.
+    /// The events that are possible.
     pub allowed: AllowedEvents,
 }
 
 impl PurchaseLog {
-    /// Nothing was told yet.
+    /// Without an answer.
     pub fn new(spec: PurchaseSpec, allowed: AllowedEvents) -> Self {
         Self {
             spec,
@@ -65,7 +65,7 @@ impl PurchaseLog {
         }
     }
 
-    /// Sends the purchase, for the first time or again. An error: the connection ended before an
+    /// Sends the purchase, for the first time or again. An error: the connection ended before the
     /// answer.
     pub async fn buy(&mut self, wire: &mut Wire, lines: &str) -> io::Result<Reply> {
         self.open = true;
@@ -90,14 +90,14 @@ impl PurchaseLog {
                 assert!(self.order.is_none(), "a replay was refused: {self:?} then {reply}");
                 self.refused = Some((409, verdict[4..].to_owned()));
             }
-            // Only said when it holds: the same again later.
+            // These answers are only given when they hold: send the same request later.
             "503 unavailable" | "503 overloaded" => {}
             other => panic!("{other} for {self:?}: {reply}"),
         }
         Ok(reply)
     }
 
-    /// Cancels the order; without one, looks.
+    /// Cancels the order; without one, reads.
     pub async fn cancel(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let Some(id) = self.id() else { return self.look(wire).await };
         self.cancel = self.cancel.max_of(CancelState::Sent);
@@ -117,7 +117,7 @@ impl PurchaseLog {
         Ok(reply)
     }
 
-    /// Looks at the order or the place in the queue; without either, buys again.
+    /// Reads the order or the queued request; without either, buys again.
     pub async fn look(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let id = self.id().or_else(|| Some(self.queued.as_ref()?["id"].as_str()?.to_owned()));
         let Some(id) = id else { return self.buy(wire, "").await };
@@ -137,12 +137,12 @@ impl PurchaseLog {
         Ok(reply)
     }
 
-    /// The id of the order that was told.
+    /// The id of the order in the last answer.
     pub fn id(&self) -> Option<String> {
         Some(self.order.as_ref()?["id"].as_str().expect("an id").to_owned())
     }
 
-    /// Takes in an order that was told, and holds it to what was told before.
+    /// Takes an order from an answer, and compares it with the earlier answers.
     #[track_caller]
     fn record_order(&mut self, reply: &Reply) {
         let told = reply.json();
@@ -176,7 +176,7 @@ impl PurchaseLog {
     }
 }
 
-/// Whether this instant is past, or as good as.
+/// Whether this time is past, or nearly.
 fn has_passed(instant: &Value) -> bool {
     let instant: jiff::Timestamp = instant.as_str().expect("a time").parse().expect("RFC 3339");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis();

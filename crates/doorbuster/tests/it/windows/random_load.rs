@@ -14,32 +14,32 @@ use crate::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// Wishes of one buyer, who asks for more than the limit allows with them.
+/// Requests of one buyer; together they ask for more than the limit.
 const WISHES_OF_A_BUYER: usize = 4;
-/// Between two looks at the stock: more than twenty a second, also on a busy machine.
+/// Time between two reads of the stock: more than twenty a second, also on a busy machine.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// What a storm is to show it shows within this, on a slow machine too.
+/// The load shows everything required within this time, on a slow machine too.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
-/// What shall happen.
+/// The parameters of a load.
 pub struct RandomLoad {
-    /// Where.
+    /// The server.
     pub address: SocketAddr,
-    /// In which sale, on its `phone`.
+    /// The sale, with the item `phone`.
     pub sale: String,
-    /// What it is drawn from.
+    /// The seed.
     pub seed: u64,
-    /// Buyers at work at once, each with a connection.
+    /// Concurrent buyers, each with a connection.
     pub buyers: usize,
-    /// What may happen.
+    /// The possible events.
     pub allowed: AllowedEvents,
-    /// Set to end it; it ends with its server as well.
+    /// Set to end it; it also ends with its server.
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
-    /// How often the stock was added up so far.
+    /// How often the stock was added up.
     pub looks: AtomicUsize,
-    /// Changes of the total that were made so far, and that were refused.
+    /// Changes of the total: confirmed, and refused.
     pub done: AtomicUsize,
     /// See [`Self::done`].
     pub refused: AtomicUsize,
@@ -48,7 +48,7 @@ pub struct RandomLoad {
 }
 
 impl RandomLoad {
-    /// A storm on a sale.
+    /// A load on a sale.
     pub fn new(
         address: SocketAddr,
         sale: &str,
@@ -73,7 +73,7 @@ impl RandomLoad {
         })
     }
 
-    /// Lets it storm for so long, and on until it has shown enough.
+    /// Runs it for this long, and on until it has shown enough.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
         let begun = Watch::start();
         while begun.elapsed() < least || !is_enough(self) {
@@ -83,12 +83,12 @@ impl RandomLoad {
     }
 }
 
-/// What became of a change of the total.
+/// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeState {
-    /// Sent, no answer.
+    /// Sent, without an answer.
     Open,
-    /// Done.
+    /// Confirmed.
     Done,
     /// Refused.
     Refused,
@@ -101,22 +101,22 @@ pub struct StockChange {
     pub key: String,
     /// By how many.
     pub units: i64,
-    /// What was told.
+    /// The answer.
     pub state: ChangeState,
 }
 
-/// Everything that was told.
+/// All answers.
 #[derive(Debug, Default)]
 pub struct LoadRecord {
-    /// To buyers.
+    /// The buyers'.
     pub purchase_logs: Vec<PurchaseLog>,
-    /// To the operator.
+    /// The operator's.
     pub changes: Vec<StockChange>,
-    /// For how long.
+    /// The length of the load.
     pub took: Duration,
 }
 
-/// Storms until it is stopped or its server is gone.
+/// Runs until it is stopped or its server is gone.
 pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
     let begun = Instant::now();
     let buyers: Vec<_> =
@@ -205,7 +205,7 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
 }
 
 impl StockChange {
-    /// Sends it, for the first time or again. An error: the connection ended before an answer.
+    /// Sends it, for the first time or again. An error: the connection ended before the answer.
     pub async fn send(&mut self, wire: &mut Wire, sale: &str) -> io::Result<()> {
         if self.state != ChangeState::Done {
             self.state = ChangeState::Open;
@@ -233,7 +233,7 @@ impl StockChange {
     }
 }
 
-/// Adds the stock up all the time.
+/// Adds the stock up continuously.
 async fn look(plan: Arc<RandomLoad>) {
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
@@ -246,15 +246,15 @@ async fn look(plan: Arc<RandomLoad>) {
                 Stock::read(&reply.json()["items"][0]);
                 plan.looks.fetch_add(1, Ordering::Relaxed);
             }
-            // The store stays gone, and the program ends shortly.
+            // The store stays unavailable, and the program ends soon.
             "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
         }
     }
 }
 
-/// Pauses the sale and lets it go on, if that may be. In a pause nothing is sold, and no slot has a
-/// unit.
+/// Pauses and resumes the sale, if that is possible here. During a pause nothing is sold, and no
+/// slot has a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };

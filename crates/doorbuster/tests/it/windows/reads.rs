@@ -10,18 +10,17 @@ use super::fixture::ServerFixture;
 
 /// Requests of each kind.
 const ASKED: usize = 600;
-/// How long the server is watched that is asked nothing.
+/// How long a server without requests is watched.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// Locks in a second that may be the server's own, also where a halt of the machine let few be
+/// File locks per second that may be the server's own, also if a pause of the machine let few be
 /// seen.
 const LEAST: f64 = 40.0;
 
-/// The request of this number.
+/// The request with this number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Asks for this again and again over one connection: how many locks of files were taken meanwhile,
-/// and how long it took.
+/// Sends this repeatedly over one connection; returns the file locks taken meanwhile, and the time.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -38,8 +37,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Sales in which a crowd is refused for every other reason than that all is sold: not open yet,
-/// paused, over, the limit of an order, the limit of asking.
+/// Sales that refuse a crowd for every reason other than sold out: not open yet, paused, closed,
+/// the limit of an order, and the rate limit.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -53,8 +52,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     fixture.step("paused", "pause").await;
     fixture.step("over", "close").await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause the slot knows nothing of the buyer. The first press is for the store to judge,
-    // and to remember.
+    // After a pause the slot does not know the buyer. The store decides the first press, and the
+    // node remembers it.
     fixture.step("mine", "pause").await;
     fixture.step("mine", "resume").await;
     let press = PurchaseSpec::new("anna", "first", "mine", 1);
@@ -71,16 +70,16 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     );
 }
 
-/// What the server does by itself, told from what it reads for those who ask.
+/// The server's own reads, to be separated from reads for requests.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
-    /// Locks in a second without requests.
+    /// Locks per second without requests.
     at_rest: f64,
 }
 
 impl Watched {
-    /// Watches a server at rest, and sees what reading costs.
+    /// Watches a server at rest, and measures the cost of reads.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let before = faults.locks();
         tokio::time::sleep(AT_REST).await;
@@ -95,13 +94,12 @@ impl Watched {
         this
     }
 
-    /// What the server does by itself in this time, and as much again as it may do more of while it
-    /// is asked.
+    /// The server's own reads in this time, and as many again that requests may cause.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
 
-    /// Each of these is answered so, again and again, and nothing is read for it.
+    /// Each of these gets this answer repeatedly, and nothing is read for it.
     async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
         for &(what, request, verdict) in kinds {
             let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
@@ -115,7 +113,7 @@ impl Watched {
     }
 }
 
-/// What a buyer asks for at a sale, each time under another key.
+/// A buyer's requests to a sale, each with a new key.
 fn press(buyer: &str, sale: &str, lines: &str, number: usize) -> Vec<u8> {
     PurchaseSpec::new(buyer, &format!("k{number}"), sale, 1).with(lines)
 }
@@ -144,7 +142,7 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // The first, long before its minute is over.
+        // The first one, long before its minute is over.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),
@@ -162,8 +160,8 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
     watched.read_nothing(&kinds).await;
 }
 
-/// Sells the only unit of a sale, which asks for passes from then on, and has somebody get one who
-/// comes too late: the header that shows it.
+/// Sells the only unit of a sale, which requires passes from then on, and gets a pass for a late
+/// buyer; returns its header.
 async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
     fixture.open_sale(sale, &[("phone", 1, 1, 900)]).await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("first", sale, sale, 1)).await.verdict(), "201");
@@ -176,7 +174,7 @@ async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
     format!("Purchase-Pass: {}\r\n", passed.json()["pass"].as_str().expect("a pass"))
 }
 
-/// Puts a door in front of a sale.
+/// Adds a front door to a sale.
 async fn guard(fixture: &ServerFixture, sale: &str, door: Value) {
     let patched = fixture
         .admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(&json!({ "front_door": door })))
@@ -186,7 +184,7 @@ async fn guard(fixture: &ServerFixture, sale: &str, door: Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_at_the_door_read_nothing_of_the_store() {
-    // No pass ends before the test.
+    // No pass expires before the test ends.
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PASS__TTL_SECS", "3600")]);
     for sale in ["guarded", "members", "plain"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -195,7 +193,7 @@ async fn refusals_at_the_door_read_nothing_of_the_store() {
     guard(&fixture, "members", json!({"members_only": true})).await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
-    // Of one sale it is good, and of no other.
+    // It is valid for one sale, and for no other.
     let pass = sold_out_behind_a_pass(&fixture, "gone").await;
     let watched = Watched::new(fixture, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 6] = [

@@ -11,12 +11,11 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk holds a commit up if nobody lets it go: a ticket is decided within ten
-/// seconds.
+/// How long the disk delays a commit that is not released: a ticket is decided within ten seconds.
 const HELD_UP: Duration = Duration::from_secs(8);
-/// For a server to notice that a client is gone. Whether it has cannot be seen from outside.
+/// Time until a server notices that a client is gone, which cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
-/// Who does not wait gets a place, however quick the disk is.
+/// The header of a request that does not wait: it gets 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 fn hang_up(stream: TcpStream, reset: bool) {
@@ -26,7 +25,7 @@ fn hang_up(stream: TcpStream, reset: bool) {
     drop(stream);
 }
 
-/// Units that the only slot of the sale can hand out now.
+/// Units that the only slot of the sale can issue now.
 pub async fn available(fixture: &ServerFixture, sale: &str) -> u64 {
     let slots = fixture.get_ok(&format!("/v1/admin/sales/{sale}/slots")).await;
     slots["slots"][0]["available"].as_u64().unwrap_or_else(|| panic!("{slots}"))
@@ -40,11 +39,12 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut wire = fixture.wire().await;
-        // The ticket is cut at once, its commit is held up: in between the client goes.
+        // The ticket is issued at once and its commit is delayed; the client disconnects in
+        // between.
         faults.slow_disk(HELD_UP);
         wire.send(&spec.bytes()).await.expect("it is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
-        fixture.until("the ticket is cut", SOON, cut).await;
+        fixture.until("the ticket is issued", SOON, cut).await;
         assert!(
             fixture.orders("spring").await.iter().all(|order| order["buyer"] != buyer),
             "not committed yet"
@@ -75,12 +75,12 @@ async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
     for (index, spec) in (0..).zip(&specs) {
         let mut wire = fixture.wire().await;
         wire.send(&spec.bytes()).await.expect("it is sent");
-        // Sooner or later, so that every step of the request is met by some.
+        // At different times, so that every step of the request is interrupted by some.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
         hang_up(wire.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
-    // Some outran their request; with the others the window was open.
+    // Some disconnected too late; for the others the window was open.
     assert!(replays >= 100, "only {replays} requests ran after their client was gone");
     assert_eq!(fixture.orders("spring").await.len(), 300);
     let more: Vec<_> =
@@ -98,8 +98,8 @@ async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
     fixture.audit(None).await;
 }
 
-/// The answers to these wishes, one after another over one connection. Nothing but orders and
-/// `sold_out` is allowed.
+/// The answers to these requests, one after another over one connection. Only orders and `sold_out`
+/// are allowed.
 async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
     let mut wire = fixture.wire().await;
     let mut answers = Vec::with_capacity(specs.len());
@@ -111,12 +111,12 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
     answers
 }
 
-/// Sends each of these requests on a connection of its own, all at the same moment; the answers in
-/// the same order.
+/// Sends these requests on separate connections at the same moment; returns the answers in the same
+/// order.
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
-        // All but the last byte lies at the server already.
+        // All bytes but the last are at the server already.
         let (mut wire, last) = (fixture.wire().await, request.len() - 1);
         wire.send(&request[..last]).await.expect("it is sent");
         wires.push((wire, request[last]));
@@ -135,7 +135,7 @@ async fn the_same_request_many_times_at_once_is_one_order() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 100, 900)]).await;
     for round in 0..6 {
-        // With a slow disk all of them meet while the first one's ticket is undecided.
+        // With a slow disk all of them arrive while the first one's ticket is undecided.
         faults.slow_disk(Duration::from_millis(if round < 3 { 0 } else { 150 }));
         let spec = PurchaseSpec::new("anna", &format!("k{round}"), "spring", 3);
         let replies = at_once(&fixture, vec![spec.bytes(); 40]).await;

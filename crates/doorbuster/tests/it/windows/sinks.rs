@@ -20,29 +20,28 @@ use crate::nats_stream::NatsStream;
 use crate::proxy::Proxy;
 use crate::watch::Watch;
 
-/// Purchases at each server, and the time between two of them: four seconds at all four, 2,400
-/// purchases.
+/// Purchases at each server, and the time between two of them: 2,400 purchases in four seconds at
+/// each of four servers.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
-/// An order time that a buyer does not notice.
+/// An order time that buyers do not notice.
 const UNNOTICED: Duration = Duration::from_millis(50);
-/// How many times as long as beside nobody it may take, if that is more.
+/// The largest ratio to a server without receivers, if that is more.
 const TIMES: u32 = 3;
-/// Of the orders of each server so many are given up afterwards: there is an order in which events
-/// are told.
+/// Orders that are cancelled afterwards at each server, so that the order of events matters.
 const CANCELLED: usize = 60;
-/// Longer than it takes until everything is told, with the waits between tries.
+/// Longer than all deliveries, with the pauses between attempts.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 
-/// Who is told by a server.
+/// The receiver of a server.
 enum EndpointKind {
     Nobody,
     /// A broker address on whose port no server listens.
     Down(NatsStream),
-    /// A broker that takes connections and says nothing.
+    /// A broker that accepts connections and stays silent.
     Silent(NatsStream, Proxy),
-    /// A shop that takes messages and never answers.
+    /// A shop that accepts messages and never answers.
     Hanging(WebhookReceiver, Proxy),
 }
 
@@ -67,7 +66,7 @@ impl EndpointKind {
         Self::Hanging(shop, proxy)
     }
 
-    /// Where it is told.
+    /// Its address.
     fn url(&self) -> Option<String> {
         let behind = |url: String, port: u16, proxy: &Proxy| {
             Some(url.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", proxy.port)))
@@ -88,7 +87,7 @@ impl EndpointKind {
         }
     }
 
-    /// Each event where it came first.
+    /// Each event at its first arrival.
     async fn heard(&self) -> Vec<Event> {
         match self {
             Self::Nobody => Vec::new(),
@@ -103,12 +102,12 @@ struct EndpointCase {
     name: &'static str,
     fixture: ServerFixture,
     sink: EndpointKind,
-    /// Where its endpoint stands.
+    /// The state of its endpoint.
     endpoint: Option<String>,
     orders: Vec<String>,
 }
 
-/// How buyers were served.
+/// The buyers' times.
 #[derive(Clone, Copy, Debug)]
 struct Served {
     median: Duration,
@@ -118,8 +117,8 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // What is not answered within a second has failed: that happens several times while buyers
-        // buy.
+        // A delivery without an answer within a second has failed. That happens several times while
+        // buyers buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
@@ -136,8 +135,8 @@ impl EndpointCase {
         Self { name, fixture, sink, endpoint, orders: Vec::new() }
     }
 
-    /// Gives some orders up; then whoever is away has missed something and was told of it in vain,
-    /// and comes back.
+    /// Cancels some orders, waits until a delivery to the unavailable receiver has failed, and
+    /// starts the receiver again.
     async fn ends_the_silence(&mut self) {
         for order in &self.orders[..CANCELLED] {
             let cancelled =
@@ -150,13 +149,12 @@ impl EndpointCase {
                 (one["waiting"].as_u64() > Some(0) && one["failing"].as_u64() > Some(0))
                     .then_some(())
             };
-            self.fixture.until("it was told in vain", PATIENCE, has_failed).await;
+            self.fixture.until("a delivery failed", PATIENCE, has_failed).await;
         }
         self.sink.come_back();
     }
 
-    /// Waits until everything is told: of each order what happened to it, in its order, and of no
-    /// other.
+    /// Waits until everything is delivered: the events of each order, in order, and no others.
     async fn tells_all_of_it(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {
@@ -180,8 +178,7 @@ impl EndpointCase {
     }
 }
 
-/// Buys at a steady pace, whatever the answers do; how long each was waited for, and what was
-/// bought.
+/// Buys at a steady pace, whatever the answers do; returns the times and the orders.
 async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     let spec =
         |number: usize| PurchaseSpec::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();
@@ -231,8 +228,8 @@ async fn receivers_that_are_away_keep_no_buyer_waiting_and_hear_everything_once_
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // Again a few times at most, until buyers are served well: other work on the machine comes and
-    // goes, what a receiver does to them stays.
+    // Repeated a few times at most, until buyers are served well: other load on the machine
+    // changes, a receiver's effect stays.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = UNNOTICED.max(served[0].p99 * TIMES);

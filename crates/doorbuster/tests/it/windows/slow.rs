@@ -21,19 +21,19 @@ use crate::watch::Watch;
 const IDLE_SECS: u64 = 2;
 /// Connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
-/// Connections that never say anything.
+/// Connections that stay silent.
 const SILENT: usize = 200;
-/// Who throw one header without end after the other.
+/// Clients that send one endless header after another.
 const BOMBERS: usize = 8;
-/// Connections whose bodies come byte by byte.
+/// Connections that send their bodies byte by byte.
 const HALF_BODIES: usize = 50;
-/// A body that has not come after this is not waited for, on a busy machine.
+/// Longest time of a body, on a busy machine.
 const BODY_WITHIN: Duration = Duration::from_secs(14);
-/// Buyers at once, five times as many as keep one worker busy.
+/// Concurrent buyers, five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
-/// Dead WebSockets beside them, and as many slow heads at any time.
+/// Dead WebSockets beside them, and slow request heads at any time.
 const ATTACKERS: usize = 200;
-/// Longer than any of them may stay.
+/// Longer than any of them may stay connected.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Memory that one of these clients may cost, in KiB.
 const KIB_EACH_MAX: u64 = 24;
@@ -43,7 +43,7 @@ fn readers() -> usize {
     text.parse().expect("DOORBUSTER_READERS is a number")
 }
 
-/// A connection that takes hardly anything before it is full.
+/// A socket with a very small receive buffer.
 async fn narrow(fixture: &ServerFixture) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("it can be set");
@@ -67,7 +67,7 @@ async fn sleepers(fixture: &ServerFixture, count: usize) -> Vec<TcpStream> {
     sockets
 }
 
-/// Says `first`, then a byte now and then, until the server has had enough; how long that took.
+/// Sends `first`, then a byte from time to time, until the server disconnects; returns the time.
 fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
     tokio::spawn(async move {
         let begun = Watch::start();
@@ -80,14 +80,14 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
                 }
             }
         };
-        // A server that never has enough is seen by the time that it took.
+        // A server that never disconnects is found by the time.
         let _ = tokio::time::timeout(PATIENCE, saying).await;
         begun.elapsed()
     })
 }
 
-/// Throws so many headers without end, each over a connection of its own; how many were answered as
-/// they should be, and how many not at all.
+/// Sends this many endless headers, each over a connection of its own; returns how many got the
+/// right answer, and how many got none.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -95,7 +95,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
         let (mut refused, mut reset) = (0, 0);
         for _ in 0..bombs {
             let Ok(mut wire) = Wire::connect(address).await else { continue };
-            // The server may have had enough before it has everything.
+            // The server may disconnect before it has everything.
             let _ = wire.send(&bytes).await;
             match wire.reply().await {
                 Ok(reply) => {
@@ -109,7 +109,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     })
 }
 
-/// The longest time that any of them took.
+/// The longest time of any of them.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
     for one in all {
@@ -120,14 +120,14 @@ async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
-    // Each client is a file here.
+    // Each client is an open file here.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let idle = IDLE_SECS.to_string();
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // Bodies first, as they are waited for the longest. Purchases have a way of their own through
-    // the server: both are tried.
+    // Bodies first, because they have the longest deadline. Purchases are handled by the fast path,
+    // so both paths are tested.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
@@ -188,7 +188,7 @@ async fn thousands_of_slow_clients_do_not_slow_the_buyers_and_are_let_go() {
     fixture.audit(None).await;
 }
 
-/// Has one client come after the other, until there have been enough.
+/// Runs one client after another, until there were enough.
 async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) -> Vec<F::Output> {
     let mut came = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -200,7 +200,7 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    // A buyer who is served waits for the slowest of all before asking again.
+    // A buyer who is served waits for the slowest answer before the next request.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),
@@ -211,7 +211,7 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // Whoever is let go comes again, so that all kinds are there all the time.
+    // A disconnected client comes again, so that all kinds are connected all the time.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
@@ -267,8 +267,8 @@ async fn five_times_the_buyers_are_answered_right_and_in_time_beside_attack_clie
         "so few need not be sent away: {meanwhile:?}"
     );
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // Whoever attacks takes processor time of the buyers here as well, and other tests take theirs
-    // at times.
+    // The attacking clients take processor time from the buyers' client as well, and so do other
+    // tests at times.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);
@@ -285,14 +285,14 @@ async fn heads_and_bodies_without_end_are_refused() {
         for _ in 0..40 {
             let (mut wire, bytes) = (fixture.wire().await, bytes.clone());
             bombs.spawn(async move {
-                // The server may have had enough before it has everything.
+                // The server may disconnect before it has everything.
                 let _ = wire.send(&bytes).await;
                 let reply = wire.reply().await.map(|reply| reply.status);
                 (reply, wire.ends(Duration::from_secs(10)).await)
             });
         }
         let met = bombs.join_all().await;
-        // A reset may outrun the answer, but not often, and never anything else than this answer.
+        // A reset may arrive before the answer, but not often, and no other answer may come.
         let told = met
             .iter()
             .filter(|(reply, _)| reply.as_ref().is_ok_and(|&told| told == status))

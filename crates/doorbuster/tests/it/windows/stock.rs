@@ -14,18 +14,18 @@ use super::purchase_log::AllowedEvents;
 use super::random_load::{self, ChangeState, RandomLoad};
 use super::requests::{at_once, available};
 
-/// A storm lasts so long at least, and until it has shown what it is to show.
+/// The shortest load; it continues until it has shown everything required.
 const STORM: Duration = Duration::from_secs(3);
-/// Looks at the stock in a storm, at least.
+/// The fewest reads of the stock during a load.
 const LOOKS_MIN: usize = 60;
-/// Changes of the total that are made, at least, and pauses.
+/// The fewest changes of the total, and pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
-/// What a healthy server does at once it does within this, on a slow machine too.
+/// Longest time of a healthy server's immediate work, on a slow machine too.
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk holds a commit up if nobody lets it go: a pause waits for eight seconds.
+/// How long the disk delays a commit that is not released: a pause waits for eight seconds.
 const HELD_UP: Duration = Duration::from_secs(7);
-/// Looks while it does.
+/// Reads meanwhile.
 const LOOKS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +41,7 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
     plan.run_for(STORM, enough).await;
     assert!(!storm.is_finished(), "it broke off");
     plan.stop.store(true, Ordering::Relaxed);
-    // Whatever did not add up, or contradicted what was told before, failed there.
+    // A wrong sum, or a contradiction to an earlier answer, would have failed there.
     let record = storm.await.expect("nothing contradicted itself");
     println!(
         "{} answers, {} changes, {} looks in {:?}",
@@ -86,7 +86,7 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
     println!("{answers} answers, {pauses} pauses");
     let mut wire = fixture.wire().await;
     for mut purchase_log in record.purchase_logs {
-        // What it shows is compared with what was told.
+        // The stock is compared with the answers.
         if purchase_log.order.is_some() {
             assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
         } else if purchase_log.queued.is_some() {
@@ -94,7 +94,7 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
         }
     }
     fixture.audit(None).await;
-    // Every hold ends, and then all of it can be had by others, at once.
+    // Every hold ends; then other buyers can have all units, at once.
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
     fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = fixture.stock("spring").await.free();
@@ -124,14 +124,13 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         faults.slow_disk(HELD_UP);
         wire.send(&first.with("Prefer: wait=20\r\n")).await.expect("it is sent");
         let cut = async || (available(&fixture, &sale).await < before).then_some(());
-        fixture.until("the ticket is cut", SOON, cut).await;
+        fixture.until("the ticket is issued", SOON, cut).await;
         let next = spec("next", 1);
         let queued = fixture.ask(&next.with("Prefer: respond-async\r\n")).await;
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // Whoever asks for more than the limit gets no ticket, also before the server has read
-        // that.
+        // A request over the limit gets no ticket, also before the server has read the limit's use.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
@@ -219,7 +218,7 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
     for round in 0..12 {
         let sale = format!("s{round}");
         fixture.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
-        // Twenty units, thirty wanted, and the operator takes twelve away in the same moment.
+        // Twenty units, thirty wanted, and the operator removes twelve at the same moment.
         let mut requests: Vec<_> =
             (0..15).map(|n| PurchaseSpec::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
         for part in 0..3 {
@@ -237,7 +236,7 @@ async fn a_unit_is_either_sold_or_taken_away_never_both() {
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
-        // Whoever was refused may come again: what is free is for sale.
+        // A refused buyer may try again: free units are for sale.
         for number in 0..stock.free() {
             let late =
                 fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;
@@ -254,8 +253,8 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // While the purchase of the last unit is written, the lowering and behind it the cancelling
-    // wait for the next commit.
+    // While the purchase of the last unit is written, the lowering and then the cancellation wait
+    // for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
     for request in

@@ -16,16 +16,16 @@ use super::requests::available;
 use crate::test_server::serve;
 use crate::watch::Watch;
 
-/// The program ends within this, once asked.
+/// Longest time from the stop signal to the end of the program.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Answers that make a storm, and how long they may take to come.
+/// The answers of a load, and the longest time until they arrive.
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// How long the disk holds a commit up if nobody lets it go, and how long each sync takes when it
-/// is well again, or nearly.
+/// How long the disk delays a commit that is not released, and the time of each sync when the disk
+/// is healthy, or nearly.
 const HELD_UP: Duration = Duration::from_secs(60);
 const SYNC: Duration = Duration::from_millis(200);
-/// Buyers who have a place in the queue when the server is asked to stop.
+/// Buyers with queued requests at the stop signal.
 const QUEUED: u64 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +58,7 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
             let again = purchase_log.buy(&mut wire, "").await.expect("an answer");
             match (known, had_answer) {
                 (true, _) => assert!(again.is_replay(), "{again}"),
-                // Sent, and the connection closed without a word: then it was not accepted.
+                // Sent, and the connection closed without an answer: then it was not accepted.
                 (false, false) => assert!(!again.is_replay(), "accepted, not answered: {again}"),
                 (false, true) => {}
             }
@@ -66,7 +66,7 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
     }
 }
 
-/// Asks for an event stream by WebSocket; the connection once it is one.
+/// Opens an event stream by WebSocket; returns the connection.
 async fn socket(fixture: &ServerFixture, buyer: &str) -> Wire {
     let lines = format!(
         "{}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: \
@@ -97,7 +97,7 @@ async fn a_slow_client_does_not_delay_shutdown() {
         stream.send(&follow).await.expect("it is sent");
         assert_eq!(stream.head().await.expect("a stream").status, 200);
         streams.push(stream);
-        // Nothing said; half a head; half a body; answers that nobody reads.
+        // A silent connection; half a head; half a body; answers that are not read.
         let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
         let large = request("GET", "/openapi.json", "", None).repeat(40);
         for stderr_text in
@@ -142,11 +142,11 @@ async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
     let mut changing = fixture.wire().await;
     changing.send(&adjustment("spring", "a", -5)).await.expect("it is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
-    fixture.until("the ticket is cut", END_WITHIN, cut).await;
-    // What changes the stock says nothing of having come, and waits behind it.
+    fixture.until("the ticket is issued", END_WITHIN, cut).await;
+    // A change of the stock gives no sign of its arrival, and waits behind it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
-    // Not in good order, and it says so; but it ends.
+    // The stop is not clean, and the program says so; but it ends.
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     assert!(fixture.stderr_text().contains("did not settle"), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -170,7 +170,7 @@ async fn a_server_that_is_asked_to_stop_settles_every_queued_purchase() {
     fixture.ask_to_stop();
     let refused = async || Wire::connect(fixture.address).await.is_err().then_some(());
     fixture.until("nobody new is let in", END_WITHIN, refused).await;
-    // Nobody waits for an answer any more: those who have a place are all that it is to settle.
+    // No client waits for an answer any more: only queued requests are left to settle.
     faults.slow_disk(SYNC);
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -185,7 +185,7 @@ async fn a_server_that_is_asked_to_stop_settles_every_queued_purchase() {
     fixture.audit(None).await;
 }
 
-/// A second process on the same directory: its exit code and what it said.
+/// A second process on the same directory: its exit code and its output.
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");

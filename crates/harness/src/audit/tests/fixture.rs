@@ -1,6 +1,6 @@
-//! A small store in which everything adds up, made by SQL on the program's own schema: one sale
-//! with a counted and an unlimited item, three slots, every order state, a refill, a recall,
-//! returned tickets and an adjusted total.
+//! A small consistent store, made by SQL on the server's own schema: one sale with a counted and an
+//! unlimited item, three slots, every order state, a refill, recalls, returned tickets and an
+//! adjusted total.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,22 +22,22 @@ pub(super) const OPENED: i64 = 1_795_000_000_000;
 /// The payment window.
 pub(super) const HOLD: i64 = 900_000;
 
-/// A database of its own, removed with the value.
+/// A store with its own directory, which is removed with the value.
 pub(super) struct StoreFixture {
     pub db: Connection,
     dir: TempDir,
 }
 
-/// A directory that goes with its value.
+/// A directory that is removed with the value.
 pub(super) struct TempDir(PathBuf);
 
 impl TempDir {
-    /// A name that nobody has; whoever uses it makes it.
+    /// Chooses an unused name. The caller creates the directory.
     pub fn new() -> Self {
         Self(std::env::temp_dir().join(format!("doorbuster-audit-{:016x}", rand::random::<u64>())))
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &std::path::Path {
         &self.0
     }
@@ -45,13 +45,13 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // Left behind only when the system forbids it; the next run uses another name.
+        // The removal may fail; the next run uses another name.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 impl StoreFixture {
-    /// A store without rows on the program's own schema.
+    /// A store without rows, with the server's own schema.
     pub fn strict() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -59,14 +59,14 @@ impl StoreFixture {
             std::env::temp_dir().join(format!("doorbuster-audit-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let db = Connection::open(dir.join("store.db")).expect("a new database");
-        // Nothing here has to survive the machine, and a test makes dozens of these.
+        // These files need not survive a crash, and the tests create dozens of them.
         db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
             .expect("a plain database");
         db.execute_batch(SCHEMA).expect("the program's own schema");
         Self { db, dir: TempDir(dir) }
     }
 
-    /// A store without rows and without any constraint that would keep a test from breaking it.
+    /// A store without rows and without constraints, so that a test can damage it.
     pub fn empty() -> Self {
         let fixture = Self::strict();
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
@@ -75,7 +75,7 @@ impl StoreFixture {
             let names = tables.query_map([], |row| row.get(0)).expect("names of tables");
             names.collect::<Result<_, _>>().expect("names are text")
         };
-        // A view is none the worse while its table is gone for a moment.
+        // `legacy_alter_table` keeps a view valid while its table is renamed.
         fixture.run("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON");
         for name in names {
             fixture.run(&format!(
@@ -87,12 +87,12 @@ impl StoreFixture {
         fixture
     }
 
-    /// The store in which everything adds up, ready to be broken.
+    /// The consistent store without constraints, so that a test can damage it.
     pub fn consistent() -> Self {
         Self::empty().with_consistent_rows()
     }
 
-    /// Fills an empty store with rows that add up.
+    /// Fills an empty store with consistent rows.
     pub fn with_consistent_rows(self) -> Self {
         let fixture = self;
         fixture.run(&consistent_rows());
@@ -109,7 +109,7 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // Without its constraints a table does not number its rows, and knows no defaults.
+        // A table without its constraints does not number its rows and has no defaults.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -117,8 +117,8 @@ impl StoreFixture {
         fixture
     }
 
-    /// Runs SQL in which `{name}` stands for that buyer's order id and `{g:n:u}` for a returned
-    /// ticket's.
+    /// Runs SQL in which `{name}` stands for the id of that buyer's order and `{grant:n}` for the
+    /// id of a returned ticket.
     pub fn run(&self, sql: &str) {
         let mut sql = sql.to_owned();
         for (name, ..) in ORDERS {
@@ -141,12 +141,14 @@ impl StoreFixture {
             _ => ("NULL".into(), String::from("NULL")),
         };
         self.run(&format!(
-            "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, paid_at, ended_at)
-             VALUES ('{id}', '{name}', 'k-{name}', {item}, {units}, '{state}', {grant}, {n}, {at}, {at} + {HOLD}, {paid}, {ended});"
+            "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
+                                 reserved_at, pay_by, paid_at, ended_at)
+             VALUES ('{id}', '{name}', 'k-{name}', {item}, {units}, '{state}', {grant}, {n},
+                     {at}, {at} + {HOLD}, {paid}, {ended});"
         ));
         self.event("reserved", "buyer", grant, n, (at, "NULL", "NULL"));
         match state {
-            // He gave it up, and paid all the same.
+            // This buyer cancelled the order and paid late.
             "paid" if name == "dan" => {
                 self.event(
                     "cancelled",
@@ -168,7 +170,7 @@ impl StoreFixture {
         }
     }
 
-    /// That an order's state changed: when, and when it was paid and ended by then.
+    /// Writes the event of a state change, with the order's `paid_at` and `ended_at` after it.
     fn event(
         &self,
         state: &str,
@@ -179,7 +181,8 @@ impl StoreFixture {
     ) {
         self.run(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by, paid_at, ended_at)
-             VALUES ('order.{state}', {grant}, {n}, {at}, '{actor}', {OPENED} + 1000 + {HOLD}, {paid}, {ended});"
+             VALUES ('order.{state}', {grant}, {n}, {at}, '{actor}', {OPENED} + 1000 + {HOLD},
+                     {paid}, {ended});"
         ));
     }
 
@@ -187,13 +190,13 @@ impl StoreFixture {
         self.dir.0.join("store.db")
     }
 
-    /// Closes the database; its directory stays as long as the second value.
+    /// Closes the database. The directory lives as long as the returned value.
     pub fn closed(self) -> (StoreLocation, TempDir) {
         let store = StoreLocation::Sqlite(self.path());
         (store, self.dir)
     }
 
-    /// Writes an answers file beside the store; the same names stand for ids.
+    /// Writes an answers file beside the store. `<name>` and `<grant:n>` stand for ids.
     pub fn answers(&self, text: &str) -> PathBuf {
         let mut text = text.to_owned();
         for (name, ..) in ORDERS {
@@ -208,7 +211,7 @@ impl StoreFixture {
     }
 }
 
-/// Who paid, whose money went back, who sent too little, and a card that was refused.
+/// Two captured payments, a refunded one, one of a wrong amount, and a failed one.
 const MONEY: &str = "
     INSERT INTO payment (id, provider, order_id, grant_id, n, amount_minor, currency, state, at)
     VALUES ('pay_bob', 'bank', '{bob}', 12, 1, 100, 'CNY', 'captured', 1),
@@ -216,10 +219,12 @@ const MONEY: &str = "
            ('pay_rob', 'bank', '{rob}', 12, 6, 40, 'CNY', 'refunded', 3),
            ('pay_ann', 'bank', '{ann}', 11, 1, 99, 'CNY', 'refunded', 4),
            ('pay_eve', 'bank', '{eve}', 31, 1, 30, 'CNY', 'failed', 5);
-    INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state, accepted, tries, next_at, at, settled_at)
+    INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause, state,
+                        accepted, tries, next_at, at, settled_at)
     VALUES ('ref_rob', 'pay_rob', 'bank', '{rob}', 40, 'CNY', 'operator', 'settled', 1, 0, 9, 9, 10),
            ('ref_ann', 'pay_ann', 'bank', '{ann}', 99, 'CNY', 'mismatch', 'pending', 0, 0, 9, 9, NULL);
-    INSERT INTO event (type, grant_id, n, at, actor, data) VALUES ('payment.refunded', 11, 1, 4, 'provider:bank', '{}');";
+    INSERT INTO event (type, grant_id, n, at, actor, data)
+    VALUES ('payment.refunded', 11, 1, 4, 'provider:bank', '{}');";
 
 /// Buyer, state, units, grant, number.
 const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
@@ -232,7 +237,7 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// Grant, number (9: it belonged to another ticket), units, verdict, order.
+/// Grant, number (9: stored as NULL, because another ticket had the number), units, verdict, order.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),
@@ -248,7 +253,7 @@ pub(super) fn order_id_of(name: &str) -> String {
     ticket(*grant, *n, *units)
 }
 
-/// The id of a place in line.
+/// The id of a waitlist entry.
 pub(super) fn waitlist_entry_id(grant: i64, n: i64) -> String {
     ticket(grant, n, 1)
 }
@@ -266,14 +271,14 @@ fn consistent_rows() -> String {
     format!(
         "INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
          VALUES ('spring', 'Spring', 'open', '{{}}', 3, {at} - 5000, {at});
-         INSERT INTO item (id, sale_id, name, title, description, price_minor, currency, limit_per_buyer, hold_ms,
-                           initial_total, total, pool, ended, paid)
+         INSERT INTO item (id, sale_id, name, title, description, price_minor, currency,
+                           limit_per_buyer, hold_ms, initial_total, total, pool, ended, paid)
          VALUES (1, 'spring', 'phone', 'Phone', '', 10, 'CNY', 10, {HOLD}, 90, 100, 42, 19, 15),
                 (2, 'spring', 'pen', 'Pen', '', 10, 'CNY', 10, {HOLD}, NULL, NULL, 0, 0, 0);
          INSERT INTO adjustment (item_id, key, units, reason, total_after, at)
          VALUES (1, 'a', 20, 'found', 110, {at}), (1, 'b', -10, 'broken', 100, {at});
-         INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved,
-                                 feed_len, closed_cause, opened_at, closed_at)
+         INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked,
+                                 max_n, resolved, feed_len, closed_cause, opened_at, closed_at)
          VALUES (11, 1, 0, 1, 30, 15, 1, 0, 1, 3, 3, 0, 'lease_lapsed', {at}, {at} + 2000),
                 (12, 1, 0, 2, 54, 29, 1, 1, 1, 7, 7, 10, NULL, {at} + 2000, NULL),
                 (21, 1, 1, 1, 8, 0, 1, 1, 1, 0, 0, 0, NULL, {at}, NULL),
@@ -294,6 +299,7 @@ fn consistent_rows() -> String {
          INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at)
          VALUES ('{{12:9}}', 1, 'joe', 'k', 2, 'poison', {at});
          INSERT INTO quota (buyer, item_id, used)
-         VALUES ('ann', 1, 10), ('gus', 1, 0), ('bob', 1, 10), ('cat', 1, 0), ('dan', 1, 5), ('rob', 1, 0), ('eve', 2, 3);"
+         VALUES ('ann', 1, 10), ('gus', 1, 0), ('bob', 1, 10), ('cat', 1, 0), ('dan', 1, 5),
+                ('rob', 1, 0), ('eve', 2, 3);"
     )
 }

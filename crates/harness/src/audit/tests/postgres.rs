@@ -1,5 +1,5 @@
-//! The auditor over PostgreSQL: the same rows as in SQLite give the same report, and what is broken
-//! there is found.
+//! The auditor with PostgreSQL: the same rows as in SQLite give the same report, and damaged rows
+//! give findings.
 
 use rusqlite::types::ValueRef;
 
@@ -13,8 +13,8 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0006_reversals.sql"),
     include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
-/// Tables that the auditor reads, parents first, and columns that only PostgreSQL has and insists
-/// on.
+/// The tables that the auditor reads, parents first, with the required columns that only PostgreSQL
+/// has.
 const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),
@@ -33,10 +33,10 @@ const TABLES: [(&str, &str); 16] = [
     ("dispute", ""),
     ("waitlist", ""),
 ];
-/// Columns that are flags there and numbers here.
+/// Columns that are booleans in PostgreSQL and integers in SQLite.
 const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
 
-/// A PostgreSQL with the rows of the shop in which everything adds up.
+/// A PostgreSQL store with the rows of a fixture.
 struct PostgresCopy {
     postgres: Postgres,
     store: StoreLocation,
@@ -76,7 +76,7 @@ fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
             ValueRef::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
             other => panic!("{table}.{name}: {other:?}"),
         };
-        // Rows are numbered there as they come.
+        // PostgreSQL numbers the rows of every table except `feed`.
         let kept =
             || names.iter().enumerate().filter(|(_, name)| *name != "seq" || table == "feed");
         let mut columns: Vec<String> = kept().map(|(_, name)| name.clone()).collect();
@@ -96,12 +96,14 @@ fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
 #[test]
 fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() {
     let fixture = super::waitlist::with_waitlist(StoreFixture::strict().with_consistent_rows());
-    fixture.run("INSERT INTO reversal VALUES ('pay_bob', 'disputed', 100, 'CNY', 1, 7), ('pay_rob', 'disputed', 40, 'CNY', 0, 8)");
+    fixture.run(
+        "INSERT INTO reversal VALUES ('pay_bob', 'disputed', 100, 'CNY', 1, 7),
+                                     ('pay_rob', 'disputed', 40, 'CNY', 0, 8)",
+    );
     let twin = PostgresCopy::copy_of(&fixture);
     let answers = fixture.answers(
-        r#"{"buyer":"ann","key":"k-ann","sale":"spring","item":"phone","units":10,"status":201,"code":null,"id":"<ann>","state":"reserved"}
-{"buyer":"zoe","key":"k-zoe","sale":"spring","item":"phone","units":10,"status":409,"code":"sold_out","id":null,"state":null}
-"#,
+        &(super::line("ann", 10, 201, "", "<ann>", "reserved")
+            + &super::line("zoe", 10, 409, "sold_out", "", "")),
     );
     let mut here = run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("a report");
     let mut there = run(&twin.store, Some(&answers)).expect("a report");

@@ -1,24 +1,28 @@
-//! What buyers were told, against a store that is right: promises kept, and promises broken.
+//! Answers files: promises that a consistent store keeps, and promises that it breaks.
 
 use super::super::{StoreLocation, run};
 use super::fixture::{StoreFixture, ticket};
 use super::found;
 
-/// Tells a buyer of a good store `lines`; the auditor must find `rule` with these `words`, or
-/// nothing when empty.
+/// Audits a consistent store with the answers `lines`. The auditor must report only `rule`, with a
+/// text that contains `words`, or nothing if `rule` is empty.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
     let fixture = StoreFixture::consistent();
     let answers = fixture.answers(lines);
     let report =
-        run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("the audit takes place");
+        run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("the audit runs");
     let found = found(&report);
     match rule {
         "" => assert!(found.is_empty(), "{found:#?}"),
-        _ => assert!(
-            matches!(&found[..], [(its_rule, detail)] if *its_rule == rule && detail.contains(words)),
-            "not just {rule} with {words:?}: {found:#?}"
-        ),
+        _ => {
+            let is_it =
+                |(its_rule, detail): &(&str, &str)| *its_rule == rule && detail.contains(words);
+            assert!(
+                found.len() == 1 && is_it(&found[0]),
+                "not just {rule} with {words:?}: {found:#?}"
+            );
+        }
     }
     assert_eq!(report.answers_checked, lines.lines().count() as u64);
 }
@@ -35,12 +39,13 @@ pub(super) fn line(
     let word = |text: &str| if text.is_empty() { "null".into() } else { format!("{text:?}") };
     let (code, id, state) = (word(code), word(id), word(state));
     format!(
-        r#"{{"buyer":"{buyer}","key":"k-{buyer}","sale":"spring","item":"phone","units":{units},"status":{status},"code":{code},"id":{id},"state":{state}}}"#
-    ) + "\n"
+        "{{\"buyer\":\"{buyer}\",\"key\":\"k-{buyer}\",\"sale\":\"spring\",\"item\":\"phone\",\
+         \"units\":{units},\"status\":{status},\"code\":{code},\"id\":{id},\"state\":{state}}}\n"
+    )
 }
 
 #[test]
-fn promises_that_were_kept_are_no_finding() {
+fn kept_promises_give_no_finding() {
     promises(&line("ann", 10, 201, "", "<ann>", "reserved"), "", "");
     promises(&line("ann", 10, 200, "", "<12:5>", "reserved"), "", "");
     promises(&line("bob", 10, 201, "", "<bob>", "reserved"), "", "");
@@ -57,15 +62,15 @@ fn promises_that_were_kept_are_no_finding() {
 }
 
 #[test]
-fn promises_that_were_broken_are_found() {
-    let nobody = ticket(12, 99, 10);
+fn broken_promises_are_found() {
+    let missing = ticket(12, 99, 10);
     promises(
-        &line("zoe", 10, 201, "", &nobody, "reserved"),
+        &line("zoe", 10, 201, "", &missing, "reserved"),
         "I3",
-        "zoe was told reserved of order",
+        "zoe received reserved for order",
     );
-    promises(&line("zoe", 10, 201, "", "", "reserved"), "I3", "without an order's id");
-    promises(&line("zoe", 10, 201, "", "<ann>", "reserved"), "I3", "it is ann's");
+    promises(&line("zoe", 10, 201, "", "", "reserved"), "I3", "without an order id");
+    promises(&line("zoe", 10, 201, "", "<ann>", "reserved"), "I3", "the order belongs to ann");
     promises(&line("ann", 9, 201, "", "<ann>", "reserved"), "I3", "9 units of spring/phone");
     promises(&line("eve", 3, 201, "", "<eve>", "reserved"), "I3", "3 units of item 2");
     promises(&line("ann", 10, 200, "", "<ann>", "paid"), "I8", "which is reserved now");
@@ -77,12 +82,12 @@ fn promises_that_were_broken_are_found() {
     promises(
         &line("joe", 2, 202, "limit_reached", "<12:9>", "refused"),
         "I8",
-        "the store has unavailable",
+        "the stored verdict is unavailable",
     );
     promises(
-        &line("joe", 10, 202, "unavailable", &nobody, "refused"),
+        &line("joe", 10, 202, "unavailable", &missing, "refused"),
         "I8",
-        "the store has no verdict",
+        "the stored verdict is missing",
     );
     promises(&line("joe", 10, 202, "sold_out", "<12:9>", "refused"), "I8", "refused (sold_out)");
     promises(
@@ -93,18 +98,21 @@ fn promises_that_were_broken_are_found() {
 }
 
 #[test]
-fn orders_that_nobody_was_told_of_are_a_notice() {
+fn orders_that_appear_in_no_answer_give_a_notice() {
     let fixture = StoreFixture::consistent();
     let lines = line("ann", 10, 201, "", "<ann>", "reserved") + "{\"buyer\":\"bo";
     let report = run(&StoreLocation::Sqlite(fixture.path()), Some(&fixture.answers(&lines)))
-        .expect("the audit takes place");
+        .expect("the audit runs");
     assert!(report.audit.ok);
     let of_promises = report.audit.notices.iter().filter(|notice| notice.kind != "mismatch");
     let notices: Vec<_> = of_promises.map(|notice| &*notice.detail).collect();
-    assert_eq!(notices, ["line 2 is cut off", "5 orders of the items asked for are in no answer"]);
+    assert_eq!(
+        notices,
+        ["line 2 is incomplete", "5 orders for the requested items appear in no answer"]
+    );
 }
 
-/// Erases ann from a good store, and holds against it what she was told before.
+/// Erases ann in a consistent store and audits it with an answer to ann from before.
 fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
     let fixture = StoreFixture::consistent();
     fixture.run(
@@ -113,18 +121,18 @@ fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
          UPDATE feed SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE buyer = 'ann';",
     );
     let report = run(&StoreLocation::Sqlite(fixture.path()), Some(&fixture.answers(line)))
-        .expect("the audit takes place");
+        .expect("the audit runs");
     let found =
         found(&report).into_iter().map(|(rule, detail)| (rule.to_owned(), detail.to_owned()));
     (report.orders_erased, found.collect())
 }
 
 #[test]
-fn what_an_erased_buyer_was_told_is_held_against_the_order_by_its_id() {
+fn an_answer_to_an_erased_buyer_is_compared_with_the_order_of_its_id() {
     assert_eq!(
         after_erasing(&line("ann", 10, 201, "", "<ann>", "reserved")),
         (1, vec![]),
-        "and it is counted"
+        "the erased order is counted"
     );
     for (units, id, state, rule, words) in [
         (9, "<ann>", "reserved", "I3", "9 units of spring/phone"),
@@ -139,15 +147,15 @@ fn what_an_erased_buyer_was_told_is_held_against_the_order_by_its_id() {
     }
     let (_, found) = after_erasing(&line("ann", 10, 201, "", "<bob>", "reserved"));
     assert!(
-        matches!(&found[..], [(rule, detail)] if rule == "I3" && detail.contains("it is bob's")),
+        matches!(&found[..], [(rule, detail)] if rule == "I3" && detail.contains("belongs to bob")),
         "{found:#?}"
     );
 }
 
 #[test]
-fn a_storm_writes_what_the_auditor_reads() {
-    let told = crate::load::sold_out_answer_line();
+fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
+    let answer = crate::load::sold_out_answer_line();
     let line: doorbuster_api::report::AnswerLine =
-        serde_json::from_slice(&told).expect("the same shape");
+        serde_json::from_slice(&answer).expect("the same shape");
     assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
 }

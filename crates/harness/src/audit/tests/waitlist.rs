@@ -1,23 +1,27 @@
-//! Lines that were bent, one rule at a time.
+//! Damaged waitlists, each with the finding that it must give.
 
 use super::fixture::{OPENED, StoreFixture, waitlist_entry_id};
 use super::{audit, found};
 
-/// The phone's line beside its slots: one was served, one left, one was passed over, one waits.
-/// `{p1}` to `{p4}` stand for their ids.
+/// Adds a waitlist of the phone with four entries: served, left, passed over and waiting. `{p1}` to
+/// `{p4}` stand for their ids.
 pub(super) fn with_waitlist(fixture: StoreFixture) -> StoreFixture {
     let at = OPENED + 50_000;
     fixture.run(&with_entry_ids(&format!(
-        "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len,
-                                 closed_cause, opened_at, closed_at)
+        "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked,
+                                 max_n, resolved, feed_len, closed_cause, opened_at, closed_at)
          VALUES (51, 1, 2147483647, 1, 1, 1, 1, 0, 0, 4, 3, 0, 'waitlist', {at}, {at});
          INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at, ended_at)
-         VALUES (1, 1, '{{p1}}', 'lea', 'k-lea', 'served', {at}, {at} + 900000), (1, 2, '{{p2}}', 'max', 'k-max', 'left', {at}, {at} + 5),
-                (1, 3, '{{p3}}', 'ida', 'k-ida', 'passed_over', {at}, {at} + 900000), (1, 4, '{{p4}}', 'kim', 'k-kim', 'waiting', {at}, NULL);
+         VALUES (1, 1, '{{p1}}', 'lea', 'k-lea', 'served', {at}, {at} + 900000),
+                (1, 2, '{{p2}}', 'max', 'k-max', 'left', {at}, {at} + 5),
+                (1, 3, '{{p3}}', 'ida', 'k-ida', 'passed_over', {at}, {at} + 900000),
+                (1, 4, '{{p4}}', 'kim', 'k-kim', 'waiting', {at}, NULL);
          INSERT INTO resolution (ticket, grant_id, n, verdict, order_id)
          VALUES ('{{p2}}', 51, 2, 'unavailable', NULL), ('{{p3}}', 51, 3, 'limit_reached', NULL);
-         INSERT INTO orders (seq, id, buyer, request_key, item_id, units, state, grant_id, n, reserved_at, pay_by, ask_ms)
-         VALUES (99, '{{p1}}', 'lea', 'k-lea', 1, 1, 'reserved', 51, 1, {at} + 900000, {at} + 1200000, 0);
+         INSERT INTO orders (seq, id, buyer, request_key, item_id, units, state, grant_id, n,
+                             reserved_at, pay_by, ask_ms)
+         VALUES (99, '{{p1}}', 'lea', 'k-lea', 1, 1, 'reserved', 51, 1, {at} + 900000,
+                 {at} + 1200000, 0);
          INSERT INTO event (seq, type, grant_id, n, at, actor, pay_by)
          VALUES (99, 'order.reserved', 51, 1, {at} + 900000, 'engine', {at} + 1200000);
          INSERT INTO quota (buyer, item_id, used) VALUES ('lea', 1, 1);
@@ -42,7 +46,7 @@ fn breaks(sql: &str, rule: &str, words: &str) {
 }
 
 #[test]
-fn a_line_that_adds_up_has_no_finding_and_is_no_repair() {
+fn a_consistent_waitlist_gives_no_finding_and_no_repair() {
     for fixture in [
         with_waitlist(StoreFixture::consistent()),
         with_waitlist(StoreFixture::strict().with_consistent_rows()),
@@ -54,81 +58,95 @@ fn a_line_that_adds_up_has_no_finding_and_is_no_repair() {
 }
 
 #[test]
-fn places_that_do_not_add_up_are_found() {
-    breaks("UPDATE item SET waiting = 2 WHERE id = 1", "waitlist", "waiting says 2, 1 places wait");
+fn entries_with_wrong_counts_or_ids_are_found() {
+    breaks(
+        "UPDATE item SET waiting = 2 WHERE id = 1",
+        "waitlist",
+        "the waiting counter is 2, but 1 entries wait",
+    );
     breaks(
         "UPDATE waitlist SET item_id = 2 WHERE n = 4",
         "waitlist",
-        "is of a line that has no grant",
+        "is in a waitlist that has no grant",
     );
     breaks(
         "UPDATE waitlist SET item_id = 9 WHERE n = 4",
         "waitlist",
-        "1 places wait for item 9, which does not exist",
+        "1 entries wait for item 9, which does not exist",
     );
     breaks(
         "UPDATE waitlist SET buyer = 'kim', state = 'waiting', ended_at = NULL WHERE n = 2",
         "waitlist",
-        "second one",
+        "second waiting entry",
     );
     breaks(
         "UPDATE waitlist SET n = 5 WHERE n = 4",
         "waitlist",
-        "is 5 of line 51, its id says 4 of line 51, 1 units",
+        "is number 5 of grant 51, but its id says number 4 of grant 51, 1 units",
     );
-    breaks("UPDATE waitlist SET id = 'ord_x' WHERE n = 4", "waitlist", "has an id that is none");
+    breaks("UPDATE waitlist SET id = 'ord_x' WHERE n = 4", "waitlist", "has an invalid id");
     breaks(
         "UPDATE slot_grant SET max_n = 3 WHERE id = 51",
         "I8",
-        "3 tickets resolved up to number 3",
+        "3 resolved tickets up to number 3",
     );
 }
 
 #[test]
-fn a_place_that_did_not_end_once_is_found() {
+fn an_entry_that_did_not_end_exactly_once_is_found() {
     breaks("UPDATE waitlist SET state = 'served' WHERE n = 2", "waitlist", "is served, ended ");
     breaks("UPDATE waitlist SET state = 'left' WHERE n = 1", "waitlist", "is left, ended ");
     breaks(
         "UPDATE waitlist SET state = 'left', ended_at = 9 WHERE n = 4",
         "waitlist",
-        "its refusal none",
+        "its refusal is none",
     );
     breaks("UPDATE waitlist SET ended_at = NULL WHERE n = 3", "waitlist", "ended never");
     breaks("UPDATE waitlist SET state = 'lost' WHERE n = 4", "waitlist", "is lost");
-    breaks("DELETE FROM resolution WHERE n = 3 AND grant_id = 51", "waitlist", "its refusal none");
+    breaks(
+        "DELETE FROM resolution WHERE n = 3 AND grant_id = 51",
+        "waitlist",
+        "its refusal is none",
+    );
     breaks(
         "DELETE FROM waitlist WHERE n = 1",
         "waitlist",
-        "came out of a line, and nobody stood there",
+        "has a waitlist grant, but no waitlist entry",
     );
-    breaks("DELETE FROM waitlist WHERE n = 2", "waitlist", "was refused a unit of line 51");
+    breaks("DELETE FROM waitlist WHERE n = 2", "waitlist", "was returned under waitlist grant 51");
     breaks(
         "UPDATE waitlist SET request_key = 'k-other' WHERE n = 1",
         "waitlist",
-        "is of k-other, its order of k-lea",
+        "has request key k-other, but its order has k-lea",
     );
 }
 
 #[test]
-fn whoever_jumped_the_queue_is_found() {
-    let back = "UPDATE waitlist SET state = 'waiting', ended_at = NULL WHERE n = 2; DELETE FROM resolution WHERE n = 2 AND grant_id = 51;
+fn an_entry_that_was_served_before_an_earlier_one_is_found() {
+    let back = "UPDATE waitlist SET state = 'waiting', ended_at = NULL WHERE n = 2;
+                DELETE FROM resolution WHERE n = 2 AND grant_id = 51;
                 UPDATE item SET waiting = 2 WHERE id = 1";
-    breaks(back, "waitlist", "behind it is passed_over");
+    breaks(back, "waitlist", "but a later entry is passed_over");
 }
 
 #[test]
-fn a_line_that_was_open_or_gave_too_long_is_found() {
-    breaks("UPDATE slot_grant SET feed_len = 1 WHERE id = 51", "waitlist", "feed 1");
+fn an_open_waitlist_grant_and_a_long_payment_window_are_found() {
+    breaks("UPDATE slot_grant SET feed_len = 1 WHERE id = 51", "waitlist", "feed length 1");
     breaks("UPDATE slot_grant SET granted = 2 WHERE id = 51", "waitlist", "settled 1 of 2");
     breaks(
         "UPDATE slot_grant SET closed_cause = 'rolled' WHERE id = 51",
         "waitlist",
-        "closed for rolled",
+        "close cause rolled",
     );
-    let second = "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open, acked, max_n, resolved, feed_len,
-                                          closed_cause, opened_at, closed_at)
-                  SELECT 52, item_id, slot, epoch + 1, 0, 0, counted, open, 0, 0, 0, 0, closed_cause, opened_at, closed_at FROM slot_grant WHERE id = 51";
-    breaks(second, "waitlist", "grants 51 and 52 are both its line's");
-    let longer = "UPDATE orders SET pay_by = pay_by + 1 WHERE grant_id = 51; UPDATE event SET pay_by = pay_by + 1 WHERE grant_id = 51";
-    breaks(longer, "order", "is not the 300000 ms");
+    let second =
+        "INSERT INTO slot_grant (id, item_id, slot, epoch, granted, settled, counted, open,
+                                          acked, max_n, resolved, feed_len, closed_cause,
+                                          opened_at, closed_at)
+                  SELECT 52, item_id, slot, epoch + 1, 0, 0, counted, open, 0, 0, 0, 0,
+                         closed_cause, opened_at, closed_at
+                  FROM slot_grant WHERE id = 51";
+    breaks(second, "waitlist", "two waitlist grants, 51 and 52");
+    let longer = "UPDATE orders SET pay_by = pay_by + 1 WHERE grant_id = 51;
+                  UPDATE event SET pay_by = pay_by + 1 WHERE grant_id = 51";
+    breaks(longer, "order", "is not 300000 ms");
 }

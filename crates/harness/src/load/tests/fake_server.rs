@@ -1,5 +1,5 @@
-//! A scripted HTTP server for the storm's tests: it reads whole requests and does byte for byte
-//! what the test says.
+//! A scripted HTTP server for the tests of the load generator: it reads whole requests and sends
+//! the bytes that the test gives.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub method: String,
@@ -17,9 +17,9 @@ pub(super) struct Request {
     pub key: String,
     pub token: String,
     pub body: String,
-    /// How often the same method, path and key had come before.
+    /// The number of earlier requests with the same method, path and key.
     pub nth: usize,
-    /// How many requests had come before.
+    /// The number of all earlier requests.
     pub before: usize,
 }
 
@@ -35,7 +35,7 @@ impl Request {
     }
 }
 
-/// One thing that the server does with a request.
+/// One action of the server after a request.
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     Send(String),
@@ -52,16 +52,17 @@ pub(super) fn answer(status: u16, body: &str) -> Vec<Action> {
     ))]
 }
 
-/// An answer that asks for a pause.
+/// An answer that asks the client to pause.
 pub(super) fn busy(status: u16, retry_after_secs: u32) -> Vec<Action> {
     let body = r#"{"code":"overloaded","retryable":true}"#;
     vec![Action::Send(format!(
-        "HTTP/1.1 {status} X\r\nRetry-After: {retry_after_secs}\r\nContent-Length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status} X\r\nRetry-After: {retry_after_secs}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     ))]
 }
 
-/// A refusal as the contract has it.
+/// A refusal in the format of the contract.
 pub(super) fn refusal(code: &str) -> Vec<Action> {
     answer(
         409,
@@ -72,14 +73,15 @@ pub(super) fn refusal(code: &str) -> Vec<Action> {
 /// The order of this request, as JSON.
 pub(super) fn order(request: &Request, id: &str, state: &str) -> String {
     format!(
-        r#"{{"id":"{id}","sale":"spring","item":"phone","buyer":"{}","units":10,"state":"{state}"}}"#,
+        "{{\"id\":\"{id}\",\"sale\":\"spring\",\"item\":\"phone\",\"buyer\":\"{}\",\
+         \"units\":10,\"state\":\"{state}\"}}",
         request.buyer()
     )
 }
 
 type Script = dyn Fn(&Request) -> Vec<Action> + Send + Sync;
 
-/// The running server; it ends with the value.
+/// The running server; it ends when the value is dropped.
 pub(super) struct FakeServer {
     pub addr: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,

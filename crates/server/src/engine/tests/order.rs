@@ -1,5 +1,5 @@
-//! The order of the server's steps where no function of the core has it: see "Rules of order" in
-//! docs/protocol.md.
+//! Tests of the order of the server's steps that no function of the core covers: see "Rules of
+//! order" in docs/protocol.md.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
@@ -70,7 +70,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     assert_eq!(
         engine.recall_to_pool(&item, 3).await.expect("the store is there"),
         0,
-        "it remembers no more of them"
+        "the slot remembers no more recalls"
     );
     let pending = engine.store().pending_recalls().await.expect("the store is there");
     assert_eq!(
@@ -95,11 +95,11 @@ async fn the_number_of_parked_requests_is_bounded() {
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;
     assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Overloaded { .. })), "{answer:?}");
-    assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX, "who was refused left");
+    assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX, "the refused request left");
     last.abort();
     drop(last.await);
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX - 1);
-    // The sale's end then has nothing to wait for.
+    // With a settler the stop has no tickets to wait for.
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;
     settling.abort();

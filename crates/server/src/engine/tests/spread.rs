@@ -20,7 +20,7 @@ async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
     step(engine, PhaseStep::Open).await;
 }
 
-/// Adds the units up repeatedly until it is stopped; returns how often.
+/// Adds up the units repeatedly until it is stopped; returns how often.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -37,7 +37,7 @@ async fn is_sound(engine: &Engine) {
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
 }
 
-/// Buyers of 1 to 7 units, until nothing is left.
+/// Sells 1 to 7 units at a time until none is left.
 async fn sell_out(spread: Spread, stock: u64) {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
@@ -106,7 +106,7 @@ async fn every_unit_is_sold_in_portions_that_are_refilled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_of_ten_is_served_while_ten_are_left_anywhere() {
+async fn a_buyer_of_ten_is_served_while_any_slots_have_ten_units_together() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 80, 10, Spread { choose: PartitionChoice::Random, ..over(8) }).await;
@@ -118,7 +118,7 @@ async fn a_buyer_of_ten_is_served_while_ten_are_left_anywhere() {
     for &slot in &item.slots {
         most = most.max(engine.slots().view(slot).await.expect("local").expect("open").available);
     }
-    assert!(most < 10, "the rest lies scattered, or this shows nothing: {most}");
+    assert!(most < 10, "the rest must be scattered for this test: {most}");
     bought(&engine, "anna", "k", 10).await;
     assert!(engine.meter().read().recalls > 0);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
@@ -229,14 +229,17 @@ async fn no_buyer_is_told_sold_out_while_a_slot_has_no_epoch_and_units_may_come_
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     // No job moves units meanwhile, and none repairs a slot.
     let still = item.work.reconciling.lock().await;
-    let is_short = |answer: &PurchaseOutcome| matches!(answer, PurchaseOutcome::Refused(Refusal::SoldOut(left)) if left.may_return);
+    let is_short = |answer: &PurchaseOutcome| {
+        let PurchaseOutcome::Refused(Refusal::SoldOut(left)) = answer else { return false };
+        left.may_return
+    };
     for buyer in ["emil", "fred"] {
         assert!(matches!(buy(&engine, buyer, "k", 4).await, PurchaseOutcome::Created(_)));
     }
-    let whole = buy(&engine, "anna", "k", 8).await;
+    let large = buy(&engine, "anna", "k", 8).await;
     assert!(
-        is_short(&whole),
-        "four here and four there, for longer than a request is parked: {whole:?}"
+        is_short(&large),
+        "each slot has four units, for longer than a request is parked: {large:?}"
     );
     engine.slots().retire(item.slots[0]).await.expect("local");
     for buyer in ["bert", "carl", "dora"] {

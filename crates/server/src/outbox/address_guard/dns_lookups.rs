@@ -28,7 +28,7 @@ type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 pub(super) struct DnsLookups {
     resolver: Resolver,
     places: Arc<Semaphore>,
-    under_way: Arc<Mutex<HashMap<String, watch::Receiver<LookupResult>>>>,
+    running: Arc<Mutex<HashMap<String, watch::Receiver<LookupResult>>>>,
 }
 
 impl DnsLookups {
@@ -38,7 +38,7 @@ impl DnsLookups {
         Self {
             resolver: Arc::new(resolver),
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
-            under_way: Arc::default(),
+            running: Arc::default(),
         }
     }
 
@@ -51,25 +51,25 @@ impl DnsLookups {
 
     /// Joins the running look-up of a name, or starts one.
     fn join(&self, name: &str) -> io::Result<watch::Receiver<LookupResult>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = under_way.get(name) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = running.get(name) {
             return Ok(answer.clone());
         }
-        if under_way.len() >= NAMES_MAX {
+        if running.len() >= NAMES_MAX {
             return Err(io::Error::other("too many names are being looked up"));
         }
-        let (tell, answer) = watch::channel(None);
-        under_way.insert(name.to_owned(), answer.clone());
+        let (sender, answer) = watch::channel(None);
+        running.insert(name.to_owned(), answer.clone());
         // A separate task: it continues when no caller waits any more, as its thread does.
-        tokio::spawn(self.clone().look_up(name.to_owned(), tell));
+        tokio::spawn(self.clone().look_up(name.to_owned(), sender));
         Ok(answer)
     }
 
-    async fn look_up(self, name: String, tell: watch::Sender<LookupResult>) {
+    async fn look_up(self, name: String, sender: watch::Sender<LookupResult>) {
         let found = self.resolve_limited(name.clone()).await.map_err(|error| error.to_string());
         // A later caller starts a new look-up.
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
-        tell.send_replace(Some(found));
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        sender.send_replace(Some(found));
     }
 
     /// Resolves a name when a slot is free. The slot is free again once the thread has ended.

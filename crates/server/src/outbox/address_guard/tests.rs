@@ -1,4 +1,5 @@
-//! Every way to write an address that is not public; and names that nobody answers for.
+//! Tests of the address guard: every notation of an address that is not public, and names whose
+//! servers do not answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
-/// Much longer than anything here takes.
+/// Longest wait in these tests, which take far less.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn closed() -> AddressGuard {
@@ -15,7 +16,7 @@ fn closed() -> AddressGuard {
 }
 
 #[test]
-fn only_public_addresses_are_gone_to() {
+fn only_public_addresses_are_allowed() {
     for public in [
         "1.1.1.1",
         "8.8.8.8",
@@ -71,12 +72,12 @@ fn only_public_addresses_are_gone_to() {
     for private in private {
         let address = private.parse().expect("an address");
         assert!(!closed().allows(address), "{private}");
-        assert!(AddressGuard::new(true).allows(address), "{private}, where it is allowed");
+        assert!(AddressGuard::new(true).allows(address), "{private}, if private ones are allowed");
     }
 }
 
 #[test]
-fn an_address_is_checked_however_it_is_written() {
+fn an_address_is_checked_in_every_notation() {
     let good = |url: &str| assert!(check(url, &closed()).is_ok(), "{url}");
     good("https://shop.example/hook?x=1");
     good("https://8.8.8.8/hook");
@@ -111,31 +112,31 @@ fn an_address_is_checked_however_it_is_written() {
         assert!(check(url, &closed()).is_err(), "{url}");
     }
     for url in ["http://127.0.0.1:8080/", "http://localhost/", "https://[::1]/"] {
-        assert!(check(url, &AddressGuard::new(true)).is_ok(), "{url}, where it is allowed");
+        assert!(check(url, &AddressGuard::new(true)).is_ok(), "{url}, if it is allowed");
     }
     assert!(check("http://user:pw@127.0.0.1/", &AddressGuard::new(true)).is_err());
 }
 
 #[tokio::test]
-async fn a_name_that_points_inside_is_no_way_in() {
+async fn a_name_of_a_private_address_is_refused() {
     let url = Url::parse("https://localhost/").expect("a URL");
     assert_eq!(closed().look_up(&url).await, Err(PRIVATE_ADDRESS));
     let name = || "localhost".parse::<Name>().expect("a name");
-    let error = closed().resolve(name()).await.err().expect("nothing is left of it");
+    let error = closed().resolve(name()).await.err().expect("a private address");
     assert_eq!(error.to_string(), PRIVATE_ADDRESS);
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// A guard to which nobody answers for names that begin with `stuck`, until the sender is gone; and
-/// which names were looked up, in their order.
+/// A guard whose resolver blocks on names that begin with `stuck` until the sender is dropped; and
+/// the names that were looked up, in their order.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));
-    let looked = begun.clone();
+    let recorded = begun.clone();
     let names = move |name: &str| {
-        looked.lock().expect("no panic").push(name.to_owned());
+        recorded.lock().expect("no panic").push(name.to_owned());
         if name.starts_with("stuck") {
-            // Ends when the sender is gone.
+            // Returns once the sender is dropped.
             drop(held.lock().map(|held| held.recv()));
         }
         Ok(vec![SocketAddr::from(([8, 8, 8, 8], 0))])
@@ -148,7 +149,7 @@ fn ask(guard: &AddressGuard, name: impl Into<String>) -> JoinHandle<io::Result<V
     tokio::spawn(async move { guard.look_ups.addresses(&name).await })
 }
 
-/// Waits until so many names were looked up.
+/// Waits until this many names were looked up.
 async fn until(begun: &Mutex<Vec<String>>, count: usize) {
     while begun.lock().expect("no panic").len() < count {
         tokio::task::yield_now().await;
@@ -156,20 +157,20 @@ async fn until(begun: &Mutex<Vec<String>>, count: usize) {
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_answers_for_keeps_no_other_waiting() {
+async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     let (guard, hold, begun) = stuck();
     let mut asking: Vec<_> = (0..2 * LOOKUPS_MAX).map(|_| ask(&guard, "stuck.example")).collect();
     until(&begun, 1).await;
     let other =
-        tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("it has a place");
+        tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("a slot is free");
     assert!(other.expect("no panic").is_ok());
     assert_eq!(
         *begun.lock().expect("no panic"),
         ["stuck.example", "b.example"],
-        "one look-up for all who ask"
+        "one look-up for all callers"
     );
     assert_eq!(guard.look_ups.free(), LOOKUPS_MAX - 1);
-    // Whoever gives up leaves the others what they wait for.
+    // A caller that stops waiting does not cancel the look-up of the others.
     let gave_up = asking.remove(0);
     gave_up.abort();
     assert!(gave_up.await.is_err());
@@ -179,16 +180,16 @@ async fn a_name_that_nobody_answers_for_keeps_no_other_waiting() {
     }
     assert_eq!(begun.lock().expect("no panic").len(), 2);
     assert!(ask(&guard, "stuck.example").await.expect("no panic").is_ok());
-    assert_eq!(begun.lock().expect("no panic").len(), 3, "what was found is not believed for ever");
+    assert_eq!(begun.lock().expect("no panic").len(), 3, "results are not cached");
 }
 
 #[tokio::test]
-async fn names_that_nobody_answers_for_take_no_more_threads_than_their_places() {
+async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     let (guard, hold, begun) = stuck();
     let asking: Vec<_> =
         (0..LOOKUPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     until(&begun, LOOKUPS_MAX).await;
-    // Nobody waits for them any more, and still their threads are taken.
+    // No caller waits for these look-ups any more, but their threads are still in use.
     asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());
@@ -197,13 +198,13 @@ async fn names_that_nobody_answers_for_take_no_more_threads_than_their_places() 
         (LOOKUPS_MAX..NAMES_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     let too_many = ask(&guard, "stuck.example").await.expect("no panic");
     assert_eq!(
-        too_many.expect_err("there is an end to it").to_string(),
+        too_many.expect_err("the bound is reached").to_string(),
         "too many names are being looked up"
     );
     assert_eq!((guard.look_ups.free(), begun.lock().expect("no panic").len()), (0, LOOKUPS_MAX));
     drop(hold);
     for more in more {
-        assert!(more.await.expect("no panic").is_ok(), "in its turn");
+        assert!(more.await.expect("no panic").is_ok(), "looked up in its turn");
     }
     assert_eq!(begun.lock().expect("no panic").len(), NAMES_MAX);
 }

@@ -1,5 +1,5 @@
-//! What answers ask for; and that nothing leads past the guard: a listener that could be reached
-//! hears nothing.
+//! Tests of webhook requests: which pauses a response can request, and that no request bypasses the
+//! address guard. In the latter tests a listener is reachable and must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -13,19 +13,19 @@ use http::HeaderValue;
 use super::super::address_guard::PRIVATE_ADDRESS;
 use super::*;
 
-/// Longer than what is tried here takes.
+/// Longest wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BODY: &[u8] = br#"{"id":"evt_1"}"#;
 
 #[test]
-fn a_status_is_final_when_it_is_about_the_message() {
+fn a_status_is_final_if_it_refuses_the_message() {
     let of = |code: u16| is_final(StatusCode::from_u16(code).expect("a status"));
     assert!([400, 401, 404, 409, 410, 422, 499].into_iter().all(of));
     assert!(![200, 302, 408, 425, 429, 500, 502, 503].into_iter().any(of));
 }
 
 #[test]
-fn an_answer_asks_for_a_pause_in_seconds_or_until_a_date() {
+fn a_response_requests_a_pause_in_seconds_or_until_a_date() {
     // Fri, 20 Nov 2026 10:00:00 GMT
     let now = Millis(1_795_168_800_000);
     let of = |status: StatusCode, text: &str| {
@@ -60,15 +60,15 @@ fn an_answer_asks_for_a_pause_in_seconds_or_until_a_date() {
     assert_eq!(pause_ms(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now), 0);
 }
 
-/// A guard to which a shop's public name stands for this machine.
+/// A guard whose resolver maps a shop's public name to this machine.
 fn guard(allow_private: bool) -> AddressGuard {
     AddressGuard::with_names(allow_private, |name| match name {
         "shop.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
-        _ => Err(io::Error::other("nobody knows it")),
+        _ => Err(io::Error::other("unknown name")),
     })
 }
 
-/// Sends a message to this address once.
+/// Sends a message once to this address.
 async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     let endpoint = Endpoint {
         id: "end_1".to_owned(),
@@ -90,54 +90,54 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     Webhooks::new(guard, PATIENCE).send(&endpoint, &message, Millis(0)).await
 }
 
-/// Whether nobody has connected to it.
-fn heard_nothing(listener: &TcpListener) -> bool {
+/// Whether no client has connected to it.
+fn got_no_connection(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).expect("a listener's setting");
     listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 #[tokio::test]
-async fn a_public_name_that_stands_for_a_private_address_is_not_connected_to() {
+async fn a_public_name_that_resolves_to_a_private_address_is_not_connected_to() {
     let shop = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = shop.local_addr().expect("bound").port();
     let error = send(guard(false), &format!("https://shop.example:{port}/"))
         .await
-        .expect_err("it leads inside")
+        .expect_err("it resolves to a private address")
         .error;
     assert_eq!(error, format!("no connection: {PRIVATE_ADDRESS}"));
     let error = send(guard(false), &format!("https://127.0.0.1:{port}/"))
         .await
-        .expect_err("it is inside")
+        .expect_err("it is a private address")
         .error;
     assert_eq!(error, PRIVATE_ADDRESS);
-    assert!(heard_nothing(&shop));
-    // Where it is allowed the same name leads to the same listener.
+    assert!(got_no_connection(&shop));
+    // If private addresses are allowed, the same name leads to the same listener.
     shop.set_nonblocking(false).expect("a listener's setting");
     let answering = std::thread::spawn(move || {
-        let (mut stream, _) = shop.accept().expect("it is connected to");
-        let mut heard = Vec::new();
-        while !heard.ends_with(BODY) {
+        let (mut stream, _) = shop.accept().expect("a connection");
+        let mut request = Vec::new();
+        while !request.ends_with(BODY) {
             let mut more = [0; 4_096];
             let count = stream.read(&mut more).expect("a request");
             assert!(count > 0, "the whole request");
-            heard.extend_from_slice(&more[..count]);
+            request.extend_from_slice(&more[..count]);
         }
-        stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").expect("it is read");
+        stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").expect("the client reads");
     });
     assert_eq!(send(guard(true), &format!("http://shop.example:{port}/")).await, Ok(()));
     answering.join().expect("no panic");
 }
 
 #[test]
-fn a_proxy_of_the_environment_hears_nothing() {
+fn a_proxy_from_the_environment_gets_no_connection() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", proxy.local_addr().expect("bound"));
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
-    // In a program of its own, as proxies are read from the environment.
+    // In its own process, because proxies are read from the environment.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args([
         "--exact",
-        &format!("{module}::what_is_sent_where_a_proxy_is"),
+        &format!("{module}::sends_with_a_proxy_in_the_environment"),
         "--ignored",
         "--nocapture",
     ]);
@@ -149,18 +149,18 @@ fn a_proxy_of_the_environment_hears_nothing() {
         inner.env_remove(name);
     }
     let ran = inner.output().expect("this program");
-    let said = String::from_utf8_lossy(&ran.stdout);
-    assert!(said.contains(&format!("it failed: no connection: {PRIVATE_ADDRESS}")), "{said}");
+    let output = String::from_utf8_lossy(&ran.stdout);
+    assert!(output.contains(&format!("it failed: no connection: {PRIVATE_ADDRESS}")), "{output}");
     assert!(
-        heard_nothing(&proxy),
-        "whoever connects through it connects to what the guard never saw"
+        got_no_connection(&proxy),
+        "a proxy would connect to addresses that the guard never checks"
     );
 }
 
 #[tokio::test]
-#[ignore = "started by the test above"]
-async fn what_is_sent_where_a_proxy_is() {
+#[ignore = "a_proxy_from_the_environment_gets_no_connection runs it in its own process"]
+async fn sends_with_a_proxy_in_the_environment() {
     let error =
-        send(guard(false), "https://shop.example/").await.expect_err("it leads inside").error;
+        send(guard(false), "https://shop.example/").await.expect_err("a private address").error;
     println!("it failed: {error}");
 }

@@ -1,4 +1,5 @@
-//! What is no fault of an endpoint's costs its events no try.
+//! Tests of the delivery worker: a failure that is not the endpoint's fault uses up no attempt of
+//! an event.
 use doorbuster_core::event::{Actor, Attribution, Event, Subject};
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_core::slot::SlotBounds;
@@ -11,7 +12,7 @@ use crate::config::{Flags, Roles, load};
 use crate::engine::{Engine, EngineOptions, StockLocation};
 use crate::temp_dir::TempDir;
 
-/// Of a server that knows no sale.
+/// The delivery service of a server without sales.
 async fn outbox(dir: &TempDir) -> Outbox {
     let options = EngineOptions {
         place: StockLocation::Directory(dir.path().to_owned()),
@@ -47,7 +48,7 @@ fn endpoint() -> Endpoint {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoints() {
+async fn an_event_that_this_node_cannot_read_or_does_not_know_is_no_failure_of_its_endpoint() {
     let (dir, endpoint) = (TempDir::new(), endpoint());
     let outbox = outbox(&dir).await;
     let (subject, by) = (Subject::Item(ItemId(99)), Attribution::from_actor(Actor::Engine));
@@ -57,7 +58,7 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
         position: 2,
         what: "sale.moved".to_owned(),
         about: "sale:spring".to_owned(),
-        reason: "nothing that is known".to_owned(),
+        reason: "unknown event".to_owned(),
     });
     for (read, why) in
         [(of_a_new_sale, "does not know the event's item"), (of_a_new_type, "a newer one does")]
@@ -83,19 +84,17 @@ async fn what_this_node_cannot_read_or_does_not_know_is_no_failure_of_an_endpoin
     assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event was deleted".to_owned())));
     outbox.engine.stop().await;
     let unsent = send(&outbox, &endpoint, 7, None).await;
-    assert!(
-        matches!(&unsent, Err(SendError::Deferred(error)) if error.contains("failed to read the event")),
-        "{unsent:?}"
-    );
+    let Err(SendError::Deferred(error)) = &unsent else { panic!("{unsent:?}") };
+    assert!(error.contains("failed to read the event"), "{error}");
 }
 
 #[test]
-fn each_answer_says_of_an_endpoint_what_it_is_about() {
+fn each_error_has_its_outcome_for_the_plan() {
     let error = || "why".to_owned();
     let refusal = DeliveryError { pause_ms: 7, ..DeliveryError::new(error()) };
     let of = |unsent: SendError| {
-        let (outcome, said) = delivery_outcome(Err(unsent));
-        assert_eq!(said, Some(error()), "{outcome:?}");
+        let (outcome, text) = delivery_outcome(Err(unsent));
+        assert_eq!(text, Some(error()), "{outcome:?}");
         outcome
     };
     assert_eq!(delivery_outcome(Ok(())), (SendOutcome::Delivered, None));

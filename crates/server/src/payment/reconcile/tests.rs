@@ -1,4 +1,4 @@
-//! When who is asked again, and who is not.
+//! Tests of the pauses between requests about a checkout, and of the end of these requests.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -23,16 +23,16 @@ use crate::purchase::{Purchase, PurchaseOutcome};
 use crate::temp_dir::TempDir;
 
 #[test]
-fn a_full_page_is_followed_by_the_next_as_soon_as_somebody_can_ask() {
+fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(reads_next_page(true, 0, true));
-    assert!(!reads_next_page(true, 1, true), "what was read is asked about first");
-    assert!(!reads_next_page(true, 0, false), "nobody could ask");
-    assert!(!reads_next_page(false, 0, true), "there is no more");
-    const { assert!(AT_ONCE < PAGE, "a full page has what is not asked about yet") };
+    assert!(!reads_next_page(true, 1, true), "the rest of this page comes first");
+    assert!(!reads_next_page(true, 0, false), "no request can start");
+    assert!(!reads_next_page(false, 0, true), "there are no more checkouts");
+    const { assert!(AT_ONCE < PAGE, "a full page has checkouts that are not asked about yet") };
 }
 
 #[test]
-fn who_says_nothing_is_asked_more_and_more_seldom() {
+fn a_checkout_without_an_answer_is_asked_about_less_and_less_often() {
     let day = 86_400_000;
     for (waited, again) in [
         (-1, ENDED_RETRY_MIN_MS),
@@ -113,7 +113,7 @@ async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Chec
 }
 
 #[tokio::test]
-async fn units_that_wait_make_the_lag_and_silence_about_ended_orders_does_not() {
+async fn the_lag_counts_waiting_units_and_not_ended_orders() {
     let dir = TempDir::new();
     let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
     let now = order.pay_by.plus(7_000);
@@ -124,11 +124,11 @@ async fn units_that_wait_make_the_lag_and_silence_about_ended_orders_does_not() 
     };
     assert_eq!(lag_ms([&ended].into_iter(), now), 0);
     assert_eq!(lag_ms([&ended, &order].into_iter(), now), 7_000);
-    assert_eq!(lag_ms([&order].into_iter(), order.pay_by.plus(-1)), 0, "its time is not over");
+    assert_eq!(lag_ms([&order].into_iter(), order.pay_by.plus(-1)), 0, "its window has not ended");
     engine.stop().await;
 }
 
-/// Stripe at this address, which says of every session that it is not decided.
+/// The address of a Stripe that reports every session as undecided.
 async fn undecided() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it listens");
@@ -136,11 +136,11 @@ async fn undecided() -> String {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 4096];
             drop(stream.read(&mut head).await);
-            let said = r#"{"status":"complete","payment_status":"unpaid"}"#;
-            let length = said.len();
+            let body = r#"{"status":"complete","payment_status":"unpaid"}"#;
+            let length = body.len();
             let text = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: \
-                 {length}\r\nconnection: close\r\n\r\n{said}"
+                 {length}\r\nconnection: close\r\n\r\n{body}"
             );
             drop(stream.write_all(text.as_bytes()).await);
         }
@@ -149,7 +149,7 @@ async fn undecided() -> String {
 }
 
 #[tokio::test]
-async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
+async fn requests_end_only_after_a_provider_was_undecided_for_very_long() {
     let (dir, wall) = (TempDir::new(), Arc::new(AtomicI64::new(1_000_000_000_000)));
     let read = wall.clone();
     let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
@@ -190,7 +190,7 @@ async fn only_who_does_not_decide_for_very_long_is_not_asked_again() {
     assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await, "a bank may take long");
     wall.fetch_add(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
-    assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await, "by a clock that was set");
+    assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await, "the clock was stepped");
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
     assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);

@@ -116,7 +116,7 @@ impl Sandbox {
         } else {
             now.0
         });
-        let (payments, told) = action.payments_and_messages();
+        let (payments, messages) = action.payments_and_messages();
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
@@ -128,7 +128,7 @@ impl Sandbox {
                 .await?;
         }
         failpoint::pass(Point::SandboxNamed);
-        let notice = if told > 0 { self.announce(id, due).await? } else { String::new() };
+        let notice = if messages > 0 { self.announce(id, due).await? } else { String::new() };
         failpoint::pass(Point::SandboxAnnounced);
         let pressed = self.update_session(id, |session| {
             if state(session, now) != "open" {
@@ -136,7 +136,7 @@ impl Sandbox {
             }
             for name in &names {
                 let kind = if payments == 0 { "payment.failed" } else { "payment.captured" };
-                if told > 0 {
+                if messages > 0 {
                     let body = message::payment(kind, due, name, &session.order, &session.money());
                     let (id, notice) = (format!("msg_{name}"), notice.clone());
                     session.posts.push(PendingMessage {
@@ -264,7 +264,7 @@ mod tests {
         };
         for _ in 0..5 {
             for action in [ButtonAction::Return, ButtonAction::Dispute] {
-                assert!(matches!(press(action).await, ButtonResult::Over(_)), "nothing was paid");
+                assert!(matches!(press(action).await, ButtonResult::Over(_)), "no payment");
             }
         }
         assert_eq!(announced().await, 0);
@@ -273,9 +273,9 @@ mod tests {
         for action in
             [ButtonAction::Return, ButtonAction::Dispute, ButtonAction::Pay, ButtonAction::Fail]
         {
-            assert!(matches!(press(action).await, ButtonResult::Over(_)), "it went back");
+            assert!(matches!(press(action).await, ButtonResult::Over(_)), "it was refunded");
         }
-        assert_eq!(announced().await, 2, "that it was paid, and that it went back");
+        assert_eq!(announced().await, 2, "the payment and its reversal");
         engine.stop().await;
     }
 }

@@ -94,7 +94,7 @@ mod tests {
     use crate::temp_dir::TempDir;
 
     #[tokio::test]
-    async fn what_ended_long_ago_is_forgotten_and_nothing_else() {
+    async fn only_documents_of_checkouts_that_ended_long_ago_are_deleted() {
         let dir = TempDir::new();
         let engine = fixture::engine(&dir).await;
         let sandbox = Sandbox::new(engine.clone(), Vec::new());
@@ -116,12 +116,12 @@ mod tests {
         }
         put("due/00000000000000009999/cs_1/x".to_owned(), String::new()).await;
         let mut round = CleanupCursor::default();
-        let (mut looks, mut gone) = (0, 0);
-        while looks < 20 {
+        let (mut rounds, mut deleted) = (0, 0);
+        while rounds < 20 {
             let forgotten =
                 sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
-            assert!(forgotten <= 3 * PAGE, "a little at a time: {forgotten}");
-            (looks, gone) = (looks + 1, gone + forgotten);
+            assert!(forgotten <= 3 * PAGE, "a page of each kind: {forgotten}");
+            (rounds, deleted) = (rounds + 1, deleted + forgotten);
         }
         let list = async |prefix: &str| {
             let (mut all, mut after) = (Vec::new(), String::new());
@@ -149,6 +149,6 @@ mod tests {
         let payments = list("payment/").await;
         assert!(!payments.is_empty() && payments.iter().all(|(_, session)| known(session)));
         assert_eq!(list("due/").await.len(), 1);
-        assert_eq!(gone as i64, many + (many - payments.len() as i64) + many);
+        assert_eq!(deleted as i64, many + (many - payments.len() as i64) + many);
     }
 }

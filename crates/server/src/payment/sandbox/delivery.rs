@@ -57,13 +57,13 @@ impl Sandbox {
             let page =
                 self.engine.store().sandbox_list("due/".to_owned(), after.clone(), PAGE).await?;
             let is_last = page.len() < PAGE;
-            for (key, said) in page {
+            for (key, value) in page {
                 let now = self.engine.now();
                 let Some((due, session)) = parse_announcement(&key) else { continue };
                 if due > now.0 {
                     return Ok(());
                 }
-                all_done &= said == SENT || self.send_announced(&key, due, session, now).await?;
+                all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
                 // An announcement for a time that has just passed may still be written.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
@@ -85,9 +85,9 @@ impl Sandbox {
         now: Millis,
     ) -> Result<bool, EngineError> {
         let posts = self.session(id).await?.map(|session| session.posts).unwrap_or_default();
-        let mine: Vec<_> = posts.into_iter().filter(|post| post.notice == key).collect();
-        let mut is_over = if mine.is_empty() { now.0 - due > ORPHAN_MS } else { true };
-        for post in mine.into_iter().filter(|post| !post.done) {
+        let announced: Vec<_> = posts.into_iter().filter(|post| post.notice == key).collect();
+        let mut is_over = if announced.is_empty() { now.0 - due > ORPHAN_MS } else { true };
+        for post in announced.into_iter().filter(|post| !post.done) {
             if post.due > now.0 {
                 is_over = false;
                 continue;

@@ -87,26 +87,26 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
             session: None,
         })),
         "payment.returned" => {
-            let told = reversal(
+            let reversal = reversal(
                 event,
                 required_text(data, "payment")?,
                 ReversalKind::Returned,
                 money(data)?,
             );
             Ok(ProviderMessage::Reversed {
-                told,
+                reversal,
                 order: optional_text(data, "order").ok().flatten(),
             })
         }
         "payment.disputed" => {
-            let told = reversal(
+            let reversal = reversal(
                 event,
                 required_text(data, "payment")?,
                 ReversalKind::Disputed,
                 money(data)?,
             );
             Ok(ProviderMessage::Reversed {
-                told,
+                reversal,
                 order: optional_text(data, "order").ok().flatten(),
             })
         }
@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn messages_that_the_sandbox_writes_can_be_read() {
         let at = Millis(1_795_000_000_123);
         let body = payment("payment.captured", at, "pay_1", "ord_x", &yuan(100));
-        let Ok(ProviderMessage::Captured(told)) = read("msg_1", body.as_bytes()) else {
+        let Ok(ProviderMessage::Captured(capture)) = read("msg_1", body.as_bytes()) else {
             panic!("{body}")
         };
         assert_eq!(
-            (told.payment.0.as_str(), told.order.as_str(), told.money),
+            (capture.payment.0.as_str(), capture.order.as_str(), capture.money),
             ("pay_1", "ord_x", yuan(100))
         );
         let body = refund_settled(at, "pay_1", "ord_x", &yuan(100), "ref_1");
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(
             read("m", body.as_bytes()),
             Ok(ProviderMessage::Reversed {
-                told: returned(Some(yuan(7))),
+                reversal: returned(Some(yuan(7))),
                 order: Some("ord_x".into())
             })
         );
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_what_it_must_be_is_malformed_and_what_is_not_known_unused() {
+    fn an_invalid_message_is_malformed_and_an_unknown_type_is_unused() {
         for wrong in [
             "",
             "[]",

@@ -59,7 +59,7 @@ impl Api {
             // certificates, which may be missing.
             http = http.tls_certs_only([]).no_proxy();
         }
-        let http = http.build().expect("a client without certificates of its own can be made");
+        let http = http.build().expect("a client without certificates can be created");
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
@@ -104,11 +104,11 @@ impl Api {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if status.is_success() && said.is_object() {
-            return Ok(said);
+        let parsed: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if status.is_success() && parsed.is_object() {
+            return Ok(parsed);
         }
-        let word = |name: &str| said["error"][name].as_str();
+        let word = |name: &str| parsed["error"][name].as_str();
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {

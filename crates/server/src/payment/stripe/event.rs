@@ -156,15 +156,15 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             let dispute = object["id"]
                 .as_str()
                 .map(|id| Dispute { id: without_control_chars(id), reported_at });
-            let told = read_reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
-            Ok(reversal_message(told.map(|told| Reversal { dispute, ..told }), None))
+            let back = read_reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
+            Ok(reversal_message(back.map(|back| Reversal { dispute, ..back }), None))
         }
         _ => Ok(ProviderMessage::Unused),
     }
 }
 
-fn reversal_message(told: Option<Reversal>, order: Option<String>) -> ProviderMessage {
-    told.map_or(ProviderMessage::Unused, |told| ProviderMessage::Reversed { told, order })
+fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMessage {
+    back.map_or(ProviderMessage::Unused, |reversal| ProviderMessage::Reversed { reversal, order })
 }
 
 /// The reversal that a charge, a refund or a dispute reports; `amount` is the member with its
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_believed_for_its_body_its_time_and_its_secret() {
+    fn a_signature_is_valid_for_its_body_its_time_and_its_secret() {
         // Made by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret
         // whsec_test.
         let keys = [SigningKey::new(b"whsec_new"), SigningKey::new(b"whsec_test")];
@@ -313,7 +313,7 @@ mod tests {
         "t=1795000000,v1=9768205fbb644a6a645cdd13f225c6791ed91580e4d16c14b9a8e73cd4ba4393";
 
     #[test]
-    fn sessions_and_refunds_are_read_and_what_is_not_known_is_unused() {
+    fn sessions_and_refunds_are_read_and_unknown_events_are_unused() {
         let session = json!({
             "id": "cs_1", "client_reference_id": "ord_x", "payment_intent": "pi_1", "amount_total": 100, "currency": "cny",
             "payment_status": "paid", "status": "complete", "metadata": {"doorbuster": "m1"},
@@ -326,13 +326,13 @@ mod tests {
                 "m1",
             )
         };
-        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session)
+        let Ok(ProviderMessage::Captured(paid)) = event("checkout.session.completed", &session)
         else {
             panic!("captured")
         };
         let money = Money { minor: 100, currency: "CNY".into() };
         assert_eq!(
-            (told.payment.0.as_str(), told.order.as_str(), &told.money),
+            (paid.payment.0.as_str(), paid.order.as_str(), &paid.money),
             ("pi_1", "ord_x", &money)
         );
         let mut unpaid = session.clone();
@@ -353,7 +353,7 @@ mod tests {
         let refund = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded"});
         let id = RefundId::for_payment(&PaymentId("pi_1".into()));
         let Ok(ProviderMessage::Refund {
-            id: told,
+            id: found,
             news: RefundUpdate::CheckAgain { lost: false },
             if_not_ours,
             ..
@@ -361,12 +361,12 @@ mod tests {
         else {
             panic!("by hand")
         };
-        assert_eq!((told, if_not_ours.expect("it may be nobody's here").money), (id, None));
+        assert_eq!((found, if_not_ours.expect("it may belong to no order here").money), (id, None));
         let mut ours = refund.clone();
         ours["metadata"] = json!({"refund": "ref_1"});
-        let settled = |said| {
+        let settled = |message| {
             matches!(
-                said,
+                message,
                 Ok(ProviderMessage::Refund { if_not_ours: None, news: RefundUpdate::Settled, .. })
             )
         };
@@ -377,7 +377,7 @@ mod tests {
         };
         assert_eq!(news, RefundUpdate::Arrived(12));
         let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
-        let Ok(ProviderMessage::Reversed { told: back, order: None }) =
+        let Ok(ProviderMessage::Reversed { reversal: back, order: None }) =
             event("charge.refunded", &charge)
         else {
             panic!("went back")
@@ -388,12 +388,12 @@ mod tests {
         );
         for (status, stands) in [("needs_response", true), ("lost", true), ("won", false)] {
             let dispute = json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 100, "currency": "cny", "status": status});
-            let Ok(ProviderMessage::Reversed { told, .. }) =
+            let Ok(ProviderMessage::Reversed { reversal: back, .. }) =
                 event("charge.dispute.closed", &dispute)
             else {
                 panic!("{status}")
             };
-            assert_eq!((told.kind, told.stands), (ReversalKind::Disputed, stands), "{status}");
+            assert_eq!((back.kind, back.stands), (ReversalKind::Disputed, stands), "{status}");
         }
         assert_eq!(
             event("charge.dispute.created", &json!({"payment_intent": null})),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_our_mark_is_anothers_and_one_that_costs_nothing_is_its_own_payment() {
+    fn a_session_without_our_mark_is_ignored_and_a_free_session_is_its_own_payment() {
         let event = |kind: &str, object: &Value| {
             read(
                 json!({"id": "evt_1", "type": kind, "data": {"object": object}})
@@ -433,11 +433,11 @@ mod tests {
             }
         }
         session["metadata"] = json!({"doorbuster": "m1"});
-        let Ok(ProviderMessage::Captured(told)) = event("checkout.session.completed", &session)
+        let Ok(ProviderMessage::Captured(paid)) = event("checkout.session.completed", &session)
         else {
             panic!("captured")
         };
-        assert_eq!((told.payment.0.as_str(), told.money.minor), ("cs_1", 0));
+        assert_eq!((paid.payment.0.as_str(), paid.money.minor), ("cs_1", 0));
         session["amount_total"] = json!(1);
         assert!(
             matches!(
@@ -453,7 +453,7 @@ mod tests {
                 event("checkout.session.completed", &session),
                 Err(MessageError::Malformed(_))
             ),
-            "no row can keep it"
+            "no row can store it"
         );
         let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});
         let Ok(ProviderMessage::Refund { news, .. }) = event("refund.failed", &failed) else {

@@ -1,4 +1,4 @@
-//! Access codes of a sale: made in bulk and shown once, counted.
+//! Access codes of a sale: creates many at once, shows them only then, and counts them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/audit`: every invariant checked now.
+//! `GET /v1/admin/audit`: checks every invariant now.
 
 use std::sync::Arc;
 
@@ -51,10 +51,10 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
     Ok(json(StatusCode::OK, &audit))
 }
 
-/// Money that went back, and nobody here asked for it.
+/// Notice about a payment that was reversed without a request of this server.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
-        store::ReversalKind::Returned => "was given back at the provider's own console",
+        store::ReversalKind::Returned => "was refunded in the provider's own dashboard",
         store::ReversalKind::Disputed => "is disputed by the buyer's bank",
     };
     let money = &found.money;
@@ -69,12 +69,12 @@ fn reversed(found: &store::ReversedPayment) -> Notice {
     }
 }
 
-/// Money that should not have come.
+/// Notice about a payment that pays for no order.
 fn notice(found: &store::RefundNotice) -> Notice {
     let said = match found.what {
-        RefundCause::Mismatch => "is not what its order costs",
-        RefundCause::Second => "came for an order that was paid before",
-        RefundCause::UnknownOrder => "named no order when it came",
+        RefundCause::Mismatch => "does not have its order's amount",
+        RefundCause::Second => "came for an order that was already paid",
+        RefundCause::UnknownOrder => "named an order that does not exist",
         RefundCause::Late | RefundCause::Operator => "goes back",
     };
     let money = &found.money;

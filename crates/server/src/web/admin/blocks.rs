@@ -1,4 +1,4 @@
-//! Whom operators turn away: listed, added, let in again.
+//! Blocks of buyers and networks: lists, adds and deletes them.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(crate) async fn create(
     let value = block_value(&wanted)?;
     let until = wanted.expires_at.map(|time| Millis(time.millis()));
     if until.is_some_and(|until| until <= app.engine.now()) {
-        return Err(value_fault("/expires_at", "must be in the future; null is for good").into());
+        return Err(value_fault("/expires_at", "must be in the future, or null for no end").into());
     }
     let put = app.engine.store().insert_block(
         stored_kind(wanted.kind),
@@ -59,7 +59,7 @@ pub(crate) async fn create(
     let Some(block) = put.await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
-            "there are as many blocks as there may be; delete one first",
+            "the limit of blocks is reached; delete one first",
         )
         .into());
     };
@@ -94,7 +94,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// What is blocked, in its one way of writing.
+/// The canonical text of the blocked buyer or network.
 fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
@@ -137,8 +137,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// A block's id: made of what it says, so that it is the same at every node and each time; and by a
-/// key, so that the log of actions, which has the id and is never changed, names nobody.
+/// A block's id: a keyed hash of its value, so that it is the same on every node. The log of
+/// actions contains the id and is never changed, so the id must not reveal the buyer.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

@@ -1,5 +1,4 @@
-//! What was given up: listed, shown, tried again, let be. One list over deliveries, refunds and
-//! tickets.
+//! Dead letters of deliveries, refunds and tickets in one list: shows, retries and discards them.
 
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::{App, wire};
 
-/// `GET /v1/admin/list_dead_letters-draw_letters`
+/// `GET /v1/admin/dead-letters`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
     let query = DeadLetterQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let (found, next_cursor) = letters_page(&app, &query).await?;
@@ -37,14 +36,14 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
 }
 
-/// A page of dead letters, and where it goes on.
+/// A page of dead letters, and its cursor.
 async fn letters_page(
     app: &App,
     query: &DeadLetterQuery,
 ) -> Result<(Vec<(DeadKind, Dead)>, Option<String>), Refused> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
-    // A cursor names the kind that it stands in, and where.
+    // A cursor contains the kind of its last row, and the position in that kind.
     let (first, mut after) = match &from {
         Some((position, kind)) => (DeadKind::parse(kind), Some(*position)),
         None => (None, None),
@@ -77,7 +76,7 @@ async fn letters_page(
     Ok((all, next_cursor))
 }
 
-/// `GET /v1/admin/list_dead_letters-draw_letters/{letter}`
+/// `GET /v1/admin/dead-letters/{letter}`
 pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNames<1>) -> Answer {
     let id = parse_id(&letter)?;
     let kind = match id {
@@ -109,13 +108,13 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNa
     Ok(json(StatusCode::OK, &detail))
 }
 
-/// What is said of an event that can be read, as it is sent.
+/// A readable event, as it would be sent.
 async fn message(app: &App, read: Option<&EventRead>) -> Option<Value> {
     let message = app.outbox.message(read?.as_ref().ok()?).await?;
     serde_json::from_slice(&message.body).ok()
 }
 
-/// `POST /v1/admin/list_dead_letters-draw_letters/retry`
+/// `POST /v1/admin/dead-letters/retry`
 pub(crate) async fn retry_many(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
@@ -129,7 +128,7 @@ pub(crate) async fn retry_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// `POST /v1/admin/list_dead_letters-draw_letters/discard`
+/// `POST /v1/admin/dead-letters/discard`
 pub(crate) async fn discard_many(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
@@ -143,8 +142,7 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Sees to those of a page of dead letters that are meant, one by one: with a reason they are let
-/// be, without one tried again.
+/// Retries the selected dead letters of a page one by one, or discards them if a reason is given.
 async fn handle_many(
     app: &App,
     by: &Operator,
@@ -199,7 +197,7 @@ async fn handle_many(
     Ok(json(StatusCode::OK, &told))
 }
 
-/// `POST /v1/admin/list_dead_letters-draw_letters/{letter}/retry`
+/// `POST /v1/admin/dead-letters/{letter}/retry`
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
@@ -225,7 +223,7 @@ pub(crate) async fn retry(
         DeadLetterOutcome::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "as many events wait for its endpoint as may wait",
+                "the limit of events that wait for its endpoint is reached",
             )
             .into());
         }
@@ -239,7 +237,7 @@ pub(crate) async fn retry(
     Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Pending }))
 }
 
-/// `POST /v1/admin/list_dead_letters-draw_letters/{letter}/discard`
+/// `POST /v1/admin/dead-letters/{letter}/discard`
 pub(crate) async fn discard(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
@@ -272,15 +270,15 @@ pub(crate) async fn discard(
 }
 
 fn no_letter() -> Problem {
-    Problem::not_found("there is no such dead letter, or somebody has seen to it")
+    Problem::not_found("there is no such dead letter, or it is resolved")
 }
 
-/// What a delivery is called here.
+/// The id of a delivery's dead letter.
 pub(super) fn delivery_id(seq: i64) -> String {
     format!("dlv_{seq}")
 }
 
-/// What an id names: its prefix says of which kind.
+/// Parses an id: its prefix names the kind.
 fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());

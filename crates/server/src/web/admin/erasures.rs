@@ -1,4 +1,4 @@
-//! Erasing a buyer.
+//! Erases a buyer.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub(crate) async fn create(
     let mut all = Erased::default();
     let left = erase(&app, &buyer, &mut all).await;
     app.engine.hub().forget_buyer(&buyer);
-    // Who did it and when; a part that was done before the store went away as well.
+    // The log of actions gets a row even if the store fails in the middle: a part is erased then.
     record_action(
         &app,
         &by,
@@ -59,9 +59,9 @@ pub(crate) async fn create(
     Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
 }
 
-/// Erases what can be erased now, one bounded transaction after the other; what is held back. An
-/// order that came to rest while that was looked for is erased as well, so that whoever hears of
-/// nothing held back has nothing left.
+/// Erases everything that can be erased now, one bounded transaction after another, and returns
+/// what is retained. An order that ends meanwhile is erased as well. So if nothing is retained,
+/// nothing is left.
 async fn erase(
     app: &App,
     buyer: &BuyerId,

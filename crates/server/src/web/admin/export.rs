@@ -1,5 +1,5 @@
-//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first, a page at a time out of the store
-//! while the reader takes it; and the reconciliation.
+//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. Pages are read from the store while
+//! the client takes them. Also the reconciliation.
 
 mod csv;
 mod ledger;
@@ -52,8 +52,8 @@ pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     export(app, query.as_deref(), Export::Ledger).await
 }
 
-/// The sale that is asked for, if one is, which has to be there. What other nodes did with sales
-/// before is known from here on.
+/// The requested sale, if the request names one; it must exist. Afterwards this node knows the
+/// earlier changes that other nodes made to sales.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
     app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
@@ -88,7 +88,7 @@ async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
     Ok(reply)
 }
 
-/// An export that is being written.
+/// An export in progress.
 struct ExportWriter {
     app: Arc<App>,
     export: Export,
@@ -96,9 +96,9 @@ struct ExportWriter {
     begun: bool,
 }
 
-/// Where lines come from.
+/// The source of an export's lines.
 enum ExportSource {
-    /// A list of the store, of these items or of all.
+    /// A list of the store, for these items or for all.
     List {
         items: Option<Vec<ItemId>>,
         at: ListPosition,
@@ -106,7 +106,7 @@ enum ExportSource {
     Ledger(Box<Ledger>),
 }
 
-/// How far a list has come.
+/// The position in a list.
 #[derive(Clone, Copy)]
 enum ListPosition {
     Start,
@@ -114,7 +114,7 @@ enum ListPosition {
     End,
 }
 
-/// The next lines, the names before the first.
+/// The next lines; the first ones follow the header.
 async fn write(
     writer: Option<ExportWriter>,
 ) -> Option<(Result<Bytes, EngineError>, Option<ExportWriter>)> {
@@ -127,16 +127,17 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // Breaking off is the only way left to say that lines are missing.
+        // The headers are sent already, so only a broken connection tells the client that lines are
+        // missing.
         Err(error) => {
-            tracing::warn!(%error, export = writer.export.as_str(), "an export broke off");
+            tracing::warn!(%error, export = writer.export.as_str(), "failed to finish an export");
             Some((Err(error), None))
         }
     }
 }
 
 impl ExportWriter {
-    /// Reads a page. False: there was none.
+    /// Reads a page. False: there is none left.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
         let (items, at) = match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
@@ -153,7 +154,7 @@ impl ExportWriter {
     }
 }
 
-/// Writes a page of a list, and says where the next one begins.
+/// Writes a page of a list, and returns where the next one begins.
 async fn write_page(
     app: &App,
     export: Export,
@@ -180,7 +181,7 @@ async fn write_page(
             page.rows.iter().for_each(|row| write_refund(lines, &wire::refund(row)));
             Ok(page.next)
         }
-        // The ledger has a source of its own.
+        // The ledger has its own source.
         Export::Orders | Export::Ledger => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;

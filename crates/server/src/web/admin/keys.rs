@@ -1,4 +1,5 @@
-//! Operators' keys: listed without themselves, made and shown once, deleted.
+//! Operators' keys: lists them without the keys themselves, creates and deletes them. A new key is
+//! shown once.
 
 use std::sync::Arc;
 
@@ -46,11 +47,9 @@ pub(crate) async fn create(
     let wanted = NewKey::from_json(&body)?;
     let _guard = app.keys.lock().await;
     if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
-        return Err(Problem::wrong_state(
-            "full",
-            "there are as many keys as there may be; delete one first",
-        )
-        .into());
+        return Err(
+            Problem::wrong_state("full", "the limit of keys is reached; delete one first").into()
+        );
     }
     let id = format!("key_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()));
     let key = format!("dbk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
@@ -96,7 +95,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Lets the checks at the door know the keys as they are now.
+/// Updates the keys that authenticate requests.
 async fn replace_keys(app: &App) -> Result<(), Refused> {
     let keys = app.engine.store().keys().await.map_err(failed)?;
     app.operators.replace_keys(keys);

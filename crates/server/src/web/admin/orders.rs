@@ -31,18 +31,18 @@ use crate::web::{App, wire};
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    // An item that this node has not heard of yet would be no item at all.
+    // Otherwise a new item that this node does not know yet would look like a missing one.
     app.engine.refresh_catalogue().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
-        // Nothing goes by that name: nothing to look for.
+        // There is no such sale or item, so no order matches.
         return Ok(json(StatusCode::OK, &OrderList { orders: Vec::new(), next_cursor: None }));
     }
     let buyer = query.buyer.as_deref().and_then(BuyerId::new);
     page(&app, &query, buyer, items).await
 }
 
-/// The numbers of the items that the names mean; `None` for all there are.
+/// The numbers of the named items; `None` for all items.
 pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;
@@ -149,7 +149,7 @@ pub(crate) async fn extend(
     Ok(reply)
 }
 
-/// The order that a request names, and why something is done to it, if the request says.
+/// The order that a request names, and the operator's reason, if the request has one.
 async fn read_reason(
     order: &str,
     request: axum::extract::Request,

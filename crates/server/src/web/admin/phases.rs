@@ -1,4 +1,4 @@
-//! A sale's way through its phases, one step at a time.
+//! Moves a sale to its next phase.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(crate) async fn step(
         if !opens_later {
             let fault = Fault::new(
                 FaultLocation::Body("/starts_at".into()),
-                "has to lie in the future; change the sale first",
+                "must be in the future; change the sale first",
             );
             return Err(Problem::invalid_request(vec![fault]).into());
         }
@@ -45,7 +45,7 @@ pub(crate) async fn step(
     if begins {
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         check_slots_readable(&app, &before.row, own)?;
-        // It may have been made when another provider took the money.
+        // The sale may have been created while another provider was configured.
         let items = before.row.items.iter().enumerate();
         let faults: Vec<Fault> = items
             .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))

@@ -1,4 +1,4 @@
-//! Sales: made, listed, read, changed, deleted.
+//! Sales: creates, lists, reads, changes and deletes them.
 
 mod change;
 
@@ -43,7 +43,7 @@ pub(crate) async fn create(
     let id = wanted.id.clone();
     let created = app.engine.create_sale(stored_sale(wanted)).await.map_err(failed)?;
     let row =
-        created.ok_or_else(|| Problem::already_exists("there is a sale of this id already"))?;
+        created.ok_or_else(|| Problem::already_exists("a sale with this id already exists"))?;
     record_action(&app, &by, "sale.create", &object!({"sale": id})).await;
     let mut reply = sale_reply(&app, StatusCode::CREATED, &row);
     let location =
@@ -52,7 +52,7 @@ pub(crate) async fn create(
     Ok(reply)
 }
 
-/// The store keeps one currency for an item, and the provider has to take it.
+/// The store keeps one currency for each item, and the payment provider must accept it.
 fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     let differs =
         |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);
@@ -66,7 +66,7 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
-/// What is wrong with a price that the payment provider cannot take.
+/// The fault of a price that the payment provider does not accept.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
     Some(Fault::new(FaultLocation::Body(format!("/items/{index}/price/{}", no.member)), no.why))
@@ -141,7 +141,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The version that a change insists on, if `If-Match` asks for one. The store compares it again.
+/// The version that `If-Match` requires, if any. The store compares it again.
 fn requested_version(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
     let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
     if !if_match(values(), &etag(sale.row.version)) {

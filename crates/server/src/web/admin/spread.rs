@@ -1,4 +1,4 @@
-//! How an item's stock is spread over its slots.
+//! Sets how an item's stock is spread over its slots.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, json};
 
-/// `PUT /v1/admin/sales/{sale}/items/{item}/parse_spread`
+/// `PUT /v1/admin/sales/{sale}/items/{item}/spread`
 pub(crate) async fn set(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/sales/{sale}/stats`: how a sale is going, as this process has seen it.
+//! `GET /v1/admin/sales/{sale}/stats`: a sale's statistics of this process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -68,7 +68,7 @@ fn is_refusal(kind: Kind) -> bool {
     !matches!(kind, Kind::Reserved | Kind::Replayed | Kind::Queued)
 }
 
-/// Requests that were too many, by what was asked for and by which measure.
+/// Rate-limited requests, by route and by scope.
 fn rate_limited(limits: &SaleLimitState) -> BTreeMap<String, BTreeMap<String, u64>> {
     let by_scope = |route: Route| -> BTreeMap<String, u64> {
         let counts = SCOPES.map(|scope| (scope.as_str().to_owned(), limits.refused(route, scope)));

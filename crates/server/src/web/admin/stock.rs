@@ -1,4 +1,4 @@
-//! Where a sale's units are, and how many there shall be.
+//! Where a sale's units are, and changes of its totals.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ pub(crate) async fn adjust(
     Ok(reply)
 }
 
-/// The counts after an adjustment that was done.
+/// The counts after an adjustment.
 fn adjusted_counts(
     adjusted: AdjustResult,
     sale: &SaleState,
@@ -87,7 +87,7 @@ fn adjusted_counts(
             Problem::invalid_request(vec![fault])
         }
         AdjustResult::Unlimited => {
-            Problem::wrong_state("unlimited", "stock without end cannot be adjusted")
+            Problem::wrong_state("unlimited", "unlimited stock cannot be adjusted")
         }
         AdjustResult::NotFound => Problem::not_found("the sale has no such item"),
     })
@@ -99,8 +99,8 @@ pub(crate) async fn slots(State(app): State<Arc<App>>, PathNames([name]): PathNa
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Of each slot its newest grant: the open one, if there is one. What is left of nodes and
-        // spreads that are gone is history.
+        // For each slot its newest grant: the open one, if there is one. Grants of removed nodes
+        // and spreads are history.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -125,7 +125,7 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, Refused> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
-    // A slot that still lives under another grant says nothing about this one.
+    // A slot under another grant says nothing about this one.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);

@@ -1,5 +1,5 @@
-//! Endpoints that are told what happens: added, changed, removed, and what they were not told at
-//! once.
+//! Endpoints that receive events: adds, changes and removes them, and shows and repeats their
+//! failed deliveries.
 
 use std::sync::Arc;
 
@@ -85,9 +85,7 @@ pub(crate) async fn create(
     let Some(endpoint) =
         app.engine.store().insert_endpoint(new, ENDPOINTS_MAX).await.map_err(failed)?
     else {
-        let detail = format!(
-            "there are {ENDPOINTS_MAX} endpoints, as many as there may be; delete one first"
-        );
+        let detail = format!("the limit of {ENDPOINTS_MAX} endpoints is reached; delete one first");
         return Err(Problem::wrong_state("full", detail).into());
     };
     app.outbox.notify_workers();
@@ -218,7 +216,7 @@ pub(crate) async fn redeliver(
     let wanted = Redelivery::from_json(&body)?;
     let position =
         event_position(&wanted.event).expect("the reader let only ids of events through");
-    // Another event may stand there now than the one that is meant.
+    // Another event may have this position now.
     if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
@@ -237,14 +235,14 @@ pub(crate) async fn redeliver(
         store::Redelivery::Ahead => {
             return Err(Problem::wrong_state(
                 "waiting",
-                "the endpoint was not told of it yet, and will be",
+                "it was not delivered yet; the first attempt is still to come",
             )
             .into());
         }
         store::Redelivery::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "as many events wait for this endpoint as may wait",
+                "the limit of events that wait for this endpoint is reached",
             )
             .into());
         }
@@ -261,7 +259,7 @@ pub(crate) async fn redeliver(
 }
 
 fn no_event() -> Problem {
-    Problem::not_found("there is no such event, or not any more")
+    Problem::not_found("there is no such event, or it was deleted")
 }
 
 fn no_endpoint() -> Problem {
@@ -284,19 +282,17 @@ async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> Answer {
     Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, standing)))
 }
 
-/// An address that may be gone to, as it will be used, and what it is.
+/// A permitted address in its canonical form, and its kind.
 async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Problem> {
     app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// A new address of an endpoint, which stays what it is: a webhook has a secret, a broker a
+/// A new address of an endpoint. Its kind must stay the same: a webhook has a secret, a broker a
 /// password.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),
-        _ => Err(address_problem(
-            "a webhook stays a webhook and a broker a broker; add another endpoint",
-        )),
+        _ => Err(address_problem("the kind of an endpoint cannot change; add another endpoint")),
     }
 }
 
@@ -304,8 +300,8 @@ fn address_problem(why: &'static str) -> Problem {
     Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/url".to_owned()), why)])
 }
 
-/// Where an address leads: its path may hold a secret of the shop's, and stays out of the log of
-/// actions.
+/// The address without its path. The path may contain a secret of the shop, and must not be in the
+/// log of actions.
 fn url_host(url: &str) -> String {
     let parsed = reqwest::Url::parse(url);
     parsed.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()

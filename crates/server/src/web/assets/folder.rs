@@ -1,30 +1,30 @@
-//! The buyer's pages as a folder that any web server or CDN can serve: hashed assets, pages, each
-//! with its compressed copy beside it, and how long each kind of file may be kept.
+//! The buyers' pages as a folder that any web server or CDN can serve: hashed assets, pages, a
+//! compressed copy of each file, and how long each kind of file may be cached.
 //!
-//! A page says for itself where it may connect to, since a folder has no headers; whoever can set
-//! headers finds them in `_headers`.
+//! A page contains its own content security policy, because a folder has no headers. For servers
+//! that support it, `_headers` has the headers.
 
 use std::path::PathBuf;
 
 use super::{AssetFile, Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, text_media_type};
 use crate::config::Settings;
 
-/// Where a page's own rules go.
+/// The place of a page's own policy.
 const HEAD: &str = "<meta charset=\"utf-8\">";
-/// The pages that buyers see, and the one that is left here: the viewer of the documentation.
+/// The pages for buyers. The viewer of the documentation is left out.
 const PAGES: [&str; 3] = ["index.html", "sale.html", "order.html"];
 
 /// A file of the folder.
 #[derive(Debug)]
 pub struct FolderFile {
-    /// Where, below the folder.
+    /// The path in the folder.
     pub path: PathBuf,
-    /// What it holds.
+    /// The content.
     pub bytes: Vec<u8>,
 }
 
-/// The folder's files for these sales. `api` is where the server is, `https://shop.example`;
-/// `None`: at the same address as the folder.
+/// The folder's files for these sales. `api` is the server's address, `https://shop.example`;
+/// `None`: the address of the folder itself.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, api);
@@ -66,10 +66,10 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<F
     files
 }
 
-/// For sales that were made later, and for orders, whose pages are the same file for all.
+/// For sales that are created later, and for orders: their pages are one file.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
-/// The assets that these pages name, all the way down.
+/// The assets that these pages name, directly or through other assets.
 fn reachable_assets<'a>(assets: &Assets, pages: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut open: Vec<String> = pages.flat_map(asset_names).collect();
     let mut reached = std::collections::BTreeSet::new();
@@ -93,7 +93,7 @@ fn asset_names(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What the page may do, with the server where it is.
+/// The content security policy of the pages, with the server's address.
 fn policy(api: Option<&str>) -> String {
     match api {
         None => CONTENT_POLICY.to_owned(),
@@ -108,7 +108,7 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// A page with its rules inside. Who may frame it can only be said by a header.
+/// A page with its policy. Only a header can restrict who may frame it.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy
@@ -124,14 +124,16 @@ fn with_policy(page: &str, api: Option<&str>) -> String {
     page.replacen(HEAD, &rules, 1)
 }
 
-/// Headers for each kind of file, as several CDNs read them.
+/// Headers for each kind of file, in the format of several CDNs.
 fn headers(api: Option<&str>) -> String {
     let text = |value: &http::HeaderValue| value.to_str().expect("it is ASCII").to_owned();
     let (for_ever, briefly) = (text(&CACHE_FOREVER), text(&CACHE_BRIEFLY));
     let policy = policy(api);
     format!(
-        "/*\n  Content-Security-Policy: {policy}\n  Referrer-Policy: no-referrer\n  X-Content-Type-Options: nosniff\n\
-         /assets/*\n  Cache-Control: {for_ever}\n/\n  Cache-Control: {briefly}\n/sale/*\n  Cache-Control: {briefly}\n\
+        "/*\n  Content-Security-Policy: {policy}\n  Referrer-Policy: no-referrer\n\
+         \x20 X-Content-Type-Options: nosniff\n\
+         /assets/*\n  Cache-Control: {for_ever}\n/\n  Cache-Control: {briefly}\n\
+         /sale/*\n  Cache-Control: {briefly}\n\
          /order/*\n  Cache-Control: {briefly}\n"
     )
 }

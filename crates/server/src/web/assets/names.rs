@@ -1,16 +1,16 @@
-//! Addresses of assets: names with a hash in them, and the places where files name each other.
+//! Addresses of assets: names that contain a hash, and the places where files name each other.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::AssetSource;
 
-/// Before each name of an asset.
+/// The text before each name of an asset.
 const PREFIX: &str = "/assets/";
 /// Hexadecimal digits of the hash in an address.
 const HASH_DIGITS: usize = 12;
 
-/// The address of each file, `look.css` as `look.0123456789ab.css`. The hash covers the file and
-/// every file that it names, directly or not, so that circles do no harm.
+/// The address of each file: `look.css` becomes `look.0123456789ab.css`. The hash covers the file
+/// and every file that it names, directly or not, so circles are allowed.
 pub(super) fn hashed(sources: &HashMap<String, AssetSource>) -> HashMap<String, String> {
     let named: HashMap<&str, BTreeSet<&str>> = sources
         .iter()
@@ -54,7 +54,7 @@ fn address(name: &str, hash: &str) -> String {
     }
 }
 
-/// `text` with every known name after [`PREFIX`] made an address.
+/// `text` with every known name after [`PREFIX`] replaced by its address.
 pub(super) fn rewrite(text: &str, addresses: &HashMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 16);
     let mut done = 0;
@@ -69,7 +69,7 @@ pub(super) fn rewrite(text: &str, addresses: &HashMap<String, String>) -> String
     out
 }
 
-/// Every name after [`PREFIX`], and where it begins.
+/// Every name after [`PREFIX`], and its position.
 fn references(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.match_indices(PREFIX).map(|(at, _)| {
         let start = at + PREFIX.len();

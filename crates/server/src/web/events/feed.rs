@@ -1,4 +1,4 @@
-//! One reader's events as JSON, out of the hub.
+//! One reader's events from the hub, as JSON.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroU64;
@@ -20,37 +20,37 @@ use crate::web::limits::POSITIONS_TIMEOUT;
 use crate::web::sales::shown;
 use crate::web::{App, wire};
 
-/// What comes next.
+/// The next step of a reader.
 #[derive(Debug)]
 pub(super) enum FeedEvent {
-    /// This happened.
+    /// An event to send.
     Event(notify::HubEvent),
-    /// The reader let too much wait and has to go.
+    /// The reader was too slow and must be disconnected.
     TooSlow,
-    /// Operators turn the reader away since the stream began.
+    /// An operator blocked the reader since the stream began.
     TurnedAway,
 }
 
-/// What a reader that rests is told of what waits.
+/// The next step of an idle reader.
 pub(super) enum NextMessage {
     /// An event's JSON.
     Json(String),
-    /// Nothing before this was made.
+    /// This status must be rendered before anything else is sent.
     NotYet(PendingStatus),
-    /// The reader let too much wait and has to go.
+    /// The reader was too slow and must be disconnected.
     TooSlow,
 }
 
-/// A status of which an event tells, and which nobody has made yet.
+/// A status that an event announces and that is not rendered yet.
 pub(super) struct PendingStatus {
-    /// Whose status.
+    /// The sale.
     pub name: Arc<str>,
     sale: Arc<SaleState>,
     event: u64,
 }
 
 impl PendingStatus {
-    /// Makes it, once for all who wait for it, however many ask; the event's JSON.
+    /// Renders the status once for all readers that wait for it; returns the event's JSON.
     pub(super) async fn render_status(&self, app: &App) -> String {
         status_event(&app.views.status_for_event(&app.engine, &self.sale, self.event).await.bytes)
     }
@@ -61,17 +61,17 @@ pub(super) struct Feed {
     app: Arc<App>,
     subscription: Subscription,
     client: Client,
-    /// Tells when it changed whom operators turn away.
+    /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
-    /// The print of what the reader was last told of a place in a waiting room.
+    /// The fingerprint of the position in a waiting room that was sent last.
     place: Option<NonZeroU64>,
-    /// The number and the sale of a status that the reader is told next, once that is made.
+    /// The event number and the sale of a status that is sent next, once it is rendered.
     pending_status: Option<(u64, Arc<str>)>,
 }
 
 impl Feed {
-    /// Begins with what is kept of the buyer's orders since the event `after`. `None`: the buyer
-    /// has as many streams as one may have.
+    /// Begins with the kept events about the buyer's orders since the event `after`. `None`: the
+    /// buyer has reached the limit of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer): (Client, BuyerId),
@@ -92,7 +92,7 @@ impl Feed {
         self.subscription.buyer().expect("it subscribed for one")
     }
 
-    /// The event behind which the stream begins.
+    /// The event after which the stream begins.
     pub(super) fn since(&self) -> u64 {
         self.subscription.since()
     }
@@ -102,8 +102,8 @@ impl Feed {
         json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
     }
 
-    /// The present status of each sale: a reader who comes, or comes again, does not wait for the
-    /// next change.
+    /// The current status of each sale, so that a reader who connects does not wait for the next
+    /// change.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
@@ -116,10 +116,10 @@ impl Feed {
         statuses
     }
 
-    /// The buyer's place in the waiting room of each sale that has one. It may have been taken at
-    /// another node, so it is looked for, once and together with whoever comes now; from then on
-    /// this node knows it. Looks are counted as those that a page takes; past the limit, what this
-    /// node knows is told.
+    /// The buyer's position in the waiting room of each sale that has one. Another node may have
+    /// assigned it, so it is read once, together with other readers' positions; afterwards this
+    /// node knows it. These reads count like a page's polls. Over the limit, the reader gets what
+    /// this node knows.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |sale: &Arc<SaleState>| match sale.front_door.waiting_room {
@@ -137,7 +137,7 @@ impl Feed {
         let looks = sales.iter().filter(is_to_be_looked_for);
         let looks = looks
             .map(|sale| self.app.gate.room.fetch_position(&self.app.engine, sale, self.buyer()));
-        // Events are hints: a reader is not kept waiting for a store that is away.
+        // Events are hints: a reader does not wait for an unavailable store.
         let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(looks)).await;
         let places = sales
             .iter()
@@ -147,9 +147,9 @@ impl Feed {
         places
     }
 
-    /// What waits already. `None`: nothing does, and when something comes `ready_queue` is rung
-    /// with `key`. It waits for nothing: a status that nobody has made yet is told when this is
-    /// asked again, and nothing behind it before.
+    /// The events that wait now. `None`: there are none, and `ready_queue` gets `key` when one
+    /// arrives. It does not wait: a status that is not rendered yet is sent in a later call, and
+    /// nothing after it before.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -160,7 +160,7 @@ impl Feed {
                 Some(event) => event,
                 None => match self.subscription.next_or_park(ready_queue, key)? {
                     NextEvent::HubEvent(event) => event,
-                    // Counted by whoever tells the reader.
+                    // The caller counts it.
                     NextEvent::Lagged => return Some(NextMessage::TooSlow),
                 },
             };
@@ -181,12 +181,12 @@ impl Feed {
             .map(|(id, sale)| notify::HubEvent { id, kind: EventKind::Status(sale) })
     }
 
-    /// Nothing is rung for any more.
+    /// Ends the registration at the ready queue.
     pub(super) fn unpark(&mut self) {
         self.subscription.unpark();
     }
 
-    /// Whether operators turn the reader away by what changed since this was last asked.
+    /// Whether a change of the blocks since the last call blocks this reader.
     pub(super) fn is_newly_blocked(&mut self) -> bool {
         // The sender lives as long as the server.
         if !self.blocks.has_changed().unwrap_or(false) {
@@ -196,7 +196,7 @@ impl Feed {
         self.is_blocked()
     }
 
-    /// Waits until operators turn the reader away.
+    /// Waits until an operator blocks the reader.
     pub(super) async fn wait_until_blocked(&mut self) {
         loop {
             // The sender lives as long as the server.
@@ -211,15 +211,17 @@ impl Feed {
         self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. Dropping the future loses nothing: it is over as soon as it has
-    /// the event, and whoever asked has that told.
+    /// Waits for the next event. Dropping the future loses nothing: it is complete as soon as it
+    /// has the event.
     pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {
                 biased;
                 // The sender lives as long as the server.
                 _ = self.blocks.changed() => None,
-                () = std::future::ready(()), if self.pending_status.is_some() => self.take_pending_status().map(NextEvent::HubEvent),
+                () = std::future::ready(()), if self.pending_status.is_some() => {
+                    self.take_pending_status().map(NextEvent::HubEvent)
+                }
                 next = self.subscription.next() => Some(next),
             };
             match next {
@@ -234,9 +236,9 @@ impl Feed {
         }
     }
 
-    /// An event as JSON. It may take the time that a status takes to be made, so this is not to be
-    /// dropped before it is done. `None`: there is nothing to tell of it, or the server stops,
-    /// which waits for no status.
+    /// An event as JSON. Rendering a status may take time, and the future must not be dropped
+    /// before it is done. `None`: there is nothing to send, or the server stops, which waits for no
+    /// status.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,
@@ -248,11 +250,10 @@ impl Feed {
         }
     }
 
-    /// An event as JSON, as far as it can be told at once. `Ok(None)`: there is nothing to tell of
-    /// it.
+    /// An event as JSON, if it needs no rendering. `Ok(None)`: there is nothing to send.
     fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
         let EventKind::Status(name) = &event.kind else { return Ok(self.render_own(&event.kind)) };
-        // What is not in the catalogue any more is nothing to tell of.
+        // A sale that is no longer in the catalogue has no status.
         let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
         match self.app.views.cached_status(&self.app.engine, &sale, event.id) {
             Some(made) => Ok(Some(status_event(&made.bytes))),
@@ -260,7 +261,7 @@ impl Feed {
         }
     }
 
-    /// What is made for this reader alone.
+    /// Renders an event for this reader alone.
     fn render_own(&mut self, kind: &EventKind) -> Option<String> {
         match kind {
             EventKind::Order(order) => {
@@ -283,10 +284,10 @@ impl Feed {
                 let sale = shown(&self.app, sale).ok()?;
                 let place = json(&waiting_room::position_event(&self.app, &sale, self.buyer())?);
                 let now = Some(fingerprint(&place));
-                // Who is told the same again learns nothing.
+                // The reader has this position already.
                 (std::mem::replace(&mut self.place, now) != now).then_some(place)
             }
-            // It is made for everybody.
+            // A status is rendered once for all readers.
             EventKind::Status(_) => None,
         }
     }
@@ -296,14 +297,14 @@ fn json(event: &Event) -> String {
     serde_json::to_string(event).expect("wire types serialise into memory")
 }
 
-/// What tells one text from others, in eight bytes.
+/// An eight-byte fingerprint of a text.
 fn fingerprint(text: &str) -> NonZeroU64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());
     NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
 }
 
-/// The event around a status that is rendered already.
+/// Wraps a rendered status in its event.
 fn status_event(rendered: &[u8]) -> String {
     let status = std::str::from_utf8(rendered).expect("JSON is UTF-8");
     format!(r#"{{"type":"status","status":{status}}}"#)

@@ -1,34 +1,34 @@
-//! The few frames that a sleeping WebSocket sends and gets. One that is awake leaves them to the
-//! library.
+//! The few WebSocket frames that an idle connection sends and receives. The library handles the
+//! frames of active ones.
 
-/// Asks whether somebody is there, with nothing to be answered.
+/// A ping without content.
 pub(super) const PING: [u8; 2] = [0x89, 0];
-/// An answer to that, of a client: its head and its mask.
+/// A client's pong without content: its head and its mask.
 pub(super) const PONG_BYTES: usize = 6;
-/// How it begins.
+/// The first byte of a pong.
 const PONG: [u8; 2] = [0x8a, 0x80];
-/// How a text begins that is one whole frame.
+/// The first byte of a text in a single frame.
 const TEXT: u8 = 0x81;
-/// How a farewell begins.
+/// The first byte of a close frame.
 const CLOSE: u8 = 0x88;
 
 fn is_pong(frame: &[u8]) -> bool {
     frame.len() == PONG_BYTES && frame.starts_with(&PONG)
 }
 
-/// Whether this is one or more answers to pings that asked nothing, whole, and nothing else.
+/// Whether the bytes are one or more whole pongs without content, and nothing else.
 pub(super) fn are_pongs(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_pong)
 }
 
-/// Whether the other end says farewell here, at once or behind other frames that are whole.
+/// Whether the bytes contain a close frame, first or after other whole frames.
 pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {
             [CLOSE, ..] => return true,
-            // A client's, with its mask.
+            // Client frames have a mask.
             [_, 0xfe, high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])),
-            // No longer one is taken from anybody.
+            // Longer frames are not accepted.
             [_, 0xff, ..] => return false,
             [_, length, ..] => usize::from(length & 0x7f),
             _ => return false,
@@ -37,12 +37,12 @@ pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     }
 }
 
-/// Appends a text as the server frames it.
+/// Appends a text frame of the server.
 pub(super) fn write_text_frame(text: &str, frame: &mut Vec<u8>) {
     write_frame(TEXT, text.as_bytes(), frame);
 }
 
-/// A farewell as the server frames it.
+/// A close frame of the server.
 pub(super) fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let mut frame = Vec::new();
     write_frame(CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat(), &mut frame);
@@ -103,7 +103,7 @@ mod tests {
             for pongs in [0, 1, 7] {
                 let said = [&pong.repeat(pongs)[..], farewell].concat();
                 assert!(is_close_frame(&said), "{said:?}");
-                // Its beginning is enough.
+                // The beginning is enough.
                 assert!(is_close_frame(&said[..6 * pongs + 1]), "{said:?}");
             }
         }

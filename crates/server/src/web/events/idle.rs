@@ -1,12 +1,12 @@
-//! Where WebSockets sleep to which nothing happens. Of each its connection and its feed are kept,
-//! and a task looks after thousands of them: it hears who says something, tells what a connection
-//! takes at once, and pings. For anything else a sleeper is woken, and has a task of its own again.
+//! Keeps idle WebSocket connections without a task each: only the socket and its subscription stay
+//! in memory. One task serves thousands of them. It reads what clients send, writes events that the
+//! socket takes at once, and sends pings. For anything else it wakes the connection, which then
+//! gets a task of its own again.
 //!
-//! The task waits for nothing that is about one sleeper or one sale: a status that takes time to be
-//! made is made beside it.
+//! The task never waits for one connection or one sale. Statuses are rendered in tasks beside it.
 //!
-//! A sleeper has a key, which no other ever has here: what was rung or heard for one who left
-//! meanwhile is nobody's.
+//! Every idle connection has a key that is never used again here. Events and input for a connection
+//! that has since left are dropped.
 
 mod closing;
 mod poller;
@@ -35,10 +35,10 @@ use crate::web::App;
 use crate::web::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
-/// What is read at once of what a sleeper says: more than one that is well ever says.
+/// Bytes that are read at once. A correct client sends less.
 const READ_BYTES: usize = 10 * PONG_BYTES;
 
-/// A WebSocket that sleeps.
+/// An idle WebSocket connection.
 pub(super) struct IdleConnection {
     stream: TcpStream,
     reader: WebSocketReader,
@@ -46,12 +46,12 @@ pub(super) struct IdleConnection {
 }
 
 impl IdleConnection {
-    /// One whose connection never waits.
+    /// The socket; its calls never block.
     pub(super) fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
         Self { stream, reader, _idle_guard: None }
     }
 
-    /// Sends what the connection takes at once; how many bytes.
+    /// Writes what the socket takes at once; returns the number of bytes.
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.stream).write(bytes) {
             Err(error) if is_would_block(&error) => Ok(0),
@@ -60,36 +60,36 @@ impl IdleConnection {
     }
 }
 
-/// Whether nothing is wrong, only nothing there, or no room.
+/// Whether the call would block, which is no failure.
 fn is_would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// One task's sleepers.
+/// The idle connections of one task.
 struct IdleConnections {
     app: Arc<App>,
     poller: Poller,
-    /// Rung with the key of a sleeper for whom something waits.
+    /// Gets the key of a connection for which an event waits.
     ready_queue: Arc<ReadyQueue>,
-    /// For whom it was rung, to be told in turn: first those for whom something of their own waits.
+    /// Keys to serve in turn: first the connections with an event for their buyer alone.
     called: VecDeque<u64>,
-    /// Then those for whom something waits that a crowd hears.
+    /// Then the connections with an event for all readers of a sale.
     crowd: VecDeque<u64>,
-    /// Makes statuses, each in a task.
+    /// Renders statuses, each in a task.
     making: JoinSet<()>,
-    /// Of which sale each of these is.
+    /// The sale of each of these tasks.
     made: HashMap<Id, Arc<str>>,
-    /// Who hears nothing before the status of a sale was made, and whether something of their own
-    /// waits behind it.
+    /// Connections that wait for the status of a sale, and whether an event for their buyer waits
+    /// behind it.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
-    /// When each sleeper is to be pinged.
+    /// When each connection gets its next ping.
     pings: BTreeSet<(Instant, u64)>,
-    /// The key of the next newcomer.
+    /// The key of the next connection.
     next: u64,
-    /// Room for what is being told.
+    /// A buffer for frames.
     frame: Vec<u8>,
-    /// When it last said that the kernel has no room.
+    /// When the last warning about a failed registration was logged.
     complained_at: Option<Instant>,
 }
 
@@ -112,7 +112,7 @@ impl IdleConnections {
         }
     }
 
-    /// Looks after its sleepers until the server stops; then all are told so.
+    /// Serves its connections until the server stops; then it closes them.
     async fn run(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
@@ -133,22 +133,24 @@ impl IdleConnections {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => keys.into_iter().for_each(|key| self.read_input(key)),
                     Err(error) => {
-                        tracing::warn!(%error, "sleeping WebSockets cannot be heard and are woken");
+                        tracing::warn!(%error, "failed to poll idle WebSockets; waking them");
                         return self.wake_everyone(newcomers).await;
                     }
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.ping_due(),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.ping_due()
+                }
                 Some(idle) = newcomers.recv() => self.admit_batch(idle, newcomers),
             }
-            // However many sleep here, whoever is awake has a turn.
+            // Other tasks get their turn, however many connections are idle here.
             yield_now().await;
         }
     }
 
-    /// Wakes everybody, and nobody sleeps here any more.
+    /// Wakes all connections, and accepts no more.
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // Whoever has a bed comes still.
+        // A connection that already has a slot still arrives.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
         }
@@ -176,7 +178,7 @@ impl IdleConnections {
         }
     }
 
-    /// Lets a newcomer sleep. What came for it since it lay down is told first.
+    /// Accepts a connection. Events that arrived since it took its slot are sent first.
     fn admit(&mut self, idle: Box<IdleConnection>) {
         let Some(key) = self.register(idle) else { return };
         let is_turned_away =
@@ -187,14 +189,14 @@ impl IdleConnections {
         }
     }
 
-    /// Gives a newcomer its bed and its key. `None`: the kernel has no room to listen to it, and it
-    /// is awake again.
+    /// Registers a connection under a new key. `None`: the kernel cannot poll it, and it is awake
+    /// again.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;
         if let Err(error) = self.poller.add(&idle.stream, key) {
             if self.complained_at.is_none_or(|at| at.elapsed() >= IDLE_RETRY_AFTER) {
-                tracing::warn!(%error, "WebSockets to which nothing happens cannot be put to sleep");
+                tracing::warn!(%error, "failed to register an idle WebSocket; it keeps its own task");
                 self.complained_at = Some(Instant::now());
             }
             resume(idle.stream, idle.reader, WakeReason::CannotIdle);
@@ -206,7 +208,7 @@ impl IdleConnections {
         Some(key)
     }
 
-    /// Takes a sleeper out of its bed.
+    /// Removes a connection.
     fn remove_connection(&mut self, key: u64) -> Option<(TcpStream, WebSocketReader)> {
         let idle = *self.connections.remove(&key)?;
         let IdleConnection { stream, mut reader, .. } = idle;
@@ -222,7 +224,7 @@ impl IdleConnections {
         }
     }
 
-    /// Wakes whom operators turn away.
+    /// Wakes the connections of blocked buyers.
     async fn wake_blocked(&mut self) {
         for (at, key) in self.keys().into_iter().enumerate() {
             if at.is_multiple_of(IDLE_BATCH_MAX) {
@@ -247,7 +249,7 @@ impl IdleConnections {
         for _ in 0..IDLE_BATCH_MAX {
             let own = self.called.pop_front().map(|key| (key, true));
             let Some((key, is_own)) = own.or_else(|| Some((self.crowd.pop_front()?, false))) else {
-                // With the room that a crowd had.
+                // Releases the memory that a crowd needed.
                 (self.called, self.crowd) = (VecDeque::new(), VecDeque::new());
                 return;
             };
@@ -255,15 +257,15 @@ impl IdleConnections {
         }
     }
 
-    /// Tells a sleeper what waits for it. A fault ends that sleeper, as it would end one in a task
-    /// of its own, and nobody else.
+    /// Sends waiting events to a connection. A panic ends only this connection, as it would in a
+    /// task of its own.
     fn send_waiting(&mut self, key: u64, is_own: bool) {
         if catch_unwind(AssertUnwindSafe(|| self.send_events(key, is_own))).is_err() {
             drop(self.remove_connection(key));
         }
     }
 
-    /// It sleeps on if its connection takes all, and there is not too much.
+    /// The connection stays idle if its socket takes everything, and the events are not too many.
     fn send_events(&mut self, key: u64, is_own: bool) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         for _ in 0..IDLE_EVENTS_MAX {
@@ -289,8 +291,8 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Has a status made, unless one of that sale is being made, and a sleeper told once it is.
-    /// Should it be one that is older than the sleeper's, the next is made then.
+    /// Starts rendering a status, unless one of that sale is being rendered; the connection gets it
+    /// afterwards. If that status is older than the announced one, the next is rendered then.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -303,12 +305,12 @@ impl IdleConnections {
         *self.waiting.entry(name).or_default().entry(key).or_default() |= is_own;
     }
 
-    /// Goes on with those who waited for a status that was made.
+    /// Continues with the connections that waited for a rendered status.
     fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
         let (id, is_made) = match made {
             Ok((id, ())) => (id, true),
-            // A fault, which ends whoever follows that sale, as it would end them in tasks of their
-            // own.
+            // Rendering panicked. The readers of that sale are disconnected, as they would be in
+            // tasks of their own.
             Err(error) => (error.id(), false),
         };
         let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));
@@ -321,14 +323,14 @@ impl IdleConnections {
         }
     }
 
-    /// Hears what a sleeper says. It sleeps on if that is only that it is there.
+    /// Reads a connection's input. It stays idle if that is only a pong.
     fn read_input(&mut self, key: u64) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
         match (&idle.stream).read(&mut bytes) {
-            // Whoever says no farewell is told none.
+            // The client is gone without a close frame, so it gets none.
             Ok(0) => drop(self.remove_connection(key)),
-            // One who says more than that does not let others sleep.
+            // A client that sends more than that needs its own task.
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
                 idle.reader.unanswered = 0
             }
@@ -348,8 +350,7 @@ impl IdleConnections {
         }
     }
 
-    /// Pings the sleeper that is the first to be pinged, or lets it go if it has answered none for
-    /// long.
+    /// Sends the next due ping, or closes the connection if it has not answered several.
     fn ping(&mut self, key: u64, now: Instant) {
         let ping_policy = self.app.ping_policy;
         if self
@@ -357,10 +358,10 @@ impl IdleConnections {
             .get(&key)
             .is_some_and(|idle| idle.reader.unanswered >= ping_policy.pings_max)
         {
-            // It may have, just now.
+            // Its pong may have just arrived.
             self.read_input(key);
         }
-        // Whoever was woken by that is pinged by its task.
+        // If the read woke the connection, its own task sends pings.
         let Some(idle) = self.connections.get_mut(&key) else { return };
         if idle.reader.unanswered >= ping_policy.pings_max {
             return drop(self.remove_connection(key));

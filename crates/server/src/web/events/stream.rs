@@ -1,7 +1,7 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! Nothing runs beside the connection: the stream is asked for its next frame when there is room
-//! for it, and what has no room waits in the hub, up to its bound.
+//! The stream has no task of its own: the connection requests the next frame when it has room.
+//! Until then events wait in the hub, up to its bound.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,9 +21,9 @@ use crate::web::App;
 use crate::web::identity::{Buyer, Client};
 use crate::web::reply::{Answer, ReplyBody};
 
-/// The last event that whoever comes back has heard.
+/// The last event that a reconnecting reader has received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// A proxy that would gather the stream before passing it on is asked not to.
+/// Asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 struct EventStream {
@@ -41,7 +41,7 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    // Whatever else stands there is none of our ids.
+    // Any other value is not an id of this server.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);

@@ -1,6 +1,5 @@
-//! A request that becomes a WebSocket. The handshake is done by hand, so that the connection comes
-//! back as what it was before: whatever stands between it and a WebSocket can then be given back
-//! while nothing happens.
+//! The WebSocket handshake. It is done by hand, so that the connection stays a plain socket: while
+//! it is idle, all memory of the WebSocket can be released.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -23,23 +22,23 @@ use crate::web::reply::Refused;
 /// The one version of the protocol.
 const VERSION: &[u8] = b"13";
 
-/// A request that asks for a WebSocket, on a connection that can become one.
+/// A WebSocket request, on a connection that can be upgraded.
 pub(crate) struct Upgrade {
     connection: OnUpgrade,
-    /// What proves that the request was understood.
+    /// The key that proves that the server understood the request.
     accept: HeaderValue,
-    /// Whether our subprotocol was offered.
+    /// Whether the client offered this program's subprotocol.
     is_ours: bool,
 }
 
-/// What any other request hears.
+/// The refusal of any other request.
 pub(super) fn upgrade_required() -> Refused {
     let fault =
         Fault::new(FaultLocation::Header("Upgrade"), "must ask for a WebSocket, version 13");
     Problem::invalid_request(vec![fault]).into()
 }
 
-/// Whether a word of this header's list `is` what is looked for.
+/// Whether `is` accepts a word of this header's list.
 fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
     let mut words =
         headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -61,7 +60,7 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(upgrade_required)?;
         let accept = derive_accept_key(key.as_bytes());
         let is_ours = lists(headers, SEC_WEBSOCKET_PROTOCOL, |word| word == SUBPROTOCOL.as_bytes());
-        // The server put it there if the connection can be had.
+        // The server adds it if the connection can be upgraded.
         let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(upgrade_required)?;
         Ok(Self {
             connection,
@@ -86,10 +85,10 @@ impl Upgrade {
         response
     }
 
-    /// The connection, once it has the answer. `None`: it is gone.
+    /// The connection after the answer was sent. `None`: it is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
-        // What every connection is served over: see `connection.rs`.
+        // The concrete type of every connection: see `connection.rs`.
         let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
         Some(parts.io.into_inner().replaying(&parts.read_buf))
     }

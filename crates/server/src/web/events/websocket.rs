@@ -1,8 +1,8 @@
-//! `GET /v1/ws`: the same events over a WebSocket. What a reader sends is read for its pongs and
-//! its farewell alone.
+//! `GET /v1/ws`: the same events over a WebSocket. The server reads only pongs and close frames of
+//! its client.
 //!
-//! A WebSocket has a task of its own while something happens to it. After a quiet moment the task
-//! ends, and a bed in a dormitory keeps the little that it takes to go on.
+//! A WebSocket has a task of its own while it is active. After a quiet moment the task ends, and
+//! the connection becomes idle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,15 +38,15 @@ use crate::web::limits::{
 use crate::web::refusals::BLOCKED;
 use crate::web::reply::Refused;
 
-/// Close code: come again later.
+/// Close code: try again later.
 const TRY_AGAIN_LATER: u16 = 1013;
-/// Close code: this end does not want to.
+/// Close code: policy violation.
 const POLICY_VIOLATION: u16 = 1008;
-/// Close code: what came is no message, or longer than one may be.
+/// Close code: the message is not allowed or too long.
 const PROTOCOL_ERROR: u16 = 1002;
-/// Close code: this end is going away.
+/// Close code: the server is going away.
 pub(super) const GOING_AWAY: u16 = 1001;
-/// Why it is.
+/// The reason in that close frame.
 pub(super) const STOPPING: &str = "the server is stopping";
 
 /// `GET /v1/ws`
@@ -87,55 +87,55 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     }
 }
 
-/// Whoever reads at a WebSocket, awake or asleep.
+/// The reader of a WebSocket, active or idle.
 pub(super) struct WebSocketReader {
     pub feed: Feed,
-    /// Its place among connections is the reader's.
+    /// The reader's share of the limit of connections.
     pub connection: Arc<Connection>,
-    /// Pings since it was last heard of.
+    /// Pings since the client was last heard.
     pub unanswered: u32,
     /// When the next ping is due.
     pub ping_at: Instant,
     pub _present: GaugeGuard,
 }
 
-/// Why a sleeping WebSocket is woken, and what its task begins with.
+/// Why an idle WebSocket is woken, and the first work of its task.
 pub(super) enum WakeReason {
-    /// This came, and perhaps more.
+    /// This input arrived, and there may be more.
     FeedEvent(Vec<u8>),
-    /// This is the rest of what it was told, and was not taken at once.
+    /// This is the rest of a frame that the socket did not take at once.
     Unsent(Vec<u8>),
-    /// Operators turn the reader away.
+    /// An operator blocked the reader.
     TurnedAway,
-    /// The kernel has no room to listen to it in its sleep.
+    /// The kernel cannot poll it while it is idle.
     CannotIdle,
-    /// The task finds out.
+    /// The task finds out itself.
     Recheck,
 }
 
-/// A WebSocket that is served by this task.
+/// A WebSocket with a task of its own.
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// Bytes of the frames that were heard, if none of them was in any way but the shortest.
+    /// Bytes of the frames that were read, if each had the shortest encoding.
     heard: u64,
-    /// How long nothing is to happen before it goes to sleep.
+    /// How long it must be quiet before it becomes idle.
     idle_after: Duration,
 }
 
 /// Why a task ends.
 enum EndReason {
-    /// The other end is gone.
+    /// The client is gone.
     Gone,
-    /// The other end closes it, and is told that this was heard.
+    /// The client sent a close frame, which is answered.
     Closed,
-    /// It is told this.
+    /// The server closes it with this frame.
     CloseWith(u16, &'static str),
-    /// It goes to sleep.
+    /// It becomes idle.
     GoesIdle(IdleSlot),
 }
 
-/// Serves a WebSocket from its beginning.
+/// Serves a new WebSocket.
 async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection>) {
     let _present = feed.app().metrics.sockets.hold();
     let reader =
@@ -146,10 +146,10 @@ async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection
     awake.close(end).await;
 }
 
-/// Serves a WebSocket that slept, in a task of its own.
+/// Serves a WebSocket that was idle, in a task of its own.
 pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, why: WakeReason) {
     tokio::spawn(async move {
-        // What cannot be watched cannot be served.
+        // The runtime cannot poll the socket, so it is dropped.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let app = reader.feed.app().clone();
         let (mut heard, mut unsent, mut idle_after, mut end) =
@@ -174,8 +174,8 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
     });
 }
 
-/// Sends the rest of what a sleeper was told; whether it was taken. Whoever has part of a frame
-/// cannot be told anything else, not even farewell.
+/// Sends the rest of a frame; returns whether the socket took it. After a part of a frame no other
+/// frame may follow, not even a close frame.
 async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,
@@ -191,14 +191,14 @@ async fn send_unsent(
     }
 }
 
-/// How many bytes a client's frame has that holds so many.
+/// The size of a client's frame with this many bytes of content.
 fn frame_bytes(payload: usize) -> u64 {
     let length = match payload {
         0..=125 => 0,
         126..=65_535 => 2,
         _ => 8,
     };
-    // Two that every frame has, and its mask.
+    // Two bytes that every frame has, and the mask.
     (2 + length + 4 + payload) as u64
 }
 
@@ -214,7 +214,7 @@ impl ActiveWebSocket {
         Self { socket, reader, heard: 0, idle_after }
     }
 
-    /// Says what is said first; whether it was taken.
+    /// Sends the first frame; returns whether the socket took it.
     async fn send_first_events(&mut self) -> bool {
         let feed = &mut self.reader.feed;
         let mut first = vec![feed.hello()];
@@ -245,13 +245,14 @@ impl ActiveWebSocket {
                 },
                 came = self.socket.next() => match came {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
-                    // Also a connection that is gone: then it cannot be told.
+                    // Also when the connection is gone: then nothing can be sent.
                     Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "not a message that is taken here"),
                     None => return EndReason::Gone,
                     Some(Ok(message)) => {
                         self.heard += frame_bytes(message.len());
                         self.reader.unanswered = 0;
-                        (idle_after, quiet_at) = (app.idle_after, Some(Instant::now() + app.idle_after));
+                        idle_after = app.idle_after;
+                        quiet_at = Some(Instant::now() + idle_after);
                         continue;
                     }
                 },
@@ -266,14 +267,16 @@ impl ActiveWebSocket {
                     }
                     continue;
                 }
-                () = sleep_until(quiet_at.unwrap_or(self.reader.ping_at)), if quiet_at.is_some() => {
+                () = sleep_until(quiet_at.unwrap_or(self.reader.ping_at)),
+                    if quiet_at.is_some() =>
+                {
                     if let Some(bed) = self.idle_slot() {
                         return EndReason::GoesIdle(bed);
                     }
-                    // Where there is no bed, or a connection takes nothing, it is tried again ever
-                    // more seldom.
+                    // Without a slot, or with a socket that takes nothing, the next attempts come
+                    // at growing intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
-                    // Before the rest of a frame comes there is no use in it.
+                    // There is no use in it before the rest of a frame has arrived.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
                     continue;
                 }
@@ -286,12 +289,12 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Whether nothing was read that was not heard: no part of a frame, and of a message.
+    /// Whether all bytes that were read are handled: no part of a frame or a message waits.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.heard)
     }
 
-    /// A bed, if there is one, and nothing is lost with the task.
+    /// A slot for the idle connection, if there is one and ending the task loses nothing.
     fn idle_slot(&mut self) -> Option<IdleSlot> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
@@ -312,12 +315,12 @@ impl ActiveWebSocket {
             }
         };
         let WebSocketReader { feed, connection, _present, .. } = reader;
-        // What waited in the hub is given up before the farewell, which may take its time.
+        // Waiting events are discarded before the close frame, which may take time.
         drop(feed);
         let farewell = async {
             let sent = match last {
                 Some(last) => socket.send(last).await,
-                // The answer to its frame waits to be written already.
+                // The answer to the close frame is queued already.
                 None => Ok(()),
             };
             if sent.is_ok() {
@@ -326,16 +329,16 @@ impl ActiveWebSocket {
         };
         tokio::select! {
             () = farewell => {}
-            // A reader that does not take it is left.
+            // A client that does not read it is dropped.
             () = tokio::time::sleep(CLOSE_TIMEOUT) => {}
             () = connection.cut.cancelled() => {}
         }
     }
 }
 
-/// Puts a WebSocket to sleep.
+/// Makes a WebSocket idle.
 fn make_idle(socket: GuardedStream, reader: WebSocketReader, bed: IdleSlot) {
-    // One that the event loop does not let go is lost.
+    // If the runtime does not release the socket, the connection is lost.
     if let Some(Ok(stream)) = socket.into_stream().map(TcpStream::into_std) {
         drop(bed.send(Box::new(IdleConnection::new(stream, reader))));
     }

@@ -9,22 +9,22 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::web::reply::{Reply, ReplyBody};
 
-/// The date that answers carry, spelled once in each second, and what every answer says after it.
+/// The date header and the lines that follow it in every answer, rendered once a second.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {
     second: Option<i64>,
     text: String,
-    /// Lines, each of which begins with a line end.
+    /// Header lines, each with a line end before it.
     after: Arc<str>,
 }
 
 impl DateHeader {
-    /// With these lines after it.
+    /// Appends these header lines.
     pub(crate) fn with_extra_headers(after: &Arc<str>) -> Self {
         Self { after: after.clone(), ..Self::default() }
     }
 
-    /// Sets it to this instant.
+    /// Sets the date to this instant.
     pub(crate) fn set(&mut self, now: Millis) -> &Self {
         let second = now.0.div_euclid(1_000);
         if self.second != Some(second) {
@@ -38,7 +38,7 @@ impl DateHeader {
     }
 }
 
-/// The head of an answer but for its date: rendered once for answers that come often.
+/// The head of an answer without its date, rendered once for frequent answers.
 #[derive(Debug)]
 pub(crate) struct RenderedHead {
     status: StatusCode,
@@ -64,12 +64,12 @@ impl RenderedHead {
         self.status
     }
 
-    /// Writes the whole head at the end of `out`. `is_last`: the connection ends with this answer.
+    /// Writes the whole head to the end of `out`. `is_last`: the connection ends with this answer.
     pub(crate) fn write(&self, date: &DateHeader, is_last: bool, out: &mut Vec<u8>) {
         self.write_with(date, is_last, out, |_| {});
     }
 
-    /// The same with more lines, each of which ends with a line end.
+    /// The same with more header lines, each with a line end after it.
     pub(crate) fn write_with(
         &self,
         date: &DateHeader,
@@ -85,7 +85,7 @@ impl RenderedHead {
     }
 }
 
-/// Writes an answer whose body is at hand; gives its status.
+/// Writes an answer with a complete body; returns its status.
 pub(super) fn write(
     mut reply: Reply,
     date: &DateHeader,
@@ -94,7 +94,7 @@ pub(super) fn write(
 ) -> StatusCode {
     let body = match reply.body_mut() {
         ReplyBody::Bytes(bytes) => bytes.take().unwrap_or_default(),
-        // Purchases are never answered by the router.
+        // The router never answers purchases.
         ReplyBody::Routed(_) => Default::default(),
     };
     let head = RenderedHead::new(&reply, body.len());

@@ -1,4 +1,4 @@
-//! What came on a connection: an ordinary purchase, a part of one, or something else.
+//! Classifies the bytes of a connection: an ordinary purchase, a part of one, or something else.
 
 use std::net::IpAddr;
 
@@ -7,22 +7,23 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use crate::config::Cidr;
 use crate::web::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 
-/// Most headers of an ordinary purchase.
+/// The most headers of an ordinary purchase.
 const HEADERS_MAX: usize = 32;
-/// How an ordinary purchase begins.
+/// The first bytes of an ordinary purchase.
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
 
-/// What came.
+/// The classification.
 pub(super) enum ParsedRequest<'a> {
     /// A whole purchase, this many bytes long.
     Purchase { known: RawHeaders<'a>, body: &'a [u8], len: usize },
     /// The beginning of one, or nothing yet.
     Incomplete,
-    /// Something for the general server.
+    /// Another request, for the general server.
     Other,
 }
 
-/// The headers that mean something to a purchase. One that is sent twice is for the general server.
+/// The headers that matter to a purchase. If one of them is sent twice, the general server handles
+/// the request.
 #[derive(Default)]
 pub(super) struct RawHeaders<'a> {
     content_length: Option<&'a [u8]>,
@@ -30,7 +31,7 @@ pub(super) struct RawHeaders<'a> {
 }
 
 impl<'a> RawHeaders<'a> {
-    /// Takes one header in. False: it makes the request one for the general server.
+    /// Adds a header. False: the general server must handle the request.
     fn add_header(&mut self, name: &str, value: &'a [u8]) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let field = match name.len() {
@@ -53,13 +54,13 @@ impl<'a> RawHeaders<'a> {
         self.fields[field as usize].replace(value).is_none()
     }
 
-    /// What they say, on a connection from `peer`.
+    /// The parsed headers, for a connection from `peer`.
     pub(super) fn purchase_headers(&self, peer: IpAddr, proxies: &[Cidr]) -> PurchaseHeaders<'a> {
         PurchaseHeaders::new(|field| self.fields[field as usize].into_iter(), peer, proxies)
     }
 }
 
-/// Looks at the bytes that came and are not answered.
+/// Classifies the bytes that are not answered yet.
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
         return if START.starts_with(bytes) {
@@ -80,7 +81,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
             return ParsedRequest::Other;
         }
     }
-    // Without a length there is no body, which is a fault that the general server names as well.
+    // Without a length there is no body. The general server reports that fault as well.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
     match rest.get(head..head + length) {
         Some(body) => ParsedRequest::Purchase { known, body, len: START.len() + head + length },
@@ -88,7 +89,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     }
 }
 
-/// A length in plain digits, if the body may be that long.
+/// A length in plain digits, if a body may be that long.
 fn length(digits: &[u8]) -> Option<usize> {
     if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

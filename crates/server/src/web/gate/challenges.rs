@@ -1,4 +1,4 @@
-//! Challenges over HTTP.
+//! Creates challenges.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(crate) async fn create(
         return Err(Problem::ended().into());
     }
     if sale.front_door.challenge.is_off() {
-        return Err(Problem::not_found("this sale asks for no challenge").into());
+        return Err(Problem::not_found("this sale requires no challenge").into());
     }
     app.admit(Route::Challenge, client, &buyer, &sale)?;
     let kind = asked.kind.unwrap_or(sale.front_door.challenge);
@@ -74,10 +74,12 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
     }
 }
 
-/// Asks for the solved challenge that this sale wants with a pass, if it wants one. It is spent
-/// whatever comes of it.
+/// Requires the solved challenge of this sale, if the sale has one. The challenge is spent in any
+/// case.
 ///
-/// # Errors There is none, or it does not count.
+/// # Errors
+///
+/// The request has no solved challenge, or the challenge is not accepted.
 pub(crate) async fn redeem(
     app: &App,
     sale: &SaleState,

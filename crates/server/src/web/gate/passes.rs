@@ -1,5 +1,5 @@
-//! `POST /v1/sales/{sale}/passes`: what a buyer is asked before a pass is made, in the contract's
-//! order.
+//! `POST /v1/sales/{sale}/passes`: checks a buyer's request for a purchase pass, in the order of
+//! the contract.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub(crate) async fn issue(
     Ok(json(StatusCode::CREATED, &made?))
 }
 
-/// Asks for everything that the sale asks for, in order, and makes the pass.
+/// Checks all requirements of the sale in order, and creates the pass.
 async fn issue_pass(
     app: &App,
     sale: &SaleState,
@@ -63,8 +63,7 @@ async fn issue_pass(
         return Err(refusal_problem(&refusal).into());
     }
     app.check_rate_limit(Route::Pass, client, buyer, sale)?;
-    // A pass ends with the admission that it was given on: its share of the units goes to the next
-    // in line then.
+    // A pass ends with the admission that it was given for: then its units go to the next visitor.
     let (until, issued_without_room) = match app
         .gate
         .room
@@ -72,7 +71,7 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // Should a room open after all, nobody gets past it who was here before.
+        // If a waiting room opens later, passes from before it are not valid there.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (until, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
@@ -97,7 +96,7 @@ async fn issue_pass(
     })
 }
 
-/// When the sale opens or opened, if its passes can be had by now.
+/// When the sale opens or opened, if passes are available now.
 fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
@@ -114,15 +113,14 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Whether an admission until then is worth something still. Its end may come while something is
-/// asked for; its share is the next one's from then on.
+/// Whether an admission with this end is still valid. It may end while the requirements are
+/// checked; then its units go to the next visitor.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Asks for everything that a pass stands for beside the buyer's standing. What can be refused
-/// without spending anything is refused first, and nothing more is spent once the admission has
-/// ended.
+/// Checks the requirements that a pass proves, beside the buyer's membership. Checks that spend
+/// nothing come first. Once the admission has ended, nothing is spent.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,

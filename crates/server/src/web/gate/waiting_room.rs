@@ -28,7 +28,7 @@ use crate::web::reply::{Answer, Refused, ReplyBody, json};
 use crate::web::sales::shown_or_new;
 use crate::web::wire;
 
-/// A draw says how many take part, as of a second ago.
+/// How long the number of participants of a draw may be cached, in seconds.
 const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `POST /v1/sales/{sale}/waiting-room`
@@ -62,9 +62,8 @@ pub(crate) async fn get(
     app.admit(Route::Room, client, &buyer, &sale)?;
     let found =
         app.gate.room.fetch_position(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
-    let shown = found.ok_or_else(|| {
-        Problem::not_found("there is no place in this waiting room for this buyer")
-    })?;
+    let shown = found
+        .ok_or_else(|| Problem::not_found("this buyer has no position in this waiting room"))?;
     Ok(json(StatusCode::OK, &position_view(shown)))
 }
 
@@ -83,7 +82,7 @@ pub(crate) async fn draw(State(app): State<Arc<App>>, PathNames([sale]): PathNam
     Ok(reply)
 }
 
-/// How far an export has come: the rank of the next line, and the lot of the last.
+/// The position in an export: the rank of the next line, and the lot of the last one.
 struct ExportPosition(u64, Option<Lot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
@@ -102,7 +101,8 @@ pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathN
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.engine.store().drawn_after(&name, after, EXPORT_PAGE).await;
-            // Breaking off is the only way left to say that lines are missing.
+            // The headers are sent already, so only a broken connection tells the client that lines
+            // are missing.
             let page = match page {
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
@@ -123,21 +123,21 @@ pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathN
     Ok(reply)
 }
 
-/// A page of participants from this rank on, the header before the first.
+/// A page of participants from this rank on; the first page begins with the header.
 fn export_lines(first: u64, page: &[(Lot, BuyerId)]) -> Bytes {
     let mut lines = String::new();
     if first == 1 {
         lines.push_str("rank,buyer\r\n");
     }
     for (rank, (_, buyer)) in (first..).zip(page) {
-        // A spreadsheet would take such a cell for a formula.
+        // A spreadsheet would interpret such a cell as a formula.
         let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
         lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
     }
     lines.into()
 }
 
-/// The event that tells a buyer of a place, if this node knows of one.
+/// The event about a buyer's position, if this node knows the position.
 pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.cached_position(&app.engine, sale, buyer)?;
     let WaitingPlace { place, state, position, estimate_secs, admitted_until } =
@@ -161,8 +161,8 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// The sale of this name and its room, if it has one or had one: what was promised of a draw can be
-/// checked for good.
+/// The sale of this name and its waiting room, if it has or had one. A draw can be verified at any
+/// later time.
 async fn sale_with_draw(app: &App, name: &str) -> Result<(Arc<SaleState>, WaitingRoom), Refused> {
     let sale = shown_or_new(app, name).await?;
     if sale.front_door.waiting_room.is_off()
@@ -186,7 +186,7 @@ fn position_view(shown: PositionView) -> WaitingPlace {
         VisitorStatus::BeyondStock(position) => {
             (PlaceState::Gone, (position > 0).then_some(position), None)
         }
-        // A place that has lapsed is not shown.
+        // A lapsed position is not shown.
         VisitorStatus::Lapsed => (PlaceState::Gone, None, None),
     };
     let estimate_secs =
@@ -200,7 +200,7 @@ fn position_view(shown: PositionView) -> WaitingPlace {
     }
 }
 
-/// What a room that cannot do what it was asked answers.
+/// The answer for a waiting room that cannot serve the request.
 pub(crate) fn room_problem(error: WaitingRoomError) -> Refused {
     match error {
         WaitingRoomError::Busy => Problem::overloaded(RETRY_SECS).into(),

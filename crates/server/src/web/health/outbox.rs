@@ -1,4 +1,4 @@
-//! The metrics of telling others.
+//! The metrics of deliveries to endpoints.
 
 use doorbuster_store::EndpointKind;
 
@@ -6,13 +6,13 @@ use crate::metrics::{MetricKind, MetricsText};
 use crate::outbox::AttemptOutcome;
 use crate::web::App;
 
-/// How far endpoints are, what came of attempts, what was given up.
+/// Writes the progress of endpoints, the outcomes of attempts, and the dead letters.
 pub(super) async fn show(app: &App, text: &mut MetricsText) {
     let meter = app.outbox.meter();
     text.metric(
         "doorbuster_deliveries_total",
         MetricKind::Counter,
-        "Attempts to tell an endpoint of an event, by outcome.",
+        "Delivery attempts, by outcome.",
     );
     for &kind in EndpointKind::ALL {
         for sent in AttemptOutcome::ALL {
@@ -25,10 +25,10 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_outbox_deleted_rows_total",
         MetricKind::Counter,
-        "Old rows that were of use to nobody.",
+        "Rows deleted because they were past their retention and no longer needed.",
     )
     .sample(&[], meter.forgotten());
-    // The store may be away: then these are missing rather than wrong.
+    // If the store is unavailable, these metrics are missing.
     if let Ok(endpoint_statuses) = app.engine.store().endpoint_statuses().await {
         let now = app.engine.now();
         let of = |kind: EndpointKind| {
@@ -39,7 +39,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         text.metric(
             "doorbuster_outbox_lag_seconds",
             MetricKind::Gauge,
-            "How long something has waited that an endpoint was not told yet.",
+            "Age of the oldest undelivered event.",
         );
         for &kind in EndpointKind::ALL {
             let oldest = of(kind).filter_map(|standing| standing.oldest_at).min();
@@ -49,11 +49,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
                 format_args!("{}.{:03}", age_ms / 1_000, age_ms % 1_000),
             );
         }
-        text.metric(
-            "doorbuster_outbox_waiting_events",
-            MetricKind::Gauge,
-            "Events that endpoints were not told yet.",
-        );
+        text.metric("doorbuster_outbox_waiting_events", MetricKind::Gauge, "Undelivered events.");
         for &kind in EndpointKind::ALL {
             let waiting: u64 = of(kind).map(|standing| standing.waiting + standing.pending).sum();
             text.sample(&[("kind", kind.as_str())], waiting);
@@ -63,7 +59,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         text.metric(
             "doorbuster_dead_letters",
             MetricKind::Gauge,
-            "What was given up and not seen to; any is an alarm.",
+            "Unresolved dead letters; any is an alarm.",
         );
         for (kind, count) in
             [("delivery", dead.deliveries), ("refund", dead.refunds), ("ticket", dead.tickets)]

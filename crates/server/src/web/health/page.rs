@@ -1,5 +1,5 @@
-//! The metrics' names, kinds and help, in one place. The operating guide's table is held to it by a
-//! test.
+//! The names, types and help texts of all metrics. A test compares them with the table in the
+//! operating guide.
 
 use doorbuster_core::{Phase, Stock};
 use doorbuster_store::BlockKind;
@@ -33,7 +33,7 @@ fn http(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_http_requests_total",
         MetricKind::Counter,
-        "Requests answered, by route and status.",
+        "Answered requests, by route and status.",
     );
     for (route, status, count) in metrics.requests.read() {
         let status = if status == 0 { "other".to_owned() } else { status.to_string() };
@@ -43,43 +43,43 @@ fn http(app: &App, text: &mut MetricsText) {
         (
             "doorbuster_http_connections",
             MetricKind::Gauge,
-            "Connections open now.",
+            "Open connections.",
             metrics.connections.get(),
         ),
         (
             "doorbuster_http_connections_accepted_total",
             MetricKind::Counter,
-            "Connections accepted.",
+            "Accepted connections.",
             metrics.accepted.get(),
         ),
         (
             "doorbuster_http_connections_turned_away_total",
             MetricKind::Counter,
-            "Connections over the cap, which heard 503 or nothing.",
+            "Connections refused because the maximum was reached.",
             metrics.turned_away.get(),
         ),
         (
             "doorbuster_auth_denied_total",
             MetricKind::Counter,
-            "Tokens and keys that did not hold.",
+            "Invalid tokens and keys.",
             metrics.denied.get(),
         ),
         (
             "doorbuster_events_sse",
             MetricKind::Gauge,
-            "Streams of server-sent events open now.",
+            "Open streams of server-sent events.",
             metrics.streams.get(),
         ),
         (
             "doorbuster_events_websockets",
             MetricKind::Gauge,
-            "WebSockets open now.",
+            "Open WebSockets.",
             metrics.sockets.get(),
         ),
         (
             "doorbuster_events_websockets_idle",
             MetricKind::Gauge,
-            "WebSockets open now to which nothing happens and of which little is kept.",
+            "Open WebSockets without a task of their own.",
             metrics.idle_sockets.get(),
         ),
         (
@@ -114,14 +114,14 @@ fn purchases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_purchases_in_progress",
         MetricKind::Gauge,
-        "Purchases past the look from memory, not answered.",
+        "Purchases in progress that memory could not refuse.",
     )
     .sample(&[], app.running_purchases.len());
     let parked = app.engine.parked().load(std::sync::atomic::Ordering::Relaxed);
     text.metric(
         "doorbuster_purchases_parked",
         MetricKind::Gauge,
-        "Purchases waiting for a refill, a recall or a commit.",
+        "Purchases that wait for a refill, a recall or a commit.",
     )
     .sample(&[], parked);
 }
@@ -130,7 +130,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_rate_limited_total",
         MetricKind::Counter,
-        "Requests that were too many, by route and measure.",
+        "Requests over a limit, by route and scope.",
     );
     let catalogue = app.engine.catalogue();
     for route in Route::ALL {
@@ -143,7 +143,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_blocked_total",
         MetricKind::Counter,
-        "Requests of buyers and addresses that operators turn away.",
+        "Requests of blocked buyers and addresses.",
     );
     for kind in BlockKind::ALL {
         text.sample(&[("kind", kind.as_str())], app.gate.blocks.blocked_count(kind));
@@ -152,28 +152,28 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_limits_lost_total",
         MetricKind::Counter,
-        "States of limits forgotten early for want of room.",
+        "Limit counters discarded early because the table was full.",
     )
     .sample(&[], limits.evicted());
-    // Zero where nodes share nothing.
+    // Zero if nodes do not share limits.
     let counts = limits.sharing().map(LimitSharing::counts).unwrap_or_default();
     text.metric(
         "doorbuster_limits_shared_total",
         MetricKind::Counter,
-        "Round trips that tell other nodes what was let in.",
+        "Round trips that report admitted requests to other nodes.",
     )
     .sample(&[("outcome", "told")], counts.batches)
     .sample(&[("outcome", "failed")], counts.failures);
     text.metric(
         "doorbuster_limits_kept_total",
         MetricKind::Counter,
-        "Keys that waited to be told of because too many did.",
+        "Times that a count waited to be reported because too many were queued.",
     )
     .sample(&[], counts.kept);
     text.metric(
         "doorbuster_limits_unavailable",
         MetricKind::Gauge,
-        "1 while limits cannot be shared and each node holds to its share.",
+        "1 while nodes cannot share limits and each node applies its part.",
     )
     .sample(&[], u8::from(limits.sharing().is_some_and(LimitSharing::is_unreachable)));
 }
@@ -191,7 +191,7 @@ fn passes(app: &App, text: &mut MetricsText) {
 
 fn challenges(app: &App, text: &mut MetricsText) {
     let challenges = &app.gate.challenges;
-    text.metric("doorbuster_challenges_total", MetricKind::Counter, "Challenges given out.");
+    text.metric("doorbuster_challenges_total", MetricKind::Counter, "Issued challenges.");
     for kind in ChallengeKind::ALL {
         text.sample(&[("kind", kind.as_str())], challenges.issued_and_ready(kind).0);
     }
@@ -202,7 +202,7 @@ fn challenges(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_challenge_answers_total",
         MetricKind::Counter,
-        "Answers to challenges, by what came of them.",
+        "Answers to challenges, by outcome.",
     );
     for outcome in AnswerOutcome::ALL {
         text.sample(&[("outcome", outcome.as_str())], challenges.outcome_count(outcome));
@@ -213,7 +213,7 @@ fn stock(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_item_units",
         MetricKind::Gauge,
-        "Units of each item by where they are; counted stock only.",
+        "Units of each item by location; counted stock only.",
     );
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.is_warm()).collect();
@@ -233,7 +233,7 @@ fn stock(app: &App, text: &mut MetricsText) {
     }
 }
 
-/// Who waits for units that come back.
+/// The buyers on waitlists.
 fn waitlists(app: &App, text: &mut MetricsText) {
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue
@@ -245,7 +245,7 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_waitlist_entries",
         MetricKind::Gauge,
-        "Buyers in line for a unit of an item that comes back.",
+        "Buyers on the waitlist of an item.",
     );
     for item in items() {
         text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().waiting);
@@ -253,7 +253,7 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_waitlist_kept_units",
         MetricKind::Gauge,
-        "Units of an item's pool that are kept for those in line.",
+        "Units of an item's pool that are kept for the waitlist.",
     );
     for item in items() {
         text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().kept);
@@ -262,7 +262,7 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_waitlist_ended_total",
         MetricKind::Counter,
-        "Places in line that this node ended, by what became of them.",
+        "Waitlist entries that this node ended, by outcome.",
     )
     .sample(&[("outcome", "served")], reading.waitlist_served)
     .sample(&[("outcome", "passed_over")], reading.waitlist_passed_over)
@@ -281,18 +281,18 @@ fn rooms(app: &App, text: &mut MetricsText) {
     show(
         "doorbuster_waiting_room_waiting",
         MetricKind::Gauge,
-        "Places that were not called in yet.",
+        "Positions that are not admitted yet.",
         |room| room.waiting,
     );
-    let called = "Places that were called in, by whichever node.";
+    let called = "Positions admitted by any node.";
     show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, called, |room| room.called);
     show(
         "doorbuster_waiting_room_positions",
         MetricKind::Gauge,
-        "Places in this node's memory.",
+        "Positions in this node's memory.",
         |room| room.in_memory,
     );
-    let looks = "Places that were looked for in the store because memory did not say enough.";
+    let looks = "Positions read from the store because memory was not enough.";
     text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, looks)
         .sample(&[], app.gate.room.store_lookups());
 }
@@ -302,7 +302,7 @@ async fn money(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_payment_messages_total",
         MetricKind::Counter,
-        "Providers' messages, by what they came to.",
+        "Messages of payment providers, by outcome.",
     );
     for (outcome, count) in meter.messages() {
         text.sample(&[("outcome", outcome)], count);
@@ -311,7 +311,7 @@ async fn money(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_refunds_total",
         MetricKind::Counter,
-        "Questions to a provider about a refund, by its answer.",
+        "Queries to a provider about a refund, by answer.",
     );
     for (answer, count) in meter.refunds() {
         text.sample(&[("answer", answer)], count);
@@ -320,22 +320,22 @@ async fn money(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_checkouts_asked_total",
         MetricKind::Counter,
-        "Questions to a provider about a checkout.",
+        "Queries to a provider about a checkout.",
     )
     .sample(&[("outcome", "answered")], outcome_count)
     .sample(&[("outcome", "failed")], in_vain);
     text.metric(
         "doorbuster_checkouts_lag_seconds",
         MetricKind::Gauge,
-        "How long units have waited for a checkout to be closed, of those that wait longest.",
+        "How long the longest-waiting units have waited for a checkout to close.",
     )
     .sample(&[], meter.lag_secs());
-    // The store may be away: then it is missing rather than wrong.
+    // If the store is unavailable, this metric is missing.
     if let Ok(refunds) = app.engine.store().refunds_pending().await {
         text.metric(
             "doorbuster_refunds_pending",
             MetricKind::Gauge,
-            "Refunds that did not arrive yet.",
+            "Refunds that have not arrived.",
         )
         .sample(&[], refunds);
     }
@@ -345,7 +345,7 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
     [
         (
             "doorbuster_tickets_settled_total",
-            "Tickets settled: requests that came as far as the store.",
+            "Tickets settled: requests that reached a transaction of the store.",
             reading.tickets,
         ),
         ("doorbuster_refills_total", "Refills from pools to slots.", reading.refills),
@@ -354,17 +354,17 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
         ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
         (
             "doorbuster_leader_changes_total",
-            "Times that this node took or lost the lead.",
+            "Times that this node became or stopped being the leader.",
             reading.leads,
         ),
         (
             "doorbuster_lease_lapses_total",
-            "Times that this node was away for longer than its lease.",
+            "Times that this node was unreachable for longer than its lease.",
             reading.lapses,
         ),
         (
             "doorbuster_requests_retried_total",
-            "Requests put again because their ticket's grant was closed.",
+            "Requests sent to the slot again because their grant was closed.",
             reading.retried,
         ),
         (
@@ -374,12 +374,12 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
         ),
         (
             "doorbuster_catalogue_reads_total",
-            "Looks at the truth for others' changes of the catalogue.",
+            "Checks for changes that other nodes made to the catalogue.",
             reading.catalogue_checks,
         ),
         (
             "doorbuster_catalogue_reloads_total",
-            "Times that this node read all sales from the store, for itself and for others.",
+            "Times that this node read all sales from the store.",
             reading.read_all,
         ),
         (
@@ -401,7 +401,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_settle_queue_tickets",
         MetricKind::Gauge,
-        "Tickets cut and not settled.",
+        "Tickets issued and not settled.",
     )
     .sample(&[], depth);
     text.metric(
@@ -413,27 +413,23 @@ async fn engine(app: &App, text: &mut MetricsText) {
     for (name, help, number) in counters(&reading) {
         text.metric(name, MetricKind::Counter, help).sample(&[], number);
     }
-    text.metric(
-        "doorbuster_is_leader",
-        MetricKind::Gauge,
-        "1 while this node does the work of one for all.",
-    )
-    .sample(&[], u8::from(app.engine.control().leads()));
-    text.metric("doorbuster_nodes", MetricKind::Gauge, "Nodes alive, this one included.")
+    text.metric("doorbuster_is_leader", MetricKind::Gauge, "1 while this node is the leader.")
+        .sample(&[], u8::from(app.engine.control().leads()));
+    text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, this one included.")
         .sample(&[], app.engine.nodes());
     let alarm = u8::from(app.engine.clock_stepped());
     text.metric(
         "doorbuster_clock_alarm",
         MetricKind::Gauge,
-        "1 while the wall clock is not believed and nothing expires.",
+        "1 while the wall clock is not trusted.",
     )
     .sample(&[], alarm);
-    // The store may be away: then these are missing rather than wrong.
+    // If the store is unavailable, these metrics are missing.
     if let Ok(closings) = app.engine.store().closings().await {
         text.metric(
             "doorbuster_grants_closed_total",
             MetricKind::Counter,
-            "Grants closed since the store was made, by cause.",
+            "Grants closed since the store was created, by cause.",
         );
         for (cause, grants) in &closings {
             text.sample(&[("cause", cause.as_str())], grants);

@@ -1,4 +1,4 @@
-//! Where a buyer pays.
+//! Opens the checkout of an order.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::web::rate_limits::ResponseSale;
 use crate::web::reply::{Answer, Refused, json, problem};
 use crate::web::{App, wire};
 
-/// Longest name of this server that a request may bring, in bytes.
+/// Longest host name in a request that is used for return addresses, in bytes.
 const HOST_BYTES_MAX: usize = 255;
 
 /// `POST /v1/orders/{order}/checkout`
@@ -49,8 +49,8 @@ pub(crate) async fn open(
     Ok(reply)
 }
 
-/// Asks for the order's checkout, in a task of its own: what was made at the provider is kept, or
-/// closed, whoever hangs up.
+/// Opens the order's checkout in a task of its own: if the client disconnects, the checkout that
+/// the provider created is still stored or closed.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
@@ -66,7 +66,7 @@ async fn open_checkout(
     opening.await.map_err(|_| Problem::internal())?.map_err(failed)
 }
 
-/// What the buyer is told of it.
+/// The answer to the buyer.
 fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) -> Answer {
     match opened {
         CheckoutResult::Open(checkout) => {
@@ -88,7 +88,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.engine.catalogue().sale(sale) {
-                // The order's own limit may be what stands in the way.
+                // The order's own limit may be the reason.
                 standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)
@@ -97,13 +97,13 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         CheckoutResult::Refused(error) => Err(Refused {
             problem: Box::new(Problem::wrong_state(
                 OrderState::Reserved.as_str(),
-                "the payment provider takes no money for this order; only the shop can change that",
+                "the payment provider accepts no payment for this order; contact the shop",
             )),
             cause: Some(FailureCause(error.to_string().into())),
         }),
         CheckoutResult::Unavailable(error) => Err(Refused {
             problem: Box::new(Problem::unavailable(
-                "the payment provider is away; send the same request again",
+                "the payment provider is unavailable; send the same request again",
                 RETRY_SECS,
             )),
             cause: Some(FailureCause(error.to_string().into())),
@@ -111,7 +111,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
     }
 }
 
-/// Whether the provider may be asked once more for this order and this buyer now.
+/// Checks the limits of provider requests for this order and this buyer.
 fn within_limits(
     app: &App,
     client: Client,
@@ -134,12 +134,12 @@ fn within_limits(
 fn wrong_state(state: &'static str) -> Refused {
     Problem::wrong_state(
         state,
-        "only a reserved order can be paid for, and only until its time is over",
+        "only a reserved order can be paid, and only until its payment time ends",
     )
     .into()
 }
 
-/// The name that this server was asked by, if it can be one.
+/// The server's host name in the request, if it is valid.
 fn request_host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);

@@ -1,7 +1,7 @@
-//! The sandbox's checkout page: the same bytes for every checkout, what it shows as JSON, and its
+//! The sandbox's checkout page: the same bytes for every checkout, its state as JSON, and its
 //! buttons.
 //!
-//! Whoever has the address of a checkout may press them, as at any provider.
+//! Anyone who knows the address of a checkout may press them, as with a real provider.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ async fn press(
     let action = ButtonAction::parse(&action).ok_or_else(no_such_checkout)?;
     let sandbox = sandbox(&app)?;
     if !app.payments.sandbox_page() {
-        let detail = "the buttons work in a demonstration, or with payment.sandbox_page = true";
+        let detail = "the buttons work with serve --demo, or with payment.sandbox_page = true";
         return Err(Problem::forbidden(detail).into());
     }
     match sandbox.press(&session, action).await.map_err(failed)? {
@@ -58,7 +58,9 @@ async fn press(
 }
 
 fn sandbox(app: &App) -> Result<&Sandbox, Problem> {
-    app.payments.sandbox().ok_or_else(|| Problem::not_found("payments are not made here"))
+    app.payments
+        .sandbox()
+        .ok_or_else(|| Problem::not_found("the sandbox is not the payment provider"))
 }
 
 fn no_such_checkout() -> Problem {

@@ -1,5 +1,5 @@
-//! What providers send: proved, read, taken. Each is answered 200 only when whatever follows from
-//! it stands in the store.
+//! Messages of payment providers: verifies, parses and applies them. The answer is 200 only after
+//! every effect is in the store.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::web::failure::failed;
 use crate::web::input;
 use crate::web::reply::{Answer, json};
 
-/// `POST /v1/payments/{provider}/webhook`, each provider's at its own address.
+/// `POST /v1/payments/{provider}/webhook`, one address for each provider
 pub(crate) async fn handle_message(
     State(app): State<Arc<App>>,
     request: axum::extract::Request,
@@ -26,8 +26,8 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = input::body(request, provider.message_bytes_max()).await?;
-    // The sender's time is the world's, which is the store's unless a clock was set or stood still.
-    // What was sent before is known by its id.
+    // The sender uses real time, which the store's time equals unless a clock was set or stopped.
+    // The inbox recognizes earlier messages by their ids.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
         Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),
@@ -41,8 +41,8 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::pass(Point::MessageRead);
-    // In a task of its own: units on their way to a late payment are not left there when the
-    // provider hangs up.
+    // It runs in a task of its own: if the provider disconnects, units that are taken for a late
+    // payment are not left behind.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;

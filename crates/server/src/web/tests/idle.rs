@@ -121,7 +121,7 @@ async fn event(stream: &mut TcpStream) -> Value {
     }
 }
 
-/// For how many units the request was that is told of next.
+/// The units of the request in the next event.
 async fn units(stream: &mut TcpStream) -> u64 {
     loop {
         let event = event(stream).await;
@@ -188,7 +188,7 @@ async fn whatever_is_told_while_it_falls_asleep_or_wakes_up_is_heard_once_and_in
     for units in 1..=EVENTS {
         tell(&full, units);
         if units.is_multiple_of(7) {
-            // Whoever says something is woken.
+            // A connection with input is woken.
             stream.write_all(&PING).await.expect("it reads");
         }
         // Sooner than it would fall asleep, at that moment, and later.

@@ -20,7 +20,7 @@ const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than wait in the hub and on the way together.
 const EVENTS: usize = 6_000;
-/// So many at once, which the hub keeps for whoever is about to read them.
+/// A batch of events that the hub keeps for a reader that is about to read them.
 const BATCH: usize = 100;
 /// More than are on their way to a reader, and fewer than the hub keeps.
 pub(super) const WAITING: usize = 1_500;

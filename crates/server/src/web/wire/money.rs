@@ -51,13 +51,13 @@ pub(crate) fn refund(row: &money::Refund) -> Refund {
     }
 }
 
-/// The same, as its buyer sees it.
+/// The same for the buyer.
 pub(crate) fn order_refund(row: &money::Refund) -> OrderRefund {
     let Refund { refund, amount, state, cause, at, settled_at, .. } = refund(row);
     OrderRefund { refund, amount, state, cause, at, settled_at }
 }
 
-/// What happened to an order. To its buyer operators are all the same one, and say nothing.
+/// The history of an order. A buyer sees neither which operator acted nor the operator's reason.
 pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::with_capacity(told.len());
     for StoredEvent { event, .. } in told {
@@ -67,7 +67,7 @@ pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry
                 (OrderState::Reserved, Some(time(order.pay_by)))
             }
             Subject::Order(order) => (state(order.state), Some(time(order.pay_by))),
-            // Money that came and goes back changes nothing about the order.
+            // A payment that is refunded does not change the order.
             _ => (
                 last.map_or(OrderState::Reserved, |last| last.state),
                 last.and_then(|last| last.pay_by),

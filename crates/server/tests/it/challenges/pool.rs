@@ -1,4 +1,4 @@
-//! Pictures drawn in advance, so that an opening does not wait for them.
+//! Pictures are drawn in advance, so that the opening does not wait for them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,12 +8,13 @@ use super::{challenge, metric, open};
 use crate::app::{TestApp, sale};
 use crate::watch::Watch;
 
-/// For pictures, which are drawn with rests, on a slow machine.
+/// Longest wait for pictures, which are drawn with pauses, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More than are asked for at once.
+/// More than are requested at once.
 const SOME: u64 = 8;
 
-/// A moment within the ten minutes before which nothing is drawn, and after any of these tests.
+/// A time after all of these tests, and more than ten minutes ahead, so that nothing is drawn for
+/// it.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
@@ -21,7 +22,7 @@ fn soon() -> String {
         .to_string()
 }
 
-/// A sale that asks for this and opens then.
+/// A sale that requires this and opens then.
 async fn scheduled(app: &TestApp, id: &str, challenge: &str, starts_at: &str) {
     let mut sale = sale(id, 100.into(), 10);
     let limits = json!({"buyer": null, "ip": null, "interface": null});
@@ -40,7 +41,7 @@ async fn given(app: &TestApp, kind: &str) -> u64 {
     metric(app, &format!("doorbuster_challenges_total{{kind=\"{kind}\"}}")).await
 }
 
-/// Waits until what is drawn of a kind is as it should be.
+/// Waits until the number of ready pictures of a kind is right.
 async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     let begun = Watch::start();
     loop {
@@ -53,9 +54,9 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     }
 }
 
-/// Has several buyers ask for a sale's challenge until fewer lie ready than before: what is drawn
-/// when it is asked for makes them no fewer.
-async fn takes_what_is_ready(app: &TestApp, sale: &str, kind: &str) {
+/// Requests challenges for several buyers until fewer are ready than before. Pictures that are
+/// drawn on request do not reduce the number.
+async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (begun, already) = (Watch::start(), given(app, kind).await);
     for round in 1.. {
         let before = ready(app, kind).await;
@@ -84,7 +85,7 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;
-    // The emptiest shelf is filled first: were the other kind wanted, it would be there by now.
+    // The emptiest pool is filled first: if the other kind were needed, it would be ready by now.
     until_ready(&app, "image", |ready| ready >= SOME).await;
     assert_eq!(ready(&app, "slider").await, 0, "that sale opens in years");
     assert_eq!(
@@ -92,7 +93,7 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
         (0, 0),
         "nobody has asked"
     );
-    takes_what_is_ready(&app, "near", "image").await;
+    take_ready_challenges(&app, "near", "image").await;
     assert_eq!(phase(&app, "near").await, "scheduled");
 
     let moved = app.admin("PATCH", "/v1/admin/sales/far", Some(json!({"starts_at": soon()}))).await;
@@ -100,7 +101,7 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     until_ready(&app, "slider", |ready| ready >= SOME).await;
     assert_eq!(phase(&app, "far").await, "scheduled");
     app.step("far", "open").await;
-    takes_what_is_ready(&app, "far", "slider").await;
+    take_ready_challenges(&app, "far", "slider").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,11 +4,11 @@
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// The example of RFC 6455, and what proves that it was understood.
+/// The example of RFC 6455, and its accept key.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What asks for a WebSocket, as clients write it.
+/// The headers of a WebSocket request, as clients send them.
 const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
@@ -16,7 +16,7 @@ const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", KEY),
 ];
 
-/// The same, but for one header, which is another or none.
+/// The same with one header changed or left out.
 fn headers_except(
     name: &'static str,
     value: Option<&'static str>,
@@ -80,7 +80,7 @@ async fn a_request_that_is_not_a_handshake_is_refused() {
         asks("GET", headers, "422 invalid_request").await;
     }
     asks("POST", &UPGRADE_HEADERS, "405 method_not_allowed").await;
-    // Who asks is looked at first.
+    // The identity is checked first.
     let nobody = app.call("GET", "/v1/ws", &headers_except("Sec-WebSocket-Key", None), b"").await;
     assert_eq!(nobody.verdict(), "401 unauthenticated");
 }

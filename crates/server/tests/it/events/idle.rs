@@ -11,10 +11,10 @@ use super::{Socket, next, open, socket};
 use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::watch::Watch;
 
-/// Longer than it takes to fall asleep.
+/// Longer than the time after which a connection becomes idle.
 const A_WHILE: Duration = Duration::from_millis(400);
 
-/// How many are asleep.
+/// The number of idle connections.
 async fn idle_count(app: &TestApp) -> u64 {
     let page = app.get("/metrics").await.text();
     let number =
@@ -22,7 +22,7 @@ async fn idle_count(app: &TestApp) -> u64 {
     number.and_then(|number| number.parse().ok()).expect("it is counted")
 }
 
-/// Waits until so many are.
+/// Waits until this many are idle.
 async fn wait_for_idle(app: &TestApp, count: u64) {
     let begun = Watch::start();
     while idle_count(app).await != count {
@@ -31,7 +31,7 @@ async fn wait_for_idle(app: &TestApp, count: u64) {
     }
 }
 
-/// The next message that is no ping.
+/// The next message other than a ping.
 async fn message(socket: &mut Socket) -> Option<Message> {
     loop {
         let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time")?;
@@ -42,7 +42,7 @@ async fn message(socket: &mut Socket) -> Option<Message> {
     }
 }
 
-/// Reads until an order; where it stands.
+/// Reads until an order event; returns its state.
 async fn order(socket: &mut Socket) -> Value {
     loop {
         let mut event = next(socket).await;
@@ -115,7 +115,7 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     }
     wait_for_idle(&app, 1).await;
     anna.send(Message::Text("x".repeat(200).into())).await.expect("it is taken");
-    // The answer to what came behind it shows that it was heard.
+    // The answer to the later frame shows that it was read.
     anna.send(Message::Ping(vec![9].into())).await.expect("it is taken");
     assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![9].into())));
     wait_for_idle(&app, 1).await;
@@ -123,7 +123,7 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     assert_eq!(message(&mut anna).await, Some(Message::Close(None)));
     assert_eq!(message(&mut anna).await, None);
     wait_for_idle(&app, 0).await;
-    // What is too long is told so, as it is to one awake.
+    // A frame that is too long gets the same answer as on an active connection.
     let mut long = socket(&app, "anna", "").await;
     wait_for_idle(&app, 1).await;
     long.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
@@ -134,10 +134,10 @@ async fn a_frame_from_an_idle_connection_is_answered() {
 }
 
 #[tokio::test]
-async fn half_a_frame_is_not_forgotten() {
+async fn half_a_frame_is_kept_until_the_rest_arrives() {
     let app = TestApp::start().await;
     let mut anna = socket(&app, "anna", "").await;
-    // Masked with nothing.
+    // The mask is zero.
     let ping = [0x89, 0x82, 0, 0, 0, 0, 3, 4];
     for falls_asleep in [false, true] {
         if falls_asleep {
@@ -191,7 +191,7 @@ async fn an_idle_connection_from_a_blocked_network_is_closed() {
     assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
     let close = loop {
         match message(&mut anna).await {
-            // Its greeting.
+            // The first event of the stream.
             Some(Message::Text(_)) => {}
             other => break other,
         }

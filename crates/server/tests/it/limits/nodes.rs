@@ -13,17 +13,17 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// What a limit lets in at once; then one comes a minute, which is next to none.
+/// Requests that a limit admits at once; afterwards it admits one per minute.
 const BURST: u32 = 1_000;
-/// What one request is of such a limit.
+/// The part of such a limit that one request uses.
 const EACH: Duration = Duration::from_secs(60);
-/// What all nodes together keep to themselves of it.
+/// The part that all nodes together may admit without sharing.
 const UNTOLD: u32 = BURST.div_ceil(16);
-/// Requests that come at the same time, half of them to each of two nodes, once what came before
-/// was told.
+/// Requests that come at the same time, half of them to each of two nodes, after earlier ones were
+/// shared.
 const WAVE: u32 = 20;
-/// What may come before a node has heard of what was told: a wave that is under way, and a few more
-/// if it hears late.
+/// Requests that may be admitted before a node gets the shared state: a wave in progress, and a few
+/// more if the state comes late.
 const UNHEARD: u32 = 4 * WAVE;
 
 /// A node of shape `cluster`.
@@ -37,7 +37,7 @@ async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
     .await
 }
 
-/// Two nodes that both know of an open sale with these limits, in which nothing is left.
+/// Two nodes with an open, sold-out sale with these limits.
 async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, TestApp) {
     let database = home.database();
     let (first, second) = (node(home, &database, slots).await, node(home, &database, slots).await);
@@ -51,13 +51,13 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     (first, second)
 }
 
-/// Whether this line stands on the page of metrics. By whole lines: what a metric is for stands
-/// there as well, in words that begin like its values.
+/// Whether the page of metrics has this line. Whole lines are compared, because help texts begin
+/// with the same words.
 async fn says(app: &TestApp, line: &str) -> bool {
     app.get("/metrics").await.text().lines().any(|said| said == line)
 }
 
-/// Waits until this one of two nodes knows of the other.
+/// Waits until this node knows of the other one.
 async fn knows_of_both(app: &TestApp) {
     let begun = Watch::start();
     while !says(app, "doorbuster_nodes 2").await {
@@ -67,11 +67,12 @@ async fn knows_of_both(app: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_of_a_cluster_hold_a_limit_together() {
+async fn nodes_of_a_cluster_share_a_limit() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;
-    // One after another, at both nodes in turn: each hears of the other's before the next comes.
+    // One after another, at both nodes in turn: each node knows of the other's request before the
+    // next one.
     let mut let_in = 0;
     for n in 0..30 {
         let app = [&first, &second][n % 2];
@@ -97,9 +98,8 @@ async fn nodes_of_a_cluster_hold_a_limit_together() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // At once at both of them, as many as two nodes that share nothing would let in. What comes
-    // during a round trip may be too many, which is a lot when the machine keeps the Redis waiting:
-    // then somebody else tries.
+    // At both nodes at once, as many as two nodes without sharing would admit. Requests during a
+    // round trip may be too many, and on a busy machine many are; then another buyer tries.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -119,15 +119,15 @@ async fn nodes_of_a_cluster_hold_a_limit_together() {
     }
 }
 
-/// What the Redis was told of the one limit that it knows: how long that takes to be worked off.
+/// The state of the only limit in Redis: how long until it is empty.
 fn told(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
     Duration::from_millis(ahead.max().unwrap_or(0))
 }
 
-/// How many one buyer, from one address, gets from two nodes that ask at both in waves until a
-/// whole one is too many. `None`: the Redis was away in between.
+/// How many requests of one buyer, from one address, two nodes admit, in waves until a whole wave
+/// is refused. `None`: Redis was unavailable meanwhile.
 async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (redis, slots) = Redis::start_on_port();
     let mut limits = json!({"buyer": null, "ip": null, "interface": null});
@@ -157,7 +157,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             break;
         }
         let_in += taken;
-        // What was told is worked off as time passes.
+        // Shared use expires as time passes.
         let patience = Watch::start();
         while told(&redis) + begun.elapsed() + EACH * UNTOLD < EACH * let_in {
             for app in apps {
@@ -171,7 +171,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             );
         }
     }
-    // One comes back each minute.
+    // One request is admitted each minute.
     let back = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
     println!("{scope}: {let_in} in {waves} waves");
     drop(wires);
@@ -182,7 +182,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn by_each_measure_two_nodes_let_in_a_burst_and_a_sixteenth_of_it() {
+async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
     let home = Cluster::start(&[]);
     for scope in ["buyer", "ip", "interface"] {
         let mut let_in = None;
@@ -193,7 +193,7 @@ async fn by_each_measure_two_nodes_let_in_a_burst_and_a_sixteenth_of_it() {
             }
         }
         let let_in = let_in.expect("the Redis is there at one of three times");
-        // The buyer who left nothing used up a little of what is everybody's.
+        // Requests of the limited buyer also used a little of the common limit.
         assert!(
             (BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in),
             "{scope}: {let_in}"
@@ -202,7 +202,7 @@ async fn by_each_measure_two_nodes_let_in_a_burst_and_a_sixteenth_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_redis_a_node_holds_to_its_share_and_comes_back() {
+async fn a_node_without_redis_applies_its_share_and_recovers() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 12, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;

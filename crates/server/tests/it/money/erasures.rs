@@ -1,4 +1,4 @@
-//! Erasing a buyer as operators and buyers meet it.
+//! Erasing a buyer, through the API.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn erase(app: &TestApp) -> Value {
     told.json()
 }
 
-/// What an erasure says of how much it did and what has to stay.
+/// The erased and the retained rows in an erasure's answer.
 fn summary(erasure: &Value) -> (u64, Vec<(&str, u64)>) {
     let held = erasure["held_back"].as_array().expect("a list").iter();
     let held = held.map(|held| {
@@ -64,8 +64,7 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_ones_are_listed() 
     let name = erased["erased_as"].as_str().expect("a name");
     assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
 
-    // What is not theirs any more they cannot read, pay or cancel, though they still know its id;
-    // an operator can.
+    // An erased buyer cannot read, pay or cancel the orders, even with a known id; an operator can.
     for (method, tail) in
         [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
     {
@@ -79,14 +78,14 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_ones_are_listed() 
     let mine = app.buyer(BUYER, "GET", "/v1/orders").await.json();
     assert_eq!(mine["orders"][0]["id"], json!(reserved));
 
-    // Later, with the rest.
+    // They are erased later, with the rest.
     let path = format!("/v1/admin/orders/{reserved}/cancel");
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200");
     assert_eq!(summary(&erase(&app).await), (1, vec![]));
     assert_eq!(erase(&app).await["other"], json!(0), "repeating it is harmless");
     assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
 
-    // Money and books go on under the other name.
+    // Payments and the ledger continue under the replacement name.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(),
         "200"
@@ -141,7 +140,7 @@ async fn only_an_admin_erases_and_only_a_buyer() {
         "nobody signs in as that"
     );
 
-    // A block is an operator's own word.
+    // A block is the operator's own data.
     let blocked =
         app.admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": BUYER}))).await;
     assert_eq!(blocked.verdict(), "201");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{assert_ledger_adds_up, captured, open_sale, order, send_message, start};
 use crate::app::TestApp;
 
-/// An export's lines, each as its cells by their names. No cell here holds a comma.
+/// An export's lines, with cells by column name. No cell here contains a comma.
 async fn lines(app: &TestApp, list: &str, query: &str) -> Vec<HashMap<String, String>> {
     let reply = app.admin("GET", &format!("/v1/admin/exports/{list}.csv{query}"), None).await;
     assert_eq!(reply.verdict(), "200", "{list}: {}", reply.text());
@@ -28,8 +28,8 @@ pub(super) async fn reconciliation(app: &TestApp, query: &str) -> Value {
     reply.json()
 }
 
-/// One paid, one refunded, one cancelled and paid late, one paid with too little; a payment for
-/// nothing.
+/// Orders: one paid, one refunded, one cancelled and paid late, one paid with too little; and a
+/// payment without an order.
 async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
     open_sale(app, 20.into(), 5, 900).await;
     let adjust = app
@@ -97,7 +97,7 @@ async fn payments_and_refunds_are_exported_oldest_first() {
 }
 
 #[tokio::test]
-async fn the_ledger_ends_at_the_stock() {
+async fn the_ledgers_final_balance_equals_the_stock() {
     let app = start().await;
     a_sale_with_a_bit_of_everything(&app).await;
     app.open_sale("autumn", "unlimited".into(), 5).await;

@@ -32,7 +32,7 @@ async fn a_payment_message_that_repeats_pays_for_its_order_once() {
     assert_eq!(listed, only);
     for (message, body) in [
         ("msg_1", captured("pay_1", &id, 100)),
-        // The same message id with something else in it, and the same payment under another id.
+        // The same message id with another content, and the same payment under another id.
         ("msg_1", captured("pay_2", &id, 100)),
         ("msg_2", captured("pay_1", &id, 100)),
         ("msg_3", captured("pay_1", "ord_other", 1)),
@@ -104,7 +104,7 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
 }
 
 #[tokio::test]
-async fn money_that_does_not_fit_goes_back_once_and_is_a_notice() {
+async fn a_payment_that_does_not_match_is_refunded_once_and_gives_a_notice() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -336,7 +336,7 @@ async fn secrets_rotate_and_one_good_signature_of_several_is_enough() {
 }
 
 #[tokio::test]
-async fn a_failed_payment_is_written_down_and_may_succeed_after_all() {
+async fn a_failed_payment_is_recorded_and_may_still_succeed() {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
@@ -349,7 +349,7 @@ async fn a_failed_payment_is_written_down_and_may_succeed_after_all() {
         send_message(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"],
         "paid"
     );
-    // Out of order: that it failed before it was captured comes last, and changes nothing.
+    // Out of order: the failure before the capture is reported last, and changes nothing.
     assert_eq!(send_message(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
     assert_eq!(read(&app, &id).await["state"], "paid");

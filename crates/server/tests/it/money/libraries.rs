@@ -15,11 +15,11 @@ use crate::app::TestApp;
 use crate::http::Reply;
 use crate::webhooks::official::Official;
 
-/// Further from now than a message's time may be.
+/// Further from the current time than a message's timestamp may be.
 const SIX_MINUTES: u64 = 360;
 
-/// Prints the signature of the body that it reads. What it is told: the secret, the message's id,
-/// its time in seconds.
+/// Prints the signature of the body on its standard input. Arguments: the secret, the message's id,
+/// and its time in seconds.
 const PYTHON: &str = "
 import sys
 from datetime import datetime, timezone
@@ -31,7 +31,7 @@ body = sys.stdin.buffer.read().decode()
 print(Webhook(secret).sign(message, datetime.fromtimestamp(int(at), timezone.utc), body))
 ";
 
-/// The same.
+/// The same program in JavaScript.
 const JAVASCRIPT: &str = r#"
 const { readFileSync } = require("node:fs");
 const { Webhook } = require("standardwebhooks");
@@ -43,19 +43,19 @@ console.log(new Webhook(secret).sign(message, new Date(at * 1000), readFileSync(
 /// The library in one language.
 struct Library {
     official: Official,
-    /// The option and the program that sign with it.
+    /// The option and the program that signs with the library.
     signs: [&'static str; 2],
 }
 
 impl Library {
-    /// A message signed with this secret, at this time.
+    /// A message that is signed with this secret at this time.
     fn signed(&self, secret: &str, id: &str, at: u64, body: &Value) -> Message {
         let (at, body) = (at.to_string(), body.to_string());
         let mut command = self.official.command();
         command.args(self.signs).args([secret, id, at.as_str()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
-        // One that ends without having read it says why.
+        // A program that ends before it has read the body reports the reason.
         let _ = child.stdin.take().expect("it is piped").write_all(body.as_bytes());
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -63,13 +63,13 @@ impl Library {
         Message { id: id.to_owned(), at, signature, body }
     }
 
-    /// A message signed with the provider's secret, now.
+    /// A message that is signed with the provider's secret at the current time.
     fn message(&self, id: &str, body: &Value) -> Message {
         self.signed(&secret(KEY), id, now_secs(), body)
     }
 }
 
-/// What is sent.
+/// A message as it is sent.
 #[derive(Clone)]
 struct Message {
     id: String,
@@ -88,7 +88,7 @@ impl Message {
         send(app, &headers, &self.body).await
     }
 
-    /// Sends it to a server that believes it; gives what it came to.
+    /// Sends the message to a server that accepts the secret; returns the outcome.
     async fn outcome(&self, app: &TestApp) -> String {
         let told = self.send(app).await;
         assert_eq!(told.verdict(), "200", "{}: {}", self.id, told.text());
@@ -96,20 +96,20 @@ impl Message {
     }
 }
 
-/// One captured payment, however often it is told, is one paid order; any other money goes back
-/// once.
+/// A captured payment that is reported several times gives one paid order. Any other payment is
+/// refunded once.
 async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let mut body = captured("pay_1", &id, 100);
-    // Bytes are signed, and not all of them are ASCII.
+    // Signatures cover bytes, and some of them are not ASCII.
     body["data"]["note"] = json!("für Anna, 谢谢");
     let first = library.message("msg_1", &body);
     assert_eq!(first.outcome(&app).await, "paid");
     assert_eq!(read(&app, &id).await["state"], "paid");
     assert_eq!(first.outcome(&app).await, "repeated", "the very same");
-    // A provider that heard no answer signs the message anew, with the time of the attempt.
+    // A provider that received no answer signs the message again, with the time of the new attempt.
     let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
     assert_ne!(again.signature, first.signature);
     assert_eq!(again.outcome(&app).await, "repeated");
@@ -136,7 +136,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// What the secret's owner did not sign, or not now, or not so, does nothing.
+/// A message that the secret's owner did not sign, or not at this time, or with other content, has
+/// no effect.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
@@ -162,13 +163,13 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     assert_eq!(send(&app, &[], &good.body).await.verdict(), "401 unauthenticated", "no headers");
     assert_eq!(read(&app, &id).await["state"], "reserved");
     assert!(payments(&app, &id).await.is_empty());
-    // While a secret is replaced a message has several signatures.
+    // A message has several signatures while a secret is replaced.
     let both = Message { signature: format!("{} {}", forged.signature, good.signature), ..good };
     assert_eq!(both.outcome(&app).await, "paid", "none of them spent the message's id");
     assert_ledger_adds_up(&app).await;
 }
 
-/// Money that comes after its order expired buys what is left, and goes back when nothing is.
+/// A payment after its order expired buys a remaining unit, and is refunded when none remains.
 async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
@@ -209,13 +210,13 @@ async fn are_judged(library: Library) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_the_library_in_python_signs_are_judged() {
+async fn messages_signed_by_the_python_library_are_verified() {
     let Some(official) = Official::of("python3") else { return };
     are_judged(Library { official, signs: ["-c", PYTHON] }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_the_library_in_javascript_signs_are_judged() {
+async fn messages_signed_by_the_javascript_library_are_verified() {
     let Some(official) = Official::of("node") else { return };
     are_judged(Library { official, signs: ["-e", JAVASCRIPT] }).await;
 }

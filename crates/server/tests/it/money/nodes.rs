@@ -21,12 +21,12 @@ async fn server(home: &Cluster, database: &str) -> TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
+async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
     let home = Cluster::start(&[]);
     let database = home.database();
     let (first, second) = (server(&home, &database).await, server(&home, &database).await);
     open_sale(&first, 10.into(), 10, 900).await;
-    // A message to both at once is taken by one.
+    // Two nodes receive the same message at once; one of them handles it.
     let id = order(&first, "anna", "k", 2).await;
     let told = captured("pay_1", &id, 20);
     let (here, there) =
@@ -35,8 +35,8 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
         [here, there].map(|reply| reply.json()["outcome"].as_str().expect("a word").to_owned());
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["paid", "repeated"]);
-    // Late, again and again, at the other server: units are in this one's slots or that one's, or
-    // in the pool.
+    // Late payments arrive at the other server several times. The units may be in a slot of either
+    // server or in the pool.
     for n in 0..6 {
         let id = order(&first, "anna", &format!("late{n}"), 8).await;
         let cancelled = first.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
@@ -53,13 +53,13 @@ async fn money_comes_to_any_server_and_units_are_recalled_from_the_other() {
             let stock = first.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
             let free =
                 stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
-            // The truth has them, and the node that sells them has heard so.
+            // The store has the units, and the node that sells them knows of them.
             let status = first.get("/v1/sales/spring/status").await.json();
             (free == 8 && status["items"][0]["remaining"] == 8).then_some(())
         })
         .await;
     }
-    // A checkout that one made is shown by the other, and paid at either.
+    // One node opens a checkout; the other shows it, and the buyer can pay at either.
     let id = order(&first, "anna", "k2", 1).await;
     let path = format!("/v1/orders/{id}/checkout");
     let (here, there) =

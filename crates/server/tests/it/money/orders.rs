@@ -84,7 +84,7 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_refund_settles_by_its_payment_as_well() {
+async fn a_refund_message_that_names_only_the_payment_settles_the_refund() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
     send_message(&app, "msg_1", &captured("pay_1", "ord_unknown", 100)).await;
@@ -117,7 +117,7 @@ async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
             );
         }
     }
-    // None of them spent the message's id.
+    // None of these messages used up the message's id.
     send_message(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_2".into(), "pending".into())]);
 }
@@ -156,7 +156,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(),
         "200"
     );
-    // Anna holds as many as she may by another order: units there are, but no share of the limit.
+    // Another order fills Anna's quota: units remain, but her limit is reached.
     let other = order(&app, "anna", "k2", 2).await;
     assert_eq!(
         send_message(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
@@ -167,7 +167,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{other}/cancel")).await.verdict(),
         "200"
     );
-    // All is sold to others: a share of the limit, but no units.
+    // Other buyers hold all units: the limit allows a purchase, but no units remain.
     until("both are sold", async || {
         (app.buy("bert", "k", "spring", "phone", 2).await.status < 300).then_some(())
     })
@@ -197,7 +197,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
 }
 
 #[tokio::test]
-async fn an_unpaid_order_may_be_given_more_time() {
+async fn the_payment_window_of_an_unpaid_order_can_be_extended() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 1).await;
@@ -210,7 +210,7 @@ async fn an_unpaid_order_may_be_given_more_time() {
     assert!(after > before, "{after}");
     let millis = |text: &str| Time::parse(text).expect("a time").millis();
     assert_eq!(millis(&after) - millis(&before), 600_000);
-    // The same instant again changes nothing; an earlier one, and one too far away, are refused.
+    // The same time again changes nothing. An earlier time and one that is too late are refused.
     assert_eq!(app.admin("POST", &path, Some(json!({"pay_by": after}))).await.verdict(), "200");
     for wrong in [
         json!({}),
@@ -246,7 +246,7 @@ async fn an_unpaid_order_may_be_given_more_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thing() {
+async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     let app = start().await;
     open_sale(&app, 1_000.into(), 1_000, 900).await;
     let (mut paid, mut refunded) = (0, 0);
@@ -264,7 +264,7 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
         let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, &id).await.len();
         match (state.as_str(), owed) {
-            // Cancelled first, and paid late from the pool, counts as paid as well.
+            // A cancelled order that is then paid late from the pool also counts as paid.
             ("paid", 0) => paid += 1,
             ("cancelled", 1) => refunded += 1,
             other => panic!("{other:?}, cancel {}", cancelled.status),
@@ -276,8 +276,8 @@ async fn of_paying_and_cancelling_at_once_exactly_one_wins_and_money_is_one_thin
     assert_ledger_adds_up(&app).await;
 }
 
-/// Sends a payment twice, so long after its order is due, while somebody else wants the unit; what
-/// the money came to.
+/// Sends a payment twice, this long after its order is due, while another buyer wants the unit.
+/// Returns the outcome of the payment.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();
@@ -302,19 +302,20 @@ async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_paying_and_expiring_at_once_exactly_one_wins_and_money_is_one_thing() {
+async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
     let app = start().await;
     open_sale(&app, 24.into(), 1, BRIEF_SECS).await;
     let buyers: Vec<_> = (0..24).map(|n| format!("buyer{n}")).collect();
     let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
-    // The first come before the end, the last when others may have the units.
+    // The first payments arrive before the window ends; the last arrive when other buyers may have
+    // the units.
     let came =
         join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
     for (n, (id, came)) in ids.iter().zip(came).enumerate() {
         let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, id).await.len();
         let stands = match (came.as_str(), state.as_str(), owed) {
-            // Expired first, and paid late from the pool, counts as paid as well.
+            // An expired order that is then paid late from the pool also counts as paid.
             ("paid", "paid", 0) => "captured",
             ("refunded", "expired", 1) => "refunded",
             other => panic!("{n}: {other:?}"),

@@ -12,7 +12,7 @@ use super::{
 use crate::app::TestApp;
 use crate::watch::Watch;
 
-/// Opens the order's checkout; gives the path of its page.
+/// Opens the order's checkout; returns the path of its page.
 async fn checkout(app: &TestApp, buyer: &str, order: &str) -> String {
     let opened = app.buyer(buyer, "POST", &format!("/v1/orders/{order}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
@@ -71,7 +71,7 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
         (again.verdict().as_str(), &again.json()["state"]),
         ("409 wrong_state", &json!("paid"))
     );
-    // An operator gives the money back, and the sandbox says when it arrived.
+    // An operator refunds the payment, and the sandbox reports the arrival.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
@@ -110,7 +110,7 @@ async fn payment_buttons_work_only_in_a_demonstration_or_when_enabled() {
 }
 
 #[tokio::test]
-async fn paying_twice_pays_once_and_gives_the_second_back() {
+async fn a_second_payment_of_an_order_is_refunded() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 1).await;
@@ -150,7 +150,7 @@ async fn a_failed_payment_leaves_the_checkout_open() {
 }
 
 #[tokio::test]
-async fn money_that_goes_back_without_the_shop_leaves_the_order_paid_and_is_not_given_back_again() {
+async fn a_payment_reversed_externally_leaves_the_order_paid_until_an_operator_refunds_it() {
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
     for (button, kind) in [("return", "returned"), ("dispute", "disputed")] {
@@ -190,7 +190,7 @@ async fn money_that_goes_back_without_the_shop_leaves_the_order_paid_and_is_not_
 }
 
 #[tokio::test]
-async fn a_lost_message_is_made_good_by_asking_before_the_units_return() {
+async fn a_status_query_finds_a_payment_whose_message_was_lost_before_the_units_return() {
     let app = start().await;
     open_sale(&app, 1.into(), 1, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 1).await;
@@ -226,7 +226,7 @@ async fn an_open_checkout_is_closed_when_its_order_is_due_and_the_units_return_i
 }
 
 #[tokio::test]
-async fn money_that_comes_too_late_buys_a_unit_that_is_left_or_goes_back() {
+async fn a_late_payment_buys_a_remaining_unit_or_is_refunded() {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
     let (first, second) = (order(&app, "anna", "k", 1).await, order(&app, "bert", "k", 1).await);
@@ -303,7 +303,7 @@ async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
         assert_eq!(press(&app, &page, "pay").await.0, 200);
         orders.push(id);
     }
-    // At once: some were delivered, some were not.
+    // The server restarts immediately: some messages were delivered, and some were not.
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &settings, false).await.expect("it starts again");
     for id in &orders {
@@ -318,7 +318,7 @@ async fn refunds_of_unknown_payments_stay_pending_until_an_operator_settles_them
     let app = start().await;
     open_sale(&app, 10.into(), 10, 900).await;
     send_message(&app, "msg_1", &captured("pay_theirs", "ord_unknown", 5)).await;
-    // Until the worker has asked.
+    // Waits until the worker has sent the refund request.
     until("it was asked for", async || {
         let text = app.get("/metrics").await.text();
         text.contains("doorbuster_refunds_total{answer=\"accepted\"} 1").then_some(())

@@ -47,7 +47,7 @@ async fn start_with(stripe: &StripeStandIn, more: &[(&str, &str)]) -> TestApp {
     TestApp::with(&[&settings[..], more].concat()).await
 }
 
-/// `Stripe-Signature` of a body, computed here and not by what is tested.
+/// The `Stripe-Signature` of a body, computed here and not by the code under test.
 fn header(body: &str, at: u64, secret: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     mac.update(format!("{at}.{body}").as_bytes());
@@ -66,7 +66,7 @@ async fn send_message(app: &TestApp, id: &str, kind: &str, object: &Value) -> Re
     send_event_at(app, id, kind, object, now_secs()).await
 }
 
-/// The same of something that happened at this time.
+/// Sends an event that Stripe created at this time.
 async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, created: u64) -> Reply {
     let event = json!({"id": id, "object": "event", "type": kind, "created": created, "data": {"object": object}});
     let body = event.to_string();
@@ -74,7 +74,8 @@ async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, crea
     send(app, &body, &proof).await
 }
 
-/// The mark that the server puts into its sessions; it has made one, or tried.
+/// The marker that the server puts into its sessions. The server has created a session, or tried
+/// to.
 fn refund_marker(stripe: &StripeStandIn) -> String {
     let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
         panic!("no session")
@@ -82,13 +83,13 @@ fn refund_marker(stripe: &StripeStandIn) -> String {
     form.iter().find(|(name, _)| name == "metadata[doorbuster]").expect("a mark").1.clone()
 }
 
-/// A session that was paid, as Stripe tells of it.
+/// A paid session as Stripe reports it.
 fn paid(stripe: &StripeStandIn, session: &str, order: &str, minor: i64) -> Value {
     json!({"id": session, "metadata": {"order": order, "doorbuster": refund_marker(stripe)}, "object": "checkout.session", "client_reference_id": order, "payment_intent": "pi_1",
            "payment_status": "paid", "status": "complete", "amount_total": minor, "currency": "cny"})
 }
 
-/// Opens the order's checkout; gives its address.
+/// Opens the order's checkout; returns its address.
 async fn checkout(app: &TestApp, id: &str) -> String {
     let opened = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
@@ -179,16 +180,16 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
 }
 
 #[tokio::test]
-async fn stripe_is_asked_before_the_units_of_a_due_order_return() {
+async fn stripe_is_queried_before_the_units_of_a_due_order_return() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
-    // Nothing was paid: the session is closed, and the units return.
+    // An unpaid session: the server closes it, and the units return.
     let id = order(&app, "anna", "k1", 1).await;
     checkout(&app, &id).await;
     until("it expires", async || (read(&app, &id).await["state"] == "expired").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len(), 1);
-    // It was paid, and the message was lost.
+    // A paid session whose message was lost.
     let id = order(&app, "anna", "k2", 1).await;
     checkout(&app, &id).await;
     stripe.set_session("cs_test_2", paid(&stripe, "cs_test_2", &id, 10));
@@ -215,22 +216,21 @@ async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     let row =
         async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     let failed =
-        until("it was asked in vain", async || Some(row().await).filter(|row| row["tries"] != 0))
-            .await;
+        until("a query failed", async || Some(row().await).filter(|row| row["tries"] != 0)).await;
     assert_eq!(failed["state"], "pending");
     assert!(failed["error"].as_str().is_some_and(|error| error.contains("500")), "{failed}");
     stripe.fail(false);
     until("it was taken", async || (row().await["error"].is_null()).then_some(())).await;
     let keys: Vec<_> =
         stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
-    // Stripe answers a key as it did the first time, and is asked under another one only once it
-    // knows of no refund.
+    // Stripe repeats its first answer to a key. The server uses another key only after it has
+    // confirmed that no refund exists.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
     assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "it was looked at first");
 }
 
 #[tokio::test]
-async fn a_refund_that_came_back_is_a_dead_letter_and_is_asked_for_anew() {
+async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -353,7 +353,7 @@ async fn payments_of_other_systems_on_the_same_account_are_ignored() {
 }
 
 #[tokio::test]
-async fn an_order_that_costs_nothing_is_paid_by_its_session_and_goes_back_by_itself() {
+async fn a_free_order_is_paid_by_its_session_and_refunded_without_a_request_to_stripe() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     let mut sale = crate::app::sale("spring", 10.into(), 10);

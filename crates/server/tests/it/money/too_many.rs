@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{order, start};
 
 #[tokio::test]
-async fn an_answer_about_a_checkout_says_where_its_buyer_stands() {
+async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     let app = start().await;
     app.open_sale("spring", 10.into(), 10).await;
     let (one, other) = (order(&app, "anna", "k1", 1).await, order(&app, "anna", "k2", 1).await);
@@ -29,7 +29,7 @@ async fn an_answer_about_a_checkout_says_where_its_buyer_stands() {
             "{told:?}"
         );
     }
-    // An abandoned checkout costs nothing either; its limits are the sale's.
+    // An abandoned checkout costs nothing either; it counts for the limits of the sale.
     let ended = order(&app, "bert", "k1", 1).await;
     assert_eq!(
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),
@@ -39,7 +39,7 @@ async fn an_answer_about_a_checkout_says_where_its_buyer_stands() {
     assert_eq!(told.verdict(), "409 wrong_state");
     assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
     assert_eq!(told.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
-    // What is about no sale tells the limits that a sale's checkouts have by default.
+    // A request without a sale shows the default limits of checkouts.
     let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
     let nobodys = format!("/v1/orders/{one}/checkout");
     for (told, verdict) in [

@@ -19,17 +19,17 @@ use crate::watch::Watch;
 
 /// Requests with unknown ids.
 const MISSES: usize = 10_000;
-/// So long a node waits for another one's reading.
+/// How long a node waits for another node's read.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// Between two readings of the store, on a node or in a cluster.
+/// Time between two reads of the store, on a node or in a cluster.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().catalogue_checks).sum()
 }
 
-/// So many requests for unknown ids at these nodes, all at the same time; how long they took, and
-/// what the store was read for them.
+/// Sends this many requests for unknown ids to these nodes at once; returns the time and the reads
+/// of the store.
 async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
     let before = readings(nodes);
     let began = Instant::now();
@@ -54,11 +54,11 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     let (took, read) = misses(&[&a, &b]).await;
     println!("{} misses at two nodes in {took:?}: the store was read {read} times", 2 * MISSES);
-    // One loader of both nodes.
+    // One loader for both nodes.
     assert!((1..=at_most(took)).contains(&read), "{read} in {took:?}");
     home.redis().end();
-    // The first calls find the connection broken. The last reading may have taken so long that none
-    // is due yet.
+    // The first calls find the connection broken. The last read may have taken so long that none is
+    // due yet.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
         assert!(begun.elapsed() < PATIENCE, "the store is read without the Redis");
@@ -112,7 +112,7 @@ fn read_all(nodes: &[TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
 }
 
-/// A sale of a shop that has others.
+/// A sale of a shop that has other sales.
 fn another(number: usize) -> NewSale {
     NewSale {
         id: format!("other-{number}"),
@@ -155,7 +155,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
          for these"
     );
     assert!(read <= quick + quick / 4, "{read} for {quick}");
-    // Nothing is read where nothing was changed.
+    // Without a change nothing is read.
     let before = read_all(&nodes);
     for node in &nodes {
         node.engine.refresh_catalogue().await.expect("a store");
@@ -183,7 +183,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
+async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     let home = Deployment::cluster();
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     a.open_sale(20, 10, Spread::default()).await;
@@ -191,7 +191,7 @@ async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
     b.engine.refresh_catalogue().await.expect("a store");
-    // No request reads it in between.
+    // No request reads it meanwhile.
     let looked = b.engine.clone();
     let store = a.engine.store();
     store.delete_sale("other-1", None).await.expect("a store");
@@ -203,7 +203,7 @@ async fn a_sale_that_was_deleted_and_made_again_elsewhere_has_its_items() {
     b.stop().await;
 }
 
-/// What the interception tier's hash says of the item, and who wrote it.
+/// The item's values in the hash for the interception tier, and their writer.
 fn published(home: &Deployment) -> Option<(String, u64)> {
     let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
     let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
@@ -237,8 +237,8 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_of_a_later_writer_are_not_written_over() {
-    /// After any that a clock gives for centuries, and a number that scripts can hold.
+async fn numbers_of_a_later_writer_are_not_overwritten() {
+    /// Larger than any clock's number for centuries, and exact in scripts.
     const LATER: u64 = 9_000_000_000_000_000;
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
@@ -251,8 +251,8 @@ async fn numbers_of_a_later_writer_are_not_written_over() {
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
-    // Whoever is refused gives the lock up and takes it anew: once it was taken three times,
-    // somebody was refused who had it since.
+    // A refused caller releases the lock and takes it again. After three acquisitions, a refused
+    // caller has held it since.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
         assert!(begun.elapsed() < PATIENCE, "the node tries");

@@ -8,7 +8,7 @@ use doorbuster_server::purchase::PurchaseOutcome;
 use super::fixture::{Deployment, TestNode, until};
 use super::{PATIENCE, is_sold, sell_out_from};
 
-/// Requests that one slot remembers here.
+/// The number of requests that one slot remembers in this test.
 const REQUESTS: usize = 50;
 const STOCK: u64 = 220;
 
@@ -17,7 +17,7 @@ async fn sells_on(mut home: Deployment) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(STOCK, 10, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
-    // One buyer for each unit, more than a slot remembers.
+    // One buyer for each unit: more requests than a slot remembers.
     let told = sell_out_from(&[&first, &second], STOCK).await;
     is_sold(&first, STOCK, told).await;
     let rolled = async |node: &TestNode| {

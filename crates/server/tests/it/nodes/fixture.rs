@@ -25,7 +25,7 @@ use crate::watch::Watch;
 pub(crate) const SALE: &str = "spring";
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Asks until `holds`.
+/// Polls until `holds`.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let began = Watch::start();
     while !holds().await {
@@ -34,7 +34,7 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
-/// A truth of its own, and slots in Redis or in the nodes.
+/// A private store, and slots in Redis or in the nodes.
 pub(crate) struct Deployment {
     database: String,
     redis: Option<Redis>,
@@ -60,7 +60,7 @@ impl Deployment {
         self.redis.as_ref().expect("a cluster")
     }
 
-    /// Keeps whatever changes rows of this table waiting.
+    /// Locks this table, so that all changes of its rows wait.
     pub(crate) fn lock_table(&self, table: &str) -> TableLock {
         let database = self.database.clone();
         let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
@@ -133,7 +133,7 @@ pub(crate) struct TestNode {
     runtime: OnceLock<Runtime>,
 }
 
-/// An item of this stock.
+/// An item with this stock.
 pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     NewItem {
         name: "phone".into(),
@@ -150,7 +150,7 @@ pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     }
 }
 
-/// A node as its buyers see it.
+/// A node, through its HTTP interface.
 #[derive(Clone)]
 pub(crate) struct BuyerClient {
     engine: Arc<Engine>,
@@ -195,7 +195,7 @@ impl TestNode {
         self.item().gauge.clone()
     }
 
-    /// Does something as this node's own work is done.
+    /// Runs something as a job of this node.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -204,13 +204,13 @@ impl TestNode {
         handle.spawn(work).await.expect("no panic")
     }
 
-    /// Keeps all of this node's own work waiting for so long, as when its process is stopped.
+    /// Blocks all jobs of this node for this long, as a stopped process does.
     pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
         let handle = self.runtime.get().expect("it lives").handle().clone();
         handle.spawn(async move { std::thread::sleep(so_long) })
     }
 
-    /// The same until it is told to go on, by a word or by an end of the channel.
+    /// The same until the channel gets a message or is closed.
     pub(crate) fn block_until_released(
         &self,
     ) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
@@ -222,7 +222,7 @@ impl TestNode {
         (go_on, stands)
     }
 
-    /// What a buyer hears from this node's memory alone.
+    /// The node's refusal from memory alone.
     pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
         let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
         self.engine.refuse_from_memory(
@@ -234,12 +234,12 @@ impl TestNode {
         )
     }
 
-    /// Tickets in this node's reach that wait for their verdicts.
+    /// Unsettled tickets in the slots that this node reaches.
     pub(crate) async fn queued(&self) -> u64 {
         self.engine.queued(&self.item()).await
     }
 
-    /// Requests that wait at this node for something to happen.
+    /// Requests that are parked at this node.
     pub(crate) fn parked(&self) -> usize {
         self.engine.parked().load(Ordering::Acquire)
     }
@@ -257,7 +257,7 @@ impl TestNode {
         self.step(PhaseStep::Open).await;
     }
 
-    /// Makes a draft.
+    /// Creates a draft.
     pub(crate) async fn make_sale(&self, stock: u64, limit: u32, spread: Spread) {
         let item = phone(stock, limit);
         let sale = NewSale {
@@ -278,21 +278,21 @@ impl TestNode {
         assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
     }
 
-    /// Waits until this node shows what another did.
+    /// Waits until this node shows another node's change.
     pub(crate) async fn wait_for_phase(&self, phase: Phase) {
         let shows =
             async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
         until("the other node follows", shows).await;
     }
 
-    /// Ends in good order.
+    /// Stops cleanly.
     pub(crate) async fn stop(mut self) {
         let (runtime, engine) = (self.runtime.take().expect("it lives"), self.engine.clone());
         runtime.spawn(async move { engine.stop().await }).await.expect("no panic");
         runtime.shutdown_background();
     }
 
-    /// Ends without a word, as if killed.
+    /// Stops abruptly, as if killed.
     pub(crate) fn crash(mut self) {
         self.runtime.take().expect("it lives").shutdown_background();
     }

@@ -20,28 +20,27 @@ use crate::watch::Watch;
 const CONNECTIONS: usize = 32;
 /// Requests with unknown ids, over two nodes.
 const MISSES: u64 = 10_000;
-/// Between two readings of the store for unknown ids, on a node or in a cluster; so long lives the
-/// marker that nodes share.
+/// Time between two reads of the store for unknown ids, on a node or in a cluster; also the
+/// lifetime of the shared negative cache entry.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// So long a node waits for another one's reading.
+/// How long a node waits for another node's read.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// Sales that are made in the midst of it.
+/// Sales that are created meanwhile.
 const SALES: u32 = 4;
-/// Readings for what operators ask, and for what nodes hear of each other, with each of these
+/// Reads for an operator's requests, and for the nodes' messages to each other, with each of these
 /// sales.
 const READINGS_A_SALE: u64 = 20;
-/// Whoever asks for a sale that nobody told of has it after 20 ms, and after as long as the
-/// readings take on a busy machine. Far less than a marker that lived ten seconds.
+/// A request for a sale that was not announced finds it after 20 ms, plus the time of the reads on
+/// a busy machine. That is far less than the ten seconds of a negative cache entry.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
-/// Looks at the status, of each connection.
+/// Status requests of each connection.
 const LOOKS: u64 = 150;
-/// A status is made anew for readers at most this often.
+/// The shortest time between two renderings of a status.
 const STATUS_EVERY: Duration = Duration::from_millis(200);
-/// Scripts that one node runs by itself in a second: its looks at the slots, and the numbers that
-/// it publishes.
+/// Scripts that one node runs by itself in a second: reading the slots, and publishing counts.
 const CALLS_A_SECOND: u64 = 40;
 
-/// A node of shape `cluster`, or of shape `postgres` where there are no slots to share.
+/// A node of shape `cluster`, or of shape `postgres` if there are no shared slots.
 async fn node(home: &Cluster, database: &str, slots: Option<&str>) -> TestApp {
     let store = address(home, database);
     let mut settings = vec![("DOORBUSTER_STORE__URL", store.as_str())];
@@ -107,8 +106,8 @@ async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc
     }
 }
 
-/// A sale is announced of which nobody tells this node. Its own looks take the change for one of
-/// its own, so that only whoever asks for the sale has it found.
+/// Creates a sale without a notification to this node. Its polls take the change for its own, so
+/// only a request for the sale finds it.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;
@@ -128,9 +127,9 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
     }
 }
 
-/// The marker that nodes share ends soon.
+/// Ends the shared negative cache entry early.
 async fn marker_is_short(redis: &Redis) {
-    // In one step, as it is gone at once. 0: there is none.
+    // In one step, because it may end at any time. 0: there is none.
     const LIVES: &str = "local found = redis.call('KEYS', '*:catalogue:mark')
         return found[1] and redis.call('PTTL', found[1]) or 0";
     let begun = Watch::start();
@@ -145,8 +144,7 @@ async fn marker_is_short(redis: &Redis) {
     }
 }
 
-/// Floods two nodes, makes sales in the midst of it, and counts what the store was read for all of
-/// that, and for how long.
+/// Floods two nodes, creates sales meanwhile, and counts all reads of the store and the time.
 async fn flood(
     nodes: &[&TestApp; 2],
     (home, database): (&Cluster, &str),
@@ -175,7 +173,7 @@ async fn flood(
     (read, took)
 }
 
-/// Once in each of these pauses, and for the sales.
+// Once in each of these periods, and for the sales.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)
@@ -193,7 +191,7 @@ async fn a_flood_of_unknown_ids_reads_the_store_seldom_and_hides_no_new_sale() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
+async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let database = home.database();
     let (first, second) = (
@@ -209,11 +207,11 @@ async fn a_flood_of_unknown_ids_at_two_nodes_of_a_cluster_is_read_for_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
+async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
     let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let app = node(&home, &home.database(), Some(slots.as_str())).await;
     app.open_sale("spring", 20.into(), 10).await;
-    // Slots that were given nothing are not asked.
+    // Slots without units are not read.
     app.until("/v1/admin/sales/spring/stock", "the slots are full", |told| {
         told["items"][0]["in_slots"] == 20
     })
@@ -238,7 +236,7 @@ async fn thousands_of_looks_at_the_status_ask_the_slots_a_few_times_a_second() {
         "{} looks in {took:?}: {pictures} pictures, {calls} scripts",
         CONNECTIONS as u64 * LOOKS
     );
-    // One at the beginning, and one if the sale was put anew.
+    // One at the beginning, and one if the sale was read again.
     let most =
         u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
     assert!((1..=most).contains(&pictures), "{pictures} in {took:?}");

@@ -21,13 +21,13 @@ async fn two_leaders(home: &mut Deployment, spread: Spread) -> [TestNode; 2] {
     nodes
 }
 
-/// That both took the lead and neither gave it up.
+/// Checks that both took the lead and neither lost it.
 fn both_led(nodes: [&TestNode; 2]) {
     assert_eq!(nodes.map(|node| node.engine.meter().read().leads), [1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
+async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let mut home = Deployment::cluster();
     let spread = Spread {
         partitions: 4,
@@ -42,7 +42,7 @@ async fn two_leaders_refill_and_mend_the_same_slots_and_everything_adds_up() {
         [&first, &second].iter().all(|node| node.engine.meter().read().refills > 0),
         "both refill"
     );
-    // Both find that every slot lost its memory.
+    // Both detect that every slot lost its memory.
     home.redis().flush();
     let told = sell_out_from(&[&first, &second], STOCK - early).await;
     is_sold(&first, STOCK, early + told).await;
@@ -70,7 +70,7 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
     until("the third node sells", async || selling.load(Ordering::Acquire)).await;
     assert!(matches!(dying.await.expect("no panic"), PurchaseOutcome::Created(_)));
     third.crash();
-    // Both find its lease lapsed, and sell its units.
+    // Both find the lease lapsed, and sell its units.
     let told = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
     is_sold(&second, STOCK, told + 2).await;
     both_led([&first, &second]);

@@ -18,8 +18,8 @@ impl Redis {
         Self::listening(None)
     }
 
-    /// One that also listens on a port, for programs that are told of it by their settings; and its
-    /// address.
+    /// A server that also listens on a port, for programs that get its address by their settings;
+    /// and that address.
     pub(crate) fn start_on_port() -> (Self, String) {
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("a free port")
@@ -70,36 +70,36 @@ impl Redis {
         format!("redis+unix://{}", self.dir.join("socket").display())
     }
 
-    /// Forgets everything, in the same process.
+    /// Deletes everything, in the same process.
     pub(crate) fn flush(&self) {
         assert_eq!(self.cli(&["FLUSHALL"]).trim(), "OK");
     }
 
-    /// Refuses every write from now on, as a server that lost its replicas does; or takes them
+    /// Refuses every write from now on, as a server without its replicas does; or accepts writes
     /// again.
     pub(crate) fn refuse_writes(&self, refuse: bool) {
         let replicas = if refuse { "1" } else { "0" };
         assert_eq!(self.cli(&["CONFIG", "SET", "min-replicas-to-write", replicas]).trim(), "OK");
     }
 
-    /// One command, and what was said.
+    /// Runs one command and returns the answer.
     pub(crate) fn ask(&self, words: &[&str]) -> String {
         self.cli(words)
     }
 
-    /// How many calls of scripts it has had.
+    /// The number of script calls.
     pub(crate) fn script_calls(&self) -> u64 {
         let said = self.cli(&["INFO", "commandstats"]);
         let calls = said.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
         calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
     }
 
-    /// How many keys end in this word.
+    /// The number of keys that end in this word.
     pub(crate) fn keys(&self, word: &str) -> usize {
         self.cli(&["KEYS", &format!("*{word}")]).lines().filter(|line| !line.is_empty()).count()
     }
 
-    /// Ends permanently.
+    /// Stops permanently.
     pub(crate) fn end(&self) {
         self.cli(&["SHUTDOWN", "NOSAVE", "NOW"]);
     }

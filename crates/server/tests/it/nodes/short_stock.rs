@@ -1,5 +1,5 @@
-//! A node that hears from another node late, or cannot reach it, must not refuse a buyer for that
-//! reason.
+//! A node that gets another node's message late, or cannot reach it, must not refuse a buyer for
+//! that reason.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::order::ChangeOutcome;
@@ -12,9 +12,9 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, TestNode, until};
 use crate::watch::Watch;
 
-/// What happens within this is to be heard of by a request that waits for a second.
+/// A request that waits for a second must learn of a change within this time.
 const SOON: Duration = Duration::from_millis(600);
-/// A request that hears nothing asks once more when its second is over.
+/// Without a message, a request asks once more when its second is over.
 const LAST: Duration = Duration::from_millis(950);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +66,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_sold_out_at_another() 
     second.wait_for_phase(Phase::Open).await;
     let shop = first.buyer_client();
     let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
-    until("its ticket is cut", async || first.queued().await == 1).await;
+    until("its ticket is issued", async || first.queued().await == 1).await;
     let told = second.buy("anna", "k", 1).await;
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
     assert!(
@@ -86,7 +86,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
     second.wait_for_phase(Phase::Open).await;
     let (one, other) = (first.buyer_client(), second.buyer_client());
     let waiting = tokio::spawn(async move { one.buy("anna", "k", 1).await });
-    until("its ticket is cut", async || first.queued().await == 1).await;
+    until("its ticket is issued", async || first.queued().await == 1).await;
     let beside = tokio::spawn(async move { other.buy("anna", "other", 1).await });
     until("and another one of hers at the other node", async || second.queued().await == 1).await;
     let told = second.buy("anna", "k", 1).await;
@@ -102,7 +102,7 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_is_paused_and_closed_while_its_slots_cannot_be_asked() {
+async fn a_sale_is_paused_and_closed_while_its_slots_are_unreachable() {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(100, 1, Spread { partitions: 4, ..Spread::default() }).await;
@@ -181,7 +181,7 @@ async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() 
     first.open_sale(100, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
-    // Whoever leads does nothing for about as long as a lease is.
+    // The leader does nothing for about the length of a lease.
     let stands = first.block_runtime(Duration::from_millis(2_800));
     home.redis().flush();
     let lost = Watch::start();
@@ -227,7 +227,7 @@ async fn stale_stock_data_refuses_no_buyer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_that_would_be_read_at_a_time_are_counted_before_a_sale_opens() {
+async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(100, 1, Spread { partitions: 64, ..Spread::default() }).await;
@@ -258,7 +258,7 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     first.open_sale(1, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
-        // Asked once: wherever the unit lies, it comes while the request is parked.
+        // One request: wherever the unit is, it arrives while the request is parked.
         let told = node.buy(&format!("b{n}"), "k", 1).await;
         let PurchaseOutcome::Created(order) = told else { panic!("{n}: {told:?}") };
         let engine = node.engine.clone();
@@ -277,8 +277,8 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     second.stop().await;
 }
 
-/// A buyer's second request, made while the first is undecided at the same node, and its own
-/// answer: what decides it is heard of at once.
+/// A buyer's second request, sent while the first one is undecided at the same node: it gets its
+/// own answer as soon as the first is decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
     let home = Deployment::postgres();
@@ -289,7 +289,7 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
         matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
         "the second node has a share"
     );
-    // Where the database took its time nothing is shown: once more with another buyer.
+    // If the database was slow, nothing is shown: try again with another buyer.
     for n in 0.. {
         assert!(n < 20, "the database answers soon");
         let buyer = format!("b{n}");
@@ -297,7 +297,7 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
         let (shop, of) = (second.buyer_client(), buyer.clone());
         let decided = tokio::spawn(async move { shop.buy(&of, "first", 1).await });
         until("the first is queued", async || second.queued().await == 1).await;
-        // By the clock that the request goes by.
+        // By the clock that the request uses.
         let asked = Instant::now();
         let (shop, of) = (second.buyer_client(), buyer.clone());
         let waits =
@@ -329,13 +329,13 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
     second.stop().await;
 }
 
-/// A buyer at a node that does not lead, after the opening and before any slot has its first units:
-/// how long the units took, what the buyer heard, and when.
+/// A buyer at a node that does not lead, after the opening and before any slot has its first units.
+/// Returns the time until the units arrived, the answer, and its time.
 async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.make_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
-    // The sale is open for all to see before its slots have their grants.
+    // The sale is shown as open before its slots have their grants.
     let locked = home.lock_table("slot_grant");
     let engine = first.engine.clone();
     let opened = tokio::spawn(async move { engine.step_sale(SALE, PhaseStep::Open).await });
@@ -356,8 +356,8 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_who_comes_before_the_first_units_is_served_as_soon_as_they_are_there() {
-    // Where the servers took their time nothing is shown: once more.
+async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
+    // If the servers were slow, nothing is shown: try again.
     for n in 0.. {
         assert!(n < 6, "units are heard of only in the last moment");
         let (there_after, heard, after) = bought_before_the_first_units().await;

@@ -9,16 +9,16 @@ use doorbuster_server::purchase::{Purchase, PurchaseOutcome, Refusal};
 
 use super::fixture::{Deployment, SALE, TestNode, until};
 
-/// So long a request is parked.
+/// How long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
-/// What happened by then happened well before its second was over.
+/// Anything before this time happened well within its second.
 const SOON: Duration = Duration::from_millis(600);
-/// Its second, the second in which it asks all slots, and some more.
+/// Its second, the second in which it asks all slots, and some more time.
 const HEARD: Duration = Duration::from_millis(2_500);
-/// Where the machine took its time nothing is shown: so often it is tried.
+/// Attempts, because a slow machine shows nothing.
 const TRIES: u32 = 5;
 
-/// A unit in each of so many slots, no more to be given, and buyers who may have two.
+/// One unit in each of this many slots, no further units, and buyers who may have two.
 fn one_each(slots: u32) -> Spread {
     Spread { partitions: slots, initial: 1, threshold: 1, refill: 1, ..Spread::default() }
 }
@@ -34,14 +34,14 @@ async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
     node
 }
 
-/// Tells a process to stop where it is, or to go on.
+/// Pauses or resumes a process.
 fn signal(process: &str, signal: &str) {
     let sent = Command::new("kill").args([signal, process]).status();
     assert!(sent.expect("every machine has it").success(), "{signal} {process}");
 }
 
-/// A buyer whom each slot is short for, and the server of all of them hangs while the request is
-/// parked: how soon it hung, what the buyer heard, and when.
+/// A buyer for whom every slot is short, and the server of all slots hangs while the request is
+/// parked. Returns when it hung, the answer, and its time.
 async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 8).await;
@@ -52,10 +52,10 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
         .expect("a server says who it is");
     let server = server.trim();
     let stat = format!("/proc/{server}/stat");
-    // Nothing is gathered for the buyer meanwhile.
+    // No units are collected for the buyer meanwhile.
     let item = node.item();
     let untended = item.work.reconciling.lock().await;
-    // By the clock that the request goes by.
+    // By the clock that the request uses.
     let asked = Instant::now();
     let shop = node.buyer_client();
     let waits = tokio::spawn(async move { (shop.buy("anna", "k", 2).await, asked.elapsed()) });
@@ -100,8 +100,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     }
 }
 
-/// A buyer whose ticket dies with its slot's memory after longer than a request is parked, at a
-/// node that settles nothing: what was heard, and how often the node asked again.
+/// A buyer whose ticket dies with its slot's memory after the time of parking, at a node that
+/// settles nothing. Returns the answer, and how often the node asked again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
@@ -116,19 +116,19 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
         item: sale.items[0].clone(),
         sale,
         units: Units::ONE,
-        // Longer than all of this takes.
+        // Longer than the whole test.
         wait: Duration::from_secs(30),
         door: None,
     };
     let waits = tokio::spawn(async move { engine.buy(&purchase).await });
-    until("its ticket is cut, or it was answered", async || {
+    until("its ticket is issued, or it was answered", async || {
         first.queued().await == 1 || waits.is_finished()
     })
     .await;
     let cut = Instant::now();
     until("its second is over", async || cut.elapsed() > PARKED).await;
     home.redis().flush();
-    // Whoever settles comes after the ticket was lost, so that nobody can tell what became of it.
+    // The settler comes after the ticket was lost, so no slot knows its result.
     let second = home.node(Roles::ALL).await;
     let heard = waits.await.expect("no panic");
     let asked_again = first.engine.meter().read().retried;
@@ -138,7 +138,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ticket_that_dies_late_is_asked_for_again() {
+async fn a_ticket_that_dies_late_is_requested_again() {
     for n in 0.. {
         let (heard, asked_again) = bought_with_a_ticket_that_dies_late().await;
         if matches!(heard, PurchaseOutcome::Created(_)) {
@@ -149,14 +149,13 @@ async fn a_ticket_that_dies_late_is_asked_for_again() {
     }
 }
 
-/// Whether the only request has its ticket, and neither a place among the parked nor one in the
-/// line for units.
-async fn has_left_its_places(node: &TestNode) -> bool {
+/// Whether the only request has its ticket, and is neither parked nor queued for units.
+async fn has_left_the_queues(node: &TestNode) -> bool {
     node.queued().await == 1 && node.parked() == 0 && node.item().work.unit_demand.is_empty()
 }
 
-/// A buyer who was parked, and in line, until units were gathered, and then waits for a verdict
-/// that cannot come: whether the places were free meanwhile, and what was heard when it could.
+/// A buyer who was parked and queued until units were collected, and then waits for a verdict that
+/// cannot come. Returns whether its places were free meanwhile, and the final answer.
 async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 2).await;
@@ -166,14 +165,14 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let shop = node.buyer_client();
     let waits = tokio::spawn(async move { shop.buy("anna", "k", 2).await });
     until("it waits, or was answered", async || node.parked() == 1 || waits.is_finished()).await;
-    // Now the other slot's unit is gathered for it.
+    // Now the other slot's unit is collected for it.
     drop(untended);
     until("it has its ticket, or was answered", async || {
-        has_left_its_places(&node).await || waits.is_finished()
+        has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
-    // In this order: whoever was answered has left them as well.
-    let has_left = has_left_its_places(&node).await && !waits.is_finished();
+    // In this order, because an answered request has left both.
+    let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let heard = waits.await.expect("no panic");
     node.stop().await;

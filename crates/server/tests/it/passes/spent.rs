@@ -12,7 +12,7 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// Nothing stands in a crowd's way but what is shown here.
+/// Only the limits that this test shows apply to the crowd.
 const NO_LIMITS: &str = r#"{"buyer": null, "ip": null, "interface": null}"#;
 
 fn unlimited(mut door: Value) -> Value {
@@ -20,7 +20,7 @@ fn unlimited(mut door: Value) -> Value {
     door
 }
 
-/// A challenge and its answer, as members of what asks for a pass.
+/// A challenge and its answer, as members of a pass request.
 async fn solved(app: &TestApp, buyer: &str) -> Value {
     let bearer = bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
@@ -31,7 +31,7 @@ async fn solved(app: &TestApp, buyer: &str) -> Value {
     json!({"item": "phone", "challenge": asked["challenge"], "answer": {"altcha": work}})
 }
 
-/// Two nodes of this shape that both know of an open sale with this door.
+/// Two nodes of this shape that know an open sale with this front door.
 async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     let nodes = [TestApp::with(settings).await, TestApp::with(settings).await];
     nodes[0].open_door("spring", door).await;
@@ -62,7 +62,7 @@ async fn let_in(
 async fn once_at_two_nodes(settings: &[(&str, &str)]) {
     let nodes = two_nodes(settings, unlimited(json!({"challenge": "pow"}))).await;
     for round in 0..4 {
-        // What one node gave out holds at the other.
+        // A pass of one node is valid at the other.
         let body = solved(&nodes[round % 2], "anna").await;
         assert_eq!(let_in(&nodes, |_| "anna".to_owned(), &body, "403 challenge_failed").await, 1);
     }
@@ -105,7 +105,7 @@ async fn a_challenge_and_a_code_are_spent_once_at_two_nodes_with_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rate_limited_request_spends_nothing() {
+async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
     let app = TestApp::start().await;
     let limits = json!({"buyer": {"burst": 2, "per_minute": 1}, "ip": null, "interface": null});
     app.open_door(
@@ -117,7 +117,7 @@ async fn a_rate_limited_request_spends_nothing() {
     let mut body = solved(&app, "anna").await;
     body["access_code"] = json!(code);
     let anna = bearer("anna");
-    // Asked for with nothing to show, until that was too often.
+    // Requested without an answer until it was too often.
     let mut asked = 0;
     while app.ask_pass(&anna, "spring", json!({"item": "phone"})).await.verdict()
         == "403 not_eligible"

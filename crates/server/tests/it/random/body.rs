@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::generator::{one_in, pick};
 
-/// A member that no shape has room for, or just so.
+/// A value that no schema allows, or that one barely allows.
 fn odd(rng: &mut SmallRng) -> Value {
     match rng.random_range(0..24) {
         0 => Value::Null,
@@ -36,7 +36,7 @@ fn odd(rng: &mut SmallRng) -> Value {
     }
 }
 
-/// Changes one member somewhere inside.
+/// Changes one member at any depth.
 fn change(rng: &mut SmallRng, value: &mut Value) {
     let here = one_in(rng, 3);
     match value {
@@ -70,7 +70,7 @@ fn change(rng: &mut SmallRng, value: &mut Value) {
     }
 }
 
-/// Makes a right body wrong, in its members or in its bytes.
+/// Makes a valid body invalid, in its members or its bytes.
 pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> Vec<u8> {
     for _ in 0..rng.random_range(0..4) {
         change(rng, &mut value);
@@ -107,7 +107,7 @@ pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> V
     bytes
 }
 
-/// Numbers as JSON allows them and the contract does not.
+/// Rewrites numbers in ways that JSON allows and the contract does not.
 fn numbers(rng: &mut SmallRng, text: &str) -> String {
     let odd = *pick(
         rng,
@@ -118,7 +118,7 @@ fn numbers(rng: &mut SmallRng, text: &str) -> String {
     format!("{}{odd}{rest}", &text[..digits])
 }
 
-/// More wrong members than are ever listed.
+/// More invalid members than a problem lists.
 fn members(rng: &mut SmallRng) -> String {
     let many: Vec<String> =
         (0..rng.random_range(200..1_000)).map(|n| format!("\"m{n}\":1")).collect();

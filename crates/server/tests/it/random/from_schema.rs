@@ -22,19 +22,19 @@ mod pattern;
 #[path = "from_schema/value.rs"]
 mod value;
 
-/// Requests after which there is a new open sale and a new order, since random ones end what there
-/// is.
+/// The test opens a new sale and places a new order after this many requests, because random
+/// requests end existing ones.
 const FRESH_SALE_EVERY: usize = 50;
-/// Operations whose bodies may all be refused for a rule below, by bad luck, once there are so many
-/// requests of each.
+/// Up to this many operations may have all their bodies refused under a rule below, by chance. The
+/// check applies from [`EACH_FOR_LUCK`] requests of each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// An address where no server listens.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// What a schema cannot say: where a fault may be, how its words begin, and why. A place is a
-/// pointer with `*` for each number, or a parameter after a question mark; one that ends in a slash
-/// is all that lies below.
+/// What a schema cannot express: the location of an error, the start of its message, and the
+/// reason. A location is a pointer with `*` for each number, or a parameter after a question mark.
+/// A location that ends in a slash includes everything below it.
 const RULES: [(&str, &str, &str); 16] = [
     ("?cursor", "is not a cursor that this server issued", "what a cursor seals is the server's"),
     (
@@ -50,7 +50,7 @@ const RULES: [(&str, &str, &str); 16] = [
         "one member is held against another",
     ),
     ("/starts_at", "a scheduled sale has to have one", "it depends on the sale's phase"),
-    ("/starts_at", "has to lie in the future", "it depends on the sale and the clock"),
+    ("/starts_at", "must be in the future", "it depends on the sale and the clock"),
     ("/ends_at", "must be after starts_at", "one member is held against another"),
     ("/front_door/limits/", "is missing, and was not set before", "it depends on the sale"),
     ("/expires_at", "must be in the future", "it depends on the clock"),
@@ -89,7 +89,7 @@ impl<'a> Operation<'a> {
         self.told["operationId"].as_str().expect("every operation has an id")
     }
 
-    /// The member or parameter that names what it makes.
+    /// The member or parameter that contains the id of the created object.
     fn makes(self) -> Option<&'static str> {
         match self.id() {
             "create_sale" => Some("sale"),
@@ -102,12 +102,12 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// What came of the requests.
+/// The results of the requests.
 #[derive(Debug)]
 struct OperationCounts<'a> {
     seed: u64,
     good: usize,
-    /// Operations no body of which was taken yet.
+    /// Operations that have accepted no body yet.
     unread: BTreeSet<&'a str>,
     come_again: Vec<String>,
 }
@@ -159,7 +159,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
 impl<'a> OperationCounts<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
         let takers = operations.iter().filter(|one| one.told.get("requestBody").is_some());
-        // What a provider says is read only if it is signed.
+        // The server reads a provider's message only if it is signed.
         let unread =
             takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
         Self { seed, good: 0, unread, come_again: Vec::new() }
@@ -175,8 +175,8 @@ impl<'a> OperationCounts<'a> {
         }
     }
 
-    /// Holds the whole of `requests`, so many of `each` operation, to what makes them mean
-    /// anything.
+    /// Asserts that enough of the `requests` succeeded, that operations accepted bodies, and that
+    /// few answers were 503. `each` is the number of requests for one operation.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(
@@ -199,8 +199,8 @@ impl<'a> OperationCounts<'a> {
     }
 }
 
-/// A sale before its opening, a key and an endpoint, and names for what cannot be drawn so that it
-/// means something.
+/// Creates a sale before its opening, a key and an endpoint. Also returns values for parameters
+/// that random values cannot fill.
 async fn a_world(app: &TestApp) -> KnownIds {
     app.make_sale("draft", 50.into(), 40).await;
     let key =
@@ -215,7 +215,7 @@ async fn a_world(app: &TestApp) -> KnownIds {
         ("sale", words(&["draft"])),
         ("item", words(&["phone"])),
         ("buyer", words(&["anna", "bob"])),
-        // An address, and a name that a buyer could have.
+        // An address that is also a valid buyer id.
         ("value", words(&["192.0.2.7"])),
         ("url", words(&[NOWHERE])),
         ("key", id(&key)),
@@ -223,18 +223,18 @@ async fn a_world(app: &TestApp) -> KnownIds {
     ])
 }
 
-/// A new open sale, and an order in it.
+/// Opens a new sale and places an order in it.
 async fn a_fresh_sale(app: &TestApp, id: &str, known: &mut KnownIds) {
     app.open_sale(id, 500.into(), 40).await;
     known.entry("sale").or_default().push(id.to_owned());
     let order = app.buy("anna", id, id, "phone", 2).await;
-    // Too much at once may be said here as anywhere.
+    // This purchase may also get a 503.
     if let (201 | 202, Some(order)) = (order.status, order.json()["id"].as_str()) {
         known.entry("order").or_default().push(order.to_owned());
     }
 }
 
-/// A request that the document allows, of somebody who may send it.
+/// A request that the document allows, from a caller with the required permission.
 fn request(
     rng: &mut SmallRng,
     document: &Value,
@@ -286,7 +286,7 @@ fn request(
     drawn
 }
 
-/// Draws what stands in the path, the query and the headers.
+/// Generates values for the path, the query and the headers.
 fn parameters(
     rng: &mut SmallRng,
     document: &Value,
@@ -324,7 +324,7 @@ fn parameters(
     }
 }
 
-/// A text as it stands in an address.
+/// Percent-encodes a text for a URL.
 fn encoded(text: &str) -> String {
     let is_plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -337,7 +337,7 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-/// Whether this may be answered to what the document allows.
+/// Checks whether the server may answer this to a request that the document allows.
 fn judge(
     operation: Operation<'_>,
     drawn: &GeneratedRequest,
@@ -368,7 +368,7 @@ fn judge(
     }
 }
 
-/// Whether one of the rules explains a fault.
+/// Whether one of the rules explains an error.
 fn is_beyond_schemas(fault: &Value) -> bool {
     let word = |member: &str| fault[member].as_str().unwrap_or_default();
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -384,7 +384,7 @@ fn is_beyond_schemas(fault: &Value) -> bool {
     })
 }
 
-/// Keeps the name of what was made.
+/// Remembers the id of a created object.
 fn record_ids(operation: Operation<'_>, reply: &Reply, known: &mut KnownIds) {
     if let (Some(kind), 201 | 202) = (operation.makes(), reply.status) {
         let id = reply.json()["id"].as_str().expect("what is made has an id").to_owned();

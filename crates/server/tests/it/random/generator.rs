@@ -10,9 +10,9 @@ use super::{body, samples};
 use crate::app::{ADMIN_KEY, bearer};
 use crate::http::Reply;
 
-/// Most of what earlier answers told that is kept of each kind.
+/// The number of values of each kind to remember from earlier answers.
 const KNOWN_MAX: usize = 64;
-/// Endpoints that move units, drawn more often.
+/// Endpoints that move units; they are chosen more often.
 const BUSY: [&str; 9] = [
     "purchase",
     "purchase",
@@ -25,16 +25,16 @@ const BUSY: [&str; 9] = [
     "resume_sale",
 ];
 
-/// A request before it is bytes.
+/// A request before it is encoded.
 #[derive(Debug)]
 pub(crate) struct GeneratedRequest {
     pub method: String,
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether it goes on a connection of its own.
+    /// Whether it uses a new connection.
     pub fresh: bool,
-    /// Whether it may be no HTTP at all.
+    /// Whether it may be invalid HTTP.
     pub is_raw: bool,
 }
 
@@ -45,7 +45,7 @@ impl GeneratedRequest {
     }
 }
 
-/// Names that exist, or once did.
+/// Ids that exist or existed.
 #[derive(Debug, Default)]
 pub(crate) struct KnownIds {
     pub sales: Vec<String>,
@@ -56,11 +56,11 @@ pub(crate) struct KnownIds {
     pub tags: Vec<String>,
     /// The keys of a viewer and of an operator.
     pub role_keys: Vec<String>,
-    /// What purchases and adjustments were sent with.
+    /// Idempotency keys of earlier purchases and adjustments.
     idempotency: Vec<String>,
 }
 
-/// Where requests come from.
+/// Generates requests.
 #[derive(Debug)]
 pub(crate) struct RequestGenerator {
     rng: SmallRng,
@@ -76,7 +76,7 @@ pub(crate) fn pick<'a, T>(rng: &mut SmallRng, from: &'a [T]) -> &'a T {
     &from[rng.random_range(0..from.len())]
 }
 
-/// A known name, or a word when there is none yet.
+/// A known id, or a random word if there is none yet.
 fn pick_known(rng: &mut SmallRng, known: &[String]) -> String {
     if known.is_empty() { "none".into() } else { pick(rng, known).clone() }
 }
@@ -86,8 +86,7 @@ impl RequestGenerator {
         Self { rng: SmallRng::seed_from_u64(seed), known: KnownIds::default(), made: 0 }
     }
 
-    /// The next request: one in three is right, as far as its shape goes; the others have parts
-    /// that are not.
+    /// The next request. One in three has a valid shape; the others have invalid parts.
     pub(crate) fn request(&mut self) -> GeneratedRequest {
         self.made += 1;
         let all: Vec<&Endpoint> = endpoints::all().collect();
@@ -121,7 +120,7 @@ impl RequestGenerator {
         drawn
     }
 
-    /// Whether this part is to be wrong.
+    /// Whether this part is made invalid.
     fn spoils(&mut self, sound: bool) -> bool {
         !sound && one_in(&mut self.rng, 5)
     }
@@ -160,7 +159,7 @@ impl RequestGenerator {
             };
         }
         match param {
-            // The newest ones are likelier to be open.
+            // The newest sales are more likely to be open.
             Param::PathSale | Param::Sale | Param::Follow if one_in(rng, 2) => {
                 known.sales.last().expect("there are some from the beginning").clone()
             }
@@ -226,7 +225,7 @@ impl RequestGenerator {
             drawn.headers.push((name.into(), value.into()));
         }
         if !sound && one_in(&mut self.rng, 20) && !drawn.headers.is_empty() {
-            // One too few, or one twice.
+            // Removes a header or repeats one.
             let at = self.rng.random_range(0..drawn.headers.len());
             let header = drawn.headers.remove(at);
             if one_in(&mut self.rng, 2) {
@@ -284,7 +283,7 @@ impl RequestGenerator {
         let spoils = !sound && one_in(&mut self.rng, 2);
         let max = endpoint.body_bytes_max();
         if endpoint.body.is_none() {
-            // Nobody asked for one.
+            // An unexpected body.
             if spoils && one_in(&mut self.rng, 6) {
                 drawn.body = body::spoil(&mut self.rng, json!({"sale": "spring"}), max);
             }
@@ -310,7 +309,7 @@ impl RequestGenerator {
         }
     }
 
-    /// The endpoint's own example, with names that exist.
+    /// The endpoint's own example with existing ids.
     fn right_body(&mut self, endpoint: &Endpoint) -> Value {
         let shape = endpoint.body.expect("asked for one that takes a body").json_type;
         let mut value = shape.example().unwrap_or_else(|| json!({}));
@@ -329,7 +328,7 @@ impl RequestGenerator {
                 value["items"] =
                     json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
-            // Nobody listens there, and no name is looked up.
+            // No server listens at this address, and no name is resolved.
             "create_webhook_endpoint" | "change_webhook_endpoint" => {
                 value["url"] = "http://127.0.0.1:1/".into()
             }
@@ -341,7 +340,7 @@ impl RequestGenerator {
         value
     }
 
-    /// Keeps what an answer tells of.
+    /// Remembers the ids in an answer.
     pub(crate) fn record_ids(&mut self, drawn: &GeneratedRequest, reply: &Reply) {
         if let Some(tag) = reply.header("etag") {
             keep(&mut self.known.tags, tag);
@@ -369,7 +368,7 @@ fn keep(known: &mut Vec<String>, word: &str) {
     known.push(word.to_owned());
 }
 
-/// Media types that a body may be said to have.
+/// Valid `Content-Type` values for a body.
 fn right(media: BodyType) -> &'static [&'static str] {
     media.media_types()
 }

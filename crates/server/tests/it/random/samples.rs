@@ -1,9 +1,9 @@
 //! Unusual strings for paths, queries and headers.
 
-/// Longest target that the server looks at; a longer one is not found.
+/// The longest target that the server parses. A longer one is answered as not found.
 pub(crate) const TARGET_BYTES: usize = 4 * 1024;
 
-/// A word of the path or the query that means nothing, or something nasty.
+/// Words for a path or a query that are meaningless or hostile.
 pub(crate) const ODD: &[&str] = &[
     "none",
     "a%20b",
@@ -46,11 +46,11 @@ pub(crate) const ODD: &[&str] = &[
     "queued",
 ];
 
-/// Bytes that HTTP has no room for in a target; the server may refuse the whole request.
+/// Bytes that HTTP does not allow in a target. The server may refuse the whole request.
 pub(crate) const RAW: &[&str] =
     &["é", "\"", "<", "{sale}", "a|b", "^", "`", "\\", "#", "\u{7f}", "\u{1}"];
 
-/// Queries that belong to no parameter.
+/// Query strings that match no parameter.
 pub(crate) const STRAY_QUERIES: &[&str] = &[
     "",
     "unknown=1",
@@ -66,7 +66,7 @@ pub(crate) const STRAY_QUERIES: &[&str] = &[
     "%FF=%FF",
 ];
 
-/// Headers that belong to no endpoint, or to few.
+/// Headers that no endpoint, or only a few endpoints, use.
 pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
     ("TE", "trailers"),
     ("X-Request-Id", "é"),
@@ -86,7 +86,7 @@ pub(crate) const STRAY_HEADERS: &[(&str, &str)] = &[
     ("Upgrade", "h2c"),
 ];
 
-/// Ways to say what is accepted.
+/// Values for `Accept`.
 pub(crate) const ACCEPTS: &[&str] = &[
     "*/*",
     "application/json",
@@ -113,7 +113,7 @@ pub(crate) const INVALID_TOKENS: &[&str] = &[
     "Bearer dbk_0d7c9f5b1e3a48e2a6c4f1b09d8e7a65",
 ];
 
-/// Wrong media types, and unusual right ones.
+/// Invalid media types, and unusual valid ones.
 pub(crate) const MEDIA: &[&str] = &[
     "text/plain",
     "application/json; charset=utf-8",
@@ -126,7 +126,7 @@ pub(crate) const MEDIA: &[&str] = &[
     "multipart/form-data; boundary=x",
 ];
 
-/// Keys that cannot be, and one that can.
+/// Invalid keys, and a valid one.
 pub(crate) const KEYS: &[&str] = &[
     "",
     "a b",
@@ -136,7 +136,7 @@ pub(crate) const KEYS: &[&str] = &[
     "01234567890123456789012345678901234567890123456789012345678901234",
 ];
 
-/// What may be preferred.
+/// Values for `Prefer`.
 pub(crate) const PREFERENCES: &[&str] = &[
     "respond-async",
     "wait=0",
@@ -149,6 +149,6 @@ pub(crate) const PREFERENCES: &[&str] = &[
     "wait=\"1\"",
 ];
 
-/// What may have to match.
+/// Values for `If-Match` and `If-None-Match`.
 pub(crate) const TAGS: &[&str] =
     &["*", "\"\"", "W/\"1\"", "nonsense", "\"1\", \"2\", é", "", "\"", ",,,"];

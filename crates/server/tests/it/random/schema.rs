@@ -2,16 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-/// Most of a value that is shown.
+/// The longest part of a value that a message shows.
 const SHOWN_CHARS: usize = 200;
 
-/// Nothing, or where in the value and what is wrong.
+/// Success, or the location and description of an error.
 type Verdict = Result<(), String>;
 
-/// Holds `value` to `schema`, whose references lead into `document`.
+/// Validates `value` against `schema`, whose references point into `document`.
 ///
 /// # Panics
-/// At a keyword that it does not know: what it passed over could say anything.
+/// On an unknown keyword, because ignoring it could change the meaning.
 pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict {
     match schema {
         Value::Bool(true) => Ok(()),
@@ -20,15 +20,14 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
             let holds = |(keyword, wanted): (&String, &Value)| {
                 holds(document, keywords, (keyword.as_str(), wanted), value)
             };
-            // Each is looked at, so that an unknown one is met also after another that does not
-            // hold.
+            // All keywords are checked, so that an unknown one is found even after another fails.
             keywords.iter().map(holds).fold(Ok(()), Result::and)
         }
-        other => panic!("this is no schema: {other}"),
+        other => panic!("not a schema: {other}"),
     }
 }
 
-/// Holds `value` to one keyword of a schema.
+/// Validates `value` against one keyword of a schema.
 fn holds(
     document: &Value,
     schema: &Map<String, Value>,
@@ -115,20 +114,20 @@ fn holds(
         }
         "minItems" => says(value.as_array().is_none_or(|entries| entries.len() >= count(wanted))),
         "maxItems" => says(value.as_array().is_none_or(|entries| entries.len() <= count(wanted))),
-        // The only pattern in answers, a currency's.
+        // The only pattern in answers is that of a currency.
         "pattern" if wanted == "^[A-Z]{3}$" => {
             let fits =
                 |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
             says(value.as_str().is_none_or(fits))
         }
-        // These describe, and rule nothing out.
+        // These only describe and restrict nothing.
         "title" | "description" | "default" | "example" | "examples" | "deprecated" => Ok(()),
         "readOnly" | "writeOnly" | "format" | "discriminator" => Ok(()),
         unknown => panic!("the validator does not know {unknown}: {wanted}"),
     }
 }
 
-/// Whether a value is of a type. A whole number is an integer however it is written.
+/// Whether a value has a type. A whole number is an integer in any notation.
 fn is(value: &Value, kind: &str) -> bool {
     match kind {
         "null" => value.is_null(),

@@ -11,18 +11,18 @@ use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Reply, request};
 use crate::watch::Watch;
 
-/// The least that may be set: four in a second, one every 250 ms.
+/// The lowest possible setting: four admissions each second, one every 250 ms.
 const FEW: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
 /// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;
-/// Buyers who come at once; by default they are not many.
+/// The number of buyers who press at once. By default this is not considered a crowd.
 const CROWD: usize = 200;
-/// Connections that they come over.
+/// The connections that the crowd uses.
 const CONNECTIONS: usize = 8;
-/// Longer than from a crowd to the look that finds it too many.
+/// Longer than the time from a crowd to the check that detects it.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
 
-/// Opens a sale with a room that opens by itself, in which nothing goes without a pass.
+/// Opens a sale with a room that opens automatically. Every purchase requires a pass.
 pub(super) async fn open_sale(app: &TestApp, stock: u64) {
     let mut sale = sale("spring", stock.into(), 1_000);
     let limits = json!({"buyer": null, "ip": null});
@@ -31,31 +31,31 @@ pub(super) async fn open_sale(app: &TestApp, stock: u64) {
     app.step("spring", "open").await;
 }
 
-/// Asks for a pass for a phone.
+/// Requests a pass for a phone.
 pub(super) async fn ask(app: &TestApp, buyer: &str) -> Reply {
     let bearer = bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
     app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await
 }
 
-/// A pass for a phone.
+/// Gets a pass for a phone.
 pub(super) async fn pass(app: &TestApp, buyer: &str) -> String {
     let reply = ask(app, buyer).await;
     assert_eq!(reply.verdict(), "201", "{}", reply.text());
     reply.json()["pass"].as_str().expect("a pass").to_owned()
 }
 
-/// What a buyer hears who presses with this pass.
+/// The verdict for a buyer who purchases with this pass.
 pub(super) async fn order(app: &TestApp, buyer: &str, key: &str, pass: &str) -> String {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, &[("Purchase-Pass", pass), WAIT_FOR_ORDER], &wanted).await.verdict()
 }
 
-/// Buyers, each with the pass that was given while the room was not open.
+/// Buyers, each with a pass that was issued before the room opened.
 pub(super) struct CrowdWithPasses(Vec<(String, String)>);
 
 impl CrowdWithPasses {
-    /// Opens a sale and has them fetch passes.
+    /// Opens a sale and gets a pass for each buyer.
     pub(super) async fn with_passes(app: &TestApp, stock: u64) -> Self {
         open_sale(app, stock).await;
         let mut crowd = Vec::with_capacity(CROWD);
@@ -67,14 +67,14 @@ impl CrowdWithPasses {
         Self(crowd)
     }
 
-    /// What they hear who all press at once, each under this key.
+    /// The verdicts when all buyers purchase at once, each with this key.
     pub(super) async fn try_to_buy(&self, app: &TestApp, key: &str) -> Vec<String> {
         let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
     }
 
-    /// Has them press again and again until somebody is sent to the line. Nobody hears anything
-    /// else than of an order before.
+    /// Repeats the purchases until a buyer is sent to the waiting room. Every verdict before that
+    /// is an order.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let begun = Watch::start();
         for wave in 0.. {
@@ -89,7 +89,7 @@ impl CrowdWithPasses {
     }
 }
 
-/// What these buyers hear who press one after the other over one connection.
+/// The verdicts when these buyers purchase one after another on one connection.
 async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) -> Vec<String> {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     let (mut wire, mut told) = (app.connect().await, Vec::new());
@@ -108,7 +108,7 @@ async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) ->
     told
 }
 
-/// What these buyers hear who ask for passes one after the other.
+/// The verdicts when these buyers request passes one after another.
 async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     let mut told = Vec::new();
     for buyer in buyers {
@@ -117,7 +117,8 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     told
 }
 
-/// The same server, which lets few in from now on. Who came before is not counted there.
+/// Restarts the server with the lowest admission rate. The new server does not count earlier
+/// requests.
 async fn let_few_in(app: TestApp) -> TestApp {
     TestApp::try_start(app.stop().await, &[FEW], false).await.expect("the server starts again")
 }
@@ -172,7 +173,7 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
     assert_eq!(buy(&app, refused).await.verdict(), "201");
 }
 
-/// How many were called in.
+/// The number of admitted buyers.
 async fn called(app: &TestApp) -> u128 {
     let metrics = app.get("/metrics").await.text();
     let name = "doorbuster_waiting_room_admitted_total{sale=\"spring\"} ";
@@ -192,7 +193,7 @@ async fn the_configured_rate_limits_admissions_per_second() {
     app.step("spring", "open").await;
     loop {
         let called = called(&app).await;
-        // One at each look, and the first look may have been due before.
+        // One admission at each check, and the first check may have been due already.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
         assert!(called <= most, "{called} were called in {:?}", begun.elapsed());
         if called == LINE {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{announce, draw, drawn, is, until};
 use crate::app::TestApp;
 
-/// Bytes that this process has in memory.
+/// The resident memory of this process in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages: u64 =
@@ -13,7 +13,7 @@ fn resident() -> u64 {
     pages * 4_096
 }
 
-/// Sends one request for each of these buyers on one connection; how long each took, in
+/// Sends one request for each of these buyers on one connection. Returns the time of each in
 /// microseconds.
 async fn each(
     app: &TestApp,

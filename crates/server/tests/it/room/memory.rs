@@ -4,8 +4,7 @@ use super::{announce, buy, enter, is, looks, until};
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// Has the buyer's page look again and again at a place that is in this state; how often the store
-/// was asked for it.
+/// Polls the buyer's entry repeatedly while it is in this state. Returns the number of store reads.
 async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
     const TIMES: usize = 200;
     let (before, bearer, mut wire) = (looks(app).await, bearer(buyer), app.connect().await);
@@ -49,7 +48,7 @@ async fn a_buyer_who_waits_is_refused_a_pass_from_memory() {
     for _ in 0..50 {
         assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
     }
-    // Where the machine stood still for a moment the node looks again.
+    // If the machine stalls, the node reads again.
     let after = looks(&app).await;
     assert!(after - before < 10, "the store was asked {} times", after - before);
 }

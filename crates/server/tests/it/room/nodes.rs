@@ -38,7 +38,7 @@ async fn nodes_share_a_room() {
     nodes[1].step("spring", "open").await;
     let begun = Instant::now();
     let seed = loop {
-        // A cache may have kept what was so a second ago; so may a node.
+        // A cache, or the node itself, may still hold the state of a second ago.
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
             None => assert!(begun.elapsed() < PATIENCE, "the first node hears of the opening"),
@@ -63,15 +63,15 @@ async fn nodes_share_a_room() {
     }
 }
 
-/// Has the room be open until so many milliseconds from now, as a node does where too many come.
+/// Keeps the room open for this many milliseconds from now, as a node does when it detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
     assert_eq!(home.psql(database, &held).expect("a table").trim(), "held", "the room is there");
 }
 
-/// Has a buyer press, each time for something new, until this is heard; nothing but `before` is
-/// heard until then.
+/// Sends purchases with new keys until the verdict is `wanted`. Every verdict before that must be
+/// `before`.
 async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, wanted: &str) {
     let (begun, mut tries) = (Instant::now(), 0);
     loop {
@@ -120,7 +120,8 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
     until(&app, "dora", "is called in, so that nobody is in line", is("admitted")).await;
     hold(&home, &database, 60_000);
     press_until(&app, ("anna", &before), "201", "403 waiting_room").await;
-    // Its time is over: half a minute after too many came, where nobody is in line.
+    // The room's time has ended. Normally that happens half a minute after the crowd, if no buyer
+    // waits.
     hold(&home, &database, -1_000);
     press_until(&app, ("anna", &before), "403 waiting_room", "201").await;
     assert_eq!(ask(&app, "carl").await.verdict(), "201", "nobody has to stand in line");
@@ -134,7 +135,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
     announce(&first, 2.into(), 1).await;
     let place = enter(&first, "anna").await.json();
-    // It says what is followed, and this node may hear of the sale now.
+    // This subscription may be how the node learns of the sale.
     let mut anna = socket(&second, "anna", "?sale=spring").await;
     assert_eq!(next(&mut anna).await["type"], "status");
     let event = next(&mut anna).await;
@@ -144,7 +145,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
         "{event}"
     );
     assert_eq!((&event["place"], &event["state"]), (&place["place"], &json!("before")));
-    // One more takes a place there after a stream began here, which follows no sale.
+    // Another buyer enters there after opening a stream here that follows no sale.
     let mut bert = socket(&second, "bert", "").await;
     assert_eq!(enter(&first, "bert").await.verdict(), "201");
     first.step("spring", "open").await;
@@ -162,8 +163,8 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let told = crowd.try_to_buy(&app, "k").await;
     assert!(told.iter().all(|told| told == "201"), "they are not many: {told:?}");
-    // Of a thousand nodes each looks after two who come in a second; the others of this
-    // installation are silent.
+    // Each of a thousand nodes manages two of the buyers who enter in a second. The other nodes of
+    // this deployment do nothing.
     home.psql(
         &database,
         "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n",

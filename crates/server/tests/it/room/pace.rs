@@ -8,11 +8,11 @@ use super::{announce, buy, enter, is, look, until};
 use crate::app::TestApp;
 use crate::events::{next, socket};
 
-/// Between two buyers who come and go.
+/// The interval between two buyers who buy and cancel.
 const EVERY: Duration = Duration::from_millis(400);
-/// For all of it.
+/// Bound on the whole test.
 const LONGEST: Duration = Duration::from_secs(120);
-/// What is told in whole seconds, and a called buyer who looks a moment later.
+/// The tolerance: estimates are whole seconds, and an admitted buyer polls a moment later.
 const SLACK: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +65,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         }
         assert!(at.elapsed() < LONGEST, "{buyer} is never called");
     }
-    // The stream says the same as the page.
+    // The stream reports the same as the page.
     let last = format!("b{}", 400 - 1);
     assert_eq!(
         look(&app, &last).await["estimate_secs"],

@@ -18,15 +18,15 @@ use crate::money::{self, captured, now_secs, send_message};
 use crate::webhooks::receiver::{ReceivedRequest, Receiver};
 
 const STOCK: &str = "/v1/admin/sales/spring/stock";
-/// What a server that was stopped is started with again.
+/// The settings of a server that is restarted.
 const SETTINGS: [(&str, &str); 1] = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
 
-/// What is told of a place, under however many messages.
+/// The events of an entry, without repetitions.
 fn states_sent(heard: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)> {
     heard.iter().filter(|one| one.order() == id).map(|one| (one.event_type(), one.id())).collect()
 }
 
-/// What a server does last that dies before it has ended the lines of the sale that it closed.
+/// Does the last steps of a server that dies before it has ended the waitlists of a closed sale.
 async fn close_behind_its_back(dir: &Path) {
     let at = Millis((now_secs() + 1).cast_signed() * 1_000);
     let store = Store::open_sqlite(SqliteOptions {
@@ -105,7 +105,7 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
             break;
         }
     }
-    // What comes back is nobody's, and whatever was told of the line was told before it.
+    // The returned units are kept for no buyer. Every event of the waitlist came before.
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
@@ -148,7 +148,7 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
     nobody_waits(&app).await;
-    // Whatever is told of the line is told before this.
+    // Every event of the waitlist comes before this one.
     app.cancel("a", &first).await;
     let heard = shop
         .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
@@ -180,7 +180,7 @@ async fn a_waitlist_entry_that_became_an_order_cannot_be_left() {
         assert_eq!(leave("b").await, ("409 wrong_state".into(), json!("reserved")));
     }
     assert_eq!(app.waiting_entry("b", &b).await["state"], "reserved", "and the order stays");
-    assert_eq!(leave("d").await.0, "204", "nobody's place");
+    assert_eq!(leave("d").await.0, "204", "not an entry of this buyer");
     app.joined("c").await;
     for _ in 0..2 {
         assert_eq!(leave("c").await.0, "204", "a place that is given up, and no place");
@@ -221,14 +221,16 @@ async fn a_payment_for_a_waitlist_entry_is_refunded_and_pays_for_no_order() {
         "{audit}"
     );
     assert!(
-        notice["detail"].as_str().is_some_and(|said| said.contains("named no order when it came")),
+        notice["detail"]
+            .as_str()
+            .is_some_and(|said| said.contains("named an order that does not exist")),
         "{notice}"
     );
     for (list, has_it) in [("payments.csv", true), ("payments.csv?sale=spring", false)] {
         let export = app.admin("GET", &format!("/v1/admin/exports/{list}"), None).await.text();
         assert_eq!(export.contains("pay_early"), has_it, "{list}: {export}");
     }
-    // It is paid by money that comes once it is an order.
+    // The payment arrives after the entry has become an order.
     assert_eq!(
         send_message(&app, "evt_then", &captured("pay_then", &b, 10)).await.verdict(),
         "200"

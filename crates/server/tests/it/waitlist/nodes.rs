@@ -49,7 +49,7 @@ async fn all_nodes_share_one_waitlist() {
         );
         places.push((buyer, id));
     }
-    // Whoever is served at whichever node gives it up at the other one, and the next hears of it
+    // Each served buyer cancels the order at the other node, and the next buyer gets the event
     // there.
     let mut held = ("a", first);
     for (n, (buyer, id)) in places.iter().enumerate() {
@@ -92,7 +92,7 @@ async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
     .await
 }
 
-/// Two servers of shape `cluster`: the one that leads, and the other.
+/// Two servers of shape `cluster`: the leader and the other.
 async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     let database = home.database();
     let (one, other) =
@@ -111,7 +111,7 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     }
 }
 
-/// Joins at a node that may not have heard yet that nothing is left.
+/// Joins at a node that may not know yet that the item is sold out.
 async fn joined_at(app: &TestApp, buyer: &str) -> String {
     let begun = Instant::now();
     loop {
@@ -167,7 +167,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     };
     let (b, c) = (joined_at(&here, "b").await, joined_at(&here, "c").await);
     let mut events = socket(&here, "b", "").await;
-    // While nobody is served, money for the order that had ended takes the unit that is kept.
+    // While the sale is paused, a payment for the expired order takes the kept unit.
     leader.step("spring", "pause").await;
     leader.cancel("a", &a).await;
     assert_eq!(
@@ -181,7 +181,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // Others come each second, whatever is told of this one.
+        // Other events arrive every second, even if this one is lost.
         assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
         if event["order"]["id"] == *b {
             let told = (&event["order"]["state"], &event["order"]["code"]);

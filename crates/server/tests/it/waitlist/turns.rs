@@ -50,7 +50,7 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unit_that_goes_from_hand_to_hand_waits_for_no_clock() {
+async fn a_returned_unit_is_offered_without_waiting_for_a_poll() {
     let app = TestApp::start().await;
     let mut held = ("a".to_owned(), app.held_out(1, 7, 900).await);
     let mut places = Vec::new();

@@ -7,7 +7,7 @@ use super::receiver::{ReceivedRequest, Receiver};
 use crate::app::TestApp;
 use crate::money::{BRIEF_SECS, KEY, captured, open_sale, order, read, secret, send_message};
 
-/// A server that may tell this machine, and believes messages signed with [`KEY`].
+/// Starts a server that may deliver to this machine and accepts messages signed with [`KEY`].
 async fn start() -> TestApp {
     let believed = secret(KEY);
     let settings = [
@@ -17,7 +17,7 @@ async fn start() -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Every message that was heard, without its id.
+/// The received messages without their ids.
 fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
     let bare = |one: &ReceivedRequest| {
         let mut message = one.json();
@@ -28,8 +28,8 @@ fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
     heard.iter().map(bare).collect()
 }
 
-/// The message, without its id, that tells what became of an order last, which is `event_type`:
-/// made of what an operator is shown of the order now.
+/// The expected message, without its id, of the type `what`: built from the order as an operator
+/// sees it now.
 async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");
@@ -40,7 +40,7 @@ async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})
 }
 
-/// This payment of an order as a list of operators has it, or its refund.
+/// The row of this payment, or of its refund, in an operator's list.
 async fn row(app: &TestApp, list: &str, order: &str, payment: &str) -> Value {
     let found = app.admin("GET", &format!("/v1/admin/{list}?order={order}"), None).await.json();
     let rows = found[list].as_array().expect("a list");

@@ -12,7 +12,7 @@ use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
-/// The types that were taken for one order, each once, in the order of their first arrival.
+/// The event types that were accepted for one order, each once, in the order of first arrival.
 pub(super) fn event_types(heard: &[ReceivedRequest], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine =
@@ -20,7 +20,7 @@ pub(super) fn event_types(heard: &[ReceivedRequest], order: &str) -> Vec<String>
     mine.map(ReceivedRequest::event_type).collect()
 }
 
-/// How many seconds ago the oldest event happened that an endpoint waits for, as the metrics say.
+/// The age in seconds of the oldest event that waits for an endpoint, from the metrics.
 async fn lag(app: &TestApp) -> f64 {
     let metrics = app.get("/metrics").await.text();
     let name = r#"doorbuster_outbox_lag_seconds{kind="webhook"} "#;
@@ -59,7 +59,7 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
         "each has an id of its own"
     );
     assert_eq!(event_types(&heard, &order), ["order.reserved", "order.cancelled"]);
-    // What was told is written down a little later.
+    // The delivery is recorded a little later.
     crate::money::until("the metrics say so", async || {
         let metrics = app.get("/metrics").await.text();
         let told =
@@ -147,8 +147,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
-    // Longer than the test lasts: nothing fails meanwhile, which would make room for more.
+async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
+    // The timeout is longer than the test. A failed delivery would make room for another one.
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
@@ -163,7 +163,7 @@ async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
     }
     quick.until(30, "twenty", |heard| heard.len() == 20).await;
     slow.until(30, "as many as may be", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX).await;
-    // Whoever asked for more would have done so by then: it looks for news twice a second.
+    // The worker polls twice a second, so it would have sent more by then.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let asked = slow.received();
     assert_eq!(asked.len(), DELIVERIES_IN_FLIGHT_MAX);
@@ -174,7 +174,7 @@ async fn an_endpoint_that_hangs_is_asked_no_more_at_once_than_it_may_be() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // What comes in time is not to be late because the machine stops for a while.
+        // An answer that must arrive in time must not time out because the machine stalls.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();
@@ -220,7 +220,7 @@ async fn malformed_answers_cost_little_and_are_not_trusted() {
 }
 
 #[tokio::test]
-async fn bodies_without_measure_are_cut_off_long_before_an_attempt_is_over() {
+async fn oversized_and_endless_answers_are_cut_off_long_before_the_timeout() {
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
@@ -233,7 +233,7 @@ async fn bodies_without_measure_are_cut_off_long_before_an_attempt_is_over() {
     add(&app, &trickles.url(), json!(["order.reserved"])).await;
     buy(&app, 1).await;
     let flood = floods.aborted_bodies("it reads no more").await;
-    // A few KiB are read; what else this end got rid of lies in the buffers of two sockets.
+    // The server reads a few KiB; the rest of the sent bytes is in the buffers of two sockets.
     assert!(flood.bytes < 16 << 20, "{flood:?}");
     let trickle = trickles.aborted_bodies("it waits no longer").await;
     assert!(trickle.after < Duration::from_secs(20) && trickle.bytes < 10_000, "{trickle:?}");

@@ -10,7 +10,7 @@ use crate::app::TestApp;
 const PATH: &str = "/v1/admin/webhook-endpoints";
 
 #[tokio::test]
-async fn endpoints_come_change_and_go() {
+async fn endpoints_are_added_changed_and_removed() {
     let app = start().await;
     assert_eq!(app.admin("GET", PATH, None).await.json(), json!({"endpoints": []}));
     let (id, secret) =
@@ -108,7 +108,7 @@ async fn an_invalid_endpoint_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn an_address_is_kept_in_its_plain_form() {
+async fn an_address_is_stored_in_its_normalized_form() {
     let app = start().await;
     let (id, _) = add(&app, "HTTPS://Shop.Example/Hook", json!(["order.paid"])).await;
     let path = format!("{PATH}/{id}");
@@ -130,7 +130,7 @@ async fn an_address_is_kept_in_its_plain_form() {
 }
 
 #[tokio::test]
-async fn there_is_an_end_to_how_many_there_are() {
+async fn the_number_of_endpoints_is_bounded() {
     let app = start().await;
     for n in 0..50 {
         add(&app, &format!("http://127.0.0.1:9/{n}"), json!(["order.refunded"])).await;
@@ -140,11 +140,11 @@ async fn there_is_an_end_to_how_many_there_are() {
 }
 
 #[tokio::test]
-async fn an_address_that_became_private_is_not_gone_to() {
+async fn an_address_that_became_private_receives_nothing() {
     let shop = Receiver::start().await;
     let app = start().await;
     app.open_sale("spring", 9.into(), 1).await;
-    // Also where private addresses are not allowed this is how an address is to begin.
+    // Where private addresses are not allowed, an address must begin with `https://`.
     let (id, _) = add(&app, &shop.url().replacen("http://", "https://", 1), json!(["*"])).await;
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &[], false).await.expect("it starts again, and allows less");
@@ -163,7 +163,7 @@ async fn an_address_that_became_private_is_not_gone_to() {
 }
 
 #[tokio::test]
-async fn while_a_secret_rotates_both_sign() {
+async fn during_a_rotation_both_secrets_sign() {
     let (app, shop) = (start().await, Receiver::start().await);
     app.open_sale("spring", 9.into(), 1).await;
     let (id, old) = add(&app, &shop.url(), json!(["*"])).await;
@@ -198,7 +198,7 @@ async fn an_operator_can_send_one_event_again() {
     let heard = shop.until(30, "one", |heard| heard.len() == 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let asked = json!({"event": heard[0].id()});
-    // The position may still be on its way.
+    // The position may not be stored yet.
     app.until(&format!("{PATH}/{id}"), "it is level", |one| one["waiting"] == 0).await;
     let reply = app.admin("POST", &path, Some(asked.clone())).await;
     assert_eq!((reply.verdict().as_str(), reply.json()), ("202", asked));

@@ -15,14 +15,14 @@ use super::{add, buy, start};
 use crate::http::{Connection, request};
 use crate::money::now_secs;
 
-/// How long a line of an example may take, with its language's start.
+/// The longest wait for a line of an example, including the start of its language.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Signatures that prove nothing: some are none at all, with no comma or several, or are no base64.
+/// Invalid signatures: some are empty, lack a comma, have several commas, or are not base64.
 const FORGED: [&str; 5] =
     ["garbage", "v1,a,b", "v1,a", "v1,", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="];
 
-/// The first block of the guide in this language.
+/// The first code block in this language in the guide.
 fn example(language: &str) -> String {
     let guide =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhooks.md"))
@@ -44,9 +44,9 @@ impl Drop for Example {
     }
 }
 
-/// Runs an example as an endpoint of a server that tells it everything, and expects it to print
-/// each event once, also those that are about no order.
-async fn hears_everything(official: Official, mut command: Command) {
+/// Runs an example as an endpoint that receives all events. Asserts that it prints each event once,
+/// including events that concern no order.
+async fn receives_every_event(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;
     let port = std::net::TcpListener::bind("127.0.0.1:0")
@@ -59,7 +59,7 @@ async fn hears_everything(official: Official, mut command: Command) {
     let output = BufReader::new(child.stdout.take().expect("it is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
-    // Ends with the example, whose output it reads.
+    // The thread ends with the example whose output it reads.
     std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });
@@ -73,7 +73,7 @@ async fn hears_everything(official: Official, mut command: Command) {
     for n in 0..2 {
         let order = buy(&app, n).await;
         assert_eq!(heard().await, format!("order.reserved {order}"));
-        refuses_what_is_forged(port).await;
+        refuses_forged_messages(port).await;
     }
     app.step("spring", "close").await;
     let closed = heard().await;
@@ -81,7 +81,7 @@ async fn hears_everything(official: Official, mut command: Command) {
 }
 
 /// An unsigned message is answered 401, in any form.
-async fn refuses_what_is_forged(port: u16) {
+async fn refuses_forged_messages(port: u16) {
     let time = now_secs().to_string();
     for forged in FORGED {
         let headers =
@@ -99,7 +99,7 @@ async fn the_example_in_python_verifies_real_messages() {
         .expect("it can be written");
     let mut command = python.command();
     command.arg("receiver.py").stderr(Stdio::null());
-    hears_everything(python, command).await;
+    receives_every_event(python, command).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,5 +108,5 @@ async fn the_example_in_javascript_verifies_real_messages() {
     std::fs::write(node.path().join("receiver.mjs"), example("js")).expect("it can be written");
     let mut command = node.command();
     command.arg("receiver.mjs").stderr(Stdio::null());
-    hears_everything(node, command).await;
+    receives_every_event(node, command).await;
 }

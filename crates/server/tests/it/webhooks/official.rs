@@ -9,36 +9,37 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where they lie.
+/// The directory of the libraries.
 const LIBRARIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vendor/standardwebhooks");
 
-/// Set to `1` where everything is there: then what cannot be checked fails.
+/// Set to `1` where all languages are installed: a skipped check then fails.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_LIBRARIES";
 
-/// Says what a test passes over, where somebody sees it though the test passes.
+/// Reports a skipped check where a person sees it although the test passes.
 ///
 /// # Panics
-/// When everything is said to be there.
+/// If the environment says that all languages are installed.
 pub(crate) fn not_checked(what: &str) {
     let asked = std::env::var(REQUIRE);
     assert!(!asked.is_ok_and(|asked| asked == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // What macros print is kept back from whoever runs tests that pass; a line more or less in the
-    // noise is no failure.
+    // Output of macros is hidden when tests pass, so this writes to the terminal itself. A failed
+    // write is not a failure of the test.
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 
-/// Names languages that may be missing, with commas.
+/// A comma-separated list of languages that may be missing.
 const WITHOUT: &str = "DOORBUSTER_WITHOUT";
 
-/// A language, and a directory in which its programs find the library; it goes when its test ends.
+/// A language, and a directory in which its programs find the library. The directory is removed
+/// when the test ends.
 pub(crate) struct Official {
     dir: PathBuf,
     language: &'static str,
 }
 
 impl Official {
-    /// `None`: the language is missing here, as somebody said that it may be.
+    /// `None`: the language is missing, and the environment allows that.
     pub(crate) fn of(language: &'static str) -> Option<Self> {
         let version = Command::new(language)
             .arg("--version")
@@ -61,13 +62,13 @@ impl Official {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");
-        // Where Node looks for it.
+        // Node looks for the library here.
         symlink(Path::new(LIBRARIES).join("node_modules"), dir.join("node_modules"))
             .expect("a new directory");
         Some(Self { dir, language })
     }
 
-    /// Where its programs run.
+    /// The directory in which its programs run.
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
@@ -83,7 +84,7 @@ impl Official {
 
 impl Drop for Official {
     fn drop(&mut self) {
-        // What cannot be removed stays in the directory for temporary files.
+        // A directory that cannot be removed stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -27,7 +27,7 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     let shop = Receiver::with(answer).await;
     app.open_sale("spring", 99.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
-    // What it hears first is on its way all at once.
+    // All of these events are sent to the receiver at once.
     change(&app, &id, json!({"enabled": false})).await;
     let mut orders = Vec::new();
     for n in 0..DELIVERIES_IN_FLIGHT_MAX {
@@ -38,7 +38,7 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     change(&app, &id, json!({"enabled": true})).await;
     shop.until(30, "as many as may be at once", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX)
         .await;
-    // What is new waits as well.
+    // New events wait as well.
     orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];
     let is_told = |heard: &[ReceivedRequest], n: usize| {
@@ -49,13 +49,13 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     let first: HashSet<_> =
         heard[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
     assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each about another one");
-    // The server's clock may be pulled a little meanwhile.
+    // The server's clock may be adjusted slightly meanwhile.
     let gap = heard[DELIVERIES_IN_FLIGHT_MAX].at - heard[DELIVERIES_IN_FLIGHT_MAX - 1].at;
     assert!(gap >= Duration::from_millis(1_900), "{gap:?}");
 }
 
 #[tokio::test]
-async fn the_pause_of_one_address_is_not_anothers() {
+async fn a_pause_applies_only_to_its_own_address() {
     let (app, other) = (start().await, Receiver::start().await);
     let shop =
         Receiver::with(|_, _| CannedReply::With(429, "retry-after: 3600\r\n".to_owned())).await;

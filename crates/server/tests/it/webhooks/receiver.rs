@@ -24,19 +24,19 @@ pub(crate) enum CannedReply {
     Status(u16),
     /// With this status and these header lines.
     With(u16, String),
-    /// Never; the connection stays open.
+    /// Does not answer; the connection stays open.
     Hang,
-    /// With `200`, after so long.
+    /// With `200`, after this delay.
     Late(Duration),
-    /// With `200` and a body of so many bytes.
+    /// With `200` and a body of this many bytes.
     Flood(usize),
-    /// With `200` and a body that never ends, a byte now and then.
+    /// With `200` and an endless body, one byte at a time.
     Trickle,
-    /// With nothing: the connection is closed.
+    /// Closes the connection without an answer.
     Drop,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedRequest {
     pub(crate) headers: HashMap<String, String>,
@@ -59,12 +59,12 @@ impl ReceivedRequest {
         self.json()["type"].as_str().expect("a type").to_owned()
     }
 
-    /// The order that it is about.
+    /// The id of the order in the event.
     pub(crate) fn order(&self) -> String {
         self.json()["data"]["order"]["id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Asserts that this secret signed it, just now, over exactly these bytes.
+    /// Asserts that this secret signed exactly these bytes, at the current time.
     pub(crate) fn verify(&self, secret: &str) {
         assert!(self.is_signed_by(secret), "{self:?}");
         let at: u64 = self.headers["webhook-timestamp"].parse().expect("seconds");
@@ -81,18 +81,18 @@ impl ReceivedRequest {
     }
 }
 
-/// How a body ended that was too long or too slow for whoever asked.
+/// The end of a transfer whose body was too long or too slow for the client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
-    /// Bytes of it that this end got rid of.
+    /// Bytes of the body that the receiver sent.
     pub(crate) bytes: usize,
-    /// How long it took until the other end closed the connection.
+    /// The time until the other end closed the connection.
     pub(crate) after: Duration,
 }
 
 type ReplyRule = Arc<dyn Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync>;
 
-/// What a receiver knows.
+/// The shared state of a receiver.
 #[derive(Default)]
 struct ReceiverState {
     connections: AtomicUsize,
@@ -118,12 +118,12 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// One that takes everything.
+    /// Starts a receiver that accepts every request.
     pub(crate) async fn start() -> Self {
         Self::with(|_, _| CannedReply::Status(200)).await
     }
 
-    /// One that answers by this rule, which is told how many came before.
+    /// Starts a receiver that answers by this rule. The rule gets the number of earlier requests.
     pub(crate) async fn with(
         rule: impl Fn(usize, &ReceivedRequest) -> CannedReply + Send + Sync + 'static,
     ) -> Self {
@@ -150,17 +150,17 @@ impl Receiver {
         self.state.received().clone()
     }
 
-    /// Connections so far, whatever was said on them.
+    /// The number of connections so far, with or without requests.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until a body without measure has ended.
+    /// Waits until a body that was too long or too slow has ended.
     pub(crate) async fn aborted_bodies(&self, what: &str) -> AbortedBody {
         crate::money::until(what, async || self.state.aborted_bodies().first().copied()).await
     }
 
-    /// Waits until what was heard is enough, for at most `secs` seconds.
+    /// Waits until `enough` accepts the received requests, for at most `secs` seconds.
     pub(crate) async fn until(
         &self,
         secs: u64,
@@ -187,7 +187,7 @@ impl Drop for Receiver {
     }
 }
 
-/// Takes requests from a connection until it ends.
+/// Reads requests from a connection until it ends.
 async fn serve(mut stream: TcpStream, state: Arc<ReceiverState>, rule: ReplyRule) {
     let mut bytes = Vec::new();
     while let Some(mut received) = read(&mut stream, &mut bytes).await {
@@ -237,8 +237,8 @@ async fn respond(stream: &mut TcpStream, answer: CannedReply, state: &ReceiverSt
     written.is_ok()
 }
 
-/// Writes a body piece by piece until it is whole, or the other end has closed the connection;
-/// whether it is whole.
+/// Writes a body piece by piece until it is complete or the other end has closed the connection.
+/// Returns whether it is complete.
 async fn write_slowly(
     stream: &mut TcpStream,
     length: usize,
@@ -257,7 +257,7 @@ async fn write_slowly(
     bytes >= length
 }
 
-/// The next request of a connection; `bytes` is what was read beyond the one before.
+/// The next request of a connection. `bytes` holds what was read beyond the previous request.
 async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<ReceivedRequest> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::{add, buy, start};
 
-/// Where the program that trusts the certificate finds the shop.
+/// The environment variable with the shop's URL, for the program that trusts the certificate.
 const URL: &str = "SHOP_TLS_URL";
-/// A shop: takes what it is posted, and says on which port.
+/// A shop that accepts every POST request and prints its port.
 const SHOP: &str = "
 import http.server, ssl, sys
 class Shop(http.server.BaseHTTPRequestHandler):
@@ -71,9 +71,10 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
     let this = std::thread::current().name().expect("a test's thread").to_owned();
     let other = this.replace(
         "a_shop_receives_events_over_tls_if_its_certificate_is_trusted",
-        "a_server_tells_a_shop_over_tls",
+        "a_server_delivers_to_a_shop_over_tls",
     );
-    // In programs of their own, as what a machine trusts is read from its environment.
+    // Each check runs in its own process, because trusted certificates are read from the
+    // environment.
     let inner = |trusted: &str| {
         let mut inner = Command::new(std::env::current_exe().expect("this program"));
         inner
@@ -93,7 +94,7 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
 
 #[tokio::test]
 #[ignore = "started by the test above"]
-async fn a_server_tells_a_shop_over_tls() {
+async fn a_server_delivers_to_a_shop_over_tls() {
     let app = start().await;
     app.open_sale("spring", 9.into(), 1).await;
     let (id, _) = add(

@@ -1,4 +1,4 @@
-//! Calls of a slot as the real one answers them and as the reference does.
+//! A slot's calls, with the answers of the real slot and of the reference.
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -10,16 +10,16 @@ use doorbuster_slots::{DeliveryRef, SlotError, Slots};
 
 use super::SLOT;
 
-/// More than is ever queued.
+/// More than is ever in the queue.
 const ALL: usize = 100;
 
-/// What was asked of the slot in the end.
+/// What the slot is asked at the end.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     Ticket(TicketRequest),
-    /// One ticket: several are taken in several steps.
+    /// Takes one ticket; several are taken in several steps.
     Take,
-    /// Every ticket, when nobody else does anything any more.
+    /// Takes every ticket, after all threads have ended.
     TakeAll,
     Acknowledge(u64, Token),
     Apply(Epoch, FeedRow),
@@ -33,8 +33,8 @@ pub(super) enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Ticket(TicketAnswer),
-    /// `None`: it would wait, which says nothing of the queue while others are about to put a
-    /// ticket in or take one out.
+    /// `None`: the call would wait. That says nothing about the queue while other threads may add
+    /// or take a ticket.
     Taken(Option<Delivery>),
     All(Vec<Delivery>),
     ApplyOutcome(ApplyOutcome),
@@ -43,7 +43,7 @@ pub(super) enum Answer {
     Nothing,
 }
 
-/// A call, and when it was made and answered.
+/// A call, and the times of the call and its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Did {
     pub(super) call: Call,
@@ -52,7 +52,7 @@ pub(super) struct Did {
     pub(super) answered: u64,
 }
 
-/// What a call says without waiting; `None`: it waits.
+/// The answer without waiting; `None`: it would wait.
 fn at_once<T>(call: impl Future<Output = Result<T, SlotError>>) -> Option<T> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(said) => Some(said.expect("local")),
@@ -65,7 +65,7 @@ pub(super) fn now<T>(call: impl Future<Output = Result<T, SlotError>>) -> T {
 }
 
 impl Call {
-    /// What the real slot says.
+    /// The real slot's answer.
     pub(super) fn here(&self, slots: &Slots) -> Answer {
         match self {
             Self::Ticket(request) => Answer::Ticket(now(slots.ticket(SLOT, request))),
@@ -102,7 +102,7 @@ impl Call {
         }
     }
 
-    /// What the reference says.
+    /// The reference's answer.
     pub(super) fn there(&self, slot: &mut Slot, key: &IdKey) -> Answer {
         let mut taken = Vec::new();
         match self {
@@ -138,7 +138,7 @@ impl Call {
 }
 
 impl Answer {
-    /// Its word, if it says something of what was asked.
+    /// The name of the answer, if the coverage counts it.
     pub(super) fn word(&self) -> String {
         let said = match self {
             Self::Ticket(answer) => format!("{answer:?}"),

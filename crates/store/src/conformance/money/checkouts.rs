@@ -87,7 +87,7 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     let third = checkout(&fixture, order.id, "three");
     assert_eq!(keep(&fixture, &order, "three").await, CheckoutOutcome::Kept(third.clone()));
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(third));
-    // Other orders have their own; what is no order has none.
+    // Other orders have their own checkouts; an unknown order has none.
     let other = fixture.reserve(&grant, 2, "bert", 2).await;
     assert!(
         matches!(keep(&fixture, &other, "four").await, CheckoutOutcome::Kept(kept) if kept.session == "four")

@@ -65,7 +65,7 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
         assert_eq!((refund.state, refund.tries), (RefundState::Pending, tries));
     }
     assert_eq!(note(failed()).await.state, RefundState::Failed);
-    // What came back waits for an operator.
+    // A refund that the bank returned waits for an operator.
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     assert_eq!(told("evt_8", true).await, back);
     fixture.check_invariants().await;
@@ -101,14 +101,14 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     };
     assert_eq!((letter.reason.as_str(), letter.about), ("away", order.id.to_string()));
     assert_eq!(*refund, refunds(&fixture, for_payment(&order)).await.remove(0));
-    assert!(fixture.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     assert_eq!(dead().await, 0);
-    assert!(show().await.is_none(), "it was seen to");
+    assert!(show().await.is_none(), "it was discarded");
     note(RefundUpdate::Accepted { again_ms: 5 }).await;
     assert_eq!(give_up().await, 1, "it was taken after all, and failed");
-    assert!(fixture.store.discard_refund(id.clone(), "seen to".to_owned()).await.expect("writes"));
+    assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
-    assert_eq!(dead().await, 0, "it was seen to");
+    assert_eq!(dead().await, 0, "it was discarded");
     fixture.store.retry_refund(id.clone()).await.expect("writes").expect("it was given up");
     assert_eq!(give_up().await, 1, "it was asked for again");
     fixture.check_invariants().await;
@@ -152,7 +152,11 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     }
     assert_eq!(due().await.as_ref(), Some(&again));
     let again = answer(&asked, RefundUpdate::Failed("away".to_owned())).await;
-    assert_eq!((again.state, again.tries), (RefundState::Pending, 1), "it was asked in vain");
+    assert_eq!(
+        (again.state, again.tries),
+        (RefundState::Pending, 1),
+        "the provider refused it once"
+    );
     let settled = answer(&again, RefundUpdate::Settled).await;
     assert_eq!(settled.state, RefundState::Settled);
     fixture.clock.advance(1);
@@ -212,7 +216,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let asked = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     took(asked).await;
-    // What came back after it was taken waits for an operator.
+    // A refund that was returned after it was accepted waits for an operator.
     let asked = now().await;
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     let late = fixture.store.answer_refund(asked, RefundUpdate::Settled).await.expect("writes");
@@ -270,7 +274,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(tell("evt_6", Returned, Some(40), false).await, Noted);
     assert_eq!(tell("evt_3", Returned, Some(40), true).await, Known);
     assert_eq!(stands().await, []);
-    // Less went back after that, and is told as what it is; more is added to it.
+    // Later, smaller reversals are recorded with their amounts; a larger one is added.
     for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
         assert_eq!(tell(event, Returned, Some(minor), true).await, Noted);
         assert_eq!(stands().await, [(Returned, minor)]);
@@ -328,7 +332,7 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(stands().await, [40, 40]);
     assert_eq!(tell(Some(("dp_2", 20)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [40]);
-    // What is heard late changes nothing; what is said later does, also after an end.
+    // A late report changes nothing; a newer one does, also after the dispute ended.
     assert_eq!(tell(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
     assert_eq!(tell(Some(("dp_1", 30)), Some(50), true).await, Noted, "lost after all");
@@ -346,8 +350,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     }
     assert_eq!(tell(Some(("dp_3", 40)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // One without an id, or that does not say how much, is of all of it, and what is heard last is
-    // believed.
+    // A dispute without an id or an amount is about the whole payment, and the newest report
+    // counts.
     assert_eq!(tell(None, None, true).await, Noted);
     assert_eq!(tell(None, None, true).await, Known);
     assert_eq!(stands().await, [price(2).minor]);
@@ -356,7 +360,7 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(stands().await, [price(2).minor]);
     assert_eq!(tell(None, None, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // Each is told under its id.
+    // Each dispute is reported under its id.
     let history = fixture.store.history(order.id).await.expect("reads");
     let told = history.into_iter().filter_map(|it| match it.event.subject {
         Subject::Reversal { dispute, money, stands, .. } => Some((dispute, money.minor, stands)),

@@ -28,8 +28,7 @@ async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
     resolved.into_iter().filter_map(|r| r.order).collect()
 }
 
-/// A capture as a provider's repeated messages have it: what is still in slots does not matter any
-/// more.
+/// A capture as a repeated message of the provider: units in slots do not matter any more.
 fn pay(store: &Store, told: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
     tokio::spawn(async move { store.capture(told, true).await.expect("writes") })

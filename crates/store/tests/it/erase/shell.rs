@@ -1,10 +1,10 @@
-//! A store as a person with a shell sees it.
+//! A store as SQL shells show it.
 use std::collections::BTreeSet;
 
 use crate::cluster;
 use crate::fixture::Dir;
 
-/// Somebody with a shell.
+/// An SQL shell.
 pub enum Shell {
     Sqlite(Dir),
     Postgres(String),
@@ -27,7 +27,7 @@ impl Shell {
         }
     }
 
-    /// Every column there is, as `table.column`.
+    /// Every column, as `table.column`.
     pub fn columns(&self) -> Vec<String> {
         self.ask(match self {
             Self::Sqlite(_) => {
@@ -43,7 +43,7 @@ impl Shell {
         })
     }
 
-    /// The columns that hold this text somewhere, whatever their type.
+    /// The columns that contain this text, of whatever type.
     pub fn holding(&self, text: &str) -> BTreeSet<String> {
         let holds = |column: &String| {
             let (table, name) = column.split_once('.').expect("table.column");
@@ -61,7 +61,7 @@ impl Shell {
         each.chunks(50).flat_map(|some| self.ask(&some.join(" UNION ALL "))).collect()
     }
 
-    /// Lets the database refuse a ticket of so many units; PostgreSQL says which row it was.
+    /// Makes the database refuse a ticket with this many units; PostgreSQL names the row.
     pub fn poison(&self, units: u32) {
         match self {
             Self::Sqlite(dir) => {

@@ -1,4 +1,4 @@
-//! Transactions about money, over any ledger and by the store's methods.
+//! Transactions of money, over any ledger and by the store's methods.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
@@ -14,8 +14,8 @@ use proptest::sample::{Index, select};
 
 use super::said;
 
-/// One transaction. Numbers stand for names, few enough to meet again and again; an index for a
-/// ticket, which may be an order.
+/// One transaction. Numbers stand for names from a small range; an index stands for a ticket, which
+/// may be an order.
 #[derive(Clone, Debug)]
 pub enum Op {
     Capture { event: u8, payment: u8, how: How, last: bool },
@@ -30,7 +30,7 @@ pub enum Op {
     RetryRefund(u8),
 }
 
-/// What is wrong with what a provider says.
+/// The fault of a provider's message.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
     Right,
@@ -50,7 +50,7 @@ fn news() -> impl Strategy<Value = RefundUpdate> {
     ]
 }
 
-/// A transaction and the ticket that it is about.
+/// A transaction and its ticket.
 pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     let (event, payment) = (|| 0..12_u8, || 0..8_u8);
     let how = select(vec![
@@ -69,7 +69,8 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
         2 => select(vec![-1, 0, 1, 50, HOLD_MS]).prop_map(Op::Extend),
         4 => (0..3_u8).prop_map(Op::Checkout),
         2 => (0..3_u8).prop_map(Op::CloseCheckout),
-        3 => (0..3_u8, prop::bool::weighted(0.8)).prop_map(|(n, no_answer)| Op::CheckoutDeferral { n, no_answer }),
+        3 => (0..3_u8, prop::bool::weighted(0.8))
+            .prop_map(|(n, no_answer)| Op::CheckoutDeferral { n, no_answer }),
         2 => (payment(), news()).prop_map(|(payment, news)| Op::Refund(payment, news)),
         1 => payment().prop_map(Op::GiveUpRefund),
         1 => (event(), payment(), news())
@@ -79,7 +80,7 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     (any::<Index>(), op)
 }
 
-/// What a unit costs.
+/// The price of a unit.
 pub fn price() -> Money {
     Money { minor: 1_999, currency: "EUR".to_owned() }
 }

@@ -1,5 +1,4 @@
-//! A node at rest, in PostgreSQL: what it asks again and again is answered from an index, however
-//! long the tables are.
+//! A node at rest, in PostgreSQL: its periodic queries use indexes, however long the tables are.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,9 +13,9 @@ use crate::watch::Watch;
 const ROWS: u64 = 2_000;
 /// Deliveries that are pending among them.
 const PENDING: u64 = 5;
-/// How often each question is asked.
+/// How often each query runs.
 const ROUNDS: i64 = 20;
-/// What is asked, and the index that knows the answer.
+/// A query, and the index that it must use.
 const ASKED: [(&str, &str); 4] = [
     ("orders", "orders_due"),
     ("checkout", "checkout_due"),
@@ -24,14 +23,14 @@ const ASKED: [(&str, &str); 4] = [
     ("delivery", "delivery_pending"),
 ];
 
-/// Rows that were read one after the other, by table, and how often each index was asked.
+/// Rows that were read by sequential scans, by table, and the uses of each index.
 const READ: &str = "SELECT relname, seq_tup_read FROM pg_stat_user_tables
      UNION ALL SELECT indexrelname, idx_scan FROM pg_stat_user_indexes";
-/// Sessions beside the one that asks.
+/// Sessions other than this one.
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
      WHERE datname = current_database() AND backend_type = 'client backend'
      AND pid <> pg_backend_pid()";
-/// How soon the sessions of a closed store are over.
+/// Longest time until the sessions of a closed store end.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Orders, checkouts, refunds and deliveries whose time comes in an hour.
@@ -69,13 +68,13 @@ async fn fill(fixture: &Fixture, database: &str) {
                     {later}, {now}
              FROM generate_series(1, {ROWS}) AS n"
     );
-    // As it is done by itself where tables grow.
+    // PostgreSQL does this by itself when tables grow.
     for sql in [sql.as_str(), "ANALYZE"] {
         cluster::shared().psql(database, sql).expect("it is SQL");
     }
 }
 
-/// Asks all that a node asks at rest. Nothing is due.
+/// Runs all queries of a node at rest. No row is due.
 async fn ask(fixture: &Fixture) {
     let store = &fixture.store;
     for _ in 0..ROUNDS {
@@ -91,7 +90,7 @@ async fn ask(fixture: &Fixture) {
     }
 }
 
-/// What was read so far. A session has told all that it read when it is over.
+/// The reads so far. A session has reported all of its reads when it has ended.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Watch::start();
@@ -116,7 +115,7 @@ async fn queries_of_an_idle_node_use_an_index() {
     fill(&fixture, &database).await;
     fixture.store.close().await;
     let filled = read_so_far(&database).await;
-    // What a store reads as it opens is not asked again.
+    // The reads of a store that opens do not count.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;

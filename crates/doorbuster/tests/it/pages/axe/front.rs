@@ -9,31 +9,31 @@ use super::super::{BUY, STATE, draft, link};
 use super::{inspect, tab};
 use crate::windows::fixture::ServerFixture;
 
-/// The dialog has what it shows.
+/// Whether the dialog shows its content.
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
-/// What the page hears of its place in a busy hour.
+/// The events about a position in a busy hour.
 const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'waiting', position: 21_200, estimate_secs: { from: 190, to: 5_400 } } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
-/// What the page hears while its place is drawn.
+/// The events while positions are drawn.
 const DRAWN: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     return data?.place ? { ...data, state: 'before', position: null, estimate_secs: null } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// What it hears where everybody presses at once.
+/// The answer when the page is rate limited.
 const TOO_MANY: &str = "const ask = window.fetch; window.fetch = (path, how = {}) => how.method === 'POST'
     ? Promise.resolve(new Response(JSON.stringify({ code: 'rate_limited', scope: 'interface', status: 429, retry_after_secs: 600 }),
       { status: 429, headers: { 'Content-Type': 'application/problem+json', 'Retry-After': '600' } }))
     : ask(path, how);";
 
-/// What is shown, in the state of these words.
+/// The state with these texts.
 async fn look(tab: &Tab<'_>, place: &str, words: &str, state: &str) {
     tab.says(place, words).await;
     inspect(tab, state).await;
@@ -62,7 +62,7 @@ async fn every_check_is_usable_by_everyone() {
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'work-start'").await;
         inspect(&tab, "work to do").await;
-        // Work without an end.
+        // A proof of work that does not end.
         tab.eval("window.Worker = class { postMessage() { this.onmessage({ data: { share: .62 } }); } terminate() {} }").await;
         tab.click("#work-start").await;
         look(&tab, "#work-text", "Working: 62 %", "work under way").await;

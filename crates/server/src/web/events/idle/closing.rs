@@ -1,5 +1,5 @@
-//! How a dormitory is closed when the server stops: everybody is told so in their sleep, and waited
-//! for like those who are awake.
+//! Closes idle connections when the server stops: each gets a close frame, and the server waits for
+//! its answer as it does for active ones.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -21,7 +21,7 @@ use crate::web::events::websocket::{GOING_AWAY, STOPPING, WebSocketReader};
 use crate::web::guarded_stream::GuardedStream;
 use crate::web::limits::{CLOSE_READ_BYTES, CLOSE_TIMEOUT, IDLE_BATCH_MAX};
 
-/// One who was told farewell and has not left yet.
+/// A connection that got its close frame and has not left yet.
 struct ClosingConnection {
     stream: TcpStream,
     connection: Arc<Connection>,
@@ -29,13 +29,13 @@ struct ClosingConnection {
 }
 
 impl ClosingConnection {
-    /// What waited in the hub is given up.
+    /// Discards the events that wait in the hub.
     fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
         let WebSocketReader { connection, _present, .. } = reader;
         Self { stream, connection, _present }
     }
 
-    /// Whether the other end has left, or leaves. Whatever else it says is nobody's.
+    /// Whether the client has left or is leaving. All other input is ignored.
     fn is_closed(&self) -> bool {
         let mut bytes = [0; CLOSE_READ_BYTES];
         match (&self.stream).read(&mut bytes) {
@@ -46,13 +46,13 @@ impl ClosingConnection {
 }
 
 impl IdleConnections {
-    /// Tells everybody farewell, and waits until they have left; until the `cut` at most.
+    /// Sends close frames to all, and waits until they have left; until `cut` at most.
     pub(super) async fn close(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
         cut: &CancellationToken,
     ) {
-        // Nobody lies down here any more; whoever has a bed comes still.
+        // No connection gets a slot any more; one that already has a slot still arrives.
         newcomers.close();
         while let Some(idle) = newcomers.recv().await {
             self.register(idle);
@@ -72,10 +72,10 @@ impl IdleConnections {
             tokio::select! {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => drop_closed(&mut closing, &keys),
-                    // Nobody can be waited for.
+                    // Without a poller there is nothing to wait with.
                     Err(_) => return,
                 },
-                // Those who do not leave are left.
+                // Connections that do not leave are dropped.
                 () = sleep_until(late) => return,
                 () = cut.cancelled() => return,
             }
@@ -83,8 +83,8 @@ impl IdleConnections {
         }
     }
 
-    /// Tells a sleeper farewell. `None`: it is gone, or has a task of its own because it did not
-    /// take that at once.
+    /// Sends a close frame. `None`: the connection is gone, or has a task of its own because its
+    /// socket did not take the frame at once.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {
@@ -109,7 +109,7 @@ impl IdleConnections {
     }
 }
 
-/// Lets those go who have left.
+/// Removes the connections that have left.
 fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) {
     for key in readable {
         if closing.get(key).is_some_and(ClosingConnection::is_closed) {
@@ -118,11 +118,11 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
     }
 }
 
-/// Tells somebody the rest of a farewell in a task of its own, and waits until it has left.
+/// Sends the rest of a close frame in a task of its own, and waits until the client has left.
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;
-        // What cannot be watched cannot be served.
+        // The runtime cannot poll the socket, so it is dropped.
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
         let mut socket = GuardedStream::new(stream, Vec::new(), stall);
         let leaving = async {

@@ -1,4 +1,4 @@
-//! The ears of a task that looks after many connections: an `epoll` of its own.
+//! Polls many connections from one task, with an `epoll` instance of its own.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::web::limits::IDLE_BATCH_MAX;
 
-/// Something that wakes this task when any of many connections has something to say.
+/// Wakes its task when any of many connections has input.
 pub(super) struct Poller(AsyncFd<OwnedFd>);
 
 impl Poller {
@@ -25,28 +25,27 @@ impl Poller {
         AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
     }
 
-    /// Listens to a connection, which is called by this key from now on. What it said already is
-    /// heard as well.
+    /// Adds a connection under this key. Input that arrived before counts.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
             .map_err(io::Error::from)
     }
 
-    /// Listens no more to a connection that was added.
+    /// Removes a connection that was added.
     pub(super) fn remove(&self, stream: &TcpStream) {
-        // It is there.
+        // It was added, so this cannot fail.
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 
-    /// Waits until somebody has something to say; the keys of some who have. Dropping the future
+    /// Waits for input; returns the keys of some connections that have some. Dropping the future
     /// loses nothing.
     pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
         self.0.async_io(Interest::READABLE, readable_keys).await
     }
 }
 
-/// The keys of some that have something to say. Nobody has: it would block.
+/// The keys of some connections with input; without any it would block.
 fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
     let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,4 +1,4 @@
-//! The ways into the dormitories, and who keeps these open.
+//! Slots for idle connections, and the tasks behind them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use super::{IdleConnection, IdleConnections};
 use crate::web::App;
 use crate::web::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
 
-/// A place in a dormitory, for one who is about to sleep.
+/// A slot for a connection that is about to become idle.
 pub(in crate::web::events) type IdleSlot = mpsc::OwnedPermit<Box<IdleConnection>>;
 
-/// The ways into the dormitories.
+/// The tasks that accept idle connections.
 pub(crate) struct IdleSlots {
     senders: Vec<mpsc::Sender<Box<IdleConnection>>>,
     next: AtomicUsize,
 }
 
 impl IdleSlots {
-    /// Opens dormitories, until the server stops, or `tasks` are gone: then whoever sleeps there is
-    /// left. Past the `cut` nobody is waited for.
+    /// Starts the tasks. They run until the server stops or `tasks` is gone; then their connections
+    /// are dropped. After `cut` no connection is waited for.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
@@ -39,15 +39,15 @@ impl IdleSlots {
         Self { senders, next: AtomicUsize::default() }
     }
 
-    /// A bed in one of them, in turn, if it has one and is open.
+    /// A free slot of the next open task, if there is one.
     pub(in crate::web::events) fn reserve(&self) -> Option<IdleSlot> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()
     }
 }
 
-/// Keeps a dormitory until the server stops. Should it break down, whoever sleeps there is gone and
-/// may come again, and another is opened in its place.
+/// Runs a task for idle connections until the server stops. If it panics, its connections are lost
+/// and may reconnect, and a new task replaces it.
 async fn run_idle_task(
     app: Arc<App>,
     mut newcomers: mpsc::Receiver<Box<IdleConnection>>,
@@ -57,7 +57,7 @@ async fn run_idle_task(
         let poller = match Poller::new() {
             Ok(poller) => poller,
             Err(error) => {
-                tracing::warn!(%error, "WebSockets to which nothing happens cannot be put to sleep");
+                tracing::warn!(%error, "failed to create a poller; WebSockets keep their own tasks");
                 return;
             }
         };
@@ -65,7 +65,7 @@ async fn run_idle_task(
         if AssertUnwindSafe(reconciling).catch_unwind().await.is_ok() {
             return;
         }
-        tracing::error!("sleeping WebSockets were lost by a fault, see above");
+        tracing::error!("idle WebSockets were lost because their task panicked");
         sleep(IDLE_RESTART_PAUSE).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Statuses that take their time to be made: whoever waits for one hears it, and nobody else waits.
+//! Statuses that render slowly: readers of the sale get them, and other readers do not wait.
 use super::*;
 use crate::web::sale_views::SaleView;
 
@@ -12,7 +12,7 @@ fn view(full: &Full) -> Arc<SaleView> {
     full.app.views.sale_view(&full.app.engine, &sale)
 }
 
-/// Tells whoever follows the sale that its status changed.
+/// Publishes a status change to the readers of the sale.
 fn change(full: &Full) {
     full.app.engine.hub().publish(EventKind::Status("spring".into()));
 }

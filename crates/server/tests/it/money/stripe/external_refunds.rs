@@ -10,7 +10,7 @@ async fn notices(app: &TestApp) -> Vec<(String, String)> {
     all.map(|notice| (word(notice, "kind"), word(notice, "order"))).collect()
 }
 
-/// An order that was paid by this payment.
+/// An order that is paid with this payment.
 async fn bought(app: &TestApp, stripe: &StripeStandIn, key: &str, payment: &str) -> String {
     let id = order(app, "anna", key, 2).await;
     checkout(app, &id).await;
@@ -27,7 +27,7 @@ fn charge(payment: &str, back: i64) -> Value {
 }
 
 #[tokio::test]
-async fn money_that_goes_back_by_hand_is_noticed_and_goes_back_once() {
+async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -45,7 +45,7 @@ async fn money_that_goes_back_by_hand_is_noticed_and_goes_back_once() {
         (json!("paid"), vec![])
     );
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "nobody asked for it");
-    // The operator's refund finds that the money is back.
+    // The operator's refund finds that the payment is refunded already.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
@@ -53,7 +53,7 @@ async fn money_that_goes_back_by_hand_is_noticed_and_goes_back_once() {
     until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once, and refused");
     assert_eq!(notices(&app).await, []);
-    // Stripe tells of what we asked for, too: that is no news.
+    // Stripe also reports the refund that this server requested. The report changes nothing.
     assert_eq!(
         send_message(&app, "evt_4", "charge.refunded", &charge("pi_1", 20)).await.json()["outcome"],
         "repeated"
@@ -76,8 +76,8 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// Our refund of an order, of which a part went back by hand, is of the rest, and settles when that
-/// arrived.
+/// If a part of a payment was refunded by hand, this server refunds the rest. The refund settles
+/// when the rest has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the rest is asked for", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
@@ -102,7 +102,7 @@ async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
 }
 
 #[tokio::test]
-async fn a_part_given_back_by_hand_before_our_refund_is_a_notice_and_the_rest_is_sent() {
+async fn after_a_partial_refund_by_hand_our_refund_sends_the_rest() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -121,7 +121,7 @@ async fn a_part_given_back_by_hand_before_our_refund_is_a_notice_and_the_rest_is
 }
 
 #[tokio::test]
-async fn a_part_given_back_by_hand_while_our_refund_waits_does_not_settle_it() {
+async fn a_partial_refund_by_hand_does_not_settle_our_pending_refund() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -139,7 +139,7 @@ async fn a_part_given_back_by_hand_while_our_refund_waits_does_not_settle_it() {
         assert_eq!(state(&app, &id).await, "pending", "{status}");
     }
     let asked = stripe.sent("POST", "/v1/refunds").len();
-    assert!(asked <= 1, "one try; the others look first, in vain: {asked}");
+    assert!(asked <= 1, "one request; the other attempts only read: {asked}");
     stripe.forget();
     stripe.refunded_in_part(8, 20);
     stripe.fail(false);
@@ -147,7 +147,7 @@ async fn a_part_given_back_by_hand_while_our_refund_waits_does_not_settle_it() {
 }
 
 #[tokio::test]
-async fn a_refund_of_the_whole_by_hand_that_fails_is_not_ours_that_arrived() {
+async fn a_full_refund_by_hand_that_fails_makes_our_refund_fail() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -167,14 +167,14 @@ async fn a_refund_of_the_whole_by_hand_that_fails_is_not_ours_that_arrived() {
         .await;
 }
 
-/// Our refund, as Stripe tells of it.
+/// This server's refund, as Stripe reports it.
 async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
     let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     json!({"id": "re_1", "object": "refund", "payment_intent": "pi_1", "amount": amount, "currency": "cny", "status": status,
            "metadata": {"refund": row["refund"]}})
 }
 
-/// What an operator has asked for anew is what was lost, and all of it arrives.
+/// The operator's retry requests exactly the lost part, and all of it arrives.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("an operator is to look", async || (state(app, id).await == "failed").then_some(()))
         .await;
@@ -206,7 +206,7 @@ async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) 
 }
 
 #[tokio::test]
-async fn a_part_given_back_by_hand_that_fails_after_the_rest_arrived_is_missed() {
+async fn a_partial_refund_by_hand_that_fails_after_the_rest_arrived_is_detected() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -234,7 +234,7 @@ async fn a_part_given_back_by_hand_that_fails_after_the_rest_arrived_is_missed()
 }
 
 #[tokio::test]
-async fn a_part_given_back_by_hand_that_fails_before_the_rest_arrived_is_missed() {
+async fn a_partial_refund_by_hand_that_fails_before_the_rest_arrived_is_detected() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -261,7 +261,7 @@ async fn a_part_given_back_by_hand_that_fails_before_the_rest_arrived_is_missed(
 }
 
 #[tokio::test]
-async fn a_part_given_back_by_hand_that_fails_before_stripes_answer_was_taken_is_missed() {
+async fn a_partial_refund_by_hand_that_fails_before_stripes_answer_is_read_is_detected() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -343,7 +343,7 @@ async fn a_dispute_whose_end_arrives_first_is_over() {
         assert_eq!(told.status, 200, "{}", told.text());
     }
     assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
-    // Another one about the first payment is another one.
+    // Another dispute of the first payment is a separate dispute.
     send_message(
         &app,
         "evt_other",
@@ -402,7 +402,7 @@ async fn a_refund_reported_before_its_capture_is_reported_again() {
     assert_eq!(notices(&app).await, [("returned".to_owned(), id)]);
 }
 
-/// Kinds of what does not add up.
+/// The kinds of differences in the reconciliation.
 async fn differences(app: &TestApp) -> Vec<String> {
     let report = app.admin("GET", "/v1/admin/exports/reconciliation", None).await.json();
     let all = report["differences"].as_array().expect("a list");
@@ -411,7 +411,7 @@ async fn differences(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn money_that_went_back_by_itself_does_not_add_up_until_it_went_back_once() {
+async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exactly_once() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -445,7 +445,7 @@ async fn money_that_went_back_by_itself_does_not_add_up_until_it_went_back_once(
 }
 
 #[tokio::test]
-async fn stripe_is_asked_for_checkouts_only_so_often() {
+async fn requests_to_stripe_for_checkouts_are_rate_limited() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;

@@ -9,13 +9,13 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// More orders than are asked about at once, and than fit in a page.
+/// More orders than the server queries at once, and more than one page contains.
 const MANY: usize = 300;
-/// How long a provider must have been silent until it counts as asked in vain about those that it
-/// was not asked about.
+/// How long a provider must be silent until a query also counts as failed for checkouts that were
+/// not queried.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
-/// A server over a database in which time can be let pass.
+/// A server with a database in which the test can advance the time.
 struct StripeShop {
     app: TestApp,
     stripe: StripeStandIn,
@@ -37,7 +37,7 @@ impl StripeShop {
         Self { app, stripe, home, database }
     }
 
-    /// Time passes, as orders and their checkouts see it. Whoever changes them holds their grants.
+    /// Advances the times of orders and checkouts. Locks their grants, as every change does.
     fn pass(&self, ms: i64) {
         let sql = format!(
             "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;
@@ -47,18 +47,18 @@ impl StripeShop {
         self.home.psql(&self.database, &sql).expect("a change");
     }
 
-    /// The number of checkouts for which this holds.
+    /// The number of checkouts that satisfy this condition.
     fn checkouts(&self, condition: &str) -> usize {
         let sql = format!("SELECT count(*) FROM checkout WHERE {condition}");
         self.home.psql(&self.database, &sql).expect("a query").trim().parse().expect("a number")
     }
 
-    /// How often Stripe was asked to close any session.
+    /// The number of requests to Stripe that close a session.
     fn questions(&self) -> usize {
         self.stripe.all().iter().filter(|sent| sent.path.ends_with("/expire")).count()
     }
 
-    /// Waits until Stripe was asked about a session so many times more.
+    /// Waits until Stripe has received this many more requests about a session.
     async fn asked_again(&self, session: &str, times: usize) {
         let path = format!("/v1/checkout/sessions/{session}/expire");
         let asked = || self.stripe.sent("POST", &path).len();
@@ -77,7 +77,7 @@ impl StripeShop {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_is_down_delays_the_return_for_a_while_and_no_longer() {
+async fn a_provider_that_is_down_delays_the_return_for_a_bounded_time() {
     let shop = StripeShop::open(2, BRIEF_SECS).await;
     let id = order(&shop.app, "anna", "k", 2).await;
     checkout(&shop.app, &id).await;
@@ -88,7 +88,7 @@ async fn a_provider_that_is_down_delays_the_return_for_a_while_and_no_longer() {
         "reserved",
         "its time is over, and nobody knows whether it was paid"
     );
-    // Half of the grace, then the rest.
+    // First half of the grace period, then the rest.
     shop.pass(PROVIDER_GRACE_MS / 2);
     shop.asked_again("cs_test_1", 2).await;
     assert_eq!(shop.state(&id).await, "reserved");
@@ -113,7 +113,8 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
         0,
         "that it is asked too much begins no grace"
     );
-    // It was paid in time, but the message is lost; the final status query finds the payment.
+    // The order was paid in time, but the message is lost; the final status query finds the
+    // payment.
     shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
     shop.stripe.busy(false);
     until("it is paid", async || (shop.state(&first).await == "paid").then_some(())).await;
@@ -143,8 +144,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     }
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // Nobody believes a silence of a moment: until it has lasted, those that are not asked about
-    // are only put off.
+    // A short silence is not enough: until it has lasted long enough, checkouts that were not
+    // queried are only postponed.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all are put off", async || (shop.checkouts(put_off) == MANY).then_some(())).await;
     assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is young");

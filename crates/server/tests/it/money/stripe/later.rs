@@ -2,7 +2,7 @@
 //! succeeds or fails.
 use super::*;
 
-/// A session that the buyer went through, whose payment is this far.
+/// A session that the buyer completed, with its payment in this state.
 fn completed_payment(stripe: &StripeStandIn, order: &str, payment: &str) -> Value {
     let mut session = paid(stripe, "cs_test_1", order, 20);
     (session["payment_status"], session["payment_intent"]) =
@@ -68,7 +68,7 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_read_payments_finds_what_was_paid() {
+async fn without_permission_to_read_payments_a_paid_session_is_still_found() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 2.into(), 2, BRIEF_SECS).await;

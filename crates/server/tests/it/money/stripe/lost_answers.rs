@@ -6,7 +6,7 @@ const SESSIONS: &str = "/v1/checkout/sessions";
 const PAID: &str = "checkout.session.completed";
 
 #[tokio::test]
-async fn a_refund_whose_answer_is_lost_is_looked_for_and_not_made_twice() {
+async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -19,7 +19,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_for_and_not_made_twice() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    // Only after a failed attempt.
+    // The server queries refunds only after a failed attempt.
     until("Stripe is asked what there is", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     let row =
         async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
@@ -45,7 +45,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_for_and_not_made_twice() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Asks for the order's checkout in vain: Stripe makes a session, and its answer is lost.
+/// Opens the order's checkout: Stripe creates a session, and its answer is lost.
 async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     let made = stripe.made();
     stripe.lose_next("POST", SESSIONS);
@@ -55,9 +55,9 @@ async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     assert_eq!(read(app, id).await["state"], "reserved");
 }
 
-/// An order whose session was lost and asked for again within a minute of the server's clock, and
-/// that session. The key is another one in each minute: where one ends in between, all of it is
-/// done anew for another order.
+/// An order whose session was lost and requested again within one minute of the server's clock, and
+/// that session. The idempotency key changes each minute: if a minute ends in between, the whole
+/// procedure repeats with another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;
@@ -108,7 +108,7 @@ async fn of_two_sessions_of_an_order_one_pays_and_the_other_is_refunded_once() {
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 2).await;
     lose_session(&app, &stripe, &id).await;
-    // As under the key of another minute.
+    // The stand-in treats the next request as one with the key of another minute.
     stripe.forget_keys();
     assert!(checkout(&app, &id).await.ends_with("/cs_test_2"));
     for (message, nth, outcome) in

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::webhooks::official::not_checked;
 
-/// A Python with Stripe's official library, installed once for all test runs; `None`: it cannot be
-/// had here.
+/// A Python with Stripe's official library, installed once for all test runs; `None`: it is not
+/// available here.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");
@@ -63,8 +63,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // Every request there is: the session is closed in vain and read, the refund asked for, and
-    // looked at.
+    // Every kind of request: closing the session fails and it is read; the refund is requested and
+    // read.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
@@ -116,7 +116,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // The library makes a key of its own where we name none; closing a session needs none.
+            // The library generates a key if none is given; closing a session needs no key.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }

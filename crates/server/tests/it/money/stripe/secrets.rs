@@ -18,7 +18,7 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         let kind = "checkout.session.completed";
         json!({"id": event, "object": "event", "type": kind, "created": now, "data": {"object": session}}).to_string()
     };
-    // As Stripe does while two secrets are good: one time, and a signature by each.
+    // As Stripe signs while two secrets are valid: one time, and a signature with each.
     let signed = |body: &str, secrets: &[&str]| {
         let proofs: Vec<String> = secrets.iter().map(|secret| header(body, now, secret)).collect();
         proofs.join(",").replace(&format!(",t={now},"), ",")

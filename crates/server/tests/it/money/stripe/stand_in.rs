@@ -8,12 +8,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A request that it was sent.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(super) struct SentRequest {
     pub method: String,
     pub path: String,
-    /// What the form says, or the query, decoded.
+    /// The decoded form or query.
     pub form: Vec<(String, String)>,
     pub key: Option<String>,
     pub authorization: String,
@@ -22,31 +22,31 @@ pub(super) struct SentRequest {
 #[derive(Default)]
 struct State {
     sent: Vec<SentRequest>,
-    /// Sessions that are not open any more.
+    /// Closed sessions.
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
-    /// Whether it is asked too much to close sessions.
+    /// Whether requests to close sessions are rate limited.
     is_busy: bool,
-    /// What was answered to each key, whatever it was: the same key gets it again.
+    /// The answer to each idempotency key; a repeated key gets the same answer.
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
     /// The amount refunded by hand, for every payment.
     by_hand: i64,
-    /// How far that is.
+    /// The state of that refund.
     by_hand_status: &'static str,
-    /// What every payment is of: what the last session asks for, unless said otherwise.
+    /// The amount of every payment: that of the last session, unless set otherwise.
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// Whether the next refund arrives at once, and what was refunded by hand fails then.
+    /// Whether the next refund settles at once and the manual refund fails then.
     by_hand_fails_next: bool,
     /// The method and path of the next request whose answer is lost.
     loses: Option<(String, String)>,
 }
 
-/// The stand-in; it ends with the test.
+/// The stand-in; it stops with the test.
 pub(super) struct StripeStandIn {
     pub address: String,
     state: Arc<Mutex<State>>,
@@ -77,64 +77,64 @@ impl StripeStandIn {
         look(&mut self.state.lock().expect("no panic"))
     }
 
-    /// Every request so far.
+    /// All received requests.
     pub(super) fn all(&self) -> Vec<SentRequest> {
         self.with(|state| state.sent.clone())
     }
 
-    /// Requests to this path so far.
+    /// Requests to this path.
     pub(super) fn sent(&self, method: &str, path: &str) -> Vec<SentRequest> {
         self.all().into_iter().filter(|sent| sent.method == method && sent.path == path).collect()
     }
 
-    /// From now on this session is as said.
+    /// Replaces this session from now on.
     pub(super) fn set_session(&self, id: &str, session: Value) {
         self.with(|state| state.sessions.insert(id.to_owned(), session));
     }
 
-    /// Whether everything fails.
+    /// Whether every request fails.
     pub(super) fn fail(&self, fails: bool) {
         self.with(|state| state.fails = fails);
     }
 
-    /// Whether it closes no session, because it is asked too much.
+    /// Makes requests to close sessions rate limited.
     pub(super) fn busy(&self, is_busy: bool) {
         self.with(|state| state.is_busy = is_busy);
     }
 
-    /// Whether no session can be made.
+    /// Whether creating a session fails.
     pub(super) fn refuse_sessions(&self, refuses: bool) {
         self.with(|state| state.refuses_sessions = refuses);
     }
 
-    /// From now on the key may not read payments.
+    /// Forbids the key to read payments from now on.
     pub(super) fn hide_payments(&self) {
         self.with(|state| state.hides_payments = true);
     }
 
-    /// Every refund so far is in this state from now on.
+    /// Puts every refund into this state from now on.
     pub(super) fn refunds_are(&self, status: &str) {
         self.with(|state| {
             state.refunds.values_mut().for_each(|refund| refund["status"] = json!(status))
         });
     }
 
-    /// From now on every payment was refunded by hand already.
+    /// From now on every payment is already refunded by hand.
     pub(super) fn refuse_refunds(&self) {
         self.refunded_by_hand(1);
     }
 
-    /// From now on so much of every payment was refunded by hand already, and no more can be.
+    /// From now on this much of every payment is already refunded by hand, and no more can be.
     pub(super) fn refunded_by_hand(&self, minor: i64) {
         self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
     }
 
-    /// How far what was refunded by hand is, from now on.
+    /// Sets the state of the manual refunds from now on.
     pub(super) fn by_hand_status(&self, status: &'static str) {
         self.with(|state| state.by_hand_status = status);
     }
 
-    /// What refunds of ours are of, the least first.
+    /// The amounts of this server's refunds, ascending.
     pub(super) fn amounts(&self) -> Vec<i64> {
         let amounts = |state: &mut State| {
             state.refunds.values().filter_map(|made| made["amount"].as_i64()).collect()
@@ -144,33 +144,33 @@ impl StripeStandIn {
         all
     }
 
-    /// The next refund arrives at once, and what was refunded by hand fails then.
+    /// The next refund settles at once, and the manual refund fails then.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }
 
-    /// The next such request is done, and its answer is lost.
+    /// The next request like this has its effect, and its answer is lost.
     pub(super) fn lose_next(&self, method: &str, path: &str) {
         self.with(|state| state.loses = Some((method.to_owned(), path.to_owned())));
     }
 
-    /// How many sessions it made.
+    /// The number of created sessions.
     pub(super) fn made(&self) -> usize {
         self.with(|state| state.made)
     }
 
-    /// Forgets the keys that it was sent so far, and what it answered to them.
+    /// Forgets the idempotency keys and their answers.
     pub(super) fn forget_keys(&self) {
         self.with(|state| state.answers.clear());
     }
 
-    /// Forgets what it was sent so far.
+    /// Forgets the received requests.
     pub(super) fn forget(&self) {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on so much of every payment, which is of `paid`, was refunded by hand already: a
-    /// refund is of the rest.
+    /// From now on this much of every payment of `paid` is already refunded by hand; a refund
+    /// covers the rest.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }
@@ -268,7 +268,7 @@ fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
         ("POST", ["v1", "refunds"]) if state.refuses_refunds => refused("charge_already_refunded"),
         ("POST", ["v1", "refunds"]) => {
             let refund = give_back(state, field("payment_intent"), field("metadata[refund]"));
-            // The same key is the same refund.
+            // The same key returns the same refund.
             (
                 200,
                 state.refunds.entry(sent.key.clone().unwrap_or_default()).or_insert(refund).clone(),
@@ -285,7 +285,7 @@ fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
     }
 }
 
-/// A refund of what is left of a payment: what failed is there again.
+/// A refund of the rest of a payment; failed refunds count as not refunded.
 fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> Value {
     let lives = |status: &str| !matches!(status, "failed" | "canceled");
     let of_it =
@@ -304,7 +304,7 @@ fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> 
                         "amount": state.paid - by_hand - gone, "metadata": {"refund": id}})
 }
 
-/// A session with its payment as its id, or as it is where that was asked for.
+/// A session, with its payment as an id or, if requested, as an object.
 fn read_session(session: &Value, expand: Option<&str>, by_hand: i64) -> Value {
     let mut session = session.clone();
     let payment = session["payment_intent"].take();

@@ -8,20 +8,20 @@ use rand::rngs::SmallRng;
 
 use crate::random::generator::{one_in, pick};
 
-/// Characters that texts are made of where a pattern says only what may not be in them.
+/// Characters for texts whose pattern only excludes characters.
 pub(crate) const CHARS: &str = "abcXYZ019 _.:-/~!\"'<>&\\%+,;=@#?*(){}[]|^`$é字😀\
     \u{85}\u{a0}\u{202e}\u{2028}\u{feff}\t\n\r\u{0}\u{1}\u{7f}";
 
-/// A pattern that holds for the whole text: one of these runs of pieces.
+/// A pattern for a whole text: a choice of sequences.
 #[derive(Debug)]
 pub(crate) struct Pattern(Vec<Vec<Piece>>);
 
-/// Something, and how often it stands there.
+/// A part of a sequence and its number of repetitions.
 #[derive(Debug)]
 struct Piece {
     what: PieceKind,
     least: usize,
-    /// `None`: as often as one likes.
+    /// `None`: no upper bound.
     most: Option<usize>,
 }
 
@@ -29,15 +29,15 @@ struct Piece {
 enum PieceKind {
     /// One character within these ranges, or outside them.
     Char { negated: bool, ranges: Vec<(char, char)> },
-    /// One of these runs.
+    /// A choice of sequences.
     Group(Vec<Vec<Piece>>),
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Panics
-    /// At what it does not know: what it passed over could say anything.
+    /// On unsupported syntax, because ignoring it could change the meaning.
     pub(crate) fn parse(text: &str) -> Self {
         let whole = text.strip_prefix('^').and_then(|text| text.strip_suffix('$'));
         let mut rest = whole
@@ -49,12 +49,12 @@ impl Pattern {
         Self(runs)
     }
 
-    /// Length of the shortest text that fits, in characters.
+    /// The length of the shortest matching text, in characters.
     pub(crate) fn shortest(&self) -> usize {
         shortest(&self.0)
     }
 
-    /// A text of at most `most` characters that fits; one in eight is as long as it may be.
+    /// A matching text of at most `most` characters. One in eight is as long as allowed.
     pub(crate) fn draw(&self, rng: &mut SmallRng, most: usize) -> String {
         let mut spare = most.checked_sub(self.shortest()).expect("some text is short enough");
         let is_long = one_in(rng, 8);
@@ -64,7 +64,7 @@ impl Pattern {
     }
 }
 
-/// Reads runs up to the end of the group they stand in.
+/// Parses sequences up to the end of their group.
 fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
     let mut all = vec![Vec::new()];
     while let Some(next) = rest.next_if(|next| *next != ')') {
@@ -90,7 +90,7 @@ fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
     all
 }
 
-/// Reads the characters between brackets, of which the first was read.
+/// Parses a character class after its opening bracket.
 fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     let negated = rest.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
@@ -112,7 +112,7 @@ fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     }
 }
 
-/// The character that `next` is, or begins to spell.
+/// The character that `next` is or begins to escape.
 fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     if next != '\\' {
         return next;
@@ -125,7 +125,7 @@ fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
         .expect("four digits of a character")
 }
 
-/// Reads how often the piece before stands there.
+/// Parses the number of repetitions of the preceding piece.
 fn times(rest: &mut Peekable<Chars<'_>>) -> (usize, Option<usize>) {
     match rest.next_if(|next| matches!(*next, '?' | '*' | '+' | '{')) {
         Some('?') => (0, Some(1)),
@@ -157,7 +157,8 @@ impl PieceKind {
     }
 }
 
-/// Adds one of the runs to `text`, at most `spare` characters longer than the shortest of them.
+/// Appends one of the sequences to `text`, at most `spare` characters longer than the shortest
+/// sequence.
 fn fill(
     rng: &mut SmallRng,
     runs: &[Vec<Piece>],

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::pattern::{CHARS, Pattern};
 use crate::random::generator::{one_in, pick};
 
-/// Names that exist, by the parameters and members that they are given in.
+/// Known ids, by the names of parameters and members that take them.
 pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
 
 /// Keywords that the generator supports.
@@ -35,22 +35,21 @@ const SUPPORTED_KEYWORDS: [&str; 20] = [
     "anyOf",
     "allOf",
 ];
-/// Keywords that describe, and rule nothing out.
+/// Keywords that only describe and restrict nothing.
 const WORDS: [&str; 7] =
     ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
-/// How much longer than they must be texts get that may be of any length.
+/// The largest additional length of texts without a maximum length.
 const FREE_CHARS: usize = 80;
-/// Where a known name is given for good: nothing is sent to an address that was drawn.
+/// A member that always gets a known value: the server must not send requests to a random address.
 const ALWAYS_KNOWN: &str = "url";
 
-/// Where values come from.
+/// Generates values.
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
-    /// Where references lead.
+    /// The document that contains the targets of references.
     pub document: &'a Value,
     pub known: &'a KnownIds,
-    /// Whether texts are of visible ASCII alone, as headers are, wherever their schema does not
-    /// say.
+    /// Whether texts contain only visible ASCII, as in headers, unless their schema says otherwise.
     pub is_header: bool,
 }
 
@@ -58,7 +57,7 @@ impl Values<'_> {
     /// A value of the parameter or member `name`.
     ///
     /// # Panics
-    /// At a keyword that is not known: what is passed over could say anything.
+    /// On an unknown keyword, because ignoring it could change the meaning.
     pub(crate) fn draw(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> Value {
         for keyword in schema.as_object().expect("a schema of a request is an object").keys() {
             let is_known =
@@ -106,7 +105,7 @@ impl Values<'_> {
             && count(schema, "maxLength") != Some(0)
             && (name == ALWAYS_KNOWN || !one_in(rng, 4))
         {
-            // The newest ones are likelier to be open.
+            // The newest ids are more likely to be open sales.
             let newest = known.last().expect("it is not empty");
             return if one_in(rng, 2) { newest.clone() } else { pick(rng, known).clone() };
         }
@@ -147,7 +146,8 @@ impl Values<'_> {
         for _ in 0..entries {
             let entry = self.draw(rng, &schema["items"], name);
             let id = entry.get("id");
-            // That ids differ cannot be said in a schema; most lists would be refused for it.
+            // A schema cannot require distinct ids, and the server refuses most lists with repeated
+            // ones.
             let is_other =
                 id.is_some() && drawn.iter().any(|other| other.get("id") == id) && !one_in(rng, 12);
             if !(is_other || is_set && drawn.contains(&entry)) {
@@ -200,7 +200,7 @@ fn integer(rng: &mut SmallRng, schema: &Value) -> i64 {
     }
 }
 
-/// An instant of RFC 3339, mostly in these years.
+/// A time in RFC 3339 format, usually in the current years.
 fn instant(rng: &mut SmallRng) -> String {
     let year = match rng.random_range(0..4) {
         0 => rng.random_range(1..=9_998),

@@ -94,8 +94,8 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// One order: its payment, told twice, its ending and a rival at once. Who is asked first goes
-/// round. Says what came of the payment, and whether the rival bought.
+/// One order: its payment, reported twice, its end, and a rival at once, in rotating order. Returns
+/// the payment's result, and whether the rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,

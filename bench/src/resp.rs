@@ -1,0 +1,67 @@
+//! A script for Redis's protocol: one `EVALSHA` after another.
+use anyhow::{Context, Result, bail};
+
+use doorbuster_harness::generator::{AnswerKind, Script};
+
+/// The same command repeatedly. An integer above 0 is an acceptance, 0 is "sold out".
+#[derive(Debug)]
+pub struct Evalsha {
+    request: Vec<u8>,
+}
+
+impl Evalsha {
+    /// Runs the script with this digest, with one key and one argument.
+    #[must_use]
+    pub fn new(digest: &str, key: &str, argument: &str) -> Self {
+        Self { request: command(&["EVALSHA", digest, "1", key, argument]) }
+    }
+}
+
+/// A command in Redis's protocol.
+#[must_use]
+pub fn command(words: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+    }
+    bytes
+}
+
+impl Script for Evalsha {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(&self.request);
+        true
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
+        let Some(line) = inbox.strip_suffix(b"\r\n") else { return Ok(None) };
+        match line.split_first() {
+            Some((b':', digits)) => {
+                let text = std::str::from_utf8(digits).context("not a number")?;
+                let units: i64 = text.parse().context("not a number")?;
+                Ok(Some(if units > 0 { AnswerKind::Accepted } else { AnswerKind::SoldOut }))
+            }
+            _ => bail!("Redis said {}", String::from_utf8_lossy(line)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_verdict_and_anything_else_an_error() {
+        let mut script = Evalsha::new("abc", "item", "1");
+        let mut out = Vec::new();
+        assert!(script.next(&mut out));
+        assert_eq!(
+            out,
+            b"*5\r\n$7\r\nEVALSHA\r\n$3\r\nabc\r\n$1\r\n1\r\n$4\r\nitem\r\n$1\r\n1\r\n"
+        );
+        assert_eq!(script.read(b":1").expect("a beginning"), None);
+        assert_eq!(script.read(b":1\r\n").expect("a verdict"), Some(AnswerKind::Accepted));
+        assert_eq!(script.read(b":0\r\n").expect("a verdict"), Some(AnswerKind::SoldOut));
+        assert!(script.read(b"-NOSCRIPT\r\n").is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! `lab`: every known way to deduct stock, before one judge.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedI64ValueParser;
+use clap::{Args, Subcommand, ValueEnum};
+use doorbuster_lab::{Fault, incident, limits, registry};
+
+/// Compare every known way to deduct stock, on real servers.
+///
+/// Starts a private PostgreSQL and a private Redis, gives every strategy the same buyers, and lets
+/// one checker judge all of them. The packages postgresql and redis-server have to be installed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster lab list
+  doorbuster lab run --strategies conditional-update,redis-lua --levels 1,64
+  doorbuster lab run --faults all --out report
+  doorbuster lab incident
+  doorbuster lab headline")]
+pub struct LabArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LabCommand,
+}
+
+/// What to do in the lab.
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// List every strategy: its id, what it promises, and where it comes from.
+    #[command(after_help = "Example:\n  doorbuster lab list --json")]
+    List {
+        /// Print one JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    Run(LabRunArgs),
+    Incident(IncidentArgs),
+    Headline(HeadlineArgs),
+    /// Serve one strategy; `run` starts it.
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Run strategies against the same buyers, and judge them.
+///
+/// Exits with 0 if every verdict agrees with what the strategy promises: a safe one holds, a safe
+/// one without faults holds without faults, and an unsafe one promises nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster lab run
+  doorbuster lab run --strategies redis-lock,redis-lock-fenced --faults slow
+  doorbuster lab run --strategies all --faults all --out report")]
+pub struct LabRunArgs {
+    /// Ids of strategies, or all.
+    #[arg(long, value_name = "IDS", value_delimiter = ',', default_value = "all", value_parser = strategy)]
+    pub strategies: Vec<&'static str>,
+    /// Buyers of each run, 1 to 1,000,000. With a fault fewer come, spread over time.
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = RangedI64ValueParser::<i64>::new().range(limits::BUYERS))]
+    pub buyers: i64,
+    /// Units on sale, 0 to 1,000,000.
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = RangedI64ValueParser::<i64>::new().range(limits::STOCK))]
+    pub stock: i64,
+    /// Units that each buyer asks for, 1 to 10,000.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedI64ValueParser::<i64>::new().range(limits::UNITS))]
+    pub units: i64,
+    /// How many buyers ask at the same time, each 1 to 1,024.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,16,64,256", value_parser = RangedI64ValueParser::<i64>::new().range(limits::LEVEL))]
+    pub levels: Vec<i64>,
+    /// What is broken during the sale.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
+    pub faults: Vec<FaultChoice>,
+    /// Decides the order of the buyers and the instants of the faults [default: a new one each
+    /// time].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Write report.html, report.md and report.json into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object instead of a table, and no progress.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reproduce the incident of the lock that ended before the work, and show the safer ways.
+///
+/// Three servers sell 100 bottles under a lock that lasts 60 ms. A call under the lock sometimes
+/// takes 90 ms. Exits with 1 if a way that must hold oversells, or if the unsafe lock does not.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster lab incident
+  doorbuster lab incident --variant redis-lock-unsafe --seed 7")]
+pub struct IncidentArgs {
+    /// A variant, or all.
+    #[arg(long, value_name = "ID", default_value = "all", value_parser = incident_variant)]
+    pub variant: &'static str,
+    /// Decides which calls take long.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write incident.json and report.html into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object instead of the story.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Hold a judged sale at a fixed rate against one Doorbuster process.
+///
+/// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
+/// if nothing is oversold, no answer is lost and the audit is clean. The result says whether the
+/// rate was reached.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster lab headline
+  doorbuster lab headline --rate 20000 --secs 5 --json")]
+pub struct HeadlineArgs {
+    /// Requests a second, 1 to 1,000,000.
+    #[arg(long, value_name = "N", default_value_t = 120_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Seconds, 1 to 600.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub secs: u32,
+    /// Write headline.json into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A fault, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FaultChoice {
+    /// Nothing is broken.
+    None,
+    /// Processes that take units are killed and started again.
+    Crash,
+    /// One database connection in ten is slow.
+    Slow,
+    /// Redis comes back empty or old.
+    Restart,
+    /// Each of these in turn.
+    All,
+}
+
+impl FaultChoice {
+    /// The faults that it stands for.
+    pub fn faults(self) -> Vec<Fault> {
+        match self {
+            Self::None => vec![Fault::None],
+            Self::Crash => vec![Fault::Crash],
+            Self::Slow => vec![Fault::Slow],
+            Self::Restart => vec![Fault::Restart],
+            Self::All => Fault::ALL.to_vec(),
+        }
+    }
+}
+
+/// Stands for every strategy or variant.
+pub const ALL: &str = "all";
+
+fn strategy(id: &str) -> Result<&'static str, String> {
+    if id == ALL {
+        return Ok(ALL);
+    }
+    let entry = registry::find(id).ok_or("there is no such strategy; see doorbuster lab list")?;
+    Ok(entry.info.id)
+}
+
+fn incident_variant(id: &str) -> Result<&'static str, String> {
+    if id == ALL {
+        return Ok(ALL);
+    }
+    let names: Vec<&str> = incident::VARIANTS.iter().map(|(name, _)| *name).collect();
+    incident::variant(id).ok_or_else(|| format!("the variants are {}", names.join(", ")))
+}

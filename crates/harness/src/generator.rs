@@ -1,0 +1,110 @@
+//! The load generator: one thread, one epoll, prebuilt requests, and one request at a time on each
+//! connection. It drives both sides of a comparison.
+//!
+//! A connection needs one write and one read per exchange. Answers are read into one shared buffer
+//! and checked by the [`Script`]. The generator's own processor time is part of the result, so that
+//! a reader sees which side was the bottleneck.
+
+pub mod buyers;
+pub mod cores;
+mod drive;
+pub mod http;
+mod tally;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub use drive::DRAIN_WITHIN;
+pub use tally::{AnswerKind, RunResult};
+
+/// When the generator sends requests.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// A connection sends its next request as soon as it has its answer.
+    Closed,
+    /// At random instants, with this average per second, independent of the answers. A request
+    /// without a free connection is queued, and its latency counts from the time at which it was
+    /// due.
+    Open(f64),
+    /// Like `Open`, but a request without a free connection is given up.
+    Crowd(f64),
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// The server's address.
+    pub addr: SocketAddr,
+    /// The number of connections.
+    pub connections: usize,
+    /// The pace of the requests.
+    pub pace: Pace,
+    /// Warm-up time: until the load is complete and the first answers have arrived.
+    pub warm_up: Duration,
+    /// Measured time, unless the script ends earlier.
+    pub time: Duration,
+    /// The core of the generator; `None`: any.
+    pub core: Option<usize>,
+}
+
+/// The requests to send, and the parser of their answers.
+pub trait Script: Send {
+    /// Writes the next request into `out`, which is empty. Returns false at the end.
+    fn next(&mut self, out: &mut Vec<u8>) -> bool;
+
+    /// Reads one whole answer from `inbox`; `None`: more bytes are needed.
+    ///
+    /// # Errors
+    /// When the bytes are not an answer of the protocol.
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>>;
+}
+
+impl Load {
+    /// Connects, sends until the time is over or the script has ended, and waits for the
+    /// outstanding answers.
+    ///
+    /// # Errors
+    /// When no connection can be made, or an answer is not one of the protocol.
+    pub fn run(&self, script: &mut impl Script) -> Result<RunResult> {
+        self.run_at(&[self.addr], script)
+    }
+
+    /// Does the same with several addresses, to which the connections are assigned in turn.
+    ///
+    /// # Errors
+    /// When no connection can be made, or an answer is not one of the protocol.
+    pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<RunResult> {
+        std::thread::scope(|scope| {
+            let generator = scope.spawn(|| {
+                if let Some(core) = self.core {
+                    cores::pin(core)?;
+                }
+                drive::run(self, addrs, script)
+            });
+            generator.join().expect("the generator does not panic")
+        })
+        .with_context(|| format!("asking {addrs:?} over {} connections", self.connections))
+    }
+}
+
+/// A script that ends when a flag is set.
+#[derive(Debug)]
+pub struct StoppableScript<'a, S> {
+    /// The script.
+    pub script: &'a mut S,
+    /// The flag.
+    pub over: &'a AtomicBool,
+}
+
+impl<S: Script> Script for StoppableScript<'_, S> {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        !self.over.load(Ordering::Acquire) && self.script.next(out)
+    }
+
+    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
+        self.script.read(inbox)
+    }
+}

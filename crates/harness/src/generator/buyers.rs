@@ -1,0 +1,220 @@
+//! Buyers with their own tokens, signed as a shop signs them, and the request that each of them
+//! sends.
+//!
+//! Only a token's signature is stored. Name and claims follow from the buyer's number, so a request
+//! is a template with three parts that are overwritten. A million buyers take 32 MB.
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it.
+const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
+/// Validity of a token; longer than any run.
+const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Digits of a buyer's number.
+const DIGITS: usize = 8;
+/// Bytes of a SHA-256 in base64url.
+const SIGNATURE_TEXT: usize = 43;
+
+/// A set of buyers.
+#[derive(Debug)]
+pub struct Buyers {
+    /// Claims of buyer 0; the number is written over its digits.
+    claims: Vec<u8>,
+    digits_at: usize,
+    series: String,
+    signatures: Vec<[u8; 32]>,
+}
+
+impl Buyers {
+    /// Signs tokens for `count` buyers whose names begin with `series`.
+    #[must_use]
+    pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
+        // With a clock before 1970 the tokens have expired, and the server refuses them.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let exp = (now + TOKEN_LIFE).as_secs();
+        let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();
+        let digits_at = br#"{"sub":""#.len() + series.len() + 1;
+        let series = series.to_owned();
+        let mut buyers = Self { claims, digits_at, series, signatures: Vec::new() };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let mut signatures = vec![[0; 32]; count as usize];
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = signatures.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            for (part, out) in signatures.chunks_mut(share).enumerate() {
+                let (buyers, key) = (&buyers, &key);
+                scope.spawn(move || {
+                    for (at, signature) in out.iter_mut().enumerate() {
+                        // `count` is a u32, so every position fits a u32.
+                        let signed = buyers.signed_part((part * share + at) as u32);
+                        signature.copy_from_slice(hmac::sign(key, &signed).as_ref());
+                    }
+                });
+            }
+        });
+        buyers.signatures = signatures;
+        buyers
+    }
+
+    /// The number of buyers.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        // The count was a u32 in `new`.
+        self.signatures.len() as u32
+    }
+
+    /// The buyer's token.
+    #[must_use]
+    pub fn token(&self, buyer: u32) -> String {
+        let mut token = self.signed_part(buyer);
+        token.push(b'.');
+        token.extend_from_slice(URL_SAFE_NO_PAD.encode(self.signatures[buyer as usize]).as_bytes());
+        String::from_utf8(token).expect("base64url and dots are ASCII")
+    }
+
+    /// The buyer's name in the token.
+    #[must_use]
+    pub fn name(&self, buyer: u32) -> String {
+        format!("{}-{buyer:0DIGITS$}", self.series)
+    }
+
+    fn signed_part(&self, buyer: u32) -> Vec<u8> {
+        let mut claims = self.claims.clone();
+        write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
+        let mut text = HEADER.to_vec();
+        text.extend_from_slice(URL_SAFE_NO_PAD.encode(claims).as_bytes());
+        text
+    }
+}
+
+/// The content of a template.
+#[derive(Clone, Debug)]
+pub struct RequestOptions<'a> {
+    /// The sale's name. For several sales it is the first one; its last four digits are
+    /// overwritten.
+    pub sale: &'a str,
+    /// The item.
+    pub item: &'a str,
+    /// How many units.
+    pub units: u32,
+    /// Further header lines, each with its line end.
+    pub headers: &'a str,
+    /// Prefix of every key. Requests with another prefix are different requests.
+    pub keys: &'a str,
+}
+
+/// `POST /v1/orders` with space for token, key and sale.
+#[derive(Debug)]
+pub struct Template {
+    bytes: Vec<u8>,
+    claims: Vec<u8>,
+    token_at: usize,
+    key_digits_at: usize,
+    sale_digits_at: usize,
+}
+
+impl Template {
+    /// A request without a buyer.
+    #[must_use]
+    pub fn new(buyers: &Buyers, options: &RequestOptions<'_>) -> Self {
+        let RequestOptions { sale, item, units, headers, keys } = options;
+        let body = format!(r#"{{"sale":"{sale}","item":"{item}","units":{units}}}"#);
+        let mut bytes = format!(
+            "POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\
+             Authorization: Bearer ",
+            body.len()
+        )
+        .into_bytes();
+        let token_at = bytes.len();
+        let signed = HEADER.len() + (buyers.claims.len() * 4).div_ceil(3);
+        bytes.resize(token_at + signed + 1 + SIGNATURE_TEXT, b'.');
+        bytes[token_at..token_at + HEADER.len()].copy_from_slice(HEADER);
+        bytes.extend_from_slice(
+            format!("\r\nIdempotency-Key: {keys}-{}-", buyers.series).as_bytes(),
+        );
+        let key_digits_at = bytes.len();
+        bytes.resize(key_digits_at + DIGITS, b'0');
+        bytes.extend_from_slice(b"\r\n\r\n");
+        let sale_digits_at = bytes.len() + br#"{"sale":""#.len() + sale.len().saturating_sub(4);
+        bytes.extend_from_slice(body.as_bytes());
+        Self { bytes, claims: buyers.claims.clone(), token_at, key_digits_at, sale_digits_at }
+    }
+
+    /// The request of this buyer.
+    pub fn for_buyer(&mut self, buyers: &Buyers, buyer: u32) -> &[u8] {
+        write_digits(buyer, &mut self.claims[buyers.digits_at..buyers.digits_at + DIGITS]);
+        write_digits(buyer, &mut self.bytes[self.key_digits_at..self.key_digits_at + DIGITS]);
+        let claims_at = self.token_at + HEADER.len();
+        let written = URL_SAFE_NO_PAD
+            .encode_slice(&self.claims, &mut self.bytes[claims_at..])
+            .expect("the template was made for claims of this length");
+        let signature_at = claims_at + written + 1;
+        URL_SAFE_NO_PAD
+            .encode_slice(buyers.signatures[buyer as usize], &mut self.bytes[signature_at..])
+            .expect("the template has room for a signature");
+        &self.bytes
+    }
+
+    /// Uses the sale with this number from now on.
+    pub fn set_sale(&mut self, number: u32) {
+        write_digits(number, &mut self.bytes[self.sale_digits_at..self.sale_digits_at + 4]);
+    }
+}
+
+fn write_digits(mut number: u32, out: &mut [u8]) {
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_carries_the_buyers_own_token_and_key() {
+        let buyers = Buyers::new(&[7; 32], "r1", 12);
+        let options = RequestOptions {
+            sale: "sale-0000",
+            item: "phone",
+            units: 1,
+            headers: "Prefer: wait=30\r\n",
+            keys: "k",
+        };
+        let mut template = Template::new(&buyers, &options);
+        for buyer in [0, 11] {
+            template.set_sale(buyer);
+            let text =
+                String::from_utf8(template.for_buyer(&buyers, buyer).to_vec()).expect("ASCII");
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+            assert!(
+                head.contains(&format!("\r\nAuthorization: Bearer {}\r\n", buyers.token(buyer))),
+                "{head}"
+            );
+            assert!(head.ends_with(&format!("\r\nIdempotency-Key: k-r1-{buyer:08}")), "{head}");
+            assert!(head.contains("\r\nPrefer: wait=30\r\n"), "{head}");
+            assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
+            assert_eq!(body, format!(r#"{{"sale":"sale-{buyer:04}","item":"phone","units":1}}"#));
+        }
+    }
+
+    #[test]
+    fn a_token_is_signed_over_its_own_claims() {
+        let buyers = Buyers::new(&[7; 32], "r1", 3);
+        let token = buyers.token(2);
+        let (signed, signature) = token.rsplit_once('.').expect("three parts");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
+        let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+        hmac::verify(&key, signed.as_bytes(), &signature).expect("the shop's own signature");
+        let claims = URL_SAFE_NO_PAD
+            .decode(signed.split_once('.').expect("two parts").1)
+            .expect("base64url");
+        assert!(
+            String::from_utf8(claims).expect("JSON").starts_with(r#"{"sub":"r1-00000002","exp":"#)
+        );
+    }
+}

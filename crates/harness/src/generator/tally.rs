@@ -1,0 +1,168 @@
+//! The result of a measurement: counts and latencies of answers.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use hdrhistogram::Histogram;
+
+/// The kind of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AnswerKind {
+    /// An order, or the peer's equivalent.
+    Accepted,
+    /// Sold out.
+    SoldOut,
+    /// Another successful answer.
+    Fine,
+    /// A queued request: `202`.
+    Queued,
+    /// An overloaded server: `503`.
+    Overloaded,
+    /// Any other status.
+    Other(u16),
+}
+
+/// The result of a measurement.
+#[derive(Debug)]
+pub struct RunResult {
+    /// Answers by kind, including those before and after the measured time.
+    pub answers: BTreeMap<AnswerKind, u64>,
+    /// Answers by kind within the measured time.
+    pub in_time: BTreeMap<AnswerKind, u64>,
+    /// The measured time.
+    pub time: Duration,
+    /// Requests written to a connection.
+    pub sent: u64,
+    /// Requests that were due and sent within the measured time.
+    pub sent_in_time: u64,
+    /// Requests given up because no connection was free.
+    pub given_up: u64,
+    /// Requests that never got an answer.
+    pub lost: u64,
+    /// Connections that the other side closed.
+    pub closed: u64,
+    /// Time from the instant at which a request was due to its answer, in microseconds.
+    pub latency: Histogram<u64>,
+    /// Share of the time in which the generator's thread ran on a core.
+    pub generator_busy: f64,
+    /// The first answer of an unexpected kind.
+    pub first_unexpected: Option<String>,
+}
+
+/// Significant digits of a latency.
+const DIGITS: u8 = 2;
+/// Longest recorded latency, in microseconds.
+const LATENCY_MAX_US: u64 = 120_000_000;
+
+impl Default for RunResult {
+    fn default() -> Self {
+        Self {
+            answers: BTreeMap::new(),
+            in_time: BTreeMap::new(),
+            time: Duration::ZERO,
+            sent: 0,
+            sent_in_time: 0,
+            given_up: 0,
+            lost: 0,
+            closed: 0,
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS)
+                .expect("constant bounds in order"),
+            generator_busy: 0.0,
+            first_unexpected: None,
+        }
+    }
+}
+
+impl RunResult {
+    /// Counts an answer.
+    pub(super) fn answer(&mut self, kind: AnswerKind, latency: Duration, in_time: bool) {
+        *self.answers.entry(kind).or_default() += 1;
+        if in_time {
+            *self.in_time.entry(kind).or_default() += 1;
+            self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Answers of this kind.
+    #[must_use]
+    pub fn count(&self, kind: AnswerKind) -> u64 {
+        self.answers.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Answers of every kind.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.answers.values().sum()
+    }
+
+    /// Answers of this kind per second within the measured time.
+    #[must_use]
+    pub fn per_sec(&self, kind: AnswerKind) -> f64 {
+        self.in_time.get(&kind).copied().unwrap_or(0) as f64
+            / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Requests per second that were due and sent within the measured time.
+    #[must_use]
+    pub fn sent_per_sec(&self) -> f64 {
+        self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The 99th percentile, in microseconds.
+    #[must_use]
+    pub fn p99_us(&self) -> f64 {
+        self.latency.value_at_quantile(0.99) as f64
+    }
+
+    /// Checks that every request was answered, and only with these kinds.
+    ///
+    /// # Errors
+    /// When there were other answers, or none.
+    pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
+        let strange: Vec<String> = self
+            .answers
+            .iter()
+            .filter(|(kind, _)| !kinds.contains(kind))
+            .map(|(kind, count)| format!("{count} × {kind:?}"))
+            .collect();
+        if !strange.is_empty() {
+            bail!(
+                "unexpected answers: {}{}",
+                strange.join(", "),
+                self.first_unexpected
+                    .as_ref()
+                    .map_or(String::new(), |first_unexpected| format!(" ({first_unexpected})"))
+            );
+        }
+        if self.lost > 0 || self.closed > 0 {
+            bail!("{} answers lost, {} connections closed by the server", self.lost, self.closed);
+        }
+        if self.total() == 0 {
+            bail!("no answers at all");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_with_a_lost_or_strange_answer_does_not_count() {
+        let mut run = RunResult { time: Duration::from_secs(2), ..RunResult::default() };
+        assert!(run.only(&[AnswerKind::Accepted]).is_err(), "nothing came");
+        run.answer(AnswerKind::Accepted, Duration::from_millis(1), true);
+        run.answer(AnswerKind::Accepted, Duration::from_millis(1), false);
+        assert!(run.only(&[AnswerKind::Accepted]).is_ok());
+        assert!(
+            (run.per_sec(AnswerKind::Accepted) - 0.5).abs() < 1e-9,
+            "only what came in time is a rate"
+        );
+        run.answer(AnswerKind::Overloaded, Duration::from_millis(1), true);
+        assert!(run.only(&[AnswerKind::Accepted]).is_err());
+        assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_ok());
+        run.lost = 1;
+        assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! The clients of PostgreSQL and Redis, as an application server would hold them.
+//!
+//! PostgreSQL: a pool with prepared statements. Redis: one multiplexed connection, which sends the
+//! commands of concurrent requests as one pipeline; a consumer that blocks has its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{NoTls, Row};
+
+use crate::contract::Order;
+use crate::incident::Journal;
+
+/// How long Redis may take to answer a command.
+const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the servers are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Addresses {
+    /// PostgreSQL, or the proxy in front of it.
+    pub postgres: String,
+    /// Redis.
+    pub redis: String,
+    /// Connections to PostgreSQL at most.
+    pub pool: usize,
+}
+
+/// What a strategy works with.
+#[derive(Clone)]
+pub struct Backends {
+    pool: Pool,
+    redis: RedisLink,
+    /// Tells the incident's story; without an incident nobody listens.
+    pub journal: Journal,
+}
+
+/// The connection to Redis, opened again after an error.
+#[derive(Clone)]
+pub struct RedisLink {
+    client: redis::Client,
+    connection: Arc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+impl Backends {
+    /// Clients that connect when they are first used.
+    pub fn new(addresses: &Addresses) -> Result<Self> {
+        let config = addresses.postgres.parse().context("the address of PostgreSQL")?;
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(config, NoTls, manager);
+        let pool = Pool::builder(manager).max_size(addresses.pool.max(1)).build()?;
+        let client = redis::Client::open(addresses.redis.as_str())?;
+        let redis = RedisLink { client, connection: Arc::default() };
+        Ok(Self { pool, redis, journal: Journal::default() })
+    }
+
+    /// A connection to PostgreSQL.
+    pub async fn db(&self) -> Result<Object> {
+        self.pool.get().await.context("connecting to PostgreSQL")
+    }
+
+    /// Runs several statements, to prepare tables.
+    pub async fn create_tables(&self, sql: &str) -> Result<()> {
+        // Tables of another strategy may have the same names and other columns.
+        let fresh = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
+        Ok(self.db().await?.batch_execute(&format!("{fresh}{sql}")).await?)
+    }
+
+    /// The rows of the table `orders`.
+    pub async fn order_rows(&self) -> Result<Vec<Order>> {
+        let db = self.db().await?;
+        let rows = query(&db, "SELECT buyer, units FROM orders ORDER BY id", &[]).await?;
+        Ok(rows.iter().map(|row| Order { buyer: row.get(0), units: row.get(1) }).collect())
+    }
+
+    /// Whether the table `orders` has a row of this buyer.
+    pub async fn has_order(&self, buyer: i64) -> Result<bool> {
+        let db = self.db().await?;
+        let rows = query(&db, "SELECT 1 FROM orders WHERE buyer = $1", &[&buyer]).await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// The orders of a Redis list of `buyer:units`.
+    pub async fn listed_orders(&self, key: &str) -> Result<Vec<Order>> {
+        let lines: Vec<String> =
+            self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(-1)).await?;
+        lines.iter().map(|line| parse_order(line)).collect()
+    }
+
+    /// The orders of a Redis hash from buyer to units.
+    pub async fn hashed_orders(&self, key: &str) -> Result<Vec<Order>> {
+        let pairs: Vec<(i64, i64)> = self.redis.run(redis::cmd("HGETALL").arg(key)).await?;
+        Ok(pairs.into_iter().map(|(buyer, units)| Order { buyer, units }).collect())
+    }
+
+    /// The connection to Redis.
+    pub fn redis(&self) -> &RedisLink {
+        &self.redis
+    }
+}
+
+impl RedisLink {
+    /// Runs one command.
+    pub async fn run<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
+        let mut connection = self.connection().await?;
+        self.checked(command.query_async(&mut connection).await).await
+    }
+
+    /// Runs several commands in one round trip.
+    pub async fn run_all<T: redis::FromRedisValue>(&self, commands: &redis::Pipeline) -> Result<T> {
+        let mut connection = self.connection().await?;
+        self.checked(commands.query_async(&mut connection).await).await
+    }
+
+    /// Runs a script by its digest, and loads it when the server does not have it.
+    pub async fn script<T: redis::FromRedisValue>(
+        &self,
+        call: &redis::ScriptInvocation<'_>,
+    ) -> Result<T> {
+        let mut connection = self.connection().await?;
+        self.checked(call.invoke_async(&mut connection).await).await
+    }
+
+    /// A connection of its own, for a consumer that blocks.
+    pub async fn blocking(&self) -> Result<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        Ok(self.client.get_multiplexed_async_connection_with_config(&config).await?)
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection> {
+        let mut kept = self.connection.lock().await;
+        if let Some(connection) = &*kept {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(REDIS_ANSWERS_WITHIN));
+        let opened = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let opened = opened.context("connecting to Redis")?;
+        *kept = Some(opened.clone());
+        Ok(opened)
+    }
+
+    async fn checked<T>(&self, answer: redis::RedisResult<T>) -> Result<T> {
+        if answer.as_ref().is_err_and(|error| error.is_io_error() || error.is_connection_dropped())
+        {
+            *self.connection.lock().await = None;
+        }
+        Ok(answer?)
+    }
+}
+
+/// Reads `buyer:units`.
+pub fn parse_order(line: &str) -> Result<Order> {
+    let (buyer, units) = line.split_once(':').context("an order is buyer:units")?;
+    Ok(Order { buyer: buyer.parse()?, units: units.parse()? })
+}
+
+/// Runs a prepared statement; the number of rows it changed.
+pub async fn execute(
+    db: &impl GenericClient,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<u64> {
+    let statement = db.prepare_cached(sql).await?;
+    Ok(db.execute(&statement, values).await?)
+}
+
+/// Runs a prepared query.
+pub async fn query(
+    db: &impl GenericClient,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>> {
+    let statement = db.prepare_cached(sql).await?;
+    Ok(db.query(&statement, values).await?)
+}
+
+/// Runs a prepared query for one row.
+pub async fn query_one(
+    db: &impl GenericClient,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Row> {
+    let statement = db.prepare_cached(sql).await?;
+    Ok(db.query_one(&statement, values).await?)
+}
+
+/// Whether a statement failed because the row exists already.
+pub fn is_duplicate(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<tokio_postgres::Error>();
+    error.and_then(|error| error.code()) == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
+}

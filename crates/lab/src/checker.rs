@@ -1,0 +1,113 @@
+//! The one judge. It knows no strategy: it compares what every buyer was told with the rows at the
+//! end. It shares no code with the strategies or with the product's auditor.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::contract::Order;
+use crate::driver::{BuyerRecord, LastAnswer};
+use crate::result::Verdict;
+
+/// What the judge counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// Units in the orders at the end.
+    pub sold: i64,
+    /// Units sold beyond the stock.
+    pub oversold: i64,
+    /// Units that buyers wanted, and that nobody got.
+    pub unsold: i64,
+    /// Orders beyond the first of each buyer.
+    pub duplicate_orders: i64,
+    /// Buyers who were told "sold" and have no order with their units.
+    pub lost_orders: i64,
+    /// Orders of buyers who were never told "sold".
+    pub untold_orders: i64,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The first buyer with whom the promise was broken, and how.
+    pub offender: Option<String>,
+}
+
+/// Compares what buyers were told with the orders at the end, in the order in which they were
+/// written.
+pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
+    let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    let (mut sold, mut first_beyond) = (0, None);
+    for order in orders {
+        sold += order.units;
+        of_buyer.entry(order.buyer).or_default().push(order.units);
+        if sold > stock && first_beyond.is_none() {
+            let (buyer, units) = (order.buyer, order.units);
+            first_beyond =
+                Some(format!("buyer {buyer} got {units}, which made {sold} sold of {stock}"));
+        }
+    }
+    let promised: BTreeMap<i64, i64> = told
+        .iter()
+        .filter(|record| record.told == LastAnswer::Sold)
+        .map(|record| (record.buyer, record.units))
+        .collect();
+    let lost: BTreeSet<i64> = promised
+        .iter()
+        .filter(|&(buyer, units)| !of_buyer.get(buyer).is_some_and(|had| had.contains(units)))
+        .map(|(buyer, _)| *buyer)
+        .collect();
+    let duplicated: Vec<i64> =
+        of_buyer.iter().filter(|(_, had)| had.len() > 1).map(|(buyer, _)| *buyer).collect();
+    let duplicate_orders: usize = duplicated.iter().map(|buyer| of_buyer[buyer].len() - 1).sum();
+    let untold_orders = of_buyer.keys().filter(|buyer| !promised.contains_key(buyer)).count();
+    let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, told));
+    let lost_orders = count(lost.len());
+    let verdict = match (oversold, duplicate_orders, lost_orders, unsold) {
+        (1.., ..) => Verdict::Oversold,
+        (0, 1.., ..) => Verdict::Duplicated,
+        (0, 0, 1.., _) => Verdict::Lost,
+        (0, 0, 0, 1..) => Verdict::Undersold,
+        _ => Verdict::Held,
+    };
+    let offender = match verdict {
+        Verdict::Oversold => first_beyond,
+        Verdict::Duplicated => duplicated.first().map(|buyer| {
+            format!("buyer {buyer} asked once and has {} orders", of_buyer[buyer].len())
+        }),
+        Verdict::Lost => lost
+            .first()
+            .map(|buyer| format!("buyer {buyer} was told \"sold\" and has no such order")),
+        Verdict::Undersold => told
+            .iter()
+            .find(|record| record.told != LastAnswer::Sold)
+            .map(|record| format!("buyer {} got nothing while {unsold} were left", record.buyer)),
+        Verdict::Held => None,
+    };
+    Findings {
+        sold,
+        oversold,
+        unsold,
+        duplicate_orders: count(duplicate_orders),
+        lost_orders,
+        untold_orders: count(untold_orders),
+        verdict,
+        offender,
+    }
+}
+
+/// Units that could have been sold to buyers who came and left without any. A rest that is smaller
+/// than what each buyer asks for cannot be sold.
+fn unsold(stock: i64, sold: i64, told: &[BuyerRecord]) -> i64 {
+    let mut left = (stock - sold).max(0);
+    let mut unsold = 0;
+    for record in told.iter().filter(|record| record.told != LastAnswer::Sold) {
+        if record.units <= left {
+            left -= record.units;
+            unsold += record.units;
+        }
+    }
+    unsold
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

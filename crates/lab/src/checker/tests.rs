@@ -1,0 +1,72 @@
+//! Planted faults of each kind: the judge finds every one, and nothing where nothing is wrong.
+
+use std::time::Duration;
+
+use super::*;
+
+fn told(buyer: i64, told: LastAnswer) -> BuyerRecord {
+    BuyerRecord { buyer, units: 2, told, latency: Duration::ZERO, errors: 0 }
+}
+
+fn order(buyer: i64) -> Order {
+    Order { buyer, units: 2 }
+}
+
+/// Four units, two each: buyers 1 and 2 got theirs, buyer 3 was refused.
+fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
+    let records =
+        vec![told(1, LastAnswer::Sold), told(2, LastAnswer::Sold), told(3, LastAnswer::SoldOut)];
+    (records, vec![order(1), order(2)])
+}
+
+#[test]
+fn a_sound_sale_holds() {
+    let (records, orders) = sound();
+    let found = judge(4, &records, &orders);
+    assert_eq!((found.verdict, found.sold, found.offender), (Verdict::Held, 4, None));
+    assert_eq!(judge(5, &records, &orders).verdict, Verdict::Held, "a rest of one fits nobody");
+}
+
+#[test]
+fn an_order_beyond_the_stock_is_oversold() {
+    let (mut records, mut orders) = sound();
+    records[2].told = LastAnswer::Sold;
+    orders.push(order(3));
+    let found = judge(4, &records, &orders);
+    assert_eq!((found.verdict, found.oversold), (Verdict::Oversold, 2));
+    assert!(found.offender.is_some_and(|text| text.contains("buyer 3")));
+}
+
+#[test]
+fn a_second_order_of_a_buyer_is_a_duplicate() {
+    let (records, orders) = sound();
+    let found = judge(9, &records, &[orders[0], orders[1], order(2)]);
+    assert_eq!((found.verdict, found.duplicate_orders), (Verdict::Duplicated, 1));
+}
+
+#[test]
+fn a_promise_without_an_order_is_lost() {
+    let (records, orders) = sound();
+    let found = judge(4, &records, &orders[..1]);
+    assert_eq!((found.verdict, found.lost_orders), (Verdict::Lost, 1));
+    let found = judge(4, &records, &[order(1), Order { buyer: 2, units: 1 }]);
+    assert_eq!((found.verdict, found.lost_orders), (Verdict::Lost, 1), "fewer units than promised");
+}
+
+#[test]
+fn units_that_a_refused_buyer_could_have_had_are_unsold() {
+    let (mut records, orders) = sound();
+    records[1].told = LastAnswer::SoldOut;
+    let found = judge(4, &records, &orders[..1]);
+    assert_eq!((found.verdict, found.unsold), (Verdict::Undersold, 2));
+    records.retain(|record| record.told == LastAnswer::Sold);
+    assert_eq!(judge(4, &records, &orders[..1]).verdict, Verdict::Held, "nobody else came");
+}
+
+#[test]
+fn an_order_that_nobody_was_told_of_is_counted() {
+    let (mut records, orders) = sound();
+    records[0].told = LastAnswer::NoAnswer;
+    let found = judge(4, &records, &orders);
+    assert_eq!((found.verdict, found.untold_orders), (Verdict::Held, 1));
+}

@@ -1,0 +1,185 @@
+//! The driver: the same buyers for every strategy. Each asks once, over a keep-alive connection,
+//! and asks again after "busy" or no answer. What each was told is the only thing that the checker
+//! gets from here.
+
+mod connection;
+mod target;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use tokio::task::JoinSet;
+
+use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
+use connection::Connection;
+pub use connection::get;
+use target::Reply;
+pub use target::Target;
+
+/// Waits before asking again double from the first to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(2);
+const RETRY_LAST: Duration = Duration::from_millis(50);
+
+/// The buyers of one run.
+#[derive(Debug, Clone)]
+pub struct Crowd {
+    /// How many buyers.
+    pub buyers: i64,
+    /// Units that each asks for.
+    pub units: i64,
+    /// How many ask at the same time.
+    pub level: usize,
+    /// Decides the order in which they come.
+    pub seed: u64,
+    /// They come in waves spread over this time; `None`: as fast as answers come.
+    pub arrivals: Option<Duration>,
+    /// After this time no new buyer comes.
+    pub within: Duration,
+}
+
+/// What a buyer was told in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastAnswer {
+    /// "The units are yours."
+    Sold,
+    /// "Too few units are left."
+    SoldOut,
+    /// Nothing that decides it.
+    NoAnswer,
+}
+
+/// One buyer's story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuyerRecord {
+    /// Who.
+    pub buyer: i64,
+    /// Units asked for.
+    pub units: i64,
+    /// The last answer.
+    pub told: LastAnswer,
+    /// From the first request to the last answer.
+    pub latency: Duration,
+    /// Answers that were errors, and requests without an answer.
+    pub errors: u32,
+}
+
+/// What the crowd met.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// One record for each buyer who came.
+    pub records: Vec<BuyerRecord>,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// The first error that a buyer met.
+    pub first_error: Option<String>,
+}
+
+/// How far the crowd has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Buyers who were told "sold".
+    pub sold: AtomicU64,
+    /// Buyers who have their last answer.
+    pub answered: AtomicU64,
+}
+
+struct Shared {
+    crowd: Crowd,
+    target: Target,
+    order: Vec<i64>,
+    next: AtomicUsize,
+    start: Instant,
+    progress: Arc<Progress>,
+    first_error: std::sync::Mutex<Option<String>>,
+}
+
+/// Sends the crowd; each connection goes to the next of these servers.
+pub async fn send(
+    crowd: Crowd,
+    target: Target,
+    servers: Vec<SocketAddr>,
+    progress: Arc<Progress>,
+) -> Answers {
+    let mut order: Vec<i64> = (1..=crowd.buyers).collect();
+    order.shuffle(&mut SmallRng::seed_from_u64(crowd.seed));
+    let (level, start) = (crowd.level, Instant::now());
+    let first_error = std::sync::Mutex::new(None);
+    let next = AtomicUsize::new(0);
+    let shared = Arc::new(Shared { crowd, target, order, next, start, progress, first_error });
+    let mut tasks = JoinSet::new();
+    for server in servers.iter().cycle().take(level) {
+        let (shared, connection) = (Arc::clone(&shared), Connection::new(*server));
+        tasks.spawn(shared.serve_buyers(connection));
+    }
+    let mut answers = Answers::default();
+    while let Some(records) = tasks.join_next().await {
+        answers.records.extend(records.expect("a buyer's task does not panic"));
+    }
+    answers.elapsed = start.elapsed();
+    answers.first_error = shared.first_error.lock().expect("no holder of it panics").take();
+    answers
+}
+
+impl Shared {
+    /// One connection: buyer after buyer.
+    async fn serve_buyers(self: Arc<Self>, mut connection: Connection) -> Vec<BuyerRecord> {
+        let mut records = Vec::new();
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(&buyer) = self.order.get(index) else { return records };
+            if let Some(arrivals) = self.crowd.arrivals {
+                // In waves as large as the level, so that buyers meet each other.
+                let wave = index / self.crowd.level * self.crowd.level;
+                let at = arrivals.mul_f64(wave as f64 / self.order.len() as f64);
+                tokio::time::sleep(at.saturating_sub(self.start.elapsed())).await;
+            }
+            if self.start.elapsed() > self.crowd.within {
+                return records;
+            }
+            let record = self.serve(buyer, &mut connection).await;
+            self.progress
+                .sold
+                .fetch_add(u64::from(record.told == LastAnswer::Sold), Ordering::Relaxed);
+            self.progress.answered.fetch_add(1, Ordering::Relaxed);
+            records.push(record);
+        }
+    }
+
+    /// One buyer, from the first request to the last answer.
+    async fn serve(&self, buyer: i64, connection: &mut Connection) -> BuyerRecord {
+        let (begun, mut errors) = (Instant::now(), 0);
+        let request = self.target.request(buyer, self.crowd.units);
+        let mut pause = RETRY_FIRST;
+        let mut told = LastAnswer::NoAnswer;
+        for _ in 0..TRIES_MAX {
+            let asked = tokio::time::timeout(ANSWER_WITHIN, connection.ask(&request)).await;
+            let reply = match asked {
+                Ok(Ok((status, body))) => self.target.read(status, body),
+                Ok(Err(error)) => Reply::Error(error.to_string()),
+                Err(_) => Reply::Error("no answer in time".to_owned()),
+            };
+            match reply {
+                Reply::Final(answer) => {
+                    told = answer;
+                    break;
+                }
+                Reply::Busy => {}
+                Reply::Error(text) => {
+                    errors += 1;
+                    connection.close();
+                    let mut first = self.first_error.lock().expect("no holder of it panics");
+                    first.get_or_insert(text);
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_LAST);
+        }
+        let latency = begun.elapsed();
+        BuyerRecord { buyer, units: self.crowd.units, told, latency, errors }
+    }
+}

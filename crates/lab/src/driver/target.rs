@@ -1,0 +1,86 @@
+//! Two kinds of servers: a worker of the lab, and the product. What a buyer sends to each, and what
+//! each answer means to the buyer.
+
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::LastAnswer;
+
+/// How long a buyer's token is valid: longer than any run.
+const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// `{"alg":"HS256","typ":"JWT"}` in base64url.
+const TOKEN_HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+
+/// Who is asked.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// Workers of the lab.
+    Workers,
+    /// The product: a sale of it, and the key that buyers' tokens are signed with.
+    Product { sale: String, key: Box<hmac::Key> },
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It decides.
+    Final(LastAnswer),
+    /// Ask again.
+    Busy,
+    /// Something went wrong; ask again.
+    Error(String),
+}
+
+impl Target {
+    /// The bytes that this buyer sends, each time the same.
+    pub fn request(&self, buyer: i64, units: i64) -> Vec<u8> {
+        match self {
+            Self::Workers => format!(
+                "POST /take?buyer={buyer}&units={units} HTTP/1.1\r\nHost: lab\r\n\
+                 Content-Length: 0\r\n\r\n"
+            ),
+            Self::Product { sale, key } => {
+                let body = format!(r#"{{"sale":"{sale}","item":"unit","units":{units}}}"#);
+                format!(
+                    "POST /v1/orders HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer {}\r\n\
+                     Idempotency-Key: {sale}-{buyer}\r\nPrefer: wait=10\r\n\
+                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    token(key, buyer),
+                    body.len()
+                )
+            }
+        }
+        .into_bytes()
+    }
+
+    /// What an answer means to the buyer.
+    pub fn read(&self, status: u16, body: &[u8]) -> Reply {
+        let text = String::from_utf8_lossy(body);
+        match (self, status) {
+            (Self::Workers, 200) => Reply::Final(LastAnswer::Sold),
+            (Self::Workers, 409) => Reply::Final(LastAnswer::SoldOut),
+            (Self::Product { .. }, 200 | 201) if text.contains(r#""state":"reserved""#) => {
+                Reply::Final(LastAnswer::Sold)
+            }
+            (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
+                Reply::Final(LastAnswer::SoldOut)
+            }
+            // The verdict is not there yet; the same request asks for it again.
+            (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
+            _ => Reply::Error(format!("status {status}: {text}")),
+        }
+    }
+}
+
+/// The token that the shop signs for this buyer.
+fn token(key: &hmac::Key, buyer: i64) -> String {
+    // A clock before 1970 gives tokens that have expired, which the server says.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let claims = format!(r#"{{"sub":"buyer-{buyer}","exp":{}}}"#, (now + TOKEN_LIFE).as_secs());
+    let signed = format!("{TOKEN_HEADER}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let signature = hmac::sign(key, signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}

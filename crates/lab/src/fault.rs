@@ -1,0 +1,85 @@
+//! What is broken during a run, at an instant that the seed decides.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+use crate::driver::Progress;
+use crate::limits::{ARRIVALS_WITH_FAULT, SNAPSHOT_AGE};
+use crate::run::System;
+use crate::servers::RedisReturn;
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Each process that takes units is killed once, at a random instant, and started again.
+    Crash,
+    /// One database connection in ten is delayed by 200 ms in each direction.
+    Slow,
+    /// Redis is killed and comes back empty, or from a snapshot that is a second old.
+    Restart,
+}
+
+impl Fault {
+    /// All of them, the run without any first.
+    pub const ALL: [Self; 4] = [Self::None, Self::Crash, Self::Slow, Self::Restart];
+
+    /// The word of the command line and the report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Crash => "crash",
+            Self::Slow => "slow",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// Breaks what the fault says while the crowd buys. Runs on the thread that started the servers,
+/// because they end with it.
+pub async fn inject(
+    fault: Fault,
+    seed: u64,
+    goal: u64,
+    progress: &Progress,
+    system: &mut System<'_>,
+) -> Result<()> {
+    let mut dice = SmallRng::seed_from_u64(seed ^ 0xfa17);
+    let mut part = |from: f64, to: f64| (goal as f64 * dice.random_range(from..to)) as u64;
+    match fault {
+        Fault::None | Fault::Slow => Ok(()),
+        Fault::Crash => {
+            let (first, second) = (part(0.1, 0.5), part(0.5, 0.9));
+            let leader_first = dice.random::<bool>();
+            until_sold(first, progress).await;
+            system.crash(usize::from(!leader_first)).await?;
+            until_sold(second, progress).await;
+            system.crash(usize::from(leader_first)).await
+        }
+        Fault::Restart => {
+            let at = part(0.2, 0.5);
+            let how =
+                if dice.random::<bool>() { RedisReturn::Empty } else { RedisReturn::Snapshot };
+            until_sold(at, progress).await;
+            system.save_redis()?;
+            tokio::time::sleep(SNAPSHOT_AGE).await;
+            system.restart_redis(how)
+        }
+    }
+}
+
+/// Waits until so many orders were promised; when they are not, until half of the sale's time.
+async fn until_sold(orders: u64, progress: &Progress) {
+    let until = Instant::now() + ARRIVALS_WITH_FAULT / 2;
+    while progress.sold.load(Ordering::Relaxed) < orders && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

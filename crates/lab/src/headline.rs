@@ -1,0 +1,143 @@
+//! `lab headline`: a judged sale at a fixed rate against one process of the product.
+//!
+//! Every buyer asks once for one of 10,000 units. The generator of the benchmarks sends; the
+//! product's rows and the independent auditor decide afterwards.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use doorbuster_harness::audit::{self, StoreLocation};
+use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
+use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult as LoadResult};
+use serde::Serialize;
+
+use crate::driver::Target;
+use crate::product::{Product, Shape};
+use crate::result::LatencyMs;
+
+/// Units on sale.
+const STOCK: i64 = 10_000;
+/// Keep-alive connections.
+const CONNECTIONS: usize = 512;
+/// The part of the asked rate that counts as reached: arrivals are random.
+const REACHED: f64 = 0.98;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The program that the product runs: this one.
+    pub program: PathBuf,
+    /// Requests a second.
+    pub rate: u32,
+    /// Seconds.
+    pub secs: u32,
+}
+
+/// What the auditor said.
+#[derive(Debug, Clone, Serialize)]
+pub struct Audit {
+    /// Whether it found nothing.
+    pub ok: bool,
+    /// What it found.
+    pub findings: Vec<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct HeadlineReport {
+    /// Nothing oversold, no answer lost, one order for each promise, and a clean audit.
+    pub ok: bool,
+    /// Requests a second that were asked for.
+    pub rate: u32,
+    /// Whether that rate was reached.
+    pub rate_reached: bool,
+    /// Seconds.
+    pub secs: u32,
+    /// Requests that were sent.
+    pub requests: u64,
+    /// Answers a second.
+    pub answers_per_second: f64,
+    /// From the instant a request was due to its answer.
+    pub latency_ms: LatencyMs,
+    /// Orders at the end.
+    pub orders: u64,
+    /// Answers "reserved".
+    pub reserved: u64,
+    /// Answers that were neither "reserved" nor "sold out".
+    pub other_answers: u64,
+    /// Units on sale.
+    pub stock: i64,
+    /// Units in orders beyond the stock.
+    pub oversold: i64,
+    /// Requests without an answer.
+    pub lost_answers: u64,
+    /// Part of the time that the generator's thread was on a core: what the generator cost.
+    pub generator_busy: f64,
+    /// What the auditor said.
+    pub audit: Audit,
+}
+
+/// Holds the sale. The server ends with the calling thread.
+pub fn run(options: &Options) -> Result<HeadlineReport> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut product = runtime.block_on(Product::start(&options.program, Shape::Embedded, false))?;
+    let target = product.open_sale(STOCK, 1)?;
+    let load = send(options, &product, &target)?;
+    let rows = product.order_rows(&target)?;
+    let store = product.store();
+    // Kept until the auditor has read it.
+    let _dir = product.stop()?;
+    let audited = audit::run(&StoreLocation::parse(&store)?, None)?;
+    let units: i64 = rows.iter().map(|(_, units)| units).sum();
+    let reserved = load.count(AnswerKind::Accepted) + load.count(AnswerKind::Fine);
+    let (orders, oversold) = (rows.len() as u64, (units - STOCK).max(0));
+    let answers_per_second =
+        load.in_time.values().sum::<u64>() as f64 / load.time.as_secs_f64().max(f64::MIN_POSITIVE);
+    let ms = |micros: u64| micros as f64 / 1_000.0;
+    let findings = audited.audit.findings.iter().map(|finding| format!("{finding:?}")).collect();
+    let audit = Audit { ok: audited.audit.ok, findings };
+    Ok(HeadlineReport {
+        ok: oversold == 0 && load.lost == 0 && orders == reserved && audit.ok,
+        rate: options.rate,
+        rate_reached: answers_per_second >= f64::from(options.rate) * REACHED,
+        secs: options.secs,
+        requests: load.sent,
+        answers_per_second: answers_per_second.round(),
+        latency_ms: LatencyMs {
+            p50: ms(load.latency.value_at_quantile(0.5)),
+            p99: ms(load.latency.value_at_quantile(0.99)),
+            max: ms(load.latency.max()),
+        },
+        orders,
+        reserved,
+        other_answers: load.total() - reserved - load.count(AnswerKind::SoldOut),
+        stock: STOCK,
+        oversold,
+        lost_answers: load.lost,
+        generator_busy: (load.generator_busy * 100.0).round() / 100.0,
+        audit,
+    })
+}
+
+fn send(options: &Options, product: &Product, target: &Target) -> Result<LoadResult> {
+    let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
+    // A little more than the mean number of arrivals.
+    let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
+    let count = u32::try_from(count).context("too many requests")?;
+    let buyers = Buyers::new(product.secret(), "headline", count);
+    let asked =
+        RequestOptions { sale, item: "unit", units: 1, headers: "Prefer: wait=30\r\n", keys: "k" };
+    let template = Template::new(&buyers, &asked);
+    let load = Load {
+        addr: *product.addrs().first().context("the server has an address")?,
+        connections: CONNECTIONS,
+        // What finds no free connection is given up, so that a slow server shows as a rate below.
+        pace: Pace::Crowd(f64::from(options.rate)),
+        warm_up: Duration::ZERO,
+        time: Duration::from_secs(options.secs.into()),
+        core: None,
+    };
+    load.run(&mut Purchases::each_once(&buyers, template, 0))
+}

@@ -1,0 +1,221 @@
+//! `lab incident`: a lock whose time is shorter than the work, reproduced from a seed.
+//!
+//! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The work under the lock
+//! contains a call to another company, which usually takes 5 ms. The seed decides which calls take
+//! longer than the lock. The strategies are the files of the lab, unchanged; this module only plays
+//! the other company and writes down what happens.
+
+mod journal;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+pub use journal::{Event, Journal, LOCK_MS};
+
+use crate::backends::Backends;
+use crate::checker;
+use crate::contract::{Answer, Make};
+use crate::driver::{self, BuyerRecord, Crowd, LastAnswer, Progress};
+use crate::limits::RUN_WITHIN;
+use crate::product::{Product, Shape};
+use crate::registry;
+use crate::servers::{Servers, WorkDir};
+use journal::{SharedJournal, WithRenewal};
+
+/// Bottles on sale.
+const STOCK: i64 = 100;
+/// Buyers who want one each.
+const BUYERS: i64 = 300;
+/// The shop's servers, each with one buyer at a time.
+const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
+/// A lock that is renewed while its holder works. Only the incident has it.
+const RENEWED: &str = "redis-lock-renewed";
+
+/// The variants in the order of the story, with what each shows.
+pub const VARIANTS: [(&str, &str); 6] = [
+    (
+        "redis-lock-unsafe",
+        "The lock ends during the work, and its late holder frees the next lock.",
+    ),
+    (
+        "redis-lock",
+        "Nobody frees another's lock, but the lock still ends during the work: two holders write.",
+    ),
+    (
+        RENEWED,
+        "A timer renews the lock while the holder works. It holds here, and does not when the \
+         whole process pauses, because then nothing is renewed.",
+    ),
+    ("redis-lock-fenced", "The database refuses the late holder, whose number is too old."),
+    ("redis-lua", "No lock: one script checks and books."),
+    ("doorbuster-embedded", "No lock: a counter in memory and a transaction that decides."),
+];
+
+/// One way of selling the bottles.
+#[derive(Debug, Clone, Serialize)]
+pub struct Variant {
+    /// The strategy.
+    pub strategy: String,
+    /// What it shows.
+    pub shows: &'static str,
+    /// Bottles that existed.
+    pub stock: i64,
+    /// Bottles in orders.
+    pub sold: i64,
+    /// Bottles that were sold and did not exist.
+    pub oversold: i64,
+    /// The story.
+    pub timeline: Vec<Event>,
+}
+
+/// The whole incident.
+#[derive(Debug, Clone, Serialize)]
+pub struct IncidentReport {
+    /// What decides which calls take long.
+    pub seed: u64,
+    /// One entry for each variant.
+    pub variants: Vec<Variant>,
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The program that the product runs: this one.
+    pub program: PathBuf,
+    /// Ids of variants.
+    pub variants: Vec<&'static str>,
+    /// Decides which calls take long.
+    pub seed: u64,
+}
+
+/// The variant of this id.
+#[must_use]
+pub fn variant(id: &str) -> Option<&'static str> {
+    VARIANTS.iter().map(|(name, _)| *name).find(|name| *name == id)
+}
+
+/// Runs the variants one after another. Servers end with the calling thread.
+pub fn run(options: &Options) -> Result<IncidentReport> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let work_dir = WorkDir::create()?;
+    let servers = Servers::start(&work_dir)?;
+    let mut variants = Vec::new();
+    for &id in &options.variants {
+        let shows = VARIANTS.iter().find(|(name, _)| *name == id).map_or("", |(_, text)| text);
+        let sale = if id == "doorbuster-embedded" {
+            runtime.block_on(sell_with_product(&options.program, options.seed))?
+        } else {
+            runtime.block_on(sell_with(&servers, id, options.seed))?
+        };
+        let found = checker::judge(STOCK, &sale.records, &sale.orders);
+        variants.push(Variant {
+            strategy: id.to_owned(),
+            shows,
+            stock: STOCK,
+            sold: found.sold,
+            oversold: found.oversold,
+            timeline: sale.timeline,
+        });
+    }
+    Ok(IncidentReport { seed: options.seed, variants })
+}
+
+struct Sale {
+    records: Vec<BuyerRecord>,
+    orders: Vec<crate::contract::Order>,
+    timeline: Vec<Event>,
+}
+
+/// The shop's servers sell with one of the lab's strategies.
+async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
+    let (file, renewal) = match id {
+        RENEWED => ("redis-lock", WithRenewal::Yes),
+        other => (other, WithRenewal::No),
+    };
+    let entry = registry::find(file).context("the variant is a strategy")?;
+    let Make::Strategy(make) = entry.make else { anyhow::bail!("{id} has no worker") };
+    let backends = Backends::new(&servers.addresses(false, 8))?;
+    make(&backends).prepare(STOCK).await?;
+    let shared = Arc::new(SharedJournal::new(renewal));
+    let next = Arc::new(std::sync::atomic::AtomicI64::new(1));
+    let mut tasks = tokio::task::JoinSet::new();
+    for actor in ACTORS {
+        let mut own = backends.clone();
+        own.journal = Journal::of(actor, &shared, seed);
+        let (strategy, next) = (make(&own), Arc::clone(&next));
+        let journal = own.journal;
+        tasks.spawn(async move {
+            let mut records = Vec::new();
+            loop {
+                let buyer = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if buyer > BUYERS {
+                    return Ok(records);
+                }
+                let told = loop {
+                    match strategy.take(buyer, 1).await? {
+                        Answer::Sold => break LastAnswer::Sold,
+                        Answer::SoldOut => break LastAnswer::SoldOut,
+                        Answer::Busy => {}
+                    }
+                };
+                journal.told(buyer, told);
+                let latency = Duration::ZERO;
+                records.push(BuyerRecord { buyer, units: 1, told, latency, errors: 0 });
+            }
+        });
+    }
+    let mut records = Vec::new();
+    while let Some(task) = tasks.join_next().await {
+        let done: Result<Vec<BuyerRecord>> = task?;
+        records.extend(done?);
+    }
+    let orders = make(&backends).orders().await?;
+    Ok(Sale { records, orders, timeline: shared.story() })
+}
+
+/// The same buyers buy from the product.
+async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
+    let mut product = Product::start(program, Shape::Embedded, false).await?;
+    let target = product.open_sale(STOCK, 1)?;
+    let level = ACTORS.len();
+    let crowd = Crowd { buyers: BUYERS, units: 1, level, seed, arrivals: None, within: RUN_WITHIN };
+    let progress = Arc::new(Progress::default());
+    let answers = driver::send(crowd, target.clone(), product.addrs(), progress).await;
+    let orders = product.orders(&target)?;
+    let at_ms = u64::try_from(answers.elapsed.as_millis()).unwrap_or(u64::MAX);
+    product.stop()?;
+    let sold = orders.iter().map(|order| order.units).sum::<i64>();
+    let event =
+        format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers; nobody held a lock");
+    let timeline = vec![Event { at_ms, actor: "doorbuster".to_owned(), event }];
+    Ok(Sale { records: answers.records, orders, timeline })
+}
+
+impl IncidentReport {
+    /// Whether the unsafe lock oversold, and every way without that weakness did not.
+    #[must_use]
+    pub fn is_as_told(&self) -> bool {
+        self.variants.iter().all(|variant| match variant.strategy.as_str() {
+            "redis-lock-unsafe" => variant.oversold > 0,
+            // They may: their lock ends during the work, or with the process.
+            "redis-lock" | RENEWED => true,
+            _ => variant.oversold == 0,
+        })
+    }
+}
+
+impl Variant {
+    /// The part of the timeline that tells the story: from a little before the first work that is
+    /// longer than the lock.
+    #[must_use]
+    pub fn story(&self, events: usize) -> &[Event] {
+        let turn = self.timeline.iter().position(|event| event.event.starts_with("waits"));
+        let from = turn.map_or(0, |turn| turn.saturating_sub(4));
+        let to = (from + events).min(self.timeline.len());
+        &self.timeline[from..to]
+    }
+}

@@ -1,0 +1,237 @@
+//! Who did what, and when: the incident's timeline. Strategies tell the journal of their lock; in
+//! any other run nobody listens, and no work takes time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use crate::backends::RedisLink;
+use crate::driver::LastAnswer;
+
+/// How long the lock lasts in the incident.
+pub const LOCK_MS: u64 = 60;
+/// How long the call to the other company takes, usually and when it is slow.
+const WORK: Duration = Duration::from_millis(5);
+const SLOW_WORK: Duration = Duration::from_millis(90);
+/// One call in so many is slow.
+const SLOW_ONE_IN: u32 = 8;
+/// Events of the story at most; what comes later is left out, and the last one says so.
+const EVENTS_MAX: usize = 400;
+
+/// One line of the story.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Milliseconds since the sale opened.
+    pub at_ms: u64,
+    /// Who.
+    pub actor: String,
+    /// What happened.
+    pub event: String,
+}
+
+/// Whether a timer renews the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithRenewal {
+    /// Every third of its time.
+    Yes,
+    /// Never.
+    No,
+}
+
+/// One actor's pen. Without an incident it writes nothing.
+#[derive(Clone, Default)]
+pub struct Journal(Option<Arc<Actor>>);
+
+struct Actor {
+    name: &'static str,
+    shared: Arc<SharedJournal>,
+    seed: u64,
+    works: AtomicU64,
+}
+
+/// The journal of all actors.
+pub struct SharedJournal {
+    renewal: WithRenewal,
+    start: Instant,
+    written: Mutex<Written>,
+}
+
+struct Written {
+    events: Vec<Event>,
+    /// Whose lock it is, and until when.
+    holder: Option<(&'static str, Instant)>,
+    left_out: usize,
+}
+
+/// Renews a lock until it is dropped.
+pub struct Renewal(JoinHandle<()>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl SharedJournal {
+    /// An empty journal.
+    pub fn new(renewal: WithRenewal) -> Self {
+        let written = Written { events: Vec::new(), holder: None, left_out: 0 };
+        Self { renewal, start: Instant::now(), written: Mutex::new(written) }
+    }
+
+    /// What happened.
+    pub fn story(&self) -> Vec<Event> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = written.events.clone();
+        if written.left_out > 0 {
+            let event = format!("{} more events are left out", written.left_out);
+            let at_ms = events.last().map_or(0, |last| last.at_ms);
+            events.push(Event { at_ms, actor: "journal".to_owned(), event });
+        }
+        events
+    }
+
+    fn with(&self, write: impl FnOnce(&mut Written, Instant)) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        write(&mut written, Instant::now());
+    }
+}
+
+impl Journal {
+    /// The pen of this actor.
+    pub fn of(name: &'static str, shared: &Arc<SharedJournal>, seed: u64) -> Self {
+        let seed = name.bytes().fold(seed, |sum, byte| sum.rotate_left(7) ^ u64::from(byte));
+        let shared = Arc::clone(shared);
+        Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
+    }
+
+    /// How long the lock lasts: shorter than some work in the incident, else as the strategy says.
+    pub fn lock_ms(&self, usual: u64) -> u64 {
+        if self.0.is_some() { LOCK_MS } else { usual }
+    }
+
+    /// The lock was taken.
+    pub fn locked(&self, lock_ms: u64) {
+        self.write(|written, now, actor| {
+            let before = written.holder.replace((actor, now + Duration::from_millis(lock_ms)));
+            match before {
+                Some((other, _)) if other != actor => {
+                    format!("takes the lock: the time of {other} is over, but {other} still works")
+                }
+                _ => format!("takes the lock for {lock_ms} ms"),
+            }
+        });
+    }
+
+    /// The stock was read under the lock.
+    pub fn read_stock(&self, available: i64) {
+        self.note(|| format!("reads the stock: {available} bottles"));
+    }
+
+    /// The work that takes time: a call to another company. Only the incident contains it.
+    pub async fn work(&self) {
+        let Some(actor) = &self.0 else { return };
+        let count = actor.works.fetch_add(1, Ordering::Relaxed);
+        let mut dice = SmallRng::seed_from_u64(actor.seed.wrapping_add(count));
+        let is_slow = dice.random_ratio(1, SLOW_ONE_IN);
+        if is_slow {
+            let ms = SLOW_WORK.as_millis();
+            self.note(|| format!("waits {ms} ms for the payment company, longer than the lock"));
+        }
+        tokio::time::sleep(if is_slow { SLOW_WORK } else { WORK }).await;
+    }
+
+    /// Stock and order were written.
+    pub fn sold(&self, buyer: i64, left: i64) {
+        self.note(|| format!("writes {left} bottles and the order of buyer {buyer}"));
+    }
+
+    /// The lock was deleted without looking whose it is.
+    pub fn deleted_lock(&self) {
+        self.write(|written, now, actor| match written.holder.take() {
+            Some((other, until)) if other != actor && until > now => {
+                format!("deletes the lock, which is the lock of {other}")
+            }
+            Some((other, _)) if other != actor => "deletes a lock that has ended".to_owned(),
+            _ => "releases the lock".to_owned(),
+        });
+    }
+
+    /// The lock was released by a script that looks whose it is.
+    pub fn released(&self, was_ours: bool) {
+        self.write(|written, _, actor| {
+            if was_ours {
+                if written.holder.is_some_and(|(holder, _)| holder == actor) {
+                    written.holder = None;
+                }
+                "releases the lock".to_owned()
+            } else {
+                "leaves the lock alone: its own time is over".to_owned()
+            }
+        });
+    }
+
+    /// The database refused a holder whose number is too old.
+    pub fn fenced(&self) {
+        self.note(|| "is refused by the database: a later holder has come".to_owned());
+    }
+
+    /// A buyer was told something.
+    pub fn told(&self, buyer: i64, told: LastAnswer) {
+        let is_lock_story =
+            self.0.as_ref().is_some_and(|actor| actor.works.load(Ordering::Relaxed) > 0);
+        if told == LastAnswer::Sold && !is_lock_story {
+            self.note(|| format!("sells a bottle to buyer {buyer}"));
+        }
+    }
+
+    /// A timer that renews the lock, where the variant has one.
+    pub fn renewal(
+        &self,
+        redis: &RedisLink,
+        lock: &'static str,
+        token: &str,
+        lock_ms: u64,
+    ) -> Option<Renewal> {
+        let actor = self.0.as_ref()?;
+        if actor.shared.renewal == WithRenewal::No {
+            return None;
+        }
+        let (redis, token) = (redis.clone(), token.to_owned());
+        Some(Renewal(tokio::spawn(async move {
+            let script = redis::Script::new(include_str!("renew.lua"));
+            loop {
+                tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
+                let mut renew = script.key(lock);
+                let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
+                // A lock that is another's is not renewed; the release finds out.
+                if !renewed.is_ok_and(|renewed| renewed == 1) {
+                    return;
+                }
+            }
+        })))
+    }
+
+    fn note(&self, text: impl FnOnce() -> String) {
+        self.write(|_, _, _| text());
+    }
+
+    fn write(&self, text: impl FnOnce(&mut Written, Instant, &'static str) -> String) {
+        let Some(actor) = &self.0 else { return };
+        actor.shared.with(|written, now| {
+            let event = text(written, now, actor.name);
+            if written.events.len() >= EVENTS_MAX {
+                written.left_out += 1;
+                return;
+            }
+            let since = now.duration_since(actor.shared.start).as_millis();
+            let at_ms = u64::try_from(since).unwrap_or(u64::MAX);
+            written.events.push(Event { at_ms, actor: actor.name.to_owned(), event });
+        });
+    }
+}

@@ -1,0 +1,27 @@
+//! The lab: every known way to deduct stock, on real servers, before one judge.
+//!
+//! Each file of [`strategies`] is one way. A worker process serves it over HTTP, a driver sends
+//! the same buyers to each, faults break the servers, and a checker that knows no strategy compares
+//! what buyers were told with the rows at the end. Nothing here is part of the product; the product's
+//! three shapes take part over HTTP, as child processes.
+
+mod backends;
+mod checker;
+mod contract;
+mod driver;
+mod fault;
+pub mod headline;
+pub mod incident;
+pub mod limits;
+mod product;
+pub mod registry;
+pub mod report;
+mod result;
+pub mod run;
+mod servers;
+mod strategies;
+pub mod worker;
+
+pub use contract::{Claim, Family, Info};
+pub use fault::Fault;
+pub use result::{RunReport, RunResult, Verdict};

@@ -1,0 +1,285 @@
+//! The product in its three shapes, as child processes, bought from over HTTP like any shop's
+//! visitors do.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use aws_lc_rs::hmac;
+use doorbuster_harness::audit::StoreLocation;
+use doorbuster_harness::cluster::{self, Cluster, ClusterPlan, NetworkCondition, free_port, http};
+use rusqlite::OpenFlags;
+
+use crate::contract::Order;
+use crate::driver::Target;
+use crate::limits::{READY_WITHIN, SLOW_BY, WORKERS};
+use crate::servers::{RedisReturn, WorkDir, restart_redis, wait_until};
+
+/// Every order of a sale.
+const ORDERS: &str = "SELECT o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
+    WHERE i.sale_id = ";
+
+/// How the product keeps its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One process and a data directory.
+    Embedded,
+    /// Two nodes and PostgreSQL.
+    Postgres,
+    /// Two nodes, PostgreSQL and Redis.
+    Cluster,
+}
+
+/// A running installation.
+pub struct Product {
+    installation: Installation,
+    dir: WorkDir,
+    admin_key: String,
+    secret: String,
+    sales: u32,
+}
+
+enum Installation {
+    Embedded(EmbeddedServer),
+    Nodes(Box<Cluster>),
+}
+
+/// The server of shape `embedded`.
+struct EmbeddedServer {
+    program: PathBuf,
+    data_dir: PathBuf,
+    port: u16,
+    admin_key: String,
+    secret: String,
+    child: Option<Child>,
+}
+
+impl Product {
+    /// Starts an installation, from the thread that it is to end with; `slow`: one database
+    /// connection in ten is slow.
+    pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
+        let dir = WorkDir::create()?;
+        let (installation, admin_key, secret) = match shape {
+            Shape::Embedded => {
+                let mut server = EmbeddedServer {
+                    program: program.to_owned(),
+                    data_dir: dir.path().join("data"),
+                    port: free_port()?,
+                    admin_key: secret(),
+                    secret: secret(),
+                    child: None,
+                };
+                server.start()?;
+                let keys = (server.admin_key.clone(), server.secret.clone());
+                (Installation::Embedded(server), keys.0, keys.1)
+            }
+            Shape::Postgres | Shape::Cluster => {
+                let kind = match shape {
+                    Shape::Cluster => cluster::Shape::Cluster,
+                    _ => cluster::Shape::Postgres,
+                };
+                let mut plan = ClusterPlan::new(program, &dir.path().join("cluster"), kind);
+                (plan.nodes, plan.shards, plan.replicas) = (WORKERS, 1, false);
+                plan.proxies = slow;
+                let cluster = Cluster::start(&plan)?;
+                for proxy in &cluster.postgres_proxies {
+                    proxy.set_condition(NetworkCondition::SlowOneInTen(SLOW_BY));
+                }
+                let key = cluster.admin_key().to_owned();
+                let secret = std::fs::read_to_string(cluster.buyer_secret())?;
+                (Installation::Nodes(Box::new(cluster)), key, secret)
+            }
+        };
+        let product = Self { installation, dir, admin_key, secret, sales: 0 };
+        for addr in product.addrs() {
+            let ready = wait_until(READY_WITHIN, async || is_ready(addr)).await;
+            ensure!(ready, "the server at {addr} is not ready");
+        }
+        Ok(product)
+    }
+
+    /// Where buyers go.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        match &self.installation {
+            Installation::Embedded(server) => vec![server.addr()],
+            Installation::Nodes(cluster) => cluster.nodes.iter().map(cluster::Node::addr).collect(),
+        }
+    }
+
+    /// Where the store is, for the auditor.
+    pub fn store(&self) -> String {
+        match &self.installation {
+            Installation::Embedded(server) => server.data_dir.display().to_string(),
+            Installation::Nodes(cluster) => cluster.store_url(),
+        }
+    }
+
+    /// What buyers' tokens are signed with.
+    pub fn secret(&self) -> &[u8] {
+        self.secret.as_bytes()
+    }
+
+    /// Opens a new sale; what its buyers send.
+    pub fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
+        self.sales += 1;
+        let sale = format!("lab-{}", self.sales);
+        let item = format!(
+            r#"{{"id":"unit","title":"Unit","price":{{"amount_minor":100,"currency":"EUR"}},"stock":{stock},"limit_per_buyer":{units},"hold_secs":86400}}"#
+        );
+        // All buyers come from one address.
+        let door = r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#;
+        let body =
+            format!(r#"{{"id":"{sale}","title":"Lab","front_door":{door},"items":[{item}]}}"#);
+        self.admin("/v1/admin/sales", &body, 201)?;
+        self.admin(&format!("/v1/admin/sales/{sale}/open"), "", 200)?;
+        let key = Box::new(hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes()));
+        Ok(Target::Product { sale, key })
+    }
+
+    fn admin(&self, path: &str, body: &str, status: u16) -> Result<()> {
+        let key = format!("Authorization: Bearer {}\r\n", self.admin_key);
+        let addr = *self.addrs().first().context("an installation has a server")?;
+        let reply = http::send_request(addr, "POST", path, &key, body)?;
+        ensure!(reply.status == status, "POST {path}: {} {}", reply.status, reply.body);
+        Ok(())
+    }
+
+    /// Kills one server where it stands and starts it again.
+    pub fn restart(&mut self, number: usize) -> Result<()> {
+        match &mut self.installation {
+            Installation::Embedded(server) => {
+                server.kill();
+                server.start()
+            }
+            Installation::Nodes(cluster) => {
+                let node = cluster.nodes.get_mut(number).context("there is such a node")?;
+                node.kill()?;
+                Ok(node.start()?)
+            }
+        }
+    }
+
+    /// Writes a snapshot of its Redis, if it has one.
+    pub fn save_redis(&self) -> Result<()> {
+        if let Installation::Nodes(cluster) = &self.installation {
+            for server in cluster.redis.iter().flat_map(cluster::Redis::servers) {
+                server.run_command(&["SAVE"])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills its Redis, if it has one, and starts it again.
+    pub fn restart_redis(&mut self, how: RedisReturn) -> Result<()> {
+        let Installation::Nodes(cluster) = &mut self.installation else { return Ok(()) };
+        let Some(redis) = &mut cluster.redis else { return Ok(()) };
+        (0..redis.servers().len()).try_for_each(|number| restart_redis(redis.server(number), how))
+    }
+
+    /// Every order of the sale, in the order of commit, from the rows of the store.
+    pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
+        let rows = self.order_rows(target)?.into_iter();
+        rows.map(|(buyer, units)| {
+            let number = buyer.strip_prefix("buyer-").context("a buyer of the lab")?;
+            Ok(Order { buyer: number.parse()?, units })
+        })
+        .collect()
+    }
+
+    /// The same with the buyers' whole names.
+    pub fn order_rows(&self, target: &Target) -> Result<Vec<(String, i64)>> {
+        let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
+        match &self.installation {
+            Installation::Embedded(server) => sqlite_orders(&server.data_dir, sale),
+            Installation::Nodes(cluster) => {
+                let text = cluster.postgres.sql(&format!("{ORDERS}'{sale}' ORDER BY o.seq"))?;
+                let rows = text.lines().filter_map(|line| line.split_once('|'));
+                rows.map(|(buyer, units)| Ok((buyer.to_owned(), units.parse()?))).collect()
+            }
+        }
+    }
+
+    /// Stops it in good order.
+    pub fn stop(mut self) -> Result<WorkDir> {
+        match &mut self.installation {
+            Installation::Embedded(server) => server.stop()?,
+            Installation::Nodes(cluster) => cluster.stop_nodes()?,
+        }
+        Ok(self.dir)
+    }
+}
+
+fn sqlite_orders(dir: &Path, sale: &str) -> Result<Vec<(String, i64)>> {
+    let StoreLocation::Sqlite(file) = StoreLocation::parse(&dir.display().to_string())? else {
+        bail!("{} has no store", dir.display());
+    };
+    let db = rusqlite::Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.busy_timeout(READY_WITHIN)?;
+    let mut query = db.prepare(&format!("{ORDERS}?1 ORDER BY o.seq"))?;
+    let rows = query.query_map([sale], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn is_ready(addr: SocketAddr) -> bool {
+    http::send_request(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
+}
+
+/// 64 hexadecimal digits that nobody can guess.
+fn secret() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+}
+
+impl EmbeddedServer {
+    fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DOORBUSTER_")) {
+            command.env_remove(name);
+        }
+        let log = self.data_dir.with_extension("log");
+        let log = std::fs::File::options().create(true).append(true).open(log)?;
+        let mut child = command
+            .args(["serve", "--until-stdin-ends", "--log-format", "text", "--listen"])
+            .arg(self.addr().to_string())
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .env("DOORBUSTER_AUTH__ADMIN_KEY", &self.admin_key)
+            .env("DOORBUSTER_AUTH__BUYER_SECRET", &self.secret)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("starting a server")?;
+        child.stdin.as_mut().context("its input is piped")?.flush()?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already.
+            let _ = (child.kill(), child.wait());
+        }
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        drop(child.stdin.take());
+        let status = child.wait()?;
+        let log = BufReader::new(std::fs::File::open(self.data_dir.with_extension("log"))?);
+        let last = log.lines().map_while(|line| line.ok()).last().unwrap_or_default();
+        ensure!(status.success(), "the server ended with {status}: {last}");
+        Ok(())
+    }
+}
+
+impl Drop for EmbeddedServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

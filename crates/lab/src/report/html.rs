@@ -1,0 +1,266 @@
+//! `report.html`: one page with everything in it, for a disk without network.
+
+use std::fmt::Write;
+
+use super::{drawing, number, source, summary};
+use crate::contract::{Claim, Make};
+use crate::incident::IncidentReport;
+use crate::registry;
+use crate::result::{RunReport, RunResult, Verdict};
+
+const STYLE: &str = include_str!("report.css");
+const SCRIPT: &str = include_str!("report.js");
+const PLOT_STYLE: &str = include_str!("vendor/uPlot-1.6.32.min.css");
+const PLOT_SCRIPT: &str = include_str!("vendor/uPlot-1.6.32.min.js");
+const PLOT_LICENCE: &str = include_str!("vendor/uPlot-LICENSE");
+const BRAND: &str = "<svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5\" \
+    aria-hidden=\"true\"><path d=\"M3 27V11a9 9 0 0 1 18 0v16\" stroke=\"currentColor\"/>\
+    <path class=\"brand__slit\" d=\"M12 6v21\"/></svg>";
+
+/// The page of a run.
+pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String {
+    let agrees = run.agrees();
+    let head = if agrees { "Every promise held." } else { "A promise was broken." };
+    let mut main = verdict(agrees, head, &summary(run));
+    main += &facts(run);
+    main += &table(run);
+    main += PLOTS;
+    main += &incident.map(incident_section).unwrap_or_default();
+    main += &ways(run);
+    main += &repeat(run);
+    let numbers = serde_json::to_string(&run).unwrap_or_default().replace('<', "\\u003c");
+    let scripts = format!(
+        "<script type=\"application/json\" id=\"numbers\">{numbers}</script>\n\
+         <script>/*{PLOT_LICENCE}*/\n{PLOT_SCRIPT}</script>\n<script>{SCRIPT}</script>"
+    );
+    page("Lab report", &main, &scripts)
+}
+
+/// The page of an incident.
+pub fn render_incident(incident: &IncidentReport) -> String {
+    let told = incident.is_as_told();
+    let head = if told { "The incident, as told." } else { "The incident went another way." };
+    let text = "A lock that ends before the work, reproduced from a seed, and the safer ways.";
+    let main = verdict(told, head, text) + &incident_section(incident);
+    page("Lab incident", &main, "")
+}
+
+fn page(title: &str, main: &str, scripts: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title} – Doorbuster</title>\n<link rel=\"icon\" href=\"data:,\">\n\
+         <style>{PLOT_STYLE}\n{STYLE}</style>\n</head>\n<body>\n\
+         <a class=\"skip\" href=\"#main\">Skip to the report</a>\n\
+         <header class=\"top\"><span class=\"brand\">{BRAND}<span>Doorbuster lab</span></span>\
+         </header>\n<main class=\"report\" id=\"main\" tabindex=\"-1\">{main}</main>\n\
+         {scripts}\n</body>\n</html>\n"
+    )
+}
+
+fn verdict(good: bool, head: &str, text: &str) -> String {
+    let class = if good { "verdict" } else { "verdict verdict--bad" };
+    format!(
+        "<section class=\"{class}\" aria-label=\"Verdict\"><h1>{head}</h1><p>{}</p></section>",
+        escape(text)
+    )
+}
+
+fn facts(run: &RunReport) -> String {
+    let machine = &run.machine;
+    let levels: Vec<String> = run.levels.iter().map(usize::to_string).collect();
+    let rows = [
+        ("Buyers of each run", number(run.buyers as f64)),
+        ("Units on sale", format!("{}, {} each", number(run.stock as f64), run.units)),
+        ("At the same time", levels.join(", ")),
+        ("Machine", format!("{}, {} cores", machine.processor, machine.cores)),
+        ("Memory", format!("{} MiB", number(machine.memory_mib as f64))),
+        ("Servers", machine.servers.join(", ")),
+        ("System", machine.system.clone()),
+        ("Seed", run.seed.to_string()),
+        ("It took", format!("{} s", number(run.seconds))),
+    ];
+    let mut text =
+        String::from("<h2 class=\"unseen\">How it was measured</h2><dl class=\"facts\">");
+    for (name, value) in rows {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));
+    }
+    text + "</dl>"
+}
+
+fn table(run: &RunReport) -> String {
+    let mut text = String::from(
+        "<section aria-labelledby=\"h-table\"><h2 id=\"h-table\">Every way at every level</h2>\
+         <p class=\"soft\">Same buyers, real servers, one checker. Speed counts only where nothing \
+         is oversold, duplicated or lost.</p><div class=\"card\"><div class=\"scroll\" \
+         tabindex=\"0\" role=\"region\" aria-label=\"Table of strategies\"><table class=\"grid\">\
+         <caption class=\"unseen\">Strategies compared</caption><thead><tr>",
+    );
+    for head in ["Strategy", "At once", "Faults", "Verdict"] {
+        let _ = write!(text, "<th scope=\"col\">{head}</th>");
+    }
+    for head in
+        ["Buyers/s", "p50 ms", "p99 ms", "Oversold", "Unsold", "Duplicates", "Lost", "Errors"]
+    {
+        let _ = write!(text, "<th scope=\"col\" class=\"num\">{head}</th>");
+    }
+    text += "<th scope=\"col\">Suits</th></tr></thead><tbody>";
+    run.results.iter().for_each(|result| text += &row(result));
+    text + "</tbody></table></div></div></section>"
+}
+
+fn row(result: &RunResult) -> String {
+    let ours = if result.strategy.starts_with("doorbuster") { " class=\"ours\"" } else { "" };
+    let mut row = format!(
+        "<tr{ours}><th scope=\"row\"><a href=\"#{0}\">{0}</a></th><td class=\"num\">{1}</td>\
+         <td>{2}</td><td>{3}</td>",
+        result.strategy,
+        result.level,
+        result.faults.as_str(),
+        pill(result)
+    );
+    let numbers = [
+        number(result.throughput_per_second),
+        format!("{:.1}", result.latency_ms.p50),
+        format!("{:.1}", result.latency_ms.p99),
+    ];
+    numbers.iter().for_each(|text| row += &format!("<td class=\"num\">{text}</td>"));
+    for count in [result.oversold, result.unsold, result.duplicate_orders, result.lost_orders] {
+        row += &format!("<td class=\"num\">{}</td>", number(count as f64));
+    }
+    row += &format!("<td class=\"num\">{}</td>", number(result.errors as f64));
+    row + &format!("<td>{}</td></tr>", escape(result.suits))
+}
+
+/// The verdict by colour and word.
+fn pill(result: &RunResult) -> String {
+    let class = match result.verdict {
+        Verdict::Held => "pill pill--good",
+        Verdict::Undersold => "pill pill--warn",
+        _ => "pill pill--bad",
+    };
+    let word = result.verdict.as_str();
+    let more = if result.agrees { "" } else { ", not as promised" };
+    format!("<span class=\"{class}\">{word}{more}</span>")
+}
+
+const PLOTS: &str = "<section aria-labelledby=\"h-plots\"><h2 id=\"h-plots\">Speed against \
+    concurrency</h2><p class=\"soft\">Both scales are logarithmic. The table has the numbers.</p>\
+    <div class=\"chosen\" id=\"chosen\" role=\"group\" aria-label=\"Strategies in the plots\">\
+    </div><h3>Buyers answered a second</h3><div class=\"card chart\" id=\"throughput\" \
+    role=\"img\" aria-label=\"Throughput against concurrency\"></div><br><h3>Latency, 99 of 100 \
+    buyers</h3><div class=\"card chart\" id=\"latency\" role=\"img\" \
+    aria-label=\"Latency against concurrency\"></div></section>";
+
+fn incident_section(incident: &IncidentReport) -> String {
+    let mut text = format!(
+        "<section aria-labelledby=\"h-incident\"><h2 id=\"h-incident\">The incident of the \
+         lock</h2><p>Three servers sell 100 bottles under a lock that lasts {} ms. A call under \
+         the lock sometimes takes longer. Grey: work while the lock is held. Red: work after its \
+         time.</p>",
+        crate::incident::LOCK_MS
+    );
+    for variant in &incident.variants {
+        let class = if variant.oversold > 0 { "pill pill--bad" } else { "pill pill--good" };
+        let word = if variant.oversold > 0 { "oversold" } else { "held" };
+        let id = &variant.strategy;
+        let _ = write!(
+            text,
+            "<br><div class=\"card way\"><h3>{id} <span class=\"{class}\">{word}</span></h3>\
+             <p>{} Sold {} of {} bottles.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" \
+             aria-label=\"Timeline of {id}\">{}</div></div>",
+            escape(variant.shows),
+            variant.sold,
+            variant.stock,
+            drawing::render(variant)
+        );
+    }
+    text + &format!(
+        "<br><p class=\"soft\">Repeat: <code>doorbuster lab incident --seed {}</code></p></section>",
+        incident.seed
+    )
+}
+
+/// One section for each strategy.
+fn ways(run: &RunReport) -> String {
+    let mut text = String::from(
+        "<section aria-labelledby=\"h-ways\"><h2 id=\"h-ways\">How each way works, and how it \
+         broke</h2><div class=\"ways\">",
+    );
+    let mut ids: Vec<&str> = run.results.iter().map(|result| result.strategy.as_str()).collect();
+    ids.dedup();
+    for entry in ids.iter().filter_map(|id| registry::find(id)) {
+        let info = entry.info;
+        let _ = write!(text, "<article class=\"card way\" id=\"{}\">", info.id);
+        let _ = write!(text, "<h3>{} ({})</h3>", escape(info.title), info.id);
+        let promise = match info.claim {
+            Claim::Safe => "It promises to hold, whatever fails.",
+            Claim::Unsafe => "It promises nothing.",
+            Claim::SafeWithoutFaults => "It promises to hold while nothing fails.",
+        };
+        let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(info.suits));
+        if matches!(entry.make, Make::Strategy(_)) {
+            for paragraph in source::paragraphs(entry.text) {
+                let _ = write!(text, "<p>{}</p>", escape(&paragraph));
+            }
+            let _ = write!(
+                text,
+                "<pre tabindex=\"0\" aria-label=\"Code of {}\"><code>{}</code></pre>",
+                info.id,
+                escape(&source::essence(entry.text))
+            );
+        }
+        if let Some(lua) = entry.lua {
+            let _ = write!(
+                text,
+                "<pre tabindex=\"0\" aria-label=\"Script of {}\"><code>{}</code></pre>",
+                info.id,
+                escape(lua)
+            );
+        }
+        text += &broke(run, info.id);
+        text += "</article>";
+    }
+    text + "</div></section>"
+}
+
+/// How it broke, with the first buyer concerned.
+fn broke(run: &RunReport, id: &str) -> String {
+    let broken: Vec<&RunResult> = run
+        .results
+        .iter()
+        .filter(|result| result.strategy == id && result.verdict != Verdict::Held)
+        .collect();
+    if broken.is_empty() {
+        return "<p><span class=\"pill pill--good\">held</span> in every run.</p>".to_owned();
+    }
+    let mut text = String::new();
+    for result in broken {
+        let _ = write!(
+            text,
+            "<p>{} with {} at once, faults {}: {}.</p>",
+            pill(result),
+            result.level,
+            result.faults.as_str(),
+            escape(result.first_offender.as_deref().unwrap_or("no buyer to name"))
+        );
+    }
+    text
+}
+
+fn repeat(run: &RunReport) -> String {
+    format!(
+        "<section aria-labelledby=\"h-repeat\"><h2 id=\"h-repeat\">How to repeat it</h2>\
+         <p>The seed decides the order of the buyers and the instants of the faults. The race \
+         between processes is real, so counts of an unsafe way differ from run to run.</p>\
+         <div class=\"card way\"><pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\
+         </div></section>",
+        escape(&run.command)
+    )
+}
+
+/// Text as HTML shows it.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,53 @@
+//! What the report quotes of a strategy's file: its header and its essence.
+
+/// The header's sentences as paragraphs: one for each "How …", "Where …" and "When …".
+pub fn paragraphs(text: &str) -> Vec<String> {
+    let mut paragraphs: Vec<String> = Vec::new();
+    for line in text.lines().map_while(|line| line.strip_prefix("//!")) {
+        let line = line.trim();
+        let starts = ["How it ", "Where it ", "When it "].iter().any(|word| line.starts_with(word));
+        match paragraphs.last_mut() {
+            Some(last) if !starts && !line.is_empty() && !last.is_empty() => {
+                last.push(' ');
+                last.push_str(line);
+            }
+            _ => paragraphs.push(line.to_owned()),
+        }
+    }
+    paragraphs.retain(|paragraph| !paragraph.is_empty());
+    paragraphs
+}
+
+/// The function `take`, without the indentation of its `impl`.
+pub fn essence(text: &str) -> String {
+    let lines = text.lines().skip_while(|line| !line.starts_with("    fn take("));
+    let mut essence = String::new();
+    for line in lines {
+        essence.push_str(line.strip_prefix("    ").unwrap_or(line));
+        essence.push('\n');
+        if line == "    }" {
+            break;
+        }
+    }
+    essence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Make;
+    use crate::registry::ENTRIES;
+
+    #[test]
+    fn every_strategy_has_a_header_that_teaches_and_an_essence() {
+        for entry in ENTRIES.iter().filter(|entry| matches!(entry.make, Make::Strategy(_))) {
+            let (id, header) = (entry.info.id, paragraphs(entry.text));
+            for start in
+                ["How it works:", "Where it comes from:", "When it holds:", "How it breaks:"]
+            {
+                assert!(header.iter().any(|text| text.starts_with(start)), "{id}: {start}");
+            }
+            assert!(essence(entry.text).ends_with("}\n"), "{id} has a function take");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What `lab run` found, as `report.json` shows it.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::checker::Findings;
+use crate::contract::{Claim, Entry};
+use crate::driver::{Answers, LastAnswer};
+use crate::fault::Fault;
+
+/// What the judge says about one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every unit is accounted for.
+    Held,
+    /// More units were sold than existed.
+    Oversold,
+    /// Units were left although buyers wanted them.
+    Undersold,
+    /// A buyer was promised units and has no order.
+    Lost,
+    /// A buyer has more than one order.
+    Duplicated,
+}
+
+impl Verdict {
+    /// The word of the report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Oversold => "oversold",
+            Self::Undersold => "undersold",
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+        }
+    }
+
+    /// Whether the verdict is what the strategy promises. Units that stay unsold after a fault cost
+    /// sales, not safety.
+    #[must_use]
+    pub fn agrees_with(self, claim: Claim, fault: Fault) -> bool {
+        match (claim, fault) {
+            (Claim::Unsafe, _) => true,
+            (Claim::SafeWithoutFaults, Fault::None) | (Claim::Safe, Fault::None) => {
+                self == Self::Held
+            }
+            (Claim::SafeWithoutFaults, _) => true,
+            (Claim::Safe, _) => matches!(self, Self::Held | Self::Undersold),
+        }
+    }
+}
+
+/// The machine.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// Its processor.
+    pub processor: String,
+    /// How many cores the lab may use.
+    pub cores: usize,
+    /// Its memory in MiB.
+    pub memory_mib: u64,
+    /// Its system.
+    pub system: String,
+    /// The servers: PostgreSQL and Redis with their versions.
+    pub servers: Vec<String>,
+}
+
+/// Percentiles in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LatencyMs {
+    /// Half of the buyers waited no longer.
+    pub p50: f64,
+    /// 99 of 100 waited no longer.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// One run of one strategy.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunResult {
+    /// The strategy.
+    pub strategy: String,
+    /// How many buyers asked at the same time.
+    pub level: usize,
+    /// What was broken.
+    pub faults: Fault,
+    /// Buyers who got their last answer, a second.
+    pub throughput_per_second: f64,
+    /// From a buyer's first request to the last answer.
+    pub latency_ms: LatencyMs,
+    /// Buyers by what they were told.
+    pub answers: BTreeMap<&'static str, u64>,
+    /// Units on sale.
+    pub stock: i64,
+    /// Units in orders.
+    pub sold: i64,
+    /// Units beyond the stock.
+    pub oversold: i64,
+    /// Units that buyers wanted and nobody got.
+    pub unsold: i64,
+    /// Orders beyond the first of a buyer.
+    pub duplicate_orders: i64,
+    /// Promises without an order.
+    pub lost_orders: i64,
+    /// Orders of buyers who were never told "sold".
+    pub untold_orders: i64,
+    /// Errors that buyers met on the way.
+    pub errors: u64,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Whether the verdict agrees with what the strategy promises.
+    pub agrees: bool,
+    /// What the strategy promises.
+    pub claim: Claim,
+    /// Which load the strategy suits.
+    pub suits: &'static str,
+    /// The first buyer with whom a promise was broken.
+    pub first_offender: Option<String>,
+    /// The first error that a buyer met.
+    pub first_error: Option<String>,
+}
+
+/// What a whole run found.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    /// The machine.
+    pub machine: Machine,
+    /// What decides the order of the buyers and the instants of the faults.
+    pub seed: u64,
+    /// The command that repeats it.
+    pub command: String,
+    /// Buyers of each run.
+    pub buyers: i64,
+    /// Units on sale in each run.
+    pub stock: i64,
+    /// Units that each buyer asks for.
+    pub units: i64,
+    /// The levels of concurrency.
+    pub levels: Vec<usize>,
+    /// How long it took.
+    pub seconds: f64,
+    /// One result for each strategy, level and fault.
+    pub results: Vec<RunResult>,
+}
+
+impl RunReport {
+    /// Whether every verdict agrees with the claim.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.results.iter().all(|result| result.agrees)
+    }
+}
+
+impl RunResult {
+    /// Puts together what the driver measured and the judge found.
+    pub(crate) fn new(
+        entry: &Entry,
+        (level, faults): (usize, Fault),
+        stock: i64,
+        answers: &Answers,
+        findings: Findings,
+    ) -> Self {
+        let info = entry.info;
+        let mut told: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for record in &answers.records {
+            let word = match record.told {
+                LastAnswer::Sold => "sold",
+                LastAnswer::SoldOut => "sold_out",
+                LastAnswer::NoAnswer => "no_answer",
+            };
+            *told.entry(word).or_default() += 1;
+        }
+        let seconds = answers.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        Self {
+            strategy: info.id.to_owned(),
+            level,
+            faults,
+            throughput_per_second: round(answers.records.len() as f64 / seconds),
+            latency_ms: latencies(answers),
+            answers: told,
+            stock,
+            sold: findings.sold,
+            oversold: findings.oversold,
+            unsold: findings.unsold,
+            duplicate_orders: findings.duplicate_orders,
+            lost_orders: findings.lost_orders,
+            untold_orders: findings.untold_orders,
+            errors: answers.records.iter().map(|record| u64::from(record.errors)).sum(),
+            verdict: findings.verdict,
+            agrees: findings.verdict.agrees_with(info.claim, faults),
+            claim: info.claim,
+            suits: info.suits,
+            first_offender: findings.offender,
+            first_error: answers.first_error.clone(),
+        }
+    }
+}
+
+/// The longest latency that is told apart, in microseconds.
+const LATENCY_MAX_US: u64 = 600_000_000;
+
+fn latencies(answers: &Answers) -> LatencyMs {
+    let mut histogram =
+        Histogram::<u64>::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant bounds in order");
+    for record in &answers.records {
+        let micros = u64::try_from(record.latency.as_micros()).unwrap_or(u64::MAX);
+        histogram.saturating_record(micros.max(1));
+    }
+    let ms = |micros: u64| round(micros as f64 / 10.0) / 100.0;
+    LatencyMs {
+        p50: ms(histogram.value_at_quantile(0.5)),
+        p99: ms(histogram.value_at_quantile(0.99)),
+        max: ms(histogram.max()),
+    }
+}
+
+fn round(value: f64) -> f64 {
+    value.round()
+}

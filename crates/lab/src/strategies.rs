@@ -1,0 +1,24 @@
+//! One file for each way to deduct stock. Each can be read by itself: the header says how the way
+//! works, where it comes from, when it holds and how it breaks; `take` is its essence.
+
+pub mod check_then_update;
+pub mod combined;
+pub mod conditional_update;
+pub mod lock_and_cache;
+pub mod optimistic_version;
+pub mod partitioned_redis;
+pub mod pessimistic_lock;
+pub mod redis_check_then_set;
+pub mod redis_incrby;
+pub mod redis_lock;
+pub mod redis_lock_fenced;
+pub mod redis_lock_unsafe;
+pub mod redis_lua;
+pub mod redis_lua_outbox;
+pub mod redis_lua_queue;
+pub mod redis_then_database;
+pub mod single_consumer_queue;
+pub mod staging_table;
+pub mod sub_domains;
+pub mod unit_rows;
+pub mod unsafe_update;

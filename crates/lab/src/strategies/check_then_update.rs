@@ -1,0 +1,66 @@
+//! Check, then update: the program reads the stock, decides, and then takes the units.
+//!
+//! How it works: `SELECT available`; if that is enough, `UPDATE … SET available = available - n`
+//! and the order. The check and the update are two statements.
+//! Where it comes from: the usual way to write an `if` in a service, often inside a transaction,
+//! which at PostgreSQL's default isolation level does not help.
+//! When it holds: with one buyer at a time.
+//! How it breaks: two buyers read the same last unit, both find it, both take it. The more buyers
+//! at once, the more units are sold twice.
+
+use crate::backends::{Backends, execute, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "check-then-update",
+        family: Family::Database,
+        title: "Check, then update",
+        claim: Claim::Unsafe,
+        source: "the usual service code; known as a lost update or check-then-act race",
+        suits: "Nothing: two buyers read the same stock",
+    },
+    text: include_str!("check_then_update.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(CheckThenUpdate(backends.clone()))),
+};
+
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL, units bigint NOT NULL);";
+const READ: &str = "SELECT available FROM stock WHERE item = 1";
+const TAKE: &str = "UPDATE stock SET available = available - $1 WHERE item = 1";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct CheckThenUpdate(Backends);
+
+impl Strategy for CheckThenUpdate {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            let db = self.0.db().await?;
+            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let mut db = self.0.db().await?;
+            let transaction = db.transaction().await?;
+            let available: i64 = query_one(&transaction, READ, &[]).await?.get(0);
+            if available < units {
+                return Ok(Answer::SoldOut);
+            }
+            execute(&transaction, TAKE, &[&units]).await?;
+            execute(&transaction, ORDER, &[&buyer, &units]).await?;
+            transaction.commit().await?;
+            Ok(Answer::Sold)
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,148 @@
+//! The combination that articles recommend in the end: cache, lock, optimistic version and queue.
+//!
+//! How it works: a cached number in Redis refuses buyers when nothing is left. A Redis lock keeps
+//! most of them from disturbing each other. Under it the stock row is updated with a version check,
+//! in one transaction with a row that intends the order. A queue worker turns intents into orders.
+//! Where it comes from: the last section of many flash-sale articles.
+//! When it holds: always. The version decides; the lock and the cache may fail without harm.
+//! How it breaks: it does not sell too much. It is the slowest way with the most parts: every sale
+//! pays for the lock, the transaction and the queue.
+
+use std::time::{Duration, Instant};
+
+use redis::{Script, cmd, pipe};
+
+use crate::backends::{Backends, execute, is_duplicate, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "combined",
+        family: Family::Combined,
+        title: "Cache, lock, version and queue",
+        claim: Claim::Safe,
+        source: "the final recommendation of many articles",
+        suits: "Few sales and many visitors; every part is needed elsewhere anyway",
+    },
+    text: include_str!("combined.rs"),
+    lua: Some(include_str!("redis_lock.lua")),
+    make: Make::Strategy(|backends| Box::new(Combined(backends.clone()))),
+};
+
+/// How long the lock lasts, how often it is tried, and for how long.
+const LOCK_MS: u64 = 1_000;
+const RETRY_EVERY: Duration = Duration::from_millis(2);
+const WAIT_AT_MOST: Duration = Duration::from_secs(3);
+/// How often the queue worker looks.
+const POLL_EVERY: Duration = Duration::from_millis(10);
+const RELEASE: &str = include_str!("redis_lock.lua");
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL, version bigint NOT NULL);
+CREATE TABLE intents (buyer bigint PRIMARY KEY, units bigint NOT NULL,
+    ordered boolean NOT NULL DEFAULT false);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const READ: &str = "SELECT available, version FROM stock WHERE item = 1";
+const TAKE: &str = "UPDATE stock SET available = available - $1, version = version + 1
+    WHERE item = 1 AND version = $2";
+const INTEND: &str = "INSERT INTO intents (buyer, units) VALUES ($1, $2)";
+const INTENDED: &str = "SELECT EXISTS (SELECT 1 FROM intents WHERE buyer = $1)";
+const ORDER: &str = "
+WITH batch AS (UPDATE intents SET ordered = true WHERE NOT ordered RETURNING buyer, units)
+INSERT INTO orders (buyer, units) SELECT buyer, units FROM batch";
+const WAITING: &str = "SELECT count(*) FROM intents WHERE NOT ordered";
+
+struct Combined(Backends);
+
+impl Combined {
+    /// The database's part, which decides.
+    async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
+        let mut db = self.0.db().await?;
+        let stock = query_one(&db, READ, &[]).await?;
+        let (available, version): (i64, i64) = (stock.get(0), stock.get(1));
+        if available < units {
+            let intended: bool = query_one(&db, INTENDED, &[&buyer]).await?.get(0);
+            return Ok(if intended { Answer::Sold } else { Answer::SoldOut });
+        }
+        let transaction = db.transaction().await?;
+        match execute(&transaction, INTEND, &[&buyer, &units]).await {
+            Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
+            written => written?,
+        };
+        if execute(&transaction, TAKE, &[&units, &version]).await? == 0 {
+            return Ok(Answer::Busy);
+        }
+        transaction.commit().await?;
+        let mut cache = cmd("SET");
+        // A cache that is away refuses nobody; the sale is committed.
+        let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
+        Ok(Answer::Sold)
+    }
+
+    async fn is_refused_by_cache(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
+        let left: Option<i64> = self.0.redis().run(cmd("GET").arg("left")).await?;
+        if left.is_none_or(|left| left >= units) {
+            return Ok(false);
+        }
+        Ok(!query_one(&self.0.db().await?, INTENDED, &[&buyer]).await?.get::<_, bool>(0))
+    }
+}
+
+impl Strategy for Combined {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            let insert = "INSERT INTO stock VALUES (1, $1, 0)";
+            execute(&self.0.db().await?, insert, &[&stock]).await?;
+            let mut cache = pipe();
+            cache.cmd("FLUSHALL").ignore().cmd("SET").arg("left").arg(stock).ignore();
+            self.0.redis().run_all(&cache).await
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            if self.is_refused_by_cache(buyer, units).await? {
+                return Ok(Answer::SoldOut);
+            }
+            let until = Instant::now() + WAIT_AT_MOST;
+            let token = format!("{:032x}", rand::random::<u128>());
+            let mut lock = cmd("SET");
+            lock.arg("lock").arg(&token).arg("NX").arg("PX").arg(LOCK_MS);
+            while self.0.redis().run::<Option<String>>(&lock).await?.is_none() {
+                if Instant::now() > until {
+                    return Ok(Answer::Busy);
+                }
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+            let answer = self.sell(buyer, units).await;
+            let script = Script::new(RELEASE);
+            let mut release = script.key("lock");
+            self.0.redis().script::<i64>(release.arg(&token)).await?;
+            answer
+        })
+    }
+
+    fn background(&self, leads: bool) -> Step<'_, ()> {
+        Box::pin(async move {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
+                execute(&self.0.db().await?, ORDER, &[]).await?;
+                tokio::time::sleep(POLL_EVERY).await;
+            }
+        })
+    }
+
+    fn waiting(&self) -> Step<'_, u64> {
+        Box::pin(async move {
+            let count: i64 = query_one(&self.0.db().await?, WAITING, &[]).await?.get(0);
+            Ok(count.unsigned_abs())
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,95 @@
+//! A database lock with a cache behind it: the row decides, the cache refuses.
+//!
+//! How it works: the cache in Redis says how many units are left. If it says too few, the buyer
+//! is refused at once. Otherwise the transaction locks the row, deducts and writes the order.
+//! After the commit the cache gets the new number.
+//! Where it comes from: cache-aside; the usual first step after the database became too slow.
+//! When it holds: always. The cache never makes a sale, and stock only falls, so an old number in
+//! the cache is too high and lets the database decide.
+//! How it breaks: it does not sell too much. Stock that rises again needs care: two updates of
+//! the cache can arrive in the wrong order and refuse buyers who could have a unit.
+
+use redis::{cmd, pipe};
+
+use crate::backends::{Backends, execute, is_duplicate, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "lock-and-cache",
+        family: Family::Combined,
+        title: "Row lock with a cache",
+        claim: Claim::Safe,
+        source: "cache-aside in front of SELECT … FOR UPDATE",
+        suits: "Many visitors and few buyers; most are refused by the cache",
+    },
+    text: include_str!("lock_and_cache.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(LockAndCache(backends.clone()))),
+};
+
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const LOCK: &str = "SELECT available FROM stock WHERE item = 1 FOR UPDATE";
+const TAKE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct LockAndCache(Backends);
+
+impl LockAndCache {
+    async fn sold_out_unless_bought(&self, buyer: i64) -> anyhow::Result<Answer> {
+        let bought = self.0.redis().run(cmd("SISMEMBER").arg("buyers").arg(buyer)).await?;
+        Ok(if bought { Answer::Sold } else { Answer::SoldOut })
+    }
+
+    /// Tells the cache what was committed.
+    async fn update_cache(&self, buyer: i64, left: i64) {
+        let mut update = pipe();
+        update.cmd("SET").arg("left").arg(left).ignore();
+        update.cmd("SADD").arg("buyers").arg(buyer).ignore();
+        // A cache that is away or old refuses nobody; the sale is committed.
+        let _ = self.0.redis().run_all::<()>(&update).await;
+    }
+}
+
+impl Strategy for LockAndCache {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            let mut cache = pipe();
+            cache.cmd("FLUSHALL").ignore().cmd("SET").arg("left").arg(stock).ignore();
+            self.0.redis().run_all(&cache).await
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let cached = self.0.redis().run::<Option<i64>>(cmd("GET").arg("left")).await;
+            if cached.is_ok_and(|left| left.is_some_and(|left| left < units)) {
+                return self.sold_out_unless_bought(buyer).await;
+            }
+            let mut db = self.0.db().await?;
+            let transaction = db.transaction().await?;
+            let available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
+            match execute(&transaction, ORDER, &[&buyer, &units]).await {
+                Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
+                written => written?,
+            };
+            if available < units {
+                return Ok(Answer::SoldOut);
+            }
+            execute(&transaction, TAKE, &[&(available - units)]).await?;
+            transaction.commit().await?;
+            drop(db);
+            self.update_cache(buyer, available - units).await;
+            Ok(Answer::Sold)
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,82 @@
+//! An optimistic version: write only if nobody wrote since the read, else try again.
+//!
+//! How it works: read the stock and its version; `UPDATE … WHERE version = v` with version + 1. If
+//! no row changed, another buyer was faster: read again, at most a few times.
+//! Where it comes from: optimistic concurrency control (Kung and Robinson, 1981); `@Version` of many
+//! libraries.
+//! When it holds: always.
+//! How it breaks: it does not sell too much. With many buyers at once nearly all attempts fail, and
+//! a buyer who ran out of attempts is told to try again although units are left.
+
+use crate::backends::{Backends, execute, is_duplicate, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "optimistic-version",
+        family: Family::Database,
+        title: "Optimistic version",
+        claim: Claim::Safe,
+        source: "optimistic concurrency control; the version column of many libraries",
+        suits: "Few buyers at a time, on many items",
+    },
+    text: include_str!("optimistic_version.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(OptimisticVersion(backends.clone()))),
+};
+
+/// Attempts before the buyer is told to try again.
+const ATTEMPTS: u32 = 5;
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,
+    version bigint NOT NULL DEFAULT 0);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const READ: &str = "SELECT available, version FROM stock WHERE item = 1";
+const TAKE: &str = "UPDATE stock SET available = available - $1, version = version + 1
+    WHERE item = 1 AND version = $2";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct OptimisticVersion(Backends);
+
+impl Strategy for OptimisticVersion {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            let db = self.0.db().await?;
+            execute(&db, "INSERT INTO stock VALUES (1, $1, 0)", &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let mut db = self.0.db().await?;
+            for _ in 0..ATTEMPTS {
+                let stock = query_one(&db, READ, &[]).await?;
+                let (available, version): (i64, i64) = (stock.get(0), stock.get(1));
+                if available < units {
+                    drop(db);
+                    let bought = self.0.has_order(buyer).await?;
+                    return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
+                }
+                let transaction = db.transaction().await?;
+                if execute(&transaction, TAKE, &[&units, &version]).await? == 0 {
+                    transaction.rollback().await?;
+                    continue;
+                }
+                match execute(&transaction, ORDER, &[&buyer, &units]).await {
+                    Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
+                    written => written?,
+                };
+                transaction.commit().await?;
+                return Ok(Answer::Sold);
+            }
+            Ok(Answer::Busy)
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,27 @@
+-- Books units in one partition, or in all of them together.
+-- KEYS: for each partition the hash Total/Booked, then for each the orders (hash buyer to units).
+-- ARGV[1]: the buyer. ARGV[2]: how many units.
+-- With one partition: books there. With several: takes what each has, if all together have enough.
+-- Returns 1: booked, 0: too few left.
+local partitions = #KEYS / 2
+local n = tonumber(ARGV[2])
+local free = {}
+local sum = 0
+for p = 1, partitions do
+  if redis.call('HEXISTS', KEYS[partitions + p], ARGV[1]) == 1 then
+    return 1
+  end
+  local total = tonumber(redis.call('HGET', KEYS[p], 'Total')) or 0
+  free[p] = total - (tonumber(redis.call('HGET', KEYS[p], 'Booked')) or 0)
+  sum = sum + free[p]
+end
+if sum < n then
+  return 0
+end
+for p = 1, partitions do
+  local part = math.min(free[p], n)
+  redis.call('HINCRBY', KEYS[p], 'Booked', part)
+  n = n - part
+end
+redis.call('HSET', KEYS[partitions + 1], ARGV[1], ARGV[2])
+return 1

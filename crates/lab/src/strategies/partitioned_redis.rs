@@ -1,0 +1,97 @@
+//! Stock spread over partitions: each request uses one of several counters.
+//!
+//! How it works: the stock is divided among partitions, which would be on different Redis
+//! servers. A buyer begins at the partition that the buyer's number names, and tries the others
+//! when it is empty. At the end no partition may have enough although all together have; then one
+//! script takes from all of them.
+//! Where it comes from: "hot key splitting" of large shops; sharded counters.
+//! When it holds: while Redis keeps its data, and a repeated request meets the same partition.
+//! How it breaks: as one Redis does: a restart forgets or repeats. Without the last step the rest
+//! stays unsold; with it the partitions must be on one server, or the step is not atomic.
+
+use redis::{Script, pipe};
+
+use crate::backends::Backends;
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "partitioned-redis",
+        family: Family::Redis,
+        title: "Stock spread over partitions",
+        claim: Claim::SafeWithoutFaults,
+        source: "hot key splitting; sharded counters",
+        suits: "Items too hot for one Redis, where losses are acceptable",
+    },
+    text: include_str!("partitioned_redis.rs"),
+    lua: Some(include_str!("partitioned_redis.lua")),
+    make: Make::Strategy(|backends| Box::new(PartitionedRedis(backends.clone()))),
+};
+
+/// Into how many parts the stock is divided.
+const PARTITIONS: i64 = 4;
+const BOOK: &str = include_str!("partitioned_redis.lua");
+
+struct PartitionedRedis(Backends);
+
+fn stock_key(partition: i64) -> String {
+    format!("stock:{partition}")
+}
+
+fn orders_key(partition: i64) -> String {
+    format!("orders:{partition}")
+}
+
+impl PartitionedRedis {
+    /// Books in these partitions together.
+    async fn book(&self, partitions: &[i64], buyer: i64, units: i64) -> anyhow::Result<bool> {
+        let script = Script::new(BOOK);
+        let mut call = script.prepare_invoke();
+        for &partition in partitions {
+            call.key(stock_key(partition));
+        }
+        for &partition in partitions {
+            call.key(orders_key(partition));
+        }
+        Ok(self.0.redis().script::<i64>(call.arg(buyer).arg(units)).await? == 1)
+    }
+}
+
+impl Strategy for PartitionedRedis {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            let mut commands = pipe();
+            commands.cmd("FLUSHALL").ignore();
+            for partition in 0..PARTITIONS {
+                let part = stock / PARTITIONS + i64::from(partition < stock % PARTITIONS);
+                commands.cmd("HSET").arg(stock_key(partition));
+                commands.arg("Total").arg(part).arg("Booked").arg(0).ignore();
+            }
+            self.0.redis().run_all(&commands).await
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let turn: Vec<i64> = (0..PARTITIONS).map(|step| (buyer + step) % PARTITIONS).collect();
+            for partition in &turn {
+                if self.book(&[*partition], buyer, units).await? {
+                    return Ok(Answer::Sold);
+                }
+            }
+            let together = self.book(&turn, buyer, units).await?;
+            Ok(if together { Answer::Sold } else { Answer::SoldOut })
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(async move {
+            let mut orders = Vec::new();
+            for partition in 0..PARTITIONS {
+                orders.extend(self.0.hashed_orders(&orders_key(partition)).await?);
+            }
+            Ok(orders)
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! A pessimistic row lock: `SELECT … FOR UPDATE` lets one buyer at a time see the stock.
+//!
+//! How it works: the transaction locks the stock row while it reads it, decides, updates the row,
+//! writes the order and commits. Other buyers wait at the `SELECT`.
+//! Where it comes from: database textbooks; `PESSIMISTIC_WRITE` of many libraries.
+//! When it holds: always. The lock ends with the transaction, also when the program dies.
+//! How it breaks: it does not sell too much. It is slow: every buyer, also one who gets nothing,
+//! waits for all buyers before, for four round trips and a commit each.
+
+use crate::backends::{Backends, execute, is_duplicate, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "pessimistic-lock",
+        family: Family::Database,
+        title: "Pessimistic row lock",
+        claim: Claim::Safe,
+        source: "database textbooks: SELECT … FOR UPDATE",
+        suits: "Few buyers at a time; several rows that must change together",
+    },
+    text: include_str!("pessimistic_lock.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(PessimisticLock(backends.clone()))),
+};
+
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const LOCK: &str = "SELECT available FROM stock WHERE item = 1 FOR UPDATE";
+const TAKE: &str = "UPDATE stock SET available = available - $1 WHERE item = 1";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct PessimisticLock(Backends);
+
+impl Strategy for PessimisticLock {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            let db = self.0.db().await?;
+            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let mut db = self.0.db().await?;
+            let transaction = db.transaction().await?;
+            let available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
+            if available < units {
+                transaction.rollback().await?;
+                drop(db);
+                let bought = self.0.has_order(buyer).await?;
+                return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
+            }
+            // The order first: a buyer who asks again fails here, and nothing is taken.
+            match execute(&transaction, ORDER, &[&buyer, &units]).await {
+                Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
+                written => written?,
+            };
+            execute(&transaction, TAKE, &[&units]).await?;
+            transaction.commit().await?;
+            Ok(Answer::Sold)
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,59 @@
+//! Redis, get then set: the program reads the counter, decides, and writes the new value.
+//!
+//! How it works: `GET stock`; if that is enough, `SET stock` to the value minus the units, and the
+//! order goes into a list.
+//! Where it comes from: a cache that became the stock; code written as if Redis were a variable.
+//! When it holds: with one buyer at a time.
+//! How it breaks: Redis runs one command at a time, but this is two. Everybody who read 7 writes 6.
+//! Redis is fast, so many more buyers fit between the two commands than with a database.
+
+use redis::{cmd, pipe};
+
+use crate::backends::Backends;
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "redis-check-then-set",
+        family: Family::Redis,
+        title: "Redis: get, then set",
+        claim: Claim::Unsafe,
+        source: "a cache used as the stock",
+        suits: "Nothing: check and set are two steps",
+    },
+    text: include_str!("redis_check_then_set.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(RedisCheckThenSet(backends.clone()))),
+};
+
+struct RedisCheckThenSet(Backends);
+
+impl Strategy for RedisCheckThenSet {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            let redis = self.0.redis();
+            redis.run_all(pipe().cmd("FLUSHALL").cmd("SET").arg("stock").arg(stock)).await
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let redis = self.0.redis();
+            let available: Option<i64> = redis.run(cmd("GET").arg("stock")).await?;
+            let available = available.unwrap_or(0);
+            if available < units {
+                return Ok(Answer::SoldOut);
+            }
+            let mut sell = pipe();
+            sell.cmd("SET").arg("stock").arg(available - units).ignore();
+            sell.cmd("RPUSH").arg("orders").arg(format!("{buyer}:{units}")).ignore();
+            redis.run_all::<()>(&sell).await?;
+            Ok(Answer::Sold)
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.listed_orders("orders"))
+    }
+}

@@ -1,0 +1,113 @@
+//! A Redis lock done by the book: SET NX PX with an owner, released by a script.
+//!
+//! How it works: `SET lock <token> NX PX` takes the lock and its time in one command. A script
+//! deletes it only if the token is still ours. Under the lock the stock is read and written.
+//! Where it comes from: the Redis documentation, "Distributed Locks with Redis".
+//! When it holds: while no work takes longer than the lock's time. Nobody releases another's lock.
+//! How it breaks: the time can still end during the work, by a slow database, a pause of the
+//! process or a slow network. Two holders then write the same stock. Renewal by a timer makes that
+//! rarer, but a paused process renews nothing. A Redis that restarts forgets who holds the lock.
+
+use std::time::{Duration, Instant};
+
+use redis::{Script, cmd};
+
+use crate::backends::{Backends, execute, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "redis-lock",
+        family: Family::Redis,
+        title: "Redis lock: owner and script",
+        claim: Claim::SafeWithoutFaults,
+        source: "the Redis documentation: Distributed Locks with Redis",
+        suits: "Rare, long work on one thing, where a second run does no harm",
+    },
+    text: include_str!("redis_lock.rs"),
+    lua: Some(include_str!("redis_lock.lua")),
+    make: Make::Strategy(|backends| Box::new(RedisLock(backends.clone()))),
+};
+
+/// How long the lock lasts.
+const LOCK_MS: u64 = 1_000;
+/// How often a waiting process tries again, and for how long.
+const RETRY_EVERY: Duration = Duration::from_millis(2);
+const WAIT_AT_MOST: Duration = Duration::from_secs(3);
+/// Releases the lock of its owner.
+const RELEASE: &str = include_str!("redis_lock.lua");
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const INSERT_STOCK: &str = "INSERT INTO stock VALUES (1, $1)";
+const READ: &str = "SELECT available FROM stock WHERE item = 1";
+const WRITE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct RedisLock(Backends);
+
+impl RedisLock {
+    /// What is done under the lock.
+    async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
+        if self.0.has_order(buyer).await? {
+            return Ok(Answer::Sold);
+        }
+        let db = self.0.db().await?;
+        let available: i64 = query_one(&db, READ, &[]).await?.get(0);
+        self.0.journal.read_stock(available);
+        if available < units {
+            return Ok(Answer::SoldOut);
+        }
+        self.0.journal.work().await;
+        execute(&db, WRITE, &[&(available - units)]).await?;
+        execute(&db, ORDER, &[&buyer, &units]).await?;
+        self.0.journal.sold(buyer, available - units);
+        Ok(Answer::Sold)
+    }
+}
+
+impl Strategy for RedisLock {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            self.0.redis().run::<()>(&cmd("FLUSHALL")).await?;
+            execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let until = Instant::now() + WAIT_AT_MOST;
+            // Refused without the lock: stock does not come back in this sale.
+            if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
+                let bought = self.0.has_order(buyer).await?;
+                return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
+            }
+            let token = format!("{:032x}", rand::random::<u128>());
+            let lock_ms = self.0.journal.lock_ms(LOCK_MS);
+            let mut take = cmd("SET");
+            take.arg("lock").arg(&token).arg("NX").arg("PX").arg(lock_ms);
+            while self.0.redis().run::<Option<String>>(&take).await?.is_none() {
+                if Instant::now() > until {
+                    return Ok(Answer::Busy);
+                }
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+            self.0.journal.locked(lock_ms);
+            let renewal = self.0.journal.renewal(self.0.redis(), "lock", &token, lock_ms);
+            let answer = self.sell(buyer, units).await;
+            drop(renewal);
+            let script = Script::new(RELEASE);
+            let mut release = script.key("lock");
+            let released: i64 = self.0.redis().script(release.arg(&token)).await?;
+            self.0.journal.released(released == 1);
+            answer
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,130 @@
+//! A Redis lock with a fencing token: the database refuses a holder whose time is over.
+//!
+//! How it works: taking the lock draws a number that only rises. The holder first raises the
+//! number in the stock row, and reads the stock with the same statement. Its write carries the
+//! number and changes nothing once a later holder has raised it. Write and order are one
+//! transaction.
+//! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
+//! When it holds: always. The lock only keeps buyers from disturbing each other; the number in
+//! the row decides. Checking the number only when writing is not enough: a later holder could
+//! have read before the late write, so the read raises it too.
+//! How it breaks: it does not sell too much. It costs a lock and a transaction. If Redis forgets
+//! the counter, holders are refused until it has passed the number in the row.
+
+use std::time::{Duration, Instant};
+
+use redis::{Script, cmd};
+
+use crate::backends::{Backends, execute, is_duplicate, query, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "redis-lock-fenced",
+        family: Family::Redis,
+        title: "Redis lock with fencing token",
+        claim: Claim::Safe,
+        source: "M. Kleppmann, How to do distributed locking (2016)",
+        suits: "Rare, long work on one thing that must not happen twice",
+    },
+    text: include_str!("redis_lock_fenced.rs"),
+    lua: Some(include_str!("redis_lock_fenced.lua")),
+    make: Make::Strategy(|backends| Box::new(RedisLockFenced(backends.clone()))),
+};
+
+/// How long the lock lasts.
+const LOCK_MS: u64 = 1_000;
+/// How often a waiting process tries again, and for how long.
+const RETRY_EVERY: Duration = Duration::from_millis(2);
+const WAIT_AT_MOST: Duration = Duration::from_secs(3);
+const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
+/// The token is the owner, so the release is that of the lock with an owner.
+const RELEASE: &str = include_str!("redis_lock.lua");
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,
+    token bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const INSERT_STOCK: &str = "INSERT INTO stock VALUES (1, $1, 0)";
+const PEEK: &str = "SELECT available FROM stock WHERE item = 1";
+const READ: &str = "UPDATE stock SET token = $1 WHERE item = 1 AND token < $1 RETURNING available";
+const WRITE: &str = "UPDATE stock SET available = $1 WHERE item = 1 AND token = $2";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct RedisLockFenced(Backends);
+
+impl RedisLockFenced {
+    /// What is done under the lock.
+    async fn sell(&self, token: i64, buyer: i64, units: i64) -> anyhow::Result<Answer> {
+        let mut db = self.0.db().await?;
+        let Some(row) = query(&db, READ, &[&token]).await?.pop() else {
+            self.0.journal.fenced();
+            return Ok(Answer::Busy);
+        };
+        let available: i64 = row.get(0);
+        self.0.journal.read_stock(available);
+        if available < units {
+            drop(db);
+            let bought = self.0.has_order(buyer).await?;
+            return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
+        }
+        self.0.journal.work().await;
+        let transaction = db.transaction().await?;
+        if execute(&transaction, WRITE, &[&(available - units), &token]).await? == 0 {
+            self.0.journal.fenced();
+            return Ok(Answer::Busy);
+        }
+        match execute(&transaction, ORDER, &[&buyer, &units]).await {
+            Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
+            written => written?,
+        };
+        transaction.commit().await?;
+        self.0.journal.sold(buyer, available - units);
+        Ok(Answer::Sold)
+    }
+}
+
+impl Strategy for RedisLockFenced {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            self.0.redis().run::<()>(&cmd("FLUSHALL")).await?;
+            execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let until = Instant::now() + WAIT_AT_MOST;
+            // Refused without the lock: stock does not come back in this sale.
+            if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
+                let bought = self.0.has_order(buyer).await?;
+                return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
+            }
+            let lock_ms = self.0.journal.lock_ms(LOCK_MS);
+            let (script, release) = (Script::new(TAKE_LOCK), Script::new(RELEASE));
+            let token: i64 = loop {
+                let mut take = script.key("lock");
+                let token = self.0.redis().script(take.key("token").arg(lock_ms)).await?;
+                if token > 0 {
+                    break token;
+                }
+                if Instant::now() > until {
+                    return Ok(Answer::Busy);
+                }
+                tokio::time::sleep(RETRY_EVERY).await;
+            };
+            self.0.journal.locked(lock_ms);
+            let answer = self.sell(token, buyer, units).await;
+            let mut release = release.key("lock");
+            let released: i64 = self.0.redis().script(release.arg(token)).await?;
+            self.0.journal.released(released == 1);
+            answer
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,101 @@
+//! A Redis lock with SETNX and EXPIRE, released by DEL: the lock of the famous incident.
+//!
+//! How it works: `SETNX lock 1`, then `EXPIRE lock`; read the stock, work, write the new stock and
+//! the order; `DEL lock`. The database is written without any check, as "the lock protects it".
+//! Where it comes from: the first page of many tutorials on distributed locks.
+//! When it holds: while no work ever takes longer than the lock's time and no process ever stops.
+//! How it breaks: work that outlives the lock goes on beside the next holder, and then deletes the
+//! next holder's lock, which lets a third one in. From then on every release frees somebody else's
+//! lock. A process that dies between `SETNX` and `EXPIRE` leaves a lock that never ends.
+
+use std::time::{Duration, Instant};
+
+use redis::cmd;
+
+use crate::backends::{Backends, execute, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "redis-lock-unsafe",
+        family: Family::Redis,
+        title: "Redis lock: SETNX + EXPIRE",
+        claim: Claim::Unsafe,
+        source: "early tutorials on distributed locks",
+        suits: "Nothing: the lock can end before the work",
+    },
+    text: include_str!("redis_lock_unsafe.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(RedisLockUnsafe(backends.clone()))),
+};
+
+/// How long the lock lasts.
+const LOCK_MS: u64 = 1_000;
+/// How often a waiting process tries again, and for how long.
+const RETRY_EVERY: Duration = Duration::from_millis(2);
+const WAIT_AT_MOST: Duration = Duration::from_secs(3);
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL, units bigint NOT NULL);";
+const INSERT_STOCK: &str = "INSERT INTO stock VALUES (1, $1)";
+const READ: &str = "SELECT available FROM stock WHERE item = 1";
+const WRITE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct RedisLockUnsafe(Backends);
+
+impl RedisLockUnsafe {
+    /// What is done under the lock.
+    async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
+        let db = self.0.db().await?;
+        let available: i64 = query_one(&db, READ, &[]).await?.get(0);
+        self.0.journal.read_stock(available);
+        if available < units {
+            return Ok(Answer::SoldOut);
+        }
+        self.0.journal.work().await;
+        execute(&db, WRITE, &[&(available - units)]).await?;
+        execute(&db, ORDER, &[&buyer, &units]).await?;
+        self.0.journal.sold(buyer, available - units);
+        Ok(Answer::Sold)
+    }
+}
+
+impl Strategy for RedisLockUnsafe {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            self.0.redis().run::<()>(&cmd("FLUSHALL")).await?;
+            execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let until = Instant::now() + WAIT_AT_MOST;
+            // Refused without the lock: stock does not come back in this sale.
+            if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
+                return Ok(Answer::SoldOut);
+            }
+            while !self.0.redis().run::<bool>(cmd("SETNX").arg("lock").arg(1)).await? {
+                if Instant::now() > until {
+                    return Ok(Answer::Busy);
+                }
+                tokio::time::sleep(RETRY_EVERY).await;
+            }
+            let lock_ms = self.0.journal.lock_ms(LOCK_MS);
+            self.0.redis().run::<()>(cmd("PEXPIRE").arg("lock").arg(lock_ms)).await?;
+            self.0.journal.locked(lock_ms);
+            let answer = self.sell(buyer, units).await;
+            self.0.redis().run::<()>(cmd("DEL").arg("lock")).await?;
+            self.0.journal.deleted_lock();
+            answer
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,22 @@
+-- Books units of the hash Total/Booked and writes the order, in one step.
+-- KEYS[1]: the hash. KEYS[2]: the orders, a hash from buyer to units.
+-- ARGV[1]: the buyer. ARGV[2]: how many units.
+-- Returns -3: unknown item, -2: wrong number, -1: unlimited (booked), 0: none left, n: booked.
+local n = tonumber(ARGV[2])
+if not n or n < 1 or n ~= math.floor(n) then
+  return -2
+end
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then
+  return n
+end
+local total = tonumber(redis.call('HGET', KEYS[1], 'Total'))
+local booked = tonumber(redis.call('HGET', KEYS[1], 'Booked'))
+if not total or not booked then
+  return -3
+end
+if total ~= -1 and booked + n > total then
+  return 0
+end
+redis.call('HINCRBY', KEYS[1], 'Booked', n)
+redis.call('HSET', KEYS[2], ARGV[1], n)
+return total == -1 and -1 or n

@@ -1,0 +1,61 @@
+//! The classic script: one Lua script checks and books, and Redis runs it as one step.
+//!
+//! How it works: the hash has `Total` and `Booked`. The script books `n` if `Booked + n <= Total`
+//! and records the order. It returns what articles return: unknown, wrong number, unlimited, none
+//! left, or how many were booked. It is loaded once and called by its digest.
+//! Where it comes from: the Redis manual on EVAL; nearly every flash-sale article.
+//! When it holds: while Redis keeps its data. A process that dies changes nothing half.
+//! How it breaks: Redis is the only record. A restart from a snapshot sells again what was sold
+//! since, and an empty Redis has lost every order that buyers were promised.
+
+use redis::{Script, cmd, pipe};
+
+use crate::backends::Backends;
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "redis-lua",
+        family: Family::Redis,
+        title: "Redis Lua script",
+        claim: Claim::SafeWithoutFaults,
+        source: "the Redis manual on EVAL; nearly every flash-sale article",
+        suits: "Very hot items, where losing the last second is acceptable",
+    },
+    text: include_str!("redis_lua.rs"),
+    lua: Some(include_str!("redis_lua.lua")),
+    make: Make::Strategy(|backends| Box::new(RedisLua(backends.clone()))),
+};
+
+const BOOK: &str = include_str!("redis_lua.lua");
+
+struct RedisLua(Backends);
+
+impl Strategy for RedisLua {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            let mut commands = pipe();
+            commands.cmd("FLUSHALL").ignore();
+            commands.cmd("HSET").arg("item").arg("Total").arg(stock).arg("Booked").arg(0).ignore();
+            self.0.redis().run_all::<()>(&commands).await?;
+            self.0.redis().run::<()>(cmd("SCRIPT").arg("LOAD").arg(BOOK)).await
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let script = Script::new(BOOK);
+            let mut call = script.key("item");
+            let call = call.key("orders").arg(buyer).arg(units);
+            Ok(match self.0.redis().script::<i64>(call).await? {
+                -1 | 1.. => Answer::Sold,
+                _ => Answer::SoldOut,
+            })
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.hashed_orders("orders"))
+    }
+}

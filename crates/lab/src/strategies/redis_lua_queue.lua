@@ -1,0 +1,23 @@
+-- Books units and puts the order into the queue, in one step.
+-- KEYS[1]: the hash Total/Booked. KEYS[2]: the set of buyers. KEYS[3]: the queue.
+-- ARGV[1]: the buyer. ARGV[2]: how many units.
+-- Returns -3: unknown item, -2: wrong number, 0: none left, n: booked.
+local n = tonumber(ARGV[2])
+if not n or n < 1 or n ~= math.floor(n) then
+  return -2
+end
+if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then
+  return n
+end
+local total = tonumber(redis.call('HGET', KEYS[1], 'Total'))
+local booked = tonumber(redis.call('HGET', KEYS[1], 'Booked'))
+if not total or not booked then
+  return -3
+end
+if booked + n > total then
+  return 0
+end
+redis.call('HINCRBY', KEYS[1], 'Booked', n)
+redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('LPUSH', KEYS[3], ARGV[1] .. ':' .. ARGV[2])
+return n

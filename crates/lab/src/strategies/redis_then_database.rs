@@ -1,0 +1,113 @@
+//! Redis first, the database later: the process remembers what it sold and writes it in batches.
+//!
+//! How it works: the script books in Redis and the buyer is told "sold". The order goes into the
+//! process's memory and from there into PostgreSQL every 100 ms, in one statement.
+//! Where it comes from: write-behind caches; "asynchronous persistence" articles.
+//! When it holds: while neither Redis nor a process stops.
+//! How it breaks: a process that dies takes the orders in its memory with it. Redis knows that the
+//! units are gone and the database has no order, so they are lost for the shop as well. A restart
+//! of Redis loses bookings.
+
+use std::time::Duration;
+
+use redis::{Script, pipe};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::backends::{Backends, execute};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "redis-then-database",
+        family: Family::Combined,
+        title: "Redis first, database later",
+        claim: Claim::SafeWithoutFaults,
+        source: "write-behind caches; asynchronous persistence",
+        suits: "Votes and likes, where losing the last moment is acceptable",
+    },
+    text: include_str!("redis_then_database.rs"),
+    lua: Some(include_str!("redis_then_database.lua")),
+    make: Make::Strategy(|backends| Box::new(RedisThenDatabase::new(backends))),
+};
+
+const BOOK: &str = include_str!("redis_then_database.lua");
+/// How often orders are written.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// Orders in memory at most; then buyers wait for the next flush.
+const BUFFER: usize = 10_000;
+const TABLES: &str = "
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const ORDERS: &str = "INSERT INTO orders (buyer, units)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (buyer) DO NOTHING";
+
+struct RedisThenDatabase {
+    backends: Backends,
+    sold: mpsc::Sender<Order>,
+    unwritten: Mutex<mpsc::Receiver<Order>>,
+}
+
+impl RedisThenDatabase {
+    fn new(backends: &Backends) -> Self {
+        let (sold, unwritten) = mpsc::channel(BUFFER);
+        Self { backends: backends.clone(), sold, unwritten: Mutex::new(unwritten) }
+    }
+
+    /// Writes what is in memory.
+    async fn flush(&self) -> anyhow::Result<()> {
+        let mut unwritten = self.unwritten.lock().await;
+        let (mut buyers, mut units) = (Vec::new(), Vec::new());
+        while let Ok(order) = unwritten.try_recv() {
+            buyers.push(order.buyer);
+            units.push(order.units);
+        }
+        if !buyers.is_empty() {
+            execute(&self.backends.db().await?, ORDERS, &[&buyers, &units]).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Strategy for RedisThenDatabase {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.backends.create_tables(TABLES).await?;
+            let mut commands = pipe();
+            commands.cmd("FLUSHALL").ignore();
+            commands.cmd("HSET").arg("item").arg("Total").arg(stock).arg("Booked").arg(0).ignore();
+            self.backends.redis().run_all(&commands).await
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let script = Script::new(BOOK);
+            let mut call = script.key("item");
+            let call = call.key("buyers").arg(buyer).arg(units);
+            let booked: i64 = self.backends.redis().script(call).await?;
+            if booked <= 0 {
+                return Ok(Answer::SoldOut);
+            }
+            self.sold.send(Order { buyer, units }).await?;
+            Ok(Answer::Sold)
+        })
+    }
+
+    fn background(&self, _leads: bool) -> Step<'_, ()> {
+        Box::pin(async move {
+            loop {
+                self.flush().await?;
+                tokio::time::sleep(FLUSH_EVERY).await;
+            }
+        })
+    }
+
+    fn waiting(&self) -> Step<'_, u64> {
+        // The lock is free only while no flush is under way.
+        Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.backends.order_rows())
+    }
+}

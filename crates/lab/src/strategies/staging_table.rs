@@ -1,0 +1,122 @@
+//! A staging table: requests are only written down; one worker decides them, many at a time.
+//!
+//! How it works: each request is an insert into `staging`, which no other request disturbs. One
+//! worker reads what is undecided in order of arrival, decides all of it in memory and writes
+//! stock, orders and decisions in one transaction. The buyer polls for the decision.
+//! Where it comes from: batch posting in accounting; "temporary table, then merge" articles.
+//! When it holds: always, as one worker decides and each buyer has one row.
+//! How it breaks: it does not sell too much. Each buyer waits for the next batch, and while the
+//! worker is away nobody gets an answer. Two workers would need the stock row's lock, which the
+//! worker takes anyway.
+
+use std::time::{Duration, Instant};
+
+use crate::backends::{Backends, execute, query, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "staging-table",
+        family: Family::Queue,
+        title: "Staging table, one worker",
+        claim: Claim::Safe,
+        source: "batch posting; temporary table and merge",
+        suits: "A steady load where an answer may take a moment",
+    },
+    text: include_str!("staging_table.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(StagingTable(backends.clone()))),
+};
+
+/// How often a buyer looks for the decision, and the worker for new requests.
+const POLL_EVERY: Duration = Duration::from_millis(4);
+/// How long a buyer waits before being told to ask again.
+const DECIDED_WITHIN: Duration = Duration::from_secs(3);
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);
+CREATE TABLE staging (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE,
+    units bigint NOT NULL, sold boolean);
+CREATE INDEX undecided ON staging (id) WHERE sold IS NULL;";
+const REQUEST: &str =
+    "INSERT INTO staging (buyer, units) VALUES ($1, $2) ON CONFLICT (buyer) DO NOTHING";
+const DECISION: &str = "SELECT sold FROM staging WHERE buyer = $1";
+const LOCK: &str = "SELECT available FROM stock WHERE item = 1 FOR UPDATE";
+const UNDECIDED: &str =
+    "SELECT id, buyer, units FROM staging WHERE sold IS NULL ORDER BY id LIMIT 500";
+const DECIDE: &str = "UPDATE staging SET sold = d.sold
+    FROM unnest($1::bigint[], $2::boolean[]) AS d (id, sold) WHERE staging.id = d.id";
+const ORDERS: &str = "INSERT INTO orders (buyer, units)
+    SELECT buyer, units FROM staging WHERE id = ANY($1) AND sold ORDER BY id";
+const TAKE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
+
+struct StagingTable(Backends);
+
+impl StagingTable {
+    /// Decides one batch; how many requests it had.
+    async fn apply_batch(&self) -> anyhow::Result<usize> {
+        let mut db = self.0.db().await?;
+        let transaction = db.transaction().await?;
+        let mut available: i64 = query_one(&transaction, LOCK, &[]).await?.get(0);
+        let (mut ids, mut decisions) = (Vec::new(), Vec::new());
+        for request in query(&transaction, UNDECIDED, &[]).await? {
+            let units: i64 = request.get(2);
+            let sold = units <= available;
+            available -= if sold { units } else { 0 };
+            ids.push(request.get::<_, i64>(0));
+            decisions.push(sold);
+        }
+        if !ids.is_empty() {
+            execute(&transaction, DECIDE, &[&ids, &decisions]).await?;
+            execute(&transaction, ORDERS, &[&ids]).await?;
+            execute(&transaction, TAKE, &[&available]).await?;
+        }
+        transaction.commit().await?;
+        Ok(ids.len())
+    }
+}
+
+impl Strategy for StagingTable {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            let db = self.0.db().await?;
+            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let until = Instant::now() + DECIDED_WITHIN;
+            execute(&self.0.db().await?, REQUEST, &[&buyer, &units]).await?;
+            while Instant::now() < until {
+                let decision = query_one(&self.0.db().await?, DECISION, &[&buyer]).await?;
+                match decision.get::<_, Option<bool>>(0) {
+                    Some(true) => return Ok(Answer::Sold),
+                    Some(false) => return Ok(Answer::SoldOut),
+                    None => tokio::time::sleep(POLL_EVERY).await,
+                }
+            }
+            Ok(Answer::Busy)
+        })
+    }
+
+    fn background(&self, leads: bool) -> Step<'_, ()> {
+        Box::pin(async move {
+            if !leads {
+                return std::future::pending().await;
+            }
+            loop {
+                if self.apply_batch().await? == 0 {
+                    tokio::time::sleep(POLL_EVERY).await;
+                }
+            }
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

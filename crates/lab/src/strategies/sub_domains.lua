@@ -1,0 +1,16 @@
+-- Books units in the active sub-domain of one partition and writes a detail record.
+-- KEYS[1]: the partition (hash: active = a or b, a, b). KEYS[2]: the buyers. KEYS[3]: the details.
+-- ARGV[1]: the buyer. ARGV[2]: how many units.
+-- Returns 1: booked, 0: the active sub-domain has too few.
+if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then
+  return 1
+end
+local active = redis.call('HGET', KEYS[1], 'active')
+local n = tonumber(ARGV[2])
+if not active or tonumber(redis.call('HGET', KEYS[1], active)) < n then
+  return 0
+end
+redis.call('HINCRBY', KEYS[1], active, -n)
+redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('RPUSH', KEYS[3], ARGV[1] .. ':' .. ARGV[2])
+return 1

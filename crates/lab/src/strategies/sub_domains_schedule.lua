@@ -1,0 +1,22 @@
+-- One step of the scheduler for one partition: switch the sub-domains and refill from the pool.
+-- KEYS[1]: the partition. KEYS[2]: the pool. ARGV[1]: the threshold. ARGV[2]: the refill.
+-- When the pool is empty, what is left of both sub-domains is merged.
+-- Returns how many units the partition and the pool have.
+local active = redis.call('HGET', KEYS[1], 'active')
+if not active then
+  return 0
+end
+local other = active == 'a' and 'b' or 'a'
+local left = tonumber(redis.call('HGET', KEYS[1], active))
+local rest = tonumber(redis.call('HGET', KEYS[1], other))
+local pool = tonumber(redis.call('GET', KEYS[2])) or 0
+if left < tonumber(ARGV[1]) and pool > 0 then
+  local refill = math.min(pool, tonumber(ARGV[2]))
+  redis.call('DECRBY', KEYS[2], refill)
+  redis.call('HINCRBY', KEYS[1], other, refill)
+  redis.call('HSET', KEYS[1], 'active', other)
+elseif pool == 0 and rest > 0 then
+  redis.call('HINCRBY', KEYS[1], active, rest)
+  redis.call('HSET', KEYS[1], other, 0)
+end
+return left + rest + pool

@@ -1,0 +1,81 @@
+//! One row for each unit: buyers take different rows, so they do not wait for each other.
+//!
+//! How it works: `SELECT … WHERE buyer IS NULL LIMIT n FOR UPDATE SKIP LOCKED` finds rows that no
+//! other transaction has locked; the transaction writes the buyer into them and the order.
+//! Where it comes from: seats of a theatre, and job queues in PostgreSQL since version 9.5.
+//! When it holds: always. A row has one buyer.
+//! How it breaks: it does not sell too much. A buyer who finds only locked rows cannot know whether
+//! they will be free again and must be told to try again. A million units are a million rows.
+
+use crate::backends::{Backends, execute, is_duplicate, query, query_one};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "unit-rows",
+        family: Family::Database,
+        title: "One row for each unit",
+        claim: Claim::Safe,
+        source: "numbered seats; FOR UPDATE SKIP LOCKED of PostgreSQL 9.5",
+        suits: "Numbered seats; some thousand units",
+    },
+    text: include_str!("unit_rows.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(UnitRows(backends.clone()))),
+};
+
+const TABLES: &str = "
+CREATE TABLE units (id bigint PRIMARY KEY, buyer bigint);
+CREATE INDEX free_units ON units (id) WHERE buyer IS NULL;
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
+const FIND: &str =
+    "SELECT id FROM units WHERE buyer IS NULL ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED";
+const TAKE: &str = "UPDATE units SET buyer = $1 WHERE id = ANY($2)";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+const ENOUGH: &str =
+    "SELECT count(*) >= $1 FROM (SELECT 1 FROM units WHERE buyer IS NULL LIMIT $1) AS free";
+
+struct UnitRows(Backends);
+
+impl Strategy for UnitRows {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            let rows = "INSERT INTO units (id) SELECT generate_series(1, $1::bigint)";
+            execute(&self.0.db().await?, rows, &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let mut db = self.0.db().await?;
+            let transaction = db.transaction().await?;
+            let found = query(&transaction, FIND, &[&units]).await?;
+            if (found.len() as i64) < units {
+                transaction.rollback().await?;
+                let is_enough: bool = query_one(&db, ENOUGH, &[&units]).await?.get(0);
+                drop(db);
+                return Ok(match (self.0.has_order(buyer).await?, is_enough) {
+                    (true, _) => Answer::Sold,
+                    // The rest is locked by others, who may give it back.
+                    (false, true) => Answer::Busy,
+                    (false, false) => Answer::SoldOut,
+                });
+            }
+            let ids: Vec<i64> = found.iter().map(|row| row.get(0)).collect();
+            match execute(&transaction, ORDER, &[&buyer, &units]).await {
+                Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
+                written => written?,
+            };
+            execute(&transaction, TAKE, &[&buyer, &ids]).await?;
+            transaction.commit().await?;
+            Ok(Answer::Sold)
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

@@ -1,0 +1,58 @@
+//! A blind update: one statement takes the units and nothing looks whether they are there.
+//!
+//! How it works: `UPDATE stock SET available = available - n`, then the order is written. The page
+//! was supposed to hide the button when nothing is left.
+//! Where it comes from: the first version of many shops, and every guide that warns of it.
+//! When it holds: when fewer people ask than units exist.
+//! How it breaks: the stock becomes negative, and every buyer who still has the page gets an order.
+//! It needs no concurrency at all.
+
+use crate::backends::{Backends, execute};
+use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+
+/// What the list and the report say.
+pub const ENTRY: Entry = Entry {
+    info: Info {
+        id: "unsafe-update",
+        family: Family::Database,
+        title: "Blind update",
+        claim: Claim::Unsafe,
+        source: "the naive first version that every guide warns of",
+        suits: "Nothing: it sells what is not there",
+    },
+    text: include_str!("unsafe_update.rs"),
+    lua: None,
+    make: Make::Strategy(|backends| Box::new(UnsafeUpdate(backends.clone()))),
+};
+
+const TABLES: &str = "
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
+CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL, units bigint NOT NULL);";
+const TAKE: &str = "UPDATE stock SET available = available - $1 WHERE item = 1";
+const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
+
+struct UnsafeUpdate(Backends);
+
+impl Strategy for UnsafeUpdate {
+    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+        Box::pin(async move {
+            self.0.create_tables(TABLES).await?;
+            let db = self.0.db().await?;
+            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            Ok(())
+        })
+    }
+
+    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+        Box::pin(async move {
+            let db = self.0.db().await?;
+            execute(&db, TAKE, &[&units]).await?;
+            execute(&db, ORDER, &[&buyer, &units]).await?;
+            Ok(Answer::Sold)
+        })
+    }
+
+    fn orders(&self) -> Step<'_, Vec<Order>> {
+        Box::pin(self.0.order_rows())
+    }
+}

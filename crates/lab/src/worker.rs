@@ -1,0 +1,116 @@
+//! A worker process: one application server that runs one strategy and serves buyers over HTTP.
+//!
+//! Several run beside each other on the same PostgreSQL and Redis. The lab kills one at a random
+//! instant, so everything that must survive has to be in those servers.
+
+use std::convert::Infallible;
+use std::io::{BufRead, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::backends::{Addresses, Backends};
+use crate::contract::{Answer, Make, Strategy};
+use crate::registry;
+
+/// How long the background work rests after an error.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// What a worker must know; the lab writes it to the worker's standard input as one line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerSpec {
+    /// The strategy.
+    pub strategy: String,
+    /// Where the servers are.
+    pub addresses: Addresses,
+    /// Where to listen.
+    pub port: u16,
+    /// Whether this is the process with the consumer or scheduler.
+    pub leads: bool,
+}
+
+/// Serves until standard input ends, which also happens when the lab dies.
+pub fn run() -> Result<()> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("reading standard input")?;
+    let spec: WorkerSpec = serde_json::from_str(&line).context("the worker's specification")?;
+    std::thread::spawn(|| {
+        let mut rest = Vec::new();
+        // An error means that the lab is gone, as the end of the input does.
+        let _ = std::io::stdin().read_to_end(&mut rest);
+        std::process::exit(0);
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(&spec))
+}
+
+async fn serve(spec: &WorkerSpec) -> Result<()> {
+    let entry = registry::find(&spec.strategy).context("unknown strategy")?;
+    let Make::Strategy(make) = entry.make else { bail!("{} has no worker", spec.strategy) };
+    let strategy: Arc<dyn Strategy> = make(&Backends::new(&spec.addresses)?).into();
+    let listener = TcpListener::bind(("127.0.0.1", spec.port)).await?;
+    tokio::spawn(run_background(Arc::clone(&strategy), spec.leads));
+    println!("ready");
+    std::io::stdout().flush()?;
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        // Without it a small answer waits for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let strategy = Arc::clone(&strategy);
+        tokio::spawn(async move {
+            let answer = service_fn(|request| answer(Arc::clone(&strategy), request));
+            let mut http = hyper::server::conn::http1::Builder::new();
+            // A connection that breaks concerns only its buyer.
+            let _ =
+                http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer).await;
+        });
+    }
+}
+
+/// Runs the background work, again after an error.
+async fn run_background(strategy: Arc<dyn Strategy>, leads: bool) {
+    loop {
+        if let Err(error) = strategy.background(leads).await {
+            eprintln!("background work failed; retrying: {error:#}");
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn answer(
+    strategy: Arc<dyn Strategy>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let outcome = match request.uri().path() {
+        "/take" => take(&*strategy, request.uri().query().unwrap_or_default()).await,
+        "/waiting" => strategy.waiting().await.map(|count| (StatusCode::OK, count.to_string())),
+        _ => Ok((StatusCode::NOT_FOUND, String::new())),
+    };
+    let (status, text) =
+        outcome.unwrap_or_else(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")));
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+async fn take(strategy: &dyn Strategy, query: &str) -> Result<(StatusCode, String)> {
+    let value = |name: &str| -> Result<i64> {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let found = pairs.find(|(key, _)| *key == name).context("buyer and units are needed")?;
+        Ok(found.1.parse()?)
+    };
+    let (status, text) = match strategy.take(value("buyer")?, value("units")?).await? {
+        Answer::Sold => (StatusCode::OK, "sold"),
+        Answer::SoldOut => (StatusCode::CONFLICT, "sold out"),
+        Answer::Busy => (StatusCode::TOO_MANY_REQUESTS, "try again"),
+    };
+    Ok((status, text.to_owned()))
+}

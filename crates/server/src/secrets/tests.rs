@@ -1,0 +1,74 @@
+//! Tests of generated secrets: created once, private, and never replaced.
+
+use super::*;
+use crate::config::{Flags, load};
+use crate::temp_dir::TempDir;
+
+fn settings(dir: &Path) -> Settings {
+    load(&Flags { data_dir: Some(dir.join("data")), ..Flags::default() }, []).expect("the defaults")
+}
+
+#[tokio::test]
+async fn secrets_are_created_once_and_only_their_owner_can_read_them() {
+    let scratch = TempDir::new();
+    let settings = settings(scratch.path());
+    let first = load_or_create_all(&settings).await.expect("a writable directory");
+    let again = load_or_create_all(&settings).await.expect("a writable directory");
+    assert!(first.admin_key_is_new && !again.admin_key_is_new);
+    assert_eq!(first.admin_key.expose_secret(), again.admin_key.expose_secret());
+    assert_eq!(first.id_key.request_hash("a", "b"), again.id_key.request_hash("a", "b"));
+    let buyer = first.buyer.expect("no public keys are configured");
+    assert!(buyer.expose_secret().len() >= 32 && first.admin_key.expose_secret().len() >= 32);
+    let names: Vec<_> = fs::read_dir(&settings.data_dir)
+        .expect("it was made")
+        .map(|entry| {
+            let entry = entry.expect("a readable file");
+            assert_eq!(
+                entry.metadata().expect("a readable file").permissions().mode() & 0o777,
+                FILE_MODE
+            );
+            entry.file_name()
+        })
+        .collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+}
+
+#[test]
+fn one_of_many_concurrent_writers_of_a_secret_wins() {
+    let scratch = TempDir::new();
+    let dir = scratch.path().join("data");
+    let make =
+        || load_or_create_file(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
+    let keys: Vec<String> = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+        makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
+    });
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_id_key_is_refused_and_not_replaced() {
+    let scratch = TempDir::new();
+    let settings = settings(scratch.path());
+    drop(load_or_create_all(&settings).await.expect("a writable directory"));
+    for bad in ["", "zz", &"0".repeat(63), &"0".repeat(66), "é"] {
+        fs::write(settings.data_dir.join("id_key"), bad).expect("writable");
+        assert!(load_or_create_all(&settings).await.is_err(), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_buyer_secret_is_read_and_never_created() {
+    let scratch = TempDir::new();
+    let settings = settings(scratch.path());
+    let text = buyer_secret(&settings).await.expect_err("there is none").to_string();
+    assert!(text.contains("start the server once") && text.contains("auth.buyer_secret"), "{text}");
+    assert!(!settings.data_dir.exists());
+    let made = load_or_create_all(&settings)
+        .await
+        .expect("a writable directory")
+        .buyer
+        .expect("no public keys");
+    let read = buyer_secret(&settings).await.expect("it was made");
+    assert_eq!(read.expose_secret(), made.expose_secret());
+}

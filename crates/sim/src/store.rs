@@ -1,0 +1,363 @@
+//! The simulated store: every change is one [`Tx`] with one [`Done`], so that the same transactions
+//! can run against a real store for comparison.
+pub mod rules;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use doorbuster_core::event::Attribution;
+use doorbuster_core::model::Model;
+use doorbuster_core::money::{
+    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundId, RefundUpdate,
+};
+use doorbuster_core::order::{ChangeOutcome, EndReason};
+use doorbuster_core::refusal::FreeUnits;
+use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
+use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::settle::Resolved;
+use doorbuster_core::stock::AdjustResult;
+use doorbuster_core::waitlist::{
+    JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded, WaitlistServed,
+};
+use doorbuster_core::{
+    BuyerId, CloseCause, Counter, Grant, GrantId, IdKey, ItemId, Millis, Order, Phase, Recall,
+    RecallId, RequestKey, SlotKey, Ticket, TicketId, TicketParts,
+};
+use hashbrown::HashMap;
+
+/// A transaction.
+#[derive(Clone, Debug)]
+pub enum Tx {
+    /// [`doorbuster_core::stock::open`].
+    Open(SlotKey, GrantId, u64),
+    /// [`doorbuster_core::stock::acknowledge_init`].
+    AckInit(GrantId),
+    /// [`doorbuster_core::stock::refill`].
+    Refill(GrantId, u64, Counter),
+    /// [`doorbuster_core::stock::close`].
+    Close(GrantId, CloseCause),
+    /// [`doorbuster_core::stock::adjust`].
+    Adjust(ItemId, i64, Millis),
+    /// [`doorbuster_core::settle::settle`] for each ticket, in one transaction.
+    Settle(Vec<Arc<Ticket>>, Millis),
+    /// [`doorbuster_core::settle::force`].
+    Force(TicketId, TicketParts, BuyerId, Millis),
+    /// [`doorbuster_core::order::end`].
+    End(TicketId, EndReason, Attribution, Millis),
+    /// [`doorbuster_core::order::extend`], to this `pay_by`.
+    Extend(TicketId, Millis, Millis),
+    /// [`doorbuster_core::money::capture`]; the flag marks the last try.
+    Capture(Capture, bool, Millis),
+    /// [`doorbuster_core::money::fail`].
+    FailPayment(Capture, Millis),
+    /// [`doorbuster_core::money::settle_refund`], by the message with this id.
+    SettleRefund(String, RefundId, RefundUpdate, Millis),
+    /// [`doorbuster_core::money::answer_refund`], with the refund as it was when the provider was
+    /// asked.
+    AnswerRefund(Refund, RefundUpdate, Millis),
+    /// [`doorbuster_core::money::retry_refund`].
+    RetryRefund(RefundId, Millis),
+    /// [`doorbuster_core::money::keep_checkout`].
+    KeepCheckout(Checkout),
+    /// [`doorbuster_core::money::close_checkout`].
+    CloseCheckout(TicketId, String),
+    /// [`doorbuster_core::money::record_unanswered_check`].
+    RecordUnanswered(TicketId, String, Millis),
+    /// [`doorbuster_core::recall::begin`].
+    RecallBegin(RecallId, GrantId, RecallTarget, u64),
+    /// [`doorbuster_core::recall::finish`].
+    RecallFinish(RecallId, u64),
+    /// [`doorbuster_core::waitlist::join`].
+    Join(ItemId, JoinRequest, Millis),
+    /// [`doorbuster_core::waitlist::leave`].
+    Leave(TicketId, Millis),
+    /// [`doorbuster_core::waitlist::serve`], for as many entries as the pool has units.
+    Serve(ItemId, Millis),
+    /// [`doorbuster_core::waitlist::end_with_sale`].
+    EndWaitlist(ItemId, Millis),
+    /// Records the intended phase of an item: no new grants are opened, and its slots are stopped.
+    Intend(ItemId, Phase),
+    /// Shows buyers a new phase: the one that was intended by that commit, or open again (`None`)
+    /// after a pause.
+    Show(ItemId, Option<(Phase, u64)>),
+}
+
+/// The result of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The result of [`Tx::Open`].
+    Opened(Option<Grant>),
+    /// No result.
+    Nothing,
+    /// The number of units moved.
+    Moved(u64),
+    /// Whether this transaction closed the grant.
+    Closed(bool),
+    /// The result of [`Tx::Adjust`].
+    AdjustResult(AdjustResult),
+    /// The result of [`Tx::Settle`].
+    Settled(Vec<Resolved>),
+    /// The result of [`Tx::Force`].
+    Forced(Option<Resolved>),
+    /// The result of [`Tx::End`] and [`Tx::Extend`].
+    Ended(ChangeOutcome),
+    /// The result of [`Tx::Capture`].
+    CaptureOutcome(CaptureOutcome),
+    /// Whether a message or a change of a checkout had an effect.
+    Taken(bool),
+    /// The result of [`Tx::AnswerRefund`] and [`Tx::RetryRefund`].
+    Refund(Option<Refund>),
+    /// The result of [`Tx::KeepCheckout`].
+    Kept(CheckoutOutcome),
+    /// The result of [`Tx::RecallBegin`].
+    Recall(Option<Recall>),
+    /// The result of [`Tx::Join`].
+    JoinOutcome(JoinOutcome),
+    /// The result of [`Tx::Leave`].
+    LeaveOutcome(LeaveOutcome),
+    /// The result of [`Tx::Serve`].
+    Served(WaitlistServed),
+    /// The result of [`Tx::EndWaitlist`].
+    WaitlistEnded(WaitlistEnded),
+}
+
+/// The phase of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseRow {
+    /// The phase that buyers see.
+    pub shown: Phase,
+    /// The intended phase while the slots drain, and the commit that recorded it.
+    pub intent: Option<(Phase, u64)>,
+}
+
+/// A request that holds an order.
+#[derive(Clone, Copy, Debug)]
+pub struct Winner {
+    /// The low 64 bits of its hash.
+    pub half: u64,
+    /// The transaction that created the order.
+    pub xid: u64,
+    /// The commit of that transaction.
+    pub version: u64,
+}
+
+/// The simulated store: the rows under the rules, and the few rows that `core` leaves to stores.
+#[derive(Debug)]
+pub struct SimStore {
+    /// The rows under the rules.
+    pub model: Model,
+    /// The phases by item.
+    pub phases: BTreeMap<ItemId, PhaseRow>,
+    /// The transaction that wrote each event.
+    pub writer_xids: Vec<u64>,
+    /// Commits so far.
+    pub version: u64,
+    /// The commit that closed each grant.
+    closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
+    /// The requests that hold an order, in the order of the commits.
+    winners: Vec<Winner>,
+    /// The number of the running transaction. A number is drawn when a transaction begins, and
+    /// transactions commit in any order.
+    pub xid: u64,
+    key: IdKey,
+    /// Every transaction under the rules with its result, if recording.
+    pub trace: Option<Vec<(Tx, Done)>>,
+}
+
+fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+    }
+}
+
+impl SimStore {
+    /// A store with these rows.
+    #[must_use]
+    pub fn new(model: Model, key: IdKey) -> Self {
+        let phases = model
+            .items
+            .keys()
+            .map(|&i| (i, PhaseRow { shown: Phase::Open, intent: None }))
+            .collect();
+        let (closed, winners) = (HashMap::default(), Vec::new());
+        Self {
+            model,
+            phases,
+            writer_xids: Vec::new(),
+            version: 0,
+            closed,
+            winners,
+            xid: 0,
+            key,
+            trace: None,
+        }
+    }
+
+    /// Runs one transaction and commits it.
+    pub fn commit(&mut self, tx: Tx) -> Done {
+        self.version += 1;
+        let done = match &tx {
+            Tx::Intend(item, phase) => {
+                if let Some(row) = self.phases.get_mut(item) {
+                    row.intent = Some((*phase, self.version));
+                }
+                Done::Nothing
+            }
+            Tx::Show(item, intent) if !self.show_phase(*item, *intent) => Done::Closed(false),
+            _ => self.run_rules(&tx),
+        };
+        let closes = matches!(
+            tx,
+            Tx::Open(..)
+                | Tx::Close(..)
+                | Tx::Settle(..)
+                | Tx::Force(..)
+                | Tx::RecallFinish(..)
+                | Tx::Show(..)
+        );
+        if closes {
+            for grant in self.model.grants.values().filter(|g| !g.open) {
+                self.closed.entry(grant.id).or_insert(self.version);
+            }
+        }
+        done
+    }
+
+    fn run_rules(&mut self, tx: &Tx) -> Done {
+        let done = unwrap_infallible(rules::run(&mut self.model, &self.key, tx));
+        let events = self.model.events.len();
+        self.writer_xids.resize(events.max(self.writer_xids.len()), self.xid);
+        if let Some(trace) = &mut self.trace {
+            trace.push((tx.clone(), done.clone()));
+        }
+        match (tx, &done) {
+            (Tx::Show(..), _) => return Done::Closed(true),
+            (Tx::Settle(..), Done::Settled(all)) => {
+                all.iter()
+                    .filter_map(|resolved| resolved.order.as_ref())
+                    .for_each(|order| self.note_winner(order));
+            }
+            (Tx::Serve(..), Done::Served(served)) => {
+                served.orders.iter().for_each(|order| self.note_winner(order))
+            }
+            _ => {}
+        }
+        done
+    }
+
+    /// Changes the shown phase and returns whether it changed. An old leader's transaction has no
+    /// effect after the intent changed.
+    fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
+        let any = !enforces(Rule::ShowAsIntended);
+        let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {
+            return false;
+        };
+        match intent {
+            Some((phase, _)) => {
+                *row = PhaseRow { shown: phase, intent: None };
+                self.model.stopped.insert(item);
+                if phase == Phase::Closed {
+                    self.model.over.insert(item);
+                }
+                true
+            }
+            None if row.shown == Phase::Paused => {
+                *row = PhaseRow { shown: Phase::Open, intent: None };
+                self.model.stopped.remove(&item);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn note_winner(&mut self, order: &Order) {
+        let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits();
+        if self.winners.iter().all(|w| w.half != half) {
+            self.winners.push(Winner { half, xid: self.xid, version: self.version });
+        }
+    }
+
+    /// The committed grant.
+    #[must_use]
+    pub fn grant(&self, id: GrantId) -> Option<&Grant> {
+        self.model.grants.get(&id)
+    }
+
+    /// The slot's open grant.
+    #[must_use]
+    pub fn open_grant(&self, slot: SlotKey) -> Option<&Grant> {
+        self.model.grants.values().find(|g| g.open && g.slot == slot)
+    }
+
+    /// Whether the grant was closed by this commit or an earlier one.
+    #[must_use]
+    pub fn closed_by(&self, id: GrantId, version: u64) -> bool {
+        self.closed.get(&id).is_some_and(|&at| at <= version)
+    }
+
+    /// The order that a request holds.
+    #[must_use]
+    pub fn order_of(&self, buyer: &BuyerId, key: &RequestKey) -> Option<&doorbuster_core::Order> {
+        let id = self.model.requests.get(&(buyer.clone(), key.clone()))?;
+        self.model.orders.get(id)
+    }
+
+    /// A ticket's verdict, if it has one.
+    #[must_use]
+    pub fn verdict(&self, id: &TicketId) -> Option<Verdict> {
+        match self.model.orders.contains_key(id) {
+            true => Some(Verdict::Reserved),
+            false => self.model.resolutions.get(id).map(|r| r.verdict),
+        }
+    }
+
+    /// Whether the phase that buyers see allows new grants.
+    #[must_use]
+    pub fn sells(&self, item: ItemId) -> bool {
+        self.phases.get(&item).is_some_and(|p| p.shown == Phase::Open && p.intent.is_none())
+    }
+
+    /// The requests that hold an order, in the order of the commits.
+    #[must_use]
+    pub fn winners(&self) -> &[Winner] {
+        &self.winners
+    }
+
+    /// The units in an item's pool that are not kept for the waitlist.
+    #[must_use]
+    pub fn pool(&self, item: ItemId) -> u64 {
+        self.model.items.get(&item).map_or(0, |i| i.pool - i.kept_for_waitlist())
+    }
+
+    /// The item's counts, computed from items and grants alone, as a store computes them.
+    #[must_use]
+    pub fn free(&self, id: ItemId, in_flight: u64) -> FreeUnits {
+        let Some(item) = self.model.items.get(&id) else { return FreeUnits::default() };
+        let (mut in_slots, mut settled) = (0, 0);
+        for grant in self.model.grants.values().filter(|g| g.slot.item == id) {
+            settled += grant.settled;
+            in_slots += if grant.open { grant.unsettled() } else { 0 };
+        }
+        let reserved = settled.saturating_sub(item.ended + item.paid);
+        match item.total.is_counted() {
+            true => FreeUnits::from_parts(
+                item.pool - item.kept_for_waitlist(),
+                in_slots,
+                in_flight,
+                reserved + item.kept_for_waitlist(),
+            ),
+            false => FreeUnits { free: None, reserved },
+        }
+    }
+
+    /// Recalls that are not done, oldest id first.
+    pub fn pending(&self) -> impl Iterator<Item = &Recall> {
+        self.model.recalls.values().filter(|r| !r.done)
+    }
+
+    /// Orders in one state, sorted by id.
+    pub fn orders_in(&self, state: OrderState) -> impl Iterator<Item = &doorbuster_core::Order> {
+        self.model.orders.values().filter(move |o| o.state == state)
+    }
+}
