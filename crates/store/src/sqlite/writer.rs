@@ -100,7 +100,11 @@ impl Writer {
         }
         drop(data);
         drop(ends);
-        drop(lock);
+        // Closing the file is not enough: a child that another thread just forked may still share
+        // it, and would keep the lock until it runs its program.
+        if let Err(error) = lock.unlock() {
+            tracing::warn!(%error, "failed to unlock the data directory");
+        }
     }
 }
 
