@@ -75,7 +75,7 @@ impl HistoryMemory {
     /// Learns what another node of this deployment knows, or what Redis remembers.
     pub fn learn_from_peer(&self, history: DatabaseHistory) {
         let mut state = self.state();
-        let before = state.known_to(state.deployment.as_deref()).map(|known| known.fence);
+        let before = state.newest();
         if state.of_peers.as_ref().is_none_or(|known| known.fence < history.fence) {
             state.of_peers = Some(history);
         }
@@ -98,7 +98,7 @@ impl HistoryMemory {
     /// Learns the history of a database that is about to be used.
     pub(crate) fn learn(&self, deployment: &str, history: &DatabaseHistory) {
         let mut state = self.state();
-        let before = state.known_to(state.deployment.as_deref()).map(|known| known.fence);
+        let before = state.newest();
         let known = state.known.get(deployment);
         if known.is_some_and(|known| known.fence >= history.fence) {
             return;
@@ -115,8 +115,8 @@ impl HistoryMemory {
         self.state().raised_at.is_some_and(|raised_at| opened < raised_at)
     }
 
-    /// Asks the other places.
-    pub(crate) async fn ask_elsewhere(&self) {
+    /// Asks the other places, and learns what they know.
+    pub async fn ask_elsewhere(&self) {
         let Some(ask) = self.0.elsewhere.get() else { return };
         for history in ask().await {
             self.learn_from_peer(history);
@@ -127,17 +127,24 @@ impl HistoryMemory {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<i64>) {
-        let after = state.known_to(state.deployment.as_deref()).map(|known| known.fence);
-        if after > before {
+    /// Announces another newest history. Two histories with one number differ by their tokens.
+    fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<(i64, String)>) {
+        let after = state.newest();
+        if after != before {
             state.raised_at = Some(Instant::now());
             drop(state);
-            self.0.changes.send_replace(after.unwrap_or(0));
+            self.0.changes.send_replace(after.map_or(0, |(fence, _)| fence));
         }
     }
 }
 
 impl State {
+    /// The number and the token of the newest history.
+    fn newest(&self) -> Option<(i64, String)> {
+        let known = self.known_to(self.deployment.as_deref());
+        known.map(|known| (known.fence, known.token.clone()))
+    }
+
     fn known_to(&self, deployment: Option<&str>) -> Option<&DatabaseHistory> {
         let own = deployment.and_then(|deployment| self.known.get(deployment));
         [own, self.of_peers.as_ref()].into_iter().flatten().max_by_key(|known| known.fence)

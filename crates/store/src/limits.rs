@@ -100,8 +100,8 @@ pub const PG_WAITING_MAX: usize = 1_024;
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
 /// How long connecting may take; then the database counts as unreachable.
 pub const PG_CONNECT_WAIT: Duration = Duration::from_secs(3);
-/// How long a node that found a usable host waits for the other hosts of its address, which may have
-/// a newer history; then it uses what it found.
+/// How long a node that found a usable host waits for the other hosts of its address, which may
+/// have a newer history. Then it uses the host that it found.
 pub const PG_OTHER_HOSTS_WAIT: Duration = Duration::from_millis(500);
 /// How long PostgreSQL runs a statement; then the statement fails.
 pub const PG_STATEMENT_WAIT: Duration = Duration::from_secs(10);

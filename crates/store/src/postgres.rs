@@ -42,6 +42,7 @@ mod money;
 mod operators;
 mod orders;
 mod outbox;
+mod phases;
 mod poll;
 mod prefetch;
 mod publisher;
@@ -57,6 +58,7 @@ mod sales;
 mod secret;
 mod settle;
 mod shared;
+mod snapshot;
 mod standbys;
 mod waitlist;
 

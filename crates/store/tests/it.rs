@@ -19,8 +19,9 @@ mod disk;
 mod erase;
 #[path = "it/events.rs"]
 mod events;
-#[path = "it/faults.rs"]
+#[path = "it/failover.rs"]
 mod failover;
+#[path = "it/faults.rs"]
 mod faults;
 #[path = "it/fixture.rs"]
 mod fixture;

@@ -1,3 +1,5 @@
+//! Tests of the decision about a database after a failover.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::rows::{self, int};
 use super::run::RetryUnknown;
-use super::{Postgres, sales};
+use super::{Postgres, phases};
 
 type Done<T> = Result<T, Failure>;
 
@@ -159,8 +159,8 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     };
     match sale.was {
         // It is not allowed to operators: a sale that never opened is paused only here.
-        Phase::Scheduled => sales::pause_scheduled(ledger, &sale.sale)?,
-        _ => drop(sales::apply_step(ledger, &sale.sale, PhaseStep::Pause)?),
+        Phase::Scheduled => phases::pause_scheduled(ledger, &sale.sale)?,
+        _ => drop(phases::apply_step(ledger, &sale.sale, PhaseStep::Pause)?),
     }
     paused.retain(|earlier| earlier.sale != sale.sale);
     paused.push(sale.clone());

@@ -23,8 +23,9 @@ use crate::limits::{
 use super::connector::SessionMessage;
 use super::failure::Failure;
 use super::flush::{CHANNEL, CommitNotice};
-use super::poll::{Backlog, Changes, PollResult, Poller, SnapshotPosition};
+use super::poll::{Backlog, Changes, PollResult, Poller};
 use super::shared::{CommitMessage, Shared};
+use super::snapshot::SnapshotPosition;
 
 /// The task's own state.
 pub(super) struct Publisher {

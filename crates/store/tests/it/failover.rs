@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{Grant, Phase, Stock, TicketId};
-use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
-use doorbuster_store::{HistoryCause, HistoryMemory, PausedSale, PostgresOptions, Store};
+use doorbuster_core::{Grant, Millis, Phase, Stock, TicketId};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture, new_item, new_sale};
+use doorbuster_store::{HistoryCause, HistoryMemory, NewSale, PausedSale, PostgresOptions, Store};
 
 use crate::cluster::Cluster;
 use crate::faults::{AGAIN_WITHIN, batches, settle};
@@ -46,7 +46,9 @@ impl Pair {
         self.primary.psql("postgres", &set).expect("a setting");
         self.primary.psql("postgres", "SELECT pg_reload_conf()").expect("reloads");
         let state = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        wait_until("it is synchronous", || self.primary.psql("postgres", state).unwrap().trim() == "1");
+        wait_until("it is synchronous", || {
+            self.primary.psql("postgres", state).unwrap().trim() == "1"
+        });
     }
 
     /// The standby has everything that the primary has.
@@ -63,7 +65,9 @@ impl Pair {
         self.standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo = ''").expect("a setting");
         self.standby.psql("postgres", "SELECT pg_reload_conf()").expect("reloads");
         let senders = "SELECT count(*) FROM pg_stat_replication";
-        wait_until("it is cut off", || self.primary.psql("postgres", senders).unwrap().trim() == "0");
+        wait_until("it is cut off", || {
+            self.primary.psql("postgres", senders).unwrap().trim() == "0"
+        });
     }
 
     fn promote_standby(&self) {
@@ -93,7 +97,10 @@ async fn open(url: &str, node: u32, history: HistoryMemory) -> Result<Fixture, S
     Ok(Fixture { store, clock, commits })
 }
 
-async fn settle_all(fixture: &Fixture, batches: &[Vec<Arc<doorbuster_core::Ticket>>]) -> BTreeSet<TicketId> {
+async fn settle_all(
+    fixture: &Fixture,
+    batches: &[Vec<Arc<doorbuster_core::Ticket>>],
+) -> BTreeSet<TicketId> {
     let mut promised = BTreeSet::new();
     for batch in batches {
         promised.extend(settle(&fixture.store, batch).await);
@@ -178,9 +185,11 @@ async fn what_an_asynchronous_standby_lacks_is_named_and_sales_are_paused() {
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     let found = reaction.lost.expect("the new primary lacks orders");
     assert_eq!((found.acknowledged, found.lost, found.fence), (20, 10, 2));
-    assert_eq!(found.sample, lost.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let mut ids: Vec<_> = lost.iter().map(ToString::to_string).collect();
+    ids.sort_unstable();
+    assert_eq!(found.sample, ids);
     let paused = PausedSale { sale: "sale-0".to_owned(), was: Phase::Open };
-    assert_eq!(reaction.paused, [paused.clone()]);
+    assert_eq!(reaction.paused, std::slice::from_ref(&paused));
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), [found]);
     let history = fixture.store.store_history().await.expect("reads");
     assert_eq!(history[0].paused, [paused]);
@@ -198,7 +207,9 @@ async fn a_database_from_a_dump_pauses_open_and_scheduled_sales() {
     let (database, copy) = tokio::task::block_in_place(|| (from.database(), to.database()));
     let fixture = open(&from.url(&database), 1, HistoryMemory::default()).await.expect("opens");
     open_sale(&fixture).await;
-    fixture.item(Stock::Counted(5), 1).await;
+    let sale = new_sale("sale-1", vec![new_item("item", Stock::Counted(5), 1)]);
+    let sale = NewSale { starts_at: Some(Millis(i64::MAX / 2)), ..sale };
+    fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
     fixture.store.step_sale("sale-1", PhaseStep::Schedule).await.expect("schedules");
     fixture.store.close().await;
     tokio::task::block_in_place(|| from.dump_into(&database, &to, &copy));
