@@ -1,14 +1,43 @@
 //! The bodies of `/healthz` and `/readyz` when the server is healthy.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The server is healthy; any other result is a problem.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"status": "ok"})))]
 pub struct Health {
     /// Always `ok`.
     pub status: HealthStatus,
+    /// Facts about this node that do not make it unready.
+    #[serde(flatten)]
+    pub facts: ReadinessFacts,
+}
+
+/// Facts about a node that `/readyz` reports whether the node is ready or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReadinessFacts {
+    /// What is degraded, such as `synchronous_standby_missing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub warnings: Vec<Cow<'static, str>>,
+    /// The newest history of the shared database that this node knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub database: Option<DatabaseFence>,
+}
+
+/// Identifies a history of the shared database. Other nodes compare it with theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DatabaseFence {
+    /// The fencing number. It rises with each failover.
+    pub fence: i64,
+    /// Random. It tells apart two histories with the same number.
+    pub token: String,
+    /// The timeline of the database.
+    pub timeline: i64,
 }
 
 /// The status `"ok"`.

@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::health::ReadinessFacts;
 use crate::value::Time;
 
 /// Media type of every problem.
@@ -68,7 +69,7 @@ enum ExtraMembers {
     Requirement(Requirement),
     Scope(Scope),
     Errors(Vec<Fault>),
-    Reasons(Vec<Cow<'static, str>>),
+    NotReady { reasons: Vec<Cow<'static, str>>, facts: Box<ReadinessFacts> },
 }
 
 /// A refusal or a failure.
@@ -389,13 +390,13 @@ impl Problem {
 
     /// `503` of `/readyz`: the reasons why this process is not ready.
     #[must_use]
-    pub fn not_ready(reasons: Vec<Cow<'static, str>>, retry_after: u32) -> Self {
-        Self::with_retry_after(
-            Code::Unavailable,
-            "not ready",
-            ExtraMembers::Reasons(reasons),
-            retry_after,
-        )
+    pub fn not_ready(
+        reasons: Vec<Cow<'static, str>>,
+        facts: ReadinessFacts,
+        retry_after: u32,
+    ) -> Self {
+        let extra = ExtraMembers::NotReady { reasons, facts: Box::new(facts) };
+        Self::with_retry_after(Code::Unavailable, "not ready", extra, retry_after)
     }
 
     /// `500`: an internal fault.

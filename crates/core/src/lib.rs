@@ -19,6 +19,7 @@ pub mod event;
 pub mod gate;
 #[cfg(test)]
 mod golden;
+pub mod history;
 mod id;
 pub mod lease;
 mod ledger;

@@ -10,6 +10,8 @@ mod demo;
 mod draw;
 #[path = "it/export.rs"]
 mod export;
+#[path = "it/failover.rs"]
+mod failover;
 #[path = "it/failpoints.rs"]
 mod failpoints;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]

@@ -167,6 +167,7 @@ pub fn run(
     (built.proxies, built.clocks) = (true, true);
     (built.next, built.roles) = (plan.next.clone(), plan.roles.clone());
     built.nodes = built.nodes.max(built.roles.len());
+    built.standby = faults.iter().any(|fault| fault.needs_standby());
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
@@ -178,6 +179,9 @@ pub fn run(
             |error| ClusterError::failed(format!("round {number}, {}", fault.name()), error),
         )?;
         say(&round);
+        if fault.needs_standby() && fault != Fault::PostgresStandbyAway {
+            cluster.renew_standby()?;
+        }
         rounds.push(round);
     }
     cluster.stop()?;

@@ -75,6 +75,8 @@ pub struct ClusterPlan {
     pub shards: usize,
     /// Whether each primary has a replica.
     pub replicas: bool,
+    /// Whether PostgreSQL has a standby that confirms every commit.
+    pub standby: bool,
     /// Whether the servers end with the calling process, or run until [`shut_down`].
     pub ends_with_caller: bool,
     /// Whether the nodes reach Redis and PostgreSQL through proxies that can interrupt the network.
@@ -99,6 +101,7 @@ impl ClusterPlan {
             nodes: 2,
             shards: 3,
             replicas: true,
+            standby: false,
             ends_with_caller: true,
             proxies: false,
             clocks: false,
@@ -118,12 +121,14 @@ pub struct Cluster {
     pub shape: Shape,
     /// The store.
     pub postgres: Postgres,
+    /// The standby of the store, if the plan asks for one.
+    pub standby: Option<Postgres>,
     /// The servers of the slots, in shape `cluster`.
     pub redis: Option<Redis>,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// With proxies: one for each node, before PostgreSQL.
-    pub postgres_proxies: Vec<Proxy>,
+    /// With proxies: for each node one before each server of PostgreSQL.
+    pub postgres_proxies: Vec<Vec<Proxy>>,
     /// With proxies: one for each Redis server.
     pub redis_proxies: Vec<Proxy>,
     front: FrontProxy,
@@ -149,7 +154,10 @@ impl Cluster {
         }
         let cluster_dir = ClusterDir::create(&plan.dir)?;
         let (admin_key, buyer_secret) = (secret(), secret());
-        let postgres = Postgres::create(&cluster_dir, plan.ends_with_caller)?;
+        let ends_with_caller = plan.ends_with_caller;
+        let postgres = Postgres::create(&cluster_dir, ends_with_caller)?;
+        let standby =
+            plan.standby.then(|| postgres.create_standby(ends_with_caller)).transpose()?;
         let mut redis_proxies = Vec::new();
         let redis = match plan.shape {
             Shape::Postgres => None,
@@ -157,14 +165,8 @@ impl Cluster {
                 &cluster_dir,
                 plan.shards,
                 plan.replicas,
-                plan.ends_with_caller,
-                |port| {
-                    Ok(if plan.proxies {
-                        Some(start_proxy(port, &mut redis_proxies)?)
-                    } else {
-                        None
-                    })
-                },
+                ends_with_caller,
+                |port| plan.proxies.then(|| start_proxy(port, &mut redis_proxies)).transpose(),
             )?),
         };
         let urls = redis.as_ref().map(|redis| slots_urls(redis, &redis_proxies));
@@ -182,19 +184,16 @@ impl Cluster {
             ),
         ];
         for number in 1..=plan.nodes {
-            let port = if plan.proxies {
-                start_proxy(postgres.port(), &mut postgres_proxies)?
-            } else {
-                postgres.port()
-            };
+            let (url, proxies) = store_address(plan, &postgres, standby.as_ref())?;
+            postgres_proxies.push(proxies);
             let mut environment = shared.to_vec();
-            environment.push(("DOORBUSTER_STORE__URL".to_owned(), postgres.url(port)));
+            environment.push(("DOORBUSTER_STORE__URL".to_owned(), url));
             environment
                 .extend(urls.clone().map(|urls| ("DOORBUSTER_SLOTS__URLS".to_owned(), urls)));
             let roles = plan.roles.get(number - 1);
             environment.extend(roles.map(|roles| ("DOORBUSTER_ROLES".to_owned(), roles.clone())));
             environment.extend(plan.settings.iter().cloned());
-            let (program, ends_with_caller) = (plan.program.clone(), plan.ends_with_caller);
+            let program = plan.program.clone();
             let name = format!("node-{number}");
             let start = ProcessSpec {
                 name,
@@ -214,10 +213,11 @@ impl Cluster {
         cluster_dir.write_private("admin_key", &admin_key)?;
         let buyer_secret = cluster_dir.write_private("buyer_secret", &buyer_secret)?;
         let shape = plan.shape;
-        let cluster = Self {
+        let mut cluster = Self {
             cluster_dir,
             shape,
             postgres,
+            standby,
             redis,
             nodes,
             postgres_proxies,
@@ -226,8 +226,25 @@ impl Cluster {
             admin_key,
             buyer_secret,
         };
+        cluster.renew_standby()?;
         installed::write_info(&cluster)?;
         Ok(cluster)
+    }
+
+    /// Makes the second server of PostgreSQL a fresh standby that confirms every commit, if there
+    /// is one.
+    pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
+        let Some(standby) = &mut self.standby else { return Ok(()) };
+        standby.follow(&self.postgres)?;
+        self.postgres.wait_for_standby()
+    }
+
+    /// Promotes the standby. It is `postgres` from then on, and the old primary is `standby`.
+    pub fn fail_over(&mut self) -> Result<(), ClusterError> {
+        let Some(standby) = &mut self.standby else { return Ok(()) };
+        standby.promote()?;
+        std::mem::swap(&mut self.postgres, standby);
+        Ok(())
     }
 
     /// The one address of all nodes.
@@ -286,7 +303,8 @@ impl Cluster {
         }
         self.stop_nodes()?;
         self.redis.as_mut().map_or(Ok(()), Redis::stop)?;
-        self.postgres.stop()
+        self.postgres.stop()?;
+        self.standby.as_mut().map_or(Ok(()), Postgres::stop)
     }
 }
 
@@ -328,6 +346,25 @@ impl FrontProxy {
         })?;
         Ok(Self::Separate(listen, process))
     }
+}
+
+/// The address of the store for one node, and the proxies in it: one before each server.
+fn store_address(
+    plan: &ClusterPlan,
+    postgres: &Postgres,
+    standby: Option<&Postgres>,
+) -> Result<(String, Vec<Proxy>), ClusterError> {
+    let mut proxies = Vec::new();
+    let mut port = |server: &Postgres| match plan.proxies {
+        true => start_proxy(server.port(), &mut proxies),
+        false => Ok(server.port()),
+    };
+    let first = port(postgres)?;
+    let url = match standby {
+        Some(standby) => postgres.url_of_either([first, port(standby)?]),
+        None => postgres.url(first),
+    };
+    Ok((url, proxies))
 }
 
 /// Starts a proxy before this local port and returns the proxy's port.

@@ -84,7 +84,7 @@ impl Product {
                 (plan.nodes, plan.shards, plan.replicas) = (WORKERS, 1, false);
                 plan.proxies = slow;
                 let cluster = Cluster::start(&plan)?;
-                for proxy in &cluster.postgres_proxies {
+                for proxy in cluster.postgres_proxies.iter().flatten() {
                     proxy.set_condition(NetworkCondition::SlowOneInTen(SLOW_BY));
                 }
                 let key = cluster.admin_key().to_owned();

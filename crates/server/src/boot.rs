@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::NodeId;
-use doorbuster_store::OpenError;
+use doorbuster_store::{HistoryMemory, OpenError};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -23,7 +23,8 @@ use announce::{announce, local_address};
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
 use crate::clock::Clock;
 use crate::config::{BuyerKeys, Settings, Shape};
-use crate::engine::{Engine, EngineError, EngineOptions, StockLocation};
+use crate::database::{HistoryFileError, load_history};
+use crate::engine::{DatabaseOptions, Engine, EngineError, EngineOptions, StockLocation};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
 use crate::web::{self, App};
@@ -52,6 +53,9 @@ pub enum ServeError {
         /// The file system's error.
         error: io::Error,
     },
+    /// The file of the database's history cannot be used.
+    #[error(transparent)]
+    History(#[from] HistoryFileError),
     /// The buyers' public keys cannot be read.
     #[error("auth.buyer_jwks: {0}")]
     Keys(#[from] JwksError),
@@ -96,7 +100,7 @@ impl ServeError {
     pub fn is_caused_by_settings(&self) -> bool {
         use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
         match self {
-            Self::Keys(_) | Self::DataDir { .. } => true,
+            Self::Keys(_) | Self::DataDir { .. } | Self::History(_) => true,
             Self::Secrets(SecretsError::IdKeyMissing(_) | SecretsError::Writable(_)) => true,
             Self::Secrets(SecretsError::InDirectory { error, .. }) => {
                 matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
@@ -168,9 +172,13 @@ pub async fn serve_with(
             .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
         secrets::check_directory(&path)?;
     }
-    let secrets = secrets::load_or_create_all(&settings).await?;
+    let history = match settings.shape {
+        Shape::Embedded => HistoryMemory::default(),
+        Shape::Postgres { .. } | Shape::Cluster { .. } => load_history(&settings.data_dir)?,
+    };
+    let secrets = secrets::load_or_create_all(&settings, &history).await?;
     let (failed, fatal) = oneshot::channel();
-    let engine = Engine::start(engine_options(&settings, &secrets, failed)).await?;
+    let engine = Engine::start(engine_options(&settings, &secrets, history, failed)).await?;
     let parts =
         ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
@@ -257,6 +265,7 @@ async fn run(
 fn engine_options(
     settings: &Settings,
     secrets: &Secrets,
+    history: HistoryMemory,
     failed: oneshot::Sender<String>,
 ) -> EngineOptions {
     let failed = Mutex::new(Some(failed));
@@ -284,6 +293,7 @@ fn engine_options(
         bounds: doorbuster_core::slot::SlotBounds::default(),
         always_leads: false,
         allow_fsync_off: false,
+        database: DatabaseOptions { history, peers: settings.peers.clone() },
         on_fatal: Arc::new(move |reason| {
             tracing::error!(reason, "the store failed permanently");
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -104,14 +104,16 @@ impl Roles {
 pub struct Settings {
     /// Where stock is decided and kept.
     pub shape: Shape,
+    /// Other nodes, which are asked whether they use a newer database.
+    pub peers: Vec<String>,
     /// The kinds of work that this process does.
     pub roles: Roles,
     /// Address to serve on.
     pub listen: SocketAddr,
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
-    /// Directory of the embedded store and its generated secrets. The other shapes write nothing
-    /// there.
+    /// Directory of the embedded store and its generated secrets. The other shapes keep one small
+    /// file there, by which they recognize an old primary. Empty: no directory.
     pub data_dir: PathBuf,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<Cidr>,

@@ -31,6 +31,7 @@ use doorbuster_core::{ItemId, TicketId};
 use tokio::sync::Notify;
 
 use crate::config::Roles;
+use crate::database;
 use crate::engine::{Engine, Jobs};
 
 pub use adjust::AdjustResult;
@@ -176,6 +177,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("drain", drain::run(engine.clone()));
     jobs.start("reconcile", reconcile::run(engine.clone()));
     jobs.start("watch", watch::run(engine.clone()));
+    jobs.start("database", database::run(engine.clone()));
     jobs.start("leases", leases::run(engine.clone(), roles));
     jobs.start("wakeups", wakeups::run(engine.clone()));
     jobs.start("recalls", wakeups::poll_recalls(engine.clone()));

@@ -26,6 +26,7 @@ use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
 use crate::control::{CatalogueCheck, Control};
+use crate::database::{DatabaseState, STORE_STALLED};
 use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::EngineMeter;
@@ -36,7 +37,7 @@ use node_memory::NodeMemory;
 pub(crate) use jobs::Jobs;
 pub(crate) use node_count::NodeCount;
 pub use orders::OrderLookup;
-pub use start::{EngineOptions, StockLocation};
+pub use start::{DatabaseOptions, EngineOptions, StockLocation};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
@@ -74,6 +75,7 @@ pub struct Engine {
     slots: Slots,
     cache: Cache,
     clock: Clock,
+    database: DatabaseState,
     node: NodeId,
     always_leads: bool,
     layout: Layout,
@@ -126,8 +128,12 @@ impl Engine {
         if self.is_stopping() {
             reasons.push("stopping".to_owned());
         }
-        if let Err(error) = self.store.health().await {
-            reasons.push(error.to_string());
+        match self.store.health().await {
+            Err(error) => reasons.push(error.to_string()),
+            Ok(()) if self.database.commit_check.is_stalled(&self.store).await => {
+                reasons.push(STORE_STALLED.to_owned());
+            }
+            Ok(()) => {}
         }
         reasons
     }
@@ -136,6 +142,11 @@ impl Engine {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What this node knows about its database.
+    pub(crate) fn database(&self) -> &DatabaseState {
+        &self.database
     }
 
     /// The slots.

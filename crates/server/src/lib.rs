@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod database;
 pub mod engine;
 pub mod failpoint;
 pub mod gate;

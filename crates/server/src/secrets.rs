@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorbuster_core::IdKey;
-use doorbuster_store::{BackupFile, OpenError, shared_secret, stored_secret};
+use doorbuster_store::{BackupFile, HistoryMemory, OpenError, shared_secret, stored_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{BuyerKeys, Settings};
@@ -112,25 +112,28 @@ pub struct Secrets {
 /// # Errors
 ///
 /// If the data directory or the shared store cannot be read or written.
-pub async fn load_or_create_all(settings: &Settings) -> Result<Secrets, SecretsError> {
+pub async fn load_or_create_all(
+    settings: &Settings,
+    history: &HistoryMemory,
+) -> Result<Secrets, SecretsError> {
     let buyer = match &settings.auth.buyers {
         Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) => None,
         Some(BuyerKeys::Secret(secret)) => Some(secret.clone()),
-        None => Some(load_or_create(settings, "buyer_secret").await?.0),
+        None => Some(load_or_create(settings, history, "buyer_secret").await?.0),
     };
     let (admin_key, admin_key_is_new) = match &settings.auth.admin_key {
         Some(key) => (key.clone(), false),
-        None => load_or_create(settings, "admin_key").await?,
+        None => load_or_create(settings, history, "admin_key").await?,
     };
     let webhook = match settings.payment.webhook_secrets.as_slice() {
-        [] => vec![load_or_create(settings, "webhook_secret").await?.0],
+        [] => vec![load_or_create(settings, history, "webhook_secret").await?.0],
         configured => configured.to_vec(),
     };
     let id_key = match &settings.auth.id_key {
         Some(key) => key.clone(),
         None => {
             expect_id_key(settings)?;
-            let (text, _) = load_or_create(settings, "id_key").await?;
+            let (text, _) = load_or_create(settings, history, "id_key").await?;
             let corrupt = || SecretsError::Corrupt { name: "id_key", place: location(settings) };
             parse_id_key(text.expose_secret()).ok_or_else(corrupt)?
         }
@@ -138,7 +141,7 @@ pub async fn load_or_create_all(settings: &Settings) -> Result<Secrets, SecretsE
     let pass_keys = match &settings.pass_keys {
         Some(keys) => keys.clone(),
         None => {
-            let (text, _) = load_or_create(settings, "pass_key").await?;
+            let (text, _) = load_or_create(settings, history, "pass_key").await?;
             let corrupt = || SecretsError::Corrupt { name: "pass_key", place: location(settings) };
             parse_key(text.expose_secret())
                 .and_then(|key| MasterKeys::new(vec![key]))
@@ -254,13 +257,14 @@ fn random() -> [u8; SECRET_BYTES] {
 /// The secret `name`, created if it is missing, and whether it was created just now.
 async fn load_or_create(
     settings: &Settings,
+    history: &HistoryMemory,
     name: &str,
 ) -> Result<(SecretString, bool), SecretsError> {
     let Some(url) = settings.shape.store() else {
         return load_or_create_file(&settings.data_dir, name);
     };
     let own = generate(name);
-    let shared = shared_secret(url.expose_secret(), name, &own).await?;
+    let shared = shared_secret(url.expose_secret(), history, name, &own).await?;
     let is_new = shared == own;
     Ok((shared.into(), is_new))
 }

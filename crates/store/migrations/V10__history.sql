@@ -23,3 +23,9 @@ CREATE TRIGGER store_history_unchanged BEFORE UPDATE ON store_history
 BEGIN SELECT raise(ABORT, 'the history of a store is append-only'); END;
 CREATE TRIGGER store_history_kept BEFORE DELETE ON store_history
 BEGIN SELECT raise(ABORT, 'the history of a store is append-only'); END;
+
+-- A row that the program writes to learn whether commits succeed.
+CREATE TABLE commit_check (
+    slot INTEGER PRIMARY KEY CHECK (slot BETWEEN 0 AND 1023),
+    at   INTEGER NOT NULL
+) STRICT;

@@ -11,6 +11,7 @@ mod codes;
 mod erase;
 mod error;
 mod event;
+mod failover;
 mod history;
 mod money;
 mod open;
@@ -27,6 +28,7 @@ pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
 pub use error::StoreError;
 pub(crate) use event::event_about;
 pub use event::{EventRead, StoredEvent, UnreadableEvent};
+pub use failover::{HistoryReaction, LostOrders, Replication};
 pub use history::{HistoryCause, PausedSale, StoreHistoryRow};
 pub use money::{
     CheckoutDeferral, Dispute, MoneyPage, MoneyQuery, RefundNotice, Reversal, ReversalKind,

@@ -10,6 +10,7 @@ mod endpoints;
 mod erase;
 mod events;
 mod history;
+mod history_memory;
 pub mod inspect;
 pub mod limits;
 mod postgres;
@@ -25,15 +26,16 @@ pub use contract::{
     DeadLetterKind, DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery,
     DeliveryState, Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind,
     EndpointSecret, EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers,
-    HistoryCause, ItemCounts, ItemRow, ItemTotals, LedgerPage, MoneyPage, MoneyQuery, MoneyTotals,
-    NewEndpoint, NewItem, NewSale, OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition,
-    OutboxPage, PatchOutcome, PausedSale, PostgresOptions, Reconciliation, Redelivery,
-    RefundNotice, RestoreError, Restored, RetainReason, RetainedRows, RetentionCutoffs, Reversal,
-    ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor, Rotation, SalePatch, SaleRow,
-    SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError,
-    StoreHistoryRow, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,
-    WaitlistServed,
+    HistoryCause, HistoryReaction, ItemCounts, ItemRow, ItemTotals, LedgerPage, LostOrders,
+    MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale, OpenError, OpeningStock,
+    OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome, PausedSale, PostgresOptions,
+    Reconciliation, Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason,
+    RetainedRows, RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment,
+    RoomVisitor, Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions,
+    StepOutcome, StockAdjustment, StoreError, StoreHistoryRow, StoredEvent, UnreadableEvent,
+    WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
 };
+pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };

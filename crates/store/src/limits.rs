@@ -78,6 +78,18 @@ const _: () = assert!(
     "a settle job fits in a group"
 );
 
+/// Rows of commit checks; nodes whose numbers are equal modulo this share one.
+pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
+/// How long a node remembers the orders that it committed, to compare them after a failover.
+pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
+/// Orders that a node remembers so; past it the oldest are forgotten.
+pub const ACKNOWLEDGED_MAX: usize = 100_000;
+/// Orders that one query compares; further queries compare the rest.
+pub const COMPARED_AT_ONCE: usize = 2_000;
+/// Ids of lost orders that a node records; their number is complete.
+pub const LOST_SAMPLE_MAX: usize = 100;
+/// Reports of nodes about lost orders that are read; further ones are left out.
+pub const LOST_ROWS_MAX: i64 = 100;
 /// Sessions of one node that write to PostgreSQL; when all are busy, callers wait.
 pub const PG_WRITERS: usize = 6;
 /// Sessions of one node that read from PostgreSQL.
@@ -88,6 +100,9 @@ pub const PG_WAITING_MAX: usize = 1_024;
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
 /// How long connecting may take; then the database counts as unreachable.
 pub const PG_CONNECT_WAIT: Duration = Duration::from_secs(3);
+/// How long a node that found a usable host waits for the other hosts of its address, which may
+/// have a newer history. Then it uses the host that it found.
+pub const PG_OTHER_HOSTS_WAIT: Duration = Duration::from_millis(500);
 /// How long PostgreSQL runs a statement; then the statement fails.
 pub const PG_STATEMENT_WAIT: Duration = Duration::from_secs(10);
 /// How long PostgreSQL lets a statement wait for a lock; then the statement fails.

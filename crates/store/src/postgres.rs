@@ -13,9 +13,10 @@ use tokio::task::JoinHandle;
 use doorbuster_core::Millis;
 
 use crate::contract::{OpenError, PostgresOptions};
-use crate::limits::{PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
+use crate::limits::{COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
 use crate::store::StoreResult;
 
+mod acknowledged;
 mod blocks;
 mod calls;
 mod challenge;
@@ -24,19 +25,24 @@ mod checkouts;
 mod clock;
 mod codes;
 mod connect;
+mod connector;
 mod dead;
 mod dump;
 mod erase;
 mod events;
+mod failover;
 mod failure;
 mod flush;
 mod history;
+mod hosts;
+mod inspect_database;
 mod ledger;
 mod migrate;
 mod money;
 mod operators;
 mod orders;
 mod outbox;
+mod phases;
 mod poll;
 mod prefetch;
 mod publisher;
@@ -52,6 +58,8 @@ mod sales;
 mod secret;
 mod settle;
 mod shared;
+mod snapshot;
+mod standbys;
 mod waitlist;
 
 pub use connect::check_address;
@@ -60,6 +68,7 @@ pub use migrate::migrate_postgres;
 pub use secret::{shared_secret, stored_secret};
 
 use clock::Clock;
+use connector::{Connector, ConnectorUse};
 use shared::{CommitMessage, Parts, Shared};
 
 /// A store in PostgreSQL. Cheap to clone.
@@ -75,17 +84,22 @@ struct Handle {
 
 impl Postgres {
     pub(crate) async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
-        let PostgresOptions { url, id_key, clock, node, sink, on_fatal, allow_fsync_off } = options;
-        let address = connect::address(&url)?;
-        let mut client = connect::client(&address).await?;
+        let PostgresOptions { url, id_key, clock, node, sink, on_fatal, allow_fsync_off, history } =
+            options;
+        history.bind(&id_key.fingerprint());
+        let slot = (node.0 % COMMIT_CHECK_SLOTS).cast_signed();
+        let connector =
+            Connector::new(&connect::address(&url)?, history, ConnectorUse::Store, slot);
+        let mut client = connect::client(&connector).await?;
         let warnings = connect::check_server(&client, allow_fsync_off).await?;
         migrate::migrate(&mut client).await?;
         drop(client);
         let (writes, reads) =
-            (connect::writers(&address, PG_WRITERS)?, connect::readers(&address, PG_READERS)?);
+            (connect::writers(&connector, PG_WRITERS)?, connect::readers(&connector, PG_READERS)?);
         let (commits, heard) = mpsc::channel(PG_COMMITS_MAX);
         let clock = Clock::new(clock);
-        let parts = Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, commits };
+        let parts =
+            Parts { id_key, node, clock, sink, on_fatal, connector, writes, reads, commits };
         let shared = Arc::new(Shared::new(parts));
         let publisher = publisher::Publisher::new(Arc::clone(&shared), heard).await?;
         let publisher = Mutex::new(Some(tokio::spawn(publisher.run())));

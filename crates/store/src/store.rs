@@ -8,13 +8,16 @@
 //! database that it does not use.
 use std::time::Duration;
 
+use doorbuster_core::history::DatabaseHistory;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
 
+use tokio::sync::watch;
+
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeleteOutcome, ItemCounts, NewSale,
-    OpenError, PatchOutcome, PostgresOptions, SalePatch, SaleRow, SpreadOutcome, SqliteOptions,
-    StepOutcome, StoreError, StoreHistoryRow,
+    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeleteOutcome, HistoryReaction,
+    ItemCounts, LostOrders, NewSale, OpenError, PatchOutcome, PostgresOptions, Replication,
+    SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError, StoreHistoryRow,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
@@ -132,6 +135,57 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.store_history().await,
             Self::Postgres(s) => Box::pin(s.store_history()).await,
+        }
+    }
+
+    /// The history of the database that this node uses. `None`: an embedded store.
+    #[must_use]
+    pub fn database(&self) -> Option<DatabaseHistory> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(s) => s.database(),
+        }
+    }
+
+    /// Wakes when the database's history changes. `None`: an embedded store.
+    #[must_use]
+    pub fn history_changes(&self) -> Option<watch::Receiver<i64>> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(s) => Some(s.history_changes()),
+        }
+    }
+
+    /// Does what a change of the database's history requires and was not done yet: pauses sales,
+    /// and compares the orders that this node acknowledged with the database.
+    pub async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
+        match self {
+            Self::Sqlite(_) => Ok(HistoryReaction::default()),
+            Self::Postgres(s) => Box::pin(s.react_to_history()).await,
+        }
+    }
+
+    /// The orders that nodes acknowledged and that the database lacks since its last failover.
+    pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
+        match self {
+            Self::Sqlite(_) => Ok(Vec::new()),
+            Self::Postgres(s) => Box::pin(s.lost_orders()).await,
+        }
+    }
+
+    /// Whether commits wait for standbys of the database. `None`: an embedded store.
+    pub async fn replication(&self) -> StoreResult<Option<Replication>> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(s) => Box::pin(s.replication()).await.map(Some),
+        }
+    }
+
+    /// Commits one small row, to learn whether commits succeed and how long they take.
+    pub async fn commit_check(&self) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(s) => s.commit_check().await,
+            Self::Postgres(s) => Box::pin(s.commit_check()).await,
         }
     }
 

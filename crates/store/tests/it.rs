@@ -19,6 +19,8 @@ mod disk;
 mod erase;
 #[path = "it/events.rs"]
 mod events;
+#[path = "it/failover.rs"]
+mod failover;
 #[path = "it/faults.rs"]
 mod faults;
 #[path = "it/fixture.rs"]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{Code, ExtraMembers, Fault, Problem, Requirement, Scope};
+use crate::health::DatabaseFence;
 use crate::value::Time;
 
 /// A problem in RFC 9457 form. Members after `retryable` belong to some codes only.
@@ -73,6 +74,14 @@ pub struct ProblemBody<'a> {
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub reasons: Cow<'a, [Cow<'static, str>]>,
+    /// `unavailable` of `/readyz`: what is degraded.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub warnings: Cow<'a, [Cow<'static, str>]>,
+    /// `unavailable` of `/readyz`: the newest history of the shared database that the node knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DatabaseFence>, nullable = false)]
+    pub database: Option<Cow<'a, DatabaseFence>>,
 }
 
 /// Distinguishes `null` from absent; serde calls it only for a present member.
@@ -102,6 +111,8 @@ impl Problem {
             requirement: None,
             errors: Cow::Borrowed(&[]),
             reasons: Cow::Borrowed(&[]),
+            warnings: Cow::Borrowed(&[]),
+            database: None,
         };
         match &self.extra {
             ExtraMembers::Nothing => {}
@@ -121,7 +132,11 @@ impl Problem {
             ExtraMembers::Scope(scope) => body.scope = Some(*scope),
             ExtraMembers::Requirement(requirement) => body.requirement = Some(*requirement),
             ExtraMembers::Errors(faults) => body.errors = Cow::Borrowed(faults),
-            ExtraMembers::Reasons(reasons) => body.reasons = Cow::Borrowed(reasons),
+            ExtraMembers::NotReady { reasons, facts } => {
+                body.reasons = Cow::Borrowed(reasons);
+                body.warnings = Cow::Borrowed(&facts.warnings);
+                body.database = facts.database.as_ref().map(Cow::Borrowed);
+            }
         }
         body
     }

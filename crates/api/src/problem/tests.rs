@@ -40,7 +40,7 @@ fn each_code_has_its_members() {
         r#"{"type":"/docs#not_eligible","title":"Not eligible","status":403,"code":"not_eligible","detail":"this sale requires an access code","retryable":false,"requirement":"access_code"}"#,
     );
     check(
-        &Problem::not_ready(vec!["store".into()], 1),
+        &Problem::not_ready(vec!["store".into()], ReadinessFacts::default(), 1),
         r#"{"type":"/docs#unavailable","title":"Unavailable","status":503,"code":"unavailable","detail":"not ready","retryable":true,"reasons":["store"]}"#,
     );
     check(
@@ -71,7 +71,7 @@ fn exactly_the_codes_with_retry_after_have_the_header() {
     };
     check(Problem::overloaded(1));
     check(Problem::unavailable("the store is unavailable", 1));
-    check(Problem::not_ready(Vec::new(), 1));
+    check(Problem::not_ready(Vec::new(), ReadinessFacts::default(), 1));
     check(Problem::rate_limited(Scope::Ip, 1));
     check(Problem::sold_out(false, 0));
     check(Problem::internal());

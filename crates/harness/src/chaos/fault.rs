@@ -22,6 +22,12 @@ pub enum Fault {
     PostgresCut,
     /// The data between nodes and PostgreSQL arrives late.
     PostgresSlow,
+    /// PostgreSQL ends as in a crash and its standby is promoted.
+    PostgresFailover,
+    /// The same, and then the old primary starts again as it was, and a node restarts.
+    PostgresOldPrimaryReturns,
+    /// The standby that confirms commits is away for a while.
+    PostgresStandbyAway,
     /// A Redis primary is killed; its replica takes over.
     RedisPrimaryKill,
     /// A Redis primary is stopped until its replica has taken over, and then continues.
@@ -49,7 +55,7 @@ pub enum Fault {
 }
 
 /// Every fault with its name and its description.
-const TABLE: [(Fault, &str, &str); 20] = [
+const TABLE: [(Fault, &str, &str); 23] = [
     (Fault::NoFault, "calm", "no fault"),
     (Fault::NodeKill, "node-kill", "a node is killed and started again"),
     (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
@@ -62,6 +68,13 @@ const TABLE: [(Fault, &str, &str); 20] = [
     (Fault::PostgresCrash, "postgres-crash", "PostgreSQL ends at once and is started again"),
     (Fault::PostgresCut, "postgres-cut", "nodes are cut off from PostgreSQL"),
     (Fault::PostgresSlow, "postgres-slow", "the network to PostgreSQL is slow"),
+    (Fault::PostgresFailover, "postgres-failover", "PostgreSQL fails over to its standby"),
+    (
+        Fault::PostgresOldPrimaryReturns,
+        "postgres-old-primary-returns",
+        "after a failover the old primary starts again",
+    ),
+    (Fault::PostgresStandbyAway, "postgres-standby-away", "the synchronous standby is stopped"),
     (Fault::RedisPrimaryKill, "redis-primary-kill", "a primary is killed, its replica takes over"),
     (
         Fault::RedisPrimaryPause,
@@ -114,6 +127,12 @@ impl Fault {
         self.row().2
     }
 
+    /// Whether the fault needs a standby of PostgreSQL.
+    pub fn needs_standby(self) -> bool {
+        use Fault::{PostgresFailover, PostgresOldPrimaryReturns, PostgresStandbyAway};
+        matches!(self, PostgresFailover | PostgresOldPrimaryReturns | PostgresStandbyAway)
+    }
+
     /// Whether slots may be lost and replaced because of the fault.
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
@@ -141,7 +160,7 @@ mod tests {
             assert_eq!(Fault::parse(name), Some(*fault));
             assert_eq!((fault.name(), *fault as usize), (*name, index));
         }
-        assert_eq!(Fault::all_for(Shape::Postgres).len(), 8);
+        assert_eq!(Fault::all_for(Shape::Postgres).len(), 11);
         assert_eq!(Fault::all_for(Shape::Cluster).len(), TABLE.len());
     }
 }

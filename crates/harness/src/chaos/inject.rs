@@ -7,7 +7,9 @@ use rand::rngs::SmallRng;
 
 use super::Fault;
 use super::limits::{CLOCK_STEP_MS, HANG, NETWORK_DELAY, OUTAGE, SNAPSHOT_AGE, TAKEOVER_WITHIN};
-use crate::cluster::{Cluster, ClusterError, NetworkCondition, Node, Redis, Role, Signal};
+use crate::cluster::{
+    Cluster, ClusterError, NetworkCondition, Node, Postgres, Redis, Role, Signal,
+};
 
 /// Injects a fault, waits, and undoes it. Returns a description for the report.
 pub(super) fn inject(
@@ -40,20 +42,77 @@ pub(super) fn inject(
             // nodes are harder for the buyers.
             let one = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
-                .filter(|door| one == 0 || *door + 1 == one)
+                .filter(|node| one == 0 || *node + 1 == one)
                 .collect();
-            proxies
-                .iter()
-                .for_each(|door| cluster.postgres_proxies[*door].set_condition(condition));
+            let set = |condition| {
+                let proxies = proxies.iter().flat_map(|node| &cluster.postgres_proxies[*node]);
+                proxies.for_each(|proxy| proxy.set_condition(condition));
+            };
+            set(condition);
             std::thread::sleep(pause);
-            proxies.iter().for_each(|door| {
-                cluster.postgres_proxies[*door].set_condition(NetworkCondition::Normal)
-            });
+            set(NetworkCondition::Normal);
             let whom = if one == 0 { "all nodes".to_owned() } else { format!("node-{one}") };
             Ok(format!("{whom} {how} for {} ms", pause.as_millis()))
         }
+        Fault::PostgresFailover | Fault::PostgresOldPrimaryReturns => {
+            fail_over(cluster, fault, random_duration(rng, OUTAGE))
+        }
+        Fault::PostgresStandbyAway => {
+            let pause = random_duration(rng, OUTAGE);
+            let Some(standby) = &mut cluster.standby else { return Ok("no standby".into()) };
+            standby.stop()?;
+            std::thread::sleep(pause);
+            standby.start()?;
+            Ok(format!("away for {} ms", pause.as_millis()))
+        }
         _ => redis(cluster, fault, rng),
     }
+}
+
+/// Crashes the primary and promotes its standby after a pause. The old primary may then return as
+/// it was, while a node restarts: no node may write to it.
+fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<String, ClusterError> {
+    cluster.postgres.crash()?;
+    std::thread::sleep(pause);
+    cluster.fail_over()?;
+    let mut how = format!("promoted after {} ms", pause.as_millis());
+    if fault == Fault::PostgresFailover {
+        return Ok(how);
+    }
+    let Some(old) = &mut cluster.standby else { return Ok(how) };
+    // The nodes must have used the new primary: before that, either of both is right.
+    wait_until_used(&cluster.postgres)?;
+    // The old primary waits for a standby that is gone, so that its commits would hang.
+    old.start_without_standby()?;
+    let count = "SELECT count(*) FROM orders";
+    let before = old.sql(count)?;
+    for node in &mut cluster.nodes {
+        node.kill()?;
+        node.start()?;
+        node.wait_until_ready()?;
+    }
+    std::thread::sleep(pause);
+    let after = old.sql(count)?;
+    old.stop()?;
+    if before != after {
+        let what = format!("the old primary had {before} orders and then {after}");
+        return Err(ClusterError::failed("the old primary", what));
+    }
+    how += ", the old primary returned and got no order";
+    Ok(how)
+}
+
+/// Waits until a node has registered itself at the new primary.
+fn wait_until_used(primary: &Postgres) -> Result<(), ClusterError> {
+    let until = Instant::now() + TAKEOVER_WITHIN;
+    let newest = "SELECT cause FROM store_history ORDER BY fence DESC LIMIT 1";
+    while primary.sql(newest)?.trim() != "promoted" {
+        if Instant::now() > until {
+            return Err(ClusterError::failed("waiting for a failover", "no node used the standby"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn node(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<String, ClusterError> {

@@ -66,7 +66,7 @@ pub(super) fn run_round(
     let before = runner.repairs()?;
     runner.open(stock, rng)?;
     reset_command_stats(runner.cluster)?;
-    if fault == Fault::PostgresCrash {
+    if matches!(fault, Fault::PostgresCrash | Fault::PostgresOldPrimaryReturns) {
         runner.cluster.postgres.sync()?;
     }
     runner.run_load_with_fault(rng)?;

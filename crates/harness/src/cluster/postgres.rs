@@ -2,17 +2,22 @@
 
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
 use super::cluster_dir::ClusterDir;
 use super::error::{ClusterError, OrFailed};
-use super::limits::READY_WITHIN;
+use super::limits::{POLL_EVERY, READY_WITHIN};
 use super::ports;
 use super::process::{Process, ProcessSpec, run};
 
 /// The user of the server if this program runs as root, because PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
+/// The name of every server as a standby.
+const STANDBY: &str = "doorbuster_standby";
+/// The setting with which commits wait for no standby.
+const NO_STANDBY: &str = "synchronous_standby_names=";
 /// The name of the role and of the database.
 const DATABASE: &str = "doorbuster";
 
@@ -31,20 +36,10 @@ pub struct Postgres {
 impl Postgres {
     /// Creates a database in the directory and starts the server.
     pub fn create(cluster_dir: &ClusterDir, ends_with_caller: bool) -> Result<Self, ClusterError> {
-        let bin_dir = bin_dir()?;
-        let user = if rustix::process::geteuid().is_root() { Some(USER.to_owned()) } else { None };
-        let dir = cluster_dir.private_dir("postgres")?;
         let password = super::secret();
-        let secret = cluster_dir.write_private("postgres/password", &password)?;
-        if let Some(user) = &user {
-            let id = run(&["id", "-u", user].map(str::to_owned), &[])?;
-            let id: u32 = id.trim().parse().or_failed(|| format!("finding the user {user}"))?;
-            for path in [&dir, &secret] {
-                chown(path, Some(id), None)
-                    .or_failed(|| "giving PostgreSQL its directory".into())?;
-            }
-        }
-        let data = dir.join("data").display().to_string();
+        let mut postgres = Self::prepare(cluster_dir, "postgres", password, ends_with_caller)?;
+        let secret = cluster_dir.write_private("postgres/password", &postgres.password)?;
+        postgres.give(&secret)?;
         let secret = secret.display().to_string();
         let made = [
             "-U",
@@ -58,7 +53,29 @@ impl Postgres {
             "--locale=C",
             "--no-sync",
         ];
-        initdb(&bin_dir, user.as_deref(), &data, &made)?;
+        initdb(&postgres.bin_dir, postgres.start.user.as_deref(), &postgres.data, &made)?;
+        postgres.start()?;
+        let words = ["-c", &format!("CREATE DATABASE {DATABASE}")];
+        postgres.psql("postgres", &words)?;
+        Ok(postgres)
+    }
+
+    /// Creates a server that is started later, as a standby, by [`Postgres::follow`].
+    pub(super) fn create_standby(&self, ends_with_caller: bool) -> Result<Self, ClusterError> {
+        Self::prepare(&self.cluster_dir, "postgres-2", self.password.clone(), ends_with_caller)
+    }
+
+    /// Chooses the directory, the port and the settings of a server.
+    fn prepare(
+        cluster_dir: &ClusterDir,
+        name: &str,
+        password: String,
+        ends_with_caller: bool,
+    ) -> Result<Self, ClusterError> {
+        let bin_dir = bin_dir()?;
+        let user = if rustix::process::geteuid().is_root() { Some(USER.to_owned()) } else { None };
+        let dir = cluster_dir.private_dir(name)?;
+        let data = dir.join("data").display().to_string();
         let port = ports::free()?;
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
@@ -70,6 +87,8 @@ impl Postgres {
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
+            // The name of a standby at its primary.
+            format!("cluster_name={STANDBY}"),
         ];
         let arguments = ["-D".to_owned(), data.clone()].into_iter();
         let arguments = arguments
@@ -77,26 +96,80 @@ impl Postgres {
             .collect();
         let program = bin_dir.join("postgres");
         let start = ProcessSpec {
-            name: "postgres".into(),
+            name: name.into(),
             program,
             arguments,
             environment: Vec::new(),
             user,
             ends_with_caller,
         };
-        let mut postgres = Self {
-            cluster_dir: cluster_dir.clone(),
-            bin_dir,
-            data,
-            port,
-            password,
-            start,
-            process: None,
-        };
-        postgres.start()?;
-        let words = ["-c", &format!("CREATE DATABASE {DATABASE}")];
-        postgres.psql("postgres", &words)?;
+        let cluster_dir = cluster_dir.clone();
+        let postgres = Self { cluster_dir, bin_dir, data, port, password, start, process: None };
+        postgres.give(&dir)?;
         Ok(postgres)
+    }
+
+    /// Gives a file or a directory to the user of the server.
+    fn give(&self, path: &Path) -> Result<(), ClusterError> {
+        let Some(user) = &self.start.user else { return Ok(()) };
+        let id = run(&["id", "-u", user].map(str::to_owned), &[])?;
+        let id: u32 = id.trim().parse().or_failed(|| format!("finding the user {user}"))?;
+        chown(path, Some(id), None).or_failed(|| "giving PostgreSQL its directory".into())
+    }
+
+    /// Makes this server a new standby of `primary`: deletes its data, copies the primary's, and
+    /// starts.
+    pub fn follow(&mut self, primary: &Self) -> Result<(), ClusterError> {
+        self.stop()?;
+        if Path::new(&self.data).exists() {
+            std::fs::remove_dir_all(&self.data).or_failed(|| format!("deleting {}", self.data))?;
+        }
+        let program = self.bin_dir.join("pg_basebackup").display().to_string();
+        let port = primary.port.to_string();
+        let words = [
+            &program,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            DATABASE,
+            "-D",
+            &self.data,
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "--no-sync",
+        ];
+        let user = as_user(self.start.user.as_deref());
+        let words: Vec<String> = user.iter().copied().chain(words).map(str::to_owned).collect();
+        run(&words, &[("PGPASSWORD", &primary.password)])?;
+        self.start()
+    }
+
+    /// Makes commits wait for the standby, and waits until it is connected.
+    pub fn wait_for_standby(&self) -> Result<(), ClusterError> {
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'");
+        self.psql("postgres", &["-c", &set])?;
+        self.psql("postgres", &["-c", "SELECT pg_reload_conf()"])?;
+        let state = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        let begun = Instant::now();
+        while self.psql("postgres", &["-c", state])?.trim() != "1" {
+            if begun.elapsed() > READY_WITHIN {
+                return Err(ClusterError::failed("waiting for the standby", "it did not connect"));
+            }
+            std::thread::sleep(POLL_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Makes this standby the primary. Its commits wait for no standby.
+    pub fn promote(&self) -> Result<(), ClusterError> {
+        self.psql("postgres", &["-c", "SELECT pg_promote()"])?;
+        self.psql("postgres", &["-c", "ALTER SYSTEM RESET synchronous_standby_names"])?;
+        self.psql("postgres", &["-c", "SELECT pg_reload_conf()"]).map(drop)
     }
 
     /// Starts the server and waits until it accepts connections.
@@ -107,6 +180,14 @@ impl Postgres {
         })?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Starts the server so that its commits wait for no standby.
+    pub fn start_without_standby(&mut self) -> Result<(), ClusterError> {
+        self.start.arguments.extend(["-c".to_owned(), NO_STANDBY.to_owned()]);
+        let started = self.start();
+        self.start.arguments.truncate(self.start.arguments.len() - 2);
+        started
     }
 
     /// Writes all files to the disk. Recovery after a crash would do this first, which takes
@@ -137,6 +218,15 @@ impl Postgres {
     /// The URL for a client that connects to this port: the server's port or a proxy's.
     pub fn url(&self, port: u16) -> String {
         format!("postgres://{DATABASE}:{}@127.0.0.1:{port}/{DATABASE}", self.password)
+    }
+
+    /// The URL for a client that finds the primary among this server and another one.
+    pub fn url_of_either(&self, ports: [u16; 2]) -> String {
+        let (password, [first, second]) = (&self.password, ports);
+        format!(
+            "postgres://{DATABASE}:{password}@127.0.0.1:{first},127.0.0.1:{second}/{DATABASE}?\
+             target_session_attrs=read-write"
+        )
     }
 
     /// Runs SQL in the program's database and returns the rows as text.
@@ -176,6 +266,13 @@ impl Drop for Postgres {
     }
 }
 
+/// The words before a command that runs it as this user.
+fn as_user(user: Option<&str>) -> Vec<&str> {
+    user.map_or_else(Vec::new, |user| {
+        vec!["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
+    })
+}
+
 /// Runs `initdb` for this directory, as this user.
 fn initdb(
     bin_dir: &Path,
@@ -184,8 +281,8 @@ fn initdb(
     words: &[&str],
 ) -> Result<(), ClusterError> {
     let initdb = bin_dir.join("initdb").display().to_string();
-    let user = user.map(|user| ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]);
-    let user = user.iter().flatten().copied();
+    let user = as_user(user);
+    let user = user.iter().copied();
     let words = user.chain([initdb.as_str(), "-D", data]).chain(words.iter().copied());
     run(&words.map(str::to_owned).collect::<Vec<_>>(), &[]).map(drop)
 }

@@ -23,6 +23,8 @@ mod settings_reader;
 
 pub(super) use settings_reader::SettingsReader;
 
+/// Most nodes that `store.peers` may name.
+const PEERS_MAX: usize = 64;
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -35,6 +37,7 @@ pub(super) fn check(
 ) -> Result<Settings, SettingsError> {
     let mut read = SettingsReader::new(raw, faults);
     let shape = shape::shape(&mut read);
+    let peers = peers(&mut read);
     let roles = shape::roles(&mut read, shape.as_ref());
     let listen = read.parsed(
         "listen",
@@ -64,6 +67,7 @@ pub(super) fn check(
     let settings = (|| {
         Some(Settings {
             shape: shape?,
+            peers,
             roles: roles?,
             listen: listen?,
             workers,
@@ -133,7 +137,7 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // The other shapes write nothing there.
+        // The other shapes keep only a file there that Redis and other nodes know too.
         return Some(PathBuf::new());
     }
     if path.is_none() {
@@ -182,13 +186,32 @@ fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(shop)
 }
 
+/// The other nodes.
+fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
+    let peers = read.list("store.peers").unwrap_or_default();
+    if peers.len() > PEERS_MAX {
+        read.fault("store.peers", format!("names more than {PEERS_MAX} nodes"));
+    }
+    for peer in &peers {
+        if !is_origin(peer) {
+            let wrong = format!("{peer:?} is not the address of a node; write http://HOST:PORT");
+            read.fault("store.peers", wrong);
+        }
+    }
+    peers
+}
+
+fn is_origin(text: &str) -> bool {
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
+    let origin = origin.filter(|origin| origin.is_tuple());
+    is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
+}
+
 /// An origin as browsers write it.
 fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
-    let origin =
-        reqwest::Url::parse(&text).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
-    let is_web = text.starts_with("https://") || text.starts_with("http://");
-    if !is_web || origin.is_none_or(|origin| origin.ascii_serialization() != text) {
+    if !is_origin(&text) {
         read.fault(
             path,
             "is not an origin; write it as browsers do, like https://shop.example, without a path",

@@ -21,7 +21,7 @@ fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
 pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     match read.text("shape").as_deref() {
         None | Some("embedded") => {
-            for path in ["store.url", "slots.urls", "slots.wait_replicas"] {
+            for path in ["store.url", "store.peers", "slots.urls", "slots.wait_replicas"] {
                 if is_wanted(read, path) {
                     read.fault(path, "contradicts shape = \"embedded\", which keeps everything in data_dir; remove it");
                 }

@@ -28,7 +28,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 37] = [
+pub const SETTINGS: [Setting; 38] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -46,6 +46,7 @@ pub const SETTINGS: [Setting; 37] = [
     secret("auth.id_key"),
     plain("auth.sign_in_url"),
     secret("store.url"),
+    plain("store.peers"),
     secret("slots.urls"),
     plain("slots.wait_replicas"),
     plain("payment.provider"),

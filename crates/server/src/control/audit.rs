@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemCounts, RefundNotice, ReversedPayment, StoreHistoryRow};
+use doorbuster_store::{ItemCounts, LostOrders, RefundNotice, ReversedPayment, StoreHistoryRow};
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -26,6 +26,9 @@ const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
 const RUSH_MAX: Duration = Duration::from_secs(30);
 
+/// How long lost orders are a finding if their failover paused no sale.
+const LOSS_SHOWN_MS: i64 = 86_400_000;
+
 /// The result of an audit.
 #[derive(Clone, Debug)]
 pub struct AuditView {
@@ -39,6 +42,9 @@ pub struct AuditView {
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request of the shop.
     pub reversals: Vec<ReversedPayment>,
+    /// Orders that nodes acknowledged and that the database lacks since its last failover. Empty
+    /// once an operator has resumed the sales that the failover paused.
+    pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
     /// How the store became what it is, newest first.
@@ -129,6 +135,24 @@ impl Engine {
         }
     }
 
+    /// Lost orders are a finding until an operator has decided, which resuming the sales says. If
+    /// the failover paused no sale, they are a finding for a day.
+    fn unresolved_losses(
+        &self,
+        history: &[StoreHistoryRow],
+        lost: Vec<LostOrders>,
+    ) -> Vec<LostOrders> {
+        let Some(newest) = history.first() else { return Vec::new() };
+        let catalogue = self.catalogue();
+        let is_paused =
+            |id: &str| catalogue.sale(id).is_some_and(|sale| sale.row.phase == Phase::Paused);
+        let is_open = match newest.paused.as_slice() {
+            [] => self.now() < newest.at.plus(LOSS_SHOWN_MS),
+            paused => paused.iter().any(|sale| is_paused(&sale.sale)),
+        };
+        if is_open { lost } else { Vec::new() }
+    }
+
     /// Adds up the store's rows.
     ///
     /// # Errors
@@ -148,14 +172,17 @@ impl Engine {
             let (sale, item) = name(c.item)?;
             Some(ItemAudit { sale, item, counts: *c })
         });
+        let history = self.store().store_history().await?;
+        let lost = self.store().lost_orders().await?;
         Ok(AuditView {
+            lost: self.unresolved_losses(&history, lost),
             checked_at: check.checked_at,
             repairs,
             findings: findings.collect(),
             notices: check.notices,
             reversals: self.store().reversals().await?,
             items: items.collect(),
-            history: self.store().store_history().await?,
+            history,
         })
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{CloseCause, IdKey, ItemId, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
-use doorbuster_store::{CommitSink, PostgresOptions, SqliteOptions, Store};
+use doorbuster_store::{CommitSink, HistoryMemory, PostgresOptions, SqliteOptions, Store};
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{self, Control};
+use crate::database::{DatabaseState, other_places};
 use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::EngineMeter;
@@ -54,6 +55,15 @@ pub enum StockLocation {
     },
 }
 
+/// How a node recognizes a database that is older than the one its deployment has used.
+#[derive(Debug, Default)]
+pub struct DatabaseOptions {
+    /// The newest history that this machine has used.
+    pub history: HistoryMemory,
+    /// Addresses of other nodes, such as `http://10.0.0.2:8080`.
+    pub peers: Vec<String>,
+}
+
 /// The options of an engine.
 pub struct EngineOptions {
     /// Where stock is decided and stored.
@@ -72,6 +82,8 @@ pub struct EngineOptions {
     pub always_leads: bool,
     /// Accept a PostgreSQL with `fsync` off: for tests.
     pub allow_fsync_off: bool,
+    /// How an old primary of a shared database is recognized.
+    pub database: DatabaseOptions,
     /// Called once when the store has failed permanently: the process must end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -102,6 +114,7 @@ impl Engine {
             slots,
             cache,
             clock: options.clock,
+            database: DatabaseState::new(options.database.history),
             node: options.node,
             always_leads: options.always_leads,
             layout,
@@ -202,7 +215,7 @@ async fn open(
             Ok((store, Slots::local(options.id_key.clone(), options.bounds), Layout::SingleNode))
         }
         StockLocation::Postgres(url) => {
-            let store = open_postgres(options, url, sink).await?;
+            let store = open_postgres(options, url, None, sink).await?;
             Ok((
                 store,
                 Slots::local(options.id_key.clone(), options.bounds),
@@ -210,7 +223,8 @@ async fn open(
             ))
         }
         StockLocation::Cluster { store, slots, wait_replicas } => {
-            let store = open_postgres(options, store, sink).await?;
+            let shared = Shared::new(&expose_urls(slots), &key_prefix(options))?;
+            let store = open_postgres(options, store, Some(shared), sink).await?;
             Ok((store, open_redis(options, slots, *wait_replicas).await?, Layout::Shared))
         }
     }
@@ -219,8 +233,11 @@ async fn open(
 async fn open_postgres(
     options: &EngineOptions,
     url: &SecretString,
+    shared: Option<Shared>,
     sink: CommitSink,
 ) -> Result<Store, EngineError> {
+    let DatabaseOptions { history, peers } = &options.database;
+    history.set_elsewhere(other_places(history, shared, peers.clone()));
     let store = Store::open_postgres(PostgresOptions {
         url: url.expose_secret().to_owned(),
         id_key: options.id_key.clone(),
@@ -229,6 +246,7 @@ async fn open_postgres(
         sink,
         on_fatal: options.on_fatal.clone(),
         allow_fsync_off: options.allow_fsync_off,
+        history: history.clone(),
     });
     Ok(store.await?)
 }

@@ -13,7 +13,7 @@ use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 
-use super::{Engine, EngineOptions, OrderLookup, StockLocation};
+use super::{DatabaseOptions, Engine, EngineOptions, OrderLookup, StockLocation};
 use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{AdjustResult, FindingView};
@@ -50,6 +50,7 @@ async fn engine_bounded(
         bounds,
         always_leads: false,
         allow_fsync_off: false,
+        database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     })
     .await

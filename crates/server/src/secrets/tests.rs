@@ -12,8 +12,12 @@ fn settings(dir: &Path) -> Settings {
 async fn secrets_are_created_once_and_only_their_owner_can_read_them() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());
-    let first = load_or_create_all(&settings).await.expect("a writable directory");
-    let again = load_or_create_all(&settings).await.expect("a writable directory");
+    let first = load_or_create_all(&settings, &HistoryMemory::default())
+        .await
+        .expect("a writable directory");
+    let again = load_or_create_all(&settings, &HistoryMemory::default())
+        .await
+        .expect("a writable directory");
     assert!(first.admin_key_is_new && !again.admin_key_is_new);
     assert_eq!(first.admin_key.expose_secret(), again.admin_key.expose_secret());
     assert_eq!(first.id_key.request_hash("a", "b"), again.id_key.request_hash("a", "b"));
@@ -50,10 +54,14 @@ fn one_of_many_concurrent_writers_of_a_secret_wins() {
 async fn a_damaged_id_key_is_refused_and_not_replaced() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());
-    drop(load_or_create_all(&settings).await.expect("a writable directory"));
+    drop(
+        load_or_create_all(&settings, &HistoryMemory::default())
+            .await
+            .expect("a writable directory"),
+    );
     for bad in ["", "zz", &"0".repeat(63), &"0".repeat(66), "é"] {
         fs::write(settings.data_dir.join("id_key"), bad).expect("writable");
-        assert!(load_or_create_all(&settings).await.is_err(), "{bad:?}");
+        assert!(load_or_create_all(&settings, &HistoryMemory::default()).await.is_err(), "{bad:?}");
     }
 }
 
@@ -64,7 +72,7 @@ async fn the_buyer_secret_is_read_and_never_created() {
     let text = buyer_secret(&settings).await.expect_err("there is none").to_string();
     assert!(text.contains("start the server once") && text.contains("auth.buyer_secret"), "{text}");
     assert!(!settings.data_dir.exists());
-    let made = load_or_create_all(&settings)
+    let made = load_or_create_all(&settings, &HistoryMemory::default())
         .await
         .expect("a writable directory")
         .buyer

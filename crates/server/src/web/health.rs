@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use doorbuster_api::health::Health;
+use doorbuster_api::health::{DatabaseFence, Health, HealthStatus, ReadinessFacts};
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -15,8 +15,12 @@ use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::{Answer, Reply, ReplyBody, json};
 
+use crate::database::SYNCHRONOUS_STANDBY_MISSING;
+
+mod database;
 mod outbox;
 mod page;
+mod process;
 
 /// `GET /healthz`
 pub(crate) async fn alive() -> Answer {
@@ -31,9 +35,27 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
     {
         reasons.push("stopping".into());
     }
+    let facts = facts(&app);
     match reasons.is_empty() {
-        true => Ok(fresh(json(StatusCode::OK, &Health::default()))),
-        false => Err(Problem::not_ready(reasons, RETRY_SECS).into()),
+        true => Ok(fresh(json(StatusCode::OK, &Health { status: HealthStatus::Ok, facts }))),
+        false => Err(Problem::not_ready(reasons, facts, RETRY_SECS).into()),
+    }
+}
+
+/// What `/readyz` reports besides its reasons.
+fn facts(app: &App) -> ReadinessFacts {
+    let database = app.engine.database();
+    let lacks_standbys = database.replication().is_some_and(|found| found.lacks_standbys());
+    ReadinessFacts {
+        warnings: lacks_standbys
+            .then_some(SYNCHRONOUS_STANDBY_MISSING.into())
+            .into_iter()
+            .collect(),
+        database: database.history().map(|history| DatabaseFence {
+            fence: history.fence,
+            token: history.token,
+            timeline: history.timeline,
+        }),
     }
 }
 

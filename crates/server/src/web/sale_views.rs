@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::Roles;
-    use crate::engine::{EngineOptions, StockLocation};
+    use crate::engine::{DatabaseOptions, EngineOptions, StockLocation};
     use crate::temp_dir::TempDir;
 
     const READERS: usize = 10_000;
@@ -291,6 +291,7 @@ mod tests {
             bounds: doorbuster_core::slot::SlotBounds::default(),
             always_leads: false,
             allow_fsync_off: false,
+            database: DatabaseOptions::default(),
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
         let engine = Engine::start(options).await.expect("a fresh directory opens");

@@ -2,7 +2,7 @@
 //! purchases, and of WebSockets whose peer is gone.
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
-use doorbuster_store::{NewItem, NewSale};
+use doorbuster_store::{HistoryMemory, NewItem, NewSale};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -12,7 +12,7 @@ use super::*;
 use crate::auth::{ExpectedClaims, NewToken, token};
 use crate::clock::Clock;
 use crate::config::{Flags, load};
-use crate::engine::{EngineOptions, StockLocation};
+use crate::engine::{DatabaseOptions, EngineOptions, StockLocation};
 use crate::secrets;
 use crate::temp_dir::TempDir;
 
@@ -112,7 +112,9 @@ impl Full {
 /// The app of a server with these settings and a sale of `stock` phones, one for each buyer.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
     // First, because a store without its id_key file is refused.
-    let secrets = secrets::load_or_create_all(settings).await.expect("a fresh directory");
+    let secrets = secrets::load_or_create_all(settings, &HistoryMemory::default())
+        .await
+        .expect("a fresh directory");
     let engine = engine(dir, stock).await;
     let buyers = Buyers::with_secret(&SECRET.into(), ExpectedClaims::default());
     let operators = Operators::new(&secrets.admin_key);
@@ -129,6 +131,7 @@ async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
         bounds: doorbuster_core::slot::SlotBounds::default(),
         always_leads: false,
         allow_fsync_off: false,
+        database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };
     let engine = Engine::start(options).await.expect("a fresh directory opens");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use doorbuster_server::config::{Flags, Settings, load};
 use doorbuster_server::secrets::{buyer_secret, load_or_create_all};
+use doorbuster_store::HistoryMemory;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -203,7 +204,9 @@ async fn secrets(
     configured: &[(&str, &str)],
 ) -> (bool, Vec<String>) {
     let settings = settings(dir, url, configured);
-    let made = load_or_create_all(&settings).await.expect("the database is there");
+    let made = load_or_create_all(&settings, &HistoryMemory::default())
+        .await
+        .expect("the database is there");
     let buyer = made.buyer.expect("no public keys are configured");
     let texts =
         [&buyer, &made.admin_key, &made.webhook[0]].map(|secret| secret.expose_secret().to_owned());

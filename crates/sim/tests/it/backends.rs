@@ -11,7 +11,7 @@ use doorbuster_core::NodeId;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_sim::real::{RecordedRun, StoreSetup, compare_slots, compare_store, id_key};
 use doorbuster_slots::{RedisOptions, Slots};
-use doorbuster_store::{PostgresOptions, SqliteOptions, Store};
+use doorbuster_store::{HistoryMemory, PostgresOptions, SqliteOptions, Store};
 use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
@@ -156,6 +156,7 @@ fn a_store_in_postgresql_behaves_like_the_model() {
             sink,
             on_fatal,
             allow_fsync_off: true,
+            history: HistoryMemory::default(),
         };
         Store::open_postgres(options).await.map_err(|e| e.to_string())
     };

@@ -17,5 +17,25 @@ CREATE TABLE store_history (
     cause     text    NOT NULL CHECK (cause IN ('created', 'promoted', 'moved')),
     system_id text    NOT NULL,                  -- the database cluster, by pg_control_system()
     timeline  bigint  NOT NULL,
-    paused    text    NOT NULL  -- JSON: the sales that it paused, each with its phase before
+    paused    text    NOT NULL,  -- JSON: the sales that it paused, each with its phase before
+    -- Whether the nodes pause sales because of it: none, pending (not done yet), done
+    pause     text    NOT NULL DEFAULT 'none' CHECK (pause IN ('none', 'pending', 'done'))
+);
+
+-- What a node found when it compared the orders that it had acknowledged with the database of a new
+-- history: at most one row for each node and history.
+CREATE TABLE lost_orders (
+    fence        bigint NOT NULL,
+    node         bigint NOT NULL,
+    at           bigint NOT NULL,
+    acknowledged bigint NOT NULL,                -- the orders that it compared
+    lost         bigint NOT NULL,                -- of these, the ones that the database lacks
+    sample       text   NOT NULL,                -- JSON: ids of some of them
+    PRIMARY KEY (fence, node)
+);
+
+-- Rows that nodes write to learn whether commits succeed, one for each number that nodes share.
+CREATE TABLE commit_check (
+    slot integer PRIMARY KEY CHECK (slot BETWEEN 0 AND 1023),
+    at   bigint  NOT NULL
 );

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use doorbuster_core::{IdKey, Millis, NodeId};
 
+use crate::history_memory::HistoryMemory;
+
 use super::{CommitSink, PausedSale};
 
 /// Options for opening a store in SQLite.
@@ -40,6 +42,8 @@ pub struct PostgresOptions {
     /// Use a server even if it does not sync (`fsync = off`). Such a server can lose confirmed
     /// orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
+    /// The newest history of the database that this node knows of.
+    pub history: HistoryMemory,
 }
 
 /// Why a store could not be opened.

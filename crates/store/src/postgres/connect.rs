@@ -1,12 +1,14 @@
 //! Connections to the database: the address, session settings, pools, and the checks before the
 //! first use.
+use std::pin::Pin;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+    Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
+    Runtime, Timeouts,
 };
 use doorbuster_postgres_tls::Address;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Config};
 
 use crate::contract::OpenError;
 use crate::limits::{
@@ -14,6 +16,7 @@ use crate::limits::{
     PG_STATEMENT_WAIT, PG_WAITING_MAX,
 };
 
+use super::connector::{Connector, Session};
 use super::failure::Failure;
 
 /// The oldest server that has what the statements use, by `server_version_num`.
@@ -57,60 +60,109 @@ pub(super) fn address(url: &str) -> Result<Address, OpenError> {
     Ok(address)
 }
 
+/// A pool of sessions.
+pub(super) struct Sessions {
+    pool: Pool,
+    connector: Connector,
+}
+
+impl Sessions {
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+}
+
 /// A pool of writing sessions.
-pub(super) fn writers(address: &Address, size: usize) -> Result<Pool, OpenError> {
-    let mut address = address.clone();
-    let options = format!("{}{WRITER_PLANS}", address.config.get_options().unwrap_or_default());
-    address.config.options(options);
-    pool(address, size)
+pub(super) fn writers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
+    sessions(connector, WRITER_PLANS, size)
 }
 
 /// A pool of reading sessions.
-pub(super) fn readers(address: &Address, size: usize) -> Result<Pool, OpenError> {
-    pool(address.clone(), size)
+pub(super) fn readers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
+    sessions(connector, "", size)
 }
 
-fn pool(address: Address, size: usize) -> Result<Pool, OpenError> {
+/// Opens the sessions of a pool.
+struct PoolConnector {
+    connector: Connector,
+    options: &'static str,
+}
+
+impl Connect for PoolConnector {
+    fn connect(
+        &self,
+        _config: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<Session, tokio_postgres::Error>> + Send + '_>> {
+        Box::pin(async {
+            self.connector.open(self.options, None).await.map_err(|failure| match failure {
+                Failure::Sql(error) => error,
+                // The connector keeps the reason: the library's errors cannot be made.
+                _ => no_connection(),
+            })
+        })
+    }
+}
+
+/// Some error of the client library.
+fn no_connection() -> tokio_postgres::Error {
+    match "connect_timeout=none".parse::<Config>() {
+        Err(error) => error,
+        Ok(_) => unreachable!("it is no number"),
+    }
+}
+
+fn sessions(
+    connector: &Connector,
+    options: &'static str,
+    size: usize,
+) -> Result<Sessions, OpenError> {
     // Code that fails in a transaction drops its connection or rolls it back, so returning a
     // connection needs no query.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(address.config, address.tls, manager);
+    let connect = PoolConnector { connector: connector.clone(), options };
+    let manager = Manager::from_connect(Config::new(), connect, manager);
     let timeouts = Timeouts {
         wait: Some(PG_POOL_WAIT),
         create: Some(PG_CONNECT_WAIT),
         recycle: Some(PG_CONNECT_WAIT),
     };
-    let pool =
-        Pool::builder(manager).max_size(size).timeouts(timeouts).runtime(Runtime::Tokio1).build();
-    pool.map_err(failed)
+    let checker = connector.clone();
+    let is_current = Hook::sync_fn(move |_, metrics| match checker.is_outdated(metrics.created) {
+        true => Err(HookError::message("the database has a new history")),
+        false => Ok(()),
+    });
+    let pool = Pool::builder(manager)
+        .max_size(size)
+        .timeouts(timeouts)
+        .pre_recycle(is_current)
+        .runtime(Runtime::Tokio1)
+        .build();
+    Ok(Sessions { pool: pool.map_err(failed)?, connector: connector.clone() })
 }
 
 /// A session of a pool.
-pub(super) async fn get(pool: &Pool) -> Result<Object, Failure> {
+pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
+    let Sessions { pool, connector } = sessions;
     if pool.status().waiting >= PG_WAITING_MAX {
         return Err(Failure::NoConnection(
             "too many requests are waiting for the database".to_owned(),
         ));
     }
     pool.get().await.map_err(|error| match error {
-        PoolError::Backend(error) => Failure::NoConnection(Failure::from(error).to_string()),
+        PoolError::Backend(_) => Failure::NoConnection(connector.last_failure()),
         error => Failure::NoConnection(error.to_string()),
     })
 }
 
 /// A session outside the pools; a background task drives it until it ends.
-pub(super) async fn client(address: &Address) -> Result<Client, OpenError> {
-    let Address { config, tls } = address;
-    let away = |error| {
-        let failure = Failure::from(error);
-        failed(format!(
+pub(super) async fn client(connector: &Connector) -> Result<Client, OpenError> {
+    let away = |failure| match failure {
+        Failure::Refused(text) => failed(text),
+        failure => failed(format!(
             "store.url: cannot connect to the database: {failure}; start it or correct the address"
-        ))
+        )),
     };
-    let (client, connection) = config.connect(tls.clone()).await.map_err(away)?;
-    // The task ends with its client.
-    tokio::spawn(connection);
-    Ok(client)
+    connector.open("", None).await.map(|(client, _)| client).map_err(away)
 }
 
 /// Checks that the server is new enough and durable. Returns warnings for the operator.

@@ -13,6 +13,9 @@ pub enum Failure {
     /// No connection could be opened.
     #[error("no connection to the database: {0}")]
     NoConnection(String),
+    /// The database's history is older than the one that this deployment has used.
+    #[error("{0}")]
+    Refused(String),
     /// No answer arrived within the time limit of a transaction.
     #[error("the database does not answer in time")]
     TimedOut,
@@ -45,7 +48,7 @@ pub(super) enum FailureKind {
 impl Failure {
     pub(super) fn kind(&self) -> FailureKind {
         match self {
-            Self::NoConnection(_) | Self::TimedOut => FailureKind::Unreachable,
+            Self::NoConnection(_) | Self::Refused(_) | Self::TimedOut => FailureKind::Unreachable,
             Self::Unknown(_) => FailureKind::Unknown,
             Self::Row(_) | Self::Panicked(_) => FailureKind::Bad,
             Self::Sql(error) => match error.code() {

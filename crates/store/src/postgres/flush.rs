@@ -45,6 +45,9 @@ impl Query {
 
 /// The channel on which a node notifies others of a commit. A notification is a hint: nothing
 /// depends on its delivery.
+/// A commit that waits for its standby has no time limit in the database: cut off, it would become
+/// visible without being on the standby.
+const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
@@ -364,7 +367,7 @@ pub(super) async fn commit(
         }
     };
     let (written, transaction, committed, hinted) =
-        tokio::join!(join_all(writes), transaction, client.batch_execute("COMMIT"), async {
+        tokio::join!(join_all(writes), transaction, client.batch_execute(COMMIT), async {
             match hint {
                 Some(hint) => client.execute(&notify, &[&CHANNEL, &hint.text()]).await.map(drop),
                 None => Ok(()),

@@ -1,5 +1,8 @@
 //! The store's key and its history.
+use std::sync::atomic::Ordering;
+
 use doorbuster_core::Millis;
+use doorbuster_core::history::DatabaseHistory;
 
 use crate::contract::{HistoryCause, OpenError, StoreHistoryRow};
 use crate::history::{check_key, parse_paused};
@@ -33,7 +36,23 @@ impl Postgres {
         let sql = "SELECT id_key FROM identity";
         let kept = self.one(sql, &[], |row| Ok(row.try_get::<_, String>(0)?)).await;
         let missing = || OpenError::Failed("the store has no identity".to_owned());
-        check_key(&given, kept.map_err(failed)?.ok_or_else(missing)?)
+        check_key(&given, kept.map_err(failed)?.ok_or_else(missing)?)?;
+        let sql = "SELECT fence, token, system_id, timeline FROM store_history
+                   ORDER BY fence DESC LIMIT 1";
+        let newest = self.one(sql, &[], |row| {
+            Ok(DatabaseHistory {
+                fence: row.try_get(0)?,
+                token: row.try_get(1)?,
+                system_id: row.try_get(2)?,
+                timeline: row.try_get(3)?,
+            })
+        });
+        if let Some(newest) = newest.await.map_err(failed)? {
+            self.shared().connector.memory().learn(&given, &newest);
+            // This process has not acknowledged anything yet.
+            self.shared().compared.fetch_max(newest.fence, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     pub(crate) async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {

@@ -4,8 +4,10 @@ use std::time::Duration;
 use tokio_postgres::{Client, Transaction};
 
 use crate::contract::OpenError;
+use crate::history_memory::HistoryMemory;
 
 use super::connect;
+use super::connector::{Connector, ConnectorUse};
 
 /// Number, name and text of every migration, in order.
 const MIGRATIONS: &[(i32, &str, &str)] = &[
@@ -36,8 +38,10 @@ const NEWER_MAX: i32 = 1;
 ///
 /// The database is unreachable, contains foreign tables, or was migrated by a program that is too
 /// new.
-pub async fn migrate_postgres(url: &str) -> Result<(), OpenError> {
-    let mut client = connect::client(&connect::address(url)?).await?;
+pub async fn migrate_postgres(url: &str, memory: &HistoryMemory) -> Result<(), OpenError> {
+    let address = connect::address(url)?;
+    let connector = Connector::new(&address, memory.clone(), ConnectorUse::Store, 0);
+    let mut client = connect::client(&connector).await?;
     connect::check_server(&client, true).await?;
     migrate(&mut client).await
 }

@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use doorbuster_core::settle::Resolved;
-use doorbuster_core::{Millis, NodeId, Order, TicketId, Token, Verdict};
+use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict};
 
 use crate::contract::ItemCounts;
 use crate::limits::PG_POLL_ROWS;
@@ -21,15 +21,11 @@ use super::clock::Clock;
 use super::failure::Failure;
 use super::read::COUNTS;
 use super::rows::{self, int};
+use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
 
 type Done<T> = Result<T, Failure>;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
-/// again from where it stood.
-const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
-     FROM clock_timestamp()) * 1000)::bigint,
-            left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
       OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id
       AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
@@ -65,49 +61,8 @@ const RESOLUTIONS: &str = concat!(
            $6::text)
      ORDER BY r.changed, r.ticket LIMIT $7"
 );
-/// The snapshot that includes nothing.
-const UNKNOWN: &str = "1:1:";
 const ORDER: &str =
     concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
-
-/// Where one poll ended and the next begins.
-#[derive(Clone, Debug)]
-pub(super) struct SnapshotPosition {
-    /// The snapshot.
-    snapshot: String,
-    /// The database's timeline.
-    timeline: String,
-}
-
-impl SnapshotPosition {
-    /// The transaction id below which the snapshot includes every transaction.
-    fn xmin(&self) -> &str {
-        self.snapshot.split(':').next().unwrap_or("0")
-    }
-
-    /// Whether the snapshot includes this transaction, which is committed.
-    pub(super) fn includes(&self, transaction: &str) -> bool {
-        let mut parts = self.snapshot.split(':').skip(1);
-        let (xmax, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
-        let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
-        number(transaction) < number(xmax)
-            && !running.split(',').any(|running| running == transaction)
-    }
-
-    /// The same timeline, with no known transaction.
-    pub(super) fn with_unknown_past(&self) -> Self {
-        Self::beginning(self.timeline.clone())
-    }
-
-    fn is_unknown(&self) -> bool {
-        self.snapshot == UNKNOWN
-    }
-
-    /// The beginning of a timeline.
-    fn beginning(timeline: String) -> Self {
-        Self { snapshot: UNKNOWN.to_owned(), timeline }
-    }
-}
 
 /// Earlier orders that must still be read: everything that the poll's snapshot includes, from here
 /// on.
@@ -372,30 +327,7 @@ impl Poller {
     }
 }
 
-fn since(row: &Row, asked: Instant, answered: Instant, clock: &Clock) -> Done<SnapshotPosition> {
-    clock.add_sample(asked, Millis(row.try_get(1)?), answered);
-    Ok(SnapshotPosition { snapshot: row.try_get(0)?, timeline: row.try_get(2)? })
-}
-
 fn resolved(id: TicketId, verdict: Verdict, order: Option<Order>) -> Option<(Token, Resolved)> {
     let token = id.parts()?.token;
     Some((token, Resolved { id, verdict, order, fresh: true }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_includes_transactions_that_ended_before_it() {
-        let since =
-            SnapshotPosition { snapshot: "10:20:10,14".to_owned(), timeline: String::new() };
-        for (transaction, shown) in
-            [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
-        {
-            assert_eq!(since.includes(transaction), shown, "{transaction}");
-        }
-        assert_eq!(since.xmin(), "10");
-        assert!(!SnapshotPosition::beginning(String::new()).includes("3"));
-    }
 }

@@ -12,20 +12,20 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
-use tokio_postgres::AsyncMessage;
 
 use doorbuster_core::Order;
-use doorbuster_postgres_tls::Address;
 
 use crate::contract::{Committed, OpenError};
 use crate::limits::{
     PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT, PG_POLLS_APART,
 };
 
+use super::connector::SessionMessage;
 use super::failure::Failure;
 use super::flush::{CHANNEL, CommitNotice};
-use super::poll::{Backlog, Changes, PollResult, Poller, SnapshotPosition};
+use super::poll::{Backlog, Changes, PollResult, Poller};
 use super::shared::{CommitMessage, Shared};
+use super::snapshot::SnapshotPosition;
 
 /// The task's own state.
 pub(super) struct Publisher {
@@ -117,6 +117,7 @@ impl Publisher {
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known =
                         lives && transaction.as_ref().is_some_and(|t| self.since.includes(t));
+                    self.shared.acknowledged.add(&orders);
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
@@ -210,6 +211,7 @@ impl Publisher {
         let looked = look.poll(&self.since, &self.own, shared.writer(), &shared.clock, &mut piece);
         let PollResult { position, seen, old } =
             timeout(wait, looked).await.unwrap_or(Err(Failure::TimedOut))?;
+        self.check_history(position.fence)?;
         // Every commit that was announced before this poll began is in its snapshot.
         self.since = position;
         self.old = old.or(self.old.take());
@@ -222,6 +224,25 @@ impl Publisher {
             self.before.pop_front();
         }
         Ok(seen)
+    }
+
+    /// Compares the database's newest fencing number with the one that this deployment has used.
+    /// Another one means that this session is at an old primary, or that another node registered a
+    /// change: a new session inspects the database again.
+    fn check_history(&self, fence: Option<i64>) -> Result<(), Failure> {
+        let connector = &self.shared.connector;
+        let Some(known) = connector.memory().known().map(|known| known.fence) else {
+            return Ok(());
+        };
+        if fence == Some(known) {
+            return Ok(());
+        }
+        connector.distrust_host();
+        let found = fence.unwrap_or(0);
+        Err(Failure::Refused(format!(
+            "the database has fence {found}, this deployment has used fence {known}; connecting \
+             again"
+        )))
     }
 
     /// After a lost connection the database may have crashed. It may then forget the last
@@ -262,30 +283,26 @@ fn is_empty(committed: &Committed) -> bool {
 
 /// A connection that listens for notifications and polls.
 async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
-    let Address { mut config, tls } = shared.address.clone();
-    // It must read by indexes even if its tables were empty when it connected.
-    let options = format!("{} -c enable_seqscan=off", config.get_options().unwrap_or_default());
-    let connected = timeout(PG_CONNECT_WAIT, config.options(options).connect(tls)).await;
-    let (client, mut connection) = connected.map_err(|_| Failure::TimedOut)??;
-    let heard = Arc::downgrade(shared);
-    // The task ends with its client.
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-            let Some(shared) = heard.upgrade() else { return };
-            let AsyncMessage::Notification(wake) = message else { continue };
-            let wake = CommitNotice::parse(wake.payload());
-            if wake.is_none_or(|wake| wake.writer != shared.writer()) {
-                if wake.is_some_and(|wake| wake.events) {
-                    shared.events.store(true, Ordering::Release);
+    let weak = Arc::downgrade(shared);
+    let heard = move |message| {
+        let Some(shared) = weak.upgrade() else { return };
+        match message {
+            SessionMessage::Notification(wake) => {
+                let wake = CommitNotice::parse(wake.payload());
+                if wake.is_none_or(|wake| wake.writer != shared.writer()) {
+                    if wake.is_some_and(|wake| wake.events) {
+                        shared.events.store(true, Ordering::Release);
+                    }
+                    shared.wake.notify_one();
                 }
-                shared.wake.notify_one();
             }
+            // The next poll opens a new connection.
+            SessionMessage::Ended => shared.wake.notify_one(),
         }
-        // The next poll opens a new connection.
-        if let Some(shared) = heard.upgrade() {
-            shared.wake.notify_one();
-        }
-    });
+    };
+    // It must read by indexes even if its tables were empty when it connected.
+    let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(heard)));
+    let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
     Poller::new(client, shared.node).await
 }

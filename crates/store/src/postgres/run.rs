@@ -48,6 +48,15 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
+    /// After an attempt with an unknown outcome: confirms that everything that this node can read
+    /// is as durable as a commit. The attempt may have been committed without its standby.
+    pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
+        match self.unknown {
+            true => shared.commit_check().await,
+            false => Ok(()),
+        }
+    }
+
     /// Waits until the transaction should run again; otherwise returns the failure for its caller.
     pub(super) async fn wait_to_retry(
         &mut self,
@@ -117,7 +126,10 @@ impl Postgres {
             let mut tries = RetryState::new();
             loop {
                 let failure = match attempt(&shared, &work).await {
-                    Ok(done) => return Ok(done.publish(&shared, &tries).await),
+                    Ok(done) => match tries.confirm(&shared).await {
+                        Ok(()) => return Ok(done.publish(&shared, &tries).await),
+                        Err(failure) => failure,
+                    },
                     Err(failure) => failure,
                 };
                 tries

@@ -3,20 +3,20 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::Row;
 
-use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep};
+use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::stock::{self, AdjustResult};
-use doorbuster_core::{CloseCause, GrantId, ItemId, Ledger, Millis, PartitionChoice, Spread};
+use doorbuster_core::{ItemId, Ledger, Millis, PartitionChoice, Spread};
 
 use crate::contract::{
     AdjustOutcome, Adjustment, CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale,
     PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
-use crate::events::sale_event;
 use crate::store::StoreResult;
 
 use super::Postgres;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
+use super::phases;
 use super::read::COUNTS;
 use super::rows::{self, int};
 use super::run::RetryUnknown;
@@ -114,13 +114,13 @@ fn group_by_sale(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
 }
 
 /// The sale as this transaction sees it.
-fn one(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
+pub(super) fn one(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     let pairs = ledger.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair)?;
     Ok(group_by_sale(pairs).into_iter().next())
 }
 
 /// The sale, locked until this transaction ends.
-fn lock_sale(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
+pub(super) fn lock_sale(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     ledger.all(LOCK_SALE, &[&id], |_| Ok(()))?;
     one(ledger, id)
 }
@@ -171,7 +171,7 @@ impl Postgres {
 
     pub(crate) async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
         let id = id.to_owned();
-        self.job(RetryUnknown::Never, move |ledger| apply_step(ledger, &id, step)).await
+        self.job(RetryUnknown::Never, move |ledger| phases::apply_step(ledger, &id, step)).await
     }
 
     pub(crate) async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
@@ -328,44 +328,6 @@ fn delete(
     ledger.run("DELETE FROM sale WHERE id = $1", &[&id])?;
     ledger.catalogue = true;
     Ok(DeleteOutcome::Done)
-}
-
-/// Moves a sale to its next phase, and records when it first opened and when it closed.
-fn apply_step(ledger: &mut PostgresLedger<'_>, id: &str, step: PhaseStep) -> Done<StepOutcome> {
-    let Some(sale) = lock_sale(ledger, id)? else { return Ok(StepOutcome::NotFound) };
-    let phase = match sale.phase.step(step) {
-        PhaseChange::To(phase) => phase,
-        PhaseChange::Already => return Ok(StepOutcome::Done { sale, changed: false }),
-        PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
-    };
-    let closing = match phase {
-        Phase::Paused => Some(CloseCause::Rolled),
-        Phase::Closed => Some(CloseCause::Ended),
-        Phase::Draft | Phase::Scheduled | Phase::Open => None,
-    };
-    if let Some(cause) = closing {
-        // All grants of all its items, locked by id.
-        let items: Vec<i64> = sale.items.iter().map(|item| item.id.0).collect();
-        let sql = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND open";
-        let open = ledger.all(sql, &[&items], |row| Ok(GrantId(rows::number(row, 0)?)))?;
-        ledger.lock_grants(&open)?;
-        for item in &sale.items {
-            stock::close_item_grants(ledger, item.id, cause)?;
-        }
-    }
-    ledger.run(
-        "UPDATE sale SET phase = $2, version = version + 1,
-                         opened_at = CASE WHEN $2 = 'open' THEN coalesce(opened_at,
-                         $3) ELSE opened_at END,
-                         closed_at = CASE WHEN $2 = 'closed' THEN $3 ELSE closed_at END,
-                         draining_until = NULL
-         WHERE id = $1",
-        &[&id, &phase.as_str(), &ledger.now.0],
-    )?;
-    ledger.catalogue = true;
-    ledger.cache.events.extend(sale_event(&sale, phase, ledger.now));
-    Ok(one(ledger, id)?
-        .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 
 /// Changes how an item's stock is divided among its slots, before its sale opens.

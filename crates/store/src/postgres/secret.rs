@@ -1,8 +1,10 @@
 //! Secrets that are not configured. All nodes of a deployment must share them, so the first node
 //! stores its secret in the database.
 use crate::contract::OpenError;
+use crate::history_memory::HistoryMemory;
 
 use super::connect;
+use super::connector::{Connector, ConnectorUse};
 use super::failure::Failure;
 use super::migrate;
 
@@ -12,9 +14,16 @@ use super::migrate;
 /// # Errors
 ///
 /// The database is unreachable or is not a store.
-pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String, OpenError> {
+pub async fn shared_secret(
+    url: &str,
+    memory: &HistoryMemory,
+    name: &str,
+    fresh: &str,
+) -> Result<String, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
-    let mut client = connect::client(&connect::address(url)?).await?;
+    let address = connect::address(url)?;
+    let connector = Connector::new(&address, memory.clone(), ConnectorUse::Store, 0);
+    let mut client = connect::client(&connector).await?;
     migrate::migrate(&mut client).await?;
     let keep = "INSERT INTO secret (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
     client.execute(keep, &[&name, &fresh]).await.map_err(failed)?;
@@ -33,7 +42,9 @@ pub async fn shared_secret(url: &str, name: &str, fresh: &str) -> Result<String,
 /// The database is unreachable.
 pub async fn stored_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
-    let client = connect::client(&connect::address(url)?).await?;
+    let memory = HistoryMemory::default();
+    let connector = Connector::new(&connect::address(url)?, memory, ConnectorUse::Read, 0);
+    let client = connect::client(&connector).await?;
     let there =
         client.query_one("SELECT to_regclass('secret') IS NOT NULL", &[]).await.map_err(failed)?;
     if !there.get::<_, bool>(0) {

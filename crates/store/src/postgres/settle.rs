@@ -115,7 +115,10 @@ async fn run_with_retries(
     let mut new = NewBuyerInsert::WithCommit;
     loop {
         let failure = match attempt(shared, tickets, task, new).await {
-            Ok(done) => return Ok(done.publish(shared, &tries).await),
+            Ok(done) => match tries.confirm(shared).await {
+                Ok(()) => return Ok(done.publish(shared, &tries).await),
+                Err(failure) => failure,
+            },
             Err(failure) => failure,
         };
         if failure.kind() == FailureKind::Conflict {

@@ -1,17 +1,21 @@
 //! State that all parts of one store share: pools, clock, sink, and health.
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::Object;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use doorbuster_core::{IdKey, NodeId, Order};
-use doorbuster_postgres_tls::Address;
 
 use crate::contract::{CommitSink, StoreError};
 
+use super::acknowledged::Acknowledged;
 use super::clock::Clock;
+use super::connect::{self, Sessions};
+use super::connector::Connector;
 use super::failure::Failure;
+use super::inspect_database;
+use super::run::await_commit;
 
 /// A message to the publisher.
 pub(super) enum CommitMessage {
@@ -28,9 +32,9 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    pub(super) address: Address,
-    pub(super) writes: Pool,
-    pub(super) reads: Pool,
+    pub(super) connector: Connector,
+    pub(super) writes: Sessions,
+    pub(super) reads: Sessions,
     pub(super) commits: mpsc::Sender<CommitMessage>,
     /// Signals that another node announced a commit.
     pub(super) wake: Notify,
@@ -39,6 +43,10 @@ pub(super) struct Shared {
     /// Held from finding due orders to the commit of their expiry. The next expiry finds them
     /// ended, and may begin while the commit is still being published.
     pub(super) expiring: tokio::sync::Mutex<()>,
+    /// The orders that this node committed lately.
+    pub(super) acknowledged: Acknowledged,
+    /// The newest history with which they were compared.
+    pub(super) compared: AtomicI64,
     /// The writer number that marks the verdicts of this node's settlers, and its own changes of
     /// the catalogue.
     writer: i32,
@@ -55,15 +63,16 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    pub(super) address: Address,
-    pub(super) writes: Pool,
-    pub(super) reads: Pool,
+    pub(super) connector: Connector,
+    pub(super) writes: Sessions,
+    pub(super) reads: Sessions,
     pub(super) commits: mpsc::Sender<CommitMessage>,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id_key, node, clock, sink, on_fatal, address, writes, reads, commits } = parts;
+        let Parts { id_key, node, clock, sink, on_fatal, connector, writes, reads, commits } =
+            parts;
         let (writer, wake, unavailable) = (random_writer(), Notify::new(), Mutex::new(None));
         let expiring = tokio::sync::Mutex::new(());
         let (failed, closed, events) =
@@ -74,13 +83,15 @@ impl Shared {
             clock,
             sink,
             on_fatal,
-            address,
+            connector,
             writes,
             reads,
             commits,
             wake,
             events,
             expiring,
+            acknowledged: Acknowledged::default(),
+            compared: AtomicI64::new(0),
             writer,
             unavailable,
             failed,
@@ -109,6 +120,18 @@ impl Shared {
             // An error means that the store is closing: nothing is published any more.
             let _ = heard.await;
         }
+    }
+
+    /// Commits one small row. Afterwards every commit that this node can see is as durable as a
+    /// commit of its own.
+    pub(super) async fn commit_check(&self) -> Result<(), Failure> {
+        let object = connect::get(&self.writes).await?;
+        let slot = self.connector.slot();
+        let done = await_commit(inspect_database::commit_check(&object, slot)).await;
+        if done.as_ref().is_err_and(|failure| !failure.leaves_connection()) {
+            drop(Object::take(object));
+        }
+        done
     }
 
     pub(super) fn set_unavailable(&self, why: Option<String>) {

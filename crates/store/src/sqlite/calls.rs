@@ -262,6 +262,10 @@ impl Sqlite {
         check_key(&given, expected)
     }
 
+    pub(crate) async fn commit_check(&self) -> StoreResult<()> {
+        self.job(history::commit_check).await
+    }
+
     pub(crate) async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {
         self.read(|reader| history::newest(reader, HISTORY_ROWS_MAX)).await
     }

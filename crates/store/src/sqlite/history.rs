@@ -30,6 +30,17 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
     kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
 }
 
+/// Writes one small row, to learn whether commits succeed.
+pub(super) fn commit_check(ledger: &mut SqliteLedger<'_>) -> Done<()> {
+    let now = ledger.now;
+    ledger.sql.run(
+        "INSERT INTO commit_check (slot, at) VALUES (0, ?1)
+         ON CONFLICT (slot) DO UPDATE SET at = excluded.at",
+        params![now.0],
+    )?;
+    Ok(())
+}
+
 /// The newest rows of the history, newest first.
 pub(super) fn newest(sql: &mut Statements<'_>, limit: i64) -> Done<Vec<StoreHistoryRow>> {
     sql.all(

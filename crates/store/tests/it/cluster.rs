@@ -47,6 +47,16 @@ pub fn shared() -> &'static Cluster {
 impl Cluster {
     /// Starts one with these settings.
     pub fn start(settings: &[&str]) -> Self {
+        Self::create(settings, None)
+    }
+
+    /// Starts a streaming standby of this server. Its primary knows it by this name.
+    pub fn start_standby(&self, name: &str) -> Self {
+        let name = format!("cluster_name={name}");
+        Self::create(&["-c", &name], Some(self))
+    }
+
+    fn create(settings: &[&str], primary: Option<&Self>) -> Self {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-pg-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
@@ -61,8 +71,27 @@ impl Cluster {
         };
         let (data, here, bin) = (dir.join("data"), dir.display().to_string(), programs());
         let (data, initdb) = (data.display().to_string(), bin.join("initdb").display().to_string());
+        let (backup, from) = (
+            bin.join("pg_basebackup").display().to_string(),
+            primary.map(|primary| primary.dir.display().to_string()).unwrap_or_default(),
+        );
+        let copy = [
+            &backup,
+            "-h",
+            &from,
+            "-U",
+            USER,
+            "-D",
+            &data,
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "--no-sync",
+        ];
         let init = [&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"];
-        said(&[prefix, &init].concat());
+        said(&[prefix, if primary.is_some() { &copy } else { &init }].concat());
         let postgres = bin.join("postgres").display().to_string();
         let run = [
             &postgres,
@@ -119,6 +148,12 @@ impl Cluster {
         format!("host={} user={USER} dbname={database}", self.dir.display())
     }
 
+    /// How a program finds the database on the one of these two that is the primary.
+    pub fn url_of_either(&self, other: &Self, database: &str) -> String {
+        let (here, there) = (self.dir.display(), other.dir.display());
+        format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")
+    }
+
     /// What a person with a shell does.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let (psql, here) = (programs().join("psql"), self.dir.display().to_string());
@@ -143,6 +178,18 @@ impl Cluster {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         }
+    }
+
+    /// Copies a database to another server.
+    pub fn dump_into(&self, database: &str, other: &Self, copy: &str) {
+        let dump = programs().join("pg_dump").display().to_string();
+        let file = self.dir.join("dump.sql").display().to_string();
+        let here = self.dir.display().to_string();
+        said(&[&dump, "-h", &here, "-U", USER, "-d", database, "-f", &file]);
+        let (psql, there) =
+            (programs().join("psql").display().to_string(), other.dir.display().to_string());
+        let stop = "ON_ERROR_STOP=1";
+        said(&[&psql, "-h", &there, "-U", USER, "-d", copy, "-q", "-v", stop, "-f", &file]);
     }
 
     fn tell(&self, word: &str) {

@@ -13,20 +13,20 @@ use crate::fixture::{open_postgres, postgres_options};
 use crate::nodes::told;
 
 /// Longest time until work that waits for PostgreSQL is done.
-const AGAIN_WITHIN: Duration = Duration::from_secs(60);
+pub const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Sessions that are killed in the middle of something.
 const KILLS: usize = 25;
 /// After this time no session is killed, also if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
-fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
+pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
     let ticket = |n: u64| fixture.ticket(grant, n, &format!("buyer-{n}"), "k", 1);
     (0..count).map(|b| (0..size).map(|i| ticket(b * size + i + 1)).collect()).collect()
 }
 
 /// Settles like a settler: tickets without an answer are delivered again.
-async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
+pub async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
     let since = Instant::now();
     loop {
         match store.settle(batch.to_vec()).await {

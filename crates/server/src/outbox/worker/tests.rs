@@ -9,7 +9,7 @@ use doorbuster_store::StoredEvent;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Flags, Roles, load};
-use crate::engine::{Engine, EngineOptions, StockLocation};
+use crate::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use crate::temp_dir::TempDir;
 
 /// The delivery service of a server without sales.
@@ -23,6 +23,7 @@ async fn outbox(dir: &TempDir) -> Outbox {
         bounds: SlotBounds::default(),
         always_leads: false,
         allow_fsync_off: false,
+        database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };
     let engine = Engine::start(options).await.expect("a fresh directory opens");

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Roles, StripeSettings};
-use crate::engine::{Engine, EngineOptions, StockLocation};
+use crate::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use crate::payment::PaymentMetrics;
 use crate::payment::provider::Provider;
 use crate::payment::silence::AT_ONCE;
@@ -63,6 +63,7 @@ async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Chec
         bounds: doorbuster_core::slot::SlotBounds::default(),
         always_leads: false,
         allow_fsync_off: false,
+        database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     });
     let engine = engine.await.expect("a fresh directory opens");

@@ -6,7 +6,7 @@ use doorbuster_core::{IdKey, NodeId};
 use super::Session;
 use crate::clock::Clock;
 use crate::config::Roles;
-use crate::engine::{Engine, EngineOptions, StockLocation};
+use crate::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use crate::temp_dir::TempDir;
 
 /// An engine in this directory.
@@ -20,6 +20,7 @@ pub(super) async fn engine(dir: &TempDir) -> Arc<Engine> {
         bounds: doorbuster_core::slot::SlotBounds::default(),
         always_leads: false,
         allow_fsync_off: false,
+        database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     });
     engine.await.expect("a fresh directory opens")

@@ -14,6 +14,7 @@ use crate::web::{App, wire};
 
 pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
     let view = app.engine.audit().await.map_err(failed)?;
+    let lost = view.lost.iter().map(lost_orders);
     let findings: Vec<Finding> = view
         .findings
         .into_iter()
@@ -21,6 +22,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
             let (sale, item) = finding.item.unzip();
             Finding { rule: finding.rule, sale, item, detail: finding.detail }
         })
+        .chain(lost)
         .collect();
     let items = view.items.iter().map(|item| {
         let row = wire::stock_row(&item.item, &item.counts);
@@ -45,6 +47,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
             .map(reversed)
             .chain(view.notices.iter().map(notice))
             .chain(view.history.iter().filter_map(restored))
+            .chain(view.history.iter().filter_map(database_changed))
             .collect(),
         items: items.collect(),
     };
@@ -88,12 +91,52 @@ fn notice(found: &store::RefundNotice) -> Notice {
     }
 }
 
+/// Orders that a node acknowledged before a failover and that the database lacks.
+fn lost_orders(found: &store::LostOrders) -> Finding {
+    let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
+    Finding {
+        rule: "lost_orders".to_owned(),
+        sale: None,
+        item: None,
+        detail: format!(
+            "node {node} compared its {acknowledged} newest orders with the database of fence \
+             {fence} at {}: {lost} are missing or in an earlier state, among them {}",
+            wire::time(*at),
+            sample.join(" ")
+        ),
+    }
+}
+
+/// A failover or a move of the database, which every report names.
+fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
+    let change = match row.cause {
+        store::HistoryCause::Promoted => "a standby became the primary",
+        store::HistoryCause::Moved => "the rows were moved to another database cluster",
+        store::HistoryCause::Created | store::HistoryCause::Restored => return None,
+    };
+    let at = wire::time(row.at);
+    let (fence, sales) = (row.fence, paused_sales(row));
+    Some(Notice {
+        kind: "database_changed".to_owned(),
+        order: None,
+        detail: format!(
+            "{change} at {at} (fence {fence}); sales that were paused, with their phase before: \
+             {sales}"
+        ),
+    })
+}
+
+/// The sales that a change of the store paused, each with its phase before.
+fn paused_sales(row: &store::StoreHistoryRow) -> String {
+    let sale = |paused: &store::PausedSale| format!("{} ({})", paused.sale, paused.was.as_str());
+    let sales: Vec<String> = row.paused.iter().map(sale).collect();
+    if sales.is_empty() { "none".to_owned() } else { sales.join(", ") }
+}
+
 /// A restore of the store, which every report names.
 fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
     let backup_at = row.backup_at?;
-    let sale = |paused: &store::PausedSale| format!("{} ({})", paused.sale, paused.was.as_str());
-    let sales: Vec<String> = row.paused.iter().map(sale).collect();
-    let sales = if sales.is_empty() { "none".to_owned() } else { sales.join(", ") };
+    let sales = paused_sales(row);
     Some(Notice {
         kind: "store_restored".to_owned(),
         order: None,

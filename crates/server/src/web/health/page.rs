@@ -25,6 +25,8 @@ pub(super) async fn text(app: &App) -> String {
     money(app, &mut text).await;
     super::outbox::show(app, &mut text).await;
     engine(app, &mut text).await;
+    super::database::show(app, &mut text);
+    super::process::show(&mut text);
     text.finish()
 }
 

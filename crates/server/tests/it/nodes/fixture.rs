@@ -11,7 +11,7 @@ use doorbuster_server::catalogue::ItemState;
 use doorbuster_server::clock::Clock;
 use doorbuster_server::config::Roles;
 use doorbuster_server::control::AuditView;
-use doorbuster_server::engine::{Engine, EngineOptions, StockLocation};
+use doorbuster_server::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use doorbuster_server::gauge::Gauge;
 use doorbuster_server::purchase::{Purchase, PurchaseOutcome, Refusal};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
@@ -102,6 +102,7 @@ impl Deployment {
             bounds: self.bounds,
             always_leads: self.all_lead,
             allow_fsync_off: true,
+            database: DatabaseOptions::default(),
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
         let engine = runtime

@@ -1,0 +1,98 @@
+//! Which database a deployment may use after a failover.
+//!
+//! A database keeps a row for each change of the server that runs it, with a fencing number that
+//! rises and a random token. A deployment remembers the newest row that any of its nodes has used.
+//! A database without that row is older than what buyers were told, or forked from it.
+
+/// One row of a database's history: the server that ran the database from then on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseHistory {
+    /// The fencing number. It rises with each row.
+    pub fence: i64,
+    /// Random. It tells apart two rows with the same number.
+    pub token: String,
+    /// The database cluster. Empty: unknown.
+    pub system_id: String,
+    /// The timeline of the database cluster.
+    pub timeline: i64,
+}
+
+impl DatabaseHistory {
+    fn is_same_row(&self, other: &Self) -> bool {
+        self.fence == other.fence && self.token == other.token
+    }
+}
+
+/// A database as a new connection finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenDatabase {
+    /// The database cluster.
+    pub system_id: String,
+    /// Its timeline now.
+    pub timeline: i64,
+    /// The rows of its history, newest first. Empty: no node has used it.
+    pub rows: Vec<DatabaseHistory>,
+}
+
+impl SeenDatabase {
+    /// The newest row of its history.
+    #[must_use]
+    pub fn newest(&self) -> Option<&DatabaseHistory> {
+        self.rows.first()
+    }
+
+    /// The order in which databases of one deployment are tried, newest history last.
+    #[must_use]
+    pub fn age_key(&self) -> (i64, i64) {
+        (self.newest().map_or(0, |newest| newest.fence), self.timeline)
+    }
+}
+
+/// Why a database's history gets a new row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryChange {
+    /// A standby became the primary.
+    Promoted,
+    /// The rows are in another database cluster, as after a restore from a dump.
+    Moved,
+}
+
+/// What to do with a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseDecision {
+    /// Use it.
+    Accept,
+    /// Add a row to its history, then use it.
+    Register(HistoryChange),
+    /// Refuse it: its history ended before the known row.
+    Older,
+    /// Refuse it: it went on without the known row.
+    Forked,
+}
+
+/// Decides whether a deployment that knows the row `known` may use this database.
+#[must_use]
+pub fn decide(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> DatabaseDecision {
+    if let Some(known) = known
+        && !seen.rows.iter().any(|row| row.is_same_row(known))
+    {
+        let ended_before = seen.newest().is_none_or(|newest| newest.fence < known.fence);
+        return if ended_before { DatabaseDecision::Older } else { DatabaseDecision::Forked };
+    }
+    let Some(newest) = seen.newest() else { return DatabaseDecision::Accept };
+    let went_back =
+        |row: &DatabaseHistory| row.system_id == seen.system_id && row.timeline > seen.timeline;
+    if went_back(newest) || known.is_some_and(went_back) {
+        return DatabaseDecision::Older;
+    }
+    if newest.system_id != seen.system_id {
+        return DatabaseDecision::Register(HistoryChange::Moved);
+    }
+    match newest.timeline == seen.timeline {
+        true => DatabaseDecision::Accept,
+        false => DatabaseDecision::Register(HistoryChange::Promoted),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Tests of the decision about a database after a failover.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn row(fence: i64, token: &str, system_id: &str, timeline: i64) -> DatabaseHistory {
+    DatabaseHistory { fence, token: token.to_owned(), system_id: system_id.to_owned(), timeline }
+}
+
+fn database(system_id: &str, timeline: i64, rows: &[&DatabaseHistory]) -> SeenDatabase {
+    let mut rows: Vec<_> = rows.iter().map(|row| (*row).clone()).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.fence));
+    SeenDatabase { system_id: system_id.to_owned(), timeline, rows }
+}
+
+#[test]
+fn a_new_deployment_accepts_any_database() {
+    assert_eq!(decide(None, &database("s", 1, &[])), DatabaseDecision::Accept);
+    let created = row(1, "a", "s", 1);
+    assert_eq!(decide(None, &database("s", 1, &[&created])), DatabaseDecision::Accept);
+}
+
+#[test]
+fn a_promoted_standby_and_a_restored_dump_get_a_row() {
+    let created = row(1, "a", "s", 1);
+    let promoted = database("s", 2, &[&created]);
+    let register = DatabaseDecision::Register;
+    for known in [None, Some(&created)] {
+        assert_eq!(decide(known, &promoted), register(HistoryChange::Promoted));
+        let moved = database("other", 1, &[&created]);
+        assert_eq!(decide(known, &moved), register(HistoryChange::Moved));
+    }
+}
+
+#[test]
+fn the_old_primary_is_refused() {
+    let (created, promoted) = (row(1, "a", "s", 1), row(2, "b", "s", 2));
+    let old = database("s", 1, &[&created]);
+    assert_eq!(decide(Some(&promoted), &old), DatabaseDecision::Older);
+    assert_eq!(decide(Some(&promoted), &database("s", 1, &[])), DatabaseDecision::Older);
+    let copied_back = database("s", 1, &[&created, &promoted]);
+    assert_eq!(decide(Some(&promoted), &copied_back), DatabaseDecision::Older);
+}
+
+#[test]
+fn a_second_standby_that_was_promoted_too_is_refused() {
+    let (created, known) = (row(1, "a", "s", 1), row(2, "b", "s", 2));
+    let other = row(2, "c", "s", 2);
+    let forked = database("s", 2, &[&created, &other]);
+    assert_eq!(decide(Some(&known), &forked), DatabaseDecision::Forked);
+    assert_eq!(decide(Some(&known), &database("s", 2, &[&created])), DatabaseDecision::Older);
+}
+
+#[test]
+fn a_row_of_a_peer_without_its_cluster_is_enough() {
+    let created = row(1, "a", "s", 1);
+    let known = row(1, "a", "", 1);
+    assert_eq!(decide(Some(&known), &database("s", 1, &[&created])), DatabaseDecision::Accept);
+}
+
+/// What happens to the databases of a deployment.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A copy of the first database is made and promoted.
+    Promote(usize),
+    /// Nodes connect to one of the databases.
+    Connect(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![(0..6_usize).prop_map(Step::Promote), (0..6_usize).prop_map(Step::Connect)]
+}
+
+proptest! {
+    /// Once nodes used a database, they never use one that lacks its newest row.
+    #[test]
+    fn a_deployment_never_goes_back(steps in prop::collection::vec(step(), 1..40)) {
+        let mut databases = vec![database("s", 1, &[])];
+        let (mut known, mut tokens) = (None::<DatabaseHistory>, 0);
+        let mut used: Vec<DatabaseHistory> = Vec::new();
+        let register = |seen: &mut SeenDatabase, tokens: &mut i64| {
+            *tokens += 1;
+            let fence = seen.newest().map_or(0, |newest| newest.fence) + 1;
+            seen.rows.insert(0, row(fence, &tokens.to_string(), "s", seen.timeline));
+        };
+        for step in steps {
+            match step {
+                Step::Promote(at) => {
+                    let mut copy = databases[at % databases.len()].clone();
+                    copy.timeline += 1;
+                    databases.push(copy);
+                }
+                Step::Connect(at) => {
+                    let at = at % databases.len();
+                    let seen = &mut databases[at];
+                    match decide(known.as_ref(), seen) {
+                        DatabaseDecision::Accept => {}
+                        DatabaseDecision::Register(_) => register(seen, &mut tokens),
+                        DatabaseDecision::Older | DatabaseDecision::Forked => continue,
+                    }
+                    if seen.rows.is_empty() {
+                        register(seen, &mut tokens);
+                    }
+                    prop_assert!(used.iter().all(|row| seen.rows.contains(row)));
+                    known = seen.newest().cloned();
+                    used.extend(known.clone());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! PostgreSQL fails over to a standby under a running installation, seen from outside.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use doorbuster_harness::cluster::{Cluster, ClusterPlan, Postgres, Shape, http};
+use doorbuster_harness::load::{self, LoadPlan};
+use serde_json::{Value, json};
+
+use crate::several::installed;
+use crate::test_server::TempDir;
+
+/// Longest time until a condition holds.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Two nodes, and PostgreSQL with a standby that confirms every commit.
+fn start(temp_dir: &TempDir, shape: Shape) -> Cluster {
+    let program = Path::new(env!("CARGO_BIN_EXE_doorbuster"));
+    let mut plan = ClusterPlan::new(program, &temp_dir.join("cluster"), shape);
+    (plan.standby, plan.shards, plan.replicas) = (true, 1, false);
+    Cluster::start(&plan).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Repeats a request until its answer passes, and returns it.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < WITHIN, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// An operator's request that succeeds at last.
+fn admin(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Value {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    wait_for(path, || {
+        let reply = cluster.admin(method, path, &body).ok()?;
+        (reply.status / 100 == 2).then(|| reply.json())
+    })
+}
+
+fn open_sale(cluster: &Cluster) {
+    let price = json!({"amount_minor": 100, "currency": "EUR"});
+    let item = json!({"id": "phone", "title": "Phone", "price": price, "stock": 100});
+    let sale = json!({"id": "spring", "title": "Spring", "items": [item],
+                      "front_door": {"pass": "off"}});
+    admin(cluster, "POST", "/v1/admin/sales", &sale);
+    admin(cluster, "POST", "/v1/admin/sales/spring/open", &Value::Null);
+}
+
+/// Buys one unit for each of these buyers, and expects that all get one.
+fn buy(cluster: &Cluster, buyers: u32, seed: u64) {
+    let secret = load::read_secret(cluster.buyer_secret()).expect("a secret");
+    let mut plan = LoadPlan::new(&cluster.url(), "spring", "phone", buyers, secret);
+    plan.seed = seed;
+    let report = load::run(plan, |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(report.answers.get("reserved"), Some(&u64::from(buyers)), "{report:?}");
+}
+
+fn ready(cluster: &Cluster, node: usize) -> (u16, Value) {
+    let reply = http::send_request(cluster.nodes[node].addr(), "GET", "/readyz", "", "");
+    reply.map_or((0, Value::Null), |reply| (reply.status, reply.json()))
+}
+
+#[test]
+fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() {
+    if !installed() {
+        return;
+    }
+    let temp_dir = TempDir::new();
+    let mut cluster = start(&temp_dir, Shape::Postgres);
+    open_sale(&cluster);
+    let (primary, standby) = (&cluster.postgres, cluster.standby.as_ref().expect("a standby"));
+    let reload = |sql: &str, server: &Postgres| {
+        server.sql(sql).and_then(|_| server.sql("SELECT pg_reload_conf()")).expect("a setting");
+    };
+    buy(&cluster, 20, 1);
+    reload("ALTER SYSTEM RESET synchronous_standby_names", primary);
+    reload("ALTER SYSTEM SET primary_conninfo = ''", standby);
+    wait_for("the standby is cut off", || {
+        let senders = primary.sql("SELECT count(*) FROM pg_stat_replication").ok()?;
+        (senders.trim() == "0").then_some(())
+    });
+    buy(&cluster, 10, 2);
+    cluster.postgres.crash().expect("a crash");
+    cluster.fail_over().expect("a failover");
+    wait_for("the audits of both nodes name the lost orders", || {
+        let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
+        let findings = audit["findings"].as_array()?;
+        let lost = findings.iter().filter(|finding| finding["rule"] == "lost_orders");
+        // "…: 5 are missing or in an earlier state, among them …"
+        let number = |finding: &Value| {
+            let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
+            before.rsplit(' ').next()?.parse::<u32>().ok()
+        };
+        (lost.filter_map(number).sum::<u32>() == 10 && audit["ok"] == json!(false)).then_some(())
+    });
+    let phase = |cluster: &Cluster| {
+        admin(cluster, "GET", "/v1/admin/sales/spring", &Value::Null)["phase"].clone()
+    };
+    wait_for("the sale is paused", || (phase(&cluster) == json!("paused")).then_some(()));
+    for node in 0..2 {
+        let fence = wait_for("a node is ready", || {
+            let (status, body) = ready(&cluster, node);
+            (status == 200).then(|| body["database"]["fence"].clone())
+        });
+        assert_eq!(fence, json!(2), "node {node}");
+    }
+    admin(&cluster, "POST", "/v1/admin/sales/spring/resume", &Value::Null);
+    let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
+    assert_eq!(audit["ok"], json!(true), "{audit}");
+    let notices = audit["notices"].as_array().expect("a list");
+    assert!(notices.iter().any(|notice| notice["kind"] == "database_changed"), "{audit}");
+    assert_eq!(phase(&cluster), json!("open"));
+    cluster.stop().expect("it stops");
+}
+
+#[test]
+fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
+    if !installed() {
+        return;
+    }
+    let temp_dir = TempDir::new();
+    let mut cluster = start(&temp_dir, Shape::Postgres);
+    open_sale(&cluster);
+    buy(&cluster, 5, 1);
+    cluster.standby.as_mut().expect("a standby").stop().expect("it stops");
+    let begun = Instant::now();
+    let body = wait_for("the node is not ready", || {
+        let (status, body) = ready(&cluster, 0);
+        (status == 503 && body["warnings"].is_array()).then_some(body)
+    });
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(body["reasons"], json!(["store_stalled"]), "{body}");
+    assert_eq!(body["warnings"], json!(["synchronous_standby_missing"]), "{body}");
+    cluster.standby.as_mut().expect("a standby").start().expect("it starts");
+    wait_for("the node is ready", || (ready(&cluster, 0).0 == 200).then_some(()));
+    buy(&cluster, 5, 2);
+    cluster.stop().expect("it stops");
+}

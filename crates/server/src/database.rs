@@ -1,0 +1,49 @@
+//! What a node does about a shared database beyond its queries: it remembers the newest history of
+//! the database, reacts to failovers, watches the standbys, and checks that commits return.
+
+mod commit_check;
+mod history_file;
+mod peers;
+mod watch;
+
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::history::DatabaseHistory;
+use doorbuster_store::{HistoryMemory, Replication};
+
+pub(crate) use commit_check::{CommitCheck, STORE_STALLED, SYNCHRONOUS_STANDBY_MISSING};
+pub use history_file::{HistoryFileError, load_history};
+pub(crate) use peers::other_places;
+pub(crate) use watch::run;
+
+/// What a node knows about its database.
+#[derive(Debug, Default)]
+pub(crate) struct DatabaseState {
+    /// The newest history that this deployment is known to have used.
+    pub(crate) memory: HistoryMemory,
+    /// Whether commits return.
+    pub(crate) commit_check: CommitCheck,
+    /// The standbys at the last look.
+    replication: Mutex<Option<Replication>>,
+}
+
+impl DatabaseState {
+    pub(crate) fn new(memory: HistoryMemory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
+    /// The standbys at the last look. `None`: an embedded store, or the database is unreachable.
+    pub(crate) fn replication(&self) -> Option<Replication> {
+        self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_replication(&self, found: Option<Replication>) -> Option<Replication> {
+        let mut kept = self.replication.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut kept, found)
+    }
+
+    /// The newest history, if this node uses a shared database.
+    pub(crate) fn history(&self) -> Option<DatabaseHistory> {
+        self.memory.known()
+    }
+}

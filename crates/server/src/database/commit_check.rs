@@ -1,0 +1,71 @@
+//! Checks that the store commits: readiness depends on it. All callers share one check, and a check
+//! begins at most once a second.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_store::Store;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// A check within this time after another one uses its result.
+const EVERY: Duration = Duration::from_secs(1);
+/// A commit that has not returned after this time has stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+
+/// The newest check of a node.
+#[derive(Debug, Default)]
+pub(crate) struct CommitCheck(Mutex<Option<Check>>);
+
+/// One check.
+#[derive(Clone, Debug)]
+struct Check {
+    began: Instant,
+    /// How long the commit took, once it returned. An error counts as an answer: the store's health
+    /// reports it.
+    took: watch::Receiver<Option<Duration>>,
+}
+
+impl CommitCheck {
+    /// Whether the newest commit has not returned in time. Begins a check if the newest one is old.
+    pub(crate) async fn is_stalled(&self, store: &Store) -> bool {
+        let Check { began, mut took } = self.begin(store);
+        let returned = took.wait_for(Option::is_some);
+        !matches!(timeout_at(began + STALLED_AFTER, returned).await, Ok(Ok(_)))
+    }
+
+    /// How long the newest commit that returned took.
+    pub(crate) fn duration(&self) -> Option<Duration> {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().and_then(|check| *check.took.borrow())
+    }
+
+    /// The newest check, or a new one. While a commit has not returned, no other one begins.
+    fn begin(&self, store: &Store) -> Check {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(check) = &*newest {
+            let is_running = check.took.borrow().is_none() && check.took.has_changed().is_ok();
+            if is_running || check.began.elapsed() < EVERY {
+                return check.clone();
+            }
+        }
+        let began = Instant::now();
+        let (returned, took) = watch::channel(None);
+        let store = store.clone();
+        // It continues when its caller stops waiting.
+        tokio::spawn(async move {
+            if let Err(error) = store.commit_check().await {
+                tracing::debug!(%error, "the check commit failed");
+            }
+            returned.send_replace(Some(began.elapsed()));
+        });
+        let check = Check { began, took };
+        *newest = Some(check.clone());
+        check
+    }
+}
+
+/// The reason of `/readyz` when commits do not return.
+pub(crate) const STORE_STALLED: &str = "store_stalled";
+/// The warning of `/readyz` when a standby is missing.
+pub(crate) const SYNCHRONOUS_STANDBY_MISSING: &str = "synchronous_standby_missing";

@@ -1,0 +1,147 @@
+//! The file `database_history` of the data directory: the newest history of each database that this
+//! machine's nodes have used. A node that starts reads it, so that it refuses an older database even
+//! if no other node runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use doorbuster_core::history::DatabaseHistory;
+use doorbuster_store::HistoryMemory;
+use serde::{Deserialize, Serialize};
+
+const NAME: &str = "database_history";
+const FILE_MODE: u32 = 0o600;
+
+/// The file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryFileError {
+    /// It cannot be read.
+    #[error("data_dir: cannot read {}: {error}; let this user read it", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The file system's error.
+        error: io::Error,
+    },
+    /// It is damaged.
+    #[error(
+        "data_dir: {} is damaged: {error}; it protects against an old primary. Make sure that \
+         store.url names the current primary only, then delete the file",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+}
+
+/// A history as the file has it.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    fence: i64,
+    token: String,
+    system_id: String,
+    timeline: i64,
+}
+
+impl Row {
+    fn of(history: &DatabaseHistory) -> Self {
+        let DatabaseHistory { fence, token, system_id, timeline } = history.clone();
+        Self { fence, token, system_id, timeline }
+    }
+
+    fn history(self) -> DatabaseHistory {
+        let Self { fence, token, system_id, timeline } = self;
+        DatabaseHistory { fence, token, system_id, timeline }
+    }
+}
+
+/// The histories that earlier processes kept in this directory, and where new ones are kept. An
+/// empty path means no directory: nothing is kept then.
+///
+/// # Errors
+/// If there is a file and it cannot be read.
+pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
+    if dir.as_os_str().is_empty() {
+        return Ok(HistoryMemory::default());
+    }
+    let path = dir.join(NAME);
+    let kept = read(&path)?.into_iter().map(|(name, row)| (name, row.history())).collect();
+    let dir = dir.to_owned();
+    let remember = move |deployment: &str, history: &DatabaseHistory| {
+        if let Err(error) = write(&dir, deployment, history) {
+            tracing::warn!(
+                path = %dir.join(NAME).display(),
+                error = %error,
+                "failed to keep the database's history; after a restart this node relies on Redis \
+                 and other nodes to recognize an old primary"
+            );
+        }
+    };
+    Ok(HistoryMemory::new(kept, Box::new(remember)))
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, Row>, HistoryFileError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(HistoryFileError::Unreadable { path: path.to_owned(), error }),
+    };
+    serde_json::from_slice(&text)
+        .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
+}
+
+/// Replaces the file as a whole. Several nodes may share the directory, so a newer row stays.
+fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
+    crate::secrets::create_directory(dir)?;
+    let path = dir.join(NAME);
+    let mut rows = read(&path).map_err(io::Error::other)?;
+    if rows.get(deployment).is_some_and(|kept| kept.fence >= history.fence) {
+        return Ok(());
+    }
+    rows.insert(deployment.to_owned(), Row::of(history));
+    let part = dir.join(format!("{NAME}.{}.part", std::process::id()));
+    let mut file =
+        File::options().create(true).truncate(true).write(true).mode(FILE_MODE).open(&part)?;
+    file.write_all(&serde_json::to_vec_pretty(&rows)?)?;
+    file.sync_all()?;
+    fs::rename(&part, &path)?;
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::temp_dir::TempDir;
+
+    fn history(fence: i64) -> DatabaseHistory {
+        let token = format!("token-{fence}");
+        DatabaseHistory { fence, token, system_id: "7".to_owned(), timeline: fence }
+    }
+
+    #[test]
+    fn the_newest_history_of_each_deployment_survives_a_restart() {
+        let dir = TempDir::new();
+        for (deployment, fence) in [("a", 2), ("b", 1), ("a", 1)] {
+            write(dir.path(), deployment, &history(fence)).expect("a writable directory");
+        }
+        let rows = read(&dir.path().join(NAME)).expect("a file");
+        let kept: Vec<_> = rows.iter().map(|(name, row)| (name.as_str(), row.fence)).collect();
+        assert_eq!(kept, [("a", 2), ("b", 1)]);
+        assert!(load_history(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_a_missing_one_is_empty() {
+        let dir = TempDir::new();
+        assert_eq!(load_history(dir.path()).expect("no file").known(), None);
+        fs::write(dir.path().join(NAME), "{").expect("writes");
+        let error = load_history(dir.path()).expect_err("damaged").to_string();
+        assert!(error.contains(NAME) && error.contains("current primary"), "{error}");
+    }
+}

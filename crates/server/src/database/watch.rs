@@ -1,0 +1,117 @@
+//! The job that reacts to a change of the database's history and watches its standbys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_store::{HistoryReaction, Replication, StoreError};
+use tokio::time::{Instant, timeout};
+
+use crate::engine::Engine;
+
+/// Time between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// After this time a node looks for changes that other nodes left unfinished.
+const REACT_EVERY: Duration = Duration::from_secs(5);
+/// A look that takes longer is given up.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// A missing standby is logged again after this time.
+const REPEAT_EVERY: Duration = Duration::from_secs(60);
+
+/// Watches until the program stops.
+pub(crate) async fn run(engine: Arc<Engine>) {
+    let Some(mut changes) = engine.store().history_changes() else {
+        return std::future::pending().await;
+    };
+    let (mut reacted_to, mut reacted_at) = (None, Instant::now());
+    let mut warned_at = None;
+    loop {
+        // The sender lives as long as the engine.
+        drop(timeout(EVERY, changes.changed()).await);
+        let fence = *changes.borrow_and_update();
+        if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_EVERY {
+            match react(&engine).await {
+                Ok(()) => {
+                    if reacted_to.is_some_and(|earlier| earlier < fence) {
+                        tracing::warn!(fence, "the database's history changed");
+                    }
+                    (reacted_to, reacted_at) = (Some(fence), Instant::now());
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "failed to react to the database's history");
+                }
+            }
+        }
+        engine.database().memory.ask_elsewhere().await;
+        let found = match timeout(LOOK_MAX, engine.store().replication()).await {
+            Ok(Ok(found)) => found,
+            // The log says already that the database is unreachable.
+            Ok(Err(_)) | Err(_) => continue,
+        };
+        let before = engine.database().set_replication(found.clone());
+        if let Some(found) = found {
+            log_standbys(before.as_ref(), &found, &mut warned_at);
+        }
+    }
+}
+
+/// Pauses the sales that must be paused, and compares what this node acknowledged with the
+/// database.
+async fn react(engine: &Engine) -> Result<(), StoreError> {
+    let HistoryReaction { paused, lost } = engine.store().react_to_history().await?;
+    if let Some(lost) = lost {
+        tracing::error!(
+            fence = lost.fence,
+            acknowledged = lost.acknowledged,
+            lost = lost.lost,
+            sample = lost.sample.join(" "),
+            "the database lacks orders that this node acknowledged; open sales are paused; \
+             compare the orders with the payment provider and the shop's records, then resume \
+             the sales"
+        );
+    }
+    for sale in &paused {
+        tracing::error!(
+            sale = sale.sale,
+            was = sale.was.as_str(),
+            "paused the sale because the database changed; check the orders, then resume it"
+        );
+    }
+    if !paused.is_empty() {
+        engine.control().reload();
+    }
+    Ok(())
+}
+
+/// Logs when a standby that commits wait for is missing, and when it is back.
+fn log_standbys(
+    before: Option<&Replication>,
+    found: &Replication,
+    warned_at: &mut Option<Instant>,
+) {
+    let lacked = before.is_some_and(Replication::lacks_standbys);
+    if found.lacks_standbys() {
+        if warned_at.is_none_or(|at| at.elapsed() >= REPEAT_EVERY) {
+            *warned_at = Some(Instant::now());
+            tracing::error!(
+                synchronous_standby_names = found.standby_names,
+                required = found.required,
+                connected = found.synchronous.unwrap_or(0),
+                missing = found.missing.join(" "),
+                "commits wait for a synchronous standby that is not connected; start it, or \
+                 change synchronous_standby_names"
+            );
+        }
+    } else {
+        if lacked {
+            tracing::warn!("the synchronous standby is connected again");
+        }
+        *warned_at = None;
+    }
+    if before.is_some_and(Replication::is_synchronous) && !found.is_synchronous() {
+        tracing::error!(
+            synchronous_standby_names = found.standby_names,
+            "the database has no synchronous standby any more; orders would be lost with its disk \
+             or in a failover; set synchronous_standby_names"
+        );
+    }
+}

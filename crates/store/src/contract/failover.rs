@@ -1,0 +1,61 @@
+//! What a store reports about its database after a failover, and about its standbys.
+use doorbuster_core::{Millis, NodeId};
+
+use super::PausedSale;
+
+/// What a node did because the database's history changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryReaction {
+    /// The sales that it paused.
+    pub paused: Vec<PausedSale>,
+    /// What it found when it compared the orders that it had acknowledged with the database, if the
+    /// database lacks some.
+    pub lost: Option<LostOrders>,
+}
+
+/// Orders that a node had acknowledged and that the database lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostOrders {
+    /// The node.
+    pub node: NodeId,
+    /// The fencing number of the history that lacks them.
+    pub fence: i64,
+    /// When the node compared them.
+    pub at: Millis,
+    /// The orders that the node compared.
+    pub acknowledged: u64,
+    /// Of these, the orders that are missing or in an earlier state.
+    pub lost: u64,
+    /// Ids of some of them.
+    pub sample: Vec<String>,
+}
+
+/// Whether commits wait for standbys, and which take them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replication {
+    /// `synchronous_commit`.
+    pub synchronous_commit: String,
+    /// `synchronous_standby_names`.
+    pub standby_names: String,
+    /// How many standbys must take a commit; 0 if commits wait for none.
+    pub required: u64,
+    /// How many connected standbys take commits synchronously. `None`: the database user may not
+    /// see that (it needs the role `pg_monitor`).
+    pub synchronous: Option<u64>,
+    /// The standbys that `synchronous_standby_names` names and that are not connected.
+    pub missing: Vec<String>,
+}
+
+impl Replication {
+    /// Whether commits wait for standbys.
+    #[must_use]
+    pub fn is_synchronous(&self) -> bool {
+        self.required > 0
+    }
+
+    /// Whether commits wait for standbys that are not there.
+    #[must_use]
+    pub fn lacks_standbys(&self) -> bool {
+        self.synchronous.is_some_and(|there| there < self.required)
+    }
+}

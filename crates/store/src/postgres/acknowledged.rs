@@ -1,0 +1,65 @@
+//! The orders that this node committed in the last minutes: what buyers were told. After a failover
+//! they are compared with the database.
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use doorbuster_core::{Order, OrderState, TicketId};
+
+use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
+
+/// A bounded memory, oldest first.
+#[derive(Default)]
+pub(super) struct Acknowledged(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
+
+impl Acknowledged {
+    /// Remembers committed orders. At the bound the oldest ones are forgotten.
+    pub(super) fn add(&self, orders: &[Order]) {
+        if orders.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(orders.iter().map(|order| (now, order.id, order.state)));
+        let too_many = kept.len().saturating_sub(ACKNOWLEDGED_MAX);
+        kept.drain(..too_many);
+        while kept.front().is_some_and(|(at, ..)| now.duration_since(*at) > ACKNOWLEDGED_KEPT) {
+            kept.pop_front();
+        }
+    }
+
+    /// The remembered orders, each in its newest state.
+    pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = kept.iter().filter(|(at, ..)| at.elapsed() <= ACKNOWLEDGED_KEPT);
+        recent.map(|(_, id, state)| (*id, *state)).collect()
+    }
+}
+
+/// Whether the database lacks what a buyer was told: the order, or its later state.
+pub(super) fn is_lost(told: OrderState, found: Option<OrderState>) -> bool {
+    match found {
+        None => true,
+        Some(found) => told != OrderState::Reserved && found == OrderState::Reserved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_lost_if_it_is_missing_or_went_back() {
+        use OrderState::{Expired, Paid, Reserved};
+        for (told, found, lost) in [
+            (Reserved, None, true),
+            (Paid, Some(Reserved), true),
+            (Expired, Some(Reserved), true),
+            (Reserved, Some(Reserved), false),
+            (Reserved, Some(Paid), false),
+            (Paid, Some(Paid), false),
+        ] {
+            assert_eq!(is_lost(told, found), lost, "{told:?} {found:?}");
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Opens every connection to the database. A connection is used only if its database has the newest
+//! history that this deployment is known to have used.
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use doorbuster_postgres_tls::Address;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::task::JoinHandle;
+use tokio::time::{timeout, timeout_at};
+use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
+
+use doorbuster_core::history::{DatabaseDecision, DatabaseHistory, HistoryChange, decide};
+
+use crate::history_memory::HistoryMemory;
+use crate::limits::{PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_OTHER_HOSTS_WAIT};
+
+use super::failure::Failure;
+use super::hosts::{self, DatabaseHost};
+use super::inspect_database::{self, Inspected};
+
+type Done<T> = Result<T, Failure>;
+
+/// The function of PostgreSQL that warns when a commit was not confirmed by its standby.
+const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
+/// No host passed the last inspection.
+const NO_HOST: usize = usize::MAX;
+
+/// A message to the owner of a session.
+pub(super) enum SessionMessage {
+    Notification(Notification),
+    /// The session ended.
+    Ended,
+}
+
+/// Receives the messages of a session.
+pub(super) type Heard = Box<dyn Fn(SessionMessage) + Send + Sync>;
+
+/// A session and the task that drives it, which ends with it.
+pub(super) type Session = (Client, JoinHandle<()>);
+
+/// What connections are opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectorUse {
+    /// The store: a changed history is registered.
+    Store,
+    /// One query that changes nothing.
+    Read,
+}
+
+/// Opens connections. Cheap to clone; all clones are one connector.
+#[derive(Clone)]
+pub(super) struct Connector(Arc<Inner>);
+
+struct Inner {
+    hosts: Vec<DatabaseHost>,
+    memory: HistoryMemory,
+    purpose: ConnectorUse,
+    /// The row of this node's commit checks.
+    slot: i32,
+    /// The host that passed the last inspection, until one of its connections fails.
+    current: AtomicUsize,
+    /// Whether a connection was accepted before. Later ones may show commits of a server that
+    /// crashed, which its standby lacks.
+    used: AtomicBool,
+    /// Whether commits waited for a standby when this node looked last.
+    was_synchronous: AtomicBool,
+    /// Held during an inspection of all hosts: the next caller uses its result.
+    inspecting: tokio::sync::Mutex<()>,
+    /// Why the last connection was not opened.
+    failure: Mutex<String>,
+}
+
+/// An open session to a database that was inspected.
+struct Opened {
+    host: usize,
+    session: Session,
+    found: Inspected,
+}
+
+impl Connector {
+    pub(super) fn new(
+        address: &Address,
+        memory: HistoryMemory,
+        purpose: ConnectorUse,
+        slot: i32,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            hosts: hosts::split(address),
+            memory,
+            purpose,
+            slot,
+            current: AtomicUsize::new(NO_HOST),
+            used: AtomicBool::new(false),
+            was_synchronous: AtomicBool::new(false),
+            inspecting: tokio::sync::Mutex::default(),
+            failure: Mutex::default(),
+        }))
+    }
+
+    /// Opens a session with further options. Its messages go to `heard`.
+    pub(super) async fn open(&self, options: &str, heard: Option<Heard>) -> Done<Session> {
+        let heard = heard.map(Arc::new);
+        let opened = match self.open_at_current(options, heard.clone()).await {
+            Some(session) => Ok(session),
+            None => {
+                let _guard = self.0.inspecting.lock().await;
+                match self.open_at_current(options, heard.clone()).await {
+                    Some(session) => Ok(session),
+                    None => self.open_newest(options, heard).await,
+                }
+            }
+        };
+        if let Err(failure) = &opened {
+            *self.0.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure.to_string();
+        }
+        opened
+    }
+
+    pub(super) fn memory(&self) -> &HistoryMemory {
+        &self.0.memory
+    }
+
+    /// The row of this node's commit checks.
+    pub(super) fn slot(&self) -> i32 {
+        self.0.slot
+    }
+
+    /// Why the last connection was not opened.
+    pub(super) fn last_failure(&self) -> String {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a connection that was opened then must be checked again.
+    pub(super) fn is_outdated(&self, opened: Instant) -> bool {
+        self.0.memory.is_outdated(opened)
+    }
+
+    /// Makes the next connection inspect all hosts.
+    pub(super) fn distrust_host(&self) {
+        self.0.current.store(NO_HOST, Ordering::Release);
+    }
+
+    /// Records whether commits wait for a standby.
+    pub(super) fn set_synchronous(&self, is_synchronous: bool) {
+        self.0.was_synchronous.store(is_synchronous, Ordering::Release);
+    }
+
+    /// A session at the host that passed the last inspection, if it passes again.
+    async fn open_at_current(&self, options: &str, heard: Option<Arc<Heard>>) -> Option<Session> {
+        let host = self.0.current.load(Ordering::Acquire);
+        if host == NO_HOST {
+            return None;
+        }
+        let opened = self.connect(host, options, heard).await.ok()?;
+        let known = self.0.memory.known_for(opened.found.deployment.as_deref());
+        if decide(known.as_ref(), &opened.found.seen) != DatabaseDecision::Accept {
+            self.distrust_host();
+            return None;
+        }
+        self.learn(&opened.found, opened.found.seen.newest());
+        Some(opened.session)
+    }
+
+    /// Inspects all hosts, and opens a session at the one with the newest history.
+    async fn open_newest(&self, options: &str, heard: Option<Arc<Heard>>) -> Done<Session> {
+        let inspected = self.inspect_all(options, heard);
+        let ((mut opened, mut failures), ()) =
+            tokio::join!(inspected, self.0.memory.ask_elsewhere());
+        opened.sort_by_key(|opened| opened.found.seen.age_key());
+        while let Some(newest) = opened.pop() {
+            let host = newest.host;
+            match self.accept(newest).await {
+                Ok(session) => {
+                    self.0.used.store(true, Ordering::Release);
+                    self.0.current.store(host, Ordering::Release);
+                    return Ok(session);
+                }
+                // A refusal says more than the failures of the other hosts.
+                Err(refused @ Failure::Refused(_)) => failures.insert(0, (host, refused)),
+                Err(failure) => failures.push((host, failure)),
+            }
+        }
+        Err(self.combine(failures))
+    }
+
+    /// Connects to all hosts at once. The first session waits a moment for the others.
+    async fn inspect_all(
+        &self,
+        options: &str,
+        heard: Option<Arc<Heard>>,
+    ) -> (Vec<Opened>, Vec<(usize, Failure)>) {
+        let (mut opened, mut failures, mut until) = (Vec::new(), Vec::new(), None);
+        let connect = |host| {
+            let heard = heard.clone();
+            async move { self.connect(host, options, heard).await.map_err(|error| (host, error)) }
+        };
+        let mut connecting: FuturesUnordered<_> = (0..self.0.hosts.len()).map(connect).collect();
+        loop {
+            let next = match until {
+                None => connecting.next().await,
+                Some(until) => timeout_at(until, connecting.next()).await.unwrap_or(None),
+            };
+            match next {
+                Some(Ok(found)) => {
+                    // A process that starts knows least, so it waits for every host.
+                    let wait = match self.0.used.load(Ordering::Acquire) {
+                        true => PG_OTHER_HOSTS_WAIT,
+                        false => PG_CONNECT_WAIT,
+                    };
+                    until = until.or(Some(tokio::time::Instant::now() + wait));
+                    opened.push(found);
+                }
+                Some(Err(failure)) => failures.push(failure),
+                None => return (opened, failures),
+            }
+        }
+    }
+
+    /// Decides about a database, and registers a change of its history before its first use.
+    async fn accept(&self, opened: Opened) -> Done<Session> {
+        let Opened { host, session: (client, driver), found } = opened;
+        let known = self.0.memory.known_for(found.deployment.as_deref());
+        match decide(known.as_ref(), &found.seen) {
+            DatabaseDecision::Older | DatabaseDecision::Forked => {
+                return Err(self.refusal(host, &found, known));
+            }
+            DatabaseDecision::Register(_) if self.0.purpose == ConnectorUse::Read => {}
+            DatabaseDecision::Register(_) => {
+                let client = self.register(client, known, &found).await?;
+                return Ok((client, driver));
+            }
+            DatabaseDecision::Accept => {
+                if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
+                    let check = inspect_database::commit_check(&client, self.0.slot);
+                    timeout(PG_ANSWER_WAIT, check).await.unwrap_or(Err(Failure::TimedOut))?;
+                }
+                self.learn(&found, found.seen.newest());
+            }
+        }
+        Ok((client, driver))
+    }
+
+    /// Registers a change in a task of its own: the caller may stop waiting, and a transaction that
+    /// is cut off would keep its lock.
+    async fn register(
+        &self,
+        client: Client,
+        known: Option<DatabaseHistory>,
+        found: &Inspected,
+    ) -> Done<Client> {
+        let (connector, found) = (self.clone(), found.clone());
+        let registered = tokio::spawn(async move {
+            let was_synchronous = connector.0.was_synchronous.load(Ordering::Acquire);
+            let pauses = |change| !(change == HistoryChange::Promoted && was_synchronous);
+            let register = inspect_database::register(&client, known.as_ref(), pauses);
+            let row = timeout(PG_ANSWER_WAIT, register).await.unwrap_or(Err(Failure::TimedOut))?;
+            let Some((change, row)) = row else {
+                return Err(Failure::NoConnection("another node registered it".to_owned()));
+            };
+            tracing::warn!(
+                fence = row.fence,
+                timeline = row.timeline,
+                change = ?change,
+                was_synchronous,
+                "the database has a new primary or place; registered it in its history"
+            );
+            connector.learn(&found, Some(&row));
+            Ok(client)
+        });
+        registered.await.unwrap_or_else(|error| Err(Failure::Panicked(error.to_string())))
+    }
+
+    fn learn(&self, found: &Inspected, row: Option<&DatabaseHistory>) {
+        if let Some((deployment, row)) = found.deployment.as_ref().zip(row) {
+            self.0.memory.learn(deployment, row);
+        }
+    }
+
+    fn refusal(&self, host: usize, found: &Inspected, known: Option<DatabaseHistory>) -> Failure {
+        let name = &self.0.hosts[host].name;
+        let (seen_fence, timeline) = (found.seen.age_key().0, found.seen.timeline);
+        let known = known.map_or((0, 0), |known| (known.fence, known.timeline));
+        let (what, advice) = match seen_fence < known.0 || timeline < known.1 {
+            true => (
+                "an older history",
+                "it is probably the old primary: stop it, or rejoin it as a standby",
+            ),
+            false => (
+                "another history",
+                "it went on without the current primary: stop it, or rejoin it as a standby",
+            ),
+        };
+        Failure::Refused(format!(
+            "the database at {name} has {what} (fence {seen_fence}, timeline {timeline}) than the \
+             one this deployment has committed to (fence {}, timeline {}); {advice}",
+            known.0, known.1
+        ))
+    }
+
+    /// One failure for all hosts.
+    fn combine(&self, mut failures: Vec<(usize, Failure)>) -> Failure {
+        if failures.len() == 1 {
+            return failures.remove(0).1;
+        }
+        let is_refused = failures.iter().any(|(_, f)| matches!(f, Failure::Refused(_)));
+        let texts = failures.iter().map(|(host, failure)| match failure {
+            Failure::Refused(text) => text.clone(),
+            failure => format!("{}: {failure}", self.0.hosts[*host].name),
+        });
+        let text = texts.collect::<Vec<_>>().join("; ");
+        if is_refused { Failure::Refused(text) } else { Failure::NoConnection(text) }
+    }
+
+    /// Connects to one host and inspects its database.
+    async fn connect(&self, host: usize, options: &str, heard: Option<Arc<Heard>>) -> Done<Opened> {
+        let Address { mut config, tls } = self.0.hosts[host].address.clone();
+        let all = format!("{}{options}", config.get_options().unwrap_or_default());
+        config.options(all);
+        let connect = async {
+            let (client, connection) = config.connect(tls).await?;
+            let connector = Arc::downgrade(&self.0);
+            let driver = tokio::spawn(drive(connection, heard, connector));
+            match inspect_database::inspect(&client).await? {
+                Some(found) => Ok(Opened { host, session: (client, driver), found }),
+                None => Err(Failure::NoConnection(
+                    "this PostgreSQL is a standby and accepts no writes: set store.url to the \
+                     primary"
+                        .to_owned(),
+                )),
+            }
+        };
+        let opened = timeout(PG_CONNECT_WAIT, connect).await.unwrap_or(Err(Failure::TimedOut));
+        if opened.is_err() && self.0.current.load(Ordering::Acquire) == host {
+            self.distrust_host();
+        }
+        opened
+    }
+}
+
+/// Drives a session until it ends.
+async fn drive<T>(
+    mut connection: tokio_postgres::Connection<Socket, T>,
+    heard: Option<Arc<Heard>>,
+    connector: Weak<Inner>,
+) where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let tell = |message| {
+        if let Some(heard) = &heard {
+            heard(message);
+        }
+    };
+    loop {
+        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(notification))) => {
+                tell(SessionMessage::Notification(notification));
+            }
+            // The commit is only on the primary. Without its answer the outcome is unknown, so
+            // nobody is told that it succeeded.
+            Some(Ok(AsyncMessage::Notice(notice)))
+                if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
+            {
+                tracing::warn!(
+                    "a commit was not confirmed by the synchronous standby in time; it counts as \
+                     unknown"
+                );
+                break;
+            }
+            Some(Ok(_)) => {}
+            // The server may be another one when it is back.
+            Some(Err(_)) => break,
+            None => return tell(SessionMessage::Ended),
+        }
+    }
+    if let Some(connector) = connector.upgrade() {
+        connector.current.store(NO_HOST, Ordering::Release);
+    }
+    tell(SessionMessage::Ended);
+}

@@ -1,0 +1,170 @@
+//! What a node does when the database's history changes: it pauses sales where promises may be
+//! lost, and compares what it told buyers with the database.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::sale::{Phase, PhaseStep};
+use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
+
+use crate::contract::{HistoryReaction, LostOrders, PausedSale};
+use crate::history::{parse_paused, paused_json};
+use crate::limits::{COMPARED_AT_ONCE, LOST_ROWS_MAX, LOST_SAMPLE_MAX};
+use crate::store::StoreResult;
+
+use super::acknowledged::is_lost;
+use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::rows::{self, int};
+use super::run::RetryUnknown;
+use super::{Postgres, phases};
+
+type Done<T> = Result<T, Failure>;
+
+/// The states of orders that have these ids' numbers.
+const STATES: &str =
+    "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
+     JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
+/// The newest change that must still pause sales, and whether a dump was restored.
+const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
+     WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
+
+impl Postgres {
+    /// The history of the database that this node uses.
+    pub(crate) fn database(&self) -> Option<DatabaseHistory> {
+        self.shared().connector.memory().known()
+    }
+
+    pub(crate) fn history_changes(&self) -> watch::Receiver<i64> {
+        self.shared().connector.memory().changes()
+    }
+
+    /// Commits one small row.
+    pub(crate) async fn commit_check(&self) -> StoreResult<()> {
+        let shared = Arc::clone(self.shared());
+        shared.check_accepting()?;
+        self.run_to_completion(async move {
+            shared.commit_check().await.map_err(|failure| shared.store_error(failure))
+        })
+        .await
+    }
+
+    /// Does what a new history requires and was not done yet.
+    pub(crate) async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
+        let lost = self.compare_acknowledged().await?;
+        let pending = "SELECT 1 FROM store_history WHERE pause = 'pending'";
+        let mut paused = Vec::new();
+        if self.one(pending, &[], |_| Ok(())).await?.is_some() {
+            while let Some(sale) = self.job(RetryUnknown::Allowed, pause_next).await? {
+                paused.push(sale);
+            }
+        }
+        Ok(HistoryReaction { paused, lost })
+    }
+
+    /// Compares the orders that this node acknowledged with the database, once for each history.
+    async fn compare_acknowledged(&self) -> StoreResult<Option<LostOrders>> {
+        let shared = self.shared();
+        let Some(fence) = self.database().map(|known| known.fence) else { return Ok(None) };
+        if shared.compared.load(Ordering::Acquire) >= fence {
+            return Ok(None);
+        }
+        let told = shared.acknowledged.recent();
+        let mut lost: Vec<TicketId> = Vec::new();
+        let ids: Vec<TicketId> = told.keys().copied().collect();
+        for ids in ids.chunks(COMPARED_AT_ONCE) {
+            let parts = ids.iter().filter_map(TicketId::parts);
+            let (grants, numbers): (Vec<i64>, Vec<i64>) =
+                parts.map(|parts| (int(parts.grant.0), int(parts.n.0))).unzip();
+            let read = |row: &tokio_postgres::Row| {
+                let state = rows::parse_text(row, 1, "state", OrderState::parse)?;
+                Ok((rows::ticket(row, 0)?, state))
+            };
+            let found = self.all(STATES, &[&grants, &numbers], read).await?;
+            let found: HashMap<TicketId, OrderState> = found.into_iter().collect();
+            let missing = |id: &&TicketId| is_lost(told[*id], found.get(*id).copied());
+            lost.extend(ids.iter().filter(missing));
+        }
+        lost.sort_unstable_by_key(ToString::to_string);
+        let report = LostOrders {
+            node: shared.node,
+            fence,
+            at: self.now(),
+            acknowledged: told.len() as u64,
+            lost: lost.len() as u64,
+            sample: lost.iter().take(LOST_SAMPLE_MAX).map(ToString::to_string).collect(),
+        };
+        if report.lost > 0 {
+            let row = report.clone();
+            self.job(RetryUnknown::Allowed, move |ledger| insert_lost(ledger, &row)).await?;
+        }
+        shared.compared.fetch_max(fence, Ordering::AcqRel);
+        Ok((report.lost > 0).then_some(report))
+    }
+
+    /// What nodes found about the newest history.
+    pub(crate) async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
+        let sql = "SELECT node, fence, at, acknowledged, lost, sample FROM lost_orders
+                   WHERE fence = (SELECT max(fence) FROM store_history) ORDER BY node LIMIT $1";
+        self.all(sql, &[&LOST_ROWS_MAX], |row| {
+            let bad = || Failure::Row("invalid sample of lost orders".to_owned());
+            let sample: &str = row.try_get(5)?;
+            Ok(LostOrders {
+                node: NodeId(rows::small(row, 0, "node")?),
+                fence: row.try_get(1)?,
+                at: Millis(row.try_get(2)?),
+                acknowledged: rows::number(row, 3)?,
+                lost: rows::number(row, 4)?,
+                sample: serde_json::from_str(sample).map_err(|_| bad())?,
+            })
+        })
+        .await
+    }
+}
+
+/// Records lost orders, and makes the nodes pause every open sale.
+fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
+    let sql = "INSERT INTO lost_orders (fence, node, at, acknowledged, lost, sample)
+               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fence, node) DO NOTHING";
+    let (node, sample) = (i64::from(row.node.0), Value::from(row.sample.clone()).to_string());
+    let (told, lost) = (int(row.acknowledged), int(row.lost));
+    ledger.run(sql, &[&row.fence, &node, &row.at.0, &told, &lost, &sample])?;
+    let pause = "UPDATE store_history SET pause = 'pending' WHERE fence = $1";
+    ledger.run(pause, &[&row.fence]).map(drop)
+}
+
+/// Pauses one sale because of a change of the database's history. `None`: all are paused. The
+/// history's row is locked first, so nodes pause one after the other and the list is complete.
+fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
+    let pending = ledger.one(PENDING, &[], |row| {
+        let bad = || Failure::Row("invalid list of paused sales".to_owned());
+        let paused = parse_paused(row.try_get(2)?).ok_or_else(bad)?;
+        Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, bool>(1)?, paused))
+    })?;
+    let Some((fence, moved, mut paused)) = pending else { return Ok(None) };
+    let due = "SELECT id, phase FROM sale WHERE phase = 'open' OR (phase = 'scheduled' AND $1)
+               ORDER BY seq LIMIT 1";
+    let due = ledger.one(due, &[&moved], |row| {
+        let was = rows::parse_text(row, 1, "phase", Phase::parse)?;
+        Ok(PausedSale { sale: row.try_get(0)?, was })
+    })?;
+    let Some(sale) = due else {
+        let done = "UPDATE store_history SET pause = 'done' WHERE pause = 'pending'";
+        ledger.run(done, &[])?;
+        return Ok(None);
+    };
+    match sale.was {
+        // It is not allowed to operators: a sale that never opened is paused only here.
+        Phase::Scheduled => phases::pause_scheduled(ledger, &sale.sale)?,
+        _ => drop(phases::apply_step(ledger, &sale.sale, PhaseStep::Pause)?),
+    }
+    paused.retain(|earlier| earlier.sale != sale.sale);
+    paused.push(sale.clone());
+    let list = "UPDATE store_history SET paused = $2 WHERE fence = $1";
+    ledger.run(list, &[&fence, &paused_json(&paused)])?;
+    Ok(Some(sale))
+}

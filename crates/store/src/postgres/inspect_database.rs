@@ -1,0 +1,125 @@
+//! What a new connection reads about its database before it is used: which server it is, and its
+//! history.
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use doorbuster_core::history::decide;
+use doorbuster_core::history::{DatabaseDecision, DatabaseHistory, HistoryChange, SeenDatabase};
+
+use super::failure::Failure;
+
+type Done<T> = Result<T, Failure>;
+
+/// "Dbrf": the advisory lock that a node holds while it adds a row to the history.
+const LOCK: i64 = 0x4462_7266;
+/// The database cluster, its timeline, and which tables are there. A standby has no timeline of its
+/// own.
+const SERVER: &str = "SELECT pg_is_in_recovery(),
+        (SELECT system_identifier::text FROM pg_control_system()),
+        CASE WHEN pg_is_in_recovery() THEN 0
+             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END,
+        to_regclass('store_history') IS NOT NULL AND to_regclass('identity') IS NOT NULL,
+        to_regclass('commit_check') IS NOT NULL";
+/// Rows that differ only in age are never compared, so the newest thousand are enough.
+const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
+        (SELECT id_key FROM identity) FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
+
+/// A database that accepts writes, as a new connection sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Inspected {
+    pub(super) seen: SeenDatabase,
+    /// The fingerprint of the deployment's key, if a node has started on this database.
+    pub(super) deployment: Option<String>,
+    /// Whether its schema has the table for commit checks.
+    pub(super) has_commit_check: bool,
+}
+
+/// Inspects a database. `None`: it is a standby.
+pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
+    let server = rows(client, SERVER).await?.into_iter().next();
+    let server = server.ok_or_else(|| Failure::Row("the server says nothing".to_owned()))?;
+    if word(&server, 0)? == "t" {
+        return Ok(None);
+    }
+    let (mut deployment, mut history) = (None, Vec::new());
+    if word(&server, 3)? == "t" {
+        for row in rows(client, ROWS).await? {
+            deployment = row.try_get(4)?.map(str::to_owned);
+            history.push(DatabaseHistory {
+                fence: number(&row, 0)?,
+                token: word(&row, 1)?.to_owned(),
+                system_id: word(&row, 2)?.to_owned(),
+                timeline: number(&row, 3)?,
+            });
+        }
+    }
+    let (system_id, timeline) = (word(&server, 1)?.to_owned(), number(&server, 2)?);
+    let has_commit_check = word(&server, 4)? == "t";
+    let seen = SeenDatabase { system_id, timeline, rows: history };
+    Ok(Some(Inspected { seen, deployment, has_commit_check }))
+}
+
+/// Adds a row for the change that this node saw first. `pauses` says whether the change must pause
+/// sales. `None`: another node added a row meanwhile, so the database must be inspected again.
+pub(super) async fn register(
+    client: &Client,
+    known: Option<&DatabaseHistory>,
+    pauses: impl Fn(HistoryChange) -> bool,
+) -> Done<Option<(HistoryChange, DatabaseHistory)>> {
+    client.batch_execute("BEGIN").await?;
+    client.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    let now = inspect(client).await?;
+    let change = now.as_ref().map(|now| decide(known, &now.seen));
+    let (Some(now), Some(DatabaseDecision::Register(change))) = (now, change) else {
+        client.batch_execute("ROLLBACK").await?;
+        return Ok(None);
+    };
+    let row = DatabaseHistory {
+        fence: now.seen.newest().map_or(0, |newest| newest.fence) + 1,
+        token: format!("{:032x}", rand::random::<u128>()),
+        system_id: now.seen.system_id,
+        timeline: now.seen.timeline,
+    };
+    let cause = match change {
+        HistoryChange::Promoted => "promoted",
+        HistoryChange::Moved => "moved",
+    };
+    let pause = if pauses(change) { "pending" } else { "none" };
+    let sql = "INSERT INTO store_history
+                   (fence, token, at, cause, system_id, timeline, paused, pause)
+               VALUES ($1, $2, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+                       $3, $4, $5, '[]', $6)";
+    client
+        .execute(sql, &[&row.fence, &row.token, &cause, &row.system_id, &row.timeline, &pause])
+        .await?;
+    client.batch_execute("COMMIT").await.map_err(|error| Failure::from(error).after_commit())?;
+    Ok(Some((change, row)))
+}
+
+/// Commits one small row. When it returns, every commit that this session can see is as durable as
+/// a commit of this session: it is on the synchronous standby, if there is one.
+pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<()> {
+    let sql = format!(
+        "INSERT INTO commit_check (slot, at)
+         VALUES ({slot}, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+         ON CONFLICT (slot) DO UPDATE SET at = excluded.at"
+    );
+    client.batch_execute(&sql).await.map_err(|error| Failure::from(error).after_commit())
+}
+
+async fn rows(client: &Client, sql: &str) -> Done<Vec<SimpleQueryRow>> {
+    let messages = client.simple_query(sql).await?;
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(row).collect())
+}
+
+fn word(row: &SimpleQueryRow, at: usize) -> Done<&str> {
+    row.try_get(at)?.ok_or_else(|| Failure::Row("a database without an identity".to_owned()))
+}
+
+fn number(row: &SimpleQueryRow, at: usize) -> Done<i64> {
+    let bad = |_| Failure::Row("invalid number in the history of the database".to_owned());
+    word(row, at)?.parse().map_err(bad)
+}

@@ -1,0 +1,92 @@
+//! Where a poll ended: a snapshot of the committed transactions, and its history.
+use std::time::Instant;
+
+use tokio_postgres::Row;
+
+use doorbuster_core::Millis;
+
+use super::clock::Clock;
+use super::failure::Failure;
+
+/// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
+/// again from where it stood.
+pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
+     FROM clock_timestamp()) * 1000)::bigint,
+            left(pg_walfile_name(pg_current_wal_lsn()), 8),
+            (SELECT max(fence) FROM store_history)";
+/// The snapshot that includes nothing.
+const UNKNOWN: &str = "1:1:";
+
+/// Where one poll ended and the next begins.
+#[derive(Clone, Debug)]
+pub(super) struct SnapshotPosition {
+    /// The snapshot.
+    pub(super) snapshot: String,
+    /// The database's timeline.
+    pub(super) timeline: String,
+    /// The newest fencing number in the database's history.
+    pub(super) fence: Option<i64>,
+}
+
+impl SnapshotPosition {
+    /// The transaction id below which the snapshot includes every transaction.
+    pub(super) fn xmin(&self) -> &str {
+        self.snapshot.split(':').next().unwrap_or("0")
+    }
+
+    /// Whether the snapshot includes this transaction, which is committed.
+    pub(super) fn includes(&self, transaction: &str) -> bool {
+        let mut parts = self.snapshot.split(':').skip(1);
+        let (xmax, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
+        let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
+        number(transaction) < number(xmax)
+            && !running.split(',').any(|running| running == transaction)
+    }
+
+    /// The same timeline, with no known transaction.
+    pub(super) fn with_unknown_past(&self) -> Self {
+        Self::beginning(self.timeline.clone())
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        self.snapshot == UNKNOWN
+    }
+
+    /// The beginning of a timeline.
+    pub(super) fn beginning(timeline: String) -> Self {
+        Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None }
+    }
+}
+
+/// Reads the position, and the database's time for the clock.
+pub(super) fn since(
+    row: &Row,
+    asked: Instant,
+    answered: Instant,
+    clock: &Clock,
+) -> Result<SnapshotPosition, Failure> {
+    clock.add_sample(asked, Millis(row.try_get(1)?), answered);
+    let (snapshot, timeline, fence) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
+    Ok(SnapshotPosition { snapshot, timeline, fence })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_includes_transactions_that_ended_before_it() {
+        let since = SnapshotPosition {
+            snapshot: "10:20:10,14".to_owned(),
+            timeline: String::new(),
+            fence: None,
+        };
+        for (transaction, shown) in
+            [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
+        {
+            assert_eq!(since.includes(transaction), shown, "{transaction}");
+        }
+        assert_eq!(since.xmin(), "10");
+        assert!(!SnapshotPosition::beginning(String::new()).includes("3"));
+    }
+}

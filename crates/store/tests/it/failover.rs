@@ -1,0 +1,263 @@
+//! A standby of PostgreSQL takes over: what was promised is kept where commits were synchronous,
+//! what was lost is named where they were not, and the old primary is never used again.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_core::{Grant, Millis, Phase, Stock, TicketId};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture, new_item, new_sale};
+use doorbuster_store::{HistoryCause, HistoryMemory, NewSale, PausedSale, PostgresOptions, Store};
+
+use crate::cluster::Cluster;
+use crate::faults::{AGAIN_WITHIN, batches, settle};
+use crate::fixture::postgres_options;
+
+/// The standby's name.
+const STANDBY: &str = "standby_a";
+
+/// A primary, its standby, and a database on both.
+struct Pair {
+    primary: Cluster,
+    standby: Cluster,
+    database: String,
+}
+
+impl Pair {
+    /// Both run, and the standby has the database.
+    async fn start() -> Self {
+        tokio::task::block_in_place(|| {
+            let primary = Cluster::start(&[]);
+            let database = primary.database();
+            let standby = primary.start_standby(STANDBY);
+            let pair = Self { primary, standby, database };
+            pair.wait_for_standby();
+            pair
+        })
+    }
+
+    fn url(&self) -> String {
+        self.primary.url_of_either(&self.standby, &self.database)
+    }
+
+    /// Commits wait for the standby from now on.
+    fn make_synchronous(&self) {
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'");
+        self.primary.psql("postgres", &set).expect("a setting");
+        self.primary.psql("postgres", "SELECT pg_reload_conf()").expect("reloads");
+        let state = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        wait_until("it is synchronous", || {
+            self.primary.psql("postgres", state).unwrap().trim() == "1"
+        });
+    }
+
+    /// The standby has everything that the primary has.
+    fn wait_for_standby(&self) {
+        let sql = "SELECT count(*) FROM pg_stat_replication
+                   WHERE replay_lsn >= pg_current_wal_lsn()";
+        wait_until("the standby is up to date", || {
+            self.primary.psql("postgres", sql).is_ok_and(|said| said.trim() == "1")
+        });
+    }
+
+    /// The standby receives nothing any more.
+    fn cut_replication(&self) {
+        self.standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo = ''").expect("a setting");
+        self.standby.psql("postgres", "SELECT pg_reload_conf()").expect("reloads");
+        let senders = "SELECT count(*) FROM pg_stat_replication";
+        wait_until("it is cut off", || {
+            self.primary.psql("postgres", senders).unwrap().trim() == "0"
+        });
+    }
+
+    fn promote_standby(&self) {
+        let said = self.standby.psql("postgres", "SELECT pg_promote()").expect("promotes");
+        assert_eq!(said.trim(), "t");
+    }
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < AGAIN_WITHIN, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn options(url: &str, node: u32, history: HistoryMemory) -> (PostgresOptions, Clock, CommitLog) {
+    let (clock, commits) = (Clock::new(), CommitLog::default());
+    let options = PostgresOptions { history, ..postgres_options(url, node, &clock, &commits) };
+    (options, clock, commits)
+}
+
+async fn open(url: &str, node: u32, history: HistoryMemory) -> Result<Fixture, String> {
+    let (options, clock, commits) = options(url, node, history);
+    let store = Store::open_postgres(options).await.map_err(|error| error.to_string())?;
+    store.bind_key().await.map_err(|error| error.to_string())?;
+    Ok(Fixture { store, clock, commits })
+}
+
+async fn settle_all(
+    fixture: &Fixture,
+    batches: &[Vec<Arc<doorbuster_core::Ticket>>],
+) -> BTreeSet<TicketId> {
+    let mut promised = BTreeSet::new();
+    for batch in batches {
+        promised.extend(settle(&fixture.store, batch).await);
+    }
+    promised
+}
+
+async fn open_sale(fixture: &Fixture) -> Grant {
+    fixture.slot(1_000, 1_000, 5).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_refused() {
+    let pair = Pair::start().await;
+    tokio::task::block_in_place(|| pair.make_synchronous());
+    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
+    let grant = open_sale(&fixture).await;
+    let replication = fixture.store.replication().await.expect("reads").expect("a database");
+    assert!(replication.is_synchronous() && !replication.lacks_standbys(), "{replication:?}");
+    let all = batches(&fixture, &grant, 6, 10);
+    let mut promised = settle_all(&fixture, &all[..3]).await;
+    tokio::task::block_in_place(|| {
+        pair.primary.crash();
+        pair.promote_standby();
+    });
+    promised.extend(settle_all(&fixture, &all[3..]).await);
+    assert_eq!(promised.len(), 60);
+    let reaction = fixture.store.react_to_history().await.expect("reacts");
+    assert_eq!((reaction.paused.len(), reaction.lost), (0, None), "nothing was lost");
+    let history = fixture.store.store_history().await.expect("reads");
+    assert_eq!(
+        history.iter().map(|row| (row.fence, row.cause)).collect::<Vec<_>>(),
+        [(2, HistoryCause::Promoted), (1, HistoryCause::Created)]
+    );
+    let known = fixture.store.database().expect("a database");
+    assert_eq!((known.fence, known.timeline), (2, 2));
+
+    // The old primary comes back, first in the address.
+    tokio::task::block_in_place(|| pair.primary.restart());
+    let refused = pair.primary.url(&pair.database);
+    let memory = HistoryMemory::default();
+    memory.learn_from_peer(known.clone());
+    let refused = open(&refused, 2, memory).await.err().expect("refused");
+    for part in ["older history (fence 1, timeline 1)", "(fence 2, timeline 2)", "old primary"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    // A node that knows nothing compares both.
+    let other = open(&pair.url(), 3, HistoryMemory::default()).await.expect("opens");
+    assert_eq!(other.store.database(), Some(known));
+    other.store.close().await;
+    // A node that lost its connections does not fall back.
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    tokio::task::block_in_place(|| pair.standby.psql(&pair.database, kill)).expect("kills");
+    let more: Vec<_> = (100..110).map(|n| fixture.ticket(&grant, n, "late", "k", 1)).collect();
+    let _ = fixture.store.settle(more).await;
+    let orders = "SELECT count(*) FROM orders";
+    let old = tokio::task::block_in_place(|| pair.primary.psql(&pair.database, orders));
+    assert_eq!(old.expect("reads").trim(), "30", "the old primary gets no order");
+    fixture.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_an_asynchronous_standby_lacks_is_named_and_sales_are_paused() {
+    let pair = Pair::start().await;
+    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
+    let grant = open_sale(&fixture).await;
+    let all = batches(&fixture, &grant, 2, 10);
+    settle_all(&fixture, &all[..1]).await;
+    tokio::task::block_in_place(|| {
+        pair.wait_for_standby();
+        pair.cut_replication();
+    });
+    let lost = settle_all(&fixture, &all[1..]).await;
+    tokio::task::block_in_place(|| {
+        pair.primary.crash();
+        pair.promote_standby();
+    });
+    let mut changes = fixture.store.history_changes().expect("a database");
+    let seen = tokio::time::timeout(AGAIN_WITHIN, changes.wait_for(|fence| *fence == 2)).await;
+    assert!(seen.is_ok(), "the node notices by itself");
+    let reaction = fixture.store.react_to_history().await.expect("reacts");
+    let found = reaction.lost.expect("the new primary lacks orders");
+    assert_eq!((found.acknowledged, found.lost, found.fence), (20, 10, 2));
+    let mut ids: Vec<_> = lost.iter().map(ToString::to_string).collect();
+    ids.sort_unstable();
+    assert_eq!(found.sample, ids);
+    let paused = PausedSale { sale: "sale-0".to_owned(), was: Phase::Open };
+    assert_eq!(reaction.paused, std::slice::from_ref(&paused));
+    assert_eq!(fixture.store.lost_orders().await.expect("reads"), [found]);
+    let history = fixture.store.store_history().await.expect("reads");
+    assert_eq!(history[0].paused, [paused]);
+
+    // An operator decides, and no node pauses the sale again.
+    fixture.store.step_sale("sale-0", PhaseStep::Resume).await.expect("resumes");
+    let again = fixture.store.react_to_history().await.expect("reacts");
+    assert_eq!((again.paused.len(), again.lost), (0, None));
+    fixture.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_database_from_a_dump_pauses_open_and_scheduled_sales() {
+    let (from, to) = tokio::task::block_in_place(|| (Cluster::start(&[]), Cluster::start(&[])));
+    let (database, copy) = tokio::task::block_in_place(|| (from.database(), to.database()));
+    let fixture = open(&from.url(&database), 1, HistoryMemory::default()).await.expect("opens");
+    open_sale(&fixture).await;
+    let sale = new_sale("sale-1", vec![new_item("item", Stock::Counted(5), 1)]);
+    let sale = NewSale { starts_at: Some(Millis(i64::MAX / 2)), ..sale };
+    fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
+    fixture.store.step_sale("sale-1", PhaseStep::Schedule).await.expect("schedules");
+    fixture.store.close().await;
+    tokio::task::block_in_place(|| from.dump_into(&database, &to, &copy));
+    let moved = open(&to.url(&copy), 2, HistoryMemory::default()).await.expect("opens");
+    let reaction = moved.store.react_to_history().await.expect("reacts");
+    let was: Vec<_> = reaction.paused.iter().map(|sale| (&*sale.sale, sale.was)).collect();
+    assert_eq!(was, [("sale-0", Phase::Open), ("sale-1", Phase::Scheduled)]);
+    let history = moved.store.store_history().await.expect("reads");
+    assert_eq!((history[0].fence, history[0].cause), (2, HistoryCause::Moved));
+    let sales = moved.store.sales().await.expect("reads");
+    assert!(sales.iter().all(|sale| sale.phase == Phase::Paused), "{sales:?}");
+    moved.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_commit_without_its_standby_is_told_to_nobody() {
+    let pair = Pair::start().await;
+    tokio::task::block_in_place(|| pair.make_synchronous());
+    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
+    let other = open(&pair.url(), 2, HistoryMemory::default()).await.expect("opens");
+    let grant = open_sale(&fixture).await;
+    tokio::task::block_in_place(|| pair.standby.stop());
+    let wait = Duration::from_secs(2);
+    let check = tokio::time::timeout(wait, fixture.store.commit_check()).await;
+    assert!(check.is_err(), "commits stall: {check:?}");
+    let replication = fixture.store.replication().await.expect("reads").expect("a database");
+    assert!(replication.lacks_standbys(), "{replication:?}");
+    assert_eq!(replication.missing, [STANDBY]);
+    let ticket = fixture.ticket(&grant, 1, "buyer", "k", 1);
+    let settling = tokio::spawn({
+        let store = fixture.store.clone();
+        async move { settle(&store, &[ticket]).await }
+    });
+    // Longer than any time limit of a statement.
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                 WHERE wait_event = 'SyncRep' AND state_change < now() - interval '11 s'";
+    tokio::task::block_in_place(|| {
+        wait_until("the commit waits", || {
+            pair.primary.psql(&pair.database, waits).expect("reads").trim() != "0"
+        });
+    });
+    let orders = "SELECT count(*) FROM orders";
+    let seen = tokio::task::block_in_place(|| pair.primary.psql(&pair.database, orders));
+    assert_eq!(seen.expect("reads").trim(), "0", "the commit is not visible");
+    assert!(!settling.is_finished());
+    tokio::task::block_in_place(|| pair.standby.restart());
+    assert_eq!(settling.await.expect("settles").len(), 1);
+    fixture.store.commit_check().await.expect("commits again");
+    other.store.close().await;
+    fixture.store.close().await;
+}
