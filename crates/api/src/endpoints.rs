@@ -165,8 +165,8 @@ impl Endpoint {
         }
     }
 
-    /// Every problem code of this endpoint, by status, without `internal`, which every endpoint may
-    /// return.
+    /// Every problem code of this endpoint, by status, without `internal` and `not_implemented`,
+    /// which every endpoint may return.
     #[must_use]
     pub fn problem_codes(&self) -> Vec<Code> {
         Code::ALL

@@ -57,6 +57,11 @@ pub enum Event {
         /// The time until which it is admitted.
         admitted_until: Option<Time>,
     },
+    /// The server accepted a newer token on an open WebSocket.
+    Renewed {
+        /// When that token expires.
+        expires_at: Time,
+    },
 }
 
 #[cfg(test)]

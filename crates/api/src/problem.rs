@@ -6,57 +6,20 @@
 mod body;
 mod code;
 mod fault;
+mod members;
 
 pub use body::ProblemBody;
 pub use code::Code;
 pub use fault::{Fault, FaultLocation};
+pub use members::{Requirement, Scope};
 
 use std::borrow::Cow;
-
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::health::ReadinessFacts;
 use crate::value::Time;
 
 /// Media type of every problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
-
-/// The requirement of a sale that a buyer does not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Requirement {
-    /// Only members may buy.
-    Member,
-    /// The buyer's level is too low.
-    Level,
-    /// An access code is required.
-    AccessCode,
-}
-
-/// The scope of an exceeded rate limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// The requests of this buyer.
-    Buyer,
-    /// The requests from this address.
-    Ip,
-    /// The requests of all buyers together.
-    Interface,
-}
-
-impl Scope {
-    /// The scope's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Buyer => "buyer",
-            Self::Ip => "ip",
-            Self::Interface => "interface",
-        }
-    }
-}
 
 /// Members that only some codes have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -397,6 +360,13 @@ impl Problem {
     ) -> Self {
         let extra = ExtraMembers::NotReady { reasons, facts: Box::new(facts) };
         Self::with_retry_after(Code::Unavailable, "not ready", extra, retry_after)
+    }
+
+    /// `501`: the body has a transfer coding that the server does not know.
+    #[must_use]
+    pub fn unknown_transfer_coding() -> Self {
+        let detail = "Transfer-Encoding names a coding other than chunked";
+        Self::without_members(Code::NotImplemented, detail)
     }
 
     /// `500`: an internal fault.

@@ -259,6 +259,14 @@ impl Client {
 
     fn transport_error(&self, error: reqwest::Error, limit: Duration) -> Refused {
         let url = self.url.as_str().trim_end_matches('/');
+        // rustls names the first bytes of an HTTP answer so.
+        if self.url.scheme() == "https" && innermost_cause(&error).contains("InvalidContentType") {
+            let plain = url.replacen("https:", "http:", 1);
+            return Refused::Transport(anyhow!(
+                "the server at {url} does not use TLS; write {plain}, or the address of the proxy \
+                 that has the certificate"
+            ));
+        }
         if error.is_connect() {
             let error = anyhow!(
                 "nothing answers at {url} ({}); is the server running there?",

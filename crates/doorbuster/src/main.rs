@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod cluster;
 mod config;
+mod confirm;
 mod dead_letter;
 mod demo;
 mod draw;

@@ -16,6 +16,7 @@ use doorbuster_api::sale::Phase;
 
 use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
 use crate::client::{self, Client, Path, may_have_been_done};
+use crate::confirm::confirm;
 use crate::exit::{Failure, Outcome};
 use crate::table;
 
@@ -37,7 +38,10 @@ pub fn run(args: SaleArgs) -> Outcome {
             SaleCommand::Open(to) => change_phase(&client, &to.sale, "open").await,
             SaleCommand::Pause(to) => change_phase(&client, &to.sale, "pause").await,
             SaleCommand::Resume(to) => change_phase(&client, &to.sale, "resume").await,
-            SaleCommand::Close(to) => change_phase(&client, &to.sale, "close").await,
+            SaleCommand::Close(to) => {
+                confirm(to.yes, &format!("{} closes and cannot be opened again", to.sale))?;
+                change_phase(&client, &to.sale, "close").await
+            }
             SaleCommand::Adjust(args) => adjust(&client, &args).await,
             SaleCommand::Edit(args) => edit::edit(&client, &args).await,
             SaleCommand::Codes(args) => edit::codes(&client, &args).await,

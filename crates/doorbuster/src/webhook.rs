@@ -13,6 +13,7 @@ use doorbuster_api::admin::webhooks::{
 
 use crate::cli::{EndpointCommand, NewEndpointArgs, WebhookArgs, WebhookCommand};
 use crate::client::{self, Client, Path};
+use crate::confirm::confirm;
 use crate::exit::Outcome;
 use crate::{print, table};
 
@@ -85,7 +86,9 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
                 created_text,
             )
         }
-        EndpointCommand::Remove { endpoint } => {
+        EndpointCommand::Remove { endpoint, yes } => {
+            let lost = "its undelivered events and its dead letters are lost";
+            confirm(yes, &format!("{endpoint} is removed, and {lost}"))?;
             client.delete(Path::new(&endpoint_path(&endpoint))).await?;
             if client.wants_json() {
                 print::line("{}")

@@ -4,6 +4,8 @@
 mod accounting;
 #[path = "it/chaos.rs"]
 mod chaos;
+#[path = "it/commands.rs"]
+mod commands;
 #[path = "it/demo.rs"]
 mod demo;
 #[path = "it/draw.rs"]

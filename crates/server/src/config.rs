@@ -136,6 +136,8 @@ pub struct Settings {
     pub room_per_sec: u64,
     /// Whether webhooks may go to `http://` and to private addresses, and any host may be a broker.
     pub webhooks_allow_private: bool,
+    /// Event streams that one buyer may have open on this node.
+    pub event_streams_max: usize,
     /// How often delivery of one event to one endpoint fails before it is a dead letter.
     pub webhooks_tries: u32,
     /// How long one attempt may take.

@@ -78,8 +78,6 @@ pub struct Metrics {
     pub sockets: Gauge,
     /// Of these WebSockets, the idle ones.
     pub idle_sockets: Gauge,
-    /// Readers of events dropped because they were too slow.
-    pub dropped: Counter,
     /// Tokens and keys that failed verification.
     pub denied: Counter,
 }

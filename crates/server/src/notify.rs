@@ -82,8 +82,8 @@ pub enum EventKind {
 pub struct HubEvent {
     /// Rises with each event of the node.
     pub id: u64,
-    /// The content.
-    pub kind: EventKind,
+    /// The content, which all readers share.
+    pub kind: Arc<EventKind>,
 }
 
 impl EventKind {
@@ -120,6 +120,8 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
+    /// Readers that were dropped because too much waited for them.
+    dropped: AtomicU64,
     made_at: Instant,
     /// The end of the time in which events are kept without readers, in milliseconds since
     /// `made_at`.
@@ -132,6 +134,7 @@ impl HubInner {
         Self {
             readers,
             count: AtomicUsize::default(),
+            dropped: AtomicU64::default(),
             made_at: Instant::now(),
             kept_until_ms: AtomicU64::default(),
         }
@@ -204,7 +207,9 @@ impl Hub {
                 .filter(|event| event.kind.buyer() == Some(buyer))
                 .take(REPLAYED_MAX)
                 .collect();
-            missed.into_iter().rev().for_each(|event| mailbox.push(event.clone()));
+            missed.into_iter().rev().for_each(|event| {
+                mailbox.push(event.clone());
+            });
         }
         for sale in sales.iter() {
             readers.sales.entry(sale.clone()).or_default().add(&mailbox);
@@ -229,7 +234,7 @@ impl Hub {
         };
         let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();
         readers.last_id += 1;
-        let event = HubEvent { id: readers.last_id, kind };
+        let event = HubEvent { id: readers.last_id, kind: Arc::new(kind) };
         if event.kind.buyer().is_some() {
             if readers.kept.len() >= REPLAY_MAX {
                 readers.kept.pop_front();
@@ -238,9 +243,15 @@ impl Hub {
         }
         // Under the lock, so that each reader gets events in the order of their ids. A reader that
         // received an id has missed no event before it.
-        for mailbox in boxes {
-            mailbox.push(event.clone());
-        }
+        let overflowed = boxes.iter().filter(|mailbox| mailbox.push(event.clone())).count();
+        drop(readers);
+        self.0.dropped.fetch_add(overflowed as u64, Ordering::Relaxed);
+    }
+
+    /// Readers that were dropped because too much waited for them, since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
     }
 
     /// Deletes the kept events about a buyer.
@@ -296,6 +307,11 @@ impl Subscription {
     #[must_use]
     pub fn sales(&self) -> &[Arc<str>] {
         &self.sales
+    }
+
+    /// Waits until the reader is too slow. Dropping the future loses nothing.
+    pub async fn lagged(&self) {
+        self.mailbox.lagged().await;
     }
 
     /// Waits for the next event. Dropping the future loses nothing.

@@ -1,6 +1,7 @@
 //! Secrets that are not configured: created once and kept. In the embedded shape they are files of
 //! the data directory, readable by its owner alone. Where several nodes share one store, the store
-//! keeps the first node's secrets, and no node writes them anywhere else.
+//! keeps the first node's secrets, and no node writes them anywhere else, except for the operators'
+//! key: the node that generates it writes it to a file, for the operator.
 //!
 //! | file | content |
 //! |---|---|
@@ -273,6 +274,27 @@ fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), S
     let path = dir.join(name);
     read_or_create(dir, &path, || generate(name))
         .map_err(|error| SecretsError::InDirectory { path, error })
+}
+
+/// Writes the generated operators' key to the file `admin_key` of the data directory, unless it is
+/// there already. In the embedded shape it is.
+///
+/// # Errors
+///
+/// The file system's error.
+pub(crate) fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()> {
+    let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
+    if settings.shape.store().is_none() {
+        return Ok(());
+    }
+    if dir.as_os_str().is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "there is no data directory"));
+    }
+    create_directory(dir)?;
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => write(&path, key.expose_secret()),
+    }
 }
 
 /// Creates a secret in the format of this name.

@@ -12,6 +12,7 @@ mod docs;
 mod events;
 mod failure;
 mod fast_path;
+mod framing;
 mod gate;
 mod guarded_stream;
 mod health;
@@ -150,7 +151,7 @@ impl App {
             keys: tokio::sync::Mutex::default(),
             operator_keys_read_at: tokio::sync::Mutex::default(),
             running_purchases: TaskTracker::new(),
-            event_streams_max: settings.connections_max / 2,
+            event_streams_max: settings.event_streams_max,
             is_leaving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),

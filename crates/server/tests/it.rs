@@ -15,8 +15,12 @@ mod buying;
 mod challenges;
 #[path = "it/endpoint_table.rs"]
 mod endpoint_table;
+#[path = "it/event_expiry.rs"]
+mod event_expiry;
 #[path = "it/events.rs"]
 mod events;
+#[path = "it/framing.rs"]
+mod framing;
 #[path = "it/http.rs"]
 mod http;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]

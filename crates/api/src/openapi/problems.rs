@@ -154,5 +154,6 @@ pub(super) fn sample_problem(code: Code) -> Problem {
             Problem::unavailable("the store is unavailable; send the same request again", 1)
         }
         Code::Internal => Problem::internal(),
+        Code::NotImplemented => Problem::unknown_transfer_coding(),
     }
 }

@@ -68,6 +68,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// Too many requests.
     RateLimited,
+    /// The server does not know a transfer coding of the request.
+    NotImplemented,
     /// The server has too many requests.
     Overloaded,
     /// A required service is unavailable.
@@ -78,7 +80,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, by status.
-    pub const ALL: [Code; 31] = [
+    pub const ALL: [Code; 32] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -108,6 +110,7 @@ impl Code {
         Self::IdempotencyKeyReused,
         Self::RateLimited,
         Self::Internal,
+        Self::NotImplemented,
         Self::Overloaded,
         Self::Unavailable,
     ];
@@ -147,6 +150,7 @@ impl Code {
             Self::IdempotencyKeyReused => ("/docs#idempotency_key_reused", 422, "Key reused"),
             Self::RateLimited => ("/docs#rate_limited", 429, "Too many requests"),
             Self::Internal => ("/docs#internal", 500, "Internal error"),
+            Self::NotImplemented => ("/docs#not_implemented", 501, "Not implemented"),
             Self::Overloaded => ("/docs#overloaded", 503, "Overloaded"),
             Self::Unavailable => ("/docs#unavailable", 503, "Unavailable"),
         }

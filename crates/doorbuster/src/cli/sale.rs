@@ -73,8 +73,8 @@ pub enum SaleCommand {
     #[command(after_help = "Example:\n  doorbuster sale resume spring")]
     Resume(PhaseArgs),
     /// Close a sale; it cannot be opened again, and unpaid orders keep their holds.
-    #[command(after_help = "Example:\n  doorbuster sale close spring")]
-    Close(PhaseArgs),
+    #[command(after_help = "Example:\n  doorbuster sale close spring --yes")]
+    Close(CloseArgs),
     Adjust(AdjustArgs),
     Edit(EditArgs),
     Codes(CodesArgs),
@@ -86,6 +86,17 @@ pub struct PhaseArgs {
     /// The sale's id.
     #[arg(value_parser = values::name)]
     pub sale: String,
+}
+
+/// The sale that closes.
+#[derive(Debug, Args)]
+pub struct CloseArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Create a sale, as a draft.

@@ -91,10 +91,13 @@ pub enum EndpointCommand {
         overlap: Duration,
     },
     /// Remove an endpoint and its undelivered events.
-    #[command(after_help = "Example:\n  doorbuster webhook endpoint remove end_8Qm2Zr0aT1kP")]
+    #[command(after_help = "Example:\n  doorbuster webhook endpoint remove end_8Qm2Zr0aT1kP --yes")]
     Remove {
         /// The endpoint's id.
         endpoint: String,
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -31,7 +31,7 @@ fn the_log_under_load_names_no_buyer() {
     test_server
         .ask(&temp_dir, &["order", "cancel", held["id"].as_str().expect("an id")])
         .stdout_of_success();
-    test_server.ask(&temp_dir, &["sale", "close", "spring"]).stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "close", "spring", "--yes"]).stdout_of_success();
     assert_eq!(test_server.terminate().0, Some(0));
     let log = std::fs::read_to_string(log).expect("it was written");
     assert!(log.lines().count() > 1, "it says something at its usual level: {log}");
@@ -340,7 +340,7 @@ fn a_buyer_is_erased_from_a_shell() {
         on.out(),
         on.err()
     );
-    test_server.ask(&temp_dir, &["sale", "close", "spring"]).stdout_of_success();
+    test_server.ask(&temp_dir, &["sale", "close", "spring", "--yes"]).stdout_of_success();
     let unpaid = erase(&["--dry-run"]);
     assert!(
         unpaid.out().contains("waits for its payment") && unpaid.code() == Some(1),

@@ -76,8 +76,14 @@ fn a_sale_goes_from_draft_to_closed() {
 
     assert_eq!(ask(&["sale", "pause", "spring"]).stdout_of_success(), "spring is paused.\n");
     assert_eq!(ask(&["sale", "resume", "spring"]).stdout_of_success(), "spring is open.\n");
-    assert_eq!(ask(&["sale", "close", "spring"]).stdout_of_success(), "spring is closed.\n");
-    assert_eq!(ask(&["sale", "close", "spring"]).stdout_of_success(), "spring is closed.\n");
+    assert_eq!(
+        ask(&["sale", "close", "spring", "--yes"]).stdout_of_success(),
+        "spring is closed.\n"
+    );
+    assert_eq!(
+        ask(&["sale", "close", "spring", "--yes"]).stdout_of_success(),
+        "spring is closed.\n"
+    );
     let said = ask(&["sale", "open", "spring"]).stderr_of_failure(1);
     assert!(said.ends_with("(wrong_state).\n"), "{said}");
     let shown = ask(&["sale", "show", "spring"]).stdout_of_success();

@@ -235,11 +235,11 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     let discarded = ask(&["dead-letter", "discard", "--endpoint", &id, "--why", "a test"]);
     assert_eq!(discarded.stdout_of_success(), "0 are discarded.\n");
     assert_eq!(
-        ask(&["webhook", "endpoint", "remove", &id]).stdout_of_success(),
+        ask(&["webhook", "endpoint", "remove", &id, "--yes"]).stdout_of_success(),
         format!("{id} is removed.\n")
     );
     assert!(
-        ask(&["webhook", "endpoint", "remove", &id])
+        ask(&["webhook", "endpoint", "remove", &id, "--yes"])
             .stderr_of_failure(1)
             .ends_with("(not_found).\n")
     );

@@ -37,7 +37,12 @@ async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
 
 /// The error text of the database if there is one, else that of the driver.
 fn error_text(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+    let Some(said) = error.as_db_error() else {
+        // The driver's own text hides the cause: "error connecting to server".
+        let cause = std::error::Error::source(error);
+        return cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    };
+    said.to_string()
 }
 
 async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {

@@ -53,6 +53,8 @@ pub struct VerifiedBuyer {
     pub name: BuyerName,
     /// Membership and level; neither, if the token does not say.
     pub standing: Membership,
+    /// When the token expires, in seconds since 1970.
+    pub expires_secs: i64,
 }
 
 /// The claims that every token must have, besides a valid signature and time.
@@ -160,7 +162,7 @@ impl Claims<'_> {
             .ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))?;
         let standing =
             Membership { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
-        Ok(VerifiedBuyer { name, standing })
+        Ok(VerifiedBuyer { name, standing, expires_secs: self.exp.0 })
     }
 }
 

@@ -210,6 +210,49 @@ fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
     Ok(keys)
 }
 
+/// The y coordinates of the points of Ed25519 whose order divides 8, little-endian without the sign
+/// bit. The last two are other encodings of 0 and 1.
+/// Source: <https://datatracker.ietf.org/doc/html/rfc8032#section-5.1> and the list in libsodium.
+const LOW_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    first_byte(1),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    below_field(0xec),
+    below_field(0xed),
+    below_field(0xee),
+];
+
+const fn first_byte(byte: u8) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[0] = byte;
+    bytes
+}
+
+/// A number near the size of the field, 2^255 − 19.
+const fn below_field(first: u8) -> [u8; 32] {
+    let mut bytes = [0xff; 32];
+    bytes[0] = first;
+    bytes[31] = 0x7f;
+    bytes
+}
+
+/// Whether a public key of Ed25519 is a point of low order, for which signatures can be forged.
+fn is_low_order(x: &str) -> bool {
+    let Ok(bytes) = URL_SAFE_NO_PAD.decode(x) else { return false };
+    let Ok(mut point) = <[u8; 32]>::try_from(bytes) else { return false };
+    point[31] &= 0x7f;
+    LOW_ORDER.contains(&point)
+}
+
 fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let algorithm = match &jwk.algorithm {
@@ -225,6 +268,15 @@ fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
     let said = jwk.common.key_algorithm.map(|said| said.to_string());
     let fits = said.is_none_or(|said| said == format!("{algorithm:?}"));
     let signs = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
+    if let AlgorithmParameters::OctetKeyPair(pair) = &jwk.algorithm
+        && is_low_order(&pair.x)
+    {
+        tracing::warn!(
+            kid = jwk.common.key_id,
+            "ignored a key of auth.buyer_jwks: anyone can forge signatures for its weak point"
+        );
+        return None;
+    }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
     (fits && signs).then_some(JwksKey { kid: jwk.common.key_id, algorithm, key })
 }

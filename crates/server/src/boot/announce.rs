@@ -1,12 +1,14 @@
 //! What the server tells its operator at the start, and the addresses under which others reach it.
 
+use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use secrecy::ExposeSecret;
 
 use super::{ServeError, ServerParts, demo};
-use crate::config::ProviderSettings;
+use crate::config::{ProviderSettings, Settings};
 use crate::engine::{Engine, EngineError};
+use crate::secrets::{self, Secrets};
 
 /// Logs and prints what the operator should know, and opens the sale of a demonstration.
 pub(super) async fn announce(
@@ -33,9 +35,28 @@ pub(super) async fn announce(
         eprintln!("all sales:      http://{near}/");
         eprintln!("operator's key: {}", secrets.admin_key.expose_secret());
     } else if secrets.admin_key_is_new {
-        eprintln!("operator's key, shown this once: {}", secrets.admin_key.expose_secret());
+        announce_key(settings, secrets);
     }
     Ok(())
+}
+
+/// Says where the generated operators' key is. The log never contains it: only a terminal shows it.
+fn announce_key(settings: &Settings, secrets: &Secrets) {
+    let path = settings.data_dir.join("admin_key");
+    match secrets::keep_admin_key(settings, &secrets.admin_key) {
+        Ok(()) => tracing::info!(
+            path = %path.display(),
+            "generated the operators' key; only this user can read its file"
+        ),
+        Err(error) => tracing::warn!(
+            path = %path.display(),
+            %error,
+            "generated the operators' key and failed to write it to a file; set auth.admin_key"
+        ),
+    }
+    if std::io::stderr().is_terminal() {
+        eprintln!("operator's key, shown this once: {}", secrets.admin_key.expose_secret());
+    }
 }
 
 /// Warns while sales are still paused because the store was restored.

@@ -1,5 +1,6 @@
 //! Stage two: parses each raw value and checks ranges and contradictions.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,10 +40,7 @@ pub(super) fn check(
     let shape = shape::shape(&mut read);
     let peers = peers(&mut read);
     let roles = shape::roles(&mut read, shape.as_ref());
-    let listen = read.parsed(
-        "listen",
-        "is not an address with a port; write it like 127.0.0.1:8080 or [::1]:8080",
-    );
+    let listen = listen(&mut read);
     let workers = read.integer("workers", 1..=1024).map_or_else(available_cores, to_size);
     let data_dir = data_dir(&mut read, environment, shape.as_ref());
     let trusted_proxies = trusted_proxies(&mut read);
@@ -62,6 +60,7 @@ pub(super) fn check(
     let connections_max =
         read.integer("limits.connections", 16..=1_000_000).map(|number| to_size(number).get());
     let idle = read.integer("limits.idle_secs", 1..=3600).map(Duration::from_secs);
+    let event_streams = read.integer("limits.event_streams", 1..=1_000);
     let stop_notice = read.integer("limits.stop_notice_secs", 0..=300).map(Duration::from_secs);
     let log = log(&mut read);
     let settings = (|| {
@@ -87,6 +86,7 @@ pub(super) fn check(
             broker_hosts,
             connections_max: connections_max?,
             idle: idle?,
+            event_streams_max: event_streams.map(|number| to_size(number).get())?,
             stop_notice: stop_notice?,
             log: log?,
             demo,
@@ -184,6 +184,21 @@ fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
         read.fault("page.shop", format!("must be one line of 1 to {TITLE_CHARS_MAX} characters"));
     }
     Some(shop)
+}
+
+/// The address to serve on. A host name is looked up; IPv4 comes first, as clients try it.
+fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
+    let text = read.text("listen")?;
+    let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first()).copied();
+    if address.is_none() {
+        let wrong = format!(
+            "{text:?} is not an address with a port; write it like 127.0.0.1:8080, [::1]:8080 or \
+             localhost:8080"
+        );
+        read.fault("listen", wrong);
+    }
+    address
 }
 
 /// The other nodes.

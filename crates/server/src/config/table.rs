@@ -28,7 +28,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 38] = [
+pub const SETTINGS: [Setting; 39] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -64,6 +64,7 @@ pub const SETTINGS: [Setting; 38] = [
     plain("brokers.hosts"),
     plain("limits.connections"),
     plain("limits.idle_secs"),
+    plain("limits.event_streams"),
     plain("limits.stop_notice_secs"),
     plain("log.format"),
     plain("log.filter"),

@@ -2,7 +2,7 @@
 //! then recalled from the slots.
 use std::time::Duration;
 
-use doorbuster_core::{Grant, RecallId, RecallTarget};
+use doorbuster_core::{Grant, Phase, RecallId, RecallTarget};
 use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts};
 use tokio::time::Instant;
 
@@ -33,6 +33,8 @@ pub enum AdjustResult {
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
+    /// The sale is closed: its stock does not change any more.
+    Closed,
     /// The item does not exist.
     NotFound,
 }
@@ -47,6 +49,10 @@ impl Engine {
         let Some(item) = catalogue.item_by_id(adjustment.item) else {
             return Ok(AdjustResult::NotFound);
         };
+        let sale = catalogue.sale(&item.sale);
+        if sale.is_some_and(|sale| sale.row.phase == Phase::Closed) {
+            return Ok(AdjustResult::Closed);
+        }
         let _guard = item.work.reconciling.lock().await;
         let outcome = self.adjust_locked(item, adjustment).await;
         // Recalled units that were not used go back to the slots.

@@ -68,16 +68,21 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, event: HubEvent) {
+    /// Adds an event; returns whether it overflowed now. Then everything that waits is discarded at
+    /// once, because the reader is dropped anyway.
+    pub(super) fn push(&self, event: HubEvent) -> bool {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
+        if waiting.lagged {
+            return false;
+        }
         // A newer status or position replaces one that still waits.
-        match &event.kind {
+        match &*event.kind {
             EventKind::Status(sale) => {
-                waiting.events.retain(|e| !matches!(&e.kind, EventKind::Status(s) if s == sale))
+                waiting.events.retain(|e| !matches!(&*e.kind, EventKind::Status(s) if s == sale))
             }
             EventKind::Room(sale) => {
-                waiting.events.retain(|e| !matches!(&e.kind, EventKind::Room(s) if s == sale))
+                waiting.events.retain(|e| !matches!(&*e.kind, EventKind::Room(s) if s == sale))
             }
             EventKind::Order(_)
             | EventKind::Refused { .. }
@@ -85,13 +90,21 @@ impl Mailbox {
             | EventKind::Place { .. } => {}
         }
         if waiting.events.len() >= BACKLOG_MAX {
-            waiting.lagged = true;
+            (waiting.lagged, waiting.events) = (true, VecDeque::new());
         } else {
             waiting.events.push_back(event);
         }
         match &mut waiting.rest {
             Some(rest) => rest.notify(reason),
             None => self.wake.notify_one(),
+        }
+        waiting.lagged
+    }
+
+    /// See [`super::Subscription::lagged`].
+    pub(super) async fn lagged(&self) {
+        while !self.lock().lagged {
+            self.wake.notified().await;
         }
     }
 

@@ -2,10 +2,11 @@
 //! the addresses that pages use. Otherwise anyone could fill a cache with copies, and have each
 //! answer rendered again, by requesting variants of an address.
 
-use http::header::CACHE_CONTROL;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 use super::App;
+use super::reply::Reply;
 
 /// The suffix of a status's version in requests right after an opening; the version is the one from
 /// before the opening.
@@ -17,6 +18,16 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
         headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().starts_with(b"public"));
     if is_public && !(is_plain(uri.path()) && is_known(app, uri)) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// Sets `no-store` where an answer may soon be wrong, or may be for one caller only: on a `404`,
+/// because the name may exist in a moment, and on the answer to a request with a token or a key.
+pub(crate) fn forbid_caching(asked: &HeaderMap, reply: &mut Reply) {
+    let is_private =
+        asked.contains_key(AUTHORIZATION) && reply.headers().contains_key(CACHE_CONTROL);
+    if is_private || reply.status() == StatusCode::NOT_FOUND {
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 

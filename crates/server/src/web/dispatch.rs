@@ -18,7 +18,7 @@ use super::events::IdleSlots;
 use super::failure::FailureCause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
-use super::{App, cacheable, client, purchase_handler, unread_body};
+use super::{App, cacheable, client, framing, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// The header with a request's id, in requests and answers.
@@ -44,6 +44,10 @@ impl Service {
     /// Answers one request.
     pub(crate) async fn answer(connection: Arc<Connection>, request: Request<Incoming>) -> Reply {
         let this = &connection.service;
+        if let Some(reply) = framing::refuse(request.version(), request.headers()) {
+            this.app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
+            return reply;
+        }
         if request.method() == Method::POST && request.uri().path() == "/v1/orders" {
             let reply =
                 AssertUnwindSafe(purchase_handler::purchase(&this.app, connection.peer, request))
@@ -108,6 +112,7 @@ impl Service {
         if let Some(uri) = uri {
             cacheable::forbid_shared_caching(&self.app, &uri, reply.headers_mut());
         }
+        cacheable::forbid_caching(&headers, &mut reply);
         let route = reply.extensions_mut().remove::<RouteIndex>().unwrap_or(RouteIndex(0));
         self.app.metrics.requests.count(route, reply.status().as_u16());
         if reply.status().is_server_error() || reply.extensions().get::<FailureCause>().is_some() {

@@ -19,7 +19,7 @@ use doorbuster_api::query::parse_followed_sales;
 use doorbuster_core::BuyerId;
 
 use super::App;
-use super::identity::Client;
+use super::identity::{Client, TokenExpiry};
 use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown_or_new;
 use feed::Feed;
@@ -28,7 +28,7 @@ use feed::Feed;
 /// that the query names.
 async fn follow(
     app: &Arc<App>,
-    (client, buyer): (Client, BuyerId),
+    (client, buyer, expiry): (Client, BuyerId, TokenExpiry),
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<Feed, Problem> {
@@ -39,6 +39,6 @@ async fn follow(
     for sale in &sales {
         shown_or_new(app, sale).await?;
     }
-    let feed = Feed::new(app.clone(), (client, buyer), sales, blocks, after);
+    let feed = Feed::new(app.clone(), (client, buyer, expiry), sales, blocks, after);
     feed.ok_or_else(|| Problem::rate_limited(Scope::Buyer, STREAM_RETRY_SECS))
 }

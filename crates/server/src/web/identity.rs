@@ -31,6 +31,10 @@ pub(crate) struct Buyer(pub BuyerId);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuyerMembership(pub Membership);
 
+/// When the buyer's token expires, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenExpiry(pub i64);
+
 /// The operator of a request, verified in front of the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct OperatorIdentity(pub Operator);
@@ -161,4 +165,4 @@ macro_rules! checked_before {
     )*};
 }
 
-checked_before!(Buyer, BuyerMembership, OperatorIdentity, Requester, Client);
+checked_before!(Buyer, BuyerMembership, TokenExpiry, OperatorIdentity, Requester, Client);

@@ -52,8 +52,8 @@ pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
 /// next one. Pings are counted instead of time, so that no socket is closed because this program
 /// stood still.
 pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
-/// Largest message that a WebSocket may send, in bytes; a larger one closes it. The content is
-/// ignored.
+/// Largest message that a WebSocket may send, in bytes; a larger one closes it. Every message but a
+/// renewed token is ignored.
 pub(crate) const WS_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// Read and write buffers of a WebSocket, in bytes.
 pub(crate) const WS_BUFFER_BYTES: usize = 1024;
@@ -81,7 +81,9 @@ pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a reader that is dropped may take to read the close frame.
-pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest life of an event stream, whatever its token says; the client connects again.
+pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// Most operators' keys beside the configured one; one more gets `409 wrong_state`.
 pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;

@@ -16,7 +16,7 @@ use doorbuster_api::problem::Problem;
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL};
 
-use super::identity::{Buyer, BuyerMembership, OperatorIdentity, buyer_id};
+use super::identity::{Buyer, BuyerMembership, OperatorIdentity, TokenExpiry, buyer_id};
 use super::rate_limits::LimitedRequest;
 use super::reply::Refused;
 use super::{
@@ -219,6 +219,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
             let shopper = app.buyer(request.headers()).await?;
             request.extensions_mut().insert(Buyer(buyer_id(shopper.name)));
             request.extensions_mut().insert(BuyerMembership(shopper.standing));
+            request.extensions_mut().insert(TokenExpiry(shopper.expires_secs));
         }
         Auth::BuyerOrOperator => {
             let asker = app.requester(request.headers()).await?;

@@ -137,7 +137,8 @@ fn check_front_door(
         &app.gate.passes,
         sale,
         item,
-        Some(VerifiedBuyer { name, standing }),
+        // The guard has checked the expiry.
+        Some(VerifiedBuyer { name, standing, expires_secs: i64::MAX }),
         pass,
         now,
     );

@@ -91,7 +91,9 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 /// this database has not reached yet. Every poll would read them as new, so they are written again.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
-        let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())";
+        // The migration's own rows are ahead of its snapshot too.
+        let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
+                     AND changed <> pg_current_xact_id()";
         let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
         if transaction.query_one(&any, &[]).await?.get(0) {
             tracing::warn!(

@@ -144,3 +144,19 @@ async fn what_is_no_set_is_refused_and_the_old_keys_stay() {
     }
     assert!(Jwks::new(JwksSource::File("/no/such/file".into())).refresh().await.is_err());
 }
+
+#[test]
+fn a_weak_ed25519_key_is_ignored() {
+    let set = |x: &[u8; 32]| {
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": b64(x)}]}).to_string()
+    };
+    for mut point in LOW_ORDER {
+        for sign in [0, 0x80] {
+            point[31] ^= sign;
+            assert!(parse_keys(set(&point).as_bytes()).is_err(), "{point:02x?}");
+        }
+    }
+    let good = Ed25519KeyPair::generate().expect("a key");
+    let good = <[u8; 32]>::try_from(good.public_key().as_ref()).expect("32 bytes");
+    assert_eq!(parse_keys(set(&good).as_bytes()).expect("a key").len(), 1);
+}

@@ -89,6 +89,7 @@ fn adjusted_counts(
         AdjustResult::Unlimited => {
             Problem::wrong_state("unlimited", "unlimited stock cannot be adjusted")
         }
+        AdjustResult::Closed => Problem::wrong_state("closed", "the sale is closed"),
         AdjustResult::NotFound => Problem::not_found("the sale has no such item"),
     })
 }

@@ -3,20 +3,22 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::Room;
 use doorbuster_api::order::{AnyOrder, RefusalCode};
-use doorbuster_core::{BuyerId, Phase, Units};
+use doorbuster_core::{BuyerId, Millis, Phase, Units};
 use futures_util::future::join_all;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::catalogue::SaleState;
 use crate::gate::Route;
 use crate::notify::{self, EventKind, NextEvent, ReadyQueue, Subscription};
 use crate::web::gate::waiting_room;
-use crate::web::identity::Client;
-use crate::web::limits::POSITIONS_TIMEOUT;
+use crate::web::identity::{Client, TokenExpiry};
+use crate::web::limits::{POSITIONS_TIMEOUT, STREAM_MAX};
 use crate::web::sales::shown;
 use crate::web::{App, wire};
 
@@ -29,6 +31,8 @@ pub(super) enum FeedEvent {
     TooSlow,
     /// An operator blocked the reader since the stream began.
     TurnedAway,
+    /// The reader's token expired.
+    Expired,
 }
 
 /// The next step of an idle reader.
@@ -61,6 +65,8 @@ pub(super) struct Feed {
     app: Arc<App>,
     subscription: Subscription,
     client: Client,
+    /// When the reader's token expires.
+    ends_at: Instant,
     /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
     /// The fingerprint of the position in a waiting room that was sent last.
@@ -74,14 +80,34 @@ impl Feed {
     /// buyer has reached the limit of streams.
     pub(super) fn new(
         app: Arc<App>,
-        (client, buyer): (Client, BuyerId),
+        (client, buyer, expiry): (Client, BuyerId, TokenExpiry),
         sales: Vec<String>,
         blocks: watch::Receiver<()>,
         after: Option<u64>,
     ) -> Option<Self> {
         let subscription =
             app.engine.hub().subscribe(Some(buyer), sales, app.event_streams_max, after)?;
-        Some(Self { app, subscription, client, blocks, place: None, pending_status: None })
+        let ends_at = ends_at(&app, expiry);
+        Some(Self { app, subscription, client, ends_at, blocks, place: None, pending_status: None })
+    }
+
+    /// When the reader's token expires.
+    pub(super) fn ends_at(&self) -> Instant {
+        self.ends_at
+    }
+
+    /// Continues until another token of the same buyer expires. `None`: it is another buyer's.
+    pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
+        if buyer != self.buyer() {
+            return None;
+        }
+        self.ends_at = ends_at(&self.app, expiry);
+        Some(json(&Event::Renewed { expires_at: wire::time(millis(expiry)) }))
+    }
+
+    /// Waits until too much waits for this reader. Dropping the future loses nothing.
+    pub(super) async fn lagged(&self) {
+        self.subscription.lagged().await;
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -160,7 +186,6 @@ impl Feed {
                 Some(event) => event,
                 None => match self.subscription.next_or_park(ready_queue, key)? {
                     NextEvent::HubEvent(event) => event,
-                    // The caller counts it.
                     NextEvent::Lagged => return Some(NextMessage::TooSlow),
                 },
             };
@@ -178,7 +203,7 @@ impl Feed {
     fn take_pending_status(&mut self) -> Option<notify::HubEvent> {
         self.pending_status
             .take()
-            .map(|(id, sale)| notify::HubEvent { id, kind: EventKind::Status(sale) })
+            .map(|(id, sale)| notify::HubEvent { id, kind: Arc::new(EventKind::Status(sale)) })
     }
 
     /// Ends the registration at the ready queue.
@@ -219,6 +244,7 @@ impl Feed {
                 biased;
                 // The sender lives as long as the server.
                 _ = self.blocks.changed() => None,
+                () = sleep_until(self.ends_at) => return FeedEvent::Expired,
                 () = std::future::ready(()), if self.pending_status.is_some() => {
                     self.take_pending_status().map(NextEvent::HubEvent)
                 }
@@ -226,10 +252,7 @@ impl Feed {
             };
             match next {
                 Some(NextEvent::HubEvent(event)) => return FeedEvent::Event(event),
-                Some(NextEvent::Lagged) => {
-                    self.app.metrics.dropped.add_one();
-                    return FeedEvent::TooSlow;
-                }
+                Some(NextEvent::Lagged) => return FeedEvent::TooSlow,
                 None if self.is_blocked() => return FeedEvent::TurnedAway,
                 None => {}
             }
@@ -252,7 +275,7 @@ impl Feed {
 
     /// An event as JSON, if it needs no rendering. `Ok(None)`: there is nothing to send.
     fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
-        let EventKind::Status(name) = &event.kind else { return Ok(self.render_own(&event.kind)) };
+        let EventKind::Status(name) = &*event.kind else { return Ok(self.render_own(&event.kind)) };
         // A sale that is no longer in the catalogue has no status.
         let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
         match self.app.views.cached_status(&self.app.engine, &sale, event.id) {
@@ -291,6 +314,17 @@ impl Feed {
             EventKind::Status(_) => None,
         }
     }
+}
+
+/// When a stream ends whose token expires then. A token that expired a moment ago is still
+/// accepted, so its stream lasts a second.
+fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
+    let left_ms = millis(expiry).0.saturating_sub(app.engine.now().0).max(1_000);
+    Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)
+}
+
+fn millis(TokenExpiry(secs): TokenExpiry) -> Millis {
+    Millis(secs.saturating_mul(1_000))
 }
 
 fn json(event: &Event) -> String {

@@ -203,6 +203,7 @@ impl IdleConnections {
             return None;
         }
         idle._idle_guard = Some(self.app.metrics.idle_sockets.hold());
+        idle.reader.ping_at = idle.reader.ping_at.min(idle.reader.feed.ends_at());
         self.pings.insert((idle.reader.ping_at, key));
         self.connections.insert(key, idle);
         Some(key)
@@ -363,11 +364,14 @@ impl IdleConnections {
         }
         // If the read woke the connection, its own task sends pings.
         let Some(idle) = self.connections.get_mut(&key) else { return };
+        if idle.reader.feed.ends_at() <= now {
+            return self.resume(key, WakeReason::Recheck);
+        }
         if idle.reader.unanswered >= ping_policy.pings_max {
             return drop(self.remove_connection(key));
         }
         self.pings.remove(&(idle.reader.ping_at, key));
-        idle.reader.ping_at = now + ping_policy.ping_every;
+        idle.reader.ping_at = (now + ping_policy.ping_every).min(idle.reader.feed.ends_at());
         self.pings.insert((idle.reader.ping_at, key));
         idle.reader.unanswered += 1;
         match idle.send(&PING) {

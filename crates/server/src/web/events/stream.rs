@@ -18,7 +18,7 @@ use super::feed::{Feed, FeedEvent};
 use super::follow;
 use crate::metrics::GaugeGuard;
 use crate::web::App;
-use crate::web::identity::{Buyer, Client};
+use crate::web::identity::{Buyer, Client, TokenExpiry};
 use crate::web::reply::{Answer, ReplyBody};
 
 /// The last event that a reconnecting reader has received.
@@ -26,10 +26,15 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// The last frame of a stream whose token expired. The client connects again with a new token.
+const BYE: &str = "event: bye\ndata: {\"reason\":\"token_expired\"}\n\n";
+
 struct EventStream {
     feed: Feed,
     first: VecDeque<String>,
     ping_at: Instant,
+    /// The last frame was sent.
+    is_over: bool,
     _present: GaugeGuard,
 }
 
@@ -37,19 +42,21 @@ struct EventStream {
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
+    expiry: TokenExpiry,
     client: Client,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
     // Any other value is not an id of this server.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
-    let mut feed = follow(&app, (client, buyer), query.as_deref(), after).await?;
+    let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);
     for json in feed.statuses().await.into_iter().chain(feed.positions().await) {
         first.push_back(format!("data: {json}\n\n"));
     }
     let ping_at = Instant::now() + app.ping_policy.ping_every;
-    let stream = EventStream { feed, first, ping_at, _present: app.metrics.streams.hold() };
+    let stream =
+        EventStream { feed, first, ping_at, is_over: false, _present: app.metrics.streams.hold() };
     let body = axum::body::Body::from_stream(unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(frame)), stream))
@@ -69,6 +76,9 @@ impl EventStream {
         if let Some(frame) = self.first.pop_front() {
             return Some(frame);
         }
+        if self.is_over {
+            return None;
+        }
         let app = self.feed.app().clone();
         loop {
             tokio::select! {
@@ -79,6 +89,10 @@ impl EventStream {
                         }
                     }
                     FeedEvent::TooSlow | FeedEvent::TurnedAway => return None,
+                    FeedEvent::Expired => {
+                        self.is_over = true;
+                        return Some(BYE.to_owned());
+                    }
                 },
                 () = tokio::time::sleep_until(self.ping_at) => {
                     self.ping_at = Instant::now() + app.ping_policy.ping_every;

@@ -31,7 +31,7 @@ use crate::metrics::GaugeGuard;
 use crate::web::App;
 use crate::web::connection::Connection;
 use crate::web::guarded_stream::GuardedStream;
-use crate::web::identity::{Client, buyer_id};
+use crate::web::identity::{Client, TokenExpiry, buyer_id};
 use crate::web::limits::{
     CLOSE_TIMEOUT, IDLE_RETRY_AFTER, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
 };
@@ -40,6 +40,8 @@ use crate::web::reply::Refused;
 
 /// Close code: try again later.
 const TRY_AGAIN_LATER: u16 = 1013;
+/// Close code of this program: the token expired, or a renewed token is not valid.
+const TOKEN_EXPIRED: u16 = 4401;
 /// Close code: policy violation.
 const POLICY_VIOLATION: u16 = 1008;
 /// Close code: the message is not allowed or too long.
@@ -58,10 +60,11 @@ pub(crate) async fn websocket(
     connection: Option<Extension<Arc<Connection>>>,
     upgrade: Result<Upgrade, Refused>,
 ) -> Result<Response, Refused> {
-    let buyer = buyer_id(buyer(&app, &headers).await?.name);
+    let VerifiedBuyer { name, expires_secs, .. } = buyer(&app, &headers).await?;
+    let (buyer, expiry) = (buyer_id(name), TokenExpiry(expires_secs));
     let upgrade = upgrade?;
     let Extension(connection) = connection.ok_or_else(upgrade_required)?;
-    let feed = follow(&app, (client, buyer), query.as_deref(), None).await?;
+    let feed = follow(&app, (client, buyer, expiry), query.as_deref(), None).await?;
     let answer = upgrade.answer();
     tokio::spawn(async move {
         if let Some(socket) = upgrade.connection().await {
@@ -121,6 +124,14 @@ struct ActiveWebSocket {
     heard: u64,
     /// How long it must be quiet before it becomes idle.
     idle_after: Duration,
+}
+
+/// A message of a client.
+#[derive(serde::Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ClientMessage {
+    /// A newer token, so that the connection outlives the first one.
+    Renew { token: String },
 }
 
 /// Why a task ends.
@@ -242,6 +253,7 @@ impl ActiveWebSocket {
                     },
                     FeedEvent::TooSlow => return EndReason::CloseWith(TRY_AGAIN_LATER, "too slow"),
                     FeedEvent::TurnedAway => return EndReason::CloseWith(POLICY_VIOLATION, BLOCKED),
+                    FeedEvent::Expired => return EndReason::CloseWith(TOKEN_EXPIRED, "the token expired"),
                 },
                 came = self.socket.next() => match came {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
@@ -253,7 +265,11 @@ impl ActiveWebSocket {
                         self.reader.unanswered = 0;
                         idle_after = app.idle_after;
                         quiet_at = Some(Instant::now() + idle_after);
-                        continue;
+                        match self.renewal(&message).await {
+                            None => continue,
+                            Some(Ok(json)) => Message::Text(json.into()),
+                            Some(Err(reason)) => return EndReason::CloseWith(TOKEN_EXPIRED, reason),
+                        }
                     }
                 },
                 () = sleep_until(self.reader.ping_at) => {
@@ -282,11 +298,35 @@ impl ActiveWebSocket {
                 }
                 () = app.stop.cancelled() => return EndReason::CloseWith(GOING_AWAY, STOPPING),
             };
-            if self.socket.send(message).await.is_err() {
-                return EndReason::Gone;
+            if let Some(end) = self.send(message).await {
+                return end;
             }
             (idle_after, quiet_at) = (app.idle_after, Some(Instant::now() + app.idle_after));
         }
+    }
+
+    /// Sends a message. `Some`: the connection ends, because it is gone, or because too much waits
+    /// for it meanwhile.
+    async fn send(&mut self, message: Message) -> Option<EndReason> {
+        tokio::select! {
+            biased;
+            sent = self.socket.send(message) => sent.is_err().then_some(EndReason::Gone),
+            () = self.reader.feed.lagged() => {
+                Some(EndReason::CloseWith(TRY_AGAIN_LATER, "too slow"))
+            }
+        }
+    }
+
+    /// The answer to a message with a new token: the event that confirms it, or why the token is
+    /// not accepted. `None`: it is another message, which is ignored.
+    async fn renewal(&mut self, message: &Message) -> Option<Result<String, &'static str>> {
+        let Message::Text(text) = message else { return None };
+        let ClientMessage::Renew { token } = serde_json::from_str(text).ok()?;
+        let app = self.reader.feed.app().clone();
+        let renewed = app.buyer_of_token(&token).await.ok().and_then(|buyer| {
+            self.reader.feed.renew(&buyer_id(buyer.name), TokenExpiry(buyer.expires_secs))
+        });
+        Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
     /// Whether all bytes that were read are handled: no part of a frame or a message waits.

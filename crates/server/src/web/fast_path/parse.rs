@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 
 use crate::config::Cidr;
+use crate::web::framing::is_host;
 use crate::web::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 
 /// The most headers of an ordinary purchase.
@@ -27,6 +28,7 @@ pub(super) enum ParsedRequest<'a> {
 #[derive(Default)]
 pub(super) struct RawHeaders<'a> {
     content_length: Option<&'a [u8]>,
+    has_host: bool,
     fields: [Option<&'a [u8]>; PurchaseHeader::COUNT],
 }
 
@@ -36,6 +38,9 @@ impl<'a> RawHeaders<'a> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let field = match name.len() {
             2 if is("te") => return false,
+            4 if is("host") => {
+                return !std::mem::replace(&mut self.has_host, true) && is_host(value);
+            }
             6 if is("accept") => PurchaseHeader::Accept,
             6 if is("prefer") => PurchaseHeader::Prefer,
             6 if is("expect") => return false,
@@ -80,6 +85,9 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
         if !known.add_header(header.name, header.value) {
             return ParsedRequest::Other;
         }
+    }
+    if !known.has_host {
+        return ParsedRequest::Other;
     }
     // Without a length there is no body. The general server reports that fault as well.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
@@ -195,6 +203,9 @@ mod tests {
             with("bad header: x"),
             with(": x"),
             request("Host: x\r\n", "{}"),
+            with("Host: x"),
+            request("Content-Length: 2\r\n", "{}"),
+            request("Host: a b\r\nContent-Length: 2\r\n", "{}"),
             request("Content-Length: -2\r\n", "{}"),
             request("Content-Length: +2\r\n", "{}"),
             request("Content-Length: 2, 2\r\n", "{}"),

@@ -88,7 +88,7 @@ fn http(app: &App, text: &mut MetricsText) {
             "doorbuster_events_dropped_total",
             MetricKind::Counter,
             "Readers of events dropped because they were too slow.",
-            metrics.dropped.get(),
+            app.engine.hub().dropped(),
         ),
     ];
     for (name, kind, help, number) in numbers {

@@ -262,7 +262,7 @@ async fn whoever_takes_nothing_in_its_sleep_is_closed_and_what_waits_for_it_is_g
     tell_many(&full, WAITING as u32).await;
     nobody_is_left(&full).await;
     // Not because too much waited.
-    assert_eq!(full.app.metrics.dropped.get(), 0);
+    assert_eq!(full.app.engine.hub().dropped(), 0);
     drop(slow);
 }
 

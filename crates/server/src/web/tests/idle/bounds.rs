@@ -22,7 +22,7 @@ async fn many_events_at_once_are_heard_in_order_and_too_many_end_it() {
     }
     asleep_are(&full, 1).await;
     (1..=TOO_MANY).for_each(|units| tell(&full, units));
-    assert_eq!((farewell(&mut stream).await, full.app.metrics.dropped.get()), (1013, 1));
+    assert_eq!((farewell(&mut stream).await, full.app.engine.hub().dropped()), (1013, 1));
     drop(stream);
     nobody_is_left(&full).await;
 }

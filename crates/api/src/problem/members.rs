@@ -1,0 +1,40 @@
+//! Values of the members that only some codes have.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The requirement of a sale that a buyer does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Requirement {
+    /// Only members may buy.
+    Member,
+    /// The buyer's level is too low.
+    Level,
+    /// An access code is required.
+    AccessCode,
+}
+
+/// The scope of an exceeded rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The requests of this buyer.
+    Buyer,
+    /// The requests from this address.
+    Ip,
+    /// The requests of all buyers together.
+    Interface,
+}
+
+impl Scope {
+    /// The scope's name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Buyer => "buyer",
+            Self::Ip => "ip",
+            Self::Interface => "interface",
+        }
+    }
+}

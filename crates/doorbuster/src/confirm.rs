@@ -1,0 +1,30 @@
+//! Asks before a command does what cannot be undone.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::exit::Failure;
+
+/// Returns if `--yes` was given, or if a person answers "y" on a terminal. `consequence` says what
+/// happens, as a sentence without its end: "spring closes and cannot be opened again".
+///
+/// # Errors
+/// The person answers something else, or standard input is not a terminal.
+pub fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let input = io::stdin();
+    if !input.is_terminal() {
+        let text = format!("{consequence}; to confirm without a terminal, add --yes");
+        return Err(Failure::Settings(text));
+    }
+    eprint!("{consequence}. Continue? [y/N] ");
+    // A closed terminal gives no answer below.
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let read = input.read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(Failure::Refused("nothing was done".to_owned())),
+    }
+}

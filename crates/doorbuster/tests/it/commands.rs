@@ -1,0 +1,33 @@
+//! Commands that ask for a confirmation, and addresses that do not answer as expected.
+
+use crate::test_server::{KEY, TempDir, TestServer, program, run};
+
+#[test]
+fn closing_a_sale_needs_a_confirmation_and_ends_changes_of_its_stock() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let ask = |words: &[&str]| test_server.ask(&temp_dir, words);
+    let item = "id=phone,title=Phone,stock=100,price=10CNY";
+    ask(&["sale", "create", "spring", "--title", "Spring", "--item", item]).stdout_of_success();
+    ask(&["sale", "open", "spring"]).stdout_of_success();
+    let asked = ask(&["sale", "close", "spring"]).stderr_of_failure(2);
+    assert!(asked.contains("cannot be opened again") && asked.contains("--yes"), "{asked}");
+    assert!(ask(&["sale", "show", "spring"]).stdout_of_success().contains("is open"));
+    ask(&["sale", "close", "spring", "--yes"]).stdout_of_success();
+    let late = ask(&["sale", "adjust", "spring", "phone", "5", "--reason", "found"]);
+    assert!(late.stderr_of_failure(1).contains("the sale is closed"));
+}
+
+#[test]
+fn an_address_that_does_not_answer_as_expected_is_explained() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let secure = test_server.url().replacen("http:", "https:", 1);
+    let list =
+        |url: &str| run(program(&temp_dir).args(["sale", "list", "--url", url, "--key", KEY]));
+    let text = list(&secure).stderr_of_failure(1);
+    assert!(text.contains("does not use TLS") && text.contains(test_server.url()), "{text}");
+    let store = "postgres://doorbuster@127.0.0.1:1/doorbuster";
+    let text = run(program(&temp_dir).args(["audit", "--store", store])).stderr_of_failure(1);
+    assert!(text.to_lowercase().contains("connection refused"), "{text}");
+}

@@ -1,0 +1,92 @@
+//! Refuses requests whose framing two programs may read differently (RFC 9112, sections 3.2 and 6):
+//! a proxy in front and the server must agree on the host and on the end of a request.
+
+use doorbuster_api::problem::Problem;
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Version};
+
+use super::reply::{Refused, Reply};
+
+/// Longest `Host`, in bytes: a name of 255 bytes and a port.
+const HOST_BYTES_MAX: usize = 261;
+
+/// The answer to a request with wrong framing. The connection closes after it.
+pub(crate) fn refuse(version: Version, headers: &HeaderMap) -> Option<Reply> {
+    let problem = find_fault(version, headers)?;
+    let mut reply = Refused::from(problem).reply();
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Some(reply)
+}
+
+fn find_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
+    if let Some(detail) = host_fault(version, headers) {
+        return Some(Problem::malformed_request(detail));
+    }
+    // A request with a Content-Length as well has lost it here, and its connection is closed.
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_known = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    (!is_known).then(Problem::unknown_transfer_coding)
+}
+
+fn host_fault(version: Version, headers: &HeaderMap) -> Option<&'static str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => Some("the request has no Host"),
+        (None, _) => None,
+        (Some(_), Some(_)) => Some("the request has more than one Host"),
+        (Some(host), None) if is_host(host.as_bytes()) => None,
+        (Some(_), None) => Some("Host is not a host with an optional port"),
+    }
+}
+
+/// Whether this is a name, an IPv4 address or a bracketed IPv6 address, with an optional port. It
+/// may be empty.
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    if host.len() > HOST_BYTES_MAX {
+        return false;
+    }
+    let (name, rest) = match host.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(end) = literal.iter().position(|&byte| byte == b']') else { return false };
+            let is_literal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+            if end == 0 || !literal[..end].iter().all(is_literal) {
+                return false;
+            }
+            (&b""[..], &literal[end + 1..])
+        }
+        None => {
+            let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
+            host.split_at(end)
+        }
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_port = match rest.split_first() {
+        None => true,
+        Some((b':', port)) => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
+        Some(_) => false,
+    };
+    name.iter().all(is_name) && is_port
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_an_optional_port() {
+        for good in ["", "x", "shop.example:8080", "10.0.0.1", "[::1]:80", "[::ffff:1.2.3.4]", "a:"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["a b", "a/b", "user@host", "a:b", "a:123456", "[::1", "[]", "[x]", "a:1:2", "\u{e9}"]
+        {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+        assert!(!is_host(&[b'a'; HOST_BYTES_MAX + 1]));
+    }
+}

@@ -1,0 +1,115 @@
+//! HTTP messages that a proxy in front may read differently (request smuggling), and answers that a
+//! cache must not keep.
+
+use doorbuster_api::endpoints::{self, Method};
+
+use crate::app::TestApp;
+use crate::http::Reply;
+
+async fn send(app: &TestApp, message: &str) -> Reply {
+    let mut wire = app.connect().await;
+    wire.send(message.as_bytes()).await;
+    wire.reply(false).await.unwrap_or_else(|| panic!("no answer to {message:?}"))
+}
+
+#[tokio::test]
+async fn a_request_with_ambiguous_framing_is_refused_and_its_connection_closed() {
+    let app = TestApp::start().await;
+    let body = r#"{"sale":"spring","item":"phone","units":1}"#;
+    let length = body.len();
+    let purchase = |headers: &str| {
+        format!(
+            "POST /v1/orders HTTP/1.1\r\n{headers}Content-Type: application/json\r\n\
+             Idempotency-Key: k\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let get = |headers: &str| format!("GET /healthz HTTP/1.1\r\n{headers}\r\n");
+    for (message, expected) in [
+        (get(""), "400 malformed_request"),
+        (get("Host: a\r\nHost: a\r\n"), "400 malformed_request"),
+        (get("Host: a b\r\n"), "400 malformed_request"),
+        (get("Host: user@a\r\n"), "400 malformed_request"),
+        (get("Host: a/b\r\n"), "400 malformed_request"),
+        (purchase(""), "400 malformed_request"),
+        (purchase("Host: a\r\nHost: b\r\n"), "400 malformed_request"),
+        (purchase("Host: a\r\nTransfer-Encoding: gzip, chunked\r\n"), "501 not_implemented"),
+        (
+            "POST /v1/orders HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+                .to_owned(),
+            "501 not_implemented",
+        ),
+    ] {
+        let mut wire = app.connect().await;
+        wire.send(message.as_bytes()).await;
+        let reply = wire.reply(false).await.unwrap_or_else(|| panic!("no answer to {message:?}"));
+        assert_eq!(reply.verdict(), expected, "{message:?}");
+        assert_eq!(reply.header("connection"), Some("close"), "{message:?}");
+        assert!(wire.reply(false).await.is_none(), "the connection stays open: {message:?}");
+    }
+    for good in ["Host: \r\n", "Host: shop.example:8080\r\n", "Host: [::1]\r\n"] {
+        assert_eq!(send(&app, &get(good)).await.status, 200, "{good:?}");
+    }
+    let old = send(&app, "GET /healthz HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old.status, 200, "HTTP/1.0 has no Host");
+}
+
+#[tokio::test]
+async fn a_smuggled_request_is_never_answered() {
+    let app = TestApp::start().await;
+    let inner = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    for headers in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: +5\r\n",
+    ] {
+        let message =
+            format!("POST /v1/orders HTTP/1.1\r\nHost: a\r\n{headers}\r\n0\r\n\r\n{inner}");
+        let mut wire = app.connect().await;
+        wire.send(message.as_bytes()).await;
+        if let Some(reply) = wire.reply(false).await {
+            assert!(reply.status >= 400, "{headers:?}: {reply:?}");
+            assert_eq!(reply.header("connection"), Some("close"), "{headers:?}");
+            assert!(
+                wire.reply(false).await.is_none(),
+                "the inner request is answered: {headers:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_may_soon_be_wrong_or_is_for_one_caller_is_not_kept() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 10.into(), 1).await;
+    for endpoint in endpoints::all().filter(|endpoint| endpoint.method == Method::Get) {
+        let path = endpoint.path;
+        if !path.contains('{') {
+            continue;
+        }
+        let unknown = path.replace("{sale}", "nope").replace("{item}", "nope");
+        let unknown = unknown.replace("{order}", &format!("ord_{}", "A".repeat(52)));
+        let unknown = unknown.replace("{key}", "key_none").replace("{block}", "blk_0c9d8e7a65b1");
+        let reply = app.get(&unknown).await;
+        assert!(reply.header("cache-control").is_none_or(|kept| kept == "no-store"), "{path}");
+        assert!(reply.status != 404 || reply.header("cache-control") == Some("no-store"), "{path}");
+    }
+    for page in ["/sale/nope", "/order/nope", "/nope", "/v1/sales/nope", "/assets/nope.js"] {
+        let reply = app.get(page).await;
+        if reply.status == 404 {
+            assert_eq!(reply.header("cache-control"), Some("no-store"), "{page}");
+        }
+    }
+    for path in ["/v1/sales", "/v1/sales/spring", "/v1/sales/spring/status"] {
+        let kept = app.get(path).await;
+        assert!(
+            kept.header("cache-control").is_some_and(|kept| kept.starts_with("public")),
+            "{path}"
+        );
+        let reply = app.buyer("anna", "GET", path).await;
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path} with a token");
+    }
+}
