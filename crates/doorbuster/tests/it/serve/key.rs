@@ -5,33 +5,33 @@ use std::path::Path;
 
 use crate::test_server::{KEY, TempDir, TestServer, serve};
 
-/// A server that was given no key, which writes what it says at its usual level into this file.
+/// Starts a server without a configured key, which logs at its default level to this file.
 fn open(temp_dir: &TempDir, log: &Path) -> TestServer {
     let data_dir = temp_dir.join("data");
     let mut command = serve(temp_dir, &data_dir);
     command.env_remove("DOORBUSTER_AUTH__ADMIN_KEY").env_remove("DOORBUSTER_LOG__FILTER");
-    command.stderr(File::create(log).expect("a directory of our own"));
+    command.stderr(File::create(log).expect("a log file"));
     TestServer::start(command, data_dir)
 }
 
 fn read(log: &Path) -> String {
-    std::fs::read_to_string(log).expect("it was written")
+    std::fs::read_to_string(log).expect("the log exists")
 }
 
 #[test]
-fn a_server_without_a_key_makes_one_and_shows_it_once() {
+fn a_server_without_a_key_creates_one_and_shows_it_once() {
     let temp_dir = TempDir::new();
     let (first, second) = (temp_dir.join("first"), temp_dir.join("second"));
     let status = |test_server: &TestServer, key: &str| {
         test_server.send(key, "GET", "/v1/admin/sales", "", "").0
     };
     let test_server = open(&temp_dir, &first);
-    let said = read(&first);
+    let text = read(&first);
     let shown =
-        said.lines().find_map(|line| line.strip_prefix("operator's key, shown this once: "));
-    let key = shown.unwrap_or_else(|| panic!("no key in {said}")).trim();
-    assert!(key.starts_with("dbk_") && key.len() > 40, "nobody guesses it: {key}");
-    // Nor is it a key that a reader of these tests knows.
+        text.lines().find_map(|line| line.strip_prefix("operator's key, shown this once: "));
+    let key = shown.unwrap_or_else(|| panic!("no key in {text}")).trim();
+    assert!(key.starts_with("dbk_") && key.len() > 40, "the key is too short: {key}");
+    // The new key is not the public key of these tests.
     assert_eq!((status(&test_server, key), status(&test_server, KEY)), (200, 401));
     assert_eq!(test_server.terminate().0, Some(0));
     assert_eq!(read(&first).matches(key).count(), 1, "{}", read(&first));
@@ -40,10 +40,10 @@ fn a_server_without_a_key_makes_one_and_shows_it_once() {
     assert_eq!(
         (status(&test_server, key), status(&test_server, KEY)),
         (200, 401),
-        "the same key still"
+        "the key is unchanged"
     );
     assert_eq!(test_server.terminate().0, Some(0));
-    let said = read(&second);
-    assert!(said.contains("serving"), "what it says is here: {said}");
-    assert!(!said.contains(key) && !said.contains("operator's key"), "{said}");
+    let text = read(&second);
+    assert!(text.contains("serving"), "the log is empty: {text}");
+    assert!(!text.contains(key) && !text.contains("operator's key"), "{text}");
 }
