@@ -172,22 +172,18 @@ mod tests {
             std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");
         let file = dir.join("orders.csv");
-        let begin = || PartialFile::create_beside(&file).expect("it can be written");
+        let begin = || PartialFile::create_beside(&file).expect("a partial file");
         let (mut one, mut other, mut broken) = (begin(), begin(), begin());
-        one.write(b"one, and more than the other has").expect("there is room");
-        other.write(b"other").expect("there is room");
-        broken.write(b"broken").expect("there is room");
-        let read = || std::fs::read_to_string(&file).expect("it is there");
-        one.finish().expect("it is whole");
+        one.write(b"one, and more than the other has").expect("the file is written");
+        other.write(b"other").expect("the file is written");
+        broken.write(b"broken").expect("the file is written");
+        let read = || std::fs::read_to_string(&file).expect("it exists");
+        one.finish().expect("the file is finished");
         assert_eq!(read(), "one, and more than the other has");
         drop(broken);
-        other.finish().expect("it is whole");
+        other.finish().expect("the file is finished");
         assert_eq!(read(), "other");
-        assert_eq!(
-            std::fs::read_dir(&dir).expect("it is there").count(),
-            1,
-            "nothing else is left"
-        );
-        std::fs::remove_dir_all(&dir).expect("it is ours");
+        assert_eq!(std::fs::read_dir(&dir).expect("it exists").count(), 1, "other files are left");
+        std::fs::remove_dir_all(&dir).expect("the directory is removed");
     }
 }

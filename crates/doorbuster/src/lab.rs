@@ -107,7 +107,7 @@ fn options(args: &LabRunArgs) -> Result<Options, Failure> {
     })
 }
 
-/// Shows each result as it comes, and how long the rest may take at the pace so far.
+/// Shows each result and the estimated remaining time.
 fn progress(shown: bool) -> impl FnMut(Done<'_>) {
     let target = match shown && std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
@@ -115,7 +115,7 @@ fn progress(shown: bool) -> impl FnMut(Done<'_>) {
     };
     let bar = ProgressBar::with_draw_target(None, target);
     let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} {wide_msg}");
-    bar.set_style(style.expect("it is fixed, and valid").progress_chars("━━─"));
+    bar.set_style(style.expect("a valid template").progress_chars("━━─"));
     let begun = Instant::now();
     move |done| {
         let left = begun.elapsed().mul_f64((done.of - done.runs) as f64 / done.runs as f64);
@@ -187,7 +187,7 @@ fn show_incident(args: &IncidentArgs) -> Outcome {
     Ok(CommandResult::new(report.is_as_told()))
 }
 
-/// Events of each variant that are shown.
+/// How many events of each variant are shown.
 const EVENTS_SHOWN: usize = 30;
 
 fn incident_text(report: &IncidentReport) -> String {

@@ -1,4 +1,4 @@
-//! `lab`: every known way to deduct stock, before one judge.
+//! Arguments of `lab`.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub struct LabArgs {
     pub command: LabCommand,
 }
 
-/// What to do in the lab.
+/// An operation of the lab.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
     /// List every strategy: its id, what it promises, and where it comes from.

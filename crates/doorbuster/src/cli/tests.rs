@@ -16,7 +16,7 @@ fn the_argument_definitions_are_valid() {
 fn every_command_and_argument_has_help() {
     fn check(command: &clap::Command, path: &str) {
         let path = format!("{path} {}", command.get_name());
-        assert!(command.get_about().is_some(), "{path} says what it does");
+        assert!(command.get_about().is_some(), "{path} has no help");
         for argument in command.get_arguments() {
             assert!(
                 argument.get_help().is_some() || argument.is_hide_set(),
@@ -125,7 +125,7 @@ fn documents() -> Vec<PathBuf> {
 fn every_command_in_a_document_is_valid() {
     let (mut valid, mut skipped) = (0, Vec::new());
     for page in documents() {
-        let text = std::fs::read_to_string(&page).expect("it can be read");
+        let text = std::fs::read_to_string(&page).expect("a readable document");
         for line in shell_commands(&text) {
             let words: Vec<String> =
                 words(&line).into_iter().skip_while(|word| is_setting(word)).collect();

@@ -190,8 +190,8 @@ mod tests {
                     a_tickets_total{verdict=\"consumed\"} 10\n\
                     a_tickets_total{verdict=\"returned\"} 2\n\
                     a_tickets_total_more 99\nb_total 7\n# EOF\n";
-        assert_eq!(counter(text, "a_tickets_total").expect("it is there"), 12);
-        assert_eq!(counter(text, "b_total").expect("it is there"), 7);
+        assert_eq!(counter(text, "a_tickets_total").expect("a counter"), 12);
+        assert_eq!(counter(text, "b_total").expect("a counter"), 7);
         assert!(counter(text, "c_total").is_err());
         assert!(counter("c_total many", "c_total").is_err());
     }

@@ -10,12 +10,12 @@ use serde_json::Value;
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
-/// The answers of an export that breaks off.
+/// The answers of an export whose connection breaks.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
-/// Load of this many buyers on an open sale of 100 phones, ten each; returns the answers, one JSON
-/// object per line.
+/// Sends this many buyers to an open sale of 100 phones, ten units each; returns the answers, one
+/// JSON object per line.
 pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<Value> {
     test_server
         .ask(temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
@@ -35,18 +35,18 @@ pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<V
         .arg("--answers")
         .arg(&answers);
     run(&mut command).stdout_of_success();
-    let text = std::fs::read_to_string(answers).expect("it was written");
+    let text = std::fs::read_to_string(answers).expect("the answers exist");
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
 #[test]
-fn lists_are_written_as_csv_and_units_and_money_add_up() {
+fn lists_are_exported_as_csv_and_units_match_money() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let ask = |arguments: &[&str]| -> CommandRun { test_server.ask(&temp_dir, arguments) };
     let answers = storm(&temp_dir, &test_server, 20);
     let held =
-        answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+        answers.iter().find(|answer| answer["state"] == "reserved").expect("a reserved order");
     ask(&["order", "cancel", held["id"].as_str().expect("an id")]).stdout_of_success();
     let orders = ask(&["csv", "orders", "--sale", "spring"]).stdout_of_success();
     assert!(
@@ -54,9 +54,9 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
         "{orders}"
     );
     let file = temp_dir.join("ledger.csv");
-    let path = file.to_str().expect("it is text");
+    let path = file.to_str().expect("UTF-8 text");
     assert_eq!(ask(&["csv", "ledger", "--output", path]).stdout_of_success(), "");
-    let ledger = std::fs::read_to_string(&file).expect("it is whole");
+    let ledger = std::fs::read_to_string(&file).expect("the complete file");
     assert_eq!(ledger.lines().count(), 1 + 1 + 10 + 1, "{ledger}");
     assert!(ledger.lines().last().is_some_and(|line| line.ends_with(",100,10,90,0")), "{ledger}");
     assert_eq!(ask(&["csv", "payments"]).stdout_of_success().lines().count(), 1);
@@ -65,7 +65,7 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
     );
     assert!(ask(&["csv", "orders", "--sale", "none"]).stderr_of_failure(1).contains("not_found"));
     let nowhere = temp_dir.join("nowhere/orders.csv");
-    let said = ask(&["csv", "orders", "--output", nowhere.to_str().expect("it is text")])
+    let stderr = ask(&["csv", "orders", "--output", nowhere.to_str().expect("UTF-8 text")])
         .stderr_of_failure(1);
     let folder = temp_dir.join("nowhere");
     let expected = format!(
@@ -73,13 +73,13 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
         nowhere.display(),
         folder.display()
     );
-    assert!(said.contains(&expected) && !said.contains(".part"), "{said}");
+    assert!(stderr.contains(&expected) && !stderr.contains(".part"), "{stderr}");
     assert!(ask(&["csv", "orders", "--json"]).stderr_of_failure(2).contains("leave out --json"));
 
-    let told = ask(&["reconcile", "--sale", "spring"]).stdout_of_success();
+    let report = ask(&["reconcile", "--sale", "spring"]).stdout_of_success();
     assert!(
-        told.contains("phone") && told.ends_with("No differences: units and money match.\n"),
-        "{told}"
+        report.contains("phone") && report.ends_with("No differences: units and money match.\n"),
+        "{report}"
     );
     let report = ask(&["reconcile", "--json"]).json();
     assert_eq!(
@@ -91,48 +91,53 @@ fn lists_are_written_as_csv_and_units_and_money_add_up() {
 /// Incomplete files in this directory.
 fn parts(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir)
-        .expect("it is there")
-        .map(|entry| entry.expect("it can be read").file_name());
+        .expect("the directory exists")
+        .map(|entry| entry.expect("readable").file_name());
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
 /// A server that answers one request with these bytes and closes; returns its address, and the
 /// number of incomplete files in `dir` at the time of the request.
-fn breaks_off(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
+fn serve_interrupted(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let asked = std::thread::spawn(move || {
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let incomplete = std::thread::spawn(move || {
         let (stream, _) = listener.accept().expect("the program connects");
-        let head = BufReader::new(&stream).lines().map(|line| line.expect("it is text"));
+        let head = BufReader::new(&stream).lines().map(|line| line.expect("UTF-8 text"));
         let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
         assert_eq!(head[0], "GET /v1/admin/exports/payments.csv HTTP/1.1");
         let begun = parts(&dir);
-        (&stream).write_all(answer.as_bytes()).expect("it takes it");
+        (&stream).write_all(answer.as_bytes()).expect("the program reads");
         begun
     });
-    (url, asked)
+    (url, incomplete)
 }
 
 #[test]
-fn a_list_that_breaks_off_is_an_error_and_leaves_no_file_or_the_one_of_before() {
+fn an_interrupted_export_is_an_error_and_writes_no_file() {
     let temp_dir = TempDir::new();
     let dir = temp_dir.join("lists");
     std::fs::create_dir(&dir).expect("a new directory");
     let file = dir.join("payments.csv");
-    // Between two chunks, and inside one.
+    // Each answer ends between two chunks, or inside one.
     for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
         if let Some(text) = before {
-            std::fs::write(&file, text).expect("it can be written");
+            std::fs::write(&file, text).expect("the file is written");
         }
         let head =
             "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let (url, asked) = breaks_off(format!("{head}{announced:x}\r\n{LINES}\r\n"), dir.clone());
+        let (url, incomplete) =
+            serve_interrupted(format!("{head}{announced:x}\r\n{LINES}\r\n"), dir.clone());
         let mut command = program(&temp_dir);
         command.args(["csv", "payments", "--output"]).arg(&file);
-        let said = run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
+        let stderr = run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
             .stderr_of_failure(1);
-        assert!(said.contains(&format!("the connection to {url} broke")), "{said}");
-        assert_eq!(asked.join().expect("it was asked"), 1, "it was begun");
+        assert!(stderr.contains(&format!("the connection to {url} broke")), "{stderr}");
+        assert_eq!(
+            incomplete.join().expect("one request"),
+            1,
+            "no incomplete file during the export"
+        );
         assert_eq!(parts(&dir), 0, "{announced}");
         assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), before);
     }

@@ -11,7 +11,7 @@ use crate::test_server::TempDir;
 /// Buyers of a round; few, because there are many rounds.
 const BUYERS: u32 = 240;
 
-/// One round of each fault, without a finding.
+/// Runs one round of each fault, which must have no findings.
 fn every_fault(shape: Shape) {
     if !installed() {
         return;
@@ -30,11 +30,11 @@ fn every_fault(shape: Shape) {
 }
 
 #[test]
-fn whatever_fails_between_nodes_and_postgresql_every_promise_is_kept() {
+fn faults_between_nodes_and_postgresql_break_no_promise() {
     every_fault(Shape::Postgres);
 }
 
 #[test]
-fn whatever_fails_between_nodes_redis_and_postgresql_every_promise_is_kept() {
+fn faults_between_nodes_redis_and_postgresql_break_no_promise() {
     every_fault(Shape::Cluster);
 }

@@ -20,7 +20,7 @@ fn demo(temp_dir: &TempDir, arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn a_demo_adds_up_and_leaves_nothing_behind() {
+fn a_demo_adds_up_and_leaves_no_files() {
     let temp_dir = TempDir::new();
     let report = demo(&temp_dir, &["--buyers", "2000"]);
     let expected = [
@@ -63,14 +63,14 @@ fn a_demo_adds_up_for_any_numbers() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_crowd() {
+fn the_same_seed_gives_the_same_buyers() {
     let buyers = |seed: &str| {
         let temp_dir = TempDir::new();
         demo(&temp_dir, &["--buyers", "60", "--connections", "1", "--keep", "--seed", seed]);
         let [kept] = &temp_dir.entries()[..] else {
             panic!("one directory: {:?}", temp_dir.entries())
         };
-        let answers = std::fs::read_to_string(kept.join("answers.jsonl")).expect("it was kept");
+        let answers = std::fs::read_to_string(kept.join("answers.jsonl")).expect("the kept file");
         let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
         let mut buyers: Vec<String> =
             answers.lines().map(line).map(|answer| answer["buyer"].to_string()).collect();
@@ -85,13 +85,13 @@ fn the_same_seed_is_the_same_crowd() {
 #[test]
 fn the_table_of_a_demo_ends_with_its_verdict() {
     let temp_dir = TempDir::new();
-    let told = run(program(&temp_dir).args(["demo", "--buyers", "50", "--stock", "101"]))
+    let output = run(program(&temp_dir).args(["demo", "--buyers", "50", "--stock", "101"]))
         .stdout_of_success();
     assert!(
-        told.ends_with(
+        output.ends_with(
             "\n10 orders of 10. 100 of 101 sold, 1 left. Nothing oversold, nothing lost.\n"
         ),
-        "{told}"
+        "{output}"
     );
     for row in [
         "Buyers",
@@ -103,7 +103,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
         "p99",
         "Audit",
     ] {
-        assert!(told.contains(row), "{row} in {told}");
+        assert!(output.contains(row), "{row} in {output}");
     }
 }
 
@@ -129,9 +129,10 @@ fn a_terminal_shows_the_progress_of_a_demo() {
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
         .stdin(Stdio::null());
-    let told = run(&mut command).stdout_of_success();
-    let (before, verdict) = told.split_once("Nothing oversold, nothing lost.").expect("a verdict");
-    assert!(!verdict.contains("20,000"), "the verdict comes last: {told}");
+    let output = run(&mut command).stdout_of_success();
+    let (before, verdict) =
+        output.split_once("Nothing oversold, nothing lost.").expect("a verdict");
+    assert!(!verdict.contains("20,000"), "a buyer count in the verdict: {output}");
     // The progress line: "12,345 of 20,000 · 10 reserved · 12,335 sold out".
     let parts: Vec<&str> = before.split(" of 20,000 · ").collect();
     let last_figure = |part: &&str| {
@@ -143,14 +144,14 @@ fn a_terminal_shows_the_progress_of_a_demo() {
     let counts: Vec<String> = parts[..parts.len() - 1].iter().map(last_figure).collect();
     assert!(
         counts.iter().any(|count| !matches!(count.as_str(), "" | "20,000")),
-        "while it goes on: {counts:?} in {told}"
+        "no progress: {counts:?} in {output}"
     );
-    assert!(before.contains("reserved · ") && before.contains("starting a server"), "{told}");
+    assert!(before.contains("reserved · ") && before.contains("starting a server"), "{output}");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
 #[test]
-fn the_files_of_a_demo_can_be_audited_and_a_forged_promise_is_found() {
+fn the_files_of_a_demo_can_be_audited_and_a_forged_answer_is_found() {
     let temp_dir = TempDir::new();
     let ran = run(program(&temp_dir).args(["demo", "--json", "--keep", "--buyers", "200"]));
     ran.stdout_of_success();
@@ -162,61 +163,58 @@ fn the_files_of_a_demo_can_be_audited_and_a_forged_promise_is_found() {
         command.arg("audit").arg("--store").arg(&data).arg("--answers").arg(&answers);
         run(command.args(json.then_some("--json")))
     };
-    let told = audit(false).stdout_of_success();
-    assert!(told.ends_with("10 orders and 200 answers checked: no findings.\n"), "{told}");
+    let output = audit(false).stdout_of_success();
+    assert!(output.ends_with("10 orders and 200 answers checked: no findings.\n"), "{output}");
     audit(true).stdout_of_success();
     assert_eq!(audit(true).json()["ok"], json!(true));
 
     let line = json!({"buyer": "eve", "key": "k", "sale": "demo", "item": "phone", "units": 10, "status": 201,
                       "code": null, "id": "ord_forged", "state": "reserved"});
-    let honest = std::fs::read_to_string(&answers).expect("it was kept");
-    std::fs::write(&answers, format!("{honest}{line}\n")).expect("it can be written");
+    let honest = std::fs::read_to_string(&answers).expect("the kept file");
+    std::fs::write(&answers, format!("{honest}{line}\n")).expect("writable");
     let report = audit(true);
     report.stderr_of_failure(1);
     assert_eq!(report.json()["findings"][0]["rule"], json!("I3"), "{}", report.out());
-    let told = audit(false);
-    told.stderr_of_failure(1);
+    let output = audit(false);
+    output.stderr_of_failure(1);
     assert!(
-        told.out().contains("ord_forged") && told.out().ends_with("1 finding.\n"),
+        output.out().contains("ord_forged") && output.out().ends_with("1 finding.\n"),
         "{}",
-        told.out()
+        output.out()
     );
 }
 
 #[test]
-fn a_demo_that_does_not_add_up_says_so_and_ends_with_1() {
+fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
     // Enough buyers that the crowd is still there when the first units are sold.
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // The crowd comes when the sale is open; no other test may use the store before.
-    let file = until("a crowd at work", || {
+    // The buyers come when the sale is open; before that, no other program may use the store.
+    let file = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
     });
-    let store =
-        Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("it is there");
-    store.busy_timeout(Duration::from_secs(60)).expect("it can be set");
+    let store = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .expect("the store exists");
+    store.busy_timeout(Duration::from_secs(60)).expect("a timeout");
     // Adds a unit to the store directly.
     let forge = "UPDATE item SET pool = pool + 1 WHERE EXISTS (SELECT 1 FROM orders)";
-    until("a unit too many", || {
-        assert!(
-            child.try_wait().expect("it is ours").is_none(),
-            "it ended before anything was sold"
-        );
-        (store.execute(forge, []).expect("it can be written") == 1).then_some(())
+    until("a unit is added", || {
+        assert!(child.try_wait().expect("our child").is_none(), "the demo ended before an order");
+        (store.execute(forge, []).expect("writable") == 1).then_some(())
     });
     drop(store);
-    let ended = child.wait_with_output().expect("it is ours");
-    let told = String::from_utf8_lossy(&ended.stderr);
+    let ended = child.wait_with_output().expect("our child");
+    let output = String::from_utf8_lossy(&ended.stderr);
     let report: Value =
-        serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
-    assert_eq!(ended.status.code(), Some(1), "{report}{told}");
+        serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {output}"));
+    assert_eq!(ended.status.code(), Some(1), "{report}{output}");
     assert_eq!((&report["ok"], &report["audit"]["ok"]), (&json!(false), &json!(false)), "{report}");
     assert_eq!(report["audit"]["findings"][0]["rule"], json!("I2"), "{report}");
-    assert!(told.contains("doorbuster: mismatch: audit finding I2"), "{told}");
+    assert!(output.contains("doorbuster: mismatch: audit finding I2"), "{output}");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
@@ -240,19 +238,19 @@ fn metrics(address: SocketAddr) -> Option<String> {
 }
 
 #[test]
-fn a_demo_keeps_its_connections_all_the_while() {
+fn a_demo_reuses_its_connections() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
-    // More buyers than can come before this test has seen enough.
+    // More buyers than can finish before the test has the connections it needs.
     command.args(["demo", "--json", "--buyers", "300000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-    let address: SocketAddr = until("its server says where it listens", || {
+    let address: SocketAddr = until("the server prints its address", || {
         let log = std::fs::read_to_string(temp_dir.entries().pop()?.join("server.log")).ok()?;
         log.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
     });
     let (mut looks, mut most) = (0_u64, 0_u64);
-    let accepted = until("thousands have their answers", || {
+    let accepted = until("thousands of answers", || {
         looks += 1;
         let page = metrics(address)?;
         most = most.max(counted(&page, "doorbuster_http_connections"));
@@ -264,18 +262,18 @@ fn a_demo_keeps_its_connections_all_the_while() {
     assert!(most >= 500, "{most} at once");
     // Each poll is a connection too, and a few connections may be reopened. One connection for each
     // answer would be thousands.
-    assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them looks");
+    assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them polls");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
 #[test]
-fn a_demo_that_is_interrupted_takes_its_server_and_its_scratch_with_it() {
+fn an_interrupted_demo_stops_its_server_and_removes_its_files() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-    until("a server at work", || {
+    until("the server starts", || {
         let [work] = &temp_dir.entries()[..] else { return None };
         work.join("data").is_dir().then_some(())
     });
@@ -291,25 +289,25 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-    // The crowd comes when the server is ready, and sends requests from then on.
-    let work = until("a crowd at work", || {
+    // The load starts when the server is ready, and sends requests from then on.
+    let work = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then_some(work)
     });
     let migrate = || run(program(&temp_dir).args(["migrate", "--data-dir"]).arg(work.join("data")));
     assert!(migrate().stderr_of_failure(1).contains("in use"), "{}", migrate().err());
-    child.kill().expect("it is ours");
+    child.kill().expect("our child");
     wait(&mut child);
     until("the server has stopped", || (migrate().code() == Some(0)).then_some(()));
 }
 
 #[test]
-fn wrong_numbers_are_wrong_usage() {
+fn numbers_out_of_range_are_usage_errors() {
     let temp_dir = TempDir::new();
     for arguments in
         [["--buyers", "0"], ["--units", "0"], ["--connections", "0"], ["--stock", "1000000001"]]
     {
-        let said = run(program(&temp_dir).arg("demo").args(arguments)).stderr_of_failure(2);
-        assert!(said.contains(arguments[0]), "{said}");
+        let stderr = run(program(&temp_dir).arg("demo").args(arguments)).stderr_of_failure(2);
+        assert!(stderr.contains(arguments[0]), "{stderr}");
     }
 }

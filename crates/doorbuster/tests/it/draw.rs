@@ -16,12 +16,12 @@ fn verify(temp_dir: &TempDir, arguments: &[&str]) -> CommandRun {
 }
 
 fn write(path: &Path, lines: &[&str]) -> String {
-    std::fs::write(path, lines.join("\n")).expect("it can be written");
-    path.to_str().expect("it is text").to_owned()
+    std::fs::write(path, lines.join("\n")).expect("the file is written");
+    path.to_str().expect("a UTF-8 path").to_owned()
 }
 
 #[test]
-fn a_draw_is_made_again_from_files_alone() {
+fn a_draw_is_repeated_from_files_alone() {
     let temp_dir = TempDir::new();
     let buyers = write(&temp_dir.join("buyers"), &["alice", "bob", "carol", "dave", "erin"]);
     let order = write(&temp_dir.join("order"), &ORDER);
@@ -35,9 +35,9 @@ fn a_draw_is_made_again_from_files_alone() {
         "--order",
         order.as_str(),
     ];
-    let told = verify(&temp_dir, &honest).stdout_of_success();
-    assert!(told.starts_with(&format!("1\t{}\n2\t{}\n", ORDER[0], ORDER[1])), "{told}");
-    assert!(told.ends_with("5 participants: the draw agrees with its commitment.\n"), "{told}");
+    let output = verify(&temp_dir, &honest).stdout_of_success();
+    assert!(output.starts_with(&format!("1\t{}\n2\t{}\n", ORDER[0], ORDER[1])), "{output}");
+    assert!(output.ends_with("5 participants: the draw agrees with its commitment.\n"), "{output}");
     let other = write(&temp_dir.join("other"), &[ORDER[1], ORDER[0], ORDER[2], ORDER[3], ORDER[4]]);
     let wrong = verify(
         &temp_dir,
@@ -66,7 +66,7 @@ fn a_draw_is_made_again_from_files_alone() {
 
 /// Sends a request as this buyer.
 fn enter(temp_dir: &TempDir, test_server: &TestServer, buyer: &str) {
-    let data_dir = test_server.data_dir().to_str().expect("it is text");
+    let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path");
     let token =
         run(program(temp_dir).args(["token", "buyer", "--data-dir", data_dir, "--", buyer]))
             .stdout_of_success();
@@ -101,21 +101,21 @@ fn a_draw_is_compared_with_the_servers_answer() {
     let commitment = early
         .split_once("sha256:")
         .and_then(|(_, rest)| rest.split_once(','))
-        .expect("it is told")
+        .expect("the seed is published")
         .0;
     test_server.ask(&temp_dir, &["sale", "open", "spring"]).stdout_of_success();
     let noted = format!("sha256:{commitment}");
-    let told = test_server
+    let output = test_server
         .ask(&temp_dir, &["draw", "verify", "--sale", "spring", "--commitment", &noted])
         .stdout_of_success();
-    assert!(told.ends_with("3 participants: the draw agrees with its commitment.\n"), "{told}");
-    // A buyer has no operator's key, and gets the list from elsewhere.
+    assert!(output.ends_with("3 participants: the draw agrees with its commitment.\n"), "{output}");
+    // A buyer has no operators' key, and gets the list from another source.
     let list = write(&temp_dir.join("list"), &["alice", "bob", "-carol"]);
-    let asked = |list: &str| {
+    let verify_list = |list: &str| {
         verify(&temp_dir, &["--url", test_server.url(), "--sale", "spring", "--participants", list])
     };
-    assert_eq!(asked(&list).stdout_of_success(), told);
-    let short = asked(&write(&temp_dir.join("short"), &["alice", "bob"]));
+    assert_eq!(verify_list(&list).stdout_of_success(), output);
+    let short = verify_list(&write(&temp_dir.join("short"), &["alice", "bob"]));
     assert_eq!(short.code(), Some(1));
     assert!(
         short.out().contains("3 participants were published, but the list has 2"),

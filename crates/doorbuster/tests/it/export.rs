@@ -21,7 +21,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// nginx in front of the server; it stops with the test.
 pub struct Cdn {
     child: Child,
-    /// Where it listens.
+    /// The address on which nginx listens.
     pub address: std::net::SocketAddr,
 }
 
@@ -52,7 +52,7 @@ impl Cdn {
              uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n{sites}\n}}\n"
         );
         let file = dir.join("nginx.conf");
-        std::fs::write(&file, config).expect("it can be written");
+        std::fs::write(&file, config).expect("the file is written");
         let child = Command::new("nginx")
             .arg("-p")
             .arg(&dir)
@@ -77,7 +77,7 @@ impl Cdn {
 
 impl Drop for Cdn {
     fn drop(&mut self) {
-        // It may have stopped by itself.
+        // nginx may have stopped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -133,7 +133,7 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     for _ in 0..count {
         let page = get(&mut wire, "/sale/spring", "").await;
         assert_eq!(page.status, 200, "{page}");
-        let text = String::from_utf8(page.body.clone()).expect("a page is text");
+        let text = String::from_utf8(page.body.clone()).expect("a UTF-8 page");
         let assets = named(&text);
         assert!(assets.len() > 5, "{assets:?}");
         for asset in &assets {
@@ -155,25 +155,25 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     requests
 }
 
-/// The requests that reach the server from this many views, spread evenly over this time and over
-/// this many independent caches. Each cache requests a missing or stale copy once, however many
-/// visitors want it.
+/// The number of requests that reach the server from this many views, spread evenly over this time
+/// and over this many independent caches. Each cache requests a missing or stale copy once for all
+/// visitors.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
     let mut dice = 1_u64;
-    let mut asked = 0;
+    let mut total = 0;
     for view in 0..views {
         let now = span.mul_f64(view as f64 / views as f64) + Duration::from_nanos(1);
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let cache = usize::try_from((dice >> 33) % caches).expect("a few");
         for (until, kept) in until[cache].iter_mut().zip(KEPT) {
             if now >= *until {
-                (asked, *until) = (asked + 1, now + kept);
+                (total, *until) = (total + 1, now + kept);
             }
         }
     }
-    asked
+    total
 }
 
 #[test]
@@ -186,14 +186,14 @@ fn of_a_million_page_views_a_few_hundred_reach_the_server() {
         (minutes(10), 50, 30_500),
         (minutes(60), 1, 3_660),
     ] {
-        let came = simulated(1_000_000, span, caches);
-        println!("1,000,000 views over {span:?}, {caches} caches: {came} reach the server");
-        assert!(came.abs_diff(expected) <= expected / 20, "{came}, not about {expected}");
+        let arrived = simulated(1_000_000, span, caches);
+        println!("1,000,000 views over {span:?}, {caches} caches: {arrived} reach the server");
+        assert!(arrived.abs_diff(expected) <= expected / 20, "{arrived}, not about {expected}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cache_in_front_takes_nearly_every_page_view() {
+async fn a_cache_answers_nearly_every_page_view() {
     let views = std::env::var("DOORBUSTER_PAGE_VIEWS").unwrap_or_else(|_| "2000".into());
     let views: usize = views.parse().expect("DOORBUSTER_PAGE_VIEWS is a number");
     let fixture = ServerFixture::start();
@@ -206,11 +206,11 @@ async fn a_cache_in_front_takes_nearly_every_page_view() {
         visitors.spawn(visits(cdn.wire().await, views / VISITORS));
     }
     let requests: usize = visitors.join_all().await.into_iter().sum();
-    let (took, came) = (begun.elapsed(), reached(&fixture).await - before);
-    println!("{views} page views, {requests} requests in {took:?}: {came} reached the server");
+    let (took, arrived) = (begun.elapsed(), reached(&fixture).await - before);
+    println!("{views} page views, {requests} requests in {took:?}: {arrived} reached the server");
     // This cache counts in whole seconds, so it keeps a copy a little longer.
     let most = simulated(views as u64, took, 1) + 2;
-    assert!((1..=most).contains(&came), "{came} of {requests} in {took:?}, more than {most}");
+    assert!((1..=most).contains(&arrived), "{arrived} of {requests} in {took:?}, more than {most}");
 
     // Purchases are never cached: each one reaches the server, and nobody else gets its answer.
     let sold = cdn
@@ -228,7 +228,7 @@ async fn a_cache_in_front_takes_nearly_every_page_view() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
+async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
     let folder = export(&fixture, &[]);
@@ -241,7 +241,7 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
         std::fs::read(folder.join("sale/spring/index.html.gz")).expect("made once")
     );
     assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
-    let tag = page.header("etag").expect("it has one").to_owned();
+    let tag = page.header("etag").expect("an ETag").to_owned();
     let again = get(
         &mut wire,
         "/sale/spring",
@@ -255,7 +255,7 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut wire, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // Invented addresses are answered, and take no space in the cache from real ones.
+    // Unknown addresses get an answer, and take no cache space from real ones.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up =
@@ -269,7 +269,7 @@ async fn each_kind_of_file_says_how_long_it_may_be_kept_and_comes_compressed() {
         }
     }
     let kept =
-        std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx made it").count();
+        std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx's cache").count();
     assert!((1..=2).contains(&kept), "{kept} copies");
     // A sale that was created after the export, and an order: one file serves them all.
     for path in ["/sale/later", "/order/ord_1"] {
@@ -318,7 +318,7 @@ async fn the_status_has_a_new_version_when_the_sale_opens() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
+async fn a_page_may_buy_only_from_the_configured_origin() {
     const ORIGIN: &str = "https://shop.example";
     let fixture = ServerFixture::with(&[("DOORBUSTER_PAGE__ORIGIN", ORIGIN)]);
     fixture.open_sale("spring", &[("phone", 100, 9, 900)]).await;
@@ -360,14 +360,14 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
     // On the fast path, on the general server, for a refusal, and for public answers.
     let spec = super::windows::client::PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
-    for asked in [
+    for bytes in [
         spec.with(&from),
         spec.clone().key("k2").with(&format!("{from}Expect: 100-continue-not\r\n")),
         spec.clone().item("none").with(&from),
         request("GET", "/v1/sales/spring/status", &from, None),
         request("GET", "/v1/orders", &from, None),
     ] {
-        let reply = fixture.ask(&asked).await;
+        let reply = fixture.ask(&bytes).await;
         assert_eq!(reply.header("access-control-allow-origin"), Some(ORIGIN), "{reply}");
         assert!(
             reply
@@ -386,7 +386,7 @@ async fn a_page_on_the_configured_origin_may_buy_and_one_elsewhere_may_not() {
 }
 
 #[test]
-fn a_folder_for_another_origin_names_the_server_and_nothing_is_written_for_strange_names() {
+fn a_folder_for_another_origin_names_the_server_and_invalid_sale_ids_write_nothing() {
     let temp_dir = crate::test_server::TempDir::new();
     let run = |arguments: &[&str]| {
         let mut command = program(&temp_dir);
@@ -401,18 +401,18 @@ fn a_folder_for_another_origin_names_the_server_and_nothing_is_written_for_stran
         ["--api", "https://api.example/v1"],
         ["--api", "data:x"],
     ] {
-        let said = run(&wrong);
+        let output = run(&wrong);
         assert_eq!(
-            said.status.code(),
+            output.status.code(),
             Some(2),
             "{wrong:?}: {}",
-            String::from_utf8_lossy(&said.stderr)
+            String::from_utf8_lossy(&output.stderr)
         );
     }
     assert!(!temp_dir.join("www").exists());
     let made = run(&["--sale", "spring", "--api", "https://api.example"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let page =
-        std::fs::read_to_string(temp_dir.join("www/sale/spring/index.html")).expect("it is there");
+    let page = std::fs::read_to_string(temp_dir.join("www/sale/spring/index.html"))
+        .expect("the page exists");
     assert!(page.contains("connect-src 'self' https://api.example wss://api.example;"));
 }

@@ -43,8 +43,8 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// Deployments that run at the same time; each of them mostly waits. Those with PostgreSQL have two
-/// nodes each. A node that finds no connection in time delays its background work by a minute.
+/// Deployments that run at the same time; each of them mostly waits. A deployment with PostgreSQL
+/// has two nodes. A node that gets no connection in time delays its background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox; a test signs messages with it too.
@@ -60,8 +60,8 @@ const LATE: Duration = Duration::from_secs(40);
 
 /// The value that runs every point on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
-/// Points whose other side is another node, or a store in another process. Each takes as long as a
-/// sale with two nodes: 25 seconds if five run at the same time.
+/// Points that involve another node, or a store in another process. Each takes as long as a sale
+/// with two nodes: 25 seconds if five run at the same time.
 const SHARED: [Point; 14] = [
     Point::Committed,
     Point::SettleCommitted,
@@ -90,23 +90,23 @@ fn shared() -> Vec<Point> {
 
 #[test]
 fn a_server_may_die_between_any_two_steps() {
-    die_at_each(&Point::ALL, AT_ONCE, |_| StoreAccess::Directory);
+    kill_at_each(&Point::ALL, AT_ONCE, |_| StoreAccess::Directory);
 }
 
 #[test]
 fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
     if !Path::new("/usr/lib/postgresql").exists() {
-        println!("passed over, as postgresql is missing (scripts/setup installs it)");
+        println!("skipped; postgresql is missing (scripts/setup installs it)");
         return;
     }
     let temp_dir = TempDir::new();
-    let place = ClusterDir::create(&temp_dir.join("postgres")).expect("a fresh name");
-    let postgres = Postgres::create(&place, true).expect("it is installed");
-    die_at_each(&shared(), SHARED_AT_ONCE, |name| StoreAccess::database(&postgres, name));
+    let place = ClusterDir::create(&temp_dir.join("postgres")).expect("a new directory");
+    let postgres = Postgres::create(&place, true).expect("PostgreSQL starts");
+    kill_at_each(&shared(), SHARED_AT_ONCE, |name| StoreAccess::database(&postgres, name));
 }
 
 /// Kills a server once at each of these points in each round, several at a time.
-fn die_at_each(
+fn kill_at_each(
     points: &[Point],
     at_once: usize,
     store_access: impl Fn(&str) -> StoreAccess + Sync,
@@ -123,8 +123,8 @@ fn die_at_each(
     });
 }
 
-/// Runs this once for each of these points in each round, several at a time; it returns whether a
-/// server was killed at that pass.
+/// Calls `dies` once for each of these points in each round, several at a time; it returns whether
+/// a server was killed at that pass.
 fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
@@ -149,10 +149,10 @@ fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> b
                     });
                     match died {
                         Ok(false) if passing == 1 => {
-                            println!("nothing came to {name}");
+                            println!("no run reached {name}");
                             wrong
                                 .lock()
-                                .expect("nobody panics with it")
+                                .expect("no thread panics with the lock")
                                 .push(format!("{name}:{passing}"));
                         }
                         Ok(died) => {
@@ -161,19 +161,19 @@ fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> b
                         // The failure is printed above, under the thread's name.
                         Err(_) => wrong
                             .lock()
-                            .expect("nobody panics with it")
+                            .expect("no thread panics with the lock")
                             .push(format!("{name}:{passing}")),
                     }
                 }
             });
         }
     });
-    let wrong = wrong.into_inner().expect("nobody panics with it");
-    assert!(wrong.is_empty(), "wrong after a death at {}", wrong.join(", "));
+    let wrong = wrong.into_inner().expect("no thread panics with the lock");
+    assert!(wrong.is_empty(), "faults after a kill at {}", wrong.join(", "));
 }
 
 fn next(waiting: &Mutex<Vec<(Point, u64)>>) -> Option<(Point, u64)> {
-    waiting.lock().expect("nobody panics with it").pop()
+    waiting.lock().expect("no thread panics with the lock").pop()
 }
 
 /// A sale in a deployment of its own whose server is killed at a point; returns whether it was.
@@ -209,7 +209,8 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let dir = fixture.data_dir().to_owned();
     let selling = tokio::spawn(async move {
         let endpoint = json!({"url": outcomes.url(), "types": ["*"]});
-        // It may be created twice if the first answer is lost; then every event is delivered twice.
+        // If the first answer is lost, the endpoint is created twice, and every event is delivered
+        // twice.
         let made = at.operate("POST", "/v1/admin/webhook-endpoints", Some(&endpoint)).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::all(&at).await;
@@ -219,13 +220,13 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
     let (mut died, mut second, begun, mut told_late) = (false, None, Instant::now(), false);
     while !selling.is_finished() {
         if begun.elapsed() > LATE && !std::mem::replace(&mut told_late, true) {
-            let said =
+            let log =
                 second.as_ref().map_or_else(|| fixture.stderr_text(), ServerFixture::stderr_text);
-            println!("{armed}: it takes long: {}\n{said}", retrying_client.waiting());
+            println!("{armed}: still waiting: {}\n{log}", retrying_client.waiting());
         }
         assert!(
             begun.elapsed() < PATIENCE,
-            "it does not settle: {}\n{}",
+            "the work does not end: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()
         );
@@ -234,7 +235,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
             assert_eq!(
                 status.signal(),
                 Some(9),
-                "it ended by itself ({status}): {}",
+                "the server ended by itself ({status}): {}",
                 fixture.stderr_text()
             );
             died = true;

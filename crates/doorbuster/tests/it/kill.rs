@@ -28,7 +28,7 @@ const LONG: u32 = 900;
 const SHORT: u32 = 1;
 /// The most additional rounds.
 const MORE_ROUNDS: u64 = 5;
-/// The last rounds whose queued requests are waited for: earlier ones have ended by then.
+/// The last rounds whose queued requests are read again: earlier requests have expired by then.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 /// The value of an environment variable.
@@ -46,9 +46,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     let mut judge = Judge::new();
     for round in 0..rounds + MORE_ROUNDS {
-        // Where the dice are small and the machine is slow, a few more tell as much as there is to
-        // be looked at.
-        if round >= rounds && judge.has_heard_enough() {
+        // On a slow machine short rounds give few answers; additional rounds give enough of them.
+        if round >= rounds && judge.has_enough_answers() {
             break;
         }
         let sale = format!("s{round}");
@@ -61,13 +60,13 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
             expire: hold_secs < LONG,
         };
         let plan = RandomLoad::new(fixture.address, &sale, seed + round, 16, allowed);
-        // On a slow disk more is in flight, undecided or not yet told, when the end comes.
+        // On a slow disk more requests are undecided or unanswered when the server is killed.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let storm = tokio::spawn(random_load::run(plan.clone()));
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
         fixture.kill();
         faults.slow_disk(Duration::ZERO);
-        let record = storm.await.expect("nothing contradicted itself");
+        let record = storm.await.expect("no contradiction");
         let lost = if dice.random_ratio(1, 2) { faults.cut_power(fixture.data_dir()) } else { 0 };
         println!(
             "round {round}: killed after {} answers, {} units, {lost} bytes lost",
@@ -93,18 +92,18 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
     for round in 0..5 {
         let spec = PurchaseSpec::new(&format!("b{round}"), "k", "spring", 1);
         let before = faults.syncs();
-        // The commit is on the disk, and the server dies before it hears of that.
+        // The commit is on the disk, and the server is killed before the sync returns.
         faults.linger(Duration::from_secs(30));
         let mut wire = fixture.wire().await;
-        // Nobody is told that they have to wait, however late the server is killed.
-        wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("it is sent");
+        // No client gets a queued answer, however late the server is killed.
+        wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
             .until("a commit", Duration::from_secs(10), async || {
                 (faults.syncs() > before).then_some(())
             })
             .await;
         fixture.kill();
-        assert!(wire.reply().await.is_err(), "it was told");
+        assert!(wire.reply().await.is_err(), "the request was answered");
         faults.linger(Duration::ZERO);
         fixture.restart();
         let again = fixture.buy(&spec).await;
@@ -115,18 +114,18 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_at_any_step_of_its_first_start_starts_again() {
+async fn a_server_that_is_killed_during_its_first_start_starts_again() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.kill();
     for step in 1..=40 {
         fixture.move_to(&format!("data{step}"));
         let before = faults.syncs();
         faults.linger(Duration::from_millis(12));
-        let came = fixture
+        let reached = fixture
             .restart_and_kill_when(Duration::from_secs(10), || faults.syncs() >= before + step);
         faults.linger(Duration::ZERO);
-        if !came {
-            assert!(step > 5, "a first start syncs more often than {step} times");
+        if !reached {
+            assert!(step > 5, "a first start must sync more often than {step} times");
             return;
         }
         fixture.restart();
@@ -137,5 +136,5 @@ async fn a_server_that_is_killed_at_any_step_of_its_first_start_starts_again() {
         );
         fixture.kill();
     }
-    panic!("a first start syncs without end");
+    panic!("a first start does not stop syncing");
 }

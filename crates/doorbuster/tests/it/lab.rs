@@ -33,9 +33,9 @@ fn check_sums(result: &Value) {
     let (stock, sold) = (number(result, "stock"), number(result, "sold"));
     assert_eq!(number(result, "oversold"), (sold - stock).max(0), "{result}");
     assert!(number(result, "unsold") <= (stock - sold).max(0), "{result}");
-    let told: i64 =
+    let sum: i64 =
         result["answers"].as_object().expect("an object").values().filter_map(Value::as_i64).sum();
-    assert!(told > 0, "{result}");
+    assert!(sum > 0, "{result}");
     let p = |name: &str| result["latency_ms"][name].as_f64().expect("a number");
     assert!(p("p50") <= p("p99") && p("p99") <= p("max"), "{result}");
 }

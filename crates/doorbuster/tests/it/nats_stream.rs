@@ -55,7 +55,7 @@ impl NatsStream {
     }
 
     /// The kept messages. The subject of each is its event's type, and no event has two contents.
-    pub async fn heard(&self) -> ReceivedEvents {
+    pub async fn received(&self) -> ReceivedEvents {
         let kept = self.nats.kept(NAME).await;
         let (mut bodies, mut events) = (HashMap::new(), Vec::new());
         for kept in &kept {
@@ -71,7 +71,7 @@ impl NatsStream {
             assert_eq!(
                 String::from_utf8_lossy(same),
                 String::from_utf8_lossy(&kept.body),
-                "the same bytes"
+                "one event has two contents"
             );
             events.push(event);
         }

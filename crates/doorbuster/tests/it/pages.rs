@@ -41,18 +41,18 @@ use crate::test_server::TempDir;
 use crate::windows::client::SECRET;
 use crate::windows::fixture::ServerFixture;
 
-/// The button.
+/// The purchase button.
 const BUY: &str = "#buy";
 /// The title under the button: the state in a few words.
 const STATE: &str = "#say-title";
 
-/// A demonstration server, where visitors are guests.
+/// Starts a demo server, where visitors are guests.
 fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
 /// Creates a sale of lamps, with these fields of the item and of the sale changed or added; returns
-/// its name.
+/// its id.
 async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
@@ -64,7 +64,7 @@ async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) ->
     name.to_owned()
 }
 
-/// The same, open.
+/// Creates and opens such a sale.
 async fn sale(fixture: &ServerFixture, name: &str, item: Value) -> String {
     draft(fixture, name, item, json!({})).await;
     fixture.step(name, "open").await;
@@ -72,16 +72,16 @@ async fn sale(fixture: &ServerFixture, name: &str, item: Value) -> String {
 }
 
 fn merge(into: &mut Value, from: Value) {
-    let Value::Object(from) = from else { panic!("{from} is no object") };
+    let Value::Object(from) = from else { panic!("{from} is not an object") };
     into.as_object_mut().expect("an object").extend(from);
 }
 
-/// The shop's link to a sale, for a buyer who is signed in there.
+/// The shop's link to a sale for a signed-in buyer.
 fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
     link_with_claims(address, path, buyer, false, None)
 }
 
-/// The same, for a buyer with these claims of the shop.
+/// The shop's link to a sale for a signed-in buyer with these claims.
 fn link_with_claims(
     address: SocketAddr,
     path: &str,
@@ -122,14 +122,16 @@ async fn prepared_before_opening<T>(
             return (name, done);
         }
     }
-    panic!("no page is ready before its sale opens");
+    panic!("every page was ready too late");
 }
 
 /// Waits until the server has this many streams of events open.
 async fn streams(fixture: &ServerFixture, count: u64) {
     let opened =
         async || (fixture.metric("doorbuster_events_websockets").await == count).then_some(());
-    fixture.until("the pages listen", std::time::Duration::from_secs(30), opened).await;
+    fixture
+        .until("the pages have their event streams", std::time::Duration::from_secs(30), opened)
+        .await;
 }
 
 /// The state of a sale's orders, newest first.

@@ -15,7 +15,7 @@ use crate::test_server::{KEY, TempDir, TestServer, program, run};
 use crate::windows::client::{PurchaseSpec, Reply, request, signed_in};
 use crate::windows::fixture::ServerFixture;
 
-/// What every buyer and every key of the test is called after.
+/// The prefix of every buyer id and every request key of the test.
 const NAME: &str = "anna-rosa";
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -24,26 +24,26 @@ fn the_log_under_load_names_no_buyer() {
     let temp_dir = TempDir::new();
     let log = temp_dir.join("log");
     let test_server =
-        TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
+        TestServer::start_with_log(&temp_dir, File::create(&log).expect("a log file"));
     let answers = storm(&temp_dir, &test_server, 200);
     let held =
-        answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+        answers.iter().find(|answer| answer["state"] == "reserved").expect("a reserved order");
     test_server
         .ask(&temp_dir, &["order", "cancel", held["id"].as_str().expect("an id")])
         .stdout_of_success();
     test_server.ask(&temp_dir, &["sale", "close", "spring", "--yes"]).stdout_of_success();
     assert_eq!(test_server.terminate().0, Some(0));
-    let log = std::fs::read_to_string(log).expect("it was written");
-    assert!(log.lines().count() > 1, "it says something at its usual level: {log}");
+    let log = std::fs::read_to_string(log).expect("the log exists");
+    assert!(log.lines().count() > 1, "the default level logs something: {log}");
     assert_eq!(answers.len(), 200);
     for answer in &answers {
         let buyer = answer["buyer"].as_str().expect("a name");
-        assert!(!log.contains(buyer), "{buyer} stands in the log:\n{log}");
+        assert!(!log.contains(buyer), "the log names {buyer}:\n{log}");
     }
 }
 
-/// Lines of a log that may be about the server and its sale, however many come: far fewer than
-/// requests of any one kind below.
+/// The most log lines about the server and its sale: far fewer than the requests of any one kind
+/// below.
 const LINES_MAX: usize = 60;
 
 #[test]
@@ -51,7 +51,7 @@ fn no_log_line_is_written_for_any_request() {
     let temp_dir = TempDir::new();
     let log = temp_dir.join("log");
     let test_server =
-        TestServer::start_with_log(&temp_dir, File::create(&log).expect("it can be written"));
+        TestServer::start_with_log(&temp_dir, File::create(&log).expect("a log file"));
     let item = "id=phone,title=Phone,stock=200,price=10CNY,limit=1";
     test_server
         .ask(&temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
@@ -61,10 +61,10 @@ fn no_log_line_is_written_for_any_request() {
     crowd.args([
         "storm", "--sale", "spring", "--item", "phone", "--units", "1", "--buyers", "400", "--json",
     ]);
-    let told =
+    let run =
         run(crowd.args(["--url", test_server.url(), "--data-dir"]).arg(test_server.data_dir()));
-    told.stdout_of_success();
-    assert_eq!(told.json()["answers"], json!({"reserved": 200, "sold_out": 200}), "{}", told.out());
+    run.stdout_of_success();
+    assert_eq!(run.json()["answers"], json!({"reserved": 200, "sold_out": 200}), "{}", run.out());
     let (token, key) = (test_server.token(&temp_dir, NAME), "Idempotency-Key: k\r\n");
     let json = format!("{key}Content-Type: application/json\r\n");
     let (one, none) = (
@@ -78,17 +78,17 @@ fn no_log_line_is_written_for_any_request() {
         (token.as_str(), key, one, 415),
     ] {
         for _ in 0..100 {
-            let (status, told) = test_server.send(token, "POST", "/v1/orders", lines, body);
-            assert_eq!(status, expected, "{told}");
+            let (status, answer) = test_server.send(token, "POST", "/v1/orders", lines, body);
+            assert_eq!(status, expected, "{answer}");
         }
     }
     assert_eq!(test_server.terminate().0, Some(0));
-    let log = std::fs::read_to_string(log).expect("it was written");
+    let log = std::fs::read_to_string(log).expect("the log exists");
     let lines = log.lines().count();
     assert!((2..=LINES_MAX).contains(&lines), "{lines} lines:\n{log}");
 }
 
-/// A shop that takes nothing; where it is.
+/// Starts a shop that refuses every webhook message; returns its URL.
 async fn closed_shop() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -96,7 +96,7 @@ async fn closed_shop() -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = [0; 16 * 1024];
-            // Whatever comes of it: the next one is another.
+            // The result does not matter: the next request comes over another connection.
             let _ = stream.read(&mut bytes).await;
             let _ = stream
                 .write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -113,23 +113,23 @@ fn spec(n: u32) -> PurchaseSpec {
 fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
-    conn.busy_timeout(PATIENCE).expect("it can be set");
+    conn.busy_timeout(PATIENCE).expect("a timeout");
     conn
 }
 
-/// A running shop, and the problems that it told.
+/// A running shop, and the problems that it returned.
 struct Shop {
     fixture: ServerFixture,
-    told: Vec<String>,
+    problems: Vec<String>,
 }
 
 impl Shop {
-    /// Asks, keeps the answer if it is a problem, and holds it to what it must be.
+    /// Sends a request, checks the verdict, and keeps the answer if it is a problem.
     async fn ask(&mut self, bytes: &[u8], expected: &str) -> Reply {
         let reply = self.fixture.ask(bytes).await;
         assert_eq!(reply.verdict(), expected, "{reply}");
         if reply.status >= 400 {
-            self.told.push(reply.to_string());
+            self.problems.push(reply.to_string());
         }
         reply
     }
@@ -144,12 +144,11 @@ impl Shop {
             .await
     }
 
-    /// Presses a button of the order's checkout.
+    /// Requests the page behind a button of the order's checkout.
     async fn press(&mut self, n: u32, order: &str, button: &str) {
         let opened = self.ask(&spec(n).order("POST", order, "/checkout"), "200").await.json();
         let url = opened["checkout_url"].as_str().expect("an address");
-        let path =
-            url.strip_prefix("http://shop.example").expect("the name that the request came to");
+        let path = url.strip_prefix("http://shop.example").expect("the host of the request");
         self.ask(&request("POST", &format!("{path}/{button}"), "", None), "200").await;
     }
 
@@ -160,27 +159,26 @@ impl Shop {
     }
 }
 
-/// Paid, paid twice, failed, cancelled, refunded, expired.
+/// Orders that are paid, paid twice, failed, cancelled, refunded and expired.
 async fn money(shop: &mut Shop) {
     let (paid, twice, failed) = (shop.buy(1).await, shop.buy(2).await, shop.buy(3).await);
     shop.press(1, &paid, "pay").await;
     shop.press(2, &twice, "twice").await;
     shop.press(3, &failed, "fail").await;
-    shop.is("it is paid", &format!("/v1/admin/orders/{paid}"), |order| order["state"] == "paid")
-        .await;
+    shop.is("paid", &format!("/v1/admin/orders/{paid}"), |order| order["state"] == "paid").await;
     let settled = |list: &Value| {
         list["refunds"]
             .as_array()
             .is_some_and(|all| all.iter().any(|one| one["state"] == "settled"))
     };
-    shop.is("the second goes back", "/v1/admin/refunds", settled).await;
+    shop.is("the second payment is refunded", "/v1/admin/refunds", settled).await;
     shop.operate(&format!("/v1/admin/orders/{paid}/refund"), &json!({}), "200").await;
     let all_settled = |list: &Value| {
         list["refunds"]
             .as_array()
             .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["state"] == "settled"))
     };
-    shop.is("the first goes back", "/v1/admin/refunds", all_settled).await;
+    shop.is("the first payment is refunded", "/v1/admin/refunds", all_settled).await;
     shop.ask(&spec(3).order("POST", &failed, "/cancel"), "200").await;
     shop.ask(&spec(3).order("POST", &failed, "/cancel"), "200").await;
     shop.ask(&spec(1).order("POST", &paid, "/checkout"), "409 wrong_state").await;
@@ -193,7 +191,7 @@ async fn money(shop: &mut Shop) {
     .await;
 }
 
-/// Refusals, wrong requests, and what fails inside.
+/// Refusals, invalid requests and internal failures.
 async fn trouble(shop: &mut Shop) {
     let again = PurchaseSpec { units: 2, ..spec(2) };
     shop.ask(&again.bytes(), "422 idempotency_key_reused").await;
@@ -217,7 +215,7 @@ async fn trouble(shop: &mut Shop) {
     )
     .await;
     shop.ask(&spec(5).bytes(), "403 forbidden").await;
-    // One ticket cannot be settled, and an operator's action cannot be noted.
+    // A ticket that cannot be settled, and an operator's action that cannot be recorded.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
                   CREATE TRIGGER no_note BEFORE INSERT ON action_log BEGIN SELECT raise(ABORT, 'no note'); END;";
@@ -238,14 +236,14 @@ async fn trouble(shop: &mut Shop) {
 /// Dead letters: one is retried, one is discarded.
 async fn dead_letters(shop: &mut Shop) {
     let some = |list: &Value| list["dead_letters"].as_array().is_some_and(|all| all.len() >= 2);
-    let list = shop.is("some are dead", "/v1/admin/dead-letters?kind=delivery", some).await;
+    let list = shop.is("dead letters exist", "/v1/admin/dead-letters?kind=delivery", some).await;
     let id = |at: usize| list["dead_letters"][at]["id"].as_str().expect("an id").to_owned();
     shop.operate(&format!("/v1/admin/dead-letters/{}/retry", id(0)), &Value::Null, "200").await;
     let why = json!({"reason": "the shop is closed"});
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// Shares that are not what the orders say: the audit finds it and pauses the sale.
+/// A quota that contradicts the orders: the audit finds it and pauses the sale.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
@@ -261,13 +259,13 @@ async fn a_fault(shop: &mut Shop) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
+async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_LOG__FILTER", "info"),
         ("DOORBUSTER_WEBHOOKS__TRIES", "1"),
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
     ]);
-    let mut shop = Shop { fixture, told: Vec::new() };
+    let mut shop = Shop { fixture, problems: Vec::new() };
     let hook = json!({"url": closed_shop().await, "types": ["*"]});
     shop.operate("/v1/admin/webhook-endpoints", &hook, "201").await;
     shop.fixture.open_sale("spring", &[("phone", 5, 1, 900), ("case", 9, 5, 900)]).await;
@@ -284,7 +282,7 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
         if erased["held_back"] == json!([]) {
             break;
         }
-        // The sandbox is asked about its checkout within a moment.
+        // The server asks the sandbox about its checkout soon.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(orders, 1);
@@ -293,9 +291,9 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
     assert!(numbers.contains("doorbuster_dead_letters{"), "{numbers}");
     assert!(!numbers.contains(NAME), "{numbers}");
     assert!(
-        shop.told.len() >= 10 && shop.told.iter().all(|told| !told.contains(NAME)),
+        shop.problems.len() >= 10 && shop.problems.iter().all(|text| !text.contains(NAME)),
         "{:#?}",
-        shop.told
+        shop.problems
     );
     shop.fixture.ask_to_stop();
     shop.fixture.wait_for_end(PATIENCE).expect("it ends");
@@ -307,16 +305,16 @@ async fn neither_log_nor_numbers_nor_problems_name_a_buyer() {
         "refunding a payment that pays for no order",
         "found a fault",
     ] {
-        assert!(log.contains(line), "{line:?} was to be in the log:\n{log}");
+        assert!(log.contains(line), "{line:?} is missing in the log:\n{log}");
     }
-    assert!(!log.contains(NAME), "somebody is named:\n{log}");
+    assert!(!log.contains(NAME), "the log names a buyer:\n{log}");
 }
 
 /// Whether a file of this directory holds the text.
 fn holds(dir: &Path, text: &str) -> bool {
     std::fs::read_dir(dir).expect("it exists").any(|entry| {
-        let path = entry.expect("it can be read").path();
-        let bytes = std::fs::read(path).expect("it can be read");
+        let path = entry.expect("readable").path();
+        let bytes = std::fs::read(path).expect("readable");
         bytes.windows(text.len()).any(|part| part == text.as_bytes())
     })
 }
@@ -327,7 +325,7 @@ fn a_buyer_is_erased_from_a_shell() {
     let test_server = TestServer::open(&temp_dir);
     let answers = storm(&temp_dir, &test_server, 20);
     let held =
-        answers.iter().find(|answer| answer["state"] == "reserved").expect("somebody has ten");
+        answers.iter().find(|answer| answer["state"] == "reserved").expect("a reserved order");
     let text = |name: &str| held[name].as_str().expect("a text");
     let (buyer, order) = (text("buyer"), text("id"));
     let erase = |more: &[&str]| {
@@ -348,7 +346,7 @@ fn a_buyer_is_erased_from_a_shell() {
         unpaid.out()
     );
     test_server.ask(&temp_dir, &["order", "cancel", order]).stdout_of_success();
-    assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "there is no terminal");
+    assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "no terminal can confirm");
     let would = erase(&["--dry-run"]).stdout_of_success();
     assert!(would.starts_with("1 order"), "{would}");
     assert!(would.contains("would be erased and marked erased:"), "{would}");
@@ -364,7 +362,7 @@ fn a_buyer_is_erased_from_a_shell() {
     test_server.ask(&temp_dir, &["block", "add", "--buyer", buyer]).stdout_of_success();
     assert!(
         erase(&["--yes"]).stdout_of_success().contains("doorbuster block remove"),
-        "it is for the operator to end"
+        "the block remains"
     );
     let again = erase(&["--yes", "--json"]).json();
     let name = again["erased_as"].as_str().expect("a name");
@@ -382,7 +380,7 @@ fn a_buyer_is_erased_from_a_shell() {
     let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
     test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();
-    // What the buyer was told is held against the order by its id.
+    // The answers are compared with the order by its id.
     let audit = |more: &[&str]| {
         let mut command = program(&temp_dir);
         command
@@ -392,10 +390,10 @@ fn a_buyer_is_erased_from_a_shell() {
             .arg(temp_dir.join("answers.jsonl"));
         run(command.args(more))
     };
-    let told = audit(&[]).stdout_of_success();
-    assert!(told.contains("erased buyers, checked by id and not by name: 1."), "{told}");
+    let output = audit(&[]).stdout_of_success();
+    assert!(output.contains("erased buyers, checked by id and not by name: 1."), "{output}");
     assert_eq!(audit(&["--json"]).json()["orders_erased"], 1);
     let data = test_server.data_dir().to_owned();
     assert_eq!(test_server.terminate().0, Some(0));
-    assert!(holds(&data, "buyer.erase") && holds(&data, name), "who did it, and when");
+    assert!(holds(&data, "buyer.erase") && holds(&data, name), "the action is recorded");
 }

@@ -9,7 +9,7 @@ use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
 const ITEM: &str = "id=phone,title=Phone,stock=2,price=10CNY";
 
-/// Buys one unit of phone; the status of the answer and the order's id.
+/// Buys one unit of phone; returns the status and the order's id.
 fn buy(test_server: &TestServer, token: &str, key: &str) -> (u16, String) {
     let lines = format!("Idempotency-Key: {key}\r\nContent-Type: application/json\r\n");
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
@@ -57,16 +57,16 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     drop(test_server);
 
     let data_dir = temp_dir.join("restored");
-    let said = restore(&temp_dir, &file, &data_dir, &[]);
+    let output = restore(&temp_dir, &file, &data_dir, &[]);
     for part in ["Sale spring was open and is paused.", "Sale autumn was scheduled and is paused."]
     {
-        assert!(said.contains(part), "{said}");
+        assert!(output.contains(part), "{output}");
     }
-    let log = fs::File::create(temp_dir.join("log")).expect("a free name");
+    let log = fs::File::create(temp_dir.join("log")).expect("a log file");
     let mut command = serve(&temp_dir, &data_dir);
     command.env_remove("DOORBUSTER_LOG__FILTER").stderr(log);
     let restored = TestServer::start(command, data_dir);
-    let log = fs::read_to_string(temp_dir.join("log")).expect("it was written");
+    let log = fs::read_to_string(temp_dir.join("log")).expect("the log exists");
     assert!(log.contains("restored from a backup") && log.contains("spring"), "{log}");
     let (status, _) = buy(&restored, &bob, "c");
     assert_ne!(status, 201, "the sale is paused");
@@ -99,19 +99,19 @@ fn a_start_with_another_id_key_is_refused() {
         }
         run(&mut command).stderr_of_failure(2)
     };
-    let said = refused(Some(&"ab".repeat(32)));
-    assert!(said.contains("the id_key does not fit the store"), "{said}");
+    let stderr = refused(Some(&"ab".repeat(32)));
+    assert!(stderr.contains("the id_key does not fit the store"), "{stderr}");
     let kept = temp_dir.join("kept");
-    fs::rename(data_dir.join("id_key"), &kept).expect("it can be moved");
-    let said = refused(None);
-    assert!(said.contains("no id_key") && said.contains("auth.id_key"), "{said}");
+    fs::rename(data_dir.join("id_key"), &kept).expect("the file is moved");
+    let stderr = refused(None);
+    assert!(stderr.contains("no id_key") && stderr.contains("auth.id_key"), "{stderr}");
     assert!(!data_dir.join("id_key").exists(), "no new key was created");
-    fs::rename(&kept, data_dir.join("id_key")).expect("it can be moved");
+    fs::rename(&kept, data_dir.join("id_key")).expect("the file is moved");
     drop(TestServer::open(&temp_dir));
 
     fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o777)).expect("ours");
-    let said = refused(None);
-    assert!(said.contains("other users can write") && said.contains("chmod 700"), "{said}");
+    let stderr = refused(None);
+    assert!(stderr.contains("other users can write") && stderr.contains("chmod 700"), "{stderr}");
 }
 
 #[test]
@@ -125,18 +125,18 @@ fn a_restore_prints_json_and_refuses_what_it_would_overwrite() {
     let mode = fs::metadata(&file).expect("it exists").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let data_dir = temp_dir.join("restored");
-    let said = restore(&temp_dir, &file, &data_dir, &["--json"]);
-    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-    let files = said["files"].as_array().expect("a list");
-    assert!(files.iter().any(|file| file == "id_key"), "{said}");
+    let output = restore(&temp_dir, &file, &data_dir, &["--json"]);
+    let output: serde_json::Value = serde_json::from_str(&output).expect("JSON");
+    let files = output["files"].as_array().expect("a list");
+    assert!(files.iter().any(|file| file == "id_key"), "{output}");
     let kept = |dir: &Path| fs::read(dir.join("id_key")).expect("it exists");
     assert_eq!(kept(&data_dir), kept(test_server.data_dir()));
     let again = |file: &Path, dir: &Path| {
         let mut command = program(&temp_dir);
         run(command.arg("restore").arg(file).arg("--data-dir").arg(dir)).stderr_of_failure(1)
     };
-    let said = again(&file, &data_dir);
-    assert!(said.contains("contains a store already"), "{said}");
-    let said = again(&data_dir.join("doorbuster.sqlite3"), &temp_dir.join("other"));
-    assert!(said.contains("is not a backup"), "{said}");
+    let stderr = again(&file, &data_dir);
+    assert!(stderr.contains("contains a store already"), "{stderr}");
+    let stderr = again(&data_dir.join("doorbuster.sqlite3"), &temp_dir.join("other"));
+    assert!(stderr.contains("is not a backup"), "{stderr}");
 }

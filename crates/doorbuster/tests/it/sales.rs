@@ -27,13 +27,13 @@ fn a_sale_goes_from_draft_to_closed() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
-    let told = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
+    let output = ask(&["sale", "create", "spring", "--title", "Spring drop", "--item", PHONE])
         .stdout_of_success();
     assert!(
-        told.starts_with(
+        output.starts_with(
             "spring is created, as a draft. Open it with: doorbuster sale open spring"
         ),
-        "{told}"
+        "{output}"
     );
     let later = [
         "sale",
@@ -46,33 +46,33 @@ fn a_sale_goes_from_draft_to_closed() {
         "--starts-at",
         "2100-01-01T10:00:00Z",
     ];
-    let told = ask(&later).stdout_of_success();
-    assert!(told.ends_with("Schedule it with: doorbuster sale schedule later\n"), "{told}");
+    let output = ask(&later).stdout_of_success();
+    assert!(output.ends_with("Schedule it with: doorbuster sale schedule later\n"), "{output}");
     assert_eq!(
         ask(&["sale", "schedule", "later"]).stdout_of_success(),
         "later is scheduled to open at 2100-01-01T10:00:00.000Z.\n"
     );
     for (command, limit) in [("sale", "0"), ("sale", "500"), ("order", "201")] {
-        let said = ask(&[command, "list", "--limit", limit]).stderr_of_failure(2);
-        assert!(said.contains("--limit") && said.contains("200"), "{said}");
+        let stderr = ask(&[command, "list", "--limit", limit]).stderr_of_failure(2);
+        assert!(stderr.contains("--limit") && stderr.contains("200"), "{stderr}");
     }
     assert_eq!(ask(&["sale", "open", "spring"]).stdout_of_success(), "spring is open.\n");
     let listed = ask(&["sale", "list", "--phase", "open"]).stdout_of_success();
     assert!(listed.contains("spring") && listed.contains("Spring drop"), "{listed}");
     assert_eq!(ask(&["sale", "list", "--phase", "draft"]).stdout_of_success(), "No sales found.\n");
 
-    let told = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"])
+    let output = ask(&["sale", "adjust", "spring", "phone", "+50", "--reason", "recount"])
         .stdout_of_success();
-    assert_eq!(told, "phone of spring has 150 units now; 150 of them are free.\n");
+    assert_eq!(output, "phone of spring has 150 units now; 150 of them are free.\n");
     let again = ["--reason", "damaged", "--idempotency-key", "broken-box"];
     for _ in 0..2 {
-        let told = ask(&[&["sale", "adjust", "spring", "phone", "-20"][..], &again].concat())
+        let output = ask(&[&["sale", "adjust", "spring", "phone", "-20"][..], &again].concat())
             .stdout_of_success();
-        assert_eq!(told, "phone of spring has 130 units now; 130 of them are free.\n");
+        assert_eq!(output, "phone of spring has 130 units now; 130 of them are free.\n");
     }
-    let said = ask(&["sale", "adjust", "spring", "phone", "-131", "--reason", "theft"])
+    let stderr = ask(&["sale", "adjust", "spring", "phone", "-131", "--reason", "theft"])
         .stderr_of_failure(1);
-    assert!(said.ends_with("(wrong_state).\n") && said.lines().count() == 1, "{said}");
+    assert!(stderr.ends_with("(wrong_state).\n") && stderr.lines().count() == 1, "{stderr}");
 
     assert_eq!(ask(&["sale", "pause", "spring"]).stdout_of_success(), "spring is paused.\n");
     assert_eq!(ask(&["sale", "resume", "spring"]).stdout_of_success(), "spring is open.\n");
@@ -84,8 +84,8 @@ fn a_sale_goes_from_draft_to_closed() {
         ask(&["sale", "close", "spring", "--yes"]).stdout_of_success(),
         "spring is closed.\n"
     );
-    let said = ask(&["sale", "open", "spring"]).stderr_of_failure(1);
-    assert!(said.ends_with("(wrong_state).\n"), "{said}");
+    let stderr = ask(&["sale", "open", "spring"]).stderr_of_failure(1);
+    assert!(stderr.ends_with("(wrong_state).\n"), "{stderr}");
     let shown = ask(&["sale", "show", "spring"]).stdout_of_success();
     assert!(
         shown.starts_with("spring: Spring drop is closed.\n") && shown.contains("130"),
@@ -94,14 +94,14 @@ fn a_sale_goes_from_draft_to_closed() {
 }
 
 #[test]
-fn a_sale_is_made_from_a_file_and_shown_as_the_server_says_it() {
+fn a_sale_is_created_from_a_file_and_shown_as_json() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let file = temp_dir.join("winter.json");
     let item = json!({"id": "sled", "title": "Sled", "price": {"amount_minor": 500, "currency": "EUR"}, "stock": "unlimited"});
     let sale = json!({"id": "winter", "title": "Winter drop", "items": [item]});
-    std::fs::write(&file, sale.to_string()).expect("it can be written");
-    let path = file.to_str().expect("it is text");
+    std::fs::write(&file, sale.to_string()).expect("the file is written");
+    let path = file.to_str().expect("a UTF-8 path");
     let made = test_server.ask(&temp_dir, &["sale", "create", "--file", path, "--json"]);
     made.stdout_of_success();
     assert_eq!(made.json()["phase"], json!("draft"));
@@ -115,7 +115,7 @@ fn a_sale_is_made_from_a_file_and_shown_as_the_server_says_it() {
     assert!(twice.stderr_of_failure(1).ends_with("(already_exists).\n"), "{}", twice.err());
 
     std::fs::write(&file, sale.to_string().replace("\"sled\"", "\"no sled\""))
-        .expect("it can be written");
+        .expect("the file is written");
     let wrong = test_server.ask(&temp_dir, &["sale", "create", "--file", path, "--json"]);
     assert_eq!(wrong.stderr_of_failure(1), "");
     assert_eq!(wrong.json()["errors"][0]["pointer"], json!("/items/0/id"));
@@ -136,13 +136,16 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
         "--limit",
         "ip=none",
     ];
-    let told = ask(&[&["sale", "edit", "spring"][..], &door].concat()).stdout_of_success();
+    let output = ask(&[&["sale", "edit", "spring"][..], &door].concat()).stdout_of_success();
     let shown = "Front door: access codes required, level 2 or higher, limit by buyer 5 at once and 60 a minute, no limit by address.\n";
-    assert_eq!(told, format!("spring is changed.\n{shown}"));
+    assert_eq!(output, format!("spring is changed.\n{shown}"));
     assert!(ask(&["sale", "show", "spring"]).stdout_of_success().ends_with(shown));
-    let told = ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"])
+    let output = ask(&["sale", "edit", "spring", "--limit", "default", "--title", "Summer drop"])
         .stdout_of_success();
-    assert!(told.ends_with("Front door: access codes required, level 2 or higher.\n"), "{told}");
+    assert!(
+        output.ends_with("Front door: access codes required, level 2 or higher.\n"),
+        "{output}"
+    );
     assert!(
         ask(&["sale", "show", "spring"])
             .stdout_of_success()
@@ -150,15 +153,15 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
     );
     let file = temp_dir.join("patch.json");
     std::fs::write(&file, json!({"front_door": {"min_level": null}}).to_string())
-        .expect("it can be written");
-    let told = ask(&["sale", "edit", "spring", "--file", file.to_str().expect("it is text")])
+        .expect("the file is written");
+    let output = ask(&["sale", "edit", "spring", "--file", file.to_str().expect("a UTF-8 path")])
         .stdout_of_success();
-    assert_eq!(told, "spring is changed.\nFront door: access codes required.\n");
+    assert_eq!(output, "spring is changed.\nFront door: access codes required.\n");
 
-    let told = ask(&["sale", "edit", "spring", "--pow-effort", "20000"]).stdout_of_success();
+    let output = ask(&["sale", "edit", "spring", "--pow-effort", "20000"]).stdout_of_success();
     assert!(
-        told.ends_with("Front door: access codes required, proof of work of 20,000 keys.\n"),
-        "{told}"
+        output.ends_with("Front door: access codes required, proof of work of 20,000 keys.\n"),
+        "{output}"
     );
     assert!(
         ask(&["sale", "edit", "spring", "--pow-effort", "99"])
@@ -189,10 +192,10 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
 fn a_wrong_or_missing_key_is_reported() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    let said = run(program(&temp_dir).args(["sale", "list", "--url", test_server.url()]))
+    let stderr = run(program(&temp_dir).args(["sale", "list", "--url", test_server.url()]))
         .stderr_of_failure(2);
-    assert!(said.contains("DOORBUSTER_ADMIN_KEY"), "{said}");
-    let said = run(program(&temp_dir).args([
+    assert!(stderr.contains("DOORBUSTER_ADMIN_KEY"), "{stderr}");
+    let stderr = run(program(&temp_dir).args([
         "sale",
         "list",
         "--url",
@@ -201,7 +204,7 @@ fn a_wrong_or_missing_key_is_reported() {
         "guessed",
     ]))
     .stderr_of_failure(1);
-    assert!(said.contains("check --key") && said.ends_with("(unauthenticated).\n"), "{said}");
+    assert!(stderr.contains("check --key") && stderr.ends_with("(unauthenticated).\n"), "{stderr}");
     run(program(&temp_dir).args(["sale", "list", "--url", test_server.url(), "--key", KEY]))
         .stdout_of_success();
 }
@@ -210,7 +213,7 @@ fn a_wrong_or_missing_key_is_reported() {
 fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
-    let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
+    let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path").to_owned();
     let token = run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir]))
         .stdout_of_success();
     let order = buy(test_server.url(), token.trim());
@@ -225,8 +228,8 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
     let shown = ask(&["order", "show", id]).stdout_of_success();
     assert!(shown.contains("10 units of phone in spring") && shown.contains("reserved"), "{shown}");
     for _ in 0..2 {
-        let told = ask(&["order", "cancel", id]).stdout_of_success();
-        assert_eq!(told, format!("{id} of alice for 10 units of phone is cancelled.\n"));
+        let output = ask(&["order", "cancel", id]).stdout_of_success();
+        assert_eq!(output, format!("{id} of alice for 10 units of phone is cancelled.\n"));
     }
     assert_eq!(ask(&["order", "show", id, "--json"]).json()["state"], json!("cancelled"));
     let missing = ask(&["order", "show", "ord_none"]);
@@ -242,18 +245,18 @@ fn a_token_buys_and_the_order_is_listed_shown_and_cancelled() {
 fn an_order_is_extended_paid_listed_and_refunded() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
-    let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
+    let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path").to_owned();
     let token = run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir]))
         .stdout_of_success();
     let order = buy(test_server.url(), token.trim());
     let id = order["id"].as_str().expect("an order");
     let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
 
-    let told = ask(&["order", "extend", id, "--secs", "600", "--reason", "a slow bank"])
+    let output = ask(&["order", "extend", id, "--secs", "600", "--reason", "a slow bank"])
         .stdout_of_success();
     assert!(
-        told.starts_with(&format!("{id} of alice for 10 units of phone is reserved, until ")),
-        "{told}"
+        output.starts_with(&format!("{id} of alice for 10 units of phone is reserved, until ")),
+        "{output}"
     );
     ask(&["order", "extend", id]).stderr_of_failure(2);
     ask(&["order", "extend", id, "--secs", "1", "--pay-by", "2100-01-01T00:00:00Z"])
@@ -264,7 +267,7 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     assert!(ask(&["order", "refund", id]).stderr_of_failure(1).ends_with("(wrong_state).\n"));
 
     pay(test_server.url(), token.trim(), id);
-    until("it is paid", || {
+    until("the order is paid", || {
         (ask(&["order", "show", id, "--json"]).json()["state"] == "paid").then_some(())
     });
     let listed = ask(&["order", "payments", "--order", id]).stdout_of_success();
@@ -279,17 +282,17 @@ fn an_order_is_extended_paid_listed_and_refunded() {
         "due, captured, standing: {report}"
     );
     for _ in 0..2 {
-        let told =
+        let output =
             ask(&["order", "refund", id, "--reason", "broken in transit"]).stdout_of_success();
-        assert_eq!(told, format!("{id} of alice for 10 units of phone is refunded.\n"));
+        assert_eq!(output, format!("{id} of alice for 10 units of phone is refunded.\n"));
     }
     let listed = ask(&["order", "refunds", id]).stdout_of_success();
     assert!(listed.contains("ref_") && listed.contains("operator"), "{listed}");
     let shown = ask(&["order", "show", id]).stdout_of_success();
-    for told in
+    for output in
         ["by buyer", "a slow bank", "by provider:sandbox", "operator:configured: broken in transit"]
     {
-        assert!(shown.contains(told), "{told}: {shown}");
+        assert!(shown.contains(entry), "{entry}: {shown}");
     }
 }
 
@@ -297,9 +300,9 @@ fn an_order_is_extended_paid_listed_and_refunded() {
 fn load_from_another_process_is_answered_and_its_answers_are_audited() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
-    let data_dir = test_server.data_dir().to_str().expect("it is text").to_owned();
+    let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path").to_owned();
     let answers = temp_dir.join("answers.jsonl");
-    let answers = answers.to_str().expect("it is text");
+    let answers = answers.to_str().expect("a UTF-8 path");
     let storm = [
         "storm", "--sale", "spring", "--item", "phone", "--buyers", "300", "--units", "10",
         "--json",
@@ -321,7 +324,7 @@ fn load_without_a_sale_fails() {
     let own = test_server.data_dir().join("buyer_secret");
     let other = temp_dir.join("other_secret");
     std::fs::write(&other, "a-secret-of-32-bytes-that-nobody-signs-with")
-        .expect("it can be written");
+        .expect("the file is written");
     for (sale, secret, words) in [
         ("spring", &other, "was unauthenticated: is --buyer-secret-file"),
         ("autumn", &own, "was not_found: are --sale"),
@@ -348,28 +351,30 @@ fn load_without_a_sale_fails() {
     }
 }
 
-/// An address that hands everything on to this one, and loses the answer to whatever says this
-/// word.
-fn losing(url: &str, word: &'static str) -> String {
+/// Starts a proxy to this URL, which drops the answer to any request that contains this word;
+/// returns the proxy's URL.
+fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for near in listener.incoming() {
             let mut near = near.expect("a connection");
             let mut far = TcpStream::connect(&upstream).expect("the server listens");
-            let (mut asks, mut asked) =
-                (near.try_clone().expect("a twin"), far.try_clone().expect("a twin"));
+            let (mut client, mut server) = (
+                near.try_clone().expect("a second handle"),
+                far.try_clone().expect("a second handle"),
+            );
             let is_lost = Arc::new(AtomicBool::new(false));
             let losing = is_lost.clone();
             std::thread::spawn(move || {
                 let mut bytes = [0; 4_096];
-                while let Ok(read @ 1..) = asks.read(&mut bytes) {
+                while let Ok(read @ 1..) = client.read(&mut bytes) {
                     losing.fetch_or(
                         String::from_utf8_lossy(&bytes[..read]).contains(word),
                         Ordering::SeqCst,
                     );
-                    asked.write_all(&bytes[..read]).expect("the server reads");
+                    server.write_all(&bytes[..read]).expect("the server reads");
                 }
             });
             std::thread::spawn(move || {
@@ -393,21 +398,22 @@ fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
     let test_server = open_sale(&temp_dir);
     let order = buy(test_server.url(), &test_server.token(&temp_dir, "alice"));
     let id = order["id"].as_str().expect("an order");
-    let url = losing(test_server.url(), "/extend");
+    let url = lossy_proxy(test_server.url(), "/extend");
     let extend = ["order", "extend", id, "--secs", "600", "--url", &url, "--key", KEY];
-    let said = run(program(&temp_dir).args(extend)).stderr_of_failure(1);
-    let (_, hint) =
-        said.split_once("--pay-by ").unwrap_or_else(|| panic!("it says what to repeat: {said}"));
+    let stderr = run(program(&temp_dir).args(extend)).stderr_of_failure(1);
+    let (_, hint) = stderr
+        .split_once("--pay-by ")
+        .unwrap_or_else(|| panic!("the error has no command to repeat: {stderr}"));
     let pay_by = hint.split_whitespace().next().expect("a time");
     let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
-    assert_eq!(shown["pay_by"], pay_by, "it was done, and its answer was lost");
-    let told = test_server
+    assert_eq!(shown["pay_by"], pay_by, "the extension happened");
+    let output = test_server
         .ask(&temp_dir, &["order", "extend", id, "--pay-by", pay_by])
         .stdout_of_success();
-    assert!(told.ends_with(&format!(" is reserved, until {pay_by}.\n")), "{told}");
+    assert!(output.ends_with(&format!(" is reserved, until {pay_by}.\n")), "{output}");
     let millis = |time: &Value| time.as_str().and_then(Time::parse).expect("a time").millis();
     let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
-    assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "once");
+    assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "extended once");
 }
 
 /// Buys ten phones as the shop's page would.
@@ -445,12 +451,12 @@ fn pay(url: &str, token: &str, order: &str) {
 }
 
 #[test]
-fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
+fn a_buyer_and_a_network_are_blocked_and_unblocked() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let ask = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
     assert_eq!(ask(&["block", "list"]).stdout_of_success(), "There are no blocks.\n");
-    let told = ask(&[
+    let output = ask(&[
         "block",
         "add",
         "--buyer",
@@ -461,10 +467,10 @@ fn a_buyer_and_a_network_are_turned_away_and_let_in_again() {
         "presses 40 times a second",
     ])
     .stdout_of_success();
-    assert!(told.starts_with("robot-7 is blocked until 20"), "{told}");
-    let told = ask(&["block", "add", "--ip", "192.0.2.99/24"]).stdout_of_success();
-    assert!(told.starts_with("192.0.2.0/24 is blocked until it is removed (blk_"), "{told}");
-    let id = told.split(['(', ')']).nth(1).expect("it says the id").to_owned();
+    assert!(output.starts_with("robot-7 is blocked until 20"), "{output}");
+    let output = ask(&["block", "add", "--ip", "192.0.2.99/24"]).stdout_of_success();
+    assert!(output.starts_with("192.0.2.0/24 is blocked until it is removed (blk_"), "{output}");
+    let id = output.split(['(', ')']).nth(1).expect("the id of the block").to_owned();
     let listed = ask(&["block", "list"]).stdout_of_success();
     assert!(
         listed.contains("robot-7") && listed.contains(&id) && listed.contains("presses 40 times"),

@@ -14,14 +14,14 @@ use serde_json::Value;
 use crate::test_server::{KEY, TempDir, TestServer, program, run, serve, until};
 
 #[test]
-fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
+fn an_unknown_setting_is_reported_and_the_server_does_not_start() {
     let temp_dir = TempDir::new();
     for command in
         [&["serve"][..], &["config", "check"], &["token", "buyer", "alice"], &["backup", "copy"]]
     {
-        let said = run(program(&temp_dir).args(command).env("DOORBUSTER_NONSENSE", "1"))
+        let text = run(program(&temp_dir).args(command).env("DOORBUSTER_NONSENSE", "1"))
             .stderr_of_failure(2);
-        assert!(said.contains("DOORBUSTER_NONSENSE"), "{command:?}: {said}");
+        assert!(text.contains("DOORBUSTER_NONSENSE"), "{command:?}: {text}");
     }
     let names_of_ours = [("DOORBUSTER_URL", "http://127.0.0.1:1"), ("DOORBUSTER_ADMIN_KEY", "x")];
     run(program(&temp_dir).args(["config", "check"]).envs(names_of_ours)).stdout_of_success();
@@ -32,52 +32,52 @@ fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
 fn an_unusable_path_is_reported_with_its_setting() {
     let temp_dir = TempDir::new();
     let empty = temp_dir.join("no-keys.json");
-    std::fs::write(&empty, r#"{"keys":[]}"#).expect("it can be written");
+    std::fs::write(&empty, r#"{"keys":[]}"#).expect("the file is written");
     for command in [&["serve"][..], &["config", "check"]] {
         for wrong in ["/etc/hostname", "/dev/null"] {
-            let said = run(program(&temp_dir).args(command).args(["--data-dir", wrong]))
+            let text = run(program(&temp_dir).args(command).args(["--data-dir", wrong]))
                 .stderr_of_failure(2);
-            assert!(said.contains("data_dir") && said.contains(wrong), "{command:?}: {said}");
+            assert!(text.contains("data_dir") && text.contains(wrong), "{command:?}: {text}");
         }
-        let said = run(program(&temp_dir).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty))
+        let text = run(program(&temp_dir).args(command).env("DOORBUSTER_AUTH__BUYER_JWKS", &empty))
             .stderr_of_failure(2);
-        assert!(said.contains("auth.buyer_jwks") && said.contains("no key"), "{command:?}: {said}");
+        assert!(text.contains("auth.buyer_jwks") && text.contains("no key"), "{command:?}: {text}");
     }
     for nowhere in ["/proc/nope/data", "/proc"] {
-        let said =
+        let text =
             run(program(&temp_dir).args(["serve", "--data-dir", nowhere])).stderr_of_failure(2);
-        assert!(said.contains("data_dir: cannot") && said.contains("--data-dir"), "{said}");
+        assert!(text.contains("data_dir: cannot") && text.contains("--data-dir"), "{text}");
     }
     let mut away = program(&temp_dir);
     away.args(["serve", "--listen", "127.0.0.1:0"]).env("DOORBUSTER_SHAPE", "postgres");
-    // A database that is away is no wrong setting: it may be there at the next try.
-    let said = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door"))
+    // An unreachable database is not a wrong setting: a retry may reach it.
+    let text = run(away.env("DOORBUSTER_STORE__URL", "postgres://shop:hush@127.0.0.1:1/door"))
         .stderr_of_failure(1);
-    assert!(said.contains("store.url") && !said.contains("hush"), "{said}");
+    assert!(text.contains("store.url") && !text.contains("hush"), "{text}");
 }
 
 #[test]
-fn a_token_is_signed_by_a_servers_secret_and_by_no_new_one() {
+fn a_token_needs_the_secret_of_an_existing_server() {
     let temp_dir = TempDir::new();
-    let empty = temp_dir.join("nobodys");
+    let empty = temp_dir.join("empty");
     let storm = ["storm", "--sale", "s", "--item", "i", "--buyers", "1"];
     for command in [&["token", "buyer", "alice"][..], &storm] {
-        let said = run(program(&temp_dir).args(command).arg("--data-dir").arg(&empty))
+        let stderr = run(program(&temp_dir).args(command).arg("--data-dir").arg(&empty))
             .stderr_of_failure(2);
         assert!(
-            said.contains("start the server once") && said.contains("auth.buyer_secret"),
-            "{said}"
+            stderr.contains("start the server once") && stderr.contains("auth.buyer_secret"),
+            "{stderr}"
         );
     }
     assert!(!empty.exists());
 }
 
 #[test]
-fn the_default_settings_are_settings() {
+fn the_printed_default_settings_are_accepted() {
     let temp_dir = TempDir::new();
     let file = temp_dir.join("doorbuster.toml");
     std::fs::write(&file, run(program(&temp_dir).args(["config", "default"])).stdout_of_success())
-        .expect("it can be written");
+        .expect("the file is written");
     run(program(&temp_dir).args(["config", "check", "--config"]).arg(&file)).stdout_of_success();
     let secret = "nobody-shall-ever-read-this-secret";
     let mut show = program(&temp_dir);
@@ -89,29 +89,29 @@ fn the_default_settings_are_settings() {
 }
 
 #[test]
-fn a_server_that_is_asked_to_stop_ends_well_and_soon() {
+fn a_server_stops_cleanly_and_soon_after_a_signal() {
     for name in ["TERM", "INT"] {
         let temp_dir = TempDir::new();
-        let (code, took, said) = TestServer::open(&temp_dir).stop_with_signal(name);
-        assert_eq!(code, Some(0), "{name}: {said}");
+        let (code, took, stderr) = TestServer::open(&temp_dir).stop_with_signal(name);
+        assert_eq!(code, Some(0), "{name}: {stderr}");
         assert!(took < Duration::from_secs(10), "{name}: {took:?}");
     }
 }
 
 #[test]
-fn the_log_has_the_form_that_is_asked_for() {
-    // Nobody has a terminal here, for whom it would be text unasked.
+fn the_log_has_the_requested_format() {
+    // Standard error is not a terminal here, so `auto` means JSON.
     for (form, is_json) in [("text", false), ("json", true), ("auto", true)] {
         let temp_dir = TempDir::new();
         let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
         let mut command = serve(&temp_dir, &data_dir);
-        // What it logs at its usual level: that it serves, and that it stops.
+        // At the default level the server logs that it serves and that it stops.
         command.args(["--log-format", form]).env_remove("DOORBUSTER_LOG__FILTER");
-        command.stderr(File::create(&log).expect("a fresh directory"));
+        command.stderr(File::create(&log).expect("a log file"));
         assert_eq!(TestServer::start(command, data_dir).terminate().0, Some(0), "{form}");
-        let said = std::fs::read_to_string(&log).expect("it is there");
-        assert!(said.contains("serving"), "{form}: {said}");
-        for line in said.lines() {
+        let text = std::fs::read_to_string(&log).expect("the file exists");
+        assert!(text.contains("serving"), "{form}: {text}");
+        for line in text.lines() {
             assert_eq!(serde_json::from_str::<Value>(line).is_ok(), is_json, "{form}: {line}");
         }
     }
@@ -122,10 +122,10 @@ fn a_second_server_on_the_same_data_directory_is_refused() {
     let temp_dir = TempDir::new();
     let first = TestServer::open(&temp_dir);
     let second = run(&mut serve(&temp_dir, first.data_dir()));
-    let said = second.stderr_of_failure(1);
+    let stderr = second.stderr_of_failure(1);
     assert!(
-        said.contains("in use") && said.contains(&*first.data_dir().display().to_string()),
-        "{said}"
+        stderr.contains("in use") && stderr.contains(&*first.data_dir().display().to_string()),
+        "{stderr}"
     );
     assert_eq!(second.out(), "");
 }
@@ -142,7 +142,7 @@ fn an_address_in_use_is_reported() {
 }
 
 #[test]
-fn a_running_store_is_copied_and_the_copy_is_sound() {
+fn a_backup_of_a_running_store_is_valid() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     test_server
@@ -164,8 +164,8 @@ fn a_running_store_is_copied_and_the_copy_is_sound() {
     let migrate = |data_dir: &std::path::Path| {
         run(program(&temp_dir).args(["migrate", "--data-dir"]).arg(data_dir))
     };
-    let said = migrate(test_server.data_dir()).stderr_of_failure(1);
-    assert!(said.contains("in use"), "{said}");
+    let stderr = migrate(test_server.data_dir()).stderr_of_failure(1);
+    assert!(stderr.contains("in use"), "{stderr}");
 
     let restored = temp_dir.join("restored");
     run(program(&temp_dir).arg("restore").arg(&copy).arg("--data-dir").arg(&restored))
@@ -174,7 +174,7 @@ fn a_running_store_is_copied_and_the_copy_is_sound() {
     run(program(&temp_dir).args(["audit", "--store"]).arg(&restored)).stdout_of_success();
 }
 
-/// A program that is killed when the test ends, however it does.
+/// A program that is killed when the test ends, even if the test fails.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -185,7 +185,7 @@ impl Drop for Killed {
 }
 
 #[test]
-fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
+fn a_backup_during_writes_is_valid() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let item = "id=a,stock=1000000,price=1EUR";
@@ -217,14 +217,14 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
         let stock = test_server.send(KEY, "GET", "/v1/admin/sales/spring/stock", "", "").1;
         stock["items"][0]["held"].as_u64().expect("a number")
     };
-    until("the crowd buys", || (sold() > 500).then_some(()));
+    until("the buyers buy", || (sold() > 500).then_some(()));
     for n in 0..3 {
         let copy = temp_dir.join(&format!("copy-{n}.sqlite3"));
         let before = sold();
         let mut backup = program(&temp_dir);
         run(backup.arg("backup").arg(&copy).arg("--data-dir").arg(test_server.data_dir()))
             .stdout_of_success();
-        let after = until("it sells on", || Some(sold()).filter(|after| before < *after));
+        let after = until("the server sells more", || Some(sold()).filter(|after| before < *after));
         let audited = run(program(&temp_dir).args(["audit", "--json", "--store"]).arg(&copy));
         audited.stdout_of_success();
         let held = audited.json()["items"][0]["held"].as_u64().expect("a number");
@@ -236,26 +236,26 @@ fn a_store_that_is_written_to_is_copied_and_the_copy_is_sound() {
 fn a_file_that_is_not_a_store_is_not_changed() {
     let temp_dir = TempDir::new();
     let data_dir = temp_dir.join("data");
-    std::fs::create_dir(&data_dir).expect("a free name");
-    std::fs::write(data_dir.join("doorbuster.sqlite3"), "my diary").expect("it can be written");
+    std::fs::create_dir(&data_dir).expect("a new directory");
+    std::fs::write(data_dir.join("doorbuster.sqlite3"), "my diary").expect("the file is written");
     for command in ["migrate", "serve"] {
-        let said = run(program(&temp_dir).args([command, "--data-dir"]).arg(&data_dir))
+        let stderr = run(program(&temp_dir).args([command, "--data-dir"]).arg(&data_dir))
             .stderr_of_failure(1);
-        assert!(said.contains("is not a doorbuster store"), "{command}: {said}");
+        assert!(stderr.contains("is not a doorbuster store"), "{command}: {stderr}");
     }
     assert_eq!(
-        std::fs::read(data_dir.join("doorbuster.sqlite3")).expect("it is there"),
+        std::fs::read(data_dir.join("doorbuster.sqlite3")).expect("the file exists"),
         b"my diary"
     );
-    let said = run(program(&temp_dir)
+    let stderr = run(program(&temp_dir)
         .args(["backup", "copy", "--data-dir"])
         .arg(temp_dir.join("nowhere")))
     .stderr_of_failure(1);
-    assert!(said.contains("cannot make the backup"), "{said}");
+    assert!(stderr.contains("cannot make the backup"), "{stderr}");
 }
 
 #[test]
-fn every_shell_gets_its_completions() {
+fn every_shell_has_completions() {
     let temp_dir = TempDir::new();
     for shell in ["bash", "zsh", "fish"] {
         assert!(
@@ -268,12 +268,12 @@ fn every_shell_gets_its_completions() {
     run(program(&temp_dir).args(["completions", "abacus"])).stderr_of_failure(2);
 }
 
-/// The same command, in a process that may have so many files open.
+/// The same command, in a process with this limit of open files.
 fn with_files(command: &Command, files: u32) -> Command {
     with_limit(command, &format!("ulimit -n {files}"))
 }
 
-/// The same command, in a process with this limit.
+/// The same command, in a process with this `ulimit` setting.
 fn with_limit(command: &Command, limit: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(command.get_program());
@@ -288,42 +288,42 @@ fn with_limit(command: &Command, limit: &str) -> Command {
 }
 
 #[test]
-fn a_server_that_may_open_few_files_takes_few_connections_and_says_so() {
+fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
     let temp_dir = TempDir::new();
     let data_dir = temp_dir.join("data");
-    let said = run(&mut with_files(&serve(&temp_dir, &data_dir), 100)).stderr_of_failure(1);
+    let stderr = run(&mut with_files(&serve(&temp_dir, &data_dir), 100)).stderr_of_failure(1);
     assert!(
-        said.contains("limit of open files is 100")
-            && said.contains("ulimit -n")
-            && said.contains("272"),
-        "{said}"
+        stderr.contains("limit of open files is 100")
+            && stderr.contains("ulimit -n")
+            && stderr.contains("272"),
+        "{stderr}"
     );
-    // 256 of them are not for connections.
+    // The server keeps 256 of the files for other purposes.
     let test_server = TestServer::start(with_files(&serve(&temp_dir, &data_dir), 300), data_dir);
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
-        (0..44).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+        (0..44).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {
         let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        // One that is turned away may be closed before it has asked.
+        // The server may close a refused connection before the request is sent.
         let _ = stream.write_all(ask.as_bytes());
-        let mut heard = String::new();
-        let _ = stream.read_to_string(&mut heard);
-        heard
+        let mut reply = String::new();
+        let _ = stream.read_to_string(&mut reply);
+        reply
     };
-    let heard = hear(TcpStream::connect(&address).expect("the kernel takes it"));
-    assert!(heard.starts_with("HTTP/1.1 503"), "{heard}");
-    assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
-    let (code, _, said) = test_server.terminate();
-    assert_eq!(code, Some(0), "{said}");
+    let reply = hear(TcpStream::connect(&address).expect("the kernel takes it"));
+    assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
+    assert!(taken.into_iter().map(hear).all(|reply| reply.starts_with("HTTP/1.1 200")));
+    let (code, _, stderr) = test_server.terminate();
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(
-        said.contains("the limit of open files (ulimit -n) is 300") && said.contains("44"),
-        "{said}"
+        stderr.contains("the limit of open files (ulimit -n) is 300") && stderr.contains("44"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
+fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
     let temp_dir = TempDir::new();
     let data_dir = temp_dir.join("data");
     let test_server = TestServer::start(
@@ -331,37 +331,37 @@ fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
         data_dir,
     );
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // 256 of 700 are not for connections; 300 would leave 44.
+    // The server keeps 256 of the 700 files; 300 would leave 44 connections.
     let taken: Vec<TcpStream> =
-        (0..400).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+        (0..400).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {
         let ask = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(ask.as_bytes()).expect("it is open");
-        let mut heard = String::new();
-        stream.read_to_string(&mut heard).expect("it answers");
-        heard
+        stream.write_all(ask.as_bytes()).expect("the connection is open");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("an answer");
+        reply
     };
-    assert!(taken.into_iter().map(hear).all(|heard| heard.starts_with("HTTP/1.1 200")));
-    let (code, _, said) = test_server.terminate();
-    assert_eq!(code, Some(0), "{said}");
+    assert!(taken.into_iter().map(hear).all(|reply| reply.starts_with("HTTP/1.1 200")));
+    let (code, _, stderr) = test_server.terminate();
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(
-        said.contains("the limit of open files (ulimit -n) is 700") && said.contains("444"),
-        "{said}"
+        stderr.contains("the limit of open files (ulimit -n) is 700") && stderr.contains("444"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn a_demonstration_sells_to_any_visitor() {
+fn a_demo_sells_to_any_visitor() {
     let temp_dir = TempDir::new();
     let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
     let mut command = program(&temp_dir);
     command.args(["serve", "--demo", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
-    command.stderr(File::create(&log).expect("a fresh directory"));
+    command.stderr(File::create(&log).expect("a log file"));
     let begun = Instant::now();
     let test_server = TestServer::start(command, data_dir);
-    let said = std::fs::read_to_string(&log).expect("it is there");
+    let text = std::fs::read_to_string(&log).expect("the file exists");
     let word =
-        |start: &str| said.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim();
+        |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim();
     assert_eq!(word("sale page:"), format!("{}/sale/demo   opens in 20 s", test_server.url()));
     assert_eq!(word("all sales:"), format!("{}/", test_server.url()));
     let key = word("operator's key:");
@@ -385,19 +385,19 @@ fn a_demonstration_sells_to_any_visitor() {
             r#"{"sale":"demo","item":"lamp","units":1}"#,
         )
     };
-    let (status, told) = buy(&guests[0]);
-    assert_eq!((status, &told["code"]), (409, &"not_started".into()), "{told}");
+    let (status, problem) = buy(&guests[0]);
+    assert_eq!((status, &problem["code"]), (409, &"not_started".into()), "{problem}");
     until("it opens", || (show()["phase"] == "open").then_some(()));
     assert!(begun.elapsed() >= Duration::from_secs(20), "{:?}", begun.elapsed());
-    let told: Vec<(u16, Value)> = guests.iter().map(|guest| buy(guest)).collect();
-    let orders = told.iter().filter(|(status, _)| *status == 201).count();
-    assert_eq!(orders, 40, "forty were made: {told:?}");
+    let answers: Vec<(u16, Value)> = guests.iter().map(|guest| buy(guest)).collect();
+    let orders = answers.iter().filter(|(status, _)| *status == 201).count();
+    assert_eq!(orders, 40, "forty orders: {answers:?}");
     assert!(
-        told.iter().all(|(status, told)| *status == 201 || told["code"] == "sold_out"),
-        "{told:?}"
+        answers.iter().all(|(status, body)| *status == 201 || body["code"] == "sold_out"),
+        "{answers:?}"
     );
     // The first buyer cancels, and the buyer who was refused gets the unit.
-    let id = told[0].1["id"].as_str().expect("an order");
+    let id = answers[0].1["id"].as_str().expect("an order");
     assert_eq!(
         test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0,
         200
@@ -408,7 +408,7 @@ fn a_demonstration_sells_to_any_visitor() {
 }
 
 #[test]
-fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
+fn a_failed_request_is_found_in_the_log_by_its_request_id() {
     let temp_dir = TempDir::new();
     let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
     let mut command = serve(&temp_dir, &data_dir);
@@ -420,7 +420,7 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         ("DOORBUSTER_PAYMENT__STRIPE__API_URL", "http://127.0.0.1:1"),
         ("DOORBUSTER_PAGE__URL", "http://127.0.0.1"),
     ]);
-    command.stderr(File::create(&log).expect("a fresh directory"));
+    command.stderr(File::create(&log).expect("a log file"));
     let test_server = TestServer::start(command, data_dir);
     let item = "id=phone,title=Phone,stock=9,price=1000EUR,limit=9";
     test_server
@@ -440,11 +440,11 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
         (head.split(' ').nth(1).expect("a status").to_owned(), id)
     };
     let logged = |id: &str| {
-        let log = std::fs::read_to_string(&log).expect("it is there");
+        let log = std::fs::read_to_string(&log).expect("the file exists");
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
     };
-    // Its own id, if it brings one that can be one; else one that is drawn.
+    // The request's own id if it has a valid one, and otherwise a random id.
     for (brings, expected) in [
         ("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")),
         ("", None),
@@ -472,7 +472,7 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
             "{line}"
         );
     }
-    // What only the client can put right has neither.
+    // An error that only the client can correct gets no id and no log line.
     let (head, _) = test_server.exchange(
         &token,
         "GET",
@@ -485,25 +485,25 @@ fn a_request_that_failed_is_found_in_the_log_by_the_id_of_its_answer() {
 }
 
 #[test]
-fn a_demonstration_on_every_address_prints_one_that_others_can_open() {
+fn a_demo_on_every_address_prints_an_address_that_others_can_open() {
     let temp_dir = TempDir::new();
     let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
     let mut command = program(&temp_dir);
     command.args(["serve", "--demo", "--listen", "0.0.0.0:0", "--data-dir"]).arg(&data_dir);
-    command.stderr(File::create(&log).expect("a fresh directory"));
+    command.stderr(File::create(&log).expect("a log file"));
     let test_server = TestServer::start(command, data_dir);
-    let page = until("it says where the page is", || {
-        let said = std::fs::read_to_string(&log).expect("it is there");
-        let line = said.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
+    let page = until("the server prints the page's URL", || {
+        let text = std::fs::read_to_string(&log).expect("the file exists");
+        let line = text.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
         line.strip_prefix("http://")?.split('/').next()?.parse::<SocketAddr>().ok()
     });
-    // The address that this machine speaks to others from; its own alone where there are no others.
+    // The address from which this machine reaches others, or 127.0.0.1 if there is none.
     let speaks_from = || {
         let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
         socket.connect("198.51.100.1:9").ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
     assert_eq!(page.ip(), speaks_from().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    TcpStream::connect(page).expect("it listens there");
+    TcpStream::connect(page).expect("the server listens");
     drop(test_server);
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::test_server::{CommandRun, TempDir, program, run};
 
-/// Whether what these tests start is installed; where it is not, they say so and are passed over.
+/// Returns whether the required packages are installed; if not, prints that the test is skipped.
 pub fn installed() -> bool {
     let redis = ["/usr/bin/redis-server", "/usr/sbin/redis-server", "/usr/local/bin/redis-server"];
     let missing = [
@@ -17,7 +17,7 @@ pub fn installed() -> bool {
     let missing: Vec<&str> = missing.into_iter().flatten().collect();
     if !missing.is_empty() {
         println!(
-            "passed over, as these packages are missing (scripts/setup installs them): {}",
+            "skipped; these packages are missing (scripts/setup installs them): {}",
             missing.join(", ")
         );
     }
@@ -29,7 +29,7 @@ fn cluster(temp_dir: &TempDir, words: &[&str]) -> CommandRun {
     run(program(temp_dir).arg("cluster").args(words).args(["--dir", &dir]))
 }
 
-/// Stops what a failing test would leave running.
+/// Stops the nodes that a failing test would leave running.
 struct Down<'a>(&'a TempDir);
 
 impl Drop for Down<'_> {
@@ -61,13 +61,13 @@ fn an_installation_is_started_once_shown_and_removed() {
         "node-2", "front",
     ];
     assert_eq!(names, due);
-    let told = cluster(&temp_dir, &["up"]).stdout_of_success();
-    assert!(told.starts_with("The installation is already running"));
+    let output = cluster(&temp_dir, &["up"]).stdout_of_success();
+    assert!(output.starts_with("The installation is already running"));
     let password = found["store_url"]
         .as_str()
         .and_then(|url| url.split([':', '@']).nth(2))
         .expect("a password");
-    assert!(password.len() > 8 && !told.contains(password), "{told}");
+    assert!(password.len() > 8 && !output.contains(password), "{output}");
     let key =
         std::fs::read_to_string(found["admin_key_file"].as_str().expect("a path")).expect("a key");
     let list = run(program(&temp_dir)
@@ -75,16 +75,15 @@ fn an_installation_is_started_once_shown_and_removed() {
         .env("DOORBUSTER_URL", found["url"].as_str().expect("an address"))
         .env("DOORBUSTER_ADMIN_KEY", key));
     assert!(list.stdout_of_success().contains("No sales found"));
-    the_store_is_looked_after(&temp_dir, &found);
+    the_store_is_maintained(&temp_dir, &found);
     cluster(&temp_dir, &["status"]).stdout_of_success();
     assert!(cluster(&temp_dir, &["down"]).stdout_of_success().contains("front, node-2, node-1"));
     assert!(!temp_dir.join("cluster").exists());
     drop(down);
 }
 
-/// `migrate`, `backup` and `token` know where a store in PostgreSQL is, and leave the data
-/// directory alone.
-fn the_store_is_looked_after(temp_dir: &TempDir, found: &Value) {
+/// `migrate`, `backup` and `token` find a store in PostgreSQL and do not touch the data directory.
+fn the_store_is_maintained(temp_dir: &TempDir, found: &Value) {
     let url = found["store_url"].as_str().expect("an address");
     let ask = |words: &[&str]| {
         let nobodys = temp_dir.join("nobodys");
@@ -97,11 +96,11 @@ fn the_store_is_looked_after(temp_dir: &TempDir, found: &Value) {
         ask(&["migrate"]).stdout_of_success(),
         "The store in PostgreSQL has this program's schema.\n"
     );
-    let said = ask(&["backup", "copy"]).stderr_of_failure(2);
-    assert!(said.contains("pg_dump"), "{said}");
-    // Its nodes were given theirs.
-    let said = ask(&["token", "buyer", "alice"]).stderr_of_failure(2);
-    assert!(said.contains("no buyer_secret in the database of store.url"), "{said}");
+    let stderr = ask(&["backup", "copy"]).stderr_of_failure(2);
+    assert!(stderr.contains("pg_dump"), "{stderr}");
+    // The installation's nodes have a configured secret.
+    let stderr = ask(&["token", "buyer", "alice"]).stderr_of_failure(2);
+    assert!(stderr.contains("no buyer_secret in the database of store.url"), "{stderr}");
     assert!(!temp_dir.join("nobodys").exists() && !temp_dir.join("copy").exists());
 }
 
@@ -124,7 +123,7 @@ fn demo(shape: &str) {
     for (member, value) in due {
         assert_eq!(report[member], value, "{member}");
     }
-    assert!(temp_dir.entries().is_empty(), "nothing is left behind");
+    assert!(temp_dir.entries().is_empty(), "files are left behind");
 }
 
 #[test]

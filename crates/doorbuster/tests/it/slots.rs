@@ -3,7 +3,8 @@
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 
-/// Makes the sale, whose slot is refilled when a counter has fewer than `threshold`, and opens it.
+/// Creates and opens the sale; its slot is refilled when a counter has fewer units than
+/// `threshold`.
 fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32) {
     let item = "id=phone,title=Phone,stock=10000,price=10CNY,limit=10";
     test_server
@@ -13,22 +14,23 @@ fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32
         r#"{{"partitions":1,"choose":"buyer","initial":400,"threshold":{threshold},"refill":100}}"#
     );
     let path = format!("/v1/admin/sales/{sale}/items/phone/spread");
-    let (status, said) =
+    let (status, answer) =
         test_server.send(KEY, "PUT", &path, "Content-Type: application/json\r\n", &spread);
-    assert_eq!(status, 200, "{said}");
+    assert_eq!(status, 200, "{answer}");
     test_server.ask(temp_dir, &["sale", "open", sale]).stdout_of_success();
 }
 
-/// What `sale show --slots` says of its only slot, from the epoch on; and pool and slots of the
-/// same sale.
+/// The cells that `sale show --slots` prints for the only slot, from the epoch on, and the sale's
+/// units in the pool and in slots.
 fn slot_and_units(
     test_server: &TestServer,
     temp_dir: &TempDir,
     sale: &str,
 ) -> (Vec<String>, [u64; 2]) {
-    let told = test_server.ask(temp_dir, &["sale", "show", sale, "--slots"]).stdout_of_success();
+    let output = test_server.ask(temp_dir, &["sale", "show", sale, "--slots"]).stdout_of_success();
     let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let header = told.lines().find(|line| line.contains("partition")).map(cells).expect("a header");
+    let header =
+        output.lines().find(|line| line.contains("partition")).map(cells).expect("a header");
     assert_eq!(
         header,
         [
@@ -43,20 +45,20 @@ fn slot_and_units(
             "refills",
             "recalls"
         ],
-        "{told}"
+        "{output}"
     );
-    let row = told
+    let row = output
         .lines()
         .find(|line| line.trim_start().starts_with("phone"))
         .map(cells)
         .expect("a slot");
     let (_, stock) = test_server.send(KEY, "GET", &format!("/v1/admin/sales/{sale}/stock"), "", "");
-    let units = |place: &str| stock["items"][0][place].as_u64().expect("counted");
+    let units = |place: &str| stock["items"][0][place].as_u64().expect("a number");
     (row[3..].to_vec(), [units("pool"), units("in_slots")])
 }
 
-/// Waits until the slot is so: epoch, granted, settled, both counters, refills, recalls; and pool
-/// and slots.
+/// Waits until the slot has these values: epoch, granted, settled, both counters, refills and
+/// recalls, and the units in the pool and in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -76,49 +78,49 @@ fn sell_thirty(test_server: &TestServer, temp_dir: &TempDir, sale: &str) {
         let lines = format!(
             "Idempotency-Key: {sale}\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n"
         );
-        let (status, said) = test_server.send(
+        let (status, answer) = test_server.send(
             &test_server.token(temp_dir, buyer),
             "POST",
             "/v1/orders",
             &lines,
             &body,
         );
-        assert_eq!(status, 201, "{said}");
+        assert_eq!(status, 201, "{answer}");
     }
 }
 
 #[test]
-fn the_golden_example_is_shown_with_its_numbers() {
+fn sale_show_prints_the_numbers_of_the_golden_example() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    // One that is not refilled at 370, so that what a batch of 30 leaves can be looked at.
-    open(&test_server, &temp_dir, "rests", 370);
+    // At 370 units this slot is not refilled, so the result of the batch of 30 stays visible.
+    open(&test_server, &temp_dir, "no-refill", 370);
     wait_for(
         &test_server,
         &temp_dir,
-        "rests",
+        "no-refill",
         ["1", "400", "0", "[400]", "0", "1", "0"],
         [9_600, 400],
     );
-    sell_thirty(&test_server, &temp_dir, "rests");
+    sell_thirty(&test_server, &temp_dir, "no-refill");
     wait_for(
         &test_server,
         &temp_dir,
-        "rests",
+        "no-refill",
         ["1", "400", "30", "[370]", "0", "1", "0"],
         [9_600, 370],
     );
-    let told =
-        test_server.ask(&temp_dir, &["sale", "show", "rests", "--slots"]).stdout_of_success();
-    assert!(told.ends_with("30 of 400 granted units are settled.\n"), "{told}");
-    // And one that is: 100 more are allocated (9,500 / 470), and again until the counter that does
-    // not sell has no fewer than the threshold.
-    open(&test_server, &temp_dir, "goes-on", 380);
-    sell_thirty(&test_server, &temp_dir, "goes-on");
+    let output =
+        test_server.ask(&temp_dir, &["sale", "show", "no-refill", "--slots"]).stdout_of_success();
+    assert!(output.ends_with("30 of 400 granted units are settled.\n"), "{output}");
+    // This slot is refilled: 100 more units are allocated (9,500 / 470), and again until the
+    // inactive counter reaches the threshold.
+    open(&test_server, &temp_dir, "refill", 380);
+    sell_thirty(&test_server, &temp_dir, "refill");
     wait_for(
         &test_server,
         &temp_dir,
-        "goes-on",
+        "refill",
         ["1", "800", "30", "[370]", "400", "5", "0"],
         [9_200, 770],
     );

@@ -9,38 +9,38 @@ use std::time::{Duration, Instant};
 
 /// The operators' key of every test's server.
 pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
-/// Longer than anything here takes, on a busy machine too.
+/// Longest wait for anything in these tests, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A directory that is removed when this is dropped.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// A new, empty one.
+    /// Creates a new, empty directory.
     pub fn new() -> Self {
         let path =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-        std::fs::create_dir(&path).expect("a random name is free");
+        std::fs::create_dir(&path).expect("a new directory");
         Self(path)
     }
 
-    /// A path in it.
+    /// A path in the directory.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// What is in it.
+    /// The paths in the directory.
     pub fn entries(&self) -> Vec<PathBuf> {
         std::fs::read_dir(&self.0)
             .expect("it exists")
-            .map(|entry| entry.expect("it can be read").path())
+            .map(|entry| entry.expect("readable").path())
             .collect()
     }
 }
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // What cannot be removed stays among the temporary files.
+        // A directory that cannot be removed stays among the temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -61,7 +61,7 @@ pub fn program(temp_dir: &TempDir) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs a command to its end.
 pub fn run(command: &mut Command) -> CommandRun {
     CommandRun(command.output().expect("the program starts"))
 }
@@ -85,14 +85,14 @@ impl CommandRun {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
-    /// Standard output, of a run that must have gone well.
+    /// Standard output; the exit code must be 0.
     #[track_caller]
     pub fn stdout_of_success(&self) -> String {
         assert_eq!(self.code(), Some(0), "{}{}", self.out(), self.err());
         self.out()
     }
 
-    /// Standard error, of a run that must have ended with this code.
+    /// Standard error; the exit code must be this one.
     #[track_caller]
     pub fn stderr_of_failure(&self, code: i32) -> String {
         assert_eq!(self.code(), Some(code), "{}{}", self.out(), self.err());
@@ -115,13 +115,13 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts one on a free port and waits until it is ready.
+    /// Starts a server on a free port and waits until it is ready.
     pub fn open(temp_dir: &TempDir) -> Self {
         let data_dir = temp_dir.join("data");
         Self::start(serve(temp_dir, &data_dir), data_dir)
     }
 
-    /// One that writes what it logs at its usual level into this file.
+    /// Starts a server that logs at its default level to this file.
     pub fn start_with_log(temp_dir: &TempDir, log: File) -> Self {
         let data_dir = temp_dir.join("data");
         let mut command = serve(temp_dir, &data_dir);
@@ -129,34 +129,34 @@ impl TestServer {
         Self::start(command, data_dir)
     }
 
-    /// One that is started in some other way.
+    /// Starts a server with this command.
     pub fn start(mut command: Command, data_dir: PathBuf) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut line = String::new();
-        let output = child.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut line).expect("it can be read");
+        let output = child.stdout.take().expect("piped output");
+        BufReader::new(output).read_line(&mut line).expect("readable");
         let url = line.trim().strip_prefix("doorbuster listening on ").map(str::to_owned);
         match url {
             Some(url) => Self { child, url, data_dir },
             None => {
-                let mut said = String::new();
-                let _ = child.stderr.take().map(|mut log| log.read_to_string(&mut said));
-                panic!("the server said {line:?} and {said}");
+                let mut stderr = String::new();
+                let _ = child.stderr.take().map(|mut log| log.read_to_string(&mut stderr));
+                panic!("the server printed {line:?} and {stderr}");
             }
         }
     }
 
-    /// `http://host:port`.
+    /// The server's URL, `http://host:port`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where its store is.
+    /// The directory of the server's store.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// A client command to this server, as its operator.
+    /// Runs a client command against this server with the operators' key.
     pub fn ask(&self, temp_dir: &TempDir, arguments: &[&str]) -> CommandRun {
         let mut command = program(temp_dir);
         run(command
@@ -173,7 +173,7 @@ impl TestServer {
         made.trim().to_owned()
     }
 
-    /// Sends a request with this token as the shop's page would; status and body of the answer.
+    /// Sends a request with this token as the shop's page would; returns the status and the body.
     pub fn send(
         &self,
         token: &str,
@@ -188,7 +188,7 @@ impl TestServer {
         (status, serde_json::from_str(&body).expect("JSON"))
     }
 
-    /// The same; head and body of the answer as they came.
+    /// Like [`Self::send`], but returns the head and the body unchanged.
     pub fn exchange(
         &self,
         token: &str,
@@ -204,26 +204,27 @@ impl TestServer {
              Bearer {token}\r\n{lines}"
         );
         let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(request.as_bytes()).expect("it takes it");
+        stream.write_all(request.as_bytes()).expect("the server reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         (head.to_owned(), body.to_owned())
     }
 
-    /// Sends SIGTERM and waits; the exit code, how long it took, and what it said.
+    /// Sends SIGTERM and waits; returns the exit code, the duration and standard error.
     pub fn terminate(self) -> (Option<i32>, Duration, String) {
         self.stop_with_signal("TERM")
     }
 
-    /// The same with the signal of this name.
+    /// Sends the signal of this name and waits; returns the exit code, the duration and standard
+    /// error.
     pub fn stop_with_signal(mut self, name: &str) -> (Option<i32>, Duration, String) {
         let started = Instant::now();
         signal(&self.child, name);
         let code = wait(&mut self.child);
-        let mut said = String::new();
-        let _ = self.child.stderr.take().map(|mut log| log.read_to_string(&mut said));
-        (code, started.elapsed(), said)
+        let mut stderr = String::new();
+        let _ = self.child.stderr.take().map(|mut log| log.read_to_string(&mut stderr));
+        (code, started.elapsed(), stderr)
     }
 }
 
@@ -234,13 +235,13 @@ impl Drop for TestServer {
     }
 }
 
-/// A server on a free port.
+/// The command for a server on a free port.
 pub fn serve(temp_dir: &TempDir, data_dir: &Path) -> Command {
     let mut command = program(temp_dir);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
-    // Buyers pay at the sandbox by its buttons.
+    // Buyers pay with the buttons of the sandbox.
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
-    // Few lines, so that nobody has to read them while it runs.
+    // Few log lines, so that they fit into the pipe.
     command
         .env("DOORBUSTER_AUTH__ADMIN_KEY", KEY)
         .env("DOORBUSTER_LOG__FILTER", "warn")
@@ -248,7 +249,7 @@ pub fn serve(temp_dir: &TempDir, data_dir: &Path) -> Command {
     command
 }
 
-/// Sends a signal, by the shell that every system has.
+/// Sends a signal with the shell's `kill`.
 pub fn signal(child: &Child, name: &str) {
     let kill = format!("kill -{name} {}", child.id());
     assert!(
@@ -257,12 +258,12 @@ pub fn signal(child: &Child, name: &str) {
     );
 }
 
-/// Waits for the end of a child; the exit code.
+/// Waits for the end of a child; returns the exit code.
 pub fn wait(child: &mut Child) -> Option<i32> {
-    until("the program has ended", || child.try_wait().expect("it is ours")).code()
+    until("the program has ended", || child.try_wait().expect("our child")).code()
 }
 
-/// Asks again and again until there is something.
+/// Polls until there is a result.
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::test_server::{TempDir, TestServer, serve};
 
-/// A span as it came.
+/// A received span.
 #[derive(Debug, Default)]
 struct Span {
     trace: Vec<u8>,
@@ -25,7 +25,7 @@ enum Value {
     Other,
 }
 
-/// What a field of a message in protocol buffers holds.
+/// The value of a field in a Protocol Buffers message.
 enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -34,7 +34,7 @@ enum Field<'a> {
 fn varint(bytes: &mut &[u8]) -> u64 {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first().expect("a number ends");
+        let (first, rest) = bytes.split_first().expect("a complete number");
         *bytes = rest;
         number |= u64::from(first & 0x7f) << shift;
         if first & 0x80 == 0 {
@@ -70,7 +70,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     found
 }
 
-/// The messages that a message holds in the field of this number.
+/// The nested messages in the field with this number.
 fn inner(bytes: &[u8], number: u64) -> Vec<&[u8]> {
     let of_it = |(found, field)| match field {
         Field::Bytes(bytes) if found == number => Some(bytes),
@@ -110,15 +110,15 @@ fn span(bytes: &[u8]) -> Span {
     span
 }
 
-/// A collector: its address, and what was posted to it, path and body.
+/// Starts a collector; returns its URL and the path and body of each request.
 fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let (keep, kept) = sync_channel(1_000);
-    // Waits for callers until the tests end; each speaks once.
+    // Accepts connections until the tests end; each connection carries one request.
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.expect("a caller"));
+            let mut stream = BufReader::new(stream.expect("a connection"));
             let (mut path, mut length) = (String::new(), 0);
             stream.read_line(&mut path).expect("a line");
             loop {
@@ -132,18 +132,19 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // Before the answer: what was answered is there to be looked at.
+            // Keep the body before the answer: an answered request must be visible to the test.
             if keep.send((path, body)).is_err() {
                 return;
             }
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            stream.get_mut().write_all(answer).expect("it listens");
+            stream.get_mut().write_all(answer).expect("the server reads");
         }
     });
     (address, kept)
 }
 
-/// Sells one unit with this share of purchases sampled, and stops; what a collector got.
+/// Sells one unit with this share of purchases sampled and stops the server; returns what the
+/// collector received.
 fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
     let (address, got) = collector();
@@ -159,12 +160,12 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     test_server.ask(&temp_dir, &["sale", "open", "drop"]).stdout_of_success();
     let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
     let body = r#"{"sale":"drop","item":"phone","units":1}"#;
-    let (status, said) =
+    let (status, answer) =
         test_server.send(&test_server.token(&temp_dir, "anna"), "POST", "/v1/orders", lines, body);
-    assert_eq!(status, 201, "{said}");
-    // What is still kept is sent before it ends.
-    let (code, _, said) = test_server.terminate();
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(status, 201, "{answer}");
+    // The server sends the remaining spans before it ends.
+    let (code, _, stderr) = test_server.terminate();
+    assert_eq!(code, Some(0), "{stderr}");
     got.try_iter().collect()
 }
 

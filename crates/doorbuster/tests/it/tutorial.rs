@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::test_server::{TempDir, TestServer, serve, until};
 
-/// The text that the shop signs buyers' tokens with.
+/// The secret with which the shop signs buyers' tokens.
 const BUYER_SECRET: &str = "a-text-of-thirty-two-bytes-or-more-that-is-not-base64";
 
 /// A running sample shop, stopped when it is dropped.
@@ -18,7 +18,7 @@ struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // A shop that has ended by itself has failed the test already.
+        // If the shop has already ended, the test has failed before this.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -38,9 +38,9 @@ fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str)
         .spawn()
         .unwrap_or_else(|error| panic!("{interpreter} is not installed: {error}"));
     let mut line = String::new();
-    let output = child.stdout.take().expect("it is piped");
+    let output = child.stdout.take().expect("piped output");
     let shop = SampleShop(child);
-    BufReader::new(output).read_line(&mut line).expect("it can be read");
+    BufReader::new(output).read_line(&mut line).expect("readable");
     assert_eq!(line, format!("shop listening on http://127.0.0.1:{port}\n"));
     shop
 }
@@ -111,7 +111,7 @@ fn follow_tutorial(interpreter: &str, file: &str) {
         (id, forged.send().await.expect("an answer").status())
     });
     assert_eq!(wrong, 401, "a forged message is refused");
-    until("the shop knows that the order is paid", || {
+    until("the shop shows the order as paid", || {
         let orders = runtime.block_on(async {
             reqwest::get(format!("{shop_url}/orders")).await.ok()?.json::<Value>().await.ok()
         });

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::test_server::{TempDir, TestServer, until};
 
-/// Sends a buyer's request; the body of its answer.
+/// Sends a buyer's request; returns the body of the answer.
 fn ask(
     test_server: &TestServer,
     token: &str,
@@ -75,7 +75,7 @@ fn a_waitlist_position_and_length_are_shown() {
         ("1".into(), "0".into(), "0".into()),
         "{shown}"
     );
-    // While the sale is paused what comes back is kept.
+    // While the sale is paused, returned units are kept.
     operate(&["sale", "pause", "spring"]).stdout_of_success();
     operate(&["order", "cancel", order["id"].as_str().expect("an id")]).stdout_of_success();
     let shown = operate(&["sale", "show", "spring"]).stdout_of_success();
@@ -85,7 +85,7 @@ fn a_waitlist_position_and_length_are_shown() {
         "{shown}"
     );
     operate(&["sale", "resume", "spring"]).stdout_of_success();
-    until("the place is an order", || {
+    until("the entry is an order", || {
         operate(&["order", "show", id]).stdout_of_success().contains("reserved").then_some(())
     });
     assert!(

@@ -22,15 +22,13 @@ use crate::test_server::{KEY, TempDir, program, run};
 use crate::windows::client::{PurchaseSpec, Wire, request};
 use crate::windows::fixture::{ServerFixture, operator};
 
-/// Longest time in which everything is told after the last start, with the tries that fail on the
-/// way, on a slow machine.
+/// Longest time for all deliveries after the last start, with failed attempts, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What a shop took: each event's order, id and type, in the order of arrival, repetitions among
-/// them.
+/// The events that a shop accepted: order, id and type, in order of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// A shop that takes four of five messages.
+/// Starts a shop that accepts four of five messages.
 async fn shop(seed: u64) -> (SocketAddr, Taken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -53,8 +51,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // Before the answer: it counts as heard although the server may die before it hears
-                // so.
+                // Recorded before the answer: it counts as received even if the server is killed
+                // before it reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -76,7 +74,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
     }
 }
 
-/// The first whole request, and where it ends.
+/// The first complete request and its length.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -88,7 +86,7 @@ fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     Some((serde_json::from_slice(body).expect("JSON"), end))
 }
 
-/// Buys, and cancels some, until the server is gone.
+/// Buys and cancels some orders until the server is gone.
 async fn trade(address: SocketAddr, round: u64, seed: u64) {
     let mut dice = SmallRng::seed_from_u64(seed);
     for n in 0.. {
@@ -105,7 +103,7 @@ async fn trade(address: SocketAddr, round: u64, seed: u64) {
     }
 }
 
-/// What each order's history says that happened.
+/// The event types in each order's history.
 async fn histories(fixture: &ServerFixture) -> HashMap<String, Vec<String>> {
     let mut histories = HashMap::new();
     for order in fixture.orders("spring").await {
@@ -148,22 +146,22 @@ async fn a_shop_receives_every_event_in_order_when_the_server_is_killed_during_d
         let one = &endpoints["endpoints"][0];
         (one["waiting"] == 0 && one["failing"] == 0).then_some(())
     };
-    fixture.until("everything is told", PATIENCE, level).await;
+    fixture.until("everything is delivered", PATIENCE, level).await;
     let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut heard: HashMap<String, Vec<String>> = HashMap::new();
+    let mut received: HashMap<String, Vec<String>> = HashMap::new();
     let mut seen = HashSet::new();
     for (order, id, what) in taken.iter().filter(|(order, _, _)| !order.is_empty()) {
         if seen.insert(id) {
-            heard.entry(order.clone()).or_default().push(what.clone());
+            received.entry(order.clone()).or_default().push(what.clone());
         }
     }
     println!("{} orders, {} events, {} messages taken", histories.len(), seen.len(), taken.len());
-    assert!(!histories.is_empty(), "something was sold");
-    assert_eq!(heard, histories, "each change of each order, in its order, and nothing else");
+    assert!(!histories.is_empty(), "nothing was sold");
+    assert_eq!(received, histories, "the events of each order, in order");
     fixture.audit(None).await;
 }
 
-/// A receiver that the program itself is; it ends with the test.
+/// A receiver process that runs `webhook listen`; it ends with the test.
 struct Listener(std::process::Child);
 
 impl Drop for Listener {
@@ -174,7 +172,7 @@ impl Drop for Listener {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn endpoints_are_kept_and_tried_out_from_a_shell() {
+async fn endpoints_are_managed_and_tested_from_a_shell() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
     fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let url = format!("http://{}", fixture.address);
@@ -199,14 +197,14 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     let mut command = program(&fixture.temp_dir);
     let mut child =
         command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut lines = BufReader::new(child.stdout.take().expect("piped output")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
     assert_eq!(next(), format!("listening on {address}"));
     let order = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    let told: Value = serde_json::from_str(&next()).expect("JSON");
+    let message: Value = serde_json::from_str(&next()).expect("JSON");
     assert_eq!(
-        (&told["type"], &told["data"]["order"]["id"]),
+        (&message["type"], &message["data"]["order"]["id"]),
         (&json!("order.reserved"), &json!(order))
     );
     assert!(ask(&["webhook", "endpoint", "list"]).stdout_of_success().contains(&id));
@@ -214,18 +212,18 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
         (fixture.get_ok(&format!("/v1/admin/webhook-endpoints/{id}")).await["waiting"] == 0)
             .then_some(())
     };
-    fixture.until("it is level", PATIENCE, level).await;
+    fixture.until("no delivery waits", PATIENCE, level).await;
     assert_eq!(
         ask(&["webhook", "deliveries", &id]).stdout_of_success(),
         "The endpoint has no failed deliveries.\n"
     );
-    let event = told["id"].as_str().expect("an id");
+    let event = message["id"].as_str().expect("an id");
     assert_eq!(
         ask(&["webhook", "redeliver", &id, event]).stdout_of_success(),
         format!("{event} will be sent again.\n")
     );
     let again: Value = serde_json::from_str(&next()).expect("JSON");
-    assert_eq!(again, told);
+    assert_eq!(again, message);
     let rotated =
         ask(&["webhook", "endpoint", "rotate", &id, "--overlap", "1h"]).stdout_of_success();
     assert!(rotated.contains("whsec_") && !rotated.contains(&secret), "{rotated}");
@@ -256,19 +254,19 @@ async fn endpoints_are_kept_and_tried_out_from_a_shell() {
     assert!(discarded.stderr_of_failure(1).ends_with("(not_found).\n"));
     assert_eq!(ask(&["dead-letter", "retry", "--all"]).stdout_of_success(), "0 are retried.\n");
     for gone in [id.as_str(), "end_x"] {
-        let said = ask(&["dead-letter", "retry", "--endpoint", gone]).stderr_of_failure(1);
+        let stderr = ask(&["dead-letter", "retry", "--endpoint", gone]).stderr_of_failure(1);
         assert!(
-            said.contains("there is no such endpoint") && said.ends_with("(not_found).\n"),
-            "{said}"
+            stderr.contains("there is no such endpoint") && stderr.ends_with("(not_found).\n"),
+            "{stderr}"
         );
         assert!(
             ask(&["dead-letter", "discard", "--endpoint", gone, "--why", "a test"])
                 .stderr_of_failure(1)
                 .contains("no such")
         );
-        let told = ask(&["dead-letter", "retry", "--endpoint", gone, "--json"]);
+        let refused = ask(&["dead-letter", "retry", "--endpoint", gone, "--json"]);
         assert_eq!(
-            (told.stderr_of_failure(1).as_str(), &told.json()["code"]),
+            (refused.stderr_of_failure(1).as_str(), &refused.json()["code"]),
             ("", &json!("not_found"))
         );
     }
@@ -285,18 +283,17 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     let listen = ["webhook", "listen", "--port", "0", "--secret", &secret];
     let mut child =
         command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut lines = BufReader::new(child.stdout.take().expect("piped output")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
     let first = next();
     let address =
         first.strip_prefix("listening on http://").and_then(|address| address.strip_suffix('/'));
-    let address: SocketAddr =
-        address.and_then(|address| address.parse().ok()).expect("where it is");
+    let address: SocketAddr = address.and_then(|address| address.parse().ok()).expect("an address");
     let id = "evt_0000000000000042_f2aa95665c";
     let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
                       "data": {"order": {"id": "ord_1"}}});
-    // Sends the message with the signature that another text, or its own, has at this time.
+    // Sends the message with the signature of another text, or of its own, at this time.
     let send = async |at: i64, signed: &str| {
         let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
         let headers = format!(
@@ -347,7 +344,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
         let list = fixture.get_ok("/v1/admin/dead-letters").await;
         list["dead_letters"].as_array().filter(|all| all.len() == 2).cloned()
     };
-    let letters = fixture.until("both are given up", PATIENCE, given_up).await;
+    let letters = fixture.until("two dead letters", PATIENCE, given_up).await;
     let of = |order: &str| {
         let letter = letters
             .iter()
@@ -378,7 +375,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
     let listen = ["webhook", "listen", "--port", &port, "--secret", secret, "--json"];
     let mut child =
         command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut lines = BufReader::new(child.stdout.take().expect("piped output")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
     assert_eq!(next(), format!("listening on {address}"));
@@ -386,8 +383,8 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
         ask(&["dead-letter", "retry", &retried]).stdout_of_success(),
         format!("{retried} is retried.\n")
     );
-    let told: Value = serde_json::from_str(&next()).expect("JSON");
-    assert_eq!(told["data"]["order"]["id"], json!(orders[0]));
+    let message: Value = serde_json::from_str(&next()).expect("JSON");
+    assert_eq!(message["data"]["order"]["id"], json!(orders[0]));
     let let_be = ask(&["dead-letter", "discard", &discarded, "--reason", "taken from the export"])
         .stdout_of_success();
     assert_eq!(let_be, format!("{discarded} is discarded.\n"));
@@ -395,7 +392,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
         (ask(&["dead-letter", "list"]).stdout_of_success() == "There are no dead letters.\n")
             .then_some(())
     };
-    fixture.until("nothing is left", PATIENCE, nothing).await;
+    fixture.until("no dead letters", PATIENCE, nothing).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -411,23 +408,23 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // A second hand on the store, as a damaged page or a later program would have one.
+    // A second connection to the store, which writes what damage or a later version could leave.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
-    store.busy_timeout(Duration::from_secs(10)).expect("it can be set");
+    store.busy_timeout(Duration::from_secs(10)).expect("a timeout");
     let sql = "INSERT INTO event (type, sale_id, at, actor)
                VALUES ('sale.opened', 'spring', 1, 'nobody'), ('sale.moved', 'spring', 2, 'engine')";
-    store.execute_batch(sql).expect("it is SQL");
+    store.execute_batch(sql).expect("valid SQL");
     let after = fixture.buy(&PurchaseSpec::new("bert", "k", "spring", 1)).await.id();
-    let told = async || {
+    let delivered = async || {
         let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         [&before, &after]
             .iter()
             .all(|order| taken.iter().any(|(of, ..)| of == *order))
             .then_some(())
     };
-    fixture.until("what happened around it is told", PATIENCE, told).await;
-    let letter = fixture.until("it is given up", PATIENCE, async || {
+    fixture.until("the other events are delivered", PATIENCE, delivered).await;
+    let letter = fixture.until("the dead letter exists", PATIENCE, async || {
         let list = fixture.get_ok("/v1/admin/dead-letters").await;
         list["dead_letters"].as_array().and_then(|all| all.first().cloned())
     });
@@ -440,12 +437,8 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
     let shown = fixture
         .get_ok(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id")))
         .await;
-    assert_eq!(
-        (&shown["id"], &shown["message"]),
-        (&letter["id"], &Value::Null),
-        "there is nothing to show"
-    );
-    let waits = fixture.until("what only a later program knows waits", PATIENCE, async || {
+    assert_eq!((&shown["id"], &shown["message"]), (&letter["id"], &Value::Null), "no payload");
+    let waits = fixture.until("the newer event waits", PATIENCE, async || {
         let list = fixture.get_ok(&deliveries).await;
         list["deliveries"]
             .as_array()?
@@ -466,10 +459,10 @@ async fn a_broker_is_added_from_a_shell_without_its_password_on_the_command_line
     let url = format!("http://{}", fixture.address);
     let file = fixture.temp_dir.join("rabbit.url");
     let ask = |address: &str, arguments: &[&str]| {
-        std::fs::write(&file, format!("{address}\n")).expect("a directory of our own");
+        std::fs::write(&file, format!("{address}\n")).expect("the file is written");
         let mut command = program(&fixture.temp_dir);
         let command =
-            command.args(arguments).stdin(std::fs::File::open(&file).expect("it was written"));
+            command.args(arguments).stdin(std::fs::File::open(&file).expect("the file exists"));
         run(command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
     let add = ["webhook", "endpoint", "add", "-", "--type", "order.paid"];

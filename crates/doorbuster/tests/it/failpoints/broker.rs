@@ -15,7 +15,7 @@ use crate::nats_stream::{NatsStream, WINDOW};
 use crate::windows::fixture::ServerFixture;
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Every step from an event's position to the record that the broker has it.
+/// Every step from an event's position to the stored acknowledgement of the broker.
 const POINTS: [Point; 4] =
     [Point::OutboxSequenced, Point::OutboxRead, Point::OutboxSent, Point::OutboxAdvanced];
 /// The steps of events that were refused at first and are retried.
@@ -31,8 +31,8 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// A sale whose server is killed at this point; returns whether it was. A broker that is away at
-/// first starts after a failed attempt.
+/// Runs a sale whose server is killed at this point; returns whether it was. If `is_away`, the
+/// broker starts only after a failed attempt.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -47,7 +47,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
     let (at, url, dir) = (retrying_client.clone(), stream.url(), fixture.data_dir().to_owned());
     let selling = tokio::spawn(async move {
-        // It may be created twice if the first answer is lost; then every event is delivered twice.
+        // A lost answer creates the endpoint twice; then every event is delivered twice.
         let made = at.operate("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::usual_scenarios(&at).await;
@@ -61,7 +61,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     while !selling.is_finished() {
         assert!(
             begun.elapsed() < PATIENCE,
-            "it does not settle: {}\n{}",
+            "the work does not end: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()
         );
@@ -70,7 +70,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
             assert_eq!(
                 status.signal(),
                 Some(9),
-                "it ended by itself ({status}): {}",
+                "the server ended by itself ({status}): {}",
                 fixture.stderr_text()
             );
             died = true;
@@ -87,17 +87,17 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let books = selling.await.unwrap_or_else(|error| panic!("{error}: {}", fixture.stderr_text()));
-    let heard = stream.heard().await;
-    println!("{armed}: {} events, {} of them once more", heard.first.len(), heard.again);
+    let received = stream.received().await;
+    println!("{armed}: {} events, {} repetitions", received.first.len(), received.again);
     let orders = retrying_client.list(judge::ORDERS, "orders").await;
     let refunds = retrying_client.list(judge::REFUNDS, "refunds").await;
-    judge::announced(&retrying_client, &heard.first, &orders, &refunds).await;
+    judge::announced(&retrying_client, &received.first, &orders, &refunds).await;
     let known = |id: &str| orders.iter().any(|order| order["id"] == id);
     let stray =
-        heard.first.iter().find(|event| event.order.as_deref().is_some_and(|id| !known(id)));
-    assert!(stray.is_none(), "of an order that nobody has: {stray:?}");
+        received.first.iter().find(|event| event.order.as_deref().is_some_and(|id| !known(id)));
+    assert!(stray.is_none(), "an event of an unknown order: {stray:?}");
     if died && point == Point::OutboxSent.name() {
-        assert!(heard.again > 0, "what was acknowledged and not written down is sent once more");
+        assert!(received.again > 0, "unrecorded events must be sent again");
     }
     fixture.audit(Some(&judge::answers(&fixture, &books))).await;
     died

@@ -14,7 +14,7 @@ pub const ERASED_BUYER: &str = "forgotten";
 /// Another buyer of the same sale, who stays.
 const BYSTANDER: &str = "bystander";
 const SALE: &str = "autumn";
-/// Between two tries.
+/// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The buyer pays one order, gets the money of another back, and cancels a third. Then the sale is
@@ -42,7 +42,7 @@ async fn open(retrying_client: &RetryingClient) {
     let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
     let body = json!({"id": SALE, "title": "Autumn drop", "items": [item], "front_door": door});
     let made = retrying_client.operate("POST", "/v1/admin/sales", Some(&body)).await;
-    // It exists already: it was created, and the answer was lost.
+    // The sale exists already: it was created, and the answer was lost.
     assert!(matches!(made.status, 201 | 409), "{made}");
     step(retrying_client, "open").await;
 }
@@ -55,7 +55,7 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
 
 /// Erases until nothing is retained; meanwhile checkouts are closed and refunds arrive.
 async fn erase(retrying_client: &RetryingClient) {
-    let what = "until a buyer is erased";
+    let what = "the buyer is erased";
     loop {
         let left = ask(retrying_client).await["held_back"].clone();
         if left == json!([]) {
@@ -75,8 +75,8 @@ async fn ask(retrying_client: &RetryingClient) -> Value {
     outcomes.json()
 }
 
-/// All of the buyer's orders have a replacement name, and no others have one. Nothing is left to
-/// erase, and later work restored nothing.
+/// Checks that all of the buyer's orders have a replacement name and no other orders have one, that
+/// nothing is left to erase, and that later work restored nothing.
 pub async fn check(
     retrying_client: &RetryingClient,
     orders: &[Value],
@@ -86,11 +86,11 @@ pub async fn check(
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     for (spec, order) in outcomes.iter().filter(|(spec, _)| spec.buyer == ERASED_BUYER) {
         let row = orders.iter().find(|row| row["id"] == order["id"]);
-        let row = row.unwrap_or_else(|| panic!("{order} is not there: {orders:?}"));
+        let row = row.unwrap_or_else(|| panic!("{order} is missing: {orders:?}"));
         ids.insert(id(row));
         names.insert(row["buyer"].as_str().expect("a name"));
-        let asked = retrying_client.ask(&spec.order("GET", id(order), "")).await;
-        assert_eq!(asked.status, 404, "it is not theirs any more: {asked}");
+        let reply = retrying_client.ask(&spec.order("GET", id(order), "")).await;
+        assert_eq!(reply.status, 404, "the buyer can still read the order: {reply}");
     }
     assert!(names.len() == 1 && names.iter().all(|name| name.starts_with("erased:")), "{names:?}");
     for row in orders {

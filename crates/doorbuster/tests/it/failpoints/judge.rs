@@ -17,7 +17,7 @@ use crate::test_server::{KEY, program, run};
 use crate::windows::client::PurchaseSpec;
 use crate::windows::fixture::ServerFixture;
 
-/// Between two looks.
+/// Time between two checks.
 const PAUSE: Duration = Duration::from_millis(50);
 pub const ORDERS: &str = "/v1/admin/orders?limit=200";
 pub const REFUNDS: &str = "/v1/admin/refunds?limit=200";
@@ -43,7 +43,7 @@ pub async fn until_settled(
         for letter in retrying_client.list(dead, "dead_letters").await {
             let id = letter["id"].as_str().expect("an id");
             let again = retrying_client.operate("POST", &format!("{dead}/{id}/retry"), None).await;
-            // It is gone: it was retried, and the answer was lost.
+            // The dead letter is gone: it was retried, and the answer was lost.
             assert!(matches!(again.status, 200 | 404), "{again}");
         }
         if is_settled(retrying_client, store_access, dir).await {
@@ -60,7 +60,7 @@ pub async fn is_settled(
 ) -> bool {
     let left = unsettled(retrying_client, store_access, dir).await;
     let is_settled = left.is_none();
-    retrying_client.waits("until all is settled", left);
+    retrying_client.waits("all work is done", left);
     if !is_settled {
         tokio::time::sleep(PAUSE).await;
     }
@@ -83,7 +83,7 @@ async fn unsettled(
     if let Some(order) = orders.iter().find(|order| order["state"] == "reserved") {
         return Some(format!("a hold: {order}"));
     }
-    // As text in both stores.
+    // The value is text in both stores.
     let open =
         store_access.rows(dir, "SELECT order_id FROM checkout WHERE open <> cast(0 AS boolean)");
     if let Some(order) = open.first() {
@@ -96,7 +96,7 @@ async fn unsettled(
     let endpoints = retrying_client.get_ok("/v1/admin/webhook-endpoints").await;
     let mut endpoints = endpoints["endpoints"].as_array().expect("a list").iter();
     let late = endpoints.find(|endpoint| endpoint["waiting"] != 0 || endpoint["failing"] != 0);
-    late.map(|endpoint| format!("what the shop is told: {endpoint}"))
+    late.map(|endpoint| format!("events for the shop: {endpoint}"))
 }
 
 /// The sandbox's documents of its checkouts.
@@ -116,13 +116,13 @@ pub async fn check(
     let orders = retrying_client.list(ORDERS, "orders").await;
     let payments = retrying_client.list(PAYMENTS, "payments").await;
     let refunds = retrying_client.list(REFUNDS, "refunds").await;
-    let (documents, heard) =
+    let (documents, received) =
         (sessions(store_access, fixture.data_dir()), receiver::first(receiver.received()));
     money(&documents, &orders, &payments, &refunds);
-    announced(retrying_client, &heard, &orders, &refunds).await;
-    waitlist::check(retrying_client, &heard, &orders, outcomes).await;
+    announced(retrying_client, &received, &orders, &refunds).await;
+    waitlist::check(retrying_client, &received, &orders, outcomes).await;
     let back = reversals::all(&documents, &payments, outcomes);
-    reversals::announced(&back, &heard);
+    reversals::announced(&back, &received);
     let report = retrying_client.get_ok("/v1/admin/exports/reconciliation").await;
     reversals::reconciled(&back, &report);
     for money in report["items"]
@@ -153,7 +153,7 @@ pub async fn check(
     erased_buyer::check(retrying_client, &orders, &audited, outcomes).await;
 }
 
-/// Every payment at the provider pays one order, or was refunded once, there as well.
+/// Checks that every payment at the provider pays one order, or was refunded once there and here.
 fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Value]) {
     let text = |row: &Value, name: &str| {
         row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()
@@ -169,28 +169,28 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
             made.insert(id.clone());
             let known: Vec<&Value> = payments.iter().filter(|row| row["payment"] == *id).collect();
             let back: Vec<&Value> = refunds.iter().filter(|row| row["payment"] == *id).collect();
-            assert_eq!(known.len(), 1, "payment {id} was made at the provider: {payments:?}");
-            let asked = session["posts"].as_array().expect("a list").iter();
-            let asked = asked.filter(|post| {
+            assert_eq!(known.len(), 1, "payment {id} must be listed once: {payments:?}");
+            let posts = session["posts"].as_array().expect("a list").iter();
+            let posts = posts.filter(|post| {
                 let body = post["body"].as_str().expect("a text");
                 body.contains("refund.settled") && body.contains(&id)
             });
-            let asked = asked.count();
+            let refunds_sent = posts.count();
             let by_itself = reversals::reversal_kind(payment);
             if known[0]["state"] == "captured" {
                 assert_eq!(
-                    (states[&order].as_str(), back.len(), asked),
+                    (states[&order].as_str(), back.len(), refunds_sent),
                     ("paid", 0, 0),
                     "{id} pays for {order}"
                 );
                 let is_there = payment["refund"].is_null() || by_itself.is_some();
-                assert!(is_there, "it stands, and went back: {session}");
+                assert!(is_there, "an order without its payment: {session}");
                 *stands.entry(order.clone()).or_default() += 1;
             } else {
                 // A payment that was reversed by itself is not refunded again.
                 let sent = usize::from(by_itself.is_none());
                 assert_eq!(
-                    (&known[0]["state"], back.len(), asked),
+                    (&known[0]["state"], back.len(), refunds_sent),
                     (&json!("refunded"), 1, sent),
                     "{session} {back:?}"
                 );
@@ -210,17 +210,18 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
         row["state"] != "failed" && !made.contains(row["payment"].as_str().expect("an id"))
     };
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
-    assert_eq!(invented.len(), 1, "the mismatch alone: {invented:?}");
+    assert_eq!(invented.len(), 1, "one payment of a wrong amount: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
     // Refunds for payments that were late, second or wrong, and the operator's.
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Every change was delivered at least once, the changes of one order in order, and nothing else
-/// was. The event of an order from the waitlist says so.
+/// Checks that every change was delivered at least once and the changes of each order in order, and
+/// that nothing else was delivered. Only the event of an order from the waitlist names the
+/// waitlist.
 pub async fn announced(
     retrying_client: &RetryingClient,
-    heard: &[Event],
+    received: &[Event],
     orders: &[Value],
     refunds: &[Value],
 ) {
@@ -233,31 +234,32 @@ pub async fn announced(
         let mut happened: Vec<&str> =
             history.iter().map(|entry| entry["event"].as_str().expect("a type")).collect();
         let mine: Vec<&Event> =
-            heard.iter().filter(|event| event.order.as_deref() == Some(id)).collect();
+            received.iter().filter(|event| event.order.as_deref() == Some(id)).collect();
         let is_marked = |event: &Event| of_line && event.what == "order.reserved";
         assert!(
             mine.iter().all(|event| event.from_waitlist == is_marked(event)),
-            "out of a line or not: {mine:?}"
+            "the waitlist flag of {mine:?}"
         );
-        let mut heard: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
+        let mut received: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
         if order["buyer"] == STUBBORN {
             // Retried dead letters come after the other events.
             happened.sort_unstable();
-            heard.sort_unstable();
+            received.sort_unstable();
         }
-        assert_eq!(heard, happened, "of {id}");
+        assert_eq!(received, happened, "of {id}");
     }
     let due = refunds.iter().filter(|refund| refund["cause"] != "operator");
     let due: HashSet<&str> = due.map(|refund| refund["refund"].as_str().expect("an id")).collect();
-    let outcomes: Vec<&str> = heard.iter().filter_map(|event| event.refund.as_deref()).collect();
+    let outcomes: Vec<&str> = received.iter().filter_map(|event| event.refund.as_deref()).collect();
     assert_eq!(
         (outcomes.len(), outcomes.into_iter().collect::<HashSet<_>>()),
         (due.len(), due),
-        "money that goes back"
+        "refund events"
     );
 }
 
-/// Each row is exported once: this many orders, payments and refunds, and no buyer who was erased.
+/// Checks that each row is exported once: this many orders, payments and refunds, and no erased
+/// buyer.
 fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     for (what, rows) in ["orders", "payments", "refunds"].into_iter().zip(rows) {
         let mut command = program(&fixture.temp_dir);
@@ -269,16 +271,16 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     }
 }
 
-/// The buyers' responses as a file for the auditor, which has no word for a waitlist entry that was
-/// left.
+/// Writes the buyers' responses to a file for the audit, which has no state for a waitlist entry
+/// that was left.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
-    let mut file = std::fs::File::create(&path).expect("a fresh name");
+    let mut file = std::fs::File::create(&path).expect("a new file");
     let orders = outcomes.iter().filter(|(_, order)| order["state"] != "refused");
     for (PurchaseSpec { buyer, key, sale, item, units, .. }, order) in orders {
         let line = json!({"buyer": buyer, "key": key, "sale": sale, "item": item, "units": units, "status": 201,
                           "code": null, "id": order["id"], "state": order["state"]});
-        writeln!(file, "{line}").expect("it can be written");
+        writeln!(file, "{line}").expect("the file is written");
     }
     path
 }

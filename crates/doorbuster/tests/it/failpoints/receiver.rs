@@ -17,15 +17,15 @@ pub const STUBBORN: &str = "stubborn";
 pub struct Event {
     /// Its id.
     pub id: String,
-    /// What happened.
+    /// The event's type.
     pub what: String,
-    /// Its order, if it is about one.
+    /// The order of the event, if it has one.
     pub order: Option<String>,
-    /// Its refund, if it is about money.
+    /// The refund of the event, if it has one.
     pub refund: Option<String>,
-    /// The provider's report of a reversal, if it is about one.
+    /// The provider's report of a reversal, if the event has one.
     pub reversal: Option<Value>,
-    /// Whether it says that the order came from the waitlist.
+    /// Whether the order came from the waitlist.
     pub from_waitlist: bool,
 }
 
@@ -69,7 +69,7 @@ impl WebhookReceiver {
 
     /// The accepted events in order of arrival, with repetitions.
     pub fn received(&self) -> Vec<Event> {
-        self.taken.lock().expect("nobody panics with it").clone()
+        self.taken.lock().expect("no thread panics with the lock").clone()
     }
 
     async fn serve(self, mut stream: TcpStream) {
@@ -82,7 +82,7 @@ impl WebhookReceiver {
                 if !refuses {
                     // Before the answer: it counts as received, although the server may be killed
                     // before it gets the answer.
-                    self.taken.lock().expect("nobody panics with it").push(event(&body));
+                    self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
@@ -114,12 +114,12 @@ pub fn event(body: &Value) -> Event {
 }
 
 /// Each event at its first arrival.
-pub fn first(came: Vec<Event>) -> Vec<Event> {
+pub fn first(events: Vec<Event>) -> Vec<Event> {
     let mut seen = HashSet::new();
-    came.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
+    events.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
 }
 
-/// The first whole request, and its end.
+/// The first complete request and its length.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

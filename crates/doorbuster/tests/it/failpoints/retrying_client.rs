@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::windows::client::{PurchaseSpec, Reply, Wire, request};
 use crate::windows::fixture::operator;
 
-/// Between two tries.
+/// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The address of the current server. Cheap to clone.
@@ -30,13 +30,13 @@ impl RetryingClient {
 
     /// Uses another server, or the same one at another address, from now on.
     pub fn moves_to(&self, address: SocketAddr) {
-        *self.address.lock().expect("nobody panics with it") = address;
+        *self.address.lock().expect("no thread panics with the lock") = address;
     }
 
     /// Records what a task waits for, and what it sees, for the report of a test that hangs; `None`:
     /// the wait is over.
     pub fn waits(&self, what: &str, seen: Option<String>) {
-        let mut waits = self.waits.lock().expect("nobody panics with it");
+        let mut waits = self.waits.lock().expect("no thread panics with the lock");
         match seen {
             Some(seen) => drop(waits.insert(what.to_owned(), seen)),
             None => drop(waits.remove(what)),
@@ -45,7 +45,7 @@ impl RetryingClient {
 
     /// The current waits.
     pub fn waiting(&self) -> String {
-        format!("{:#?}", self.waits.lock().expect("nobody panics with it"))
+        format!("{:#?}", self.waits.lock().expect("no thread panics with the lock"))
     }
 
     /// Repeats the request until the answer is not "busy".
@@ -54,9 +54,9 @@ impl RetryingClient {
             request.split(|byte| *byte == b'\r').next().unwrap_or_default(),
         );
         loop {
-            let address = *self.address.lock().expect("nobody panics with it");
-            let asked = async { Wire::connect(address).await?.ask(request).await };
-            let seen = match asked.await {
+            let address = *self.address.lock().expect("no thread panics with the lock");
+            let attempt = async { Wire::connect(address).await?.ask(request).await };
+            let seen = match attempt.await {
                 Ok(reply) if reply.status != 503 => {
                     self.waits(&what, None);
                     return reply;
@@ -81,14 +81,14 @@ impl RetryingClient {
         reply.json()
     }
 
-    /// Every row of a list, which has one page at most.
+    /// All rows of a list, which must fit on one page.
     pub async fn list(&self, path: &str, of: &str) -> Vec<Value> {
         let page = self.get_ok(path).await;
         assert!(page["next_cursor"].is_null(), "{path} is longer than a page");
         page[of].as_array().unwrap_or_else(|| panic!("no {of} in {page}")).clone()
     }
 
-    /// Polls until this holds for the answer.
+    /// Polls until the answer meets this condition.
     pub async fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         loop {
             let shown = self.get_ok(path).await;
@@ -124,13 +124,13 @@ impl RetryingClient {
         }
     }
 
-    /// The same for an item with enough units.
+    /// Buys from an item with enough units; returns the order.
     pub async fn buy(&self, spec: &PurchaseSpec) -> Value {
-        self.try_to_buy(spec).await.expect("there is enough")
+        self.try_to_buy(spec).await.expect("enough units")
     }
 
-    /// Joins the waitlist of an item that is held out, and retries as needed; returns the entry, or
-    /// the order that it has become.
+    /// Joins the waitlist of an item without free units, and retries as needed; returns the entry,
+    /// or the order that it has become.
     pub async fn join(&self, spec: &PurchaseSpec) -> Value {
         let lines = format!("{}Idempotency-Key: {}\r\n", spec.signed, spec.key);
         let (request, what) =
@@ -142,7 +142,7 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // Units on their way to a buyer count as free, and are not known to be held.
+                // Units that are being returned count as free, and not as held.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")
@@ -174,7 +174,7 @@ impl RetryingClient {
         Some(url.rsplit_once('/').expect("a path").1.to_owned())
     }
 
-    /// Presses a button of the sandbox; returns the checkout's state.
+    /// Requests the page behind a button of the sandbox; returns the checkout's state.
     pub async fn press(&self, session: &str, action: &str) -> String {
         let reply = self
             .ask(&request("POST", &format!("/sandbox/checkout/{session}/{action}"), "", None))

@@ -9,7 +9,7 @@ use super::scenarios::{PurchaseOutcome, id, message, paid_for, pressed_at, refun
 use crate::windows::client::PurchaseSpec;
 
 /// The buyer whose payment is disputed by messages that a test signs.
-const ARGUED: &str = "argued";
+const DISPUTED_BUYER: &str = "argued";
 /// The price of every unit here.
 const PRICE: i64 = 10;
 
@@ -22,10 +22,10 @@ pub async fn taken_back(
     is_refunded: bool,
 ) -> Vec<PurchaseOutcome> {
     let (mut outcomes, session) = pressed_at(&retrying_client, buyer, "watch", pay).await;
-    let state = retrying_client.press(&session.expect("there is enough"), take).await;
+    let state = retrying_client.press(&session.expect("enough units"), take).await;
     assert!(matches!(&*state, "returned" | "disputed"), "{buyer}: {state}");
     if is_refunded {
-        let (spec, order) = outcomes.last().expect("it was bought").clone();
+        let (spec, order) = outcomes.last().expect("an outcome").clone();
         let is_known = |order: &Value| {
             let mut history = order["history"].as_array().expect("a history").iter();
             history.any(|entry| entry["event"] == "payment.reversed")
@@ -37,12 +37,13 @@ pub async fn taken_back(
     outcomes
 }
 
-/// A dispute as a provider reports it: first of a part, then of everything, the old message again,
-/// and the same under another id.
-pub async fn argued_about(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+/// Reports a dispute as a provider does: first of a part, then of everything, the old message
+/// again, and the same report under another id.
+pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
-        paid_for(&retrying_client, PurchaseSpec::new(ARGUED, "k", "spring", 1), &["pay"]).await;
-    let said = |minor: i64| {
+        paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])
+            .await;
+    let dispute = |minor: i64| {
         let amount = json!({"amount_minor": minor, "currency": "CNY"});
         let data = json!({"payment": order["payments"][0]["payment"], "order": order["id"], "amount": amount});
         json!({"type": "payment.disputed", "data": data})
@@ -51,12 +52,12 @@ pub async fn argued_about(retrying_client: RetryingClient) -> Vec<PurchaseOutcom
     for (event, minor) in
         [("msg_part", part), ("msg_all", PRICE), ("msg_part", part), ("msg_again", PRICE)]
     {
-        message(&retrying_client, event, &said(minor)).await;
+        message(&retrying_client, event, &dispute(minor)).await;
     }
     vec![(spec, order)]
 }
 
-/// The sandbox's word for how its payment was reversed.
+/// The sandbox's name for the kind of reversal.
 pub fn reversal_kind(payment: &Value) -> Option<&str> {
     payment["refund"][0].as_str().filter(|word| matches!(*word, "returned" | "disputed"))
 }
@@ -65,7 +66,7 @@ pub fn reversal_kind(payment: &Value) -> Option<&str> {
 pub struct Reversal<'a> {
     /// Its row in the list.
     row: &'a Value,
-    /// How it went.
+    /// The kind of the reversal, and its state.
     kind: &'a str,
     /// The reported amount of each reversal event.
     outcomes: Vec<i64>,
@@ -78,7 +79,8 @@ pub fn all<'a>(
     payments: &'a [Value],
     outcomes: &[PurchaseOutcome],
 ) -> Vec<Reversal<'a>> {
-    let (_, argued) = outcomes.iter().find(|(spec, _)| spec.buyer == ARGUED).expect("it was told");
+    let (_, argued) =
+        outcomes.iter().find(|(spec, _)| spec.buyer == DISPUTED_BUYER).expect("the disputed order");
     let made: Vec<&Value> = sessions
         .iter()
         .flat_map(|session| session["payments"].as_array().expect("a list"))
@@ -97,7 +99,7 @@ pub fn all<'a>(
         };
         all.push(Reversal { row, kind, outcomes });
     }
-    assert_eq!(all.len(), 5, "one for each story: {payments:?}");
+    assert_eq!(all.len(), 5, "one payment for each scenario: {payments:?}");
     all
 }
 
@@ -106,15 +108,16 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Whether an operator must look at it: its payment stands, or the bank also has a refund.
+    /// Whether an operator must handle it: its payment stands, or the bank also has a refund.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }
 }
 
-/// Each reversal has one event for each change, and there is no other event.
-pub fn announced(all: &[Reversal<'_>], heard: &[Event]) {
-    let heard: Vec<&Value> = heard.iter().filter_map(|event| event.reversal.as_ref()).collect();
+/// Checks that each reversal has one event for each change, and that there is no other event.
+pub fn announced(all: &[Reversal<'_>], received: &[Event]) {
+    let received: Vec<&Value> =
+        received.iter().filter_map(|event| event.reversal.as_ref()).collect();
     for Reversal { row, kind, outcomes } in all {
         let reversal = |minor: &i64| {
             let amount = json!({"amount_minor": minor, "currency": "CNY"});
@@ -122,15 +125,15 @@ pub fn announced(all: &[Reversal<'_>], heard: &[Event]) {
                    "stands": true, "provider": "sandbox"})
         };
         let expected: Vec<Value> = outcomes.iter().map(reversal).collect();
-        let mine = heard.iter().filter(|outcomes| outcomes["payment"] == row["payment"]);
+        let mine = received.iter().filter(|outcomes| outcomes["payment"] == row["payment"]);
         let mine: Vec<Value> = mine.map(|outcomes| (*outcomes).clone()).collect();
-        assert_eq!(mine, expected, "money that went back by itself");
+        assert_eq!(mine, expected, "reversal events");
     }
     let outcomes: usize = all.iter().map(|back| back.outcomes.len()).sum();
-    assert_eq!(heard.len(), outcomes, "{heard:?}");
+    assert_eq!(received.len(), outcomes, "{received:?}");
 }
 
-/// The reconciliation names the open ones, and nothing else.
+/// Checks that the reconciliation lists exactly the open reversals.
 pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
     let differences = report["differences"].as_array().expect("a list").iter();
     let mut found: Vec<[String; 4]> = differences
@@ -153,16 +156,16 @@ pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
     );
 }
 
-/// The notices of an auditor are about the open ones, each once.
+/// Checks that the audit's notices are about the open reversals, each once.
 pub fn noticed(all: &[Reversal<'_>], audit: &Value) {
     let notices = audit["notices"].as_array().expect("a list").iter();
     let notices =
         notices.filter(|row| matches!(row["kind"].as_str(), Some("returned" | "disputed")));
     let notice = |row: &Value| {
         let detail = text(row, "detail");
-        let (said, _) =
+        let (subject, _) =
             detail.split_once(" in minor units").unwrap_or_else(|| panic!("no amount in {row}"));
-        [text(row, "kind"), text(row, "order"), said.to_owned()]
+        [text(row, "kind"), text(row, "order"), subject.to_owned()]
     };
     let mut found: Vec<[String; 3]> = notices.map(notice).collect();
     let open = all.iter().filter(|back| back.is_open());

@@ -13,12 +13,12 @@ use crate::windows::client::{self, PurchaseSpec};
 /// A request, and the last answer about its order.
 pub type PurchaseOutcome = (PurchaseSpec, Value);
 
-/// Runs everything at once; returns the promised results.
+/// Runs all scenarios at once; returns the promised results.
 pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
     stories.spawn(late(at()));
-    stories.spawn(late_for_nothing(at()));
+    stories.spawn(late_and_sold_out(at()));
     stories.spawn(replaced(at()));
     stories.spawn(lost(at()));
     stories.spawn(left(at(), "leaver", false));
@@ -34,13 +34,13 @@ pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     stories.spawn(reversals::taken_back(at(), "unnoticed", ["lose", "return"], false));
     stories.spawn(reversals::taken_back(at(), "regretful", ["pay", "return"], true));
     stories.spawn(reversals::taken_back(at(), "doubted", ["pay", "dispute"], true));
-    stories.spawn(reversals::argued_about(at()));
+    stories.spawn(reversals::dispute_scenario(at()));
     stories.spawn(erased_buyer::erased(at()));
     stories.join_all().await.concat()
 }
 
-/// What any shop sees: orders that are paid, paid at the second try, twice or late, cancelled,
-/// expired and refunded. Returns the promised results.
+/// The usual scenarios of a shop: orders that are paid, paid at the second attempt, twice or late,
+/// cancelled, expired and refunded. Returns the promised results.
 pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -59,7 +59,7 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys and presses buttons of the checkout; again with another key if the hold ended before.
+/// Buys and presses buttons of the checkout; repeats with another key if the hold ended before.
 /// Returns the promised result of the last press.
 pub async fn pressed(
     retrying_client: &RetryingClient,
@@ -70,7 +70,7 @@ pub async fn pressed(
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
-/// The same with the checkout that was pressed; `None`: no unit was left.
+/// Like [`pressed`], and also returns the checkout that was pressed; `None` if no unit was left.
 pub async fn pressed_at(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -95,24 +95,24 @@ pub async fn pressed_at(
     (outcomes, None)
 }
 
-/// A payment after its order has expired: its unit is in a slot again, and is recalled.
+/// Pays after the order has expired: its unit is in a slot again, and is recalled.
 async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
 
-/// The same, when another buyer already has the only unit.
-async fn late_for_nothing(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
+/// Pays after the order has expired, when another buyer already has the only unit.
+async fn late_and_sold_out(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = pressed(&retrying_client, "snail", "ring", "late").await;
     outcomes.extend(pressed(&retrying_client, "hare", "ring", "pay").await);
     outcomes
 }
 
-/// Pays, and the message is lost: the server's query finds the payment.
+/// Pays, and the message is lost: the server finds the payment by a query.
 async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "unheard", "watch", "lose").await
 }
 
-/// Buys and leaves, with a checkout or without.
+/// Buys and leaves, with or without a checkout.
 async fn left(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -126,7 +126,7 @@ async fn left(
     vec![(spec, order)]
 }
 
-/// Gets more time when the first checkout is nearly over, and pays at a second one.
+/// Gets more time when the first checkout has nearly ended, and pays at a second one.
 async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = Vec::new();
     for key in 0.. {
@@ -140,7 +140,7 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
             continue;
         }
         retrying_client.until_expired(&first).await;
-        let second = retrying_client.checkout(&spec, id(&order)).await.expect("there is time");
+        let second = retrying_client.checkout(&spec, id(&order)).await.expect("a checkout");
         retrying_client.press(&second, "pay").await;
         break;
     }
@@ -156,15 +156,15 @@ async fn paid(
     vec![paid_for(&retrying_client, PurchaseSpec::new(buyer, "k", "spring", 1), actions).await]
 }
 
-/// The same for any request with time to pay, also one that already has its order; returns the paid
-/// order.
+/// Presses these buttons for any request with time to pay, also one that already has its order;
+/// returns the paid order.
 pub async fn paid_for(
     retrying_client: &RetryingClient,
     spec: PurchaseSpec,
     actions: &[&str],
 ) -> PurchaseOutcome {
     let order = retrying_client.buy(&spec).await;
-    let session = retrying_client.checkout(&spec, id(&order)).await.expect("there is time");
+    let session = retrying_client.checkout(&spec, id(&order)).await.expect("a checkout");
     for action in actions {
         retrying_client.press(&session, action).await;
     }
@@ -187,7 +187,7 @@ pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order
     reply.json()
 }
 
-/// Refunds that the sandbox makes, before those that it does not know.
+/// Settles refunds that the sandbox makes before refunds that it does not know.
 async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = refunded(retrying_client.clone()).await;
     outcomes.extend(mismatched(retrying_client).await);
@@ -226,7 +226,7 @@ async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let settled =
         json!({"type": "refund.settled", "data": {"refund": refunds["refunds"][0]["refund"]}});
     message(&retrying_client, "msg_mismatch_settled", &settled).await;
-    let session = retrying_client.checkout(&spec, id(&order)).await.expect("there is time");
+    let session = retrying_client.checkout(&spec, id(&order)).await.expect("a checkout");
     retrying_client.press(&session, "pay").await;
     vec![(spec, order)]
 }

@@ -13,18 +13,18 @@ use crate::windows::fixture::ServerFixture;
 /// The store of one deployment.
 #[derive(Clone)]
 pub enum StoreAccess {
-    /// In the server's own directory.
+    /// SQLite in the server's own directory.
     Directory,
-    /// In a database, at this address.
+    /// PostgreSQL at this address.
     Database(String),
 }
 
 impl StoreAccess {
     /// A new database with this name.
     pub fn database(postgres: &Postgres, name: &str) -> Self {
-        postgres.sql(&format!("CREATE DATABASE {name}")).expect("the name is free");
+        postgres.sql(&format!("CREATE DATABASE {name}")).expect("a new database");
         let url = postgres.url(postgres.port());
-        Self::Database(format!("{}/{name}", url.rsplit_once('/').expect("it names a database").0))
+        Self::Database(format!("{}/{name}", url.rsplit_once('/').expect("a database name").0))
     }
 
     /// Whether several nodes may share it.
@@ -48,19 +48,19 @@ impl StoreAccess {
             Self::Directory => {
                 let file = dir.join("doorbuster.sqlite3");
                 let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
-                    .expect("it is there");
-                // A starting server locks it for a while.
-                db.busy_timeout(std::time::Duration::from_secs(60)).expect("it can be set");
-                let mut rows = db.prepare(sql).expect("it is SQL");
-                let rows = rows.query_map([], |row| row.get(0)).expect("it can be read");
-                rows.collect::<Result<_, _>>().expect("it is text")
+                    .expect("the store exists");
+                // A starting server locks the file for a while.
+                db.busy_timeout(std::time::Duration::from_secs(60)).expect("a timeout");
+                let mut rows = db.prepare(sql).expect("valid SQL");
+                let rows = rows.query_map([], |row| row.get(0)).expect("readable rows");
+                rows.collect::<Result<_, _>>().expect("text values")
             }
             Self::Database(url) => {
-                let asked =
+                let output =
                     Command::new("psql").args([url, "-X", "-q", "-A", "-t", "-c", sql]).output();
-                let asked = asked.expect("psql comes with postgresql");
-                assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
-                String::from_utf8(asked.stdout).expect("text").lines().map(str::to_owned).collect()
+                let output = output.expect("psql comes with postgresql");
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect()
             }
         }
     }

@@ -8,12 +8,12 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::windows::client::PurchaseSpec;
 
-/// The item: as many units as owners, one for each buyer, and little time to pay.
+/// The item: as many units as first buyers, one for each buyer, and a short payment window.
 pub const ITEM: &str = "lamp";
 /// The buyers who wait, in order.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
 /// The buyer who leaves the waitlist.
-const RESTLESS: &str = "restless";
+const LEAVING_BUYER: &str = "restless";
 /// The buyer who does not join it.
 const STRANGER: &str = "stranger";
 
@@ -26,7 +26,7 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
         holds(retrying_client, "returner", &mut outcomes).await,
         holds(retrying_client, "keeper", &mut outcomes).await,
     ];
-    let (restless, place) = joins(retrying_client, RESTLESS).await;
+    let (restless, place) = joins(retrying_client, LEAVING_BUYER).await;
     retrying_client.leave(&restless).await;
     let left = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(&place))).await;
     outcomes.push((restless, left));
@@ -42,8 +42,8 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Buys one unit and gets more time; again with another key if the hold ended before. Returns an
-/// order that lasts.
+/// Buys one unit and extends its hold; repeats with another key if the hold ended before. Returns
+/// an order that lasts.
 async fn holds(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -70,8 +70,9 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, place)
 }
 
-/// Units return: one order is cancelled, one expires, one is paid and refunded, and one has no
-/// waiting buyer any more. A buyer whose time to pay ended too early had their turn nevertheless.
+/// Returns units in every way: one order is cancelled, one expires, one is paid and refunded, and
+/// one has no waiting buyer any more. A buyer whose payment window ended too early still had their
+/// turn.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -102,18 +103,18 @@ async fn served(
     (spec, order)
 }
 
-/// Pays if there is time.
+/// Pays if the payment window is still open.
 async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome) {
     if let Some(session) = retrying_client.checkout(spec, id(order)).await {
         retrying_client.press(&session, "pay").await;
     }
 }
 
-/// Each entry became one order, in order of the waitlist, before any other buyer got a returned
-/// unit. The entry that was left has one event. The waitlist is empty.
+/// Checks that each entry became one order, in order of the waitlist, before any other buyer got a
+/// returned unit. The entry that was left has one event, and the waitlist is empty.
 pub async fn check(
     retrying_client: &RetryingClient,
-    heard: &[Event],
+    received: &[Event],
     orders: &[Value],
     outcomes: &[PurchaseOutcome],
 ) {
@@ -124,23 +125,26 @@ pub async fn check(
     let turns = WAITING_BUYERS.map(of);
     assert!(
         turns.iter().all(|mine| mine.len() == 1),
-        "one order for each place: {turns:?} of {orders:?}"
+        "one order for each entry: {turns:?} of {orders:?}"
     );
     let turns = turns.concat();
     assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
-    // Two units were back for the last buyer, because the previous one had not paid in time.
-    // Anybody could buy the other one.
+    // Two units were free for the last buyer, because the previous one had not paid in time. Any
+    // buyer could get the other unit.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),
-        "nobody passes the line: {turns:?} of {orders:?}"
+        "an order passed the waitlist: {turns:?} of {orders:?}"
     );
-    let (_, left) = outcomes.iter().find(|(spec, _)| spec.buyer == RESTLESS).expect("it was told");
+    let (_, left) = outcomes
+        .iter()
+        .find(|(spec, _)| spec.buyer == LEAVING_BUYER)
+        .expect("the entry that was left");
     let place = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(left))).await;
     assert_eq!((&place["state"], &place["code"]), (&json!("refused"), &json!("left")), "{place}");
-    let mine = heard.iter().filter(|event| event.order.as_deref() == Some(id(left)));
+    let mine = received.iter().filter(|event| event.order.as_deref() == Some(id(left)));
     let mine: Vec<&str> = mine.map(|event| &*event.what).collect();
-    assert_eq!(mine, ["order.refused"], "of a place that was given up");
+    assert_eq!(mine, ["order.refused"], "the events of the entry that was left");
     let stock = retrying_client.get_ok("/v1/admin/sales/spring/stock").await;
     let mut rows = stock["items"].as_array().expect("items").iter();
     assert!(rows.all(|row| row["waiting"] == 0 && row["kept"] == 0), "nobody waits: {stock}");

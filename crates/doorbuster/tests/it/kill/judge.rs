@@ -12,9 +12,9 @@ use crate::windows::fixture::{ServerFixture, Stock};
 use crate::windows::purchase_log::{AllowedEvents, PurchaseLog};
 use crate::windows::random_load::{ChangeState, LoadRecord, StockChange};
 
-/// Fewer answers prove nothing.
+/// The fewest answers for a useful check.
 const ANSWERS_MIN: usize = 100;
-/// Short holds have ended by then, also those that the judge's own requests began.
+/// Short holds have ended by then, also holds from the checks themselves.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time from `decide_by` to a verdict, with some time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
@@ -34,7 +34,7 @@ impl Judge {
     }
 
     /// Whether there are enough answers for a check.
-    pub fn has_heard_enough(&self) -> bool {
+    pub fn has_enough_answers(&self) -> bool {
         self.answers.len() > ANSWERS_MIN
     }
 
@@ -47,7 +47,7 @@ impl Judge {
         allowed: AllowedEvents,
         record: LoadRecord,
     ) {
-        // First of all: the units add up as found, and nothing was repaired.
+        // This check comes first: the units add up as found, and nothing was repaired.
         fixture.stock(sale).await;
         fixture.audit(None).await;
         if allowed.pause {
@@ -74,13 +74,13 @@ impl Judge {
         self.sell_out(fixture, &mut wire, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // Some stay open, so that later rounds find them; not all, or the last of many rounds
-            // would take long.
+            // Some requests stay open, so that later rounds find them. The others are closed,
+            // because the last of many rounds would otherwise take long.
             fixture.step(sale, "close").await;
         }
     }
 
-    /// All remaining units can be bought.
+    /// Checks that all remaining units can be bought.
     async fn sell_out(
         &mut self,
         fixture: &ServerFixture,
@@ -97,12 +97,12 @@ impl Judge {
                 allowed,
             );
             let reply = purchase_log.buy(wire, "").await.expect("an answer");
-            assert_eq!(reply.verdict(), "201", "{units} of {free} units that are free: {reply}");
+            assert_eq!(reply.verdict(), "201", "{units} of {free} free units: {reply}");
             self.answers.push(line(&purchase_log));
             (free, number) = (free - u64::from(units), number + 1);
         }
         if allowed.expire {
-            // The first orders may have ended already.
+            // The first orders may have expired already.
             return;
         }
         let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;
@@ -111,11 +111,11 @@ impl Judge {
         assert_eq!(
             now,
             Stock { pool: 0, in_slots: 0, held: left.total, ..left },
-            "sold to the last unit"
+            "all units are sold"
         );
     }
 
-    /// Each id that was answered as queued has its verdict after its time, and keeps it.
+    /// Checks that each queued request has its verdict after its deadline, and keeps it.
     pub async fn verdicts(&mut self, fixture: &ServerFixture) {
         let mut wire = fixture.wire().await;
         for mut purchase_log in std::mem::take(&mut self.queued) {
@@ -134,7 +134,11 @@ impl Judge {
             if verdict["state"] == "refused" {
                 let code = verdict["code"].as_str().expect("a code");
                 assert!(["unavailable", "sold_out", "limit_reached"].contains(&code), "{verdict}");
-                assert_ne!(purchase_log.id(), Some(id.clone()), "refused, but told as an order");
+                assert_ne!(
+                    purchase_log.id(),
+                    Some(id.clone()),
+                    "a refused request was answered as an order"
+                );
                 self.answers.push(spoken(
                     &purchase_log.spec,
                     200,
@@ -156,11 +160,11 @@ impl Judge {
     /// Runs the auditor of the command line with every promise.
     pub async fn audit(&self, fixture: &ServerFixture) {
         let path = fixture.temp_dir.join("answers.jsonl");
-        let mut file = std::fs::File::create(&path).expect("a fresh name");
+        let mut file = std::fs::File::create(&path).expect("a new file");
         for answer in &self.answers {
-            writeln!(file, "{answer}").expect("it can be written");
+            writeln!(file, "{answer}").expect("the file is written");
         }
-        assert!(self.has_heard_enough(), "hardly anything was told: {}", self.answers.len());
+        assert!(self.has_enough_answers(), "too few answers: {}", self.answers.len());
         fixture.audit(Some(&path)).await;
     }
 }
@@ -199,7 +203,7 @@ async fn total(
             total += i128::from(change.units);
         }
     }
-    assert_eq!(i128::from(fixture.stock(sale).await.total), total, "each change once");
+    assert_eq!(i128::from(fixture.stock(sale).await.total), total, "each change happens once");
 }
 
 /// The earlier answers to one request still hold; a request without an answer gets one now.

@@ -36,7 +36,7 @@ const WAYS: [(u32, u32, Duration); 5] = [
     (2, 1, Duration::ZERO),
     (1, 1, LATE),
 ];
-/// Longer than a short hold.
+/// Longer than a short hold lasts.
 const LATE: Duration = Duration::from_secs(2);
 /// The longest additional delay of a message.
 const HESITATES_MS: u64 = 1_200;
@@ -47,13 +47,12 @@ const IDLE: Duration = Duration::from_millis(5);
 /// Concurrent buyers and providers in a round.
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
-/// Answers in a round before it may end: every way of paying for every item is among what they are
-/// about.
+/// The fewest answers in a round: enough to cover every way of paying for every item.
 const ANSWERS_A_ROUND: usize = 25;
-/// Longer than any step, on a busy machine too.
+/// Longest wait for any step, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Why the book can be locked.
-const CALM: &str = "nobody panics with it";
+/// The reason that the lock is never poisoned.
+const CALM: &str = "no task panics with the lock";
 
 /// A provider's message about a captured payment.
 #[derive(Clone, Debug)]
@@ -67,8 +66,8 @@ struct Message {
 }
 
 impl Message {
-    /// Sends it; returns the payment's result. `None`: it must be sent again. An error: the server
-    /// is gone.
+    /// Sends the report; returns the payment's result. `None`: it must be sent again. An error: the
+    /// server is gone.
     async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -86,7 +85,7 @@ impl Message {
 /// The provider's records.
 #[derive(Default)]
 struct Book {
-    /// Wishes so far.
+    /// Purchases so far.
     specs: usize,
     /// Messages that still need answers.
     open: Vec<Message>,
@@ -115,14 +114,14 @@ impl Book {
         }
     }
 
-    /// One of the due messages.
+    /// Takes one of the due messages.
     fn due(&self, dice: &mut SmallRng) -> Option<Message> {
         let now = Instant::now();
         let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// A message was answered 200. Two tasks may have sent it at once.
+    /// Records that a message was answered 200. Two tasks may have sent it at once.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -139,7 +138,7 @@ impl Book {
 
 type Shared = Arc<Mutex<Book>>;
 
-/// Buyers, and providers that report their payments, until the server is gone.
+/// Runs buyers, and providers that report their payments, until the server is gone.
 fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet<()> {
     let mut people = JoinSet::new();
     for n in 0..buyers {
@@ -172,8 +171,8 @@ async fn tell(address: SocketAddr, mut dice: SmallRng, book: Shared) {
             tokio::time::sleep(IDLE).await;
             continue;
         };
-        let told = message.tell(&mut wire).await;
-        match told {
+        let outcome = message.tell(&mut wire).await;
+        match outcome {
             Ok(Some(outcome)) => book.lock().expect(CALM).take(message, outcome),
             Ok(None) => tokio::time::sleep(IDLE).await,
             Err(_) => return,
@@ -186,7 +185,7 @@ fn answers(book: &Mutex<Book>) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
+async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     let rounds = number("DOORBUSTER_KILL_ROUNDS").unwrap_or(4);
     let seed = number("DOORBUSTER_KILL_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("DOORBUSTER_KILL_ROUNDS={rounds} DOORBUSTER_KILL_SEED={seed}");
@@ -202,7 +201,7 @@ async fn a_server_that_is_killed_while_it_is_paid_takes_each_payment_once() {
         let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;
         let is_enough = async || (answers(&book) >= enough).then_some(());
-        fixture.until("payments are taken", PATIENCE, is_enough).await;
+        fixture.until("enough payments are answered", PATIENCE, is_enough).await;
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
         fixture.kill();
         faults.slow_disk(Duration::ZERO);
@@ -250,7 +249,7 @@ async fn settle(fixture: &ServerFixture) {
     }
 }
 
-/// Every reported payment is listed once. It pays its order, or has one refund.
+/// Checks that every reported payment is listed once, and pays its order or has one refund.
 async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let (orders, payments) = (fixture.orders("spring").await, fixture.list("payments", "").await);
     let refunds = fixture.list("refunds", "").await;
@@ -265,7 +264,8 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     for row in &payments {
         let (payment, order) = (word(row, "payment"), word(row, "order"));
         assert!(listed.insert(payment, row).is_none(), "listed twice: {row}");
-        let of = orders.get(order).unwrap_or_else(|| panic!("of no order: {row}"));
+        let of =
+            orders.get(order).unwrap_or_else(|| panic!("a payment of an unknown order: {row}"));
         let its = back.remove(payment).unwrap_or_default();
         if row["state"] == "captured" {
             assert_eq!((word(of, "state"), its.len()), ("paid", 0), "{row}: {of}, {its:?}");
@@ -281,7 +281,7 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
         }
         late += usize::from(word(row, "at") > word(of, "pay_by"));
     }
-    assert!(back.is_empty(), "refunds of nothing: {back:?}");
+    assert!(back.is_empty(), "refunds without a payment: {back:?}");
     for (id, order) in &orders {
         assert_eq!(stands.contains_key(id), order["state"] == "paid", "{order}");
     }
@@ -294,19 +294,19 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
         stands.len(),
         refunds.len()
     );
-    assert!(late > 0 && second > 0 && repeated > 0, "payments of each kind");
+    assert!(late > 0 && second > 0 && repeated > 0, "a kind of payment is missing");
 }
 
-/// What was answered holds, and each payment was taken once; how many answers said that theirs was
-/// taken before.
+/// Checks that each answer still holds and each payment was recorded once; returns how many answers
+/// reported an already recorded payment.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
-    let (mut told, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
+    let (mut reported, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {
         let row = listed
             .get(&*message.payment)
-            .unwrap_or_else(|| panic!("answered, and not listed: {message:?}"));
+            .unwrap_or_else(|| panic!("answered and not listed: {message:?}"));
         assert_eq!(word(row, "order"), message.order, "{row}");
-        told.insert(&*message.payment);
+        reported.insert(&*message.payment);
         let state = match &**outcome {
             "paid" => "captured",
             "refunded" => "refunded",
@@ -314,12 +314,12 @@ fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usiz
                 repeated += 1;
                 continue;
             }
-            _ => panic!("{outcome} is what came of {message:?}"),
+            _ => panic!("the result {outcome} of {message:?}"),
         };
         assert_eq!(word(row, "state"), state, "{row}");
         assert!(first.insert(&*message.payment), "taken twice: {message:?}");
     }
-    assert_eq!(told.len(), listed.len(), "nothing was paid that nobody told");
+    assert_eq!(reported.len(), listed.len(), "unreported payments are listed");
     repeated
 }
 

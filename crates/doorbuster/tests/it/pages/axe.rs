@@ -85,9 +85,9 @@ async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let whole = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
     let taken = tab.protocol("Page.captureScreenshot", whole).await;
     let png = decoded(taken["data"].as_str().expect("a picture"));
-    assert!(png.starts_with(b"\x89PNG"), "{name} is no picture");
+    assert!(png.starts_with(b"\x89PNG"), "{name} is not a PNG picture");
     std::fs::create_dir_all(&folder).expect("a folder for pictures");
-    std::fs::write(folder.join(name), png).expect("it can be written");
+    std::fs::write(folder.join(name), png).expect("the picture is written");
 }
 
 /// Decodes base64.
@@ -98,7 +98,7 @@ fn decoded(base64: &str) -> Vec<u8> {
         b'0'..=b'9' => letter - b'0' + 52,
         b'+' => 62,
         b'/' => 63,
-        _ => panic!("{letter} is no letter of base64"),
+        _ => panic!("{letter} is not a base64 character"),
     };
     let fours = base64.trim_end_matches('=').as_bytes().chunks(4);
     let bytes = fours.flat_map(|four| {
@@ -174,7 +174,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         inspect(&tab, "a waitlist entry").await;
         tab.click("#side").await;
         tab.says("#state", "You left the waitlist").await;
-        inspect(&tab, "a line that was left").await;
+        inspect(&tab, "a waitlist entry that was left").await;
         for (step, words) in
             [("pause", "The shop has paused the sale"), ("close", "The doors are closed")]
         {
@@ -191,12 +191,12 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
 async fn every_answer_to_a_press_is_usable_by_everyone() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     sale(&fixture, "open", json!({"stock": 3, "limit_per_buyer": 4})).await;
-    // Its end is after all checks.
+    // The sale ends after all checks.
     sale(&fixture, "brief", json!({"hold_secs": 15})).await;
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
-        // In separate windows, because each rests for a while after a press.
+        // In separate windows, because each button is disabled for a while after a press.
         let visit = async |sale: &str, buyer: &str, units: &str| {
             let tab = tab(browser).await;
             tab.go(&link(flaky_proxy.address, &format!("/sale/{sale}"), buyer)).await;
@@ -208,7 +208,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         };
         let brief = visit("brief", "ann", "1").await;
         brief.says(STATE, "1 reserved for you").await;
-        // Until it is let through; a request is decided within ten seconds.
+        // Delay the answer; a request is decided within ten seconds.
         faults.slow_disk(Duration::from_secs(8));
         let tab = visit("open", "ann", "1").await;
         tab.says(STATE, "Your request is in").await;
@@ -285,7 +285,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
 }
 
 #[tokio::test]
-async fn the_lists_and_the_ways_in_are_usable_by_everyone() {
+async fn the_lists_and_the_sign_in_pages_are_usable_by_everyone() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_AUTH__SIGN_IN_URL", "/sign-in")]);
     Browser::with_browser(async |browser| {
         let tab = tab(browser).await;

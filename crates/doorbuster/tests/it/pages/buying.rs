@@ -14,23 +14,23 @@ use crate::windows::fixture::ServerFixture;
 /// A device whose clock is five hours wrong.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
     window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
-/// From here on the page gets no answers. Records when the button wakes, by a clock that the page
+/// Blocks all answers to the page. Records when the button is enabled, by a clock that the page
 /// cannot change.
-const NOTE_THE_WAKING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
+const RECORD_ENABLING: &str = "window.ask = fetch; window.fetch = () => new Promise(() => {});
     window.WebSocket = class { constructor() { throw new Error('not now'); } };
     window.button = document.querySelector('#buy');
     new MutationObserver(() => {
       if (button.getAttribute('aria-disabled') === 'false') window.woke ??= performance.timeOrigin + performance.now();
     }).observe(button, { attributes: true });
     arguments[0]();";
-/// Presses the button as soon as it wakes.
-const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
+/// Presses the button as soon as it is enabled.
+const PRESS_WHEN_ENABLED: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
-/// From here on, records the texts for screen readers with their times, and the button's texts. An
-/// observer would get them later on a busy machine.
-const NOTE_WHAT_IS_TOLD: &str = "window.told = []; window.drawn = [];
+/// Records the texts for screen readers with their times, and the button's texts. An observer would
+/// get them later on a busy machine.
+const RECORD_TEXTS: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
       get, set(words) { told.push([words, performance.now()]); set.call(this, words); } });
@@ -38,28 +38,28 @@ const NOTE_WHAT_IS_TOLD: &str = "window.told = []; window.drawn = [];
       { childList: true, characterData: true, subtree: true });
     arguments[0]();";
 /// Records the page's requests, and when each is answered.
-const NOTE_WHAT_IS_ASKED: &str = "const ask = fetch; window.asked = [];
+const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
     arguments[0]();";
 /// Shortest time between two announcements that are not verdicts: five seconds.
 const APART_MS: f64 = 4_995.0;
-/// How much later than the start the button may wake: the error of the page's clock is at most the
-/// time of an answer.
+/// How much later than the start the button may be enabled: the error of the page's clock is at
+/// most the time of an answer.
 const LATE_MS: f64 = 500.0;
-/// How much earlier it may wake; it must not be more.
+/// How much earlier than the start the button may be enabled.
 const EARLY_MS: f64 = -50.0;
 /// Attempts before the button counts as late.
 const STARTS_MAX: usize = 3;
-/// A hold that ends during the test, and not before it was seen, on a slow machine.
+/// A hold in seconds that ends during the test, but is long enough to be seen on a slow machine.
 const SEEN_SECS: u32 = 10;
 /// Longest wait for anything that the page does by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two presses.
+/// Time between two presses.
 const CALM: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_clock() {
+async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
@@ -69,24 +69,24 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
             draft(&fixture, &soon, json!({}), json!({ "starts_at": starts_at })).await;
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
-            tab.run(NOTE_THE_WAKING).await;
+            tab.run(RECORD_ENABLING).await;
             tab.has(BUY, "aria-disabled", "true").await;
             tab.says(BUY, "Opens in 00:0").await;
             tab.click(BUY).await;
-            assert!(states(&fixture, &soon).await.is_empty(), "a grey button buys nothing");
+            assert!(states(&fixture, &soon).await.is_empty(), "a disabled button buys nothing");
             starts.as_millisecond() as f64
         };
         let mut lates = Vec::new();
         let soon = loop {
             let (soon, starts) = prepared_before_opening(8, &waits_for_the_start).await;
             let late = tab.until("window.woke").await.as_f64().expect("a time") - starts;
-            assert!(late >= EARLY_MS, "it woke {late} ms after the start");
+            assert!(late >= EARLY_MS, "the button was enabled {late} ms after the start");
             if late < LATE_MS {
                 break soon;
             }
             // Other load on the machine changes; a fault of the page stays.
             lates.push(late);
-            assert!(lates.len() < STARTS_MAX, "it woke so many ms after each start: {lates:?}");
+            assert!(lates.len() < STARTS_MAX, "enabled too late, in ms: {lates:?}");
         };
         tab.says(BUY, "Buy now · €49.00").await;
         tab.eval("window.fetch = window.ask").await;
@@ -98,7 +98,7 @@ async fn the_button_is_grey_before_the_start_and_wakes_at_it_by_the_servers_cloc
 }
 
 #[tokio::test]
-async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_five_seconds() {
+async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seconds() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
@@ -106,7 +106,7 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
             draft(&fixture, &soon, json!({}), json!({ "starts_at": in_secs(secs).1 })).await;
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
-            tab.run(NOTE_WHAT_IS_TOLD).await;
+            tab.run(RECORD_TEXTS).await;
             // If the page loaded too late, or the machine paused in that second, this start shows
             // nothing: try another one.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
@@ -126,14 +126,14 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
         tab.until("told.at(-1)[0].startsWith('The shop has paused the sale')").await;
         fixture.step(&soon, "resume").await;
         tab.until("told.at(-1)[0].startsWith('The doors are open')").await;
-        let told: Vec<(String, f64)> =
-            serde_json::from_value(tab.eval("told").await).expect("words with moments");
-        let words = told.iter().map(|(words, _)| words.as_str());
+        let texts: Vec<(String, f64)> =
+            serde_json::from_value(tab.eval("told").await).expect("texts with times");
+        let words = texts.iter().map(|(words, _)| words.as_str());
         let counted: Vec<_> = words.filter(|words| words.ends_with(" seconds")).collect();
         let from_30 = tab.eval("drawn.includes('Opens in 00:30')").await == true;
         let due = ["Opens in 30 seconds", "Opens in 10 seconds"];
-        assert_eq!(counted, due[usize::from(!from_30)..], "of {told:?}");
-        assert!(told.windows(2).all(|pair| pair[1].1 - pair[0].1 >= APART_MS), "{told:?}");
+        assert_eq!(counted, due[usize::from(!from_30)..], "of {texts:?}");
+        assert!(texts.windows(2).all(|pair| pair[1].1 - pair[0].1 >= APART_MS), "{texts:?}");
         let regions = "document.querySelectorAll('[role=status], [role=alert], \
              [aria-live]:not([aria-live=off])').length";
         assert_eq!(tab.eval(regions).await, 1);
@@ -142,7 +142,7 @@ async fn a_screen_reader_is_told_the_last_seconds_once_each_and_one_thing_in_fiv
 }
 
 #[tokio::test]
-async fn a_press_in_the_first_moment_is_not_too_early_however_slowly_the_doors_open() {
+async fn a_press_at_the_start_is_not_too_early_even_if_the_sale_opens_late() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
@@ -154,7 +154,7 @@ async fn a_press_in_the_first_moment_is_not_too_early_however_slowly_the_doors_o
             fixture.step(&soon, "schedule").await;
             tab.go(&link(flaky_proxy.address, &format!("/sale/{soon}"), "ann")).await;
             faults.slow_disk(Duration::from_millis(500));
-            tab.run(PRESS_AS_IT_WAKES).await;
+            tab.run(PRESS_WHEN_ENABLED).await;
             before
         })
         .await;
@@ -167,7 +167,7 @@ async fn a_press_in_the_first_moment_is_not_too_early_however_slowly_the_doors_o
 }
 
 #[tokio::test]
-async fn a_press_reserves_and_the_order_page_counts_down_to_the_time_to_pay_by() {
+async fn a_press_reserves_and_the_order_page_counts_down_the_payment_window() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({"hold_secs": 600})).await;
     Browser::with_browser(async |browser| {
@@ -226,7 +226,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         assert_eq!(
             states(&fixture, "last").await,
             ["reserved"],
-            "nothing is cancelled before it is confirmed"
+            "an order is cancelled only after the confirmation"
         );
         ann.click("#side").await;
         ann.says("#sure-title", "Cancel this order?").await;
@@ -245,7 +245,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
 }
 
 #[tokio::test]
-async fn the_question_before_cancelling_is_answered_by_keys_and_esc_cancels_nothing() {
+async fn the_cancel_dialog_works_by_keys_and_esc_cancels_nothing() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 1).item("lamp")).await;
@@ -254,7 +254,7 @@ async fn the_question_before_cancelling_is_answered_by_keys_and_esc_cancels_noth
         let tab = browser.tab().await;
         tab.go(&link(fixture.address, &format!("/order/{}", bought.id()), "ann")).await;
         tab.says("#side", "Cancel order").await;
-        tab.run(NOTE_WHAT_IS_ASKED).await;
+        tab.run(RECORD_REQUESTS).await;
         tab.keys_to("#side", "\u{e007}").await;
         tab.until("document.querySelector('#sure:modal')?.contains(document.activeElement)").await;
         tab.keys("\u{e00c}").await;
@@ -314,10 +314,10 @@ async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() 
         assert_eq!(states(&fixture, "open").await, ["reserved"], "the first request arrived");
         tab.reload().await;
         tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
-        let asked = flaky_proxy.keys().len();
+        let before = flaky_proxy.keys().len();
         fixture
-            .until("it asks again after the reload", PATIENCE, async || {
-                (flaky_proxy.keys().len() > asked).then_some(())
+            .until("the page repeats the request after the reload", PATIENCE, async || {
+                (flaky_proxy.keys().len() > before).then_some(())
             })
             .await;
         flaky_proxy.set(Mode::Open);
@@ -347,10 +347,10 @@ async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() 
         tab.reload().await;
         tab.says(BUY, "Press again in ").await;
         tab.click(BUY).await;
-        assert_eq!(flaky_proxy.keys().len(), 1, "a resting button sends nothing");
+        assert_eq!(flaky_proxy.keys().len(), 1, "a disabled button sends nothing");
         tab.says(BUY, "Buy now").await;
         let rested = pressed.elapsed();
-        assert!(rested > CALM - Duration::from_millis(200), "it rested only {rested:?}");
+        assert!(rested > CALM - Duration::from_millis(200), "the button was disabled for only {rested:?}");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         let keys = flaky_proxy.keys();
@@ -361,13 +361,13 @@ async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() 
 }
 
 #[tokio::test]
-async fn a_press_that_waits_shows_that_its_position_is_no_promise_and_then_its_verdict() {
+async fn a_queued_press_shows_that_its_position_is_no_promise_and_then_its_verdict() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Until it is let through; a request is decided within ten seconds.
+        // Delay the answer; a request is decided within ten seconds.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
         tab.says(BUY, "Asking for 1").await;

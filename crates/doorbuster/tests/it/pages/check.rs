@@ -12,7 +12,7 @@ use crate::windows::fixture::ServerFixture;
 /// Whether the puzzle is shown and can be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
-/// Makes the page treat each challenge as expired as soon as it arrives, until told otherwise.
+/// Makes the page treat each challenge as expired on arrival, until this is switched off.
 const HURRY: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
@@ -59,14 +59,14 @@ async fn at(tab: &Tab<'_>) -> f64 {
 }
 
 #[tokio::test]
-async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_brings_a_new_one() {
+async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_brings_a_new_one() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({"challenge": "slider"})).await;
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Start the check").await;
-        assert!(sent(&tab, "").await.is_empty(), "nothing is asked for before it is wanted");
+        assert!(sent(&tab, "").await.is_empty(), "no request before the press");
         tab.click(BUY).await;
         tab.until(PUZZLE).await;
         let first = tab.eval("document.querySelector('#scene').getAttribute('href')").await;
@@ -100,7 +100,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
         assert!(touched > dragged + 20.0, "by finger from {dragged} to {touched}");
 
         tab.keys_to("#slide", "\u{e011}").await;
-        assert_eq!(at(&tab).await, 0.0, "the first place, where the gap never is");
+        assert_eq!(at(&tab).await, 0.0, "the first position, where the gap never is");
         tab.click("#check-send").await;
         tab.says("#check-said", "Not quite. Here is a new one.").await;
         tab.says("#check #announce", "Not quite").await;
@@ -111,7 +111,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
         assert!(passes.len() == 1 && passes[0]["body"]["answer"] == json!({"x": 0}), "{passes:?}");
         assert_eq!(sent(&tab, "/challenges").await.len(), 2);
         tab.keys("\u{e010}").await;
-        assert_eq!(at(&tab).await, 272.0, "the last place");
+        assert_eq!(at(&tab).await, 272.0, "the last position");
         tab.keys("\u{e011}\u{e014}").await;
         tab.click("#nudge-right").await;
         tab.click("#check-send").await;
@@ -119,7 +119,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_finger_and_a_wrong_place_bring
         assert_eq!(
             sent(&tab, "/passes").await[1]["body"]["answer"],
             json!({"x": 3}),
-            "in pixels of the picture"
+            "the pixels of the picture"
         );
         tab.until(PUZZLE).await;
 
@@ -154,7 +154,8 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             tab.until(PUZZLE).await;
             let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
             if by_finger {
-                // As far on the screen as the gap is in the picture, in a few steps.
+                // Moves the piece on the screen as far as the gap is in the picture, in a few
+                // steps.
                 let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
                 let scale = scale.as_f64().expect("a number");
                 let from = middle(&tab, "#piece", 0.0).await;
@@ -207,13 +208,13 @@ async fn a_visitor_who_types_the_picture_code_buys() {
 }
 
 #[tokio::test]
-async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
+async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({"challenge": "slider"})).await;
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // With keys alone: to the slider, to the other way, and on.
+        // Uses only keys: to the slider, to the alternative, and on.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;
@@ -227,12 +228,12 @@ async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
         tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
         assert_eq!(tab.eval("most").await, 100);
         tab.says("#announce", "The doors are open").await;
-        let kinds: Vec<_> = sent(&tab, "/challenges").await.iter().map(|asked| asked["body"].clone()).collect();
+        let kinds: Vec<_> = sent(&tab, "/challenges").await.iter().map(|request| request["body"].clone()).collect();
         assert_eq!(kinds.last(), Some(&json!({"kind": "pow"})), "{kinds:?}");
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // A buyer who chose this way once gets it first the next time.
+        // A buyer who chose the proof of work once gets it first the next time.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -245,12 +246,12 @@ async fn without_a_picture_the_device_works_and_the_button_is_the_buyers() {
 }
 
 #[tokio::test]
-async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
+async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({"challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // An address that is neither encrypted nor local.
+        // An address without encryption that is not local.
         let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;
         assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);
@@ -258,7 +259,7 @@ async fn a_browser_that_hides_its_cryptography_can_do_the_work_too() {
         tab.until("document.activeElement.id === 'work-start' && !document.querySelector('#ways').checkVisibility()")
             .await;
         tab.keys("\u{e007}").await;
-        // Slower, but with the same result.
+        // The result is the same, but the work takes longer.
         tab.says("#work-text", "%").await;
         tab.until("document.querySelector('#work').value > 20 || !document.querySelector('#check').open").await;
         tab.until("document.querySelector('#work').value > 50 || !document.querySelector('#check').open").await;
@@ -297,7 +298,7 @@ async fn a_wrong_code_shows_a_new_picture() {
 }
 
 #[tokio::test]
-async fn a_challenge_whose_time_is_over_is_said_to_be_and_another_is_a_press_away() {
+async fn an_expired_challenge_is_reported_and_a_press_gets_another_one() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({"challenge": "slider"})).await;
     Browser::with_browser(async |browser| {
@@ -307,7 +308,7 @@ async fn a_challenge_whose_time_is_over_is_said_to_be_and_another_is_a_press_awa
         tab.click(BUY).await;
         tab.says("#check-said", "Its 2 minutes are over").await;
         tab.click("#check-send").await;
-        assert!(sent(&tab, "/passes").await.is_empty(), "it is of no use any more");
+        assert!(sent(&tab, "/passes").await.is_empty(), "an expired challenge is not sent");
         tab.eval("window.hurried = true").await;
         tab.click("#check-new").await;
         tab.until(PUZZLE).await;
@@ -318,7 +319,7 @@ async fn a_challenge_whose_time_is_over_is_said_to_be_and_another_is_a_press_awa
 }
 
 #[tokio::test]
-async fn the_check_is_offered_in_the_last_minute_and_done_before_the_doors_open() {
+async fn the_check_is_offered_in_the_last_minute_and_done_before_the_opening() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;

@@ -21,8 +21,8 @@ use crate::windows::client::Wire;
 const PHONE: u32 = 390;
 /// Concurrent browsers; each needs a core at times.
 const BROWSERS_MAX: usize = 3;
-/// Its standard input ends when the process that started it ends. Then no browser and no file of
-/// one is left.
+/// A shell command whose standard input ends with the process that started it. It then stops all
+/// browsers and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -68,35 +68,35 @@ impl Driver {
             .expect("a shell starts");
         assert!(found.status.success(), "chromedriver is missing: run scripts/setup");
         let mut command = Command::new("sh");
-        // A process group of its own, so that all of it can be stopped, and keys in the terminal do
-        // not stop a part of it.
+        // A separate process group, so that all of it can be stopped, and keys in the terminal do
+        // not stop only a part of it.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
-        let lines = BufReader::new(keeper.stdout.take().expect("it is piped")).lines();
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let lines = BufReader::new(keeper.stdout.take().expect("piped output")).lines();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         // Its output is read to the end, so that later output does not block it.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(port) = line.strip_prefix(READY) {
-                    let _ = tell.try_send(port.trim_end_matches('.').parse::<u16>());
+                    let _ = sender.try_send(port.trim_end_matches('.').parse::<u16>());
                 }
             }
         });
-        let port = told.recv_timeout(START_WITHIN).ok().and_then(Result::ok);
+        let port = receiver.recv_timeout(START_WITHIN).ok().and_then(Result::ok);
         let port = port.expect("chromedriver does not start: run scripts/setup");
         Self { address: SocketAddr::from(([127, 0, 0, 1], port)), _keeper: Mutex::new(keeper) }
     }
 }
 
-/// Longest time until it answers.
+/// Longest time until chromedriver answers.
 const START_WITHIN: Duration = Duration::from_secs(120);
 const READY: &str = "ChromeDriver was started successfully on port ";
 
 /// A browser of chromedriver.
 struct Session {
     path: String,
-    /// Its empty windows. A new window costs a process, so they are kept.
+    /// The browser's empty windows. A new window costs a process, so windows are reused.
     windows: Vec<String>,
 }
 
@@ -110,8 +110,7 @@ impl Session {
         let made = made
             .unwrap_or_else(|error| panic!("Chromium does not start: run scripts/setup ({error})"));
         let path = format!("/session/{}", made["sessionId"].as_str().expect("a session has an id"));
-        let first =
-            ask("GET", &format!("{path}/window"), Value::Null).await.expect("it has a window");
+        let first = ask("GET", &format!("{path}/window"), Value::Null).await.expect("a window");
         Self { windows: vec![first.as_str().expect("a handle").to_owned()], path }
     }
 }
@@ -127,8 +126,8 @@ async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
         format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     let mut wire = Wire::connect(address).await.expect("chromedriver listens");
     let reply = wire.ask(request.as_bytes()).await.expect("chromedriver answers");
-    let mut said = reply.json();
-    let value = said["value"].take();
+    let mut answer = reply.json();
+    let value = answer["value"].take();
     match reply.status {
         200 => Ok(value),
         _ => Err(format!("{}: {}", value["error"], value["message"].as_str().unwrap_or_default())),
@@ -149,7 +148,7 @@ impl Browser {
     /// Lends a browser to a test. Afterwards checks the console: no script may have failed, and the
     /// pages' policy may have blocked nothing.
     pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
-        let _room = BROWSER_PERMITS.acquire().await.expect("it is never closed");
+        let _room = BROWSER_PERMITS.acquire().await.expect("the semaphore stays open");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let session = match idle {
             Some(session) => session,
@@ -160,7 +159,7 @@ impl Browser {
         let browser = Self { path, front: RefCell::default(), idle, used: RefCell::default() };
         test(&browser).await;
         let complaints = browser.complaints().await;
-        assert!(complaints.is_empty(), "the console says: {complaints:#?}");
+        assert!(complaints.is_empty(), "console messages: {complaints:#?}");
         let session = browser.clear().await;
         IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }

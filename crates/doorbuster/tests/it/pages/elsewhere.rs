@@ -19,10 +19,10 @@ async fn serve(listener: TcpListener, folder: PathBuf) {
         let Ok((mut stream, _)) = listener.accept().await else { continue };
         let folder = folder.clone();
         tokio::spawn(async move {
-            let mut asked = vec![0; 16 * 1024];
-            let Ok(read) = stream.read(&mut asked).await else { return };
-            let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
-            let path = asked
+            let mut request = vec![0; 16 * 1024];
+            let Ok(read) = stream.read(&mut request).await else { return };
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let path = request
                 .split(' ')
                 .nth(1)
                 .unwrap_or("/")
@@ -57,9 +57,9 @@ fn file(folder: &Path, path: &str) -> (&'static str, &'static str, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_page_from_elsewhere_brings_a_visitor_through_the_front_door_to_an_order() {
+async fn a_page_on_another_origin_leads_a_visitor_through_the_front_door_to_an_order() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let elsewhere: SocketAddr = listener.local_addr().expect("it is bound");
+    let elsewhere: SocketAddr = listener.local_addr().expect("an address");
     let fixture =
         ServerFixture::with(&[("DOORBUSTER_PAGE__ORIGIN", &format!("http://{elsewhere}"))]);
     guarded(&fixture, "open", json!({"challenge": "image", "waiting_room": "always"})).await;

@@ -42,7 +42,7 @@ impl FlakyProxy {
     /// A proxy for a server.
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("an address");
         let state = Arc::new(State { server: Mutex::new(server), keys: Mutex::default() });
         let (mode, _) = watch::channel(Mode::Open);
         let task = tokio::spawn(serve(listener, state.clone(), mode.clone()));
@@ -85,7 +85,7 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     }
     let address = *lock(&state.server);
     let Ok(mut server) = TcpStream::connect(address).await else { return };
-    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let (mut from_client, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let mut loses = false;
     loop {
         tokio::select! {
@@ -94,13 +94,13 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
                     return;
                 }
             }
-            read = client.read(&mut asked) => {
+            read = client.read(&mut from_client) => {
                 let Ok(read @ 1..) = read else { return };
-                if let Some(key) = key_of(&asked[..read]) {
+                if let Some(key) = key_of(&from_client[..read]) {
                     lock(&state.keys).push(key);
                     loses = *mode.borrow() == Mode::LosesAnswers;
                 }
-                let Ok(()) = server.write_all(&asked[..read]).await else { return };
+                let Ok(()) = server.write_all(&from_client[..read]).await else { return };
             }
             read = server.read(&mut answered) => {
                 let Ok(read @ 1..) = read else { return };

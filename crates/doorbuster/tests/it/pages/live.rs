@@ -118,7 +118,7 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
 }
 
 #[tokio::test]
-async fn looking_at_a_sale_asks_the_store_for_nothing() {
+async fn views_of_a_sale_do_not_read_the_store() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -132,14 +132,15 @@ async fn looking_at_a_sale_asks_the_store_for_nothing() {
     assert_eq!(fixture.metric("doorbuster_tickets_settled_total").await, 0);
     let page = fixture.ask(&request("GET", "/metrics", "", None)).await;
     let page = String::from_utf8(page.body).expect("text");
-    let asked = page.lines().filter_map(|line| {
+    let requests = page.lines().filter_map(|line| {
         line.strip_prefix("doorbuster_http_requests_total{route=\"")?.split_once('"')
     });
     // These answers come from memory.
     let memory = ["page", "asset", "list_sales", "get_sale", "get_status", "open_websocket"];
     let operators = ["create_sale", "open_sale", "metrics"];
-    let others: Vec<_> =
-        asked.filter(|(route, _)| !memory.contains(route) && !operators.contains(route)).collect();
+    let others: Vec<_> = requests
+        .filter(|(route, _)| !memory.contains(route) && !operators.contains(route))
+        .collect();
     assert!(others.is_empty(), "{others:?}");
     assert!(page.contains("route=\"get_status\"") && page.contains("route=\"page\""), "{page}");
 }
@@ -167,7 +168,7 @@ async fn the_list_shows_available_items_first_and_the_buyers_orders() {
             .await;
         assert_eq!(titles, json!(["Lamps of the small workshop", "Opening later", "Over"]));
         let over = tab.text("#sales li:last-child").await;
-        assert!(over.contains("Ended") && !over.contains("Close"), "it was closed before its time: {over}");
+        assert!(over.contains("Ended") && !over.contains("Close"), "the card of a sale that was closed early: {over}");
         tab.says("#orders-list", "2 × Ora lamp").await;
         tab.says("#orders-list", "Reserved").await;
         tab.click("#orders-list a").await;

@@ -16,14 +16,14 @@ const NOTE: &str = "window.sent = []; const ask = window.fetch; window.fetch = (
       pass: how.headers?.['Purchase-Pass'] ?? null, body: how.body ? JSON.parse(how.body) : null });
     return ask(path, how);
   };";
-/// Presses the button as soon as it wakes.
-const PRESS_AS_IT_WAKES: &str = "const button = document.querySelector('#buy');
+/// Presses the button as soon as it is enabled.
+const PRESS_WHEN_ENABLED: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.textContent.startsWith('Buy now') && button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true, childList: true, subtree: true, characterData: true });
     arguments[0]();";
 
-/// From here on the page does not request the status.
-const DEAF: &str = "const asked = window.fetch;
+/// Keeps the page from requesting the status.
+const BLOCK_STATUS: &str = "const asked = window.fetch;
     window.fetch = (path, how) => (path.includes('/status') ? new Promise(() => {}) : asked(path, how)); arguments[0]();";
 
 /// A window that records the requests of its pages.
@@ -48,7 +48,7 @@ pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> 
     name.to_owned()
 }
 
-/// The same, opening in this many seconds; returns the time.
+/// Creates such a sale, which opens in this many seconds; returns the time of its start.
 pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);
     draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door }))
@@ -58,21 +58,21 @@ pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door:
 }
 
 #[tokio::test]
-async fn a_pass_is_there_before_the_doors_open_and_the_first_moment_is_for_presses_alone() {
+async fn a_pass_is_requested_before_the_opening_and_purchases_start_with_it() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         let (soon, starts) = prepared_before_opening(12, async |soon, secs| {
             let starts = opening(&fixture, &soon, secs, json!({"pass": "required"})).await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
-            tab.run(PRESS_AS_IT_WAKES).await;
+            tab.run(PRESS_WHEN_ENABLED).await;
             tab.until("sent.some(s => s.path.endsWith('/passes'))").await;
             starts
         })
         .await;
         tab.says(STATE, "1 reserved for you").await;
         let (passes, orders) = (sent(&tab, "/passes").await, sent(&tab, "/orders").await);
-        let early = |asked: &Value| starts - asked["at"].as_f64().expect("a time");
+        let early = |request: &Value| starts - request["at"].as_f64().expect("a time");
         assert!(
             passes.len() == 1 && early(&passes[0]) > 1_000.0,
             "{passes:?} for a start at {starts}"
@@ -87,7 +87,7 @@ async fn a_pass_is_there_before_the_doors_open_and_the_first_moment_is_for_press
 }
 
 #[tokio::test]
-async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its_key_stays() {
+async fn an_invalid_pass_is_replaced_once_within_the_press_under_the_same_key() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({"pass": "required"})).await;
     Browser::with_browser(async |browser| {
@@ -116,7 +116,7 @@ async fn a_pass_that_does_not_hold_is_fetched_anew_once_within_the_press_and_its
 }
 
 #[tokio::test]
-async fn a_pass_that_has_ended_is_fetched_again_with_the_press() {
+async fn an_expired_pass_is_replaced_within_the_press() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
     guarded(&fixture, "open", json!({"pass": "required"})).await;
     Browser::with_browser(async |browser| {
@@ -150,7 +150,7 @@ async fn a_requirement_added_while_a_page_is_open_is_met_within_the_press() {
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         // The page gets no event about the change.
-        tab.run(DEAF).await;
+        tab.run(BLOCK_STATUS).await;
         let changed = json!({"front_door": {"pass": "required"}});
         assert_eq!(
             fixture.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status,
@@ -164,7 +164,7 @@ async fn a_requirement_added_while_a_page_is_open_is_met_within_the_press() {
 }
 
 #[tokio::test]
-async fn a_check_that_a_sale_begins_to_ask_for_opens_by_itself_after_the_press() {
+async fn a_newly_required_check_opens_by_itself_after_the_press() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -172,7 +172,7 @@ async fn a_check_that_a_sale_begins_to_ask_for_opens_by_itself_after_the_press()
         tab.add_init_script("window.WebSocket = class { constructor() { throw new Error('not now'); } };").await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
-        tab.run(DEAF).await;
+        tab.run(BLOCK_STATUS).await;
         let changed = json!({"front_door": {"challenge": "image"}});
         assert_eq!(fixture.admin("PATCH", "/v1/admin/sales/open", Some(&changed)).await.status, 200);
         tab.click(BUY).await;
@@ -188,7 +188,7 @@ async fn a_check_that_a_sale_begins_to_ask_for_opens_by_itself_after_the_press()
 }
 
 #[tokio::test]
-async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
+async fn an_access_code_is_requested_checked_at_once_and_spent_with_the_pass() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "secret", json!({"access_codes": "required"})).await;
     let made = fixture
@@ -226,7 +226,7 @@ async fn an_access_code_is_asked_for_checked_at_once_and_spent_with_the_pass() {
 }
 
 #[tokio::test]
-async fn a_code_typed_before_the_start_goes_along_with_the_pass() {
+async fn a_code_typed_before_the_start_is_sent_with_the_pass() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
@@ -241,7 +241,7 @@ async fn a_code_typed_before_the_start_goes_along_with_the_pass() {
             tab.keys(&format!("{code}\u{e007}")).await;
             tab.says(STATE, "You are ready").await;
             tab.says(BUY, "Opens in ").await;
-            tab.run(PRESS_AS_IT_WAKES).await;
+            tab.run(PRESS_WHEN_ENABLED).await;
             starts
         })
         .await;
@@ -294,7 +294,7 @@ async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
 #[tokio::test]
 async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
-    // The button rests for ten seconds, and there is time to press it before the next pass.
+    // The button is disabled for ten seconds, and there is time to press it before the next pass.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&fixture, "calm", json!({ "limits": limits })).await;
     Browser::with_browser(async |browser| {
@@ -311,7 +311,7 @@ async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
         tab.has(BUY, "aria-disabled", "true").await;
         tokio::time::timeout(Duration::from_secs(40), tab.says(BUY, "Buy now"))
             .await
-            .expect("it ends when it said");
+            .expect("the wait ends in time");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&fixture, "calm").await.len(), 2);

@@ -12,8 +12,8 @@ use crate::windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Payment windows that end during the test, and not before one visitor, or two, reached the
-/// payment page, on a slow machine.
+/// Payment windows that end during the test, but not before one or two visitors have reached the
+/// payment page on a slow machine.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
@@ -72,10 +72,10 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         assert_eq!(
             tab.url().await,
             plain(fixture.address, &order),
-            "what the payment page said is gone from the address"
+            "the result is removed from the address"
         );
         other.says("#state", "Paid. It is yours.").await;
-        assert_eq!(other.eval("window.same").await, true, "without being loaded again");
+        assert_eq!(other.eval("window.same").await, true, "the page was not reloaded");
         other
             .until(
                 "document.querySelector('#pay').hidden && document.querySelector('#side').hidden",
@@ -87,7 +87,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
 }
 
 #[tokio::test]
-async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothing() {
+async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let order = bought(&fixture, "ann", "k", "open").await;
@@ -102,7 +102,7 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         tab.until("location.pathname.startsWith('/order/')").await;
         tab.says("#state", "Reserved for you").await;
         tab.says("#text", "did not go through").await;
-        // Closed and opened again in another window: the same checkout.
+        // The same checkout, closed and opened again in another window.
         let other = browser.tab().await;
         other.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&other).await;
@@ -113,7 +113,7 @@ async fn a_payment_that_fails_can_be_tried_again_and_a_closed_window_loses_nothi
         // A buyer who goes back in the browser's history sees that it is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
-        // The payment is reversed without the shop: whatever the shop decides, the buyer has paid.
+        // The provider reverses the payment. The order stays paid until the shop decides.
         other.click("[data-does=return]").await;
         other.says("#state", "Given back").await;
         other.click("#back").await;
@@ -189,7 +189,7 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
             let spec = PurchaseSpec::new("ben", "k", "last", 1).item("lamp");
             (fixture.buy(&spec).await.status == 201).then_some(())
         };
-        fixture.until("the unit comes back", std::time::Duration::from_secs(120), taken).await;
+        fixture.until("the unit is returned", std::time::Duration::from_secs(120), taken).await;
         tab.says("#state", "Too late, so refunded").await;
         tab.says("#text", "€49.00 has been sent back to you").await;
         step(&tab, "Expired, units returned").await;
@@ -203,7 +203,7 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
 }
 
 #[tokio::test]
-async fn time_that_runs_out_while_the_checkout_is_open_ends_both() {
+async fn a_hold_that_ends_during_the_checkout_ends_both() {
     let fixture = ServerFixture::start();
     sale(&fixture, "brief", json!({"hold_secs": ONE_WAY_SECS})).await;
     let order = bought(&fixture, "ann", "k", "brief").await;
@@ -224,7 +224,7 @@ async fn time_that_runs_out_while_the_checkout_is_open_ends_both() {
 }
 
 #[tokio::test]
-async fn a_lost_message_is_waited_for_and_asked_for_before_the_time_is_over() {
+async fn a_payment_with_a_lost_message_is_found_before_the_hold_ends() {
     let fixture = ServerFixture::start();
     sale(&fixture, "brief", json!({"hold_secs": ONE_WAY_SECS})).await;
     let order = bought(&fixture, "ann", "k", "brief").await;
@@ -241,7 +241,7 @@ async fn a_lost_message_is_waited_for_and_asked_for_before_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() {
+async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let order = bought(&fixture, "ann", "k", "open").await;
@@ -258,7 +258,8 @@ async fn a_payment_page_that_does_not_open_is_said_kindly_and_nothing_is_lost() 
         tab.until("document.activeElement.id === 'pay'").await;
         tab.says("#text", "Nothing was charged").await;
         flaky_proxy.set(Mode::Open);
-        // Cancelled in another window meanwhile: paying reports that, and takes no money.
+        // The order was cancelled in another window: a payment attempt reports that, and takes no
+        // money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;
@@ -334,7 +335,7 @@ async fn the_list_of_orders_shows_the_next_step_and_updates() {
 }
 
 #[tokio::test]
-async fn an_order_is_paid_for_in_chinese_and_the_sale_page_knows() {
+async fn an_order_is_paid_in_chinese_and_the_sale_page_shows_it() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -375,7 +376,7 @@ async fn a_missing_order_shows_a_readable_not_found_page() {
 }
 
 #[tokio::test]
-async fn a_sandbox_whose_buttons_are_switched_off_says_so() {
+async fn a_sandbox_reports_that_its_buttons_are_switched_off() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let order = bought(&fixture, "ann", "k", "open").await;

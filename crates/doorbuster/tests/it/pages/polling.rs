@@ -34,7 +34,7 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
             tab.eval("window.same = true").await;
         }
         streams(&fixture, 0).await;
-        // Both change without their pages.
+        // Both orders change without an action on their pages.
         let cancel = bens.order("POST", &cancelled, "/cancel");
         assert_eq!(fixture.ask(&cancel).await.status, 200);
         let checkout = fixture.ask(&anns.order("POST", &paid, "/checkout")).await.json();
@@ -48,7 +48,7 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
         ann.says("#state", "Paid. It is yours.").await;
         ben.says("#state", "Order cancelled").await;
         for tab in [&ann, &ben] {
-            assert_eq!(tab.eval("window.same").await, true, "without being loaded again");
+            assert_eq!(tab.eval("window.same").await, true, "the page was not reloaded");
         }
         assert_eq!(fixture.metric("doorbuster_events_websockets").await, 0);
     })

@@ -20,7 +20,10 @@ async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
             tab.says(BUY, "Opens in ").await;
             tab.reload().await;
             tab.says(STATE, "You are in the draw").await;
-            assert!(sent(&tab, "/waiting-room").await.is_empty(), "the place is there already");
+            assert!(
+                sent(&tab, "/waiting-room").await.is_empty(),
+                "the page requests a position it already has"
+            );
         })
         .await;
         tab.says(STATE, "It is your turn").await;
@@ -81,7 +84,7 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
 }
 
 #[tokio::test]
-async fn a_turn_is_followed_by_the_check_where_the_sale_asks_for_one() {
+async fn an_admitted_visitor_gets_the_check_if_the_sale_requires_one() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "both", json!({"waiting_room": "always", "challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
@@ -101,7 +104,7 @@ async fn a_turn_is_followed_by_the_check_where_the_sale_asks_for_one() {
 }
 
 #[tokio::test]
-async fn a_room_that_is_there_only_in_a_crowd_is_not_met_by_one_visitor() {
+async fn a_single_visitor_does_not_meet_an_automatic_waiting_room() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "auto", json!({"waiting_room": "auto"})).await;
     Browser::with_browser(async |browser| {

@@ -18,7 +18,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub struct Tab<'a> {
     browser: &'a Browser,
     handle: String,
-    /// Whether it has loaded a page before.
+    /// Whether the window has loaded a page before.
     been: Cell<bool>,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Tab<'a> {
     /// The address.
     pub async fn url(&self) -> String {
         let url = self.command("GET", "/url", Value::Null).await.expect("an address");
-        url.as_str().expect("it is text").to_owned()
+        url.as_str().expect("a string").to_owned()
     }
 
     /// The value of an expression.
@@ -109,7 +109,7 @@ impl<'a> Tab<'a> {
     pub async fn text(&self, css: &str) -> String {
         let text =
             self.eval(&format!("document.querySelector({}).textContent.trim()", json!(css))).await;
-        text.as_str().expect("it is text").to_owned()
+        text.as_str().expect("a string").to_owned()
     }
 
     /// Waits until the element can be seen, and clicks on it with the mouse.
@@ -117,7 +117,7 @@ impl<'a> Tab<'a> {
         self.until(&format!("document.querySelector({})?.checkVisibility()", json!(css))).await;
         let found =
             self.command("POST", "/element", json!({"using": "css selector", "value": css})).await;
-        let found = found.expect("it was there just now");
+        let found = found.expect("the element still exists");
         let path = format!("/element/{}/click", found[ELEMENT].as_str().expect("an element"));
         if let Err(error) = self.command("POST", &path, json!({})).await {
             panic!("{css} cannot be clicked: {error}\n{}", self.seen().await);
@@ -136,7 +136,7 @@ impl<'a> Tab<'a> {
         self.command("POST", "/actions", actions).await.expect("keys are pressed");
     }
 
-    /// The same, after focusing an element.
+    /// Focuses an element and presses keys.
     pub async fn keys_to(&self, css: &str, keys: &str) {
         self.eval(&format!("document.querySelector({}).focus()", json!(css))).await;
         self.keys(keys).await;

@@ -10,11 +10,11 @@ use crate::windows::client::request;
 use crate::windows::fixture::ServerFixture;
 
 /// Records what the page's policy blocks, from the beginning.
-const NOTE_BREACHES: &str = "window.breaches = [];
+const RECORD_VIOLATIONS: &str = "window.breaches = [];
     addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
 #[tokio::test]
-async fn the_token_leaves_the_address_and_serves_this_tab_alone() {
+async fn the_token_is_removed_from_the_address_and_works_in_this_tab_only() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -58,7 +58,7 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
         tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#state", "Sign in to see your order").await;
         tab.has("#go", "href", "/sign-in").await;
-        // An invalid token has the same effect as none.
+        // An invalid token has the same effect as no token.
         tab.go(&plain(fixture.address, "/sale/open#token=forged")).await;
         tab.click(BUY).await;
         tab.says(STATE, "Sign in first").await;
@@ -68,7 +68,7 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
 }
 
 #[tokio::test]
-async fn without_an_address_to_sign_in_at_the_shops_own_link_is_asked_for() {
+async fn without_a_sign_in_address_the_page_asks_for_the_shops_link() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -83,7 +83,7 @@ async fn without_an_address_to_sign_in_at_the_shops_own_link_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_guest_of_a_demonstration_buys_at_once_and_stays_the_same_guest() {
+async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
     let fixture = demonstration();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -106,7 +106,7 @@ async fn a_guest_of_a_demonstration_buys_at_once_and_stays_the_same_guest() {
 }
 
 #[tokio::test]
-async fn the_page_speaks_chinese_and_keeps_to_it() {
+async fn the_page_is_shown_in_chinese_and_keeps_the_choice() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -165,7 +165,7 @@ async fn without_javascript_every_page_says_that_it_is_required() {
             );
             assert!(
                 !seen.contains("Buy now") && !seen.contains('…'),
-                "nothing is shown that does not work: {seen}"
+                "the page shows something that does not work: {seen}"
             );
         }
     })
@@ -173,7 +173,7 @@ async fn without_javascript_every_page_says_that_it_is_required() {
 }
 
 #[tokio::test]
-async fn a_price_is_shown_as_the_server_means_it_in_any_currency() {
+async fn a_price_has_the_servers_decimals_in_every_currency() {
     const MINOR: i64 = 1_234_560;
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
@@ -204,7 +204,7 @@ async fn a_price_is_shown_as_the_server_means_it_in_any_currency() {
 }
 
 #[tokio::test]
-async fn the_documentation_shows_every_operation_and_takes_nothing_from_elsewhere() {
+async fn the_documentation_shows_every_operation_and_loads_nothing_from_other_origins() {
     let fixture = ServerFixture::start();
     let contract = fixture.ask(&request("GET", "/openapi.json", "", None)).await.json();
     let paths = contract["paths"].as_object().expect("paths").values();
@@ -213,7 +213,7 @@ async fn the_documentation_shows_every_operation_and_takes_nothing_from_elsewher
     assert!(operations > 0, "{contract}");
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.add_init_script(NOTE_BREACHES).await;
+        tab.add_init_script(RECORD_VIOLATIONS).await;
         tab.load(&plain(fixture.address, "/docs")).await;
         tab.until(&format!("document.querySelectorAll('#endpoints .opblock').length === {operations}")).await;
         tab.click("#endpoints .opblock-summary-control").await;
@@ -229,7 +229,7 @@ async fn the_documentation_shows_every_operation_and_takes_nothing_from_elsewher
 }
 
 #[tokio::test]
-async fn a_breach_of_the_pages_policy_would_be_noticed() {
+async fn a_violation_of_the_pages_policy_is_noticed() {
     let fixture = ServerFixture::start();
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;

@@ -28,10 +28,10 @@ async fn line(fixture: &ServerFixture, method: &str, buyer: &str) -> Reply {
 }
 
 async fn cancel(fixture: &ServerFixture, buyer: &str, order: &str) {
-    let told = fixture
+    let reply = fixture
         .ask(&PurchaseSpec::new(buyer, "k", "last", 1).order("POST", order, "/cancel"))
         .await;
-    assert_eq!(told.status, 200, "{told}");
+    assert_eq!(reply.status, 200, "{reply}");
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
         tab.says(BUY, "None left right now").await;
         tab.says(ACT, "Tell me when one comes back").await;
-        // By keys, and told to a screen reader.
+        // Uses only keys, and checks the text for screen readers.
         tab.keys_to(ACT, "\u{e007}").await;
         tab.says(STATE, "1 before you").await;
         tab.says("#announce", "1 before you").await;
@@ -58,7 +58,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.says(STATE, "1 before you").await;
         assert_eq!(line(&fixture, "GET", "ann").await.json()["ahead"], 1);
 
-        // The one before gives up; then the unit comes back.
+        // The earlier buyer leaves the waitlist; then a unit is returned.
         assert_eq!(line(&fixture, "DELETE", "yan").await.status, 204);
         tab.says(STATE, "You are next").await;
         tab.says("#say-text", "5 minutes to pay").await;
@@ -94,7 +94,7 @@ async fn a_waitlist_entry_is_left_on_either_page_and_never_by_a_double_press() {
         .await;
         tab.says(STATE, "You are next").await;
         let place = line(&fixture, "GET", "ann").await;
-        assert_eq!(place.status, 200, "the second press of two: {place}");
+        assert_eq!(place.status, 200, "a double press must not leave: {place}");
         let id = place.id();
 
         order.go(&link(fixture.address, &format!("/order/{id}"), "ann")).await;
@@ -154,7 +154,7 @@ async fn the_entry_checks_precede_a_waitlist_entry() {
         tab.click(ACT).await;
         tab.until("document.querySelector('#check').open").await;
         tab.click("#work-start").await;
-        // With the check done the wish goes on by itself.
+        // After the check the request continues by itself.
         tab.says(STATE, "You are next").await;
         tab.until("!document.querySelector('#check').open").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 200);

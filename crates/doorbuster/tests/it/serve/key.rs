@@ -6,17 +6,17 @@ use std::path::Path;
 
 use crate::test_server::{KEY, TempDir, TestServer, serve};
 
-/// A server that was given no key, which writes what it says at its usual level into this file.
+/// Starts a server without a configured key, which logs at its default level to this file.
 fn open(temp_dir: &TempDir, log: &Path) -> TestServer {
     let data_dir = temp_dir.join("data");
     let mut command = serve(temp_dir, &data_dir);
     command.env_remove("DOORBUSTER_AUTH__ADMIN_KEY").env_remove("DOORBUSTER_LOG__FILTER");
-    command.stderr(File::create(log).expect("a directory of our own"));
+    command.stderr(File::create(log).expect("a log file"));
     TestServer::start(command, data_dir)
 }
 
 fn read(log: &Path) -> String {
-    std::fs::read_to_string(log).expect("it was written")
+    std::fs::read_to_string(log).expect("the log exists")
 }
 
 #[test]
@@ -31,11 +31,11 @@ fn a_server_without_a_key_generates_one_and_keeps_it_out_of_the_log() {
     let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let text = read(&file);
-    let (said, key) = (read(&first), text.trim());
-    assert!(said.contains("generated the operators' key"), "{said}");
-    assert!(said.contains(&file.display().to_string()), "{said}");
-    assert!(key.starts_with("dbk_") && key.len() > 40, "nobody guesses it: {key}");
-    // Nor is it a key that a reader of these tests knows.
+    let (log, key) = (read(&first), text.trim());
+    assert!(log.contains("generated the operators' key"), "{log}");
+    assert!(log.contains(&file.display().to_string()), "{log}");
+    assert!(key.starts_with("dbk_") && key.len() > 40, "the key is too short: {key}");
+    // The new key is not the public key of these tests.
     assert_eq!((status(&test_server, key), status(&test_server, KEY)), (200, 401));
     assert_eq!(test_server.terminate().0, Some(0));
     assert!(!read(&first).contains(key), "the log contains the key");
@@ -44,10 +44,10 @@ fn a_server_without_a_key_generates_one_and_keeps_it_out_of_the_log() {
     assert_eq!(
         (status(&test_server, key), status(&test_server, KEY)),
         (200, 401),
-        "the same key still"
+        "the key is unchanged"
     );
     assert_eq!(test_server.terminate().0, Some(0));
-    let said = read(&second);
-    assert!(said.contains("serving"), "what it says is here: {said}");
-    assert!(!said.contains(key) && !said.contains("operators' key"), "{said}");
+    let log = read(&second);
+    assert!(log.contains("serving"), "the log is empty: {log}");
+    assert!(!log.contains(key) && !log.contains("operators' key"), "{log}");
 }

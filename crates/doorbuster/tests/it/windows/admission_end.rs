@@ -9,21 +9,21 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use crate::sealed::solve_sealed;
 
-/// What the server's challenges are sealed with.
+/// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
 /// How long the disk delays a commit that is not released: longer than an admission lasts here.
-const HELD_UP: Duration = Duration::from_secs(300);
-/// For whatever comes by itself, on a slow machine.
+const COMMIT_DELAY: Duration = Duration::from_secs(300);
+/// Longest wait for a change that needs no request, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
 /// How much the server's time may differ from this process's.
-const OFF_MAX_MS: i64 = 1_000;
+const CLOCK_ERROR_MAX_MS: i64 = 1_000;
 
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
-        .expect("not so long ago")
+        .expect("in range")
 }
 
-/// A request of this buyer's about the sale.
+/// A request of this buyer to the sale.
 async fn ask(
     fixture: &ServerFixture,
     buyer: &str,
@@ -44,8 +44,8 @@ async fn guard(fixture: &ServerFixture, door: Value) {
     assert_eq!(patched.status, 200, "{patched}");
 }
 
-/// Waits until the buyer is called in; until when.
-async fn called_in(fixture: &ServerFixture, buyer: &str) -> i64 {
+/// Waits until the buyer is admitted; returns the end of the admission.
+async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     let entered = ask(fixture, buyer, "POST", "waiting-room", None).await;
     assert_eq!(entered.verdict(), "201", "{entered}");
     let until = async || {
@@ -53,29 +53,29 @@ async fn called_in(fixture: &ServerFixture, buyer: &str) -> i64 {
         let until = place["admitted_until"].as_str()?;
         Some(until.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond())
     };
-    fixture.until("the buyer is called in", SOON, until).await
+    fixture.until("the buyer is admitted", SOON, until).await
 }
 
-/// Requests a pass, and lets the disk delay the spending until the admission is over.
-async fn overtaken(
+/// Requests a pass, and lets the disk delay its commit until the admission is over.
+async fn request_delayed_pass(
     fixture: &ServerFixture,
     faults: &MachineFaults,
     buyer: &str,
     wanted: &Value,
 ) -> String {
-    let until = called_in(fixture, buyer).await;
-    faults.slow_disk(HELD_UP);
+    let until = wait_for_admission(fixture, buyer).await;
+    faults.slow_disk(COMMIT_DELAY);
     let mut wire = fixture.wire().await;
-    let asked = request("POST", "/v1/sales/spring/passes", &signed_in(buyer), Some(wanted));
-    wire.send(&asked).await.expect("it is sent");
-    let is_over = async || (now_ms() > until + OFF_MAX_MS).then_some(());
+    let bytes = request("POST", "/v1/sales/spring/passes", &signed_in(buyer), Some(wanted));
+    wire.send(&bytes).await.expect("the request is sent");
+    let is_over = async || (now_ms() > until + CLOCK_ERROR_MAX_MS).then_some(());
     fixture.until("the admission is over", SOON, is_over).await;
     faults.slow_disk(Duration::ZERO);
     wire.reply().await.expect("an answer").verdict()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admission_that_ends_while_its_pass_is_made_gives_none() {
+async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let keys = "5a".repeat(32);
     let settings = [("DOORBUSTER_PASS__TTL_SECS", "8"), ("DOORBUSTER_PASS__KEYS", keys.as_str())];
     let (fixture, faults) = MachineFaults::fixture(&settings);
@@ -90,20 +90,20 @@ async fn an_admission_that_ends_while_its_pass_is_made_gives_none() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // A challenge is asked for first. Its end is a long way off.
-    let asked = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
-    assert_eq!(asked.verdict(), "201", "{asked}");
-    let asked = asked.json();
-    let solved = solve_sealed(MASTER, &asked, "spring", "anna");
-    let wanted = json!({"item": "phone", "challenge": asked["challenge"], "answer": solved, "access_code": code});
-    assert_eq!(overtaken(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
-    assert_eq!(spent().await, 0, "the challenge was overtaken, and no code is spent behind it");
-    // A code that was overtaken is its buyer's, who needs no other.
+    // The server first requires a challenge, whose end is far in the future.
+    let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
+    assert_eq!(challenge.verdict(), "201", "{challenge}");
+    let challenge = challenge.json();
+    let solved = solve_sealed(MASTER, &challenge, "spring", "anna");
+    let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
+    assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
+    assert_eq!(spent().await, 0, "a code was spent");
+    // The buyer can still use the access code, so no other code is needed.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
-    assert_eq!(overtaken(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");
+    assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 1);
-    called_in(&fixture, "bert").await;
+    wait_for_admission(&fixture, "bert").await;
     let passed = ask(&fixture, "bert", "POST", "passes", Some(&wanted)).await;
     assert_eq!(passed.verdict(), "201", "{passed}");
     assert_eq!(spent().await, 1);

@@ -9,20 +9,20 @@ use super::client::{PurchaseSpec, request};
 use super::fixture::ServerFixture;
 use crate::test_server::{program, run};
 
-/// The audit comes every few seconds, and later where the machine is busy.
+/// The audit runs every few seconds, and less often on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 
-/// Writes into the store behind the server's back, as a person with a shell can; it must change one
-/// row.
+/// Changes the store behind the server's back, as a person with an SQL shell can; the statement
+/// must change one row.
 fn falsify(fixture: &ServerFixture, sql: &str) {
     let store =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
-    store.busy_timeout(Duration::from_secs(60)).expect("it can be set");
-    assert_eq!(store.execute(sql, []).expect("it is SQL"), 1, "{sql}");
+    store.busy_timeout(Duration::from_secs(60)).expect("a timeout");
+    assert_eq!(store.execute(sql, []).expect("valid SQL"), 1, "{sql}");
 }
 
-/// Holds a report to what was done: there is one thing wrong, and it is this one.
+/// Checks that the report has exactly this one finding.
 #[track_caller]
 fn names_the_phones_of_spring(report: &Value) {
     assert_eq!(report["ok"], json!(false), "{report}");
@@ -33,14 +33,14 @@ fn names_the_phones_of_spring(report: &Value) {
     assert_eq!((rule, sale, item), (&json!("I2"), &json!("spring"), &json!("phone")), "{found}");
     assert!(
         found["detail"].as_str().is_some_and(|detail| detail.contains("total 10")),
-        "with its numbers: {found}"
+        "the numbers of {found}"
     );
 }
 
-/// What the log says of findings, line by line.
+/// The log lines about findings.
 fn alarms(fixture: &ServerFixture) -> Vec<Value> {
-    let said = fixture.stderr_text();
-    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let text = fixture.stderr_text();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line["message"] == "the audit found a fault").collect()
 }
 
@@ -62,7 +62,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         "the cluster is healthy"
     );
 
-    // A unit out of nowhere. Nobody asks for an audit.
+    // A unit that no operation added. No request starts an audit.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",
@@ -76,7 +76,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(),
         "409 paused"
     );
-    // The other sale has nothing to do with it, nor has the server.
+    // The finding affects neither the other sale nor the server.
     assert_eq!(phase("autumn").await, "open");
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("bert", "autumn", "autumn", 1)).await.verdict(),
@@ -89,8 +89,8 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
     let alarms = alarms(&fixture);
     assert!(!alarms.is_empty(), "{}", fixture.stderr_text());
     for alarm in &alarms {
-        let told = ["level", "rule", "sale", "item"].map(|name| alarm[name].as_str());
-        assert_eq!(told, ["ERROR", "I2", "spring", "phone"].map(Some), "{alarm}");
+        let labels = ["level", "rule", "sale", "item"].map(|name| alarm[name].as_str());
+        assert_eq!(labels, ["ERROR", "I2", "spring", "phone"].map(Some), "{alarm}");
     }
     names_the_phones_of_spring(&fixture.get_ok("/v1/admin/audit").await);
     let audited = run(program(&fixture.temp_dir)
@@ -99,7 +99,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
     audited.stderr_of_failure(1);
     names_the_phones_of_spring(&audited.json());
 
-    // That was all: without it everything adds up.
+    // After the unit is removed the audit has no findings.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool - 1 WHERE sale_id = 'spring' AND name = 'phone'",

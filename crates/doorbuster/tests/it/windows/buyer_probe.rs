@@ -8,42 +8,42 @@ use super::client::{PurchaseSpec, Wire, request};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// Times that buyers are looked at before they are called badly served.
+/// How often a measurement of the buyers is repeated before the test fails.
 pub const TIMES_MAX: usize = 4;
 
-/// Between two looks at the watch.
+/// Time between two checks of the clock.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Buyers inside.
+/// Connected buyers.
 pub struct BuyerProbe {
     wires: Vec<Wire>,
     sale: String,
     waves: AtomicUsize,
 }
 
-/// How they were served.
+/// How the buyers were served.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceQuality {
     /// Answers.
     pub answers: usize,
     /// How many of them were `503`.
     pub later: usize,
-    /// All but one in a hundred came within this.
+    /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// How long it took until the last had come. True time: answers go on while a disk is slow, for
-    /// which a watch stands still.
+    /// The time until the last answer. This is true time, because answers go on while the disk is
+    /// slow and a `Watch` stands still.
     pub span: Duration,
 }
 
 impl ServiceQuality {
-    /// Answers in a second.
+    /// Answers per second.
     pub fn per_sec(&self) -> f64 {
         self.answers as f64 / self.span.as_secs_f64()
     }
 }
 
 impl BuyerProbe {
-    /// So many buyers come in, to a sale with plenty of `phone` and without a limit.
+    /// Connects this many buyers to a sale with plenty of `phone` and no limit.
     pub async fn open(fixture: &ServerFixture, sale: &str, buyers: usize) -> Self {
         let mut wires = Vec::with_capacity(buyers);
         for _ in 0..buyers {
@@ -52,7 +52,7 @@ impl BuyerProbe {
         Self { wires, sale: sale.into(), waves: AtomicUsize::new(0) }
     }
 
-    /// Has them buy and look for so long.
+    /// Lets the buyers buy and read for this long.
     pub async fn measure(&mut self, span: Duration) -> ServiceQuality {
         let wave = self.waves.fetch_add(1, Ordering::Relaxed);
         let stop = Arc::new(AtomicBool::new(false));
@@ -70,7 +70,7 @@ impl BuyerProbe {
         stop.store(true, Ordering::Relaxed);
         let (mut waits, mut later) = (Vec::new(), 0);
         for buyer in buyers {
-            let (wire, mine, refused) = buyer.await.expect("an admitted buyer is served");
+            let (wire, mine, refused) = buyer.await.expect("the buyer's task ends");
             self.wires.push(wire);
             waits.extend(mine);
             later += refused;
@@ -81,9 +81,9 @@ impl BuyerProbe {
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
-    /// [`BuyerProbe::measure`] again, a few times at most, until they are served well: other work
-    /// on the machine comes and goes, what the server does wrong stays. All answers of all times,
-    /// and the best time.
+    /// Repeats [`BuyerProbe::measure`] a few times at most, until the buyers are served well: other
+    /// load on the machine changes, a fault of the server stays. Returns the number of all answers,
+    /// and the best result.
     pub async fn measure_until(
         &mut self,
         span: Duration,
@@ -99,11 +99,11 @@ impl BuyerProbe {
                 return (answers, served);
             }
         }
-        (answers, best.expect("it beat at least once"))
+        (answers, best.expect("at least one measurement"))
     }
 }
 
-/// One buyer's waits, and how many of them ended in a `503`.
+/// The answer times of one buyer, and how many answers were `503`.
 async fn one(
     mut wire: Wire,
     sale: String,
@@ -121,11 +121,11 @@ async fn one(
         let ask = match number % 4 {
             0 => spec.key(&format!("k{number}")).bytes(),
             1 => look.clone(),
-            // Refused from memory, as most of a crowd is.
+            // The server refuses this from memory, like most requests of a crowd.
             _ => gone.bytes(),
         };
         let begun = Instant::now();
-        let reply = wire.ask(&ask).await.expect("an admitted buyer stays admitted");
+        let reply = wire.ask(&ask).await.expect("the connection is kept");
         waits.push(begun.elapsed());
         match &*reply.verdict() {
             "200" | "201" | "409 sold_out" => {}

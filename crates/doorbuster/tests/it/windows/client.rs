@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The secret that tests sign buyers' tokens with.
+/// The secret with which tests sign buyers' tokens.
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// Long after any test, also one that moves a clock.
+/// An expiry long after any test, also a test that changes the clock.
 const FAR: i64 = 4_000_000_000;
-/// The header of purchases: it waits for the order for longer than a machine may stop. Another test
+/// The header of purchases: they wait for the order longer than a machine may pause. Another test
 /// measures the default wait, with a slow disk.
 const PATIENT: &str = "Prefer: wait=5\r\n";
-/// Longest wait for an answer: longer than the server may take for anything.
+/// Longest wait for an answer: longer than the server may take for any request.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// An answer.
@@ -62,7 +62,7 @@ impl Reply {
         self.json()["id"].as_str().unwrap_or_else(|| panic!("no id: {self}")).to_owned()
     }
 
-    /// Whether it is an order that was there before.
+    /// Whether the answer is an order that already existed.
     pub fn is_replay(&self) -> bool {
         self.status == 200 && self.header("idempotent-replayed") == Some("true")
     }
@@ -82,12 +82,12 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Opens one.
+    /// Opens a connection.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect(address).await?)
     }
 
-    /// One over a socket that is connected already.
+    /// A connection over a socket that is already connected.
     pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::new() })
@@ -112,7 +112,7 @@ impl Wire {
         }
     }
 
-    /// The next answer's head alone: for a body that never ends.
+    /// Reads only the next answer's head, for a body that never ends.
     pub async fn head(&mut self) -> io::Result<Reply> {
         let end = loop {
             match self.read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -128,7 +128,7 @@ impl Wire {
 
     async fn read_reply(&mut self) -> io::Result<Reply> {
         let mut reply = self.head().await?;
-        // These have no body, and need not say so.
+        // Answers with these statuses have no body, and need no length.
         let none = matches!(reply.status, 204 | 304).then_some(0);
         let length = reply
             .header("content-length")
@@ -142,7 +142,7 @@ impl Wire {
         Ok(reply)
     }
 
-    /// Reads what comes next; an error at the end of the connection.
+    /// Reads more bytes; an error at the end of the connection.
     pub async fn more(&mut self) -> io::Result<()> {
         let mut bytes = [0; 16 * 1024];
         let read = self.stream.read(&mut bytes).await?;
@@ -150,13 +150,13 @@ impl Wire {
         if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// What was read and not yet taken.
+    /// The bytes that were read and not yet used.
     pub fn unread(&self) -> &[u8] {
         &self.read
     }
 
-    /// Waits until the other end closes, and says how long that took; `None` when it takes longer
-    /// than `most`.
+    /// Waits until the server closes the connection; returns the time, or `None` when it takes
+    /// longer than `most`.
     pub async fn ends(&mut self, most: Duration) -> Option<Duration> {
         let begun = tokio::time::Instant::now();
         let ended = tokio::time::timeout(most, async { while self.more().await.is_ok() {} }).await;
@@ -164,7 +164,7 @@ impl Wire {
     }
 }
 
-/// The header line of a buyer who is signed in at the shop.
+/// The authorization header line of this buyer.
 pub fn signed_in(buyer: &str) -> String {
     let claims = NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) };
     format!("Authorization: Bearer {}\r\n", token(SECRET.as_bytes(), &claims))
@@ -185,7 +185,7 @@ pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> V
     text.into_bytes()
 }
 
-/// The bytes of a message to the sandbox's address, signed now as its provider would.
+/// The bytes of a message to the sandbox's webhook address, signed now as the provider would.
 pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     let at = i64::try_from(now.as_secs()).expect("it fits");
@@ -199,22 +199,22 @@ pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
 /// The parameters of a purchase.
 #[derive(Clone, Debug)]
 pub struct PurchaseSpec {
-    /// Who.
+    /// The buyer.
     pub buyer: String,
-    /// Under which key.
+    /// The request key.
     pub key: String,
-    /// Where.
+    /// The sale.
     pub sale: String,
-    /// What.
+    /// The item.
     pub item: String,
-    /// How many.
+    /// The number of units.
     pub units: u32,
-    /// The buyer's header line: signed once, as it takes longer than anything else here.
+    /// The buyer's header line: signed once, because signing takes longer than anything else here.
     pub signed: String,
 }
 
 impl PurchaseSpec {
-    /// A wish for phones.
+    /// A purchase of phones.
     pub fn new(buyer: &str, key: &str, sale: &str, units: u32) -> Self {
         let signed = signed_in(buyer);
         Self {
@@ -227,29 +227,29 @@ impl PurchaseSpec {
         }
     }
 
-    /// The same for another item.
+    /// The same purchase of another item.
     pub fn item(self, item: &str) -> Self {
         Self { item: item.into(), ..self }
     }
 
-    /// The same under another key.
+    /// The same purchase under another key.
     pub fn key(&self, key: &str) -> Self {
         Self { key: key.into(), ..self.clone() }
     }
 
-    /// Its bytes, for a client that waits for the verdict.
+    /// The bytes of the request, for a client that waits for the verdict.
     pub fn bytes(&self) -> Vec<u8> {
         self.with(PATIENT)
     }
 
-    /// Its bytes with these header lines, or with none that need not be.
+    /// The bytes of the request with these header lines instead of the wait.
     pub fn with(&self, lines: &str) -> Vec<u8> {
         let lines = format!("{}Idempotency-Key: {}\r\n{lines}", self.signed, self.key);
         let body = json!({"sale": self.sale, "item": self.item, "units": self.units});
         request("POST", "/v1/orders", &lines, Some(&body))
     }
 
-    /// A question about, or the cancelling of, one of the buyer's orders.
+    /// A request to read or to change one of the buyer's orders.
     pub fn order(&self, method: &str, id: &str, tail: &str) -> Vec<u8> {
         request(method, &format!("/v1/orders/{id}{tail}"), &self.signed, None)
     }

@@ -10,26 +10,26 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
 const HOUR_MS: i64 = 3_600_000;
-/// The step is noticed within this.
+/// The server notices a step within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// How much the server's time may differ from the true one.
-const OFF_MAX_MS: i64 = 2_000;
-/// A hold whose end is so long past would be expired, did expiry not rest.
+const CLOCK_ERROR_MAX_MS: i64 = 2_000;
+/// How long after its end a hold would be expired, if expiry were not suspended.
 const PAST_ITS_END_MS: i64 = 1_000;
 
 /// The true time, by this process's clock, in milliseconds since the epoch.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
-        .expect("not so long ago")
+        .expect("in range")
 }
 
-fn instant(told: &Value, member: &str) -> i64 {
-    let text = told[member].as_str().unwrap_or_else(|| panic!("no {member}: {told}"));
+fn instant(object: &Value, member: &str) -> i64 {
+    let text = object[member].as_str().unwrap_or_else(|| panic!("no {member}: {object}"));
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
 
-/// A sale that begins by itself so long from now; its beginning. Where that had come before it was
-/// scheduled, it has a later one.
+/// Creates a sale that opens by itself after this time; returns its start. If the start passes
+/// before the sale is scheduled, a later start is set.
 async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64 {
     let item = json!({"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 9});
     let body = json!({"id": sale, "title": "T", "items": [item]});
@@ -47,7 +47,7 @@ async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64
         if stepped.status == 200 {
             return begins;
         }
-        assert!(now_ms() > begins, "there was time: {stepped}");
+        assert!(now_ms() > begins, "the start was still ahead: {stepped}");
     }
 }
 
@@ -60,11 +60,11 @@ async fn phase(fixture: &ServerFixture, sale: &str) -> String {
 
 async fn alarm(fixture: &ServerFixture, wanted: u64) {
     let seen = async || (fixture.metric("doorbuster_clock_alarm").await == wanted).then_some(());
-    fixture.until("the alarm tells", NOTICED_WITHIN, seen).await;
+    fixture.until("the alarm changes", NOTICED_WITHIN, seen).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
+async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 10, 10, 600)]).await;
     fixture.open_sale("short", &[("phone", 10, 10, 1)]).await;
@@ -80,29 +80,29 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
         let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&fixture, 1).await;
-        // A hold that begins while the clock is not believed, so that none of its second falls
-        // before.
+        // This hold begins while the server does not trust the clock, so its whole second falls
+        // into that time.
         let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");
         let ready = fixture.ask(&super::client::request("GET", "/readyz", "", None)).await;
-        assert_eq!(ready.status, 200, "it sells by the true time: {ready}");
+        assert_eq!(ready.status, 200, "not ready: {ready}");
         assert_eq!(phase(&fixture, "in-half-an-hour").await, "scheduled", "{step}");
         assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
-        // Buying goes on, by the true time.
+        // Purchases still work, and use the true time.
         let (spec, before) = (PurchaseSpec::new("bert", step, "spring", 1), now_ms());
         let bought = fixture.buy(&spec).await;
         assert_eq!(bought.verdict(), "201", "{bought}");
-        let while_it_bought = before - OFF_MAX_MS..now_ms() + OFF_MAX_MS;
+        let while_it_bought = before - CLOCK_ERROR_MAX_MS..now_ms() + CLOCK_ERROR_MAX_MS;
         for (member, after) in [("reserved_at", 0), ("pay_by", 600_000)] {
             let at = instant(&bought.json(), member) - after;
             assert!(
                 while_it_bought.contains(&at),
-                "{step}: {member} is not of {while_it_bought:?}: {bought}"
+                "{step}: {member} is not in {while_it_bought:?}: {bought}"
             );
         }
-        // A sale opens when its start has come by the true time. Orders do not expire until the
-        // clock is trusted again.
+        // A sale opens when the true time reaches its start. Orders do not expire until the clock
+        // is trusted again.
         let opened =
             async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
         fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;
@@ -114,7 +114,7 @@ async fn a_step_of_the_clock_neither_expires_nor_opens_anything_early() {
         faults.wall_ahead_ms(0);
         alarm(&fixture, 0).await;
         let over = async || (state(&short, &held.id()).await == "expired").then_some(());
-        fixture.until("expiry goes on", Duration::from_secs(4), over).await;
+        fixture.until("expiry resumes", Duration::from_secs(4), over).await;
         assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
     }
     assert!(fixture.stderr_text().contains("clock was stepped"), "{}", fixture.stderr_text());

@@ -11,116 +11,116 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// For whatever comes by itself, on a slow machine.
+/// Longest wait for a change that needs no request, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
-/// How long the disk delays a commit that is not released: much longer than a request may be
+/// How long the disk delays a commit that is not released: much longer than a request may stay
 /// undecided.
-const HELD_UP: Duration = Duration::from_secs(120);
-/// A place is decided ten seconds after it was asked for; how much earlier or later that may be
-/// told, with what the request took before and after.
+const COMMIT_DELAY: Duration = Duration::from_secs(120);
+/// The earliest and the latest `decide_by` of a request, from its start: ten seconds, with some
+/// seconds for the request itself.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
 /// A request that is read this long before its deadline is still queued, also on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
-/// How much the server's clock and ours may differ.
+/// The largest difference between the server's clock and the test's.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// For a server to come to where a question waits. Whether it has cannot be seen from outside.
+/// Time until a read waits inside the server, which cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
-/// Who does not wait gets a place, however quick the disk is.
+/// The header of a request that does not wait: it gets 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
-/// Counts the batches of tickets that were taken to be committed.
+/// Counts the batches of tickets that the settler took to commit.
 const BATCHES: &str = "doorbuster_settle_batch_tickets_count";
 const PHONES: u64 = 12;
 
-/// A place in the queue, as it was told.
+/// A queued purchase, as the answer described it.
 pub(super) struct WaitingPosition {
-    /// Whose, and for what.
+    /// The purchase.
     pub(super) spec: PurchaseSpec,
-    /// Its id, which is final.
+    /// The id, which is final.
     pub(super) id: String,
     decide_by: Timestamp,
 }
 
 impl WaitingPosition {
     #[track_caller]
-    fn told(spec: PurchaseSpec, reply: &Reply, asked: Timestamp) -> Self {
+    fn from_reply(spec: PurchaseSpec, reply: &Reply, sent_at: Timestamp) -> Self {
         assert_eq!(
             (&*reply.verdict(), &reply.json()["state"]),
             ("202", &json!("queued")),
             "{reply}"
         );
-        let told = reply.json();
+        let body = reply.json();
         let decide_by: Timestamp =
-            told["decide_by"].as_str().expect("a time").parse().expect("RFC 3339");
-        let (least, most) = (asked + DECIDED.0, Timestamp::now() + DECIDED.1);
-        assert!(least <= decide_by && decide_by <= most, "asked at {asked}: {reply}");
+            body["decide_by"].as_str().expect("a time").parse().expect("RFC 3339");
+        let (least, most) = (sent_at + DECIDED.0, Timestamp::now() + DECIDED.1);
+        assert!(least <= decide_by && decide_by <= most, "asked at {sent_at}: {reply}");
         Self { id: reply.id(), spec, decide_by }
     }
 
-    /// A look at it.
+    /// A request that reads it.
     pub(super) fn look(&self) -> Vec<u8> {
         self.spec.order("GET", &self.id, "")
     }
 }
 
-/// The ids of requests that are sent at once and do not wait. If the machine pauses in between,
-/// later requests are refused.
+/// Sends requests that do not wait, all at once; returns the queued ones. If the machine pauses in
+/// between, later requests are refused.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
 ) -> Vec<WaitingPosition> {
-    let asked = Timestamp::now();
+    let sent_at = Timestamp::now();
     let replies = at_once(fixture, specs.iter().map(|spec| spec.with(ASYNC)).collect()).await;
-    let told =
+    let queued =
         specs.into_iter().zip(&replies).filter(|(_, reply)| reply.verdict() != "503 overloaded");
     let places: Vec<WaitingPosition> =
-        told.map(|(spec, reply)| WaitingPosition::told(spec, reply, asked)).collect();
-    assert!(!places.is_empty(), "nobody got a place");
+        queued.map(|(spec, reply)| WaitingPosition::from_reply(spec, reply, sent_at)).collect();
+    assert!(!places.is_empty(), "no request was queued");
     places
 }
 
-/// Waits until the slots of the sale can hand out exactly so many units.
+/// Waits until the slots of the sale have exactly this many units to issue.
 pub(super) async fn stocked(fixture: &ServerFixture, units: u64) {
     let have = async || {
-        let told = fixture.get_ok("/v1/admin/sales/spring/slots").await;
-        let slots = told["slots"].as_array().expect("slots");
+        let list = fixture.get_ok("/v1/admin/sales/spring/slots").await;
+        let slots = list["slots"].as_array().expect("slots");
         let available: u64 = slots.iter().filter_map(|slot| slot["available"].as_u64()).sum();
         (available == units).then_some(())
     };
     fixture.until("the slots have these units", SOON, have).await;
 }
 
-/// Looks at each place while it may yet be decided, and waits until none may.
+/// Reads each queued purchase before its deadline, and waits until all deadlines have passed.
 async fn outlast(fixture: &ServerFixture, places: &[&WaitingPosition]) {
     for place in places {
         if Timestamp::now() + EARLY < place.decide_by {
-            let told = fixture.ask(&place.look()).await;
-            assert_eq!((told.status, &told.json()["state"]), (200, &json!("queued")), "{told}");
+            let reply = fixture.ask(&place.look()).await;
+            assert_eq!((reply.status, &reply.json()["state"]), (200, &json!("queued")), "{reply}");
         }
     }
-    let last = places.iter().map(|place| place.decide_by).max().expect("there are some");
+    let last = places.iter().map(|place| place.decide_by).max().expect("at least one");
     let over = async || (Timestamp::now() > last + CLOCKS_DIFFER).then_some(());
-    fixture.until("their time is over", SOON, over).await;
+    fixture.until("all deadlines have passed", SOON, over).await;
 }
 
-/// What the id stands for, once there is a verdict.
+/// The answer to a read of the id, once there is a verdict.
 async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
     let look = async || {
-        let told = fixture.ask(&place.look()).await;
-        assert_eq!(told.status, 200, "{told}");
-        let told = told.json();
-        (told["state"] != "queued").then_some(told)
+        let reply = fixture.ask(&place.look()).await;
+        assert_eq!(reply.status, 200, "{reply}");
+        let body = reply.json();
+        (body["state"] != "queued").then_some(body)
     };
     fixture.until("a verdict", SOON, look).await
 }
 
-/// Asks again under the same key until there is an order; its id.
+/// Repeats the request under the same key until there is an order; returns the order's id.
 async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
     let buy = async || {
         let reply = fixture.buy(&place.spec).await;
         match &*reply.verdict() {
             "200" | "201" => Some(reply.id()),
-            // A slow machine: the same again.
+            // On a slow machine the answer may be the same again.
             "202" | "503 unavailable" | "503 overloaded" => None,
             other => panic!("{other}: {reply}"),
         }
@@ -134,7 +134,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     fixture.open_sale("spring", &[("phone", PHONES, 1, 900), ("lamp", 1, 1, 900)]).await;
     stocked(&fixture, PHONES + 1).await;
     let batches = fixture.metric(BATCHES).await;
-    faults.slow_disk(HELD_UP);
+    faults.slow_disk(COMMIT_DELAY);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
     // Its ticket was taken, so it is in the commit that the disk delays. Later requests are in the
@@ -152,44 +152,44 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // A read requests the verdict after its deadline, and waits behind the same commit. No client
-    // reads the others.
+    // A read asks for the verdict after the deadline, and waits behind the same commit. No client
+    // reads the other ids.
     let mut looks = Vec::new();
     for &place in all.iter().step_by(2) {
         let mut wire = fixture.wire().await;
-        wire.send(&place.look()).await.expect("it is sent");
+        wire.send(&place.look()).await.expect("the request is sent");
         looks.push((place, wire));
     }
     tokio::time::sleep(NOTICE).await;
     faults.slow_disk(Duration::ZERO);
     for (place, wire) in &mut looks {
-        let told = wire.reply().await.expect("an answer");
+        let reply = wire.reply().await.expect("an answer");
         assert_eq!(
-            (told.status, told.json()),
+            (reply.status, reply.json()),
             (200, decided(&fixture, place).await),
             "one verdict for every caller"
         );
     }
-    // It was in the commit before its time was over, however long that took.
+    // The ticket was in the commit before its deadline, however long the commit took.
     assert_eq!(decided(&fixture, &first[0]).await["state"], "reserved");
     let mut refused = Vec::new();
     for place in &late {
-        let told = decided(&fixture, place).await;
+        let verdict = decided(&fixture, place).await;
         assert_eq!(
-            (&told["state"], &told["code"]),
+            (&verdict["state"], &verdict["code"]),
             (&json!("refused"), &json!("unavailable")),
-            "{told}"
+            "{verdict}"
         );
-        assert_eq!(told["id"], place.id.as_str(), "{told}");
-        refused.push(told);
+        assert_eq!(verdict["id"], place.id.as_str(), "{verdict}");
+        refused.push(verdict);
     }
     let stock = fixture.stock("spring").await;
     assert_eq!(
         (stock.total, stock.free(), stock.held, stock.paid),
         (PHONES, PHONES, 0, 0),
-        "nobody has any"
+        "no order exists"
     );
-    // Their units are for sale again, and so are their shares of the limit.
+    // The units of the others are for sale again, and their quota is free.
     stocked(&fixture, PHONES).await;
     for (place, refused) in late.iter().zip(&refused) {
         assert_ne!(try_again(&fixture, place).await, place.id, "a new try has a new id");

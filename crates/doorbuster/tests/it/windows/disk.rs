@@ -14,76 +14,76 @@ use super::random_load::{self, LoadRecord, RandomLoad};
 use crate::test_server::{TempDir, program, run};
 use crate::watch::Watch;
 
-/// A server whose disk failed ends within this.
+/// A server whose disk failed ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than it takes to fill a few megabytes, on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
 /// How long the disk delays commits that are not released: longer than buyers wait, and still
 /// decided in time.
-const HELD_UP: Duration = Duration::from_secs(8);
-/// Looks while it does.
+const COMMIT_DELAY: Duration = Duration::from_secs(8);
+/// How often the reads are repeated meanwhile.
 const LOOKS: u32 = 40;
-/// Buyers of a storm that meets a slow disk.
+/// Buyers of a load that meets a slow disk.
 const STORMING: u64 = 50;
-/// So many of them listen for their verdict before the disk is quick again.
+/// How many of them follow their verdict before the disk is fast again.
 const LISTENING: u64 = 10;
-/// They do within this, with the start of their program and the two seconds that each of them waits
-/// first.
+/// They follow it within this time, which includes the start of their program and each buyer's
+/// first two seconds of waiting.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
-/// Storms until the server is gone.
+/// Runs a load until the server is gone.
 async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = RandomLoad::new(fixture.address, "spring", 3, 16, AllowedEvents::default());
     let storm = tokio::time::timeout(FILLED_WITHIN, random_load::run(plan.clone()))
         .await
         .expect("the disk fills");
-    assert!(plan.answered.load(Ordering::Relaxed) > 100, "it worked before");
+    assert!(plan.answered.load(Ordering::Relaxed) > 100, "too few answers before the end");
     storm
 }
 
-/// Everything that was told is there, and the sale goes on.
-pub(super) async fn expect_told(fixture: &ServerFixture, record: LoadRecord) {
+/// Checks that the store has everything that the load recorded, and that the sale goes on.
+pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
     fixture.audit(None).await;
     let mut wire = fixture.wire().await;
-    let mut told = 0;
+    let mut found = 0;
     for mut purchase_log in record.purchase_logs {
         if purchase_log.order.is_some() {
-            told += 1;
-            // What it shows is compared with what was told.
+            found += 1;
+            // `look` compares the order with the recorded answers.
             purchase_log.look(&mut wire).await.expect("an answer");
             assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
         } else if purchase_log.open {
             purchase_log.buy(&mut wire, "").await.expect("an answer");
         }
     }
-    assert!(told > 50, "only {told} orders were told");
+    assert!(found > 50, "only {found} recorded orders");
     assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "201");
     fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_grow_ends_the_program_with_the_reason() {
-    // Past the limit a write fails, as the signal is ignored.
+    // The signal is ignored, so a write past the limit fails.
     let line = r#"trap "" XFSZ; ulimit -f 4000; exec "$@""#;
     let mut fixture = ServerFixture::with_launcher(TempDir::new(), &[], line);
     let record = storm_to_the_end(&fixture).await;
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
-    let said = fixture.stderr_text();
-    assert!(said.contains("the store failed, so the server ended:"), "{said}");
+    let stderr_text = fixture.stderr_text();
+    assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");
     fixture.restart();
-    expect_told(&fixture, record).await;
+    expect_stored(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_program_with_the_reason() {
     let temp_dir = TempDir::new();
-    std::fs::create_dir(temp_dir.join("data")).expect("a fresh name");
+    std::fs::create_dir(temp_dir.join("data")).expect("a new name");
     let (data, kept) = (temp_dir.join("data"), temp_dir.join("kept"));
-    std::fs::create_dir(&kept).expect("a fresh name");
+    std::fs::create_dir(&kept).expect("a new name");
     let (data, kept) = (data.display(), kept.display());
-    // A small disk of its own. It is gone with its namespace, so what is on it at the end is copied
-    // out.
+    // A small private disk. It disappears with its namespace, so the files on it are copied out at
+    // the end.
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m,mode=0700 small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
@@ -91,24 +91,25 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
         .args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"])
         .status();
     if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("not run: this system gives a test no disk of its own (unshare -Urm, mount)");
+        eprintln!("not run: this system cannot mount a private disk (unshare -Urm, mount)");
         return;
     }
     let mut fixture = ServerFixture::with_launcher(temp_dir, &[], &disk);
     let record = storm_to_the_end(&fixture).await;
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
-    let said = fixture.stderr_text();
+    let stderr_text = fixture.stderr_text();
     assert!(
-        said.contains("the store failed, so the server ended:") && said.contains("full"),
-        "{said}"
+        stderr_text.contains("the store failed, so the server ended:")
+            && stderr_text.contains("full"),
+        "{stderr_text}"
     );
-    for entry in std::fs::read_dir(fixture.temp_dir.join("kept")).expect("it was copied") {
-        let entry = entry.expect("it can be read");
+    for entry in std::fs::read_dir(fixture.temp_dir.join("kept")).expect("the copy exists") {
+        let entry = entry.expect("readable");
         std::fs::copy(entry.path(), fixture.data_dir().join(entry.file_name()))
-            .expect("there is space again");
+            .expect("the other disk has space");
     }
     fixture.restart();
-    expect_told(&fixture, record).await;
+    expect_stored(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,14 +129,15 @@ async fn a_disk_that_fills_under_load_ends_the_program_with_the_reason() {
         .expect("the disk is full")
         .expect("no panic");
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
-    let said = fixture.stderr_text();
+    let stderr_text = fixture.stderr_text();
     assert!(
-        said.contains("the store failed, so the server ended:") && said.contains("full"),
-        "{said}"
+        stderr_text.contains("the store failed, so the server ended:")
+            && stderr_text.contains("full"),
+        "{stderr_text}"
     );
     faults.full_disk(false);
     fixture.restart();
-    expect_told(&fixture, record).await;
+    expect_stored(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,10 +150,10 @@ async fn an_order_is_on_disk_before_its_answer() {
         let order = fixture.buy(&spec).await;
         assert_eq!(order.verdict(), "201");
         let bought = faults.syncs();
-        assert!(bought > before, "order {number} was told without a sync");
+        assert!(bought > before, "order {number} was answered without a sync");
         if number % 4 == 0 {
             assert_eq!(fixture.ask(&spec.order("POST", &order.id(), "/cancel")).await.status, 200);
-            assert!(faults.syncs() > bought, "its cancelling was told without a sync");
+            assert!(faults.syncs() > bought, "its cancellation was answered without a sync");
         }
     }
 }
@@ -171,34 +173,34 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
             fixture.wire().await,
         ));
     }
-    faults.slow_disk(HELD_UP);
+    faults.slow_disk(COMMIT_DELAY);
     let begun = Watch::start();
     for (spec, wire) in &mut queued {
-        // Nothing is said of how long they wait.
-        wire.send(&spec.with("")).await.expect("it is sent");
+        // The requests do not say how long they wait.
+        wire.send(&spec.with("")).await.expect("the request is sent");
     }
     let before = faults.syncs();
-    // Meanwhile refusals are answered at once, and reads work.
+    // Meanwhile refusals are immediate, and reads work.
     for look in 0..LOOKS {
-        let asked = Watch::start();
+        let sent_at = Watch::start();
         let late = fixture
             .buy(&PurchaseSpec::new(&format!("late{look}"), "k", "spring", 1).item("gone"))
             .await;
         assert_eq!(late.verdict(), "409 sold_out");
         fixture.stock("spring").await;
-        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        assert!(sent_at.elapsed() < Duration::from_secs(1), "{:?}", sent_at.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(faults.syncs(), before, "the disk was busy all the time");
-    // The disk takes longer than buyers wait: they get a place, and in time the order under the
-    // same id.
+    assert_eq!(faults.syncs(), before, "a sync ended meanwhile");
+    // The disk takes longer than buyers wait: they get a queued answer, and the order later under
+    // the same id.
     let mut places = Vec::new();
     for (spec, wire) in &mut queued {
         let place = wire.reply().await.expect("an answer");
         assert!(matches!(&*place.verdict(), "201" | "202"), "{place}");
         places.push((spec, place));
     }
-    assert!(places.iter().any(|(_, place)| place.status == 202), "nobody had to wait");
+    assert!(places.iter().any(|(_, place)| place.status == 202), "no request was queued");
     faults.slow_disk(Duration::ZERO);
     for (spec, place) in places {
         let look = spec.order("GET", &place.id(), "");
@@ -217,25 +219,25 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn load_from_another_process_gets_by_event_the_answers_that_a_slow_disk_delayed() {
+async fn load_from_another_process_gets_delayed_answers_by_event() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
     let (secret, answers) =
         (fixture.temp_dir.join("secret"), fixture.temp_dir.join("answers.jsonl"));
-    std::fs::write(&secret, SECRET).expect("a fresh name");
+    std::fs::write(&secret, SECRET).expect("a new name");
     let (url, buyers) = (format!("http://{}", fixture.address), STORMING.to_string());
     let mut storm = program(&fixture.temp_dir);
     storm.args(["storm", "--json", "--sale", "spring", "--item", "phone", "--url", &url]);
-    // A connection for each, so that all of them have their tickets at once.
+    // One connection for each buyer, so that all get their tickets at once.
     storm.args(["--buyers", &buyers, "--connections", &buyers]);
     storm.arg("--buyer-secret-file").arg(&secret).arg("--answers").arg(&answers);
-    faults.slow_disk(HELD_UP);
+    faults.slow_disk(COMMIT_DELAY);
     let storm = tokio::task::spawn_blocking(move || run(&mut storm));
     let listening =
         async || (fixture.metric("doorbuster_events_sse").await >= LISTENING).then_some(());
     fixture.until("buyers with a place in the queue listen", LISTEN_WITHIN, listening).await;
     faults.slow_disk(Duration::ZERO);
-    let stormed = storm.await.expect("the program runs");
+    let stormed = storm.await.expect("no panic");
     stormed.stdout_of_success();
     let report = stormed.json();
     let number = |name: &str| report[name].as_u64().unwrap_or_else(|| panic!("{name} of {report}"));
@@ -257,12 +259,12 @@ async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     faults.fail_next_sync();
-    let record = storm.await.expect("nothing contradicted itself");
+    let record = storm.await.expect("no contradiction");
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
-    let said = fixture.stderr_text();
-    assert!(said.contains("the store failed, so the server ended:"), "{said}");
-    // The next sync would have succeeded, without the pages that the failed one lost.
+    let stderr_text = fixture.stderr_text();
+    assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");
+    // The next sync would have succeeded, without the pages that the failed sync lost.
     assert_eq!(faults.syncs_after_failure(), 0);
     fixture.restart();
-    expect_told(&fixture, record).await;
+    expect_stored(&fixture, record).await;
 }

@@ -5,43 +5,44 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::client::{PurchaseSpec, Wire};
-use super::disk::expect_told;
+use super::disk::expect_stored;
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// A server whose disk failed ends within this.
+/// A server whose disk failed ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than it takes until a log of some megabytes is long, or a storm over, on a slow machine.
+/// Longest time until the log has some megabytes, or until a load ends, on a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
-/// Answers that make a storm.
+/// Fewest answers of a load.
 const STORM_MIN: usize = 200;
-/// Bytes of the log at which it is carried some hundred milliseconds later: half of what makes it
-/// long.
-const LOG_HALF_LONG: u64 = 4_000_000;
+/// The size of the log some hundred milliseconds before its checkpoint: half of the size that
+/// starts one.
+const HALF_LOG_BYTES: u64 = 4_000_000;
 /// Buyers whose commits are small.
 const FEW: usize = 4;
-/// How long a sync takes then.
+/// How long a sync takes while the commits are small.
 const SYNC: Duration = Duration::from_millis(10);
 
-/// It ended because of its store; what it said.
+/// Checks that the server ended because of its store; returns its standard error.
 #[track_caller]
 fn expect_reason(fixture: &mut ServerFixture) -> String {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
-    let said = fixture.stderr_text();
-    assert!(said.contains("the store failed, so the server ended:"), "{said}");
-    said
+    let stderr_text = fixture.stderr_text();
+    assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");
+    stderr_text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
-    // While the server runs that file is synced only when the log is long and carried into it.
+    // While the server runs, that file is synced only by a checkpoint of a long log.
     faults.fail_next_sync_of_main();
-    // At any moment a commit is on its way to the disk, also when the sync of the file fails. Such
-    // commits add so little to the log that the writer itself could copy it and sync the file.
+    // A commit is always on its way to the disk, also when the sync of the file fails. Such small
+    // commits leave so little in the log that the writer itself could checkpoint it and sync the
+    // file.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,
@@ -52,10 +53,10 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     )));
     let log = fixture.data_dir().join("doorbuster.sqlite3-wal");
     let bytes = || std::fs::metadata(&log).map_or(0, |file| file.len());
-    let half = async || (bytes() >= LOG_HALF_LONG || storm.is_finished()).then_some(());
+    let half = async || (bytes() >= HALF_LOG_BYTES || storm.is_finished()).then_some(());
     fixture.until("the log gets long", STORM_WITHIN, half).await;
-    // A request that never comes to its end keeps the program from ending before that could happen;
-    // unless it was so quick that it is gone by now.
+    // An unfinished request keeps the program from ending before the writer can sync the file
+    // again. If the program has already ended, there is no connection.
     let (mut stuck, spec) = (
         Wire::connect(fixture.address).await,
         PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),
@@ -65,19 +66,19 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     }
     let record = tokio::time::timeout(STORM_WITHIN, storm)
         .await
-        .expect("the log is carried")
+        .expect("the server ends")
         .expect("no panic");
-    let said = expect_reason(&mut fixture);
-    assert_eq!(faults.syncs_of_main_failed(), 1, "{said}");
-    // The next sync would have succeeded, without the pages that the failed one lost.
-    assert_eq!(faults.syncs_of_main_after_failure(), 0, "the file was synced again: {said}");
+    let stderr_text = expect_reason(&mut fixture);
+    assert_eq!(faults.syncs_of_main_failed(), 1, "{stderr_text}");
+    // The next sync would have succeeded, without the pages that the failed sync lost.
+    assert_eq!(faults.syncs_of_main_after_failure(), 0, "the file was synced again: {stderr_text}");
     faults.slow_disk(Duration::ZERO);
     fixture.restart();
-    expect_told(&fixture, record).await;
+    expect_stored(&fixture, record).await;
 }
 
-/// A disk that fails in a storm, as `fails` says, and is well again at the next start; what the
-/// server said.
+/// Makes the disk fail as `fails` says during a load, and work again at the next start; returns the
+/// server's standard error.
 async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
@@ -88,21 +89,21 @@ async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     fails(&faults, true);
     let record =
         tokio::time::timeout(STORM_WITHIN, storm).await.expect("the disk fails").expect("no panic");
-    let said = expect_reason(&mut fixture);
+    let stderr_text = expect_reason(&mut fixture);
     fails(&faults, false);
     fixture.restart();
-    expect_told(&fixture, record).await;
-    said
+    expect_stored(&fixture, record).await;
+    stderr_text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_fails_ends_the_program_with_the_reason() {
-    let said = expect_end(7, MachineFaults::fail_writes).await;
-    assert!(said.contains("disk I/O error"), "{said}");
+    let stderr_text = expect_end(7, MachineFaults::fail_writes).await;
+    assert!(stderr_text.contains("disk I/O error"), "{stderr_text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_fails_ends_the_program() {
-    // SQLite takes what it cannot read for damage, and says so.
+    // SQLite reports a read error as damage, and the message says so.
     expect_end(8, MachineFaults::fail_reads).await;
 }

@@ -1,6 +1,6 @@
-/* Faults that a test injects into a running server: loaded before the C library, it lies about the wall clock and lets
- * syncs of files be slow or fail, lets what is read or written fail, or has no space left. It also counts the locks that are taken of files. What it does is
- * set in a file that both processes map; see faults.rs. */
+/* Faults that a test injects into a running server. The library is loaded before the C library. It steps the wall
+ * clock, makes syncs slow, makes syncs, reads or writes fail, and makes the disk full. It also counts file locks. The
+ * faults are set in a file that both processes map; see faults.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -69,7 +69,7 @@ static void pause_ms(int64_t ms) {
     if (ms > 0) nanosleep(&pause, NULL);
 }
 
-/* For as long as the page says, which may change its mind meanwhile: a test lets go of a disk when it has seen enough. */
+/* Waits as long as the page says. The test may change the value meanwhile, to release a delayed sync. */
 static void pause_by(int word) {
     struct timespec begun, now;
     real_clock_gettime(CLOCK_MONOTONIC, &begun);
@@ -92,10 +92,10 @@ static int is_named(int file, const char *end) {
 static int is_log(int file) { return is_named(file, "-wal"); }
 static int is_main(int file) { return is_named(file, ".sqlite3"); }
 
-/* Whether this is set, and this is a file of the store. */
+/* Whether this fault is set and the file belongs to the store. */
 static int fails(int word, int file) { return page[word] && (is_log(file) || is_main(file)); }
 
-/* A full disk: what a file of the store has may be written over, and nothing is added to it. */
+/* A full disk: bytes of a store file can be overwritten, and the file cannot grow. */
 static int has_no_space(int file, off64_t from, size_t bytes) {
     struct stat now;
     if (!fails(DISK_FULL, file)) return 0;
@@ -150,7 +150,7 @@ ssize_t pread64(int file, void *into, size_t bytes, off64_t at) {
 
 ssize_t pread(int file, void *into, size_t bytes, off_t at) { return pread64(file, into, bytes, at); }
 
-/* Whether this sync of the store's main file is the one that fails. Those that follow it are counted as they are asked for, before they take their time. */
+/* Whether this sync of the store's main file is the one that fails. Later syncs are counted before their delay. */
 static int main_sync_fails(void) {
     if (page[MAIN_SYNCS_FAILED] > 0) page[MAIN_SYNCS_AFTER]++;
     if (!page[MAIN_SYNC_FAILS_ONCE]) return 0;
@@ -169,7 +169,7 @@ static int sync_file(int (*real)(int), int file) {
         return -1;
     }
     if (page[SYNCS_FAILED] > 0) page[SYNCS_AFTER]++;
-    /* As a kernel does: the error is told once, and the next sync succeeds without the lost pages. */
+    /* As in a kernel: the error is reported once, and the next sync succeeds without the lost pages. */
     if (page[SYNC_FAILS_ONCE]) {
         page[SYNC_FAILS_ONCE] = 0;
         page[SYNCS_FAILED]++;
@@ -186,7 +186,7 @@ static int sync_file(int (*real)(int), int file) {
 int fsync(int file) { return sync_file(real_fsync, file); }
 int fdatasync(int file) { return sync_file(real_fdatasync, file); }
 
-/* Whoever reads or writes an SQLite file takes a lock of it first. */
+/* SQLite locks a file before each read or write. */
 static int control(int file, int command, void *with) {
     if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl64");
     if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::fixture::ServerFixture;
 use crate::test_server::TempDir;
 
-/// Words of the page that both processes map, as faults.c numbers them.
+/// Offsets in the page that both processes map, numbered as in faults.c.
 const LOADED: u64 = 0;
 const WALL_AHEAD_MS: u64 = 1;
 const SYNC_DELAY_MS: u64 = 2;
@@ -28,7 +28,7 @@ const WRITES_FAIL: u64 = 14;
 const READS_FAIL: u64 = 15;
 const WORDS: u64 = 16;
 
-/// What is wrong with a server's machine.
+/// Controls the faults of one server's machine.
 pub struct MachineFaults(File);
 
 impl MachineFaults {
@@ -37,7 +37,7 @@ impl MachineFaults {
         let temp_dir = TempDir::new();
         let (library, page) = (temp_dir.join("faults.so"), temp_dir.join("faults"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/windows/faults.c");
-        // Whatever linked this test can compile a page of C.
+        // The compiler that linked this test can compile a small C file.
         let built = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .arg(&library)
@@ -51,15 +51,15 @@ impl MachineFaults {
             .read(true)
             .write(true)
             .open(&page)
-            .expect("a fresh name");
+            .expect("a new file");
         file.set_len(WORDS * 8).expect("a small file");
-        let text = |path: &Path| path.to_str().expect("it is text").to_owned();
+        let text = |path: &Path| path.to_str().expect("a UTF-8 path").to_owned();
         let (library, page) = (text(&library), text(&page));
         let faults = [("LD_PRELOAD", library.as_str()), ("FAULTS", page.as_str())];
         let fixture =
             ServerFixture::with_launcher(temp_dir, &[settings, &faults].concat(), r#"exec "$@""#);
         let faults = Self(file);
-        assert_eq!(faults.get(LOADED), 1, "the server was not started with its faults");
+        assert_eq!(faults.get(LOADED), 1, "the fault library is not loaded");
         (fixture, faults)
     }
 
@@ -73,54 +73,53 @@ impl MachineFaults {
         self.0.write_all_at(&value.to_ne_bytes(), word * 8).expect("the page is there");
     }
 
-    /// From now on the wall clock is this far ahead of the true time.
+    /// Sets how far the wall clock is ahead of the true time.
     pub fn wall_ahead_ms(&self, ms: i64) {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// From now on each sync takes this much longer, also one that is under way: none at all lets
-    /// it go.
+    /// Makes each sync take this much longer. A sync in progress is affected too: zero releases it.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
 
-    /// From now on each sync returns only so long after it is done, also one that waits for that:
-    /// what it wrote is on the disk, and nobody knows.
+    /// Makes each sync, also one in progress, return this much later than it is done: its data is
+    /// on the disk, and the program does not know.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }
 
-    /// From now on no file of the store can grow; or it can again.
+    /// Sets whether the store's files can grow.
     pub fn full_disk(&self, is_full: bool) {
         self.set(DISK_FULL, is_full.into());
     }
 
-    /// The next sync fails, and only that one.
+    /// Makes the next sync fail, and only that one.
     pub fn fail_next_sync(&self) {
         self.set(SYNC_FAILS_ONCE, 1);
     }
 
-    /// The next sync of the store's main file fails, and only that one; syncs of its log do not.
+    /// Makes the next sync of the store's main file fail, and only that one; syncs of its log work.
     pub fn fail_next_sync_of_main(&self) {
         self.set(MAIN_SYNC_FAILS_ONCE, 1);
     }
 
-    /// Syncs of the main file that failed so.
+    /// Syncs of the main file that failed this way.
     pub fn syncs_of_main_failed(&self) -> i64 {
         self.get(MAIN_SYNCS_FAILED)
     }
 
-    /// Syncs of the main file that were asked for after one of them had failed so.
+    /// Syncs of the main file that were attempted after such a failure.
     pub fn syncs_of_main_after_failure(&self) -> i64 {
         self.get(MAIN_SYNCS_AFTER)
     }
 
-    /// From now on nothing can be written to the store's files; or it can again.
+    /// Sets whether the store's files can be written.
     pub fn fail_writes(&self, is_so: bool) {
         self.set(WRITES_FAIL, is_so.into());
     }
 
-    /// From now on nothing can be read from the store's files; or it can again.
+    /// Sets whether the store's files can be read.
     pub fn fail_reads(&self, is_so: bool) {
         self.set(READS_FAIL, is_so.into());
     }
@@ -130,25 +129,24 @@ impl MachineFaults {
         self.get(SYNCS_DONE)
     }
 
-    /// Syncs that were tried after one had failed.
+    /// Syncs that were attempted after a failure.
     pub fn syncs_after_failure(&self) -> i64 {
         self.get(SYNCS_AFTER)
     }
 
-    /// Locks of files that were taken or given back so far: the store's files are read and written
-    /// under them.
+    /// File locks taken or released so far: each read or write of the store's files takes one.
     pub fn locks(&self) -> i64 {
         self.get(LOCKS)
     }
 
-    /// What a power cut does to the store of a server that was killed: what was written to its log
-    /// and not synced is gone. How many bytes.
+    /// Does to the store of a killed server what a power cut does: removes what was written to its
+    /// log and not synced. Returns the number of bytes removed.
     pub fn cut_power(&self, data_dir: &Path) -> u64 {
         let log = data_dir.join("doorbuster.sqlite3-wal");
         let Ok(file) = File::options().write(true).open(log) else { return 0 };
-        let written = file.metadata().expect("it is there").len();
+        let written = file.metadata().expect("the log exists").len();
         let kept = written.min(self.get(LOG_SYNCED).unsigned_abs());
-        file.set_len(kept).expect("it can be cut");
+        file.set_len(kept).expect("the log is truncated");
         written - kept
     }
 }

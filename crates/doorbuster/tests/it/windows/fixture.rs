@@ -16,9 +16,9 @@ use crate::watch::Watch;
 
 /// A server process and its directory.
 pub struct ServerFixture {
-    /// Where everything of this test is.
+    /// The directory of the test.
     pub temp_dir: TempDir,
-    /// Where the server listens; another port after each start.
+    /// The server's address; the port changes with each start.
     pub address: SocketAddr,
     settings: Vec<(String, String)>,
     data_dir: PathBuf,
@@ -28,28 +28,28 @@ pub struct ServerFixture {
 /// Where an item's units are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stock {
-    /// All there are.
+    /// All units.
     pub total: u64,
-    /// No buyer's.
+    /// Units that no slot holds and no active order has.
     pub pool: u64,
-    /// In slots and in tickets.
+    /// Units in slots and in tickets.
     pub in_slots: u64,
-    /// Reserved.
+    /// Units in unpaid orders.
     pub held: u64,
-    /// Paid.
+    /// Units in paid orders.
     pub paid: u64,
 }
 
 impl Stock {
-    /// Units that may yet be had.
+    /// Units that can still be sold.
     pub fn free(&self) -> u64 {
         self.pool + self.in_slots
     }
 
-    /// Reads a row of the contract, and holds it to the identity.
+    /// Reads a row of the stock endpoint, and checks that the parts add up to the total.
     #[track_caller]
     pub fn read(row: &Value) -> Self {
-        // A negative number is no u64.
+        // A negative number is not a u64.
         let part = |name: &str| row[name].as_u64().unwrap_or_else(|| panic!("{name} of {row}"));
         let stock = Self {
             total: part("total"),
@@ -64,12 +64,12 @@ impl Stock {
 }
 
 impl ServerFixture {
-    /// A server on a directory of its own.
+    /// Starts a server on a directory of its own.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// One with these settings.
+    /// Starts a server with these settings.
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let temp_dir = TempDir::new();
         let data_dir = temp_dir.join("data");
@@ -78,8 +78,8 @@ impl ServerFixture {
         Self::launch(temp_dir, data_dir, settings, None)
     }
 
-    /// One that a shell line starts, in which `"$@"` stands for it, in a scratch directory that is
-    /// there already.
+    /// Starts a server with a shell line in which `"$@"` stands for its command, in an existing
+    /// directory.
     pub fn with_launcher(temp_dir: TempDir, settings: &[(&str, &str)], line: &str) -> Self {
         let data_dir = temp_dir.join("data");
         let settings =
@@ -96,26 +96,27 @@ impl ServerFixture {
         let mut child =
             command(&temp_dir, &data_dir, &settings, line).spawn().expect("the program starts");
         let address = ready(&mut child)
-            .unwrap_or_else(|| panic!("it does not start: {}", stderr_text(&temp_dir)));
+            .unwrap_or_else(|| panic!("the server does not start: {}", stderr_text(&temp_dir)));
         Self { temp_dir, address, settings, data_dir, child }
     }
 
-    /// Starts the server again, which must have ended, on the same directory.
+    /// Starts the ended server again on the same directory.
     pub fn restart(&mut self) {
-        assert!(self.child.try_wait().expect("it is ours").is_some(), "it runs still");
+        assert!(self.child.try_wait().expect("our child").is_some(), "the server still runs");
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()
             .expect("it starts");
         self.address = ready(&mut self.child)
-            .unwrap_or_else(|| panic!("it does not start: {}", self.stderr_text()));
+            .unwrap_or_else(|| panic!("the server does not start: {}", self.stderr_text()));
     }
 
-    /// Starts it, and kills it before it may have come to listen.
+    /// Starts the server, and kills it after `delay`, perhaps before it listens.
     pub fn restart_and_kill_after(&mut self, delay: Duration) {
         self.restart_and_kill_when(delay, || false);
     }
 
-    /// Starts it, and kills it as soon as this holds, or after `most`; whether it held.
+    /// Starts the server, and kills it once `holds` is true or after `most`; returns whether it
+    /// held.
     pub fn restart_and_kill_when(&mut self, most: Duration, holds: impl Fn() -> bool) -> bool {
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()
@@ -129,60 +130,60 @@ impl ServerFixture {
         held
     }
 
-    /// From the next start on another directory is used, which is new. The server must have ended.
+    /// Uses a new directory from the next start on. The server must have ended.
     pub fn move_to(&mut self, name: &str) {
         self.data_dir = self.temp_dir.join(name);
     }
 
-    /// Kills it where it stands.
+    /// Kills the server.
     pub fn kill(&mut self) {
-        self.child.kill().expect("it is ours");
-        self.child.wait().expect("it is ours");
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the server has ended.
     pub fn end(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("it is ours")
+        self.child.try_wait().expect("our child")
     }
 
-    /// From the next start on it goes without this setting.
+    /// Removes this setting from the next start on.
     pub fn unset_setting(&mut self, name: &str) {
         self.settings.retain(|(known, _)| known != name);
     }
 
-    /// The process.
+    /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks it to end.
+    /// Sends the stop signal.
     pub fn ask_to_stop(&self) {
         signal(&self.child, "TERM");
     }
 
-    /// Waits for its end, for at most `most`; the exit code.
+    /// Waits at most `most` for the end of the server; returns the exit code.
     #[track_caller]
     pub fn wait_for_end(&mut self, most: Duration) -> Option<i32> {
         let begun = Watch::start();
         loop {
-            if let Some(status) = self.child.try_wait().expect("it is ours") {
+            if let Some(status) = self.child.try_wait().expect("our child") {
                 return status.code();
             }
             assert!(
                 begun.elapsed() < most,
-                "it did not end within {most:?}: {}",
+                "the server did not end within {most:?}: {}",
                 self.stderr_text()
             );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// What it wrote to standard error, in all its lives.
+    /// What the server wrote to standard error since its first start.
     pub fn stderr_text(&self) -> String {
         stderr_text(&self.temp_dir)
     }
 
-    /// Where its store is.
+    /// The directory of the server's store.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
@@ -191,18 +192,16 @@ impl ServerFixture {
     pub fn resident_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("the kernel tells it");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the VmRSS line");
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
 
     /// Processor time that the server has used.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // After the name, which is in brackets: state is the third field, user and system time are
-        // the 14th and 15th.
+        // The name is in brackets. After it come the state (third field) and, as 14th and 15th
+        // field, the user and system time.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks: u64 = fields
             .split_whitespace()
@@ -213,41 +212,41 @@ impl ServerFixture {
         Duration::from_millis(ticks * 10)
     }
 
-    /// A new connection.
+    /// Opens a connection.
     pub async fn wire(&self) -> Wire {
         Wire::connect(self.address).await.expect("the server listens")
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request over a connection of its own.
     pub async fn ask(&self, request: &[u8]) -> Reply {
         self.wire().await.ask(request).await.expect("an answer")
     }
 
-    /// Buys.
+    /// Sends a purchase.
     pub async fn buy(&self, spec: &PurchaseSpec) -> Reply {
         self.ask(&spec.bytes()).await
     }
 
-    /// One request of the operator.
+    /// Sends one request of the operator.
     pub async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
         self.ask(&operator(method, path, "", body)).await
     }
 
-    /// An answer that must be `200`.
+    /// The JSON of an answer that must be `200`.
     pub async fn get_ok(&self, path: &str) -> Value {
         let reply = self.admin("GET", path, None).await;
         assert_eq!(reply.status, 200, "{path}: {reply}");
         reply.json()
     }
 
-    /// Makes a sale of these items (`name`, `stock`, `limit`, `hold_secs`) and opens it.
+    /// Creates a sale of these items (`name`, `stock`, `limit`, `hold_secs`) and opens it.
     pub async fn open_sale(&self, sale: &str, items: &[(&str, u64, u32, u32)]) {
         let item = |&(name, stock, limit, hold): &(&str, u64, u32, u32)| {
             json!({"id": name, "title": name, "price": {"amount_minor": 10, "currency": "CNY"}, "stock": stock,
                    "limit_per_buyer": limit, "hold_secs": hold})
         };
         let items: Vec<Value> = items.iter().map(item).collect();
-        // A few buyers here ask for as much as a crowd would; limits have tests of their own.
+        // Few buyers send as many requests as a crowd here; other tests cover the rate limits.
         let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
         let body = json!({"id": sale, "title": "Spring drop", "items": items, "front_door": door});
         let made = self.admin("POST", "/v1/admin/sales", Some(&body)).await;
@@ -261,7 +260,7 @@ impl ServerFixture {
         assert_eq!(stepped.status, 200, "{stepped}");
     }
 
-    /// Where the units of the sale's first item are. Holds every row to the identity.
+    /// Where the units of the sale's first item are. Checks that every row adds up.
     pub async fn stock(&self, sale: &str) -> Stock {
         let rows = self.get_ok(&format!("/v1/admin/sales/{sale}/stock")).await;
         let rows: Vec<Stock> =
@@ -274,12 +273,12 @@ impl ServerFixture {
         self.ask(&adjustment(sale, key, units)).await
     }
 
-    /// Every order of a sale, oldest last.
+    /// All orders of a sale, oldest last.
     pub async fn orders(&self, sale: &str) -> Vec<Value> {
         self.list("orders", &format!("sale={sale}&")).await
     }
 
-    /// Every row of an operator's list, oldest last. The filter is whole parameters, each with its
+    /// All rows of an operator's list, oldest last. The filter is whole parameters, each with its
     /// `&`.
     pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
@@ -295,7 +294,7 @@ impl ServerFixture {
         }
     }
 
-    /// Asks again and again until there is something, for at most `most`.
+    /// Polls until there is a result, for at most `most`.
     pub async fn until<T>(
         &self,
         what: &str,
@@ -320,7 +319,7 @@ impl ServerFixture {
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
-    /// Has both auditors look: nothing is wrong, and nothing had to be mended.
+    /// Runs both audits: they must find nothing, and must have nothing to repair.
     pub async fn audit(&self, answers: Option<&Path>) {
         let own = self.get_ok("/v1/admin/audit").await;
         assert_eq!(
@@ -331,7 +330,7 @@ impl ServerFixture {
         self.audit_from_cli(answers);
     }
 
-    /// Has the auditor of the command line look, whether the server runs or not.
+    /// Runs the audit of the command line, which works with and without a running server.
     pub fn audit_from_cli(&self, answers: Option<&Path>) {
         let mut command = program(&self.temp_dir);
         command.args(["audit", "--json", "--store"]).arg(&self.data_dir);
@@ -356,14 +355,14 @@ pub fn operator(method: &str, path: &str, lines: &str, body: Option<&Value>) -> 
     request(method, path, &format!("Authorization: Bearer {KEY}\r\n{lines}"), body)
 }
 
-/// The bytes of a change of the total of a sale's `phone`.
+/// The bytes of a request that changes the total of a sale's `phone`.
 pub fn adjustment(sale: &str, key: &str, units: i64) -> Vec<u8> {
     let path = format!("/v1/admin/sales/{sale}/items/phone/adjustments");
     let body = json!({"units": units, "reason": "recount"});
     operator("POST", &path, &format!("Idempotency-Key: {key}\r\n"), Some(&body))
 }
 
-/// How it is started; what it says goes to a file, so that nobody has to read it while it runs.
+/// The start command. Its standard error goes to a file, so that it never blocks on a full pipe.
 fn command(
     temp_dir: &TempDir,
     data_dir: &Path,
@@ -385,22 +384,22 @@ fn command(
             shell
         }
     };
-    let told =
+    let stderr =
         File::options().create(true).append(true).open(temp_dir.join("stderr")).expect("a file");
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
     command
         .env("DOORBUSTER_AUTH__BUYER_SECRET", SECRET)
         .envs(settings.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(told);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     command
 }
 
-/// Where it listens; `None` when it ended before it did.
+/// The address on which the server listens; `None` if it ended before that.
 fn ready(child: &mut Child) -> Option<SocketAddr> {
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("it is piped"))
+    BufReader::new(child.stdout.take().expect("piped output"))
         .read_line(&mut line)
-        .expect("it can be read");
+        .expect("readable");
     let address = line.trim().strip_prefix("doorbuster listening on http://")?;
     Some(address.parse().expect("an address"))
 }

@@ -6,24 +6,24 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::client::PurchaseSpec;
-use super::disk::expect_told;
+use super::disk::expect_stored;
 use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
 /// A server whose store is gone ends within this time, also without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than it takes until a storm is under way, or over, on a slow machine.
+/// Longest time until a load is running, or until it ends, on a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 
 /// Moves the store's files to another directory.
 fn carry(from: &Path, to: &Path) {
     for name in ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm"] {
-        std::fs::rename(from.join(name), to.join(name)).expect("a server that ran left them all");
+        std::fs::rename(from.join(name), to.join(name)).expect("all store files exist");
     }
 }
 
-/// It ended with the reason, which names this file.
+/// Checks that the server ended with the reason, which names this file.
 #[track_caller]
 fn expect_reason(fixture: &mut ServerFixture, file: &Path) {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
@@ -39,7 +39,7 @@ fn expect_reason(fixture: &mut ServerFixture, file: &Path) {
 async fn a_store_that_is_moved_away_under_load_ends_the_program_with_the_reason() {
     let mut fixture = ServerFixture::start();
     let away = fixture.temp_dir.join("away");
-    std::fs::create_dir(&away).expect("a fresh name");
+    std::fs::create_dir(&away).expect("a new name");
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     let plan = RandomLoad::new(fixture.address, "spring", 5, 16, AllowedEvents::default());
     let storm = tokio::spawn(random_load::run(plan.clone()));
@@ -55,25 +55,25 @@ async fn a_store_that_is_moved_away_under_load_ends_the_program_with_the_reason(
         .expect("no panic");
     let file = fixture.data_dir().join("doorbuster.sqlite3");
     expect_reason(&mut fixture, &file);
-    assert!(!file.exists(), "nothing was begun in the place of what is gone");
+    assert!(!file.exists(), "a new file was created");
     carry(&away, fixture.data_dir());
     fixture.restart();
-    expect_told(&fixture, record).await;
+    expect_stored(&fixture, record).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_at_rest_ends_as_well_when_its_directory_is_moved_away() {
+async fn an_idle_server_ends_when_its_directory_is_moved_away() {
     let mut fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let told = PurchaseSpec::new("anna", "k", "spring", 1);
-    assert_eq!(fixture.buy(&told).await.verdict(), "201");
+    let spec = PurchaseSpec::new("anna", "k", "spring", 1);
+    assert_eq!(fixture.buy(&spec).await.verdict(), "201");
     let (away, file) =
         (fixture.temp_dir.join("away"), fixture.data_dir().join("doorbuster.sqlite3"));
-    std::fs::rename(fixture.data_dir(), &away).expect("a fresh name");
+    std::fs::rename(fixture.data_dir(), &away).expect("a new name");
     expect_reason(&mut fixture, &file);
-    std::fs::rename(&away, fixture.data_dir()).expect("nothing is there");
+    std::fs::rename(&away, fixture.data_dir()).expect("the old place is free");
     fixture.restart();
-    assert!(fixture.buy(&told).await.is_replay());
+    assert!(fixture.buy(&spec).await.is_replay());
     fixture.audit(None).await;
 }
 
@@ -81,12 +81,12 @@ async fn a_server_at_rest_ends_as_well_when_its_directory_is_moved_away() {
 async fn a_server_whose_lock_is_gone_ends_with_the_reason() {
     let mut fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let told = PurchaseSpec::new("anna", "k", "spring", 1);
-    assert_eq!(fixture.buy(&told).await.verdict(), "201");
+    let spec = PurchaseSpec::new("anna", "k", "spring", 1);
+    assert_eq!(fixture.buy(&spec).await.verdict(), "201");
     let lock = fixture.data_dir().join("lock");
-    std::fs::remove_file(&lock).expect("a server that runs holds it");
+    std::fs::remove_file(&lock).expect("the lock file exists");
     expect_reason(&mut fixture, &lock);
     fixture.restart();
-    assert!(fixture.buy(&told).await.is_replay());
+    assert!(fixture.buy(&spec).await.is_replay());
     fixture.audit(None).await;
 }

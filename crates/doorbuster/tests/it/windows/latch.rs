@@ -10,13 +10,13 @@ use super::client::PurchaseSpec;
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// A hold that ended is `expired` within this.
+/// A hold is `expired` within this time after its end.
 const EXPIRED_WITHIN: Duration = Duration::from_secs(2);
-/// Its units are for sale within this.
+/// Its units are for sale within this time.
 const FOR_SALE_WITHIN: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unit_that_was_cancelled_is_the_next_buyers() {
+async fn a_unit_of_a_cancelled_order_is_for_sale_at_once() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 2, 2, 900)]).await;
     let mut owner = PurchaseSpec::new("b0", "k", "spring", 2);
@@ -31,8 +31,8 @@ async fn a_unit_that_was_cancelled_is_the_next_buyers() {
         );
         let cancelled = fixture.ask(&owner.order("POST", &order.id(), "/cancel")).await;
         assert_eq!(cancelled.status, 200, "{cancelled}");
-        // A buyer who comes after the cancellation was answered finds the units, wherever they are
-        // on their way.
+        // A buyer who comes after the answer to the cancellation finds the units, in the slot or in
+        // the pool.
         order = fixture.buy(&next).await;
         assert_eq!(order.verdict(), "201", "round {number}: {order}");
         owner = next;
@@ -65,7 +65,11 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
         for spec in &mine {
             let bought = async || (fixture.buy(spec).await.status == 201).then_some(());
             fixture
-                .until("units that came back", FOR_SALE_WITHIN + Duration::from_secs(1), bought)
+                .until(
+                    "the returned units are sold",
+                    FOR_SALE_WITHIN + Duration::from_secs(1),
+                    bought,
+                )
                 .await;
             ids.push(fixture.buy(spec).await.id());
         }
@@ -77,28 +81,32 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
             };
             fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
-        // From the end of the last of the holds on.
+        // Measured from the end of the last hold.
         expired = expired.max(begun.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");
     let next = PurchaseSpec::new("next", "k", "spring", 2);
     let bought = async || (fixture.buy(&next).await.status == 201).then_some(());
-    fixture.until("units that came back", FOR_SALE_WITHIN - expired, bought).await;
+    fixture.until("the returned units are sold", FOR_SALE_WITHIN - expired, bought).await;
     fixture.audit(None).await;
 }
 
-/// Buys, asking again while others hold what there is, and gives it back, at the earliest when
-/// everybody has `asked` once. How often it was refused.
-async fn have_it_once(fixture: Arc<ServerFixture>, asked: Arc<Barrier>, number: usize) -> usize {
+/// Buys, with retries while other buyers hold all units, and cancels once all buyers have asked.
+/// Returns the number of refusals.
+async fn buy_and_cancel(
+    fixture: Arc<ServerFixture>,
+    all_asked: Arc<Barrier>,
+    number: usize,
+) -> usize {
     let (spec, mut wire) =
         (PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.wire().await);
     let begun = Watch::start();
     for refused in 0.. {
         let reply = wire.ask(&spec.bytes()).await.expect("an answer");
         if refused == 0 {
-            tokio::time::timeout(Duration::from_secs(60), asked.wait())
+            tokio::time::timeout(Duration::from_secs(60), all_asked.wait())
                 .await
-                .expect("everybody asks");
+                .expect("all buyers ask");
         }
         match &*reply.verdict() {
             "201" => {
@@ -108,7 +116,7 @@ async fn have_it_once(fixture: Arc<ServerFixture>, asked: Arc<Barrier>, number: 
                 return refused;
             }
             "409 sold_out" => {
-                assert_eq!(reply.json()["may_return"], true, "somebody holds it: {reply}")
+                assert_eq!(reply.json()["may_return"], true, "units are held: {reply}")
             }
             "503 overloaded" | "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
@@ -116,21 +124,22 @@ async fn have_it_once(fixture: Arc<ServerFixture>, asked: Arc<Barrier>, number: 
         assert!(begun.elapsed() < Duration::from_secs(30), "buyer {number} is stuck");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    unreachable!("it returns or fails")
+    unreachable!("the loop returns or panics")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_passes_few_units_on_serves_everybody() {
+async fn every_buyer_gets_one_of_few_units_that_are_cancelled_in_turn() {
     let fixture = Arc::new(ServerFixture::start());
     fixture.open_sale("spring", &[("phone", 3, 1, 900)]).await;
-    let asked = Arc::new(Barrier::new(100));
-    let crowd: Vec<_> =
-        (0..100).map(|n| tokio::spawn(have_it_once(fixture.clone(), asked.clone(), n))).collect();
+    let all_asked = Arc::new(Barrier::new(100));
+    let crowd: Vec<_> = (0..100)
+        .map(|n| tokio::spawn(buy_and_cancel(fixture.clone(), all_asked.clone(), n)))
+        .collect();
     let mut refused = 0;
     for one in crowd {
-        refused += one.await.expect("everybody has it once");
+        refused += one.await.expect("no panic");
     }
-    assert!(refused >= 97, "three units went to more than three: {refused} refusals");
+    assert!(refused >= 97, "too few buyers waited: {refused} refusals");
     assert_eq!(fixture.stock("spring").await.free(), 3);
     for number in 0..3 {
         assert_eq!(

@@ -13,20 +13,20 @@ use super::requests::at_once;
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
-/// Races at most: each next one lasts twice as long as the one before, as on a slow machine all may
-/// come after the end of their holds.
+/// The most races. Each race lasts twice as long as the one before, because on a slow machine all
+/// cancellations may come after the end of the holds.
 const RACES_MAX: u32 = 4;
-/// Orders that end each way, and limits that are looked at, at least.
+/// The fewest orders that must end each way, and the fewest limits that must be checked.
 const ENDS_MIN: usize = 3;
 const CHECKED_MIN: usize = BUYERS / 4;
 
 /// Milliseconds since the epoch.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
-        .expect("not so long ago")
+        .expect("in range")
 }
 
-/// The instant that a member names.
+/// The time in this member.
 fn instant(order: &Value, member: &str) -> i64 {
     let text = order[member].as_str().unwrap_or_else(|| panic!("no {member}: {order}"));
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
@@ -40,18 +40,18 @@ fn count(replies: &[Reply], verdict: &str) -> usize {
     replies.iter().filter(|reply| reply.verdict() == verdict).count()
 }
 
-/// What one buyer saw of the race.
+/// What one buyer received during the race.
 struct Raced {
     spec: PurchaseSpec,
-    told: Vec<Reply>,
+    answers: Vec<Reply>,
     id: String,
-    /// Answers to three wishes of one unit, once the first order had ended; none if the second had
-    /// ended meanwhile.
+    /// Answers to three purchases of one unit after the first order ended; none if the second order
+    /// has also ended.
     after: Vec<Reply>,
 }
 
-/// Two orders of two units are the limit. The first is cancelled when it expires; then two more
-/// units can be had, not three.
+/// Buys the limit with two orders of two units. The first is cancelled when it expires; then
+/// exactly two more units can be bought.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
     let (first, second) = (
@@ -66,15 +66,15 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     sleep_until(due - 600).await;
     let other = wires[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
-    // Some a little before the hold ends, some a little after it; each twice at once, by the buyer
-    // and by the operator.
+    // Some cancellations come shortly before the end of the hold, some shortly after it. Each is
+    // sent twice at once, by the buyer and by the operator.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
     sleep_until(due + (offset << round)).await;
-    let [a, b, _] = &mut wires[..] else { unreachable!("three were opened") };
+    let [a, b, _] = &mut wires[..] else { unreachable!("three connections") };
     let (mine, theirs) = tokio::join!(a.ask(&cancel), b.ask(&cancel_too));
-    let told = vec![mine.expect("an answer"), theirs.expect("an answer")];
+    let answers = vec![mine.expect("an answer"), theirs.expect("an answer")];
     let mut after = Vec::new();
     for key in ["k3", "k4", "k5"] {
         after.push(
@@ -87,10 +87,10 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     if now_ms() > instant(&other.json(), "pay_by") {
         after.clear();
     }
-    Raced { id: order.id(), spec: first, told, after }
+    Raced { id: order.id(), spec: first, answers, after }
 }
 
-/// How orders ended, and at how many of their buyers' limits was looked.
+/// How orders ended, and how many buyers' limits were checked.
 #[derive(Debug, Default)]
 struct Seen {
     cancelled: usize,
@@ -103,8 +103,8 @@ impl Seen {
         self.cancelled >= ENDS_MIN && self.expired >= ENDS_MIN && self.checked >= CHECKED_MIN
     }
 
-    /// Everybody was told the same end, and the share of the limit came back once.
-    async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, told, id, after }: Raced) {
+    /// Checks that all answers report the same end, and that the quota was returned once.
+    async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, answers, id, after }: Raced) {
         let end = fixture.ask(&spec.order("GET", &id, "")).await.json();
         let expected = match end["state"].as_str() {
             Some("cancelled") => "200",
@@ -114,17 +114,17 @@ impl Seen {
         self.cancelled += usize::from(expected == "200");
         self.expired += usize::from(expected != "200");
         assert!(
-            told.iter().all(|reply| reply.verdict() == expected),
-            "{end}, but told {}, {}",
-            told[0],
-            told[1]
+            answers.iter().all(|reply| reply.verdict() == expected),
+            "{end}, but answered {}, {}",
+            answers[0],
+            answers[1]
         );
         let verdicts: Vec<_> = after.iter().map(Reply::verdict).collect();
         if !after.is_empty() {
             assert_eq!(
                 verdicts,
                 ["201", "201", "409 limit_reached"],
-                "the share of {} comes back once",
+                "the quota of {} is returned once",
                 spec.buyer
             );
             self.checked += 1;
@@ -160,8 +160,8 @@ async fn an_order_that_is_cancelled_when_it_expires_ends_once() {
     fixture.audit(None).await;
 }
 
-/// Asks for `units` under 40 keys at once; the ids of what it got.
-async fn crowd_of_one(fixture: &ServerFixture, round: usize, units: u32) -> Vec<String> {
+/// Requests `units` under 40 keys at once; returns the ids of the orders.
+async fn buy_at_once(fixture: &ServerFixture, round: usize, units: u32) -> Vec<String> {
     let spec = |n| PurchaseSpec::new("anna", &format!("r{round}-{n}"), "spring", units);
     let replies = at_once(fixture, (0..40).map(|n| spec(n).bytes()).collect()).await;
     let got = count(&replies, "201");
@@ -175,29 +175,29 @@ async fn crowd_of_one(fixture: &ServerFixture, round: usize, units: u32) -> Vec<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_limit_holds_for_a_crowd_of_one_whatever_is_cancelled_or_forgotten() {
+async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_slot() {
     let mut fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 1_000, 5, 900)]).await;
     let me = PurchaseSpec::new("anna", "k", "spring", 1);
     for round in 0..4 {
         let units = if round % 2 == 0 { 1 } else { 2 };
-        let ids = crowd_of_one(&fixture, round, units).await;
+        let ids = buy_at_once(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
             // The slot loses all its data; the store keeps its rows.
             fixture.kill();
             fixture.restart();
-            assert_eq!(crowd_of_one(&fixture, 100, 2).await.len(), 0);
-            let one = crowd_of_one(&fixture, 101, 1).await;
-            assert_eq!(one.len(), 1, "one unit of five was left");
+            assert_eq!(buy_at_once(&fixture, 100, 2).await.len(), 0);
+            let one = buy_at_once(&fixture, 101, 1).await;
+            assert_eq!(one.len(), 1, "one unit of the limit is left");
             assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
-        // Each is cancelled four times at once: its share comes back once.
+        // Each order is cancelled four times at once, and its quota is returned once.
         let cancels = ids.iter().flat_map(|id| vec![me.order("POST", id, "/cancel"); 4]).collect();
         assert!(at_once(&fixture, cancels).await.iter().all(|reply| reply.status == 200));
         fixture.audit(None).await;
     }
-    assert_eq!(crowd_of_one(&fixture, 200, 1).await.len(), 5);
+    assert_eq!(buy_at_once(&fixture, 200, 1).await.len(), 5);
     assert_eq!(fixture.stock("spring").await.held, 5);
 }
 

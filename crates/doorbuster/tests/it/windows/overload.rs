@@ -10,67 +10,67 @@ use super::client::{PurchaseSpec, Wire};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
-/// Connections that the server takes.
+/// Connections that the server accepts.
 const PLACES: usize = 40;
-/// Of them those of the buyers whose service is measured.
+/// Connections of the buyers whose service is measured.
 const INSIDE: usize = 20;
-/// Between two tries of somebody outside, who does not care for `Retry-After`.
+/// Time between two attempts of an excess client, which ignores `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How long is measured.
+/// How long a measurement takes.
 const WAVE: Duration = Duration::from_millis(1_800);
-/// A place of somebody who is gone is free within this: its end may still be on its way.
+/// The place of a client that left is free within this time: its end may still be in transit.
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
-/// Memory that the crowd may cost, in KiB.
+/// Memory that the excess clients may cost, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
-/// Connections that ask again at once.
+/// Clients that retry at once.
 const IMPATIENT: usize = 64;
-/// Of those that were refused, one worker hears so many again in a second.
-const HEARD_AGAIN_PER_SEC: f64 = 5_000.0;
+/// Retries after a refusal that one worker answers in a second.
+const RETRIES_PER_SEC: f64 = 5_000.0;
 
-/// Refusals, and acceptances, whose cost is compared: many, as the kernel counts processor time in
-/// hundredths of a second.
+/// Refusals whose cost is measured: many, because the kernel counts processor time in hundredths of
+/// a second.
 const REFUSED: usize = 10_000;
-/// See [`REFUSED`].
+/// Acceptances whose cost is measured; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
-/// Orders that were accepted are on the disk within this, on a slow machine too.
+/// Accepted orders are stored within this time, also on a slow machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// Nobody waits for a commit: many orders share one, as in a crowd, and an acceptance is as cheap
-/// as it can be.
+/// The header of a request that does not wait: many orders share a commit, as in a crowd, and an
+/// acceptance is as cheap as possible.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
-/// What those outside met.
+/// The results of an excess client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// An order or a refusal: they found a place.
+    /// An order or a refusal: the client found a place.
     served: usize,
-    /// `503`, and when to come again.
-    told: usize,
-    /// The connection was closed without a word.
+    /// `503` with a time to retry.
+    refused: usize,
+    /// The connection was closed without an answer.
     closed: usize,
 }
 
-/// Comes again and again, each time over a connection of its own.
+/// Sends purchases until it is stopped, each over a connection of its own.
 async fn come(fixture: Arc<ServerFixture>, name: String, stop: Arc<AtomicBool>) -> Outside {
-    let mut met = Outside::default();
+    let mut counts = Outside::default();
     let spec = PurchaseSpec::new(&name, "k", "spring", 1).item("gone").bytes();
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut wire) = Wire::connect(fixture.address).await else { continue };
         match wire.ask(&spec).await {
             Ok(reply) => match &*reply.verdict() {
-                "409 sold_out" => met.served += 1,
+                "409 sold_out" => counts.served += 1,
                 "503 overloaded" => {
                     assert_eq!(reply.header("connection"), Some("close"), "{reply}");
-                    met.told += 1;
+                    counts.refused += 1;
                 }
                 other => panic!("{other}: {reply}"),
             },
-            Err(_) => met.closed += 1,
+            Err(_) => counts.closed += 1,
         }
         drop(wire);
         tokio::time::sleep(AGAIN).await;
     }
-    met
+    counts
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,43 +93,42 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     let cost = fixture.cpu_time() - busy;
     let grown = fixture.resident_kib().saturating_sub(memory);
     stop.store(true, Ordering::Relaxed);
-    let mut met = Outside::default();
+    let mut counts = Outside::default();
     for one in crowd {
-        let Outside { served, told, closed } =
-            one.await.expect("nothing but the answers of the contract");
-        met = Outside {
-            served: met.served + served,
-            told: met.told + told,
-            closed: met.closed + closed,
+        let Outside { served, refused, closed } = one.await.expect("no panic");
+        counts = Outside {
+            served: counts.served + served,
+            refused: counts.refused + refused,
+            closed: counts.closed + closed,
         };
     }
-    // Once more without them: the machine may have become slower meanwhile.
+    // Measure again without the excess clients: the machine may have become slower meanwhile.
     let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
-        "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {met:?}, {grown} KiB, \
+        "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {counts:?}, {grown} KiB, \
          {after:?} {cost_after:?}"
     );
-    assert!(met.told > 5 * PLACES, "the server was not too small: {met:?}");
-    assert!(met.closed * 10 < met.told, "hardly anybody is sent away without a word: {met:?}");
-    // By processor time, as the crowd of this test and whatever else runs use the same machine.
-    let contacts = answers + met.served + met.told + met.closed;
+    assert!(counts.refused > 5 * PLACES, "too few refusals: {counts:?}");
+    assert!(counts.closed * 10 < counts.refused, "too many clients got no answer: {counts:?}");
+    // Compares processor time, because the clients and other programs share the machine.
+    let contacts = answers + counts.served + counts.refused + counts.closed;
     let each = |cost: Duration, of: usize| cost.as_secs_f64() / of as f64;
     let served = each(cost_before, before.answers).max(each(cost_after, after.answers));
     let each = each(cost, contacts);
     assert!(
         each < served * 1.3,
-        "to be sent away costs more than to be served: {each} s, served {served} s"
+        "a refusal costs too much: {each} s for each contact, {served} s for each answer"
     );
     assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
-    // The crowd goes, and there is room again at once.
+    // The excess clients leave, and there is room at once.
     let late = PurchaseSpec::new("late", "k", "spring", 1);
     let bought = async || (fixture.buy(&late).await.verdict() == "201").then_some(());
-    fixture.until("there is room", ROOM_WITHIN, bought).await;
+    fixture.until("a place is free", ROOM_WITHIN, bought).await;
     fixture.audit(None).await;
 }
 
-/// How those inside are served for a while, and what processor time the server needs for it.
+/// How the buyers are served for a while, and the server's processor time for it.
 async fn measured(
     fixture: &ServerFixture,
     buyer_probe: &mut BuyerProbe,
@@ -148,25 +147,22 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     let memory = fixture.resident_kib();
     let mut many = BuyerProbe::open(&fixture, "spring", 500).await;
     many.measure(Duration::from_millis(500)).await;
-    let mut told = Vec::new();
+    let mut reports = Vec::new();
     let each =
         |(served, cost): (ServiceQuality, Duration)| cost.as_secs_f64() / served.answers as f64;
-    // A machine may become slower between the two; what the server does wrong stays.
+    // The machine may become slower between the two; a fault of the server stays.
     let grown = loop {
         let before = measured(&fixture, &mut few).await;
         let (meanwhile, cost) = measured(&fixture, &mut many).await;
         let grown = fixture.resident_kib().saturating_sub(memory);
         println!("{before:?}, meanwhile {meanwhile:?} {cost:?}, {grown} KiB");
-        assert!(
-            meanwhile.later * 100 < meanwhile.answers,
-            "so few need not be sent away: {meanwhile:?}"
-        );
+        assert!(meanwhile.later * 100 < meanwhile.answers, "requests were refused: {meanwhile:?}");
         let (each_before, each) = (each(before), each((meanwhile, cost)));
         if each < each_before * 1.5 {
             break grown;
         }
-        told.push(format!("an answer costs {each} s, before {each_before} s"));
-        assert!(told.len() < TIMES_MAX, "{told:?}");
+        reports.push(format!("an answer costs {each} s, before {each_before} s"));
+        assert!(reports.len() < TIMES_MAX, "{reports:?}");
     };
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     fixture.audit(None).await;
@@ -186,14 +182,14 @@ async fn cost_each(
             let reply = wire.ask(request).await.expect("the connection is kept");
             match &*reply.verdict() {
                 verdict if verdict == expected => break,
-                // The machine stood still.
+                // The machine paused.
                 "503 overloaded" | "503 unavailable" => tokio::time::sleep(AGAIN).await,
                 other => panic!("{other}: {reply}"),
             }
         }
     }
     let settled = async || (fixture.stock("spring").await.held == held).then_some(());
-    fixture.until("everything that was accepted is settled", SETTLED_WITHIN, settled).await;
+    fixture.until("all accepted requests are settled", SETTLED_WITHIN, settled).await;
     (fixture.cpu_time() - busy).as_secs_f64() / requests.len() as f64
 }
 
@@ -201,11 +197,11 @@ async fn cost_each(
 async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    // The same buyer for both: whom a token names costs the same.
+    // The same buyer for both, so that verifying the token costs the same.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
-    let (mut held, mut told) = (0, Vec::new());
-    // Other work on the machine comes and goes; what the server does wrong stays.
+    let (mut held, mut reports) = (0, Vec::new());
+    // Other load on the machine changes; a fault of the server stays.
     loop {
         let accepted: Vec<_> = (held..held + ACCEPTED)
             .map(|number| spec.key(&format!("k{number}")).with(ASYNC))
@@ -213,12 +209,12 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
         held += ACCEPTED;
         let acceptance = cost_each(&fixture, &accepted, "202", held).await;
         let refusal = cost_each(&fixture, &refused, "409 sold_out", held).await;
-        told.push(format!("a refusal costs {refusal} s, an acceptance {acceptance} s"));
-        println!("{told:?}");
+        reports.push(format!("a refusal costs {refusal} s, an acceptance {acceptance} s"));
+        println!("{reports:?}");
         if refusal < acceptance {
             break;
         }
-        assert!(told.len() < TIMES_MAX, "{told:?}");
+        assert!(reports.len() < TIMES_MAX, "{reports:?}");
     }
     fixture.audit(None).await;
 }
@@ -234,30 +230,30 @@ async fn immediate_retries_are_served_in_order() {
     };
     let full = AtomicU64::new(0);
     let overloaded = async || {
-        let told = fixture.ask(&spec("first", full.fetch_add(1, Ordering::Relaxed))).await;
-        (told.verdict() == "503 overloaded").then_some(())
+        let reply = fixture.ask(&spec("first", full.fetch_add(1, Ordering::Relaxed))).await;
+        (reply.verdict() == "503 overloaded").then_some(())
     };
-    fixture.until("the queue takes nothing more", Duration::from_secs(8), overloaded).await;
-    let asked = Instant::now();
+    fixture.until("the queue is full", Duration::from_secs(8), overloaded).await;
+    let begun = Instant::now();
     let mut impatient = Vec::new();
     for number in 0..IMPATIENT {
         let (mut wire, spec) = (fixture.wire().await, spec(&format!("b{number}"), 0));
         impatient.push(tokio::spawn(async move {
-            let mut told = 0;
-            while asked.elapsed() < WAVE {
+            let mut refusals = 0;
+            while begun.elapsed() < WAVE {
                 assert_eq!(wire.ask(&spec).await.expect("an answer").verdict(), "503 overloaded");
-                told += 1;
+                refusals += 1;
             }
-            told
+            refusals
         }));
     }
-    let mut told: u32 = 0;
+    let mut refusals: u32 = 0;
     for one in impatient {
-        told += one.await.expect("it is refused each time");
+        refusals += one.await.expect("no panic");
     }
-    let most = IMPATIENT as f64 + HEARD_AGAIN_PER_SEC * asked.elapsed().as_secs_f64();
-    assert!(f64::from(told) <= most * 1.05, "{told} refusals, and no more than {most} were due");
-    assert!(told as usize > IMPATIENT, "nobody was heard again");
+    let most = IMPATIENT as f64 + RETRIES_PER_SEC * begun.elapsed().as_secs_f64();
+    assert!(f64::from(refusals) <= most * 1.05, "{refusals} refusals, and at most {most} expected");
+    assert!(refusals as usize > IMPATIENT, "no retry was answered");
     faults.slow_disk(Duration::ZERO);
     fixture.audit(None).await;
 }

@@ -18,7 +18,7 @@ const TRIES_MAX: i64 = 5;
 fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
-    conn.busy_timeout(Duration::from_secs(10)).expect("it can be set");
+    conn.busy_timeout(Duration::from_secs(10)).expect("a timeout");
     conn
 }
 
@@ -63,11 +63,11 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
     assert!(
         fixture.stderr_text().contains("failed to settle a ticket; returning it as a dead letter"),
-        "the operator reads of it: {}",
+        "the log does not mention it: {}",
         fixture.stderr_text()
     );
     let stock = fixture.stock("spring").await;
-    assert_eq!((stock.held, stock.free()), (40, 60), "its unit came back");
+    assert_eq!((stock.held, stock.free()), (40, 60), "its unit is returned");
     fixture.audit(None).await;
     // All sixty units are available only after the credit has reached the slot.
     for number in 0..60 {
@@ -85,7 +85,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         "409 sold_out"
     );
     // After the repair, the same key is a new attempt.
-    shell(&fixture).execute_batch("DROP TRIGGER poison_orders").expect("it is there");
+    shell(&fixture).execute_batch("DROP TRIGGER poison_orders").expect("the trigger exists");
     assert_eq!(fixture.adjust("spring", "one-more", 1).await.status, 200);
     assert_eq!(fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 1)).await.verdict(), "201");
     fixture.audit(None).await;
@@ -104,10 +104,10 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
-    // Its units are back when the slot starts again.
+    // The units are returned when the slot starts again.
     shell(&fixture)
         .execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution")
-        .expect("they are there");
+        .expect("the triggers exist");
     fixture.ask_to_stop();
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
     fixture.restart();
@@ -122,13 +122,13 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
         );
     }
     assert_eq!(fixture.stock("spring").await.held, 100);
-    // The auditor of the command line would report that this ticket has no verdict, and be right:
-    // it was not requested again yet.
+    // The audit of the command line would correctly report that this ticket has no verdict:
+    // the request has not been repeated yet.
     assert_eq!(fixture.get_ok("/v1/admin/audit").await["findings"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_sees_to_a_ticket_that_was_given_up() {
+async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
     // Only the first one; the request may be sent to the slot again.
@@ -164,16 +164,16 @@ async fn an_operator_sees_to_a_ticket_that_was_given_up() {
         (retried.verdict().as_str(), &retried.json()["state"]),
         ("409 wrong_state", &json!("gone"))
     );
-    assert_eq!(unseen().await, 1, "it waits still");
+    assert_eq!(unseen().await, 1, "the dead letter still waits");
     let discard = async || {
-        let why = json!({"reason": "the table is mended"});
+        let why = json!({"reason": "the table is repaired"});
         fixture.admin("POST", &format!("{path}/discard"), Some(&why)).await
     };
     assert_eq!(discard().await.json(), json!({"id": id, "state": "discarded"}));
     assert_eq!(unseen().await, 0);
     let kept = shell(&fixture)
         .query_row("SELECT discarded FROM dead_letter", [], |row| row.get::<_, String>(0));
-    assert_eq!(kept.expect("it is kept"), "the table is mended");
+    assert_eq!(kept.expect("the reason is stored"), "the table is repaired");
     assert_eq!(
         fixture.get_ok("/v1/admin/dead-letters?kind=ticket").await["dead_letters"],
         json!([])

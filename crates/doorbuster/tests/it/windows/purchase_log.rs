@@ -82,11 +82,14 @@ impl PurchaseLog {
                 self.record_order(&reply);
             }
             "202" => {
-                assert!(self.order.is_none(), "it was an order: {self:?} then {reply}");
+                assert!(self.order.is_none(), "a refusal after an order: {self:?} then {reply}");
                 self.queued = Some(reply.json());
             }
             verdict @ ("409 sold_out" | "409 limit_reached" | "409 paused") => {
-                assert!(self.allowed.pause || verdict != "409 paused", "nobody paused it: {reply}");
+                assert!(
+                    self.allowed.pause || verdict != "409 paused",
+                    "the sale was not paused: {reply}"
+                );
                 assert!(self.order.is_none(), "a replay was refused: {self:?} then {reply}");
                 self.refused = Some((409, verdict[4..].to_owned()));
             }
@@ -112,7 +115,7 @@ impl PurchaseLog {
                 self.cancel = CancelState::NotSent;
             }
             "503 unavailable" | "503 overloaded" => {}
-            other => panic!("{other} for the cancelling of {self:?}: {reply}"),
+            other => panic!("{other} for the cancellation of {self:?}: {reply}"),
         }
         Ok(reply)
     }
@@ -128,11 +131,14 @@ impl PurchaseLog {
                 if !matches!(state.as_str(), Some("queued" | "refused")) {
                     self.record_order(&reply);
                 } else {
-                    assert!(self.order.is_none(), "it was an order: {self:?} then {reply}");
+                    assert!(
+                        self.order.is_none(),
+                        "a refusal after an order: {self:?} then {reply}"
+                    );
                 }
             }
             "503 unavailable" | "503 overloaded" => {}
-            other => panic!("{other} for a look at {self:?}: {reply}"),
+            other => panic!("{other} for a read of {self:?}: {reply}"),
         }
         Ok(reply)
     }
@@ -145,34 +151,34 @@ impl PurchaseLog {
     /// Takes an order from an answer, and compares it with the earlier answers.
     #[track_caller]
     fn record_order(&mut self, reply: &Reply) {
-        let told = reply.json();
+        let shown = reply.json();
         let PurchaseSpec { buyer, sale, item, units, .. } = &self.spec;
         assert_eq!(
-            (&told["buyer"], &told["sale"], &told["item"]),
+            (&shown["buyer"], &shown["sale"], &shown["item"]),
             (&buyer[..].into(), &sale[..].into(), &item[..].into())
         );
-        assert_eq!(told["units"], *units, "{told}");
-        let fits = match told["state"].as_str() {
+        assert_eq!(shown["units"], *units, "{shown}");
+        let fits = match shown["state"].as_str() {
             Some("reserved") => self.cancel != CancelState::Confirmed,
             Some("cancelled") => self.cancel != CancelState::NotSent,
             Some("expired") => {
                 self.allowed.expire
                     && self.cancel != CancelState::Confirmed
-                    && has_passed(&told["pay_by"])
+                    && has_passed(&shown["pay_by"])
             }
             _ => false,
         };
-        assert!(fits, "{told} for {self:?}");
+        assert!(fits, "{shown} for {self:?}");
         if let Some(before) = &self.order {
             assert!(
-                before["state"] == "reserved" || before["state"] == told["state"],
-                "{before} then {told}"
+                before["state"] == "reserved" || before["state"] == shown["state"],
+                "{before} then {shown}"
             );
             for member in ["id", "amount", "reserved_at", "pay_by", "paid_at"] {
-                assert_eq!(told[member], before[member], "{member}: {before} then {told}");
+                assert_eq!(shown[member], before[member], "{member}: {before} then {shown}");
             }
         }
-        self.order = Some(told);
+        self.order = Some(shown);
     }
 }
 

@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 /// Requests of one buyer; together they ask for more than the limit.
-const WISHES_OF_A_BUYER: usize = 4;
+const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock: more than twenty a second, also on a busy machine.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The load shows everything required within this time, on a slow machine too.
@@ -73,11 +73,11 @@ impl RandomLoad {
         })
     }
 
-    /// Runs it for this long, and on until it has shown enough.
+    /// Runs the load for this long, and until it has shown everything required.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
         let begun = Watch::start();
         while begun.elapsed() < least || !is_enough(self) {
-            assert!(begun.elapsed() < SHOWN_WITHIN, "it does not show enough");
+            assert!(begun.elapsed() < SHOWN_WITHIN, "the load has not shown everything required");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -99,7 +99,7 @@ pub enum ChangeState {
 pub struct StockChange {
     /// Its key.
     pub key: String,
-    /// By how many.
+    /// The difference.
     pub units: i64,
     /// The answer.
     pub state: ChangeState,
@@ -128,8 +128,8 @@ pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
         record.purchase_logs.extend(buyer.await.expect("no contradiction"));
     }
     record.changes = change.await.expect("no contradiction");
-    look.await.expect("it always adds up");
-    pause.await.expect("nothing is sold in a pause");
+    look.await.expect("the stock adds up");
+    pause.await.expect("no panic");
     record.took = begun.elapsed();
     record
 }
@@ -151,7 +151,7 @@ async fn buyer(plan: Arc<RandomLoad>, index: usize) -> Vec<PurchaseLog> {
         let step = match step {
             Some(step) => step,
             None => {
-                let buyer = format!("{}-{index}-{}", plan.sale, known / WISHES_OF_A_BUYER);
+                let buyer = format!("{}-{index}-{}", plan.sale, known / PURCHASES_OF_A_BUYER);
                 let spec = PurchaseSpec::new(
                     &buyer,
                     &format!("k{known}"),
@@ -217,7 +217,7 @@ impl StockChange {
                 self.state = ChangeState::Done;
             }
             "409 wrong_state" => {
-                let free = reply.json()["free"].as_u64().expect("how many are free");
+                let free = reply.json()["free"].as_u64().expect("the free units");
                 assert!(
                     self.state != ChangeState::Done
                         && self.units < 0

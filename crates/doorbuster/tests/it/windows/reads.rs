@@ -24,13 +24,13 @@ type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
-    asked: usize,
+    count: usize,
     request: impl Fn(usize) -> Vec<u8>,
     verdict: &str,
 ) -> (i64, Duration) {
     let mut wire = fixture.wire().await;
     let (before, begun) = (faults.locks(), Instant::now());
-    for number in 0..asked {
+    for number in 0..count {
         let reply = wire.ask(&request(number)).await.expect("an answer");
         assert_eq!(reply.verdict(), verdict, "{reply}");
     }
@@ -66,7 +66,7 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("anna", "strict", "strict", 1)).await.verdict(),
         "201",
-        "the one of its minute"
+        "the one purchase of its minute"
     );
 }
 
@@ -89,7 +89,7 @@ impl Watched {
         let (reads, took) = locks(&this.fixture, &this.faults, ASKED, mine, "200").await;
         assert!(
             reads as f64 - this.by_itself(took) > ASKED as f64,
-            "reading a list of orders is seen: {reads}"
+            "the count sees no read of an order list: {reads}"
         );
         this
     }
@@ -119,7 +119,7 @@ fn press(buyer: &str, sale: &str, lines: &str, number: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
+async fn refusals_views_and_status_reads_do_not_read_the_store() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 3, 3, 900)]).await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("first", "k", "spring", 3)).await.verdict(), "201");
@@ -142,7 +142,7 @@ async fn refusals_views_and_looks_at_the_status_read_nothing_of_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // The first one, long before its minute is over.
+        // The rate limit refuses it long before the minute is over.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),
@@ -167,9 +167,9 @@ async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
     assert_eq!(fixture.buy(&PurchaseSpec::new("first", sale, sale, 1)).await.verdict(), "201");
     guard(fixture, sale, json!({"pass": "required"})).await;
     let body = json!({"item": "phone"});
-    let asked =
+    let pass_request =
         request("POST", &format!("/v1/sales/{sale}/passes"), &signed_in("late"), Some(&body));
-    let passed = fixture.ask(&asked).await;
+    let passed = fixture.ask(&pass_request).await;
     assert_eq!(passed.verdict(), "201", "{passed}");
     format!("Purchase-Pass: {}\r\n", passed.json()["pass"].as_str().expect("a pass"))
 }
@@ -183,8 +183,8 @@ async fn guard(fixture: &ServerFixture, sale: &str, door: Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_at_the_door_read_nothing_of_the_store() {
-    // No pass expires before the test ends.
+async fn refusals_at_the_front_door_do_not_read_the_store() {
+    // No pass expires before the end of the test.
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PASS__TTL_SECS", "3600")]);
     for sale in ["guarded", "members", "plain"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -193,7 +193,7 @@ async fn refusals_at_the_door_read_nothing_of_the_store() {
     guard(&fixture, "members", json!({"members_only": true})).await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
-    // It is valid for one sale, and for no other.
+    // A pass is valid for one sale only.
     let pass = sold_out_behind_a_pass(&fixture, "gone").await;
     let watched = Watched::new(fixture, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 6] = [
@@ -210,22 +210,18 @@ async fn refusals_at_the_door_read_nothing_of_the_store() {
         ),
         ("no member", &|number| press("late", "members", "", number), "403 not_eligible"),
         ("turned away", &|number| press("robot", "plain", "", number), "403 forbidden"),
-        (
-            "a pass, and nothing left",
-            &|number| press("late", "gone", &pass, number),
-            "409 sold_out",
-        ),
+        ("a pass, and sold out", &|number| press("late", "gone", &pass, number), "409 sold_out"),
     ];
     watched.read_nothing(&kinds).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn passes_that_have_ended_read_nothing_of_the_store() {
+async fn refusals_of_expired_passes_do_not_read_the_store() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_PASS__TTL_SECS", "5")]);
     let pass = sold_out_behind_a_pass(&fixture, "gone").await;
     let has_ended = async || {
-        let told = fixture.ask(&press("late", "gone", &pass, 0)).await.verdict();
-        (told == "403 pass_expired").then_some(())
+        let code = fixture.ask(&press("late", "gone", &pass, 0)).await.verdict();
+        (code == "403 pass_expired").then_some(())
     };
     fixture.until("the pass ends", Duration::from_secs(60), has_ended).await;
     let watched = Watched::new(fixture, faults).await;

@@ -12,7 +12,7 @@ use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
 /// How long the disk delays a commit that is not released: a ticket is decided within ten seconds.
-const HELD_UP: Duration = Duration::from_secs(8);
+const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// Time until a server notices that a client is gone, which cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait: it gets 202, however fast the disk is.
@@ -32,7 +32,7 @@ pub async fn available(fixture: &ServerFixture, sale: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
+async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
     for (reset, buyer) in [(false, "anna"), (true, "bert")] {
@@ -41,8 +41,8 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
         let mut wire = fixture.wire().await;
         // The ticket is issued at once and its commit is delayed; the client disconnects in
         // between.
-        faults.slow_disk(HELD_UP);
-        wire.send(&spec.bytes()).await.expect("it is sent");
+        faults.slow_disk(COMMIT_DELAY);
+        wire.send(&spec.bytes()).await.expect("the request is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
         fixture.until("the ticket is issued", SOON, cut).await;
         assert!(
@@ -55,7 +55,7 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
         let order = async || {
             fixture.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer)
         };
-        let order = fixture.until("the order is there though nobody waits", SOON, order).await;
+        let order = fixture.until("the order exists although no client waits", SOON, order).await;
         let again = fixture.buy(&spec).await;
         assert!(again.is_replay() && again.json()["id"] == order["id"], "{again}");
     }
@@ -67,14 +67,14 @@ async fn a_client_that_hangs_up_between_ticket_and_answer_finds_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
+async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 450, 1, 900)]).await;
     let specs: Vec<_> =
         (0..300).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
     for (index, spec) in (0..).zip(&specs) {
         let mut wire = fixture.wire().await;
-        wire.send(&spec.bytes()).await.expect("it is sent");
+        wire.send(&spec.bytes()).await.expect("the request is sent");
         // At different times, so that every step of the request is interrupted by some.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
         hang_up(wire.stream, index % 2 == 0);
@@ -89,7 +89,7 @@ async fn a_crowd_that_hangs_up_at_once_strands_no_unit() {
     assert_eq!(
         answers.iter().filter(|reply| reply.status == 201).count(),
         150,
-        "the last unit was for sale"
+        "the last unit is for sale"
     );
     assert_eq!(
         fixture.stock("spring").await,
@@ -118,7 +118,7 @@ pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Rep
     for request in requests {
         // All bytes but the last are at the server already.
         let (mut wire, last) = (fixture.wire().await, request.len() - 1);
-        wire.send(&request[..last]).await.expect("it is sent");
+        wire.send(&request[..last]).await.expect("the request is sent");
         wires.push((wire, request[last]));
     }
     let one = async |(mut wire, last): (Wire, u8)| wire.ask(&[last]).await.expect("an answer");
@@ -162,7 +162,7 @@ async fn an_undecided_request_gets_the_same_id_each_time() {
     let (spec, before) =
         (PurchaseSpec::new("anna", "k", "spring", 2), available(&fixture, "spring").await);
     let other = PurchaseSpec { units: 3, ..spec.clone() };
-    faults.slow_disk(HELD_UP);
+    faults.slow_disk(COMMIT_DELAY);
     let first = fixture.ask(&spec.with(ASYNC)).await;
     assert_eq!((&*first.verdict(), &first.json()["state"]), ("202", &json!("queued")), "{first}");
     for _ in 0..2 {
@@ -175,7 +175,7 @@ async fn an_undecided_request_gets_the_same_id_each_time() {
     faults.slow_disk(Duration::ZERO);
     let look = spec.order("GET", &first.id(), "");
     let decided = async || (fixture.ask(&look).await.json()["state"] == "reserved").then_some(());
-    fixture.until("the order is there under this id", SOON, decided).await;
+    fixture.until("the order exists under this id", SOON, decided).await;
     let again = fixture.buy(&spec).await;
     assert!(again.is_replay() && again.id() == first.id(), "{again}, and first {first}");
     assert_eq!(fixture.buy(&other).await.verdict(), "422 idempotency_key_reused");
@@ -214,7 +214,7 @@ async fn the_buyer_of_the_last_unit_is_never_answered_sold_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_is_found_by_its_key_whatever_became_of_its_sale() {
+async fn an_order_is_found_by_its_key_in_every_phase_of_its_sale() {
     let mut fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 5, 5, 900)]).await;
     let spec = PurchaseSpec::new("anna", "k", "spring", 5);
@@ -244,7 +244,10 @@ async fn an_order_is_found_by_its_key_whatever_became_of_its_sale() {
     let cancelled = fixture.ask(&spec.order("POST", &first.id(), "/cancel")).await;
     assert_eq!(cancelled.json()["state"], json!("cancelled"), "{cancelled}");
     let again = fixture.buy(&spec).await;
-    assert!(again.is_replay() && again.json() == cancelled.json(), "in its present state: {again}");
+    assert!(
+        again.is_replay() && again.json() == cancelled.json(),
+        "not the current state: {again}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,6 +263,6 @@ async fn a_refusal_is_not_remembered() {
     assert_eq!(
         wire.ask(&second.bytes()).await.expect("an answer").verdict(),
         "201",
-        "the same key, a new try"
+        "the same key, a new attempt"
     );
 }

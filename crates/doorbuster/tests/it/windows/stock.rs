@@ -24,12 +24,12 @@ const PAUSES_MIN: usize = 3;
 /// Longest time of a healthy server's immediate work, on a slow machine too.
 const SOON: Duration = Duration::from_secs(10);
 /// How long the disk delays a commit that is not released: a pause waits for eight seconds.
-const HELD_UP: Duration = Duration::from_secs(7);
-/// Reads meanwhile.
+const COMMIT_DELAY: Duration = Duration::from_secs(7);
+/// How often the stock is read meanwhile.
 const LOOKS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_changes_it() {
+async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_changes_it() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 60, 6, 900)]).await;
     let plan = RandomLoad::new(fixture.address, "spring", 7, 16, AllowedEvents::default());
@@ -39,10 +39,10 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
         of(&plan.looks) >= LOOKS_MIN && of(&plan.done) >= CHANGES_MIN && of(&plan.refused) >= 1
     };
     plan.run_for(STORM, enough).await;
-    assert!(!storm.is_finished(), "it broke off");
+    assert!(!storm.is_finished(), "the load ended early");
     plan.stop.store(true, Ordering::Relaxed);
     // A wrong sum, or a contradiction to an earlier answer, would have failed there.
-    let record = storm.await.expect("nothing contradicted itself");
+    let record = storm.await.expect("no contradiction");
     println!(
         "{} answers, {} changes, {} looks in {:?}",
         plan.answered.load(Ordering::Relaxed),
@@ -72,7 +72,7 @@ async fn the_stock_adds_up_at_every_look_while_buyers_cancel_and_the_operator_ch
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit() {
+async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 200, 6, 1)]).await;
     let allowed = AllowedEvents { pause: true, expire: true, queue: true };
@@ -80,7 +80,7 @@ async fn a_sale_that_is_paused_again_and_again_keeps_every_word_and_every_unit()
     let storm = tokio::spawn(random_load::run(plan.clone()));
     plan.run_for(STORM, |plan| plan.pauses.load(Ordering::Relaxed) >= PAUSES_MIN).await;
     plan.stop.store(true, Ordering::Relaxed);
-    let record = storm.await.expect("nothing contradicted itself");
+    let record = storm.await.expect("no contradiction");
     let (answers, pauses) =
         (plan.answered.load(Ordering::Relaxed), plan.pauses.load(Ordering::Relaxed));
     println!("{answers} answers, {pauses} pauses");
@@ -121,8 +121,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         let (first, before) = (spec("first", 1), available(&fixture, &sale).await);
         let (mut wire, mut console) = (fixture.wire().await, fixture.wire().await);
         // One ticket is being committed, and another one waits for the next commit.
-        faults.slow_disk(HELD_UP);
-        wire.send(&first.with("Prefer: wait=20\r\n")).await.expect("it is sent");
+        faults.slow_disk(COMMIT_DELAY);
+        wire.send(&first.with("Prefer: wait=20\r\n")).await.expect("the request is sent");
         let cut = async || (available(&fixture, &sale).await < before).then_some(());
         fixture.until("the ticket is issued", SOON, cut).await;
         let next = spec("next", 1);
@@ -138,12 +138,12 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         let second = spec("second", 1);
         for _ in 0..LOOKS {
             assert_eq!(fixture.buy(&second).await.verdict(), "503 unavailable", "{step}");
-            assert!(!stepping.is_finished(), "{step}: told while tickets were in flight");
+            assert!(!stepping.is_finished(), "{step}: answered while tickets were in flight");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(fixture.orders(&sale).await.is_empty(), "{step}: not committed yet");
         faults.slow_disk(Duration::ZERO);
-        let stepped = stepping.await.expect("it is answered");
+        let stepped = stepping.await.expect("no panic");
         assert_eq!((stepped.status, &stepped.json()["phase"]), (200, &json!(phase)), "{stepped}");
         assert_eq!(
             fixture.orders(&sale).await.len(),
@@ -153,8 +153,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.held, stock.in_slots), (2, 0), "{step}");
         assert_eq!(wire.reply().await.expect("an answer").verdict(), "201", "{step}");
-        let told = fixture.ask(&next.order("GET", &queued.id(), "")).await;
-        assert_eq!(told.json()["state"], "reserved", "{step}: {told}");
+        let shown = fixture.ask(&next.order("GET", &queued.id(), "")).await;
+        assert_eq!(shown.json()["state"], "reserved", "{step}: {shown}");
         assert_eq!(fixture.buy(&second).await.verdict(), over);
     }
     fixture.audit(None).await;
@@ -213,7 +213,7 @@ async fn lowering_the_total_removes_free_units_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_unit_is_either_sold_or_taken_away_never_both() {
+async fn a_unit_is_sold_or_removed_never_both() {
     let fixture = Arc::new(ServerFixture::start());
     for round in 0..12 {
         let sale = format!("s{round}");
@@ -261,7 +261,7 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
         [second.bytes(), adjustment("spring", "a", -2), first.order("POST", &order, "/cancel")]
     {
         let mut wire = fixture.wire().await;
-        wire.send(&request).await.expect("it is sent");
+        wire.send(&request).await.expect("the request is sent");
         tokio::time::sleep(Duration::from_millis(60)).await;
         wires.push(wire);
     }

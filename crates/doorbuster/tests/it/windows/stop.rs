@@ -23,7 +23,7 @@ const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
 /// How long the disk delays a commit that is not released, and the time of each sync when the disk
 /// is healthy, or nearly.
-const HELD_UP: Duration = Duration::from_secs(60);
+const COMMIT_DELAY: Duration = Duration::from_secs(60);
 const SYNC: Duration = Duration::from_millis(200);
 /// Buyers with queued requests at the stop signal.
 const QUEUED: u64 = 30;
@@ -42,12 +42,12 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
         while begun.elapsed() < Duration::from_millis(500)
             || plan.answered.load(Ordering::Relaxed) < STORM_MIN
         {
-            assert!(begun.elapsed() < STORM_WITHIN, "there is no storm");
+            assert!(begun.elapsed() < STORM_WITHIN, "the load has not started");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         fixture.ask_to_stop();
         assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
-        let record = storm.await.expect("nothing contradicted itself");
+        let record = storm.await.expect("no contradiction");
         faults.slow_disk(Duration::ZERO);
         fixture.restart();
         fixture.audit(None).await;
@@ -58,7 +58,7 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
             let again = purchase_log.buy(&mut wire, "").await.expect("an answer");
             match (known, had_answer) {
                 (true, _) => assert!(again.is_replay(), "{again}"),
-                // Sent, and the connection closed without an answer: then it was not accepted.
+                // A request whose connection closed without an answer was not accepted.
                 (false, false) => assert!(!again.is_replay(), "accepted, not answered: {again}"),
                 (false, true) => {}
             }
@@ -74,7 +74,9 @@ async fn socket(fixture: &ServerFixture, buyer: &str) -> Wire {
         signed_in(buyer)
     );
     let mut wire = fixture.wire().await;
-    wire.send(&request("GET", "/v1/ws?sale=spring", &lines, None)).await.expect("it is sent");
+    wire.send(&request("GET", "/v1/ws?sale=spring", &lines, None))
+        .await
+        .expect("the request is sent");
     assert_eq!(wire.head().await.expect("an answer").status, 101);
     wire
 }
@@ -94,27 +96,27 @@ async fn a_slow_client_does_not_delay_shutdown() {
         let mut stream = fixture.wire().await;
         let follow =
             request("GET", "/v1/events?sale=spring", &signed_in(&format!("b{number}")), None);
-        stream.send(&follow).await.expect("it is sent");
+        stream.send(&follow).await.expect("the request is sent");
         assert_eq!(stream.head().await.expect("a stream").status, 200);
         streams.push(stream);
-        // A silent connection; half a head; half a body; answers that are not read.
+        // A silent connection, half a head, half a body, and answers that are not read.
         let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
         let large = request("GET", "/openapi.json", "", None).repeat(40);
         for stderr_text in
             [&b""[..], b"GET /v1/sales HTTP/1.1\r\nHo", &spec[..spec.len() - 5], &large]
         {
             let mut wire = fixture.wire().await;
-            wire.send(stderr_text).await.expect("it is sent");
+            wire.send(stderr_text).await.expect("the request is sent");
             stuck.push(wire);
         }
     }
     let begun = Watch::start();
     fixture.ask_to_stop();
     for wire in idle.iter_mut().chain(&mut streams) {
-        wire.ends(END_WITHIN).await.expect("it is closed");
+        wire.ends(END_WITHIN).await.expect("the connection is closed");
     }
     for wire in &mut sockets {
-        wire.ends(END_WITHIN).await.expect("it is closed");
+        wire.ends(END_WITHIN).await.expect("the connection is closed");
         // Unmasked, final, close, 1001: going away.
         let farewell =
             wire.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
@@ -126,21 +128,21 @@ async fn a_slow_client_does_not_delay_shutdown() {
         "{}",
         fixture.stderr_text()
     );
-    assert!(Wire::connect(fixture.address).await.is_err(), "nobody listens any more");
+    assert!(Wire::connect(fixture.address).await.is_err(), "the server still listens");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
+async fn a_hanging_disk_does_not_prevent_shutdown() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
-    let told = PurchaseSpec::new("anna", "k", "spring", 1);
-    assert_eq!(fixture.buy(&told).await.verdict(), "201");
+    let stored = PurchaseSpec::new("anna", "k", "spring", 1);
+    assert_eq!(fixture.buy(&stored).await.verdict(), "201");
     faults.slow_disk(Duration::from_secs(60));
     let mut waiting = fixture.wire().await;
     let spec = PurchaseSpec::new("bert", "k", "spring", 1);
-    waiting.send(&spec.with("Prefer: wait=30\r\n")).await.expect("it is sent");
+    waiting.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
     let mut changing = fixture.wire().await;
-    changing.send(&adjustment("spring", "a", -5)).await.expect("it is sent");
+    changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
     // A change of the stock gives no sign of its arrival, and waits behind it.
@@ -151,33 +153,33 @@ async fn a_disk_that_hangs_does_not_keep_the_program_from_ending() {
     assert!(fixture.stderr_text().contains("did not settle"), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
     fixture.restart();
-    assert!(fixture.buy(&told).await.is_replay());
+    assert!(fixture.buy(&stored).await.is_replay());
     assert!(matches!(&*fixture.buy(&spec).await.verdict(), "200" | "201"));
     fixture.audit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_asked_to_stop_settles_every_queued_purchase() {
+async fn a_server_settles_every_queued_purchase_before_it_stops() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", QUEUED, 1, 900)]).await;
     stocked(&fixture, QUEUED).await;
-    faults.slow_disk(HELD_UP);
+    faults.slow_disk(COMMIT_DELAY);
     let specs = (0..QUEUED)
         .map(|number| PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1))
         .collect();
     let places = queue_up(&fixture, specs).await;
-    assert_eq!(fixture.stock("spring").await.held, 0, "nobody has an order yet");
+    assert_eq!(fixture.stock("spring").await.held, 0, "an order exists already");
     fixture.ask_to_stop();
     let refused = async || Wire::connect(fixture.address).await.is_err().then_some(());
-    fixture.until("nobody new is let in", END_WITHIN, refused).await;
+    fixture.until("new requests are refused", END_WITHIN, refused).await;
     // No client waits for an answer any more: only queued requests are left to settle.
     faults.slow_disk(SYNC);
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
     fixture.restart();
     for place in &places {
-        let told = fixture.ask(&place.look()).await;
-        assert_eq!((told.status, &told.json()["state"]), (200, &json!("reserved")), "{told}");
+        let reply = fixture.ask(&place.look()).await;
+        assert_eq!((reply.status, &reply.json()["state"]), (200, &json!("reserved")), "{reply}");
         let again = fixture.buy(&place.spec).await;
         assert!(again.is_replay() && again.id() == place.id, "{again}");
     }
@@ -190,35 +192,36 @@ fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
     let begun = Watch::start();
-    while child.try_wait().expect("it is ours").is_none() {
+    while child.try_wait().expect("our child").is_none() {
         if begun.elapsed() > END_WITHIN {
             let _ = child.kill();
-            panic!("it serves beside the first");
+            panic!("a second server serves");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let output = child.wait_with_output().expect("it has ended");
+    let output = child.wait_with_output().expect("the output");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_is_refused_while_the_first_lives_and_no_longer() {
+async fn a_second_process_is_refused_only_while_the_first_runs() {
     let mut fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 10, 10, 900)]).await;
     let (code, stderr_text) = second(&fixture);
     assert_eq!(code, Some(1), "{stderr_text}");
-    let told = stderr_text.lines().last().expect("a reason");
+    let reason = stderr_text.lines().last().expect("a reason");
     assert!(
-        told.starts_with("doorbuster: ") && told.contains("in use by another doorbuster process"),
+        reason.starts_with("doorbuster: ")
+            && reason.contains("in use by another doorbuster process"),
         "{stderr_text}"
     );
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.verdict(),
         "201",
-        "the first goes on"
+        "the first server still works"
     );
     fixture.audit(None).await;
-    // A lock that outlives its process would need an operator at night.
+    // A lock that outlived its process would need an operator.
     fixture.kill();
     fixture.restart();
     assert!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.is_replay());

@@ -76,7 +76,7 @@ async fn every_check_is_usable_by_everyone() {
 }
 
 #[tokio::test]
-async fn every_way_to_be_kept_out_is_usable_by_everyone() {
+async fn every_refusal_at_the_front_door_is_usable_by_everyone() {
     let fixture = ServerFixture::start();
     guarded(&fixture, "members", json!({"members_only": true})).await;
     guarded(&fixture, "level", json!({"min_level": 3})).await;
@@ -96,7 +96,7 @@ async fn every_way_to_be_kept_out_is_usable_by_everyone() {
         let tab = tab(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "robot")).await;
         tab.click(BUY).await;
-        look(&tab, STATE, "You cannot buy in this sale", "turned away").await;
+        look(&tab, STATE, "You cannot buy in this sale", "blocked").await;
         let visits = [
             ("members", "en", "This sale is for members"),
             ("level", "zh", "本场仅限 3 级及以上会员"),
