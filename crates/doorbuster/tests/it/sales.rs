@@ -292,7 +292,7 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     for output in
         ["by buyer", "a slow bank", "by provider:sandbox", "operator:configured: broken in transit"]
     {
-        assert!(shown.contains(entry), "{entry}: {shown}");
+        assert!(shown.contains(output), "{output}: {shown}");
     }
 }
 
