@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_is_cut_off_and_leaves_nothing_behind() {
+    fn shapes_outside_the_canvas_are_clipped() {
         let mut canvas = Canvas::new(3, 3);
         canvas.fill(&path(&[(-9.0, -9.0), (12.0, -9.0), (12.0, 12.0), (-9.0, 12.0)]), WHITE);
         assert_eq!(alphas(&canvas), [255; 9]);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_what_lies_under_the_path() {
+    fn only_pixels_under_the_path_are_kept() {
         let mut canvas = Canvas::new(2, 1);
         canvas.fill_gradient(WHITE, WHITE, WHITE);
         canvas.clip(&path(&[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]));

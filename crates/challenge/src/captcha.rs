@@ -190,7 +190,7 @@ mod tests {
     use crate::picture::tests::chunks;
 
     #[test]
-    fn a_captcha_shows_five_characters_that_nobody_can_mistake() {
+    fn a_captcha_shows_five_unambiguous_characters() {
         let mut random = RandomSource::from_seed(1);
         for _ in 0..50 {
             let Captcha { png, text } = draw_captcha(&mut random);

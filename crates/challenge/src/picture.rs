@@ -89,7 +89,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_has_only_what_a_picture_needs() {
+    fn an_image_file_has_no_metadata() {
         let mut canvas = Canvas::new(31, 7);
         let green = colour(0.3, 0.5, 0.5, 1.0);
         canvas.fill_gradient(green, green, green);

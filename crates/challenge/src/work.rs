@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_protocols_own_solver_answers_is_right() {
+    fn the_reference_solver_passes() {
         let (keys, mut random) = (keys(), RandomSource::from_seed(1));
         for _ in 0..20 {
             let work = keys.new_challenge(&mut random, EASY);

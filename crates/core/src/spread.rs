@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn words_mean_what_they_say() {
+    fn the_names_of_choices_are_parsed() {
         assert!(
             Counter::ALL
                 .iter()

@@ -20,7 +20,7 @@ use crate::result::LatencyMs;
 /// Units on sale.
 const STOCK: i64 = 10_000;
 /// Keep-alive connections.
-const CONNECTIONS: usize = 512;
+const CONNECTIONS: usize = 2_048;
 /// The part of the asked rate that counts as reached: arrivals are random.
 const REACHED: f64 = 0.98;
 
@@ -57,6 +57,8 @@ pub struct HeadlineReport {
     pub secs: u32,
     /// Requests that were sent.
     pub requests: u64,
+    /// Requests that were due and not sent, because every connection waited for an answer.
+    pub not_sent: u64,
     /// Answers a second.
     pub answers_per_second: f64,
     /// From the instant a request was due to its answer.
@@ -82,7 +84,11 @@ pub struct HeadlineReport {
 /// Holds the sale. The server ends with the calling thread.
 pub fn run(options: &Options) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut product = runtime.block_on(Product::start(&options.program, Shape::Embedded, false))?;
+    // The generator needs a core of its own.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = Some(cores.saturating_sub(1).max(1));
+    let start = Product::start_with(&options.program, Shape::Embedded, false, workers);
+    let mut product = runtime.block_on(start)?;
     let target = product.open_sale(STOCK, 1)?;
     let load = send(options, &product, &target)?;
     let rows = product.order_rows(&target)?;
@@ -104,6 +110,7 @@ pub fn run(options: &Options) -> Result<HeadlineReport> {
         rate_reached: answers_per_second >= f64::from(options.rate) * REACHED,
         secs: options.secs,
         requests: load.sent,
+        not_sent: load.given_up,
         answers_per_second: answers_per_second.round(),
         latency_ms: LatencyMs {
             p50: ms(load.latency.value_at_quantile(0.5)),

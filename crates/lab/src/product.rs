@@ -53,6 +53,8 @@ struct EmbeddedServer {
     port: u16,
     admin_key: String,
     secret: String,
+    /// Threads that serve HTTP; by default one for each core.
+    workers: Option<usize>,
     child: Option<Child>,
 }
 
@@ -60,6 +62,16 @@ impl Product {
     /// Starts an installation, from the thread that it is to end with; `slow`: one database
     /// connection in ten is slow.
     pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
+        Self::start_with(program, shape, slow, None).await
+    }
+
+    /// Does the same; a server of shape `embedded` has this many threads that serve HTTP.
+    pub async fn start_with(
+        program: &Path,
+        shape: Shape,
+        slow: bool,
+        workers: Option<usize>,
+    ) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
             Shape::Embedded => {
@@ -69,6 +81,7 @@ impl Product {
                     port: free_port()?,
                     admin_key: secret(),
                     secret: secret(),
+                    workers,
                     child: None,
                 };
                 server.start()?;
@@ -250,6 +263,7 @@ impl EmbeddedServer {
             .arg(&self.data_dir)
             .env("DOORBUSTER_AUTH__ADMIN_KEY", &self.admin_key)
             .env("DOORBUSTER_AUTH__BUYER_SECRET", &self.secret)
+            .envs(self.workers.map(|count| ("DOORBUSTER_WORKERS", count.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

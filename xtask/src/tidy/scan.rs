@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_comments_and_literals_are_told_apart() {
+    fn code_comments_and_literals_are_distinguished() {
         let source = "let a = \"x // \\\" y\"; // why\nlet b = r#\"p\"q\n// r\"#; let c = '\"';\n";
         let found: Vec<_> = spans(source).iter().map(|s| (s.kind, s.line, s.text)).collect();
         let expected = [

@@ -58,7 +58,7 @@ fn an_endpoint_has_the_codes_that_follow_from_its_shape() {
 }
 
 #[test]
-fn every_code_but_those_of_all_endpoints_belongs_to_an_endpoint() {
+fn every_code_that_not_all_endpoints_share_belongs_to_an_endpoint() {
     for code in Code::ALL {
         let answered = all().any(|endpoint| endpoint.problem_codes().contains(&code));
         let of_all = matches!(code, Code::Internal | Code::NotImplemented);

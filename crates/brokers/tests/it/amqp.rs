@@ -51,7 +51,7 @@ async fn a_message_is_in_the_queue_once_publish_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_goes_to_no_queue_is_not_taken_and_takes_nothing_else_with_it() {
+async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     const AT_ONCE: usize = 66;
     let (rabbit, exchange) = (shared(), name());
     let orders = rabbit.queue(&exchange, "order.*").await;
@@ -80,7 +80,7 @@ async fn what_goes_to_no_queue_is_not_taken_and_takes_nothing_else_with_it() {
 }
 
 #[tokio::test]
-async fn what_the_broker_refuses_is_said_without_its_words_and_without_the_password() {
+async fn an_amqp_refusal_is_reported_without_the_brokers_text_and_password() {
     let (rabbit, exchange) = (shared(), name());
     let check = async |url: &str, word: &str| {
         let error =

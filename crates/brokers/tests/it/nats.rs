@@ -38,7 +38,7 @@ async fn a_message_is_in_the_stream_once_publish_says_so_and_only_once() {
 }
 
 #[tokio::test]
-async fn what_the_server_refuses_is_said_without_its_words_and_without_the_password() {
+async fn a_nats_refusal_is_reported_without_the_servers_text_and_password() {
     let (server, prefix) = (shared(), name());
     let check = async |url: &str, word: &str| {
         let error =
@@ -61,7 +61,7 @@ async fn what_the_server_refuses_is_said_without_its_words_and_without_the_passw
 }
 
 #[tokio::test]
-async fn somebody_who_is_no_stream_does_not_count() {
+async fn an_answer_from_another_subscriber_is_not_an_acknowledgement() {
     use futures_util::StreamExt;
     let (server, prefix) = (shared(), name());
     let client = server.connect().await;

@@ -79,7 +79,7 @@ impl Drop for Certificate {
 }
 
 #[tokio::test]
-async fn a_nats_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
+async fn a_nats_with_tls_gets_events_if_its_certificate_is_trusted() {
     let certificate = Certificate::make();
     let (server, prefix) =
         (NatsServer::start_with_tls(&certificate.key(), &certificate.file()), name());
@@ -91,7 +91,7 @@ async fn a_nats_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rabbitmq_that_speaks_tls_is_told_where_its_certificate_is_trusted() {
+async fn a_rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
     let certificate = Certificate::make();
     let ((rabbit, port), exchange) =
         (Rabbit::start_with_tls(&certificate.key(), &certificate.file()), name());

@@ -195,7 +195,7 @@ fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
 }
 
 #[test]
-fn what_can_never_be_sent_is_dead_at_once_and_says_nothing_of_the_endpoint() {
+fn an_event_that_cannot_be_rendered_is_dead_at_once_and_does_not_count_against_the_endpoint() {
     let mut queue =
         DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
     (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
@@ -218,7 +218,7 @@ fn what_can_never_be_sent_is_dead_at_once_and_says_nothing_of_the_endpoint() {
 }
 
 #[test]
-fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
+fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
     let mut queue =
         DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
     (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
@@ -251,7 +251,7 @@ fn what_only_a_newer_program_can_send_waits_and_says_nothing_of_the_endpoint() {
 }
 
 #[test]
-fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
+fn a_fault_of_this_server_uses_up_no_try() {
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 2, at_once: 8, window: 8, pending: 8, ..bounds() },
         0,
@@ -289,7 +289,7 @@ fn what_could_not_be_sent_through_no_fault_of_the_endpoints_uses_up_no_try() {
 }
 
 #[test]
-fn what_only_a_newer_program_can_send_is_not_used_up_while_the_endpoint_is_down() {
+fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 20, at_once: 20, window: 20, pending: 20, ..bounds() },
         0,
@@ -393,7 +393,7 @@ fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
 }
 
 #[test]
-fn those_behind_an_event_that_is_given_up_wait_until_the_store_knows() {
+fn events_behind_an_abandoned_event_wait_until_that_is_stored() {
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1, ..bounds() }, 0, Vec::new());
     queue.read(1, "a", true);
     queue.read(2, "a", true);

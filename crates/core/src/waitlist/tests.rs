@@ -85,7 +85,7 @@ fn a_line_takes_so_many_and_no_more() {
 }
 
 #[test]
-fn a_line_is_no_longer_than_what_may_come_back() {
+fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     let (mut model, order) = item_on_hold();
     assert!(matches!(join_waitlist(&mut model, "anna"), JoinOutcome::Done(_)));
     assert!(matches!(join_waitlist(&mut model, "bert"), JoinOutcome::Done(_)));
@@ -134,7 +134,7 @@ fn served_in_vain(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
 }
 
 #[test]
-fn whose_order_out_of_a_line_an_operator_cancelled_may_join_it_again() {
+fn a_buyer_whose_waitlist_order_an_operator_cancelled_may_join_again() {
     let (mut model, anna) = served_in_vain(
         EndReason::Cancel,
         &Attribution::from_actor(Actor::Operator("key_1".to_owned())),

@@ -21,6 +21,11 @@ const EVENTS_MAX: usize = 512;
 const ANSWER_MAX: usize = 64 * 1024;
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
+/// From this rate on, the requests that are due within [`TICK`] are sent together. Otherwise the
+/// generator and the server would wake for each of them, which costs more than the request.
+const TICK_FROM_RATE: f64 = 20_000.0;
+/// The longest delay of a request by that. It counts as latency.
+const TICK: Duration = Duration::from_micros(250);
 /// Most queued requests. Further ones are given up, because the run has failed to keep its pace.
 const BACKLOG_MAX: usize = 1_000_000;
 
@@ -155,8 +160,14 @@ impl<'a, S: Script> Driver<'a, S> {
             {
                 return Ok(last);
             }
-            let pause =
-                if over { Duration::from_millis(100) } else { due.saturating_duration_since(now) };
+            let pause = match over {
+                true => Duration::from_millis(100),
+                false if rate < TICK_FROM_RATE => due.saturating_duration_since(now),
+                false => {
+                    std::thread::sleep(TICK);
+                    Duration::ZERO
+                }
+            };
             self.wait(&mut events, pause)?;
             for event in events.drain(..) {
                 let number = event.data.u64() as u32;

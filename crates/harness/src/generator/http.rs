@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn bytes_that_are_not_an_answer_are_an_error() {
         for text in [
             "SMTP ready\r\n",
             "HTTP/1.1 20x OK\r\n",

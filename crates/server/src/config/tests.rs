@@ -65,7 +65,7 @@ fn a_stronger_layer_wins() {
 }
 
 #[test]
-fn a_demonstration_lets_webhooks_go_to_private_addresses_unless_told_otherwise() {
+fn a_demonstration_allows_webhooks_to_private_addresses_by_default() {
     let flags = Flags { demo: true, ..Flags::default() };
     assert!(load(&flags, environment(&[])).expect("valid").webhooks_allow_private);
     let told = environment(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "false")]);
@@ -80,7 +80,7 @@ fn a_demonstration_lets_webhooks_go_to_private_addresses_unless_told_otherwise()
 }
 
 #[test]
-fn the_sandboxs_buttons_work_in_a_demonstration_unless_told_otherwise_and_elsewhere_if_told() {
+fn the_sandboxs_buttons_follow_their_setting_and_are_on_by_default_in_a_demonstration() {
     let demo = Flags { demo: true, ..Flags::default() };
     let works = |flags: &Flags, told: &[(&str, &str)]| {
         load(flags, environment(told)).expect("valid").payment.sandbox_page
@@ -106,7 +106,7 @@ fn check(name: &str, value: &str, setting: &str, word: &str) {
 }
 
 #[test]
-fn what_is_wrong_in_the_environment_is_named() {
+fn an_invalid_environment_variable_is_named_in_the_error() {
     check("DOORBUSTER_LISTEN", "nowhere", "listen", "127.0.0.1:8080");
     check("DOORBUSTER_LISTEN", "", "listen", "127.0.0.1:8080");
     check("DOORBUSTER_WORKERS", "0", "workers", "1 to 1024");
@@ -184,7 +184,7 @@ fn what_is_wrong_in_the_environment_is_named() {
 }
 
 #[test]
-fn what_is_no_origin_and_what_is_no_setting_is_named() {
+fn invalid_origins_and_unknown_settings_are_named() {
     for origin in [
         "*",
         "null",
@@ -218,7 +218,7 @@ fn names_of_the_command_line_are_left_alone() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_named_all_at_once() {
+fn all_faults_of_a_settings_file_are_reported_together() {
     let (_dir, flags) = file(
         "listen = 8080\nworkers = \"4\"\nnonsense = 1\n[auth]\nadmin = \"x\"\n[pass]\nttl_secs = \
          1.5\n",

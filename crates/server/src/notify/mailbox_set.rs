@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_leaves_is_gone_and_nobody_else() {
+    fn removing_a_follower_removes_only_that_follower() {
         let mailboxes: Vec<Arc<Mailbox>> = std::iter::repeat_with(Arc::default).take(5).collect();
         for first in 0..mailboxes.len() {
             let mut followers = Followers::default();

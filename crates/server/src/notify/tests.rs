@@ -50,7 +50,7 @@ fn waiting(reader: &Subscription) -> Vec<u64> {
 }
 
 #[test]
-fn who_comes_back_gets_what_was_missed_of_its_own_and_no_more_than_that() {
+fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let [anna, bert] = ["anna", "bert"].map(|name| BuyerId::new(name).expect("a buyer"));
     let read = |buyer: &BuyerId, after| {
@@ -89,7 +89,7 @@ fn own(key: u64) -> ReadyReaders {
 }
 
 #[tokio::test]
-async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
+async fn a_parked_reader_is_woken_once_and_misses_no_event() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let ready_queue = Arc::new(ReadyQueue::default());
     let anna = BuyerId::new("anna").expect("a buyer");
@@ -136,7 +136,7 @@ async fn whoever_rests_is_rung_for_once_and_misses_nothing() {
 }
 
 #[tokio::test]
-async fn one_who_rests_and_lets_too_much_wait_is_too_slow_all_the_same() {
+async fn a_parked_reader_with_too_many_waiting_events_is_too_slow() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let ready_queue = Arc::new(ReadyQueue::default());
     let anna = BuyerId::new("anna").expect("a buyer");
@@ -153,7 +153,7 @@ async fn one_who_rests_and_lets_too_much_wait_is_too_slow_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_is_for_one_alone_is_rung_for_though_something_for_all_waits() {
+async fn an_event_for_one_buyer_wakes_a_reader_that_waits_for_a_sale_event() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let ready_queue = Arc::new(ReadyQueue::default());
     let anna = BuyerId::new("anna").expect("a buyer");
@@ -181,7 +181,7 @@ async fn what_is_for_one_alone_is_rung_for_though_something_for_all_waits() {
 }
 
 #[test]
-fn a_crowd_that_leaves_together_holds_up_nobody() {
+fn many_readers_that_leave_at_once_delay_no_other_reader() {
     const CROWD: usize = 100_000;
     let hub = Hub::new(Millis(1_795_000_000_000));
     let anna = BuyerId::new("anna").expect("a buyer");

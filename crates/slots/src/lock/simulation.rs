@@ -334,7 +334,7 @@ fn a_run_from_the_same_seed_is_the_same() {
 }
 
 #[test]
-fn a_release_that_does_not_ask_whose_lock_it_is_is_noticed() {
+fn a_release_without_an_owner_check_is_noticed() {
     let anybodys = Faults { releases_foreign_locks: true, ..NO_FAULTS };
     assert!(!runs(0..SEEDS, 1, anybodys).is_empty());
 }

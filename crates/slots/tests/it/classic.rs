@@ -106,7 +106,7 @@ fn the_classic_script_and_the_slot_book_the_same() {
 }
 
 #[test]
-fn what_is_no_number_of_units_books_nothing_and_less_than_nothing_adds_none() {
+fn an_invalid_number_of_units_books_nothing_and_a_negative_one_adds_none() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let both = Both::start();

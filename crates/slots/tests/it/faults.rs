@@ -270,7 +270,7 @@ async fn tickets_of_a_dead_settler_are_given_to_another() {
 }
 
 #[tokio::test]
-async fn a_node_that_starts_again_gets_what_it_had_taken() {
+async fn a_restarted_node_gets_the_tickets_that_it_had_taken() {
     let server = Server::start(&[]);
     let before = open(&server).await;
     ready(&before, 1, 10).await;

@@ -81,7 +81,7 @@ async fn a_lock_that_ended_during_work_is_known_to_be_lost_and_the_late_write_is
 }
 
 #[tokio::test]
-async fn nobody_releases_or_renews_the_lock_of_another() {
+async fn only_its_owner_releases_or_renews_a_lock() {
     let server = Server::start(&[]);
     let locks = on(&[&server], LEASE);
     let key = "shop:{shared}:lock:loader";
@@ -232,7 +232,7 @@ async fn a_majority_of_servers_decides() {
 }
 
 #[tokio::test]
-async fn of_many_who_wait_each_gets_it_once_and_never_two() {
+async fn each_waiting_caller_gets_the_lock_once_and_never_two_at_a_time() {
     const MANY: usize = 20;
     let server = Server::start(&[]);
     let inside = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

@@ -415,12 +415,12 @@ proptest! {
     })]
 
     #[test]
-    fn redis_says_what_the_reference_says(ops in vec(ops(), 1..60)) {
+    fn redis_answers_like_the_reference(ops in vec(ops(), 1..60)) {
         follow(SlotBounds { queue: 1_000, requests: 1_000, recalls: 1_000 }, &ops);
     }
 
     #[test]
-    fn redis_says_what_the_reference_says_at_narrow_bounds(
+    fn redis_answers_like_the_reference_at_narrow_bounds(
         (queue, requests, recalls) in (2..6_usize, 2..8_usize, 1..3_usize),
         ops in vec(ops(), 1..60),
     ) {

@@ -31,7 +31,7 @@ async fn a_server_that_is_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn a_password_is_needed_where_it_is_set_and_told_nowhere() {
+async fn a_password_is_required_where_it_is_set_and_never_shown() {
     let server = Server::start_on_port(&[]);
     let _: () = server.ask(&["CONFIG", "SET", "requirepass", "tulip"]);
     let url = |password: &str| vec![format!("redis://:{password}@127.0.0.1:{}", server.port())];

@@ -34,7 +34,7 @@ fn waits(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn tickets_are_told_once_replicas_have_them_or_a_moment_later_without_them() {
+async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     let primary = Server::start_on_port(&["--repl-diskless-sync-delay", "0"]);
     let mut replica =
         Server::start_on_port(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);

@@ -112,7 +112,7 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
 
 /// A closed grant gives back what it did not settle, once; the slot's next grant has the next
 /// epoch.
-pub async fn closing_returns_what_was_not_settled_once(fixture: Fixture) {
+pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) {
     let grant = fixture.slot(100, 40, 10).await;
     let item = grant.slot.item;
     fixture.reserve(&grant, 1, "anna", 4).await;

@@ -51,8 +51,9 @@ every! {
     grants:
         a_slot_has_one_open_grant, a_grant_takes_no_more_than_the_pool_holds,
         a_slot_of_no_item_gets_no_grant, only_an_open_sale_has_grants, an_id_opens_one_grant,
-        a_refill_reaches_the_slot_through_its_feed, closing_returns_what_was_not_settled_once,
-        closings_are_counted_by_cause, a_feed_has_no_gaps, unlimited_stock_is_not_counted,
+        a_refill_reaches_the_slot_through_its_feed,
+        closing_a_grant_returns_its_unsettled_units_once, closings_are_counted_by_cause,
+        a_feed_has_no_gaps, unlimited_stock_is_not_counted,
         an_adjustment_happens_once, an_impossible_adjustment_does_nothing;
     settle:
         a_consumed_ticket_is_an_order, a_ticket_is_resolved_once,

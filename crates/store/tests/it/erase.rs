@@ -247,7 +247,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
             "{column} can hold a buyer and is not filled here"
         );
     }
-    a_finding_names_nobody(&fixture, &shell).await;
+    a_finding_contains_no_buyers_id(&fixture, &shell).await;
     let autumn = sale(&fixture, "autumn").await;
     step(&fixture, "autumn", PhaseStep::Open).await;
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
@@ -324,7 +324,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
 }
 
 /// The audit's findings, for the log.
-async fn a_finding_names_nobody(fixture: &Fixture, shell: &Shell) {
+async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
     for (change, is_sound) in [('+', false), ('-', true)] {
         shell.ask(&format!("UPDATE quota SET used = used {change} 1 WHERE buyer = '{BUYER}'"));
         let found = fixture.store.check().await.expect("reads").findings;

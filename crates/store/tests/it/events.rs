@@ -291,7 +291,7 @@ async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[StoredEvent]
 }
 
 #[tokio::test]
-async fn another_node_hears_that_something_happened() {
+async fn another_node_is_notified_of_events() {
     let (a, b, _) = two().await;
     let heard = |all: &[doorbuster_store::Committed]| all.iter().any(|committed| committed.events);
     let grant = a.slot(10, 10, 4).await;

@@ -164,7 +164,7 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn what_an_asynchronous_standby_lacks_is_named_and_sales_are_paused() {
+async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_paused() {
     let pair = Pair::start().await;
     let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
     let grant = open_sale(&fixture).await;
@@ -225,7 +225,7 @@ async fn a_database_from_a_dump_pauses_open_and_scheduled_sales() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_commit_without_its_standby_is_told_to_nobody() {
+async fn a_commit_without_its_standby_is_not_confirmed() {
     let pair = Pair::start().await;
     tokio::task::block_in_place(|| pair.make_synchronous());
     let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");

@@ -79,7 +79,7 @@ fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
 }
 
 #[test]
-fn an_order_waits_for_its_provider_from_the_first_question_in_vain() {
+fn an_order_waits_for_its_provider_from_the_first_unanswered_query() {
     let (mut model, order) = order_with_checkout();
     let due = order.pay_by;
     let ask = |model: &mut Model, at: Millis| {
@@ -103,7 +103,7 @@ fn an_order_waits_for_its_provider_from_the_first_question_in_vain() {
 }
 
 #[test]
-fn no_question_makes_an_order_wait_longer_than_if_nobody_had_asked() {
+fn a_query_never_makes_an_order_wait_longer() {
     let (mut model, order) = order_with_checkout();
     let late = order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS - 1);
     assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", late)));

@@ -97,7 +97,7 @@ fn as_served() -> DeliveryBounds {
 }
 
 #[test]
-fn an_endpoint_that_takes_an_event_only_after_some_tries_hears_all_soon() {
+fn an_endpoint_that_recovers_gets_all_events_soon() {
     for wanted in 1..=BREAKER_TRIES_PER_EVENT {
         let (took, dead) = drive(as_served(), 24, |_, tried| tried >= wanted);
         assert!(took < 30_000 && dead == 0, "taken at try {wanted}: {took} ms, {dead} dead");
@@ -112,7 +112,7 @@ fn an_endpoint_that_takes_an_event_only_after_some_tries_hears_all_soon() {
 }
 
 #[test]
-fn what_an_endpoint_that_is_down_never_takes_is_given_up_after_its_tries() {
+fn events_for_an_endpoint_that_stays_down_are_dead_after_their_tries() {
     let (took, dead) = drive(DeliveryBounds { tries: 1, ..as_served() }, 20, |_, _| false);
     assert!(dead == 20 && took < 600_000, "{took} ms, {dead} dead");
     let (took, dead) = drive(DeliveryBounds { tries: 3, ..as_served() }, 20, |_, _| false);

@@ -144,7 +144,7 @@ fn at_another_address_neither_a_pause_nor_a_failure_is_left() {
 }
 
 #[test]
-fn what_an_address_of_before_answers_says_nothing_of_the_new_one() {
+fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     let mut queue = wide(3);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     // Kept behind the first, which is on its way still.
@@ -159,7 +159,7 @@ fn what_an_address_of_before_answers_says_nothing_of_the_new_one() {
 }
 
 #[test]
-fn what_cannot_be_sent_for_a_day_and_a_half_is_given_up() {
+fn an_event_that_cannot_be_sent_for_36_hours_is_dead() {
     let mut queue = wide(1);
     for times in 1..=DEFERRALS_MAX {
         let now = AT.plus(i64::from(times) * 2 * DEFERRED_PAUSE_MAX_MS);

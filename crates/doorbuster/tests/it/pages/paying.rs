@@ -356,7 +356,7 @@ async fn an_order_is_paid_in_chinese_and_the_sale_page_shows_it() {
 }
 
 #[tokio::test]
-async fn a_missing_order_shows_a_readable_not_found_page() {
+async fn pages_of_unknown_sales_and_orders_are_html_with_status_404() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     let order = bought(&fixture, "ann", "k", "open").await;

@@ -220,7 +220,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn immediate_retries_are_served_in_order() {
+async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
     // Tickets are issued and none is settled, until the oldest has waited too long.

@@ -138,7 +138,7 @@ async fn an_unknown_key_makes_the_set_be_read_again_but_not_all_the_time() {
 }
 
 #[tokio::test]
-async fn what_is_no_set_is_refused_and_the_old_keys_stay() {
+async fn an_invalid_key_set_is_refused_and_the_old_keys_stay() {
     for bad in ["", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
         assert!(parse_keys(bad.as_bytes()).is_err(), "{bad}");
     }

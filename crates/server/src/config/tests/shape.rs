@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_shape_asks_for_what_it_needs_and_refuses_what_it_cannot_have() {
+fn a_shape_requires_its_settings_and_refuses_those_of_other_shapes() {
     const STORE: (&str, &str) = ("DOORBUSTER_STORE__URL", "postgres://shop:hush@db/doorbuster");
     const SLOTS: (&str, &str) = ("DOORBUSTER_SLOTS__URLS", "redis://:hush@a:6379, redis://b:6379");
     let with = |shape, more: &[(&str, &str)]| {

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_those_of_the_library() {
+    fn frames_equal_those_of_the_library() {
         for bytes in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let text = "x".repeat(bytes);
             let mut theirs = Vec::new();

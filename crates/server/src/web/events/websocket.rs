@@ -389,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_as_long_as_its_head_its_mask_and_what_it_holds() {
+    fn the_length_of_a_frame_is_its_head_its_mask_and_its_payload() {
         for (payload, bytes) in [(0, 6), (125, 131), (126, 134), (65_535, 65_543), (65_536, 65_550)]
         {
             assert_eq!(frame_bytes(payload), bytes, "{payload}");

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_the_ordinary_is_left_to_the_general_server() {
+    fn an_unusual_request_is_left_to_the_general_server() {
         let with = |header: &str| request(&format!("{PLAIN}{header}\r\n"), "{}");
         for other in [
             "GET / HTTP/1.1\r\n\r\n".to_owned(),

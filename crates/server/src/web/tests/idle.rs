@@ -38,12 +38,12 @@ fn idle_sockets(full: &Full) -> u64 {
 }
 
 /// Waits until so many are asleep.
-async fn asleep_are(full: &Full, count: u64) {
+async fn wait_for_idle(full: &Full, count: u64) {
     until(&format!("{count} are asleep"), || idle_sockets(full) == count).await;
 }
 
 /// Waits until there is no reader any more, and no connection.
-async fn nobody_is_left(full: &Full) {
+async fn expect_no_connection(full: &Full) {
     let metrics = &full.app.metrics;
     let left = || metrics.sockets.get() + metrics.idle_sockets.get() + metrics.connections.get();
     until("nobody is left", || left() == 0 && full.app.engine.hub().readers() == 0).await;
@@ -153,11 +153,11 @@ async fn farewell(stream: &mut TcpStream) -> u16 {
 }
 
 #[tokio::test]
-async fn whoever_answers_pings_sleeps_on_and_stays() {
+async fn an_idle_socket_that_answers_pings_stays_open() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
     let full = start(|app| app.ping_policy = ping_policy).await;
     let mut there = raw_socket(&full).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     for _ in 0..4 * ping_policy.pings_max {
         let pinged =
             tokio::time::timeout(PATIENCE, pings(&mut there, true, 1)).await.expect("it is pinged");
@@ -166,22 +166,22 @@ async fn whoever_answers_pings_sleeps_on_and_stays() {
     tell(&full, 7);
     assert_eq!((units(&mut there).await, idle_sockets(&full)), (7, 1), "it hears in its sleep");
     drop(there);
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
 }
 
 #[tokio::test]
-async fn whoever_answers_no_ping_in_its_sleep_is_let_go_after_as_many_as_awake() {
+async fn an_idle_socket_that_answers_no_ping_is_closed_like_an_active_one() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 4 };
     let full = start(|app| app.ping_policy = ping_policy).await;
     let mut gone = raw_socket(&full).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     let unanswered = tokio::time::timeout(PATIENCE, pings(&mut gone, false, usize::MAX)).await;
     assert_eq!(unanswered.expect("it is let go"), ping_policy.pings_max as usize);
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
 }
 
 #[tokio::test]
-async fn whatever_is_told_while_it_falls_asleep_or_wakes_up_is_heard_once_and_in_order() {
+async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
     const EVENTS: u32 = 200;
     let full = start(|_| {}).await;
     let mut stream = raw_socket(&full).await;
@@ -197,11 +197,11 @@ async fn whatever_is_told_while_it_falls_asleep_or_wakes_up_is_heard_once_and_in
     for expected in 1..=u64::from(EVENTS) {
         assert_eq!(units(&mut stream).await, expected);
     }
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn so_it_is_on_several_threads_with_several_who_tell_at_once() {
+async fn events_published_by_several_threads_arrive_in_order() {
     const TELLERS: u32 = 4;
     const EACH: u32 = 200;
     let full = Arc::new(start(|_| {}).await);
@@ -228,7 +228,7 @@ async fn so_it_is_on_several_threads_with_several_who_tell_at_once() {
         }
     }
     telling.join_all().await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     tell(&full, 7);
     assert_eq!(units(&mut stream).await, 7, "nothing was told twice");
 }
@@ -240,10 +240,10 @@ async fn a_frame_in_two_halves_is_understood_and_kept_awake_for() {
     // Masked with nothing.
     let ping = [0x89, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
     for cut in 0..ping.len() {
-        asleep_are(&full, 1).await;
+        wait_for_idle(&full, 1).await;
         if cut > 0 {
             stream.write_all(&ping[..cut]).await.expect("it reads");
-            asleep_are(&full, 0).await;
+            wait_for_idle(&full, 0).await;
             // Nothing happens, and it stays awake all the same.
             tokio::time::sleep(10 * MOMENT).await;
             assert_eq!(idle_sockets(&full), 0, "half a frame is forgotten: {cut} bytes");
@@ -251,32 +251,32 @@ async fn a_frame_in_two_halves_is_understood_and_kept_awake_for() {
         stream.write_all(&ping[cut..]).await.expect("it reads");
         assert_eq!(pong(&mut stream).await, b"hello", "after {cut} bytes");
     }
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
 }
 
 #[tokio::test]
-async fn whoever_takes_nothing_in_its_sleep_is_closed_and_what_waits_for_it_is_given_up() {
+async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped() {
     let full = start(|app| app.write_stall = STALL).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     tell_many(&full, WAITING as u32).await;
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
     // Not because too much waited.
     assert_eq!(full.app.engine.hub().dropped(), 0);
     drop(slow);
 }
 
 #[tokio::test]
-async fn what_is_taken_in_part_is_gone_on_with_and_nothing_is_lost() {
+async fn a_partial_write_to_an_idle_socket_is_continued() {
     let full = start(|app| app.write_stall = REST).await;
     let mut slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     tell_many(&full, WAITING as u32).await;
     until("it takes no more", || idle_sockets(&full) == 0).await;
     for expected in 1..=WAITING as u64 {
         assert_eq!(units(&mut slow).await, expected);
     }
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     tell(&full, 7);
     assert_eq!(units(&mut slow).await, 7);
 }

@@ -102,7 +102,7 @@ pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_stream_that_takes_nothing_is_dropped_and_others_hear_everything() {
+async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
     // Its connection is there still when it reads again.
     let full = Full::start_with(&[], |app| app.write_stall = REST).await;
     let mut slow = Reader::new(narrow(&full).await).await;
@@ -133,7 +133,7 @@ async fn a_stream_that_takes_nothing_is_dropped_and_others_hear_everything() {
 }
 
 #[tokio::test]
-async fn a_stream_that_takes_nothing_for_long_is_closed_and_what_waits_for_it_is_given_up() {
+async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropped() {
     let full = Full::start_with(&[], |app| app.write_stall = STALL).await;
     let slow = Reader::new(narrow(&full).await).await;
     tell(&full, WAITING);
@@ -156,7 +156,7 @@ async fn a_stream_that_has_nothing_to_tell_is_pinged_and_need_not_answer() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_due_for_a_ping_hears_of_a_status_that_takes_its_time() {
+async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(20), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let stream = TcpStream::connect(full.address).await.expect("it listens");
@@ -198,7 +198,7 @@ fn answered(full: &Full) -> u64 {
 }
 
 #[test]
-fn whoever_asks_without_end_and_takes_no_answer_is_let_go_and_costs_no_more_than_its_buffers() {
+fn a_client_that_sends_without_reading_is_closed_and_costs_only_its_buffers() {
     // Everything that the server does for a client happens on this thread, so all of it is counted.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // A proxy's connection never rests, so what it is told comes at once.

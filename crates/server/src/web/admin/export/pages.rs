@@ -133,7 +133,7 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_about_an_item_that_is_not_known_is_never_left_out_in_silence() {
+async fn a_row_of_an_unknown_item_fails_the_export() {
     let dir = TempDir::new();
     let app = start(&dir).await;
     crowd(&app, 0..3).await;

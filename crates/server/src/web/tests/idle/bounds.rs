@@ -10,31 +10,31 @@ const TOO_MANY: u32 = 5_000;
 const STREAMS: usize = 3;
 
 #[tokio::test]
-async fn many_events_at_once_are_heard_in_order_and_too_many_end_it() {
+async fn many_events_arrive_in_order_and_too_many_close_the_socket() {
     let full = start(|_| {}).await;
     let mut stream = raw_socket(&full).await;
     for _ in 0..3 {
-        asleep_are(&full, 1).await;
+        wait_for_idle(&full, 1).await;
         (1..=MANY).for_each(|units| tell(&full, units));
         for expected in 1..=u64::from(MANY) {
             assert_eq!(units(&mut stream).await, expected);
         }
     }
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     (1..=TOO_MANY).for_each(|units| tell(&full, units));
     assert_eq!((farewell(&mut stream).await, full.app.engine.hub().dropped()), (1013, 1));
     drop(stream);
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
 }
 
 #[tokio::test]
-async fn whoever_sleeps_keeps_its_place_among_connections_and_its_buyers_streams() {
+async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
     let full = start(|app| app.event_streams_max = STREAMS).await;
     let mut sleepers = Vec::new();
     for at in 0..CONNECTIONS {
         sleepers.push(socket_of(&full, &format!("b{}", at / STREAMS), "").await);
     }
-    asleep_are(&full, CONNECTIONS as u64).await;
+    wait_for_idle(&full, CONNECTIONS as u64).await;
     let ask = async |buyer: &str| {
         let mut stream = TcpStream::connect(full.address).await.expect("it listens");
         let head = answer(&mut stream, websocket(buyer, "").as_bytes()).await;
@@ -54,5 +54,5 @@ async fn whoever_sleeps_keeps_its_place_among_connections_and_its_buyers_streams
     connections_are(CONNECTIONS - 2).await;
     let (status, _stream) = ask("b0").await;
     assert_eq!(status, "101");
-    asleep_are(&full, CONNECTIONS as u64 - 1).await;
+    wait_for_idle(&full, CONNECTIONS as u64 - 1).await;
 }

@@ -7,20 +7,20 @@ use super::*;
 const CROWD: usize = 300;
 
 #[tokio::test]
-async fn a_server_that_stops_tells_whoever_sleeps_and_nothing_holds_on_to_it() {
+async fn a_stopping_server_closes_idle_sockets_and_releases_them() {
     let full = start(|_| {}).await;
     let mut streams = Vec::new();
     for _ in 0..3 {
         streams.push(raw_socket(&full).await);
     }
-    asleep_are(&full, 3).await;
+    wait_for_idle(&full, 3).await;
     full.app.begin_shutdown();
     full.stop.cancel();
     for stream in &mut streams {
         assert_eq!(farewell(stream).await, 1001);
     }
     drop(streams);
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
     until("nothing holds on to it", || Arc::strong_count(&full.app) == 1).await;
 }
 
@@ -32,7 +32,7 @@ async fn end(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn a_crowd_is_told_in_its_sleep_that_the_server_stops_and_takes_no_tasks_for_it() {
+async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     // Both ends of each connection are here.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let full = Full::start_for(CROWD, &[], |app| app.idle_after = MOMENT).await;
@@ -40,7 +40,7 @@ async fn a_crowd_is_told_in_its_sleep_that_the_server_stops_and_takes_no_tasks_f
     for at in 0..CROWD {
         crowd.push(socket_of(&full, &format!("b{at}"), "?sale=spring").await);
     }
-    asleep_are(&full, CROWD as u64).await;
+    wait_for_idle(&full, CROWD as u64).await;
     let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = alive();
     full.app.begin_shutdown();
@@ -61,7 +61,7 @@ async fn a_crowd_is_told_in_its_sleep_that_the_server_stops_and_takes_no_tasks_f
         };
         end(stream).await;
     }
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
     until("nothing holds on to it", || Arc::strong_count(&full.app) == 1).await;
 }
 
@@ -69,7 +69,7 @@ async fn a_crowd_is_told_in_its_sleep_that_the_server_stops_and_takes_no_tasks_f
 async fn stuck() -> (Full, TcpStream) {
     let full = start(|app| app.write_stall = REST).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     for units in 1..=WAITING as u32 {
         if idle_sockets(&full) == 0 {
             break;
@@ -82,7 +82,7 @@ async fn stuck() -> (Full, TcpStream) {
 }
 
 #[tokio::test]
-async fn whoever_takes_nothing_is_not_waited_for_when_the_server_stops() {
+async fn a_stop_does_not_wait_for_a_socket_that_reads_nothing() {
     let (full, slow) = stuck().await;
     full.app.begin_shutdown();
     until("it is let go", || full.app.metrics.sockets.get() == 0).await;
@@ -90,7 +90,7 @@ async fn whoever_takes_nothing_is_not_waited_for_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn whoever_takes_nothing_is_not_waited_for_when_it_is_turned_away() {
+async fn blocking_a_buyer_does_not_wait_for_a_socket_that_reads_nothing() {
     let (full, slow) = stuck().await;
     block(&full, "bert").await;
     others_have_turns().await;
@@ -101,7 +101,7 @@ async fn whoever_takes_nothing_is_not_waited_for_when_it_is_turned_away() {
 }
 
 #[tokio::test]
-async fn whoever_takes_nothing_is_not_waited_for_when_connections_are_cut() {
+async fn cutting_connections_does_not_wait_for_a_socket_that_reads_nothing() {
     let (full, slow) = stuck().await;
     full.stop.cancel();
     until("it is let go", || full.app.metrics.sockets.get() == 0).await;
@@ -109,11 +109,11 @@ async fn whoever_takes_nothing_is_not_waited_for_when_connections_are_cut() {
 }
 
 #[tokio::test]
-async fn a_fault_in_telling_one_ends_that_one_and_nobody_else() {
+async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
     let full = start(|_| {}).await;
     let (mut anna, mut bert) =
         (socket_of(&full, "anna", "").await, socket_of(&full, "bert", "").await);
-    asleep_are(&full, 2).await;
+    wait_for_idle(&full, 2).await;
     // Its currency is none, which nobody can tell.
     let made = full.app.engine.create_sale(sale("fall", 1, "none")).await;
     made.expect("the store is there").expect("the id is free");

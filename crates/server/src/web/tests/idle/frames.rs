@@ -5,14 +5,14 @@ use super::*;
 const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn what_comes_with_the_request_is_heard() {
+async fn frames_sent_with_the_request_are_read() {
     let full = start(|_| {}).await;
     let mut stream = TcpStream::connect(full.address).await.expect("it listens");
     let asked = [websocket("anna", "").as_bytes(), &PING].concat();
     let head = answer(&mut stream, &asked).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     pong(&mut stream).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     tell(&full, 7);
     assert_eq!(units(&mut stream).await, 7);
 }
@@ -27,9 +27,9 @@ async fn half_a_message_is_not_forgotten() {
         let asked = websocket("anna", "");
         if sleeps {
             stream = upgraded(stream, &asked).await;
-            asleep_are(&full, 1).await;
+            wait_for_idle(&full, 1).await;
             stream.write_all(&half).await.expect("it reads");
-            asleep_are(&full, 0).await;
+            wait_for_idle(&full, 0).await;
         } else {
             let head = answer(&mut stream, &[asked.as_bytes(), &half].concat()).await;
             assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -42,12 +42,12 @@ async fn half_a_message_is_not_forgotten() {
         tell(&full, 7);
         assert_eq!(units(&mut stream).await, 7);
         drop(stream);
-        nobody_is_left(&full).await;
+        expect_no_connection(&full).await;
     }
 }
 
 #[tokio::test]
-async fn a_sleeper_that_says_what_is_no_frame_is_told_so() {
+async fn an_invalid_frame_closes_an_idle_socket_with_the_reason() {
     let full = start(|_| {}).await;
     let wrong: [&[u8]; 6] = [
         // Without a mask.
@@ -63,34 +63,34 @@ async fn a_sleeper_that_says_what_is_no_frame_is_told_so() {
     ];
     for said in wrong {
         let mut stream = raw_socket(&full).await;
-        asleep_are(&full, 1).await;
+        wait_for_idle(&full, 1).await;
         stream.write_all(said).await.expect("it reads");
         assert_eq!(farewell(&mut stream).await, 1002, "{said:?}");
         drop(stream);
-        nobody_is_left(&full).await;
+        expect_no_connection(&full).await;
     }
 }
 
 #[tokio::test]
-async fn one_who_says_more_than_that_it_is_there_is_woken() {
+async fn a_message_other_than_a_pong_wakes_an_idle_socket() {
     let full = start(|app| app.idle_after = LONG).await;
     let mut stream = raw_socket(&full).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     stream.write_all(&PONG.repeat(100)).await.expect("it reads");
-    asleep_are(&full, 0).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 0).await;
+    wait_for_idle(&full, 1).await;
     stream.write_all(&PONG.repeat(3)).await.expect("it reads");
     tell(&full, 7);
     assert_eq!((units(&mut stream).await, idle_sockets(&full)), (7, 1), "a few are well");
 }
 
 #[tokio::test]
-async fn one_who_ends_what_it_says_is_let_go() {
+async fn a_client_that_closes_its_side_is_disconnected() {
     let full = start(|_| {}).await;
     let mut stream = raw_socket(&full).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     stream.shutdown().await.expect("it was open");
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.expect("in good order");
     assert_eq!(rest.first(), Some(&0x81), "its greeting");

@@ -24,7 +24,7 @@ async fn status(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn a_status_is_heard_whatever_happens_while_it_is_made() {
+async fn a_status_arrives_whatever_happens_while_it_is_rendered() {
     let ping_policy = PingPolicy { ping_every: WHILE, pings_max: u32::MAX };
     let full = start(|app| (app.idle_after, app.ping_policy) = (WHILE, ping_policy)).await;
     let mut anna = socket_of(&full, "anna", "?sale=spring").await;
@@ -46,12 +46,12 @@ async fn a_status_is_heard_whatever_happens_while_it_is_made() {
 }
 
 #[tokio::test]
-async fn whoever_sleeps_beside_one_that_waits_for_a_status_is_told_heard_and_let_go() {
+async fn a_pending_status_delays_no_other_idle_socket() {
     let full = start(|_| {}).await;
     let mut anna = socket_of(&full, "anna", "?sale=spring").await;
     let mut bert = socket_of(&full, "bert", "").await;
     status(&mut anna).await;
-    asleep_are(&full, 2).await;
+    wait_for_idle(&full, 2).await;
     let view = view(&full);
     let making = view.hold_render_lock().await;
     change(&full);
@@ -61,10 +61,10 @@ async fn whoever_sleeps_beside_one_that_waits_for_a_status_is_told_heard_and_let
     assert_eq!((units(&mut bert).await, idle_sockets(&full)), (7, 2), "in its sleep");
     bert.write_all(&PING).await.expect("it reads");
     pong(&mut bert).await;
-    asleep_are(&full, 2).await;
+    wait_for_idle(&full, 2).await;
     bert.write_all(&CLOSE).await.expect("it reads");
     assert_eq!(farewell(&mut bert).await, 1001, "its own word");
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     // Nothing overtakes what waits.
     change(&full);
     drop(making);
@@ -77,34 +77,34 @@ async fn whoever_sleeps_beside_one_that_waits_for_a_status_is_told_heard_and_let
 }
 
 #[tokio::test]
-async fn whoever_is_woken_while_it_waits_for_a_status_hears_it_all_the_same() {
+async fn a_socket_woken_while_it_waits_for_a_status_still_gets_it() {
     let full = start(|_| {}).await;
     let mut anna = socket_of(&full, "anna", "?sale=spring").await;
     let view = view(&full);
     for _ in 0..3 {
         status(&mut anna).await;
-        asleep_are(&full, 1).await;
+        wait_for_idle(&full, 1).await;
         let making = view.hold_render_lock().await;
         change(&full);
         others_have_turns().await;
         anna.write_all(&PING).await.expect("it reads");
-        asleep_are(&full, 0).await;
+        wait_for_idle(&full, 0).await;
         drop(making);
     }
     status(&mut anna).await;
     anna.write_all(&PING).await.expect("it reads");
     pong(&mut anna).await;
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_status_is_turned_away_and_told_that_the_server_stops() {
+async fn a_socket_that_waits_for_a_status_is_blocked_and_closed_at_a_stop() {
     let full = start(|_| {}).await;
     let mut streams = Vec::new();
     for buyer in ["anna", "bert", "carl"] {
         streams.push(socket_of(&full, buyer, "?sale=spring").await);
     }
-    asleep_are(&full, 3).await;
+    wait_for_idle(&full, 3).await;
     let view = view(&full);
     let making = view.hold_render_lock().await;
     change(&full);
@@ -113,13 +113,13 @@ async fn whoever_waits_for_a_status_is_turned_away_and_told_that_the_server_stop
     assert_eq!(farewell(&mut streams[0]).await, 1008);
     // This one waits in a task of its own.
     streams[1].write_all(&PING).await.expect("it reads");
-    asleep_are(&full, 1).await;
+    wait_for_idle(&full, 1).await;
     full.app.begin_shutdown();
     full.stop.cancel();
     for stream in &mut streams[1..] {
         assert_eq!(farewell(stream).await, 1001);
     }
     drop(streams);
-    nobody_is_left(&full).await;
+    expect_no_connection(&full).await;
     drop(making);
 }
