@@ -119,7 +119,7 @@ fn largest_backlog(page: &Value) -> Result<u64> {
         let waiting = number(one, "waiting")?;
         ensure!(
             waiting > 0 && number(one, "failing")? > 0 && number(one, "dead")? == 0,
-            "it is not away: {one}"
+            "the endpoint does not fail as planned: {one}"
         );
         most = most.max(waiting);
     }

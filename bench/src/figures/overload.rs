@@ -221,7 +221,7 @@ fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
         }
         ensure!(
             Instant::now() < until,
-            "{tickets} places were given in the queue, and {verdicts} verdicts"
+            "{tickets} tickets were issued, but only {verdicts} have a verdict"
         );
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -95,7 +95,7 @@ impl Redis {
     /// # Errors
     /// When Redis refuses.
     pub fn reserved_units(&mut self) -> Result<u64> {
-        self.command(&["HGET", ITEM, "Booked"])?.parse().context("Booked is no number")
+        self.command(&["HGET", ITEM, "Booked"])?.parse().context("Booked is not a number")
     }
 
     /// Runs a command whose reply is an integer, a status or a string.

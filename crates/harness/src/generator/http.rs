@@ -27,7 +27,7 @@ fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
                 .strip_prefix(b"HTTP/1.1 ")
                 .and_then(|t| t.get(..3))
                 .context("not an HTTP/1.1 answer")?;
-            status = u16::try_from(number(digits).context("a status that is no number")?)
+            status = u16::try_from(number(digits).context("the status is not a number")?)
                 .unwrap_or(u16::MAX);
         } else if text.is_empty() {
             break;
@@ -35,7 +35,9 @@ fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
             && matches!(text[0], b'c' | b'C')
             && text[..15].eq_ignore_ascii_case(b"content-length:")
         {
-            length = Some(number(text[15..].trim_ascii()).context("a length that is no number")?);
+            length = Some(
+                number(text[15..].trim_ascii()).context("the content length is not a number")?,
+            );
         }
         at += line + 1;
     }

@@ -107,7 +107,7 @@ impl Connect for PoolConnector {
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,
-        Ok(_) => unreachable!("it is no number"),
+        Ok(_) => unreachable!("the value is not a number"),
     }
 }
 

@@ -45,7 +45,7 @@ impl Poller {
     }
 }
 
-/// The keys of some connections with input; without any it would block.
+/// The keys of some connections that have input. An error of the kind `WouldBlock`: none has.
 fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
     let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
