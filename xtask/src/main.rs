@@ -1,9 +1,10 @@
-//! The repository's tasks: `cargo xtask tidy | licences | events | glyphs | sim | chaos | bench`.
+//! The repository's tasks: `cargo xtask tidy | licences | events | grafana | glyphs | sim | chaos | bench`.
 
 mod bench;
 mod chaos;
 mod events;
 mod glyphs;
+mod grafana;
 mod licences;
 mod sim;
 mod tidy;
@@ -27,6 +28,8 @@ enum Chore {
     Licences,
     /// Write docs/events.md from the code.
     Events,
+    /// Write packaging/grafana/doorbuster.json from the guide's tables of metrics.
+    Grafana,
     /// Write the outlines of captcha characters from font files.
     Glyphs(glyphs::Arguments),
     /// Simulate the protocol under faults, from seeds.
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
         Chore::Events => events::run(),
+        Chore::Grafana => grafana::run(),
         Chore::Glyphs(arguments) => glyphs::run(&arguments),
         Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Chaos(arguments) => chaos::run(&arguments),

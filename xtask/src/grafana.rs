@@ -1,0 +1,193 @@
+//! `cargo xtask grafana`: writes `packaging/grafana/doorbuster.json` from the tables of metrics in
+//! `docs/operating.md`. Tests compare the file with the tables, and the rules of Prometheus too.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+/// The dashboard, below the repository's root.
+const DASHBOARD: &str = "packaging/grafana/doorbuster.json";
+/// Panels beside each other, of the 24 columns that Grafana has.
+const PER_LINE: usize = 3;
+const COLUMNS: usize = 24;
+/// Height of a panel.
+const HEIGHT: usize = 8;
+
+/// A metric of the guide.
+struct Metric {
+    name: String,
+    labels: Vec<String>,
+    meaning: String,
+}
+
+/// A section of the guide with its metrics.
+struct Group {
+    title: String,
+    metrics: Vec<Metric>,
+}
+
+/// Writes the dashboard.
+pub fn run() -> Result<()> {
+    let root = root()?;
+    let path = root.join(DASHBOARD);
+    std::fs::create_dir_all(path.parent().context("the file has a directory")?)?;
+    std::fs::write(&path, rendered(root)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("grafana: wrote {DASHBOARD}");
+    Ok(())
+}
+
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")
+}
+
+fn rendered(root: &Path) -> Result<String> {
+    let guide = std::fs::read_to_string(root.join("docs/operating.md"))?;
+    let groups = metric_groups(&guide);
+    ensure!(!groups.is_empty(), "docs/operating.md has no tables of metrics");
+    Ok(format!("{:#}\n", dashboard(&groups)))
+}
+
+/// The tables between the headings "Metrics" and "Alarms".
+fn metric_groups(guide: &str) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut is_inside = false;
+    for line in guide.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            is_inside = title == "Metrics";
+        } else if let Some(title) = line.strip_prefix("### ").filter(|_| is_inside) {
+            groups.push(Group { title: title.to_owned(), metrics: Vec::new() });
+        } else if is_inside
+            && let Some(group) = groups.last_mut()
+            && let Some(metric) = metric(line)
+        {
+            group.metrics.push(metric);
+        }
+    }
+    groups
+}
+
+/// The metric of a row: name, labels, meaning.
+fn metric(line: &str) -> Option<Metric> {
+    let mut cells = line.strip_prefix("| `")?.split(" | ");
+    let name = cells.next()?.strip_suffix('`')?.to_owned();
+    let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let labels = words(cells.next()?);
+    let meaning = cells.collect::<Vec<_>>().join(" | ");
+    Some(Metric { name, labels, meaning: meaning.trim_end_matches(" |").to_owned() })
+}
+
+fn dashboard(groups: &[Group]) -> Value {
+    let (mut panels, mut y, mut id) = (Vec::new(), 0, 0);
+    let mut next_id = || {
+        id += 1;
+        id
+    };
+    for group in groups {
+        panels.push(json!({
+            "id": next_id(), "type": "row", "title": group.title, "collapsed": false, "panels": [],
+            "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1},
+        }));
+        y += 1;
+        for (at, metric) in group.metrics.iter().enumerate() {
+            let (line, place) = (at / PER_LINE, at % PER_LINE);
+            let width = COLUMNS / PER_LINE;
+            let grid = json!({
+                "x": place * width, "y": y + line * HEIGHT, "w": width, "h": HEIGHT,
+            });
+            panels.push(panel(metric, next_id(), &grid));
+        }
+        y += group.metrics.len().div_ceil(PER_LINE) * HEIGHT;
+    }
+    json!({
+        "title": "Doorbuster",
+        "uid": "doorbuster",
+        "description": "Every metric of docs/operating.md. Written by `cargo xtask grafana`.",
+        "schemaVersion": 39,
+        "editable": true,
+        "refresh": "5s",
+        "time": {"from": "now-15m", "to": "now"},
+        "templating": {"list": [{
+            "name": "datasource", "type": "datasource", "query": "prometheus", "label": "Source",
+        }]},
+        "panels": panels,
+    })
+}
+
+fn panel(metric: &Metric, id: u32, grid: &Value) -> Value {
+    let (expression, unit) = expression(metric);
+    let legend = match metric.labels.as_slice() {
+        [] => "{{instance}}".to_owned(),
+        labels => {
+            labels.iter().map(|label| format!("{{{{{label}}}}}")).collect::<Vec<_>>().join(" ")
+        }
+    };
+    json!({
+        "id": id,
+        "type": "timeseries",
+        "title": metric.name,
+        "description": metric.meaning.replace('`', ""),
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "gridPos": grid,
+        "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+        "targets": [{"refId": "A", "expr": expression, "legendFormat": legend}],
+    })
+}
+
+/// What is shown of a metric, and its unit: a rate of a counter, the 99th percentile of a
+/// histogram, or the value itself.
+fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static str) {
+    let by = if labels.is_empty() { "instance".to_owned() } else { labels.join(", ") };
+    let unit = if name.ends_with("_seconds") { "s" } else { "short" };
+    if meaning.contains("(histogram)") {
+        let rate = format!("sum by (le) (rate({name}_bucket[1m]))");
+        (format!("histogram_quantile(0.99, {rate})"), unit)
+    } else if name.ends_with("_total") {
+        (format!("sum by ({by}) (rate({name}[1m]))"), "cps")
+    } else if name.ends_with("_bytes") {
+        (name.clone(), "bytes")
+    } else if name == "process_start_time_seconds" {
+        (format!("time() - {name}"), "s")
+    } else {
+        (name.clone(), unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_dashboard_is_what_the_guide_says() {
+        let root = root().expect("a root");
+        let found = std::fs::read_to_string(root.join(DASHBOARD)).unwrap_or_default();
+        assert!(found == rendered(root).expect("a guide"), "run `cargo xtask grafana`");
+    }
+
+    #[test]
+    fn every_rule_of_prometheus_uses_metrics_of_the_guide() {
+        let root = root().expect("a root");
+        let guide = std::fs::read_to_string(root.join("docs/operating.md")).expect("a guide");
+        let groups = metric_groups(&guide);
+        let known: BTreeSet<&str> = groups
+            .iter()
+            .flat_map(|group| &group.metrics)
+            .map(|metric| metric.name.as_str())
+            .collect();
+        assert!(known.len() > 50, "{}", known.len());
+        let rules = std::fs::read_to_string(root.join("packaging/prometheus/alerts.yml"));
+        let rules = rules.expect("rules");
+        let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let mut used = 0;
+        for word in words.filter(|word| word.starts_with("doorbuster_")) {
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
+            let is_known = known.contains(word) || name.is_some_and(|name| known.contains(name));
+            assert!(is_known, "alerts.yml uses {word}, which docs/operating.md does not have");
+            used += 1;
+        }
+        assert!(used > 15, "{used}");
+    }
+}
