@@ -62,7 +62,7 @@ impl Measured {
 
     fn figure(&self, what: &str, how: &str) -> Figure {
         Figure::new("R8", what, TARGET).comparison(&self.comparison, "/s", "at capacity /s").note(format!(
-            "{how}; {:.1} × of capacity reached the server, which refused {} of it with 503; the \
+            "{how}; the server got {:.1} × its capacity and refused {} of the requests with 503; the \
              generator was busy {} of the time",
             median(&self.attained),
             sale_server::percent(median(&self.refused)),

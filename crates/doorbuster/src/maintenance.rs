@@ -25,7 +25,8 @@ fn expect_embedded(settings: &Settings, verb: &str) -> Result<(), Failure> {
     match settings.shape.store() {
         Some(_) => Err(Failure::Settings(format!(
             "shape: the store of this deployment is PostgreSQL; {verb} with PostgreSQL's tools: \
-             pg_dump for one consistent copy, pg_basebackup and its log for recovery to any moment"
+             pg_dump for one consistent copy, or pg_basebackup with archived WAL for recovery to \
+             any moment"
         ))),
         None => Ok(()),
     }

@@ -225,7 +225,8 @@ async fn run(
     announce(parts, address).await?;
     notify_service_manager(&[NotifyState::Ready]);
     ready(address);
-    tracing::info!(%address, workers = settings.workers, "serving");
+    let (version, shape) = (env!("CARGO_PKG_VERSION"), settings.shape.name());
+    tracing::info!(version, shape, %address, workers = settings.workers, "serving");
     let stop = CancellationToken::new();
     let serving = async {
         let served = listener.serve(&app, connections_max, settings.idle, &stop);

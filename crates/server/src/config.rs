@@ -73,6 +73,16 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// The shape's name in the settings.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Postgres { .. } => "postgres",
+            Self::Cluster { .. } => "cluster",
+        }
+    }
+
     /// URL of a store that several nodes share.
     #[must_use]
     pub fn store(&self) -> Option<&SecretString> {

@@ -12,7 +12,7 @@ use doorbuster_core::history::DatabaseHistory;
 use doorbuster_store::{HistoryMemory, Replication};
 
 pub(crate) use commit_check::{CommitCheck, STORE_STALLED, SYNCHRONOUS_STANDBY_MISSING};
-pub use history_file::{HistoryFileError, load_history};
+pub use history_file::{HistoryFileError, load_history, read_history};
 pub(crate) use peers::other_places;
 pub(crate) use watch::run;
 

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::database::load_history;
+use crate::database::read_history;
 use crate::secrets::{self, SecretsError};
 
 /// Why a backup was not made.
@@ -58,7 +58,7 @@ pub fn restore(settings: &Settings, path: &Path) -> Result<Restored, RestoreErro
 /// opened.
 pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     if let Some(url) = settings.shape.store() {
-        let history = load_history(&settings.data_dir);
+        let history = read_history(&settings.data_dir);
         let history = history.map_err(|error| OpenError::Failed(error.to_string()))?;
         return migrate_postgres(url.expose_secret(), &history).await;
     }

@@ -78,6 +78,8 @@ const _: () = assert!(
     "a settle job fits in a group"
 );
 
+/// How often an outage of the database that continues is logged.
+pub const OUTAGE_LOGGED_EVERY: Duration = Duration::from_secs(10);
 /// Rows of commit checks; nodes whose numbers are equal modulo this share one.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it committed, to compare them after a failover.

@@ -11,10 +11,15 @@ const URLS_MAX: usize = 64;
 /// Most replicas of one server that answers may wait for.
 const REPLICAS_MAX: u64 = 10;
 
-/// Whether a setting for Redis is used: the default file sets 0 replicas to wait for.
+/// Whether a setting of another shape is used: the default file sets 0 replicas to wait for, and no
+/// peers.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
-        && (path != "slots.wait_replicas" || read.integer(path, 0..=REPLICAS_MAX) != Some(0))
+        && match path {
+            "slots.wait_replicas" => read.integer(path, 0..=REPLICAS_MAX) != Some(0),
+            "store.peers" => read.list(path).is_none_or(|peers| !peers.is_empty()),
+            _ => true,
+        }
 }
 
 /// The shape with its URLs.

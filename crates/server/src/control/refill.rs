@@ -68,7 +68,7 @@ impl Portions {
     }
 }
 
-/// Gives the slots their portions of the pool. True: units were given.
+/// Gives the slots their portions of the pool. Returns whether any units were given.
 pub(super) async fn refill(
     engine: &Engine,
     item: &ItemState,

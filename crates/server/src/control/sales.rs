@@ -112,6 +112,9 @@ impl Engine {
             PhaseChange::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
             PhaseChange::To(_) => self.step_at_once(id, step).await,
         };
+        if let Ok(StepOutcome::Done { sale, changed: true }) = &outcome {
+            tracing::info!(sale = id, phase = sale.phase.as_str(), "a sale's phase changed");
+        }
         self.reconcile_after_step(id).await?;
         outcome
     }

@@ -70,8 +70,7 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
     if dir.as_os_str().is_empty() {
         return Ok(HistoryMemory::default());
     }
-    let path = dir.join(NAME);
-    let kept = read(&path)?.into_iter().map(|(name, row)| (name, row.history())).collect();
+    let kept = kept(dir)?;
     let dir = dir.to_owned();
     let remember = move |deployment: &str, history: &DatabaseHistory| {
         if let Err(error) = write(&dir, deployment, history) {
@@ -84,6 +83,19 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
         }
     };
     Ok(HistoryMemory::new(kept, Box::new(remember)))
+}
+
+/// The histories that earlier processes kept in this directory, for a command: it writes no file.
+///
+/// # Errors
+/// If there is a file and it cannot be read.
+pub fn read_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
+    Ok(HistoryMemory::new(kept(dir)?, Box::new(|_, _| {})))
+}
+
+fn kept(dir: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileError> {
+    let rows = read(&dir.join(NAME))?;
+    Ok(rows.into_iter().map(|(name, row)| (name, row.history())).collect())
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, Row>, HistoryFileError> {

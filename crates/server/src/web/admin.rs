@@ -34,6 +34,8 @@ use doorbuster_store::SaleRow;
 /// Records an operator's action in the audit log. The action has already taken effect, so a failure
 /// is only logged.
 async fn record_action(app: &App, by: &Operator, action: &str, detail: &Value) {
+    // The detail may name buyers, so the log does not have it.
+    tracing::info!(by = &*by.id, action, "an operator changed something");
     if let Err(error) = app.engine.store().log_action(&by.id, action, &detail.to_string()).await {
         tracing::warn!(%error, by = &*by.id, action, "failed to record an operator's action");
     }

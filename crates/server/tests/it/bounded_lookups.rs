@@ -28,7 +28,7 @@ struct RefusedRequest {
 }
 
 impl RefusedRequest {
-    /// Sends requests until all lazy allocations are done, and remembers the end of the answer.
+    /// Sends requests until all lazy allocations are done, and stores the last bytes of the answer.
     async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
         let bearer = bearer("late");
         let headers = [

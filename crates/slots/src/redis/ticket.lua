@@ -6,9 +6,8 @@
 --   and "token node buyer key" for the queue entry.
 -- Returns {} when the slot has no epoch, else {grant, answer…}: a number is the number of the
 --   issued ticket, a text starts with the kind of answer.
--- Must never write before every request is decided and every value checked; write a part only. Only
---   the first write can be refused (no stream, no memory, a replica), and nothing is written then.
---   The script reads no clock.
+-- Decides every request and checks every value before it writes. Only the first write can be
+--   refused (no stream, no memory, a replica), and nothing is written then. Reads no clock.
 local WORDS = 6
 local requests_max, queue_max, age_max = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 local count = (#ARGV - 3) / WORDS

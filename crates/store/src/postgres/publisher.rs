@@ -144,7 +144,7 @@ impl Publisher {
                 seen
             }
             Err(failure) => {
-                tracing::warn!(%failure, "failed to poll for commits; retrying");
+                tracing::debug!(%failure, "failed to poll for commits; retrying");
                 self.look = None;
                 self.shared.set_unavailable(Some(failure.to_string()));
                 // The commits are durable, so their callers get their answers. The counts follow

@@ -1,6 +1,7 @@
 //! State that all parts of one store share: pools, clock, sink, and health.
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use deadpool_postgres::Object;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -8,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use doorbuster_core::{IdKey, NodeId, Order};
 
 use crate::contract::{CommitSink, StoreError};
+use crate::limits::OUTAGE_LOGGED_EVERY;
 
 use super::acknowledged::Acknowledged;
 use super::clock::Clock;
@@ -16,6 +18,15 @@ use super::connector::Connector;
 use super::failure::Failure;
 use super::inspect_database;
 use super::run::await_commit;
+
+/// A time in which the database cannot be used.
+struct Outage {
+    began: Instant,
+    /// When it was logged last.
+    logged_at: Instant,
+    /// The newest error.
+    error: String,
+}
 
 /// A message to the publisher.
 pub(super) enum CommitMessage {
@@ -50,8 +61,8 @@ pub(super) struct Shared {
     /// The writer number that marks the verdicts of this node's settlers, and its own changes of
     /// the catalogue.
     writer: i32,
-    /// Why the database cannot be used now, if so.
-    unavailable: Mutex<Option<String>>,
+    /// The present outage of the database, if there is one.
+    unavailable: Mutex<Option<Outage>>,
     /// Why the store failed permanently, if so.
     failed: OnceLock<String>,
     closed: AtomicBool,
@@ -134,16 +145,39 @@ impl Shared {
         done
     }
 
+    /// Records the result of a poll. The log gets one line when an outage begins, one every
+    /// [`OUTAGE_LOGGED_EVERY`], and one when it ends.
     pub(super) fn set_unavailable(&self, why: Option<String>) {
-        *self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        let mut outage = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *outage, why) {
+            (None, None) => {}
+            (None, Some(error)) => {
+                tracing::error!(error, "the database is unavailable; retrying");
+                let now = Instant::now();
+                *outage = Some(Outage { began: now, logged_at: now, error });
+            }
+            (Some(now), Some(error)) => {
+                if now.logged_at.elapsed() >= OUTAGE_LOGGED_EVERY {
+                    now.logged_at = Instant::now();
+                    let for_secs = now.began.elapsed().as_secs();
+                    tracing::error!(error, for_secs, "the database is still unavailable; retrying");
+                }
+                now.error = error;
+            }
+            (Some(ended), None) => {
+                let for_ms = ended.began.elapsed().as_millis();
+                tracing::warn!(for_ms, "the database is available again");
+                *outage = None;
+            }
+        }
     }
 
     /// Whether the database was reachable at the last poll.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         self.check_accepting()?;
         match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(reason) => {
-                Err(StoreError::Unavailable { reason: reason.clone(), may_have_happened: false })
+            Some(Outage { error, .. }) => {
+                Err(StoreError::Unavailable { reason: error.clone(), may_have_happened: false })
             }
             None => Ok(()),
         }

@@ -1,5 +1,5 @@
-//! Waitlists with several nodes: what another node publishes, their bound, and what the audit finds
-//! in damaged ones.
+//! Waitlists with several nodes: what another node publishes, the bound of a waitlist, and what the
+//! audit finds in damaged ones.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

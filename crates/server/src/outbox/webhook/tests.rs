@@ -1,5 +1,5 @@
 //! Tests of webhook requests: which pauses a response can request, and that no request bypasses the
-//! address guard. In the latter tests a listener is reachable and must get no connection.
+//! address guard. In the tests of the guard a listener is reachable and must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
