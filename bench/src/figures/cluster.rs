@@ -258,7 +258,7 @@ pub(super) fn over_partitions(config: &BenchConfig, target: Target) -> Result<Fi
     )?;
     site.into_inner().close()?;
     Ok(Figure::new("R10", "", target).comparison(&comparison, "µs", "µs with one").note(format!(
-        "processor time of the node for each, one Redis; {:.0} → {:.0} orders/s",
+        "the node's processor time for each order, with one Redis; {:.0} → {:.0} orders/s",
         median(&one),
         median(&many)
     )))

@@ -65,7 +65,7 @@ pub enum WaitlistState {
     Served,
     /// The buyer left the waitlist.
     Left,
-    /// When its turn came, the buyer's limit was reached; or its sale ended first.
+    /// The buyer had reached the limit when a unit was available, or the sale ended.
     PassedOver,
 }
 

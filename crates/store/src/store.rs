@@ -307,6 +307,14 @@ impl Store {
             Self::Postgres(s) => Box::pin(s.adjust(adjustment)).await,
         }
     }
+
+    /// The units of the adjustment with this key. `None`: there was none.
+    pub async fn adjusted_units(&self, item: ItemId, key: &str) -> StoreResult<Option<i64>> {
+        match self {
+            Self::Sqlite(s) => s.adjusted_units(item, key).await,
+            Self::Postgres(s) => Box::pin(s.adjusted_units(item, key)).await,
+        }
+    }
 }
 
 /// Operators and nodes.

@@ -77,7 +77,7 @@ impl Target {
 
 /// The token that the shop signs for this buyer.
 fn token(key: &hmac::Key, buyer: i64) -> String {
-    // A clock before 1970 gives tokens that have expired, which the server says.
+    // With a clock before 1970 the tokens have expired, and the server refuses them.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let claims = format!(r#"{{"sub":"buyer-{buyer}","exp":{}}}"#, (now + TOKEN_LIFE).as_secs());
     let signed = format!("{TOKEN_HEADER}.{}", URL_SAFE_NO_PAD.encode(claims));

@@ -51,7 +51,7 @@ impl Engine {
         };
         let sale = catalogue.sale(&item.sale);
         if sale.is_some_and(|sale| sale.row.phase == Phase::Closed) {
-            return Ok(AdjustResult::Closed);
+            return self.adjusted_before_close(&adjustment).await;
         }
         let _guard = item.work.reconciling.lock().await;
         let outcome = self.adjust_locked(item, adjustment).await;
@@ -59,6 +59,22 @@ impl Engine {
         reconcile::reconcile_locked(self, item).await?;
         self.control().wake(item.row.id);
         outcome
+    }
+
+    /// The result for an item of a closed sale: an earlier call with the same key may have changed
+    /// the total.
+    async fn adjusted_before_close(
+        &self,
+        adjustment: &Adjustment,
+    ) -> Result<AdjustResult, EngineError> {
+        match self.store().adjusted_units(adjustment.item, &adjustment.key).await? {
+            None => Ok(AdjustResult::Closed),
+            Some(units) if units != adjustment.units => Ok(AdjustResult::KeyReused),
+            Some(_) => {
+                let counts = self.store().counts(Some(vec![adjustment.item])).await?;
+                Ok(counts.first().map_or(AdjustResult::NotFound, |c| AdjustResult::Repeated(*c)))
+            }
+        }
     }
 
     async fn adjust_locked(

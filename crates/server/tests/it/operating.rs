@@ -213,6 +213,11 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
         "raised from 10, lowered twice: {slot}"
     );
 
+    assert_eq!(app.admin("POST", "/v1/admin/sales/spring/close", None).await.verdict(), "200");
+    assert_eq!(adjust("g", 5).await.verdict(), "409 wrong_state", "a closed sale");
+    assert_eq!(adjust("d", -36).await.header("idempotent-replayed"), Some("true"));
+    assert_eq!(adjust("d", -35).await.verdict(), "422 idempotency_key_reused");
+
     app.make_sale("endless", "unlimited".into(), 1).await;
     let path = "/v1/admin/sales/endless/items/phone/adjustments";
     let body = json!({"units": 1, "reason": "recount"});

@@ -54,7 +54,7 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Checker {
-    /// Checks one commit with the rows that it used as they were before.
+    /// Checks one commit against the rows that it used, in their state before it.
     pub(crate) fn committed(
         &mut self,
         store: &SimStore,

@@ -38,9 +38,14 @@ impl Acknowledged {
 
 /// Whether the database lacks what a buyer was told: the order, or its later state.
 pub(super) fn is_lost(told: OrderState, found: Option<OrderState>) -> bool {
-    match found {
-        None => true,
-        Some(found) => told != OrderState::Reserved && found == OrderState::Reserved,
+    use OrderState::{Cancelled, Expired, Paid, Reserved};
+    match (told, found) {
+        (_, None) => true,
+        (Reserved, Some(_)) => false,
+        (_, Some(Reserved)) => true,
+        // A paid order can only be refunded.
+        (Paid, Some(found)) => matches!(found, Expired | Cancelled),
+        (_, Some(_)) => false,
     }
 }
 
@@ -50,7 +55,7 @@ mod tests {
 
     #[test]
     fn an_order_is_lost_if_it_is_missing_or_went_back() {
-        use OrderState::{Expired, Paid, Reserved};
+        use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
         for (told, found, lost) in [
             (Reserved, None, true),
             (Paid, Some(Reserved), true),
@@ -58,6 +63,10 @@ mod tests {
             (Reserved, Some(Reserved), false),
             (Reserved, Some(Paid), false),
             (Paid, Some(Paid), false),
+            (Paid, Some(Expired), true),
+            (Paid, Some(Cancelled), true),
+            (Paid, Some(Refunded), false),
+            (Expired, Some(Paid), false),
         ] {
             assert_eq!(is_lost(told, found), lost, "{told:?} {found:?}");
         }

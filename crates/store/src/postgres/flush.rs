@@ -43,11 +43,11 @@ impl Query {
     }
 }
 
+/// A commit that waits for its standby has no time limit in the database. A commit that is cut off
+/// would become visible without being on the standby.
+const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 /// The channel on which a node notifies others of a commit. A notification is a hint: nothing
 /// depends on its delivery.
-/// A commit that waits for its standby has no time limit in the database: cut off, it would become
-/// visible without being on the standby.
-const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {

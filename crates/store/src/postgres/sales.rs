@@ -32,6 +32,8 @@ macro_rules! sale_columns {
          i.choose, i.spread_initial, i.spread_threshold, i.spread_refill, s.draining_until"
     };
 }
+/// The units of the adjustment with this key.
+const ADJUSTED: &str = "SELECT units FROM adjustment WHERE item_id = $1 AND key = $2";
 /// One row for each item of a sale; a sale without items has one row.
 const SALES: &str =
     concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
@@ -195,6 +197,10 @@ impl Postgres {
 
     pub(crate) async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
         self.job(RetryUnknown::Allowed, move |ledger| adjust(ledger, &adjustment)).await
+    }
+
+    pub(crate) async fn adjusted_units(&self, item: ItemId, key: &str) -> StoreResult<Option<i64>> {
+        self.one(ADJUSTED, &[&item.0, &key], |row| Ok(row.try_get(0)?)).await
     }
 }
 
@@ -371,8 +377,7 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
     if ledger.item(*item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }
-    let sql = "SELECT units FROM adjustment WHERE item_id = $1 AND key = $2";
-    let earlier = ledger.one(sql, &[&item.0, key], |row| Ok(row.try_get::<_, i64>(0)?))?;
+    let earlier = ledger.one(ADJUSTED, &[&item.0, key], |row| Ok(row.try_get::<_, i64>(0)?))?;
     let repeated = earlier.is_some();
     match earlier {
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),

@@ -82,6 +82,11 @@ impl Sqlite {
         self.job(move |ledger| sales::adjust(ledger, &adjustment)).await
     }
 
+    pub(crate) async fn adjusted_units(&self, item: ItemId, key: &str) -> StoreResult<Option<i64>> {
+        let key = key.to_owned();
+        self.read(move |sql| sales::adjusted_units(sql, item, &key)).await
+    }
+
     pub(crate) async fn open_grant(
         &self,
         slot: SlotKey,

@@ -319,17 +319,23 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> 
         .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
 }
 
+/// The units of the adjustment with this key.
+pub(super) fn adjusted_units(
+    sql: &mut Statements<'_>,
+    item: ItemId,
+    key: &str,
+) -> Done<Option<i64>> {
+    let found = "SELECT units FROM adjustment WHERE item_id = ?1 AND key = ?2";
+    sql.one(found, params![item.0, key], |row| Ok(row.get::<_, i64>(0)?))
+}
+
 /// Changes an item's total and records the change, once for each key.
 pub(super) fn adjust(
     ledger: &mut SqliteLedger<'_>,
     adjustment: &Adjustment,
 ) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
-    let earlier = ledger.sql.one(
-        "SELECT units FROM adjustment WHERE item_id = ?1 AND key = ?2",
-        params![item.0, key],
-        |row| Ok(row.get::<_, i64>(0)?),
-    )?;
+    let earlier = adjusted_units(&mut ledger.sql, *item, key)?;
     let repeated = earlier.is_some();
     match earlier {
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),

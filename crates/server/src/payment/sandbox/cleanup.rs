@@ -13,7 +13,7 @@ use crate::engine::EngineError;
 const EVERY: Duration = Duration::from_secs(60);
 /// Shortest pause between two pages while there is something to delete.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
-/// Documents that are read, and deleted, at once.
+/// Documents that one page reads and deletes.
 const PAGE: usize = 200;
 /// How long a checkout is kept after its end: as long as the ids of providers' messages.
 const KEPT_MS: i64 = 90 * 86_400_000;

@@ -329,7 +329,7 @@ impl IdleConnections {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
         match (&idle.stream).read(&mut bytes) {
-            // The client is gone without a close frame, so it gets none.
+            // The client closed the connection without a close frame, so the server sends none.
             Ok(0) => drop(self.remove_connection(key)),
             // A client that sends more than that needs its own task.
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
