@@ -3,6 +3,7 @@
 pub mod access_codes;
 pub mod audit;
 pub mod blocks;
+pub mod console;
 pub mod dead_letters;
 pub mod erasures;
 pub mod export;

@@ -6,6 +6,7 @@
 
 mod buyers;
 mod challenge;
+mod console;
 mod export;
 mod operators;
 mod param;
@@ -139,6 +140,7 @@ pub fn all() -> impl Iterator<Item = &'static Endpoint> {
         payments::ENDPOINTS,
         webhooks::ENDPOINTS,
         operators::ENDPOINTS,
+        console::ENDPOINTS,
         privacy::ENDPOINTS,
         export::ENDPOINTS,
         service::ENDPOINTS,

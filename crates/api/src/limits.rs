@@ -121,3 +121,10 @@ const _: () = assert!(LIMIT_PER_BUYER_MAX <= UNITS_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(WAIT_SECS_DEFAULT <= WAIT_SECS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < ADMIN_BODY_BYTES_MAX);
+
+/// Longest text by which actions are filtered, in bytes.
+pub const ACTION_FILTER_BYTES_MAX: usize = 128;
+/// The lengths of a step of a sale's numbers, in seconds.
+pub const SERIES_STEPS: [u32; 3] = [1, 10, 60];
+/// Most steps in one answer.
+pub const SERIES_STEPS_MAX: u32 = 3_600;

@@ -1,4 +1,4 @@
-//! A sale's phases: `draft → scheduled → open ⇄ paused → closed`. Only the store's clock changes
+//! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. Only the store's clock changes
 //! them.
 
 /// A sale's phase.
@@ -21,6 +21,8 @@ pub enum Phase {
 pub enum PhaseStep {
     /// Announces a draft.
     Schedule,
+    /// Makes an announced sale a draft again.
+    Unschedule,
     /// Opens it now.
     Open,
     /// Pauses it.
@@ -71,12 +73,14 @@ impl Phase {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
         match (step, self) {
             (PhaseStep::Schedule, Draft) => PhaseChange::To(Scheduled),
+            (PhaseStep::Unschedule, Scheduled) => PhaseChange::To(Draft),
             (PhaseStep::Open, Draft | Scheduled) | (PhaseStep::Resume, Paused) => {
                 PhaseChange::To(Open)
             }
             (PhaseStep::Pause, Open) => PhaseChange::To(Paused),
             (PhaseStep::Close, Scheduled | Open | Paused) => PhaseChange::To(Closed),
             (PhaseStep::Schedule, Scheduled)
+            | (PhaseStep::Unschedule, Draft)
             | (PhaseStep::Open | PhaseStep::Resume, Open)
             | (PhaseStep::Pause, Paused)
             | (PhaseStep::Close, Closed) => PhaseChange::Already,
@@ -97,6 +101,7 @@ impl PhaseStep {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
+            Self::Unschedule => "unschedule",
             Self::Open => "open",
             Self::Pause => "pause",
             Self::Resume => "resume",
@@ -114,6 +119,7 @@ mod tests {
         use Phase::*;
         let table = [
             (PhaseStep::Schedule, [Some(Scheduled), None, None, None, None]),
+            (PhaseStep::Unschedule, [None, Some(Draft), None, None, None]),
             (PhaseStep::Open, [Some(Open), Some(Open), None, None, None]),
             (PhaseStep::Pause, [None, None, Some(Paused), None, None]),
             (PhaseStep::Resume, [None, None, None, Some(Open), None]),

@@ -59,6 +59,14 @@ answers! {
     Unavailable = "unavailable",
 }
 
+impl Answer {
+    /// Whether the buyer got nothing and waits for nothing.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        !matches!(self, Self::Reserved | Self::Replayed | Self::Queued)
+    }
+}
+
 /// One counter for each kind of answer.
 #[derive(Debug, Default)]
 pub struct AnswerCounts([AtomicU64; Answer::ALL.len()]);

@@ -107,6 +107,13 @@ pub struct Roles {
 impl Roles {
     /// All roles.
     pub const ALL: Self = Self { api: true, settle: true, control: true };
+
+    /// The names of the roles, as in the settings.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let all = [("api", self.api), ("settle", self.settle), ("control", self.control)];
+        all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
 }
 
 /// Checked settings: each is in range, and none contradicts another.

@@ -11,11 +11,11 @@ mod tests;
 mod waitlist;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::Guard;
-use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
+use doorbuster_core::{IdKey, ItemId, Millis, NodeId, SlotKey};
 use doorbuster_slots::{Shared, SlotError, Slots};
 use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
 use tokio::sync::Notify;
@@ -25,11 +25,13 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
+use crate::config::Roles;
 use crate::control::{CatalogueCheck, Control};
 use crate::database::{DatabaseState, STORE_STALLED};
 use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::EngineMeter;
+use crate::metrics::Gauge;
 use crate::notify::Hub;
 use crate::waiters::Waiters;
 use node_memory::NodeMemory;
@@ -46,6 +48,8 @@ pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 const STALENESS_MAX: Duration = Duration::from_secs(2);
 /// How long slots are queried for numbers that are only displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
+/// Most slots that a node names when it tells other nodes about itself.
+const SETTLES_SHOWN_MAX: usize = 64;
 
 /// Why the engine failed.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +94,55 @@ pub struct Engine {
     stopping: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// What this node tells other nodes about itself, once it serves.
+    about: OnceLock<AboutNode>,
+}
+
+/// What a node tells other nodes about itself.
+#[derive(Debug)]
+pub(crate) struct AboutNode {
+    /// Its roles.
+    pub(crate) roles: Roles,
+    /// When it started, by its own clock.
+    pub(crate) started_at: Millis,
+    /// Its open connections.
+    pub(crate) connections: Gauge,
 }
 
 impl Engine {
+    /// Sets what this node tells other nodes about itself.
+    pub(crate) fn describe(&self, about: AboutNode) {
+        // A second description of one process would say the same.
+        drop(self.about.set(about));
+    }
+
+    /// When this process began to serve. `None`: it does not serve yet.
+    pub(crate) fn started_at(&self) -> Option<Millis> {
+        self.about.get().map(|about| about.started_at)
+    }
+
+    /// What this node says about itself, as JSON.
+    pub(crate) fn about_node(&self) -> String {
+        let Some(about) = self.about.get() else { return "{}".to_owned() };
+        let settled = |item: &Arc<ItemState>| -> Vec<String> {
+            let name =
+                |slot: &SlotKey| self.layout.name(&item.sale, &item.row.name, *slot, self.node);
+            item.slots.iter().map(name).collect()
+        };
+        let settles: Vec<String> = match about.roles.settle {
+            true => self.warm_items().iter().flat_map(settled).take(SETTLES_SHOWN_MAX).collect(),
+            false => Vec::new(),
+        };
+        serde_json::json!({
+            "roles": about.roles.names(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "started_at": about.started_at.0,
+            "connections": about.connections.get(),
+            "settles": settles,
+        })
+        .to_string()
+    }
+
     pub(crate) fn warm_items(&self) -> Vec<Arc<ItemState>> {
         self.catalogue()
             .sales()

@@ -31,7 +31,7 @@ impl Counter {
 }
 
 /// A number of current things: [`Gauge::hold`] adds one, and dropping its result subtracts one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
 /// One of the things that a [`Gauge`] counts.

@@ -28,11 +28,14 @@ mod payment;
 mod purchase_handler;
 mod purchase_headers;
 mod rate_limits;
+mod refusal_memory;
 mod refusals;
 mod reply;
 mod router;
 mod sale_views;
 mod sales;
+mod series;
+mod session;
 mod unread_body;
 mod waitlist;
 pub(crate) mod wire;
@@ -53,7 +56,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{Buyers, Operators};
 use crate::config::{Cidr, Settings};
-use crate::engine::Engine;
+use crate::engine::{AboutNode, Engine};
 use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
@@ -64,8 +67,11 @@ use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use overload_pacer::OverloadPacer;
 use page_origin::PageOrigin;
 use pages::GuestSignIn;
+use refusal_memory::RefusalMemory;
 use refusals::Refusals;
 use sale_views::SaleViews;
+use series::SeriesRecorder;
+use session::WrongKeys;
 
 /// What requests share.
 pub struct App {
@@ -80,6 +86,11 @@ pub struct App {
     refusals: Refusals,
     overload_pacer: OverloadPacer,
     metrics: Metrics,
+    refusal_memory: RefusalMemory,
+    series: SeriesRecorder,
+    wrong_keys: WrongKeys,
+    /// Whether browsers reach the pages by HTTPS, as far as the settings say.
+    is_https: bool,
     gate: Gate,
     payments: Arc<Payments>,
     outbox: Arc<Outbox>,
@@ -131,6 +142,12 @@ impl App {
         webhook_secrets: &[SecretString],
     ) -> Arc<Self> {
         let payments = Payments::new(engine.clone(), settings, webhook_secrets);
+        let metrics = Metrics::default();
+        engine.describe(AboutNode {
+            roles: settings.roles,
+            started_at: engine.now(),
+            connections: metrics.connections.clone(),
+        });
         Arc::new(Self {
             gate: Gate::new(&engine, settings, masters),
             payments: Arc::new(payments),
@@ -144,7 +161,11 @@ impl App {
             views: SaleViews::default(),
             refusals: Refusals::default(),
             overload_pacer: OverloadPacer::new(settings.workers),
-            metrics: Metrics::default(),
+            metrics,
+            refusal_memory: RefusalMemory::default(),
+            series: SeriesRecorder::default(),
+            wrong_keys: WrongKeys::default(),
+            is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),
             failure_log: FailureLogLimiter::default(),
             guests: guest_secret.map(|secret| GuestSignIn::new(secret, &settings.auth)),
             serves_api: settings.roles.api,
@@ -196,6 +217,7 @@ impl App {
             loop {
                 every.tick().await;
                 self.views.take_samples(&self.engine);
+                self.record_series().await;
                 // A key that another node deleted must stop working here too.
                 self.refresh_operator_keys().await;
             }

@@ -13,6 +13,8 @@ mod brokers;
 mod buying;
 #[path = "it/challenges.rs"]
 mod challenges;
+#[path = "it/console.rs"]
+mod console;
 #[path = "it/endpoint_table.rs"]
 mod endpoint_table;
 #[path = "it/event_expiry.rs"]

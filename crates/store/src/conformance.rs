@@ -19,6 +19,7 @@ use crate::store::Store;
 pub mod blocks;
 pub mod challenge;
 pub mod codes;
+pub mod console;
 pub mod grants;
 pub mod lists;
 pub mod money;

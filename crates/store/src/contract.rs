@@ -5,9 +5,11 @@ use doorbuster_core::sale::Phase;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
+mod action;
 mod block;
 mod challenge;
 mod codes;
+mod console;
 mod erase;
 mod error;
 mod event;
@@ -21,9 +23,11 @@ mod room;
 mod transfers;
 mod waitlist;
 
+pub use action::{ActionQuery, ActionRow, FieldChange, NewAction};
 pub use block::{Block, BlockKind, BlocksVersion};
 pub use challenge::{AnswerSpend, SpendOutcome};
-pub use codes::{CodeCounts, CodesOutcome};
+pub use codes::{CODE_PREFIX_CHARS, CodeCounts, CodeSelection, CodesOutcome};
+pub use console::{Hash, NodeRow, PointQuery, PointStep, SalePoint, StoreServer};
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
 pub use error::StoreError;
 pub(crate) use event::event_about;

@@ -4,6 +4,7 @@
 //! it between BEGIN and COMMIT. The backends are variants of a closed enum. `conformance` runs the
 //! same tests against each of them.
 
+mod actions;
 pub mod conformance;
 mod contract;
 mod endpoints;
@@ -19,21 +20,24 @@ mod sqlite;
 mod store;
 mod waitlist;
 
+pub use actions::recorded;
 pub use contract::{
-    AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend, BackupError, BackupFile, Block,
-    BlockKind, BlocksVersion, BuyerTraces, CatalogueRows, Check, CheckoutDeferral, CodeCounts,
-    CodesOutcome, CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId,
-    DeadLetterKind, DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery,
-    DeliveryState, Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind,
-    EndpointSecret, EndpointStatus, EnterOutcome, Erased, EventRead, Finding, GrantTransfers,
+    ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend,
+    BackupError, BackupFile, Block, BlockKind, BlocksVersion, BuyerTraces, CODE_PREFIX_CHARS,
+    CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodeSelection, CodesOutcome, CommitSink,
+    Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
+    DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery, DeliveryState,
+    Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
+    EndpointStatus, EnterOutcome, Erased, EventRead, FieldChange, Finding, GrantTransfers, Hash,
     HistoryCause, HistoryReaction, ItemCounts, ItemRow, ItemTotals, LedgerPage, LostOrders,
-    MoneyPage, MoneyQuery, MoneyTotals, NewEndpoint, NewItem, NewSale, OpenError, OpeningStock,
-    OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome, PausedSale, PostgresOptions,
-    Reconciliation, Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason,
-    RetainedRows, RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment,
-    RoomVisitor, Rotation, SalePatch, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions,
-    StepOutcome, StockAdjustment, StoreError, StoreHistoryRow, StoredEvent, UnreadableEvent,
-    WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
+    MoneyPage, MoneyQuery, MoneyTotals, NewAction, NewEndpoint, NewItem, NewSale, NodeRow,
+    OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage, PatchOutcome,
+    PausedSale, PointQuery, PointStep, PostgresOptions, Reconciliation, Redelivery, RefundNotice,
+    Replication, RestoreError, Restored, RetainReason, RetainedRows, RetentionCutoffs, Reversal,
+    ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor, Rotation, SalePatch, SalePoint,
+    SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError,
+    StoreHistoryRow, StoreServer, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
+    WaitlistPosition, WaitlistServed,
 };
 pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
 pub use postgres::{

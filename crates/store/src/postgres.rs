@@ -26,6 +26,7 @@ mod clock;
 mod codes;
 mod connect;
 mod connector;
+mod console;
 mod dead;
 mod dump;
 mod erase;

@@ -25,6 +25,7 @@ use crate::sqlite::Sqlite;
 mod blocks;
 mod challenge;
 mod codes;
+mod console;
 mod erase;
 mod grants;
 mod money;
@@ -343,27 +344,11 @@ impl Store {
         }
     }
 
-    /// Records an operator's action. Such rows are never changed or deleted.
-    pub async fn log_action(&self, actor: &str, action: &str, detail: &str) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.log_action(actor, action, detail).await,
-            Self::Postgres(s) => Box::pin(s.log_action(actor, action, detail)).await,
-        }
-    }
-
     /// Takes or renews the lease of the leader. True: this node has it for `lease_ms` from now.
     pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.take_leader_lease(node, lease_ms).await,
             Self::Postgres(s) => Box::pin(s.take_leader_lease(node, lease_ms)).await,
-        }
-    }
-
-    /// Takes or renews the node's own lease for `lease_ms` from now, by the store's time.
-    pub async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.renew_node_lease(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.renew_node_lease(node, lease_ms)).await,
         }
     }
 

@@ -109,6 +109,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ..PHASE_ENDPOINT
     },
     Endpoint {
+        path: "/v1/admin/sales/{sale}/unschedule",
+        id: "unschedule_sale",
+        summary: "Make a scheduled sale a draft again",
+        description: "Buyers do not see it any more. Repeating is harmless.",
+        ..PHASE_ENDPOINT
+    },
+    Endpoint {
         path: "/v1/admin/sales/{sale}/open",
         id: "open_sale",
         summary: "Open a draft or a scheduled sale at once",

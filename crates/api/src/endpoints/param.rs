@@ -1,12 +1,15 @@
 //! Parameters of endpoints: in the path, in the query, in headers.
 
-use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::openapi::{
+    ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type,
+};
 
 use crate::admin::dead_letters::DeadKind;
 use crate::admin::webhooks::DeliveryState;
 use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, PURCHASE_PASS};
 use crate::limits::{
-    CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX,
+    ACTION_FILTER_BYTES_MAX, CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT,
+    PAGE_MAX, SERIES_STEPS,
 };
 use crate::order::OrderState;
 use crate::sale::Phase;
@@ -43,6 +46,22 @@ pub enum Param {
     PathEndpoint,
     /// Path: the dead letter's id.
     PathLetter,
+    /// Path: the buyer's id.
+    PathBuyer,
+    /// Path: the first characters of access codes, or a whole code.
+    PathPrefix,
+    /// Query: only actions of this operator.
+    By,
+    /// Query: only this action.
+    Action,
+    /// Query: only actions on this subject.
+    Subject,
+    /// Query: the start of the first step.
+    From,
+    /// Query: the end of the last step.
+    To,
+    /// Query: the length of a step.
+    Step,
     /// Query: only objects of this sale.
     Sale,
     /// Query: only objects of this item.
@@ -83,7 +102,7 @@ impl Param {
     /// The parameter that a path calls `name`.
     #[must_use]
     pub fn from_path_name(name: &str) -> Option<Self> {
-        const ALL: [Param; 7] = [
+        const ALL: [Param; 9] = [
             Param::PathSale,
             Param::PathItem,
             Param::PathOrder,
@@ -91,6 +110,8 @@ impl Param {
             Param::PathBlock,
             Param::PathEndpoint,
             Param::PathLetter,
+            Param::PathBuyer,
+            Param::PathPrefix,
         ];
         ALL.into_iter().find(|param| param.name() == name)
     }
@@ -106,7 +127,14 @@ impl Param {
             Self::PathBlock => "block",
             Self::PathEndpoint => "endpoint",
             Self::PathLetter => "letter",
-            Self::Buyer => "buyer",
+            Self::PathPrefix => "prefix",
+            Self::By => "by",
+            Self::Action => "action",
+            Self::Subject => "subject",
+            Self::From => "from",
+            Self::To => "to",
+            Self::Step => "step",
+            Self::PathBuyer | Self::Buyer => "buyer",
             Self::State | Self::DeliveryState => "state",
             Self::DeadKind => "kind",
             Self::Phase => "phase",
@@ -131,7 +159,9 @@ impl Param {
             | Self::PathKey
             | Self::PathBlock
             | Self::PathEndpoint
-            | Self::PathLetter => ParamLocation::Path,
+            | Self::PathLetter
+            | Self::PathBuyer
+            | Self::PathPrefix => ParamLocation::Path,
             Self::IdempotencyKey
             | Self::Prefer
             | Self::PurchasePass
@@ -166,6 +196,14 @@ impl Param {
             Self::PathBlock => "The block's id.",
             Self::PathEndpoint => "The endpoint's id.",
             Self::PathLetter => "The dead letter's id.",
+            Self::PathBuyer => "The buyer's id.",
+            Self::PathPrefix => "The first 1 to 4 characters of the codes, or a whole code.",
+            Self::By => "Only by this key.",
+            Self::Action => "Only this action.",
+            Self::Subject => "Only on this subject.",
+            Self::From => "The start of the first step.",
+            Self::To => "The end of the last step; now if it is absent.",
+            Self::Step => "The length of a step, in seconds.",
             Self::Sale => "Only of this sale.",
             Self::Item => "Only of this item.",
             Self::Buyer => "Only of this buyer.",
@@ -210,7 +248,14 @@ impl Param {
             Self::PathBlock => "blk_0c9d8e7a65b1".into(),
             Self::PathEndpoint => "end_8Qm2Zr0aT1kP".into(),
             Self::PathLetter => "dlv_7".into(),
-            Self::Buyer => "alice".into(),
+            Self::PathBuyer | Self::Buyer => "alice".into(),
+            Self::PathPrefix => "7K2M".into(),
+            Self::By => "key_8Qm2Zr".into(),
+            Self::Action => "sale.opened".into(),
+            Self::Subject => "sale:spring".into(),
+            Self::From => "2026-11-20T10:00:00.000Z".into(),
+            Self::To => "2026-11-20T11:00:00.000Z".into(),
+            Self::Step => 1.into(),
             Self::State => "reserved".into(),
             Self::DeliveryState => "pending".into(),
             Self::DeadKind => "delivery".into(),
@@ -254,7 +299,20 @@ impl Param {
             | Self::Sale
             | Self::Item
             | Self::Buyer
+            | Self::PathBuyer
             | Self::Follow => name().into(),
+            Self::PathPrefix => text().pattern(Some("^[0-9A-Za-z -]{1,64}$")).into(),
+            Self::By | Self::Action | Self::Subject => {
+                text().pattern(Some("^[!-~]+$")).max_length(Some(ACTION_FILTER_BYTES_MAX)).into()
+            }
+            Self::From | Self::To => {
+                text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
+            }
+            Self::Step => ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .enum_values(Some(SERIES_STEPS))
+                .default(Some(SERIES_STEPS[0].into()))
+                .into(),
             Self::PathOrder => text().pattern(Some("^ord_[A-Za-z0-9_-]{1,64}$")).into(),
             Self::Order => text()
                 .pattern(Some(ORDER_TEXT_PATTERN))

@@ -4,6 +4,9 @@
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
+use doorbuster_api::admin::console::{
+    ActionList, BuyerStory, CheckReport, NodeList, RevokedCodes, Series, Session,
+};
 use doorbuster_api::admin::dead_letters::{
     DeadLetter, DeadLetterDetail, Discard, ManySeenTo, SeenTo,
 };
@@ -155,6 +158,13 @@ fn operating(shape: &str, json: &str) {
         "Block" => check::<Block>(json),
         "NewErasure" => check_request(NewErasure::from_json, json),
         "Erasure" => check::<Erasure>(json),
+        "Session" => check::<Session>(json),
+        "ActionList" => check::<ActionList>(json),
+        "NodeList" => check::<NodeList>(json),
+        "Series" => check::<Series>(json),
+        "BuyerStory" => check::<BuyerStory>(json),
+        "CheckReport" => check::<CheckReport>(json),
+        "RevokedCodes" => check::<RevokedCodes>(json),
         "NewKey" => check_request(NewKey::from_json, json),
         // A patch can be parsed but not written.
         "SalePatch" => assert!(SalePatch::from_json(json.as_bytes()).is_ok(), "{json}"),

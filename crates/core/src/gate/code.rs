@@ -29,6 +29,25 @@ pub fn format_code(random: [u8; CODE_BYTES]) -> String {
     text
 }
 
+/// Parses the first characters of a code, as [`hash_code`] reads them. `None`: there are none or
+/// more than `max`, or a character is in no code.
+#[must_use]
+pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
+    let letters: Option<String> =
+        text.chars().filter(|char| !matches!(char, '-' | ' ')).map(parse_letter).collect();
+    letters.filter(|letters| (1..=max).contains(&letters.len()))
+}
+
+/// A character of a code, as it is written. `None`: no code has it.
+fn parse_letter(char: char) -> Option<char> {
+    let letter = match char.to_ascii_uppercase() {
+        'O' => '0',
+        'I' | 'L' => '1',
+        char => char,
+    };
+    u8::try_from(letter).ok().filter(|byte| ALPHABET.contains(byte)).map(char::from)
+}
+
 /// The hash that the store keeps of the code `text` for `sale`. Case, spaces and hyphens are
 /// ignored, and easily confused letters are read as the characters that they resemble. `None` if
 /// the text cannot be a code.
@@ -40,12 +59,8 @@ pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     let mut letters = [0; CODE_LETTERS];
     let mut len = 0;
     for char in text.chars().filter(|char| !matches!(char, '-' | ' ')) {
-        let letter = match char.to_ascii_uppercase() {
-            'O' => b'0',
-            'I' | 'L' => b'1',
-            char => u8::try_from(char).ok().filter(|letter| ALPHABET.contains(letter))?,
-        };
-        *letters.get_mut(len)? = letter;
+        let letter = parse_letter(char)?;
+        *letters.get_mut(len)? = letter as u8;
         len += 1;
     }
     if len < CODE_LETTERS {
@@ -59,6 +74,16 @@ pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_is_read_as_a_code_is() {
+        for (text, prefix) in [("0l-2", Some("012")), ("abcd", Some("ABCD")), ("z", Some("Z"))] {
+            assert_eq!(parse_prefix(text, 4).as_deref(), prefix, "{text}");
+        }
+        for wrong in ["", "-", "ABCDE", "U", "é"] {
+            assert_eq!(parse_prefix(wrong, 4), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_code_is_read_however_it_was_typed() {

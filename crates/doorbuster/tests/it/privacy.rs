@@ -218,14 +218,14 @@ async fn trouble(shop: &mut Shop) {
     // A ticket that cannot be settled, and an operator's action that cannot be recorded.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
-                  CREATE TRIGGER no_note BEFORE INSERT ON action_log BEGIN SELECT raise(ABORT, 'no note'); END;";
+                  CREATE TRIGGER no_note BEFORE INSERT ON action BEGIN SELECT raise(ABORT, 'no note'); END;";
     shell(&shop.fixture).execute_batch(poison).expect("triggers");
     let lost = PurchaseSpec { units: 3, ..spec(6) }.item("case");
     shop.ask(&lost.bytes(), "503 unavailable").await;
     shop.operate(
         "/v1/admin/blocks",
         &json!({"kind": "buyer", "value": format!("{NAME}.6")}),
-        "201",
+        "503 unavailable",
     )
     .await;
     shell(&shop.fixture)

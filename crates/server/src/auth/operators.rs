@@ -66,11 +66,18 @@ impl Operators {
     /// # Errors
     /// [`Denied::Bad`] when no operator has this key.
     pub fn check(&self, key: &str) -> Result<Operator, Denied> {
-        let hash = Self::hash(key);
+        self.check_hash(&Self::hash(key))
+    }
+
+    /// The operator whose key has this hash. Every hash is compared, each in constant time.
+    ///
+    /// # Errors
+    /// [`Denied::Bad`] when no operator's key has this hash.
+    pub fn check_hash(&self, hash: &[u8; 32]) -> Result<Operator, Denied> {
         let made = self.made.load();
         let mut found = None;
         for known in std::iter::once(&self.configured).chain(made.iter()) {
-            if bool::from(known.hash.ct_eq(&hash)) {
+            if bool::from(known.hash.ct_eq(hash)) {
                 found = Some(&known.operator);
             }
         }

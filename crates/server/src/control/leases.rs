@@ -69,7 +69,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
         control.reconciles_on_commit.store(true, Ordering::Release);
         return Ok(());
     }
-    engine.store().renew_node_lease(engine.node(), LEASE_MS).await?;
+    engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.about_node()).await?;
     let has_lead =
         roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
     let leads = has_lead || engine.always_leads();

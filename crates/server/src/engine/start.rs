@@ -2,7 +2,7 @@
 //! process left, and starts the jobs of its roles.
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use doorbuster_core::slot::SlotBounds;
@@ -127,6 +127,7 @@ impl Engine {
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            about: OnceLock::new(),
         });
         engine.recover(options.roles).await?;
         let jobs = Jobs { tasks: engine.tasks.clone(), stop: engine.stop.clone(), on_fatal };

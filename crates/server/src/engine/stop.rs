@@ -123,7 +123,7 @@ impl Engine {
                 self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
             }
         }
-        self.store.renew_node_lease(self.node, 0).await?;
+        self.store.renew_node_lease(self.node, 0, "{}").await?;
         if self.control().leads() {
             self.store.take_leader_lease(self.node.0, 0).await?;
         }

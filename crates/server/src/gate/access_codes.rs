@@ -2,7 +2,7 @@
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::code::{self, CODE_BYTES};
-use doorbuster_store::{CodeHash, CodesOutcome, Store, StoreError};
+use doorbuster_store::{CODE_PREFIX_CHARS, CodeHash, CodesOutcome, Store, StoreError};
 
 /// Creates `count` codes for the sale, each for `uses` buyers, and stores their hashes.
 ///
@@ -18,8 +18,11 @@ pub async fn create(
 ) -> Result<(Vec<String>, CodesOutcome), StoreError> {
     let codes: Vec<String> =
         (0..count).map(|_| code::format_code(rand::random::<[u8; CODE_BYTES]>())).collect();
-    let hashes: Vec<CodeHash> =
-        codes.iter().filter_map(|text| code::hash_code(sale, text)).collect();
+    let prefix = |text: &str| text.chars().take(CODE_PREFIX_CHARS).collect();
+    let hashes: Vec<(String, CodeHash)> = codes
+        .iter()
+        .filter_map(|text| Some((prefix(text), code::hash_code(sale, text)?)))
+        .collect();
     debug_assert_eq!(hashes.len(), codes.len(), "what is written as a code is read as one");
     let outcome = store.add_codes(sale, hashes, uses).await?;
     Ok((codes, outcome))

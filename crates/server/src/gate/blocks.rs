@@ -105,6 +105,12 @@ impl Blocks {
         true
     }
 
+    /// Whether this buyer is blocked, whatever the address.
+    pub(crate) fn has_buyer(&self, buyer: &str, now: Millis) -> bool {
+        let no_address = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
+        self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
+    }
+
     /// A receiver that wakes at each change, to check connections that stay open.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

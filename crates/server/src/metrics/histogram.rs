@@ -87,6 +87,18 @@ impl HistogramSnapshot {
         }
     }
 
+    /// The buckets that are not empty: their indexes and counts.
+    pub fn filled(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.buckets.iter().copied().enumerate().filter(|(_, count)| *count > 0)
+    }
+
+    /// Adds counts to a bucket; an index that does not exist is ignored.
+    pub fn add(&mut self, bucket: usize, count: u64) {
+        if let Some(sum) = self.buckets.get_mut(bucket) {
+            *sum += count;
+        }
+    }
+
     /// The quantile `share` in milliseconds: the upper bound of its bucket; 0 without latencies.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {

@@ -32,6 +32,13 @@ impl RateSample {
         }
     }
 
+    /// The counts at the start of the process, at this sample's time.
+    #[must_use]
+    pub fn zero(&self) -> Self {
+        let answers = [0; Answer::ALL.len()];
+        Self { at: self.at, answers, latencies: HistogramSnapshot::default() }
+    }
+
     /// All answers.
     #[must_use]
     pub fn total(&self) -> u64 {

@@ -22,6 +22,12 @@ const EVENTS_MS: i64 = 30 * DAY_MS;
 const DEAD_MS: i64 = 90 * DAY_MS;
 /// How long the ids of providers' messages are kept.
 const INBOX_MS: i64 = 90 * DAY_MS;
+/// How long operators' actions are kept.
+const ACTIONS_MS: i64 = 366 * DAY_MS;
+/// How long a sale's numbers by second are kept.
+const SECONDS_MS: i64 = DAY_MS;
+/// How long a sale's numbers by minute are kept.
+const MINUTES_MS: i64 = 30 * DAY_MS;
 
 impl Outbox {
     /// Deletes expired rows until the program stops.
@@ -35,6 +41,9 @@ impl Outbox {
                     events_before: now.plus(-EVENTS_MS),
                     dead_before: now.plus(-DEAD_MS),
                     inbox_before: now.plus(-INBOX_MS),
+                    actions_before: now.plus(-ACTIONS_MS),
+                    seconds_before: now.plus(-SECONDS_MS),
+                    minutes_before: now.plus(-MINUTES_MS),
                 };
                 match self.engine.store().delete_expired(what, DELETE_BATCH_MAX).await {
                     Ok(0) => break,

@@ -12,7 +12,8 @@ use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
 use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
 use doorbuster_store::{
-    Endpoint, EndpointChange, EndpointKind, EventRead, StoreError, UnreadableEvent,
+    Endpoint, EndpointChange, EndpointKind, EventRead, FieldChange, NewAction, StoreError,
+    UnreadableEvent, recorded,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -342,13 +343,19 @@ impl Worker<'_> {
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
-        store.update_endpoint(self.id, off).await?;
+        let action = NewAction {
+            by: "engine".to_owned(),
+            action: "endpoint.disabled".to_owned(),
+            subject: format!("endpoint:{}", self.id),
+            changes: vec![FieldChange::set("/reason", "the endpoint answered 410 Gone")],
+            address: None,
+            request_id: None,
+        };
+        recorded(action, store.update_endpoint(self.id, off)).await?;
         tracing::error!(
             endpoint = self.id,
             "an endpoint answered 410 Gone and is disabled; an operator must act"
         );
-        let detail = serde_json::json!({"endpoint": self.id, "reason": "it answered 410"});
-        store.log_action("engine", "webhook_endpoint.disable", &detail.to_string()).await?;
         self.outbox.notify_workers();
         Ok(())
     }

@@ -1,16 +1,22 @@
-//! The operators' endpoints. Every change is written to the audit log with the key that made it.
+//! The operators' endpoints. The store records every change with the key that made it, in the
+//! change's transaction ([`doorbuster_store::recorded`]).
 
 pub(crate) mod access_codes;
+pub(crate) mod actions;
 pub(crate) mod audit;
 pub(crate) mod blocks;
+pub(crate) mod buyers;
+pub(crate) mod check;
 pub(crate) mod dead_letters;
 pub(crate) mod erasures;
 pub(crate) mod export;
 pub(crate) mod keys;
+pub(crate) mod nodes;
 pub(crate) mod orders;
 pub(crate) mod payments;
 pub(crate) mod phases;
 pub(crate) mod sales;
+pub(crate) mod series;
 pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod stock;
@@ -22,24 +28,12 @@ use doorbuster_api::problem::Problem;
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use http::HeaderValue;
 use http::header::ETAG;
-use serde_json::Value;
 
 use super::App;
 use super::reply::{Reply, json};
 use super::wire;
-use crate::auth::Operator;
 use crate::catalogue::SaleState;
 use doorbuster_store::SaleRow;
-
-/// Records an operator's action in the audit log. The action has already taken effect, so a failure
-/// is only logged.
-async fn record_action(app: &App, by: &Operator, action: &str, detail: &Value) {
-    // The detail may name buyers, so the log does not have it.
-    tracing::info!(by = &*by.id, action, "an operator changed something");
-    if let Err(error) = app.engine.store().log_action(&by.id, action, &detail.to_string()).await {
-        tracing::warn!(%error, by = &*by.id, action, "failed to record an operator's action");
-    }
-}
 
 /// The sale with this name, drafts included.
 fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {

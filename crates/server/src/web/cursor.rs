@@ -20,6 +20,8 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, by kind and the store's position.
     DeadLetters,
+    /// Operators' actions, by number.
+    Actions,
     /// Differences, by the position in each kind that has more.
     Differences,
 }
@@ -33,6 +35,7 @@ impl List {
             Self::Refunds => b'r',
             Self::Deliveries => b'd',
             Self::DeadLetters => b'l',
+            Self::Actions => b'a',
             Self::Differences => b'x',
         }
     }

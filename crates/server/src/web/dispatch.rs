@@ -130,7 +130,8 @@ impl Service {
         headers: &HeaderMap,
         reply: &mut Reply,
     ) {
-        let id = request_id(headers);
+        let known = reply.headers().get(REQUEST_ID).cloned();
+        let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
         if let Some(FailureCause(cause)) = cause
@@ -152,7 +153,7 @@ impl Service {
 }
 
 /// The request's own id if it is valid, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let brought = headers.get(REQUEST_ID).filter(|id| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
             && id.as_bytes().iter().all(u8::is_ascii_graphic)

@@ -8,6 +8,7 @@ use doorbuster_api::admin::keys::Role;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::pass::Membership;
+use doorbuster_store::{FieldChange, NewAction};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -37,7 +38,46 @@ pub(crate) struct TokenExpiry(pub i64);
 
 /// The operator of a request, verified in front of the handler.
 #[derive(Clone, Debug)]
-pub(crate) struct OperatorIdentity(pub Operator);
+pub(crate) struct OperatorIdentity(pub OperatorRequest);
+
+/// The operator of a request, and what the record of an action needs beside.
+#[derive(Clone, Debug)]
+pub(crate) struct OperatorRequest {
+    /// The key's id.
+    pub id: Arc<str>,
+    /// What the key allows.
+    pub role: Role,
+    /// The address of the client.
+    pub address: String,
+    /// The id of the request.
+    pub request_id: String,
+}
+
+impl OperatorRequest {
+    /// An action by this operator, such as `sale.opened` on `sale:spring`.
+    pub(crate) fn action(&self, action: &str, kind: &str, name: &str) -> NewAction {
+        NewAction {
+            by: self.id.to_string(),
+            action: action.to_owned(),
+            subject: format!("{kind}:{name}"),
+            changes: Vec::new(),
+            address: Some(self.address.clone()),
+            request_id: Some(self.request_id.clone()),
+        }
+    }
+
+    /// An action with a reason.
+    pub(crate) fn action_because(
+        &self,
+        action: &str,
+        kind: &str,
+        name: &str,
+        reason: Option<&str>,
+    ) -> NewAction {
+        let changes = reason.map(|reason| FieldChange::set("/reason", reason));
+        NewAction { changes: changes.into_iter().collect(), ..self.action(action, kind, name) }
+    }
+}
 
 /// An operator or a buyer.
 #[derive(Clone, Debug)]
@@ -96,10 +136,7 @@ impl App {
             checked => checked,
         };
         let operator = checked.map_err(|denied| self.denied_problem(denied))?;
-        if operator.role < wanted {
-            let (has, wants) = (operator.role.as_str(), wanted.as_str());
-            return Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")));
-        }
+        check_role(&operator, wanted)?;
         Ok(operator)
     }
 
@@ -136,6 +173,15 @@ impl App {
         }
         self.buyer_of_token(token).await.map(|shopper| Requester::Buyer(buyer_id(shopper.name)))
     }
+}
+
+/// Checks that an operator may do what requires this role.
+pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Problem> {
+    if operator.role >= wanted {
+        return Ok(());
+    }
+    let (has, wants) = (operator.role.as_str(), wanted.as_str());
+    Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")))
 }
 
 /// All values of `Authorization`.

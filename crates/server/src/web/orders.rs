@@ -19,7 +19,7 @@ use super::failure::failed;
 use super::identity::{Buyer, Requester};
 use super::input::{self, PathNames};
 use super::limits::RETRY_SECS;
-use super::reply::{Answer, Refused, Reply, json};
+use super::reply::{Answer, Refused, json};
 use super::{App, wire};
 use crate::catalogue::ItemState;
 use crate::engine::{EngineError, OrderLookup};
@@ -142,7 +142,7 @@ pub(crate) async fn cancel(
     input::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
     match read_order(&app, id, Some(&buyer)).await? {
-        AnyOrder::Order(_) => Ok(cancel_order(&app, id, Attribution::BUYER.clone()).await?.0),
+        AnyOrder::Order(_) => cancel_order(&app, id, Attribution::BUYER.clone()).await,
         other => {
             Err(Problem::wrong_state(other.state(), "only a reserved order can be cancelled")
                 .into())
@@ -151,15 +151,10 @@ pub(crate) async fn cancel(
 }
 
 /// Cancels an existing order. Also returns whether this call cancelled it.
-pub(crate) async fn cancel_order(
-    app: &App,
-    id: TicketId,
-    by: Attribution,
-) -> Result<(Reply, bool), Refused> {
+pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> Answer {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
     failpoint::pass(Point::CancelDone);
-    let is_new = matches!(changed, ChangeOutcome::Done(_));
-    Ok((changed_reply(app, changed, "only a reserved order can be cancelled")?, is_new))
+    changed_reply(app, changed, "only a reserved order can be cancelled")
 }
 
 /// The answer to a change of an order; `only` says which orders can be changed.

@@ -16,13 +16,17 @@ use doorbuster_api::problem::Problem;
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL};
 
-use super::identity::{Buyer, BuyerMembership, OperatorIdentity, TokenExpiry, buyer_id};
+use super::dispatch::{REQUEST_ID, request_id};
+use super::identity::{
+    Buyer, BuyerMembership, Client, OperatorIdentity, OperatorRequest, TokenExpiry, buyer_id,
+};
 use super::rate_limits::LimitedRequest;
 use super::reply::Refused;
 use super::{
     App, admin, docs, events, gate, health, orders, pages, payment, purchase_handler, sales,
-    waitlist,
+    session, waitlist,
 };
+use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
 
 /// The router of everything but purchases. These are handled before it, and are in it only for
@@ -101,12 +105,23 @@ fn operator_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<A
         "change_sale" => on(filter, admin::sales::change),
         "delete_sale" => on(filter, admin::sales::delete),
         "schedule_sale" => step(PhaseStep::Schedule),
+        "unschedule_sale" => step(PhaseStep::Unschedule),
+        "check_sale" => on(filter, admin::check::check),
         "open_sale" => step(PhaseStep::Open),
         "pause_sale" => step(PhaseStep::Pause),
         "resume_sale" => step(PhaseStep::Resume),
         "close_sale" => step(PhaseStep::Close),
         "adjust_stock" => on(filter, admin::stock::adjust),
         "set_spread" => on(filter, admin::spread::set),
+        "get_spread" => on(filter, admin::spread::get),
+        "create_session" => on(filter, session::create),
+        "get_session" => on(filter, session::get),
+        "delete_session" => on(filter, session::delete),
+        "list_actions" => on(filter, admin::actions::list),
+        "list_nodes" => on(filter, admin::nodes::list),
+        "get_series" => on(filter, admin::series::get),
+        "get_buyer_story" => on(filter, admin::buyers::get),
+        "revoke_codes" => on(filter, admin::access_codes::revoke),
         "get_stock" => on(filter, admin::stock::get),
         "get_slots" => on(filter, admin::stock::slots),
         "get_stats" => on(filter, admin::stats::get),
@@ -164,14 +179,18 @@ async fn guard(
     next: Next,
 ) -> Response {
     let checked = check(&app, endpoint, &mut request).await;
+    let operator = request.extensions().get::<OperatorIdentity>().cloned();
     let (limited, request) = LimitedRequest::from_request(endpoint.path, request).await;
     let mut response = match checked {
         Ok(()) if is_operator_change(endpoint) => run_to_completion(&app, next.run(request)).await,
         Ok(()) => next.run(request).await,
-        Err(problem) => Refused::from(problem).into_response(),
+        Err(refused) => refused.into_response(),
     };
     if let Some(limited) = limited {
         limited.add_status_headers(&app, &mut response);
+    }
+    if let Some(OperatorIdentity(by)) = operator.filter(|_| is_operator_change(endpoint)) {
+        note_change(endpoint, &by, &mut response);
     }
     response.extensions_mut().insert(route_index(endpoint.id));
     // Shared caches must not keep an answer to one caller.
@@ -183,6 +202,17 @@ async fn guard(
 
 fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
+}
+
+/// Logs an operator's change, and names the id of the request, which the record of the action has.
+fn note_change(endpoint: &Endpoint, by: &OperatorRequest, response: &mut Response) {
+    if response.status().is_success() {
+        // The change may name buyers, so the log does not have it.
+        tracing::info!(by = &*by.id, action = endpoint.id, "an operator changed something");
+    }
+    if let Ok(id) = HeaderValue::from_str(&by.request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
 }
 
 /// Runs an operator's change in its own task, so that it completes and is recorded even if the
@@ -197,9 +227,9 @@ async fn run_to_completion(
         .unwrap_or_else(|_| Refused::from(Problem::internal()).into_response())
 }
 
-async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Problem> {
+async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Refused> {
     if endpoint.chapter != Chapter::Service && !app.serves_api {
-        return Err(not_served());
+        return Err(not_served().into());
     }
     if endpoint.chapter != Chapter::Service {
         let served = endpoint.responses.iter().find_map(|answer| answer.content.media_type());
@@ -207,7 +237,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         if let Some(served) = served
             && !accepts(wanted.iter().map(|value| value.as_bytes()), served)
         {
-            return Err(Problem::not_acceptable(served));
+            return Err(Problem::not_acceptable(served).into());
         }
     }
     match endpoint.auth {
@@ -226,14 +256,27 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
             request.extensions_mut().insert(asker);
         }
         Auth::Operator(role) => {
-            let by = OperatorIdentity(app.operator(request.headers(), role).await?);
-            request.extensions_mut().insert(by);
+            let method = request.method();
+            let operator = app.operator_of_request(request.headers(), method, role).await?;
+            let by = operator_request(operator, request);
+            request.extensions_mut().insert(OperatorIdentity(by));
             // A change at another node must be visible at once. If the store is unavailable, the
             // handler reports it.
             drop(app.engine.refresh_catalogue().await);
         }
     }
     Ok(())
+}
+
+/// The operator of this request, with the address and the id of the request.
+fn operator_request(operator: Operator, request: &Request) -> OperatorRequest {
+    let client = request.extensions().get::<Client>();
+    OperatorRequest {
+        id: operator.id,
+        role: operator.role,
+        address: client.map(|client| client.address.to_string()).unwrap_or_default(),
+        request_id: request_id(request.headers()).to_str().unwrap_or_default().to_owned(),
+    }
 }
 
 /// The problem for buyers and operators on a node without the role `api`.

@@ -312,14 +312,14 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
     .await;
     drop(operator);
     locking.join().expect("no panic").expect("it is locked and let go");
-    until("it is written down", "SELECT count(*) FROM action_log WHERE action = 'order.cancel'")
+    until("it is written down", "SELECT count(*) FROM action WHERE action = 'order.cancelled'")
         .await;
     let seen = app.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
     assert_eq!(seen.json()["state"], "cancelled", "{}", seen.text());
     let again = app.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await;
     assert_eq!(again.verdict(), "200", "{}", again.text());
     let noted =
-        home.psql(&database, "SELECT count(*) FROM action_log WHERE action = 'order.cancel'");
+        home.psql(&database, "SELECT count(*) FROM action WHERE action = 'order.cancelled'");
     assert_eq!(
         noted.expect("the database answers").trim(),
         "1",

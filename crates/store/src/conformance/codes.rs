@@ -3,7 +3,7 @@
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
-use crate::contract::{CodeCounts, CodesOutcome, DeleteOutcome};
+use crate::contract::{CodeCounts, CodeSelection, CodesOutcome, DeleteOutcome};
 use crate::store::CodeHash;
 
 /// Buyers that come at once.
@@ -11,6 +11,11 @@ const CROWD: usize = 64;
 
 fn hash(n: u8) -> CodeHash {
     [n; 32]
+}
+
+/// The first characters of a code.
+fn prefix(n: u8) -> String {
+    format!("AB{n:02}")
 }
 
 async fn sale(fixture: &Fixture, id: &str) {
@@ -21,7 +26,7 @@ async fn sale(fixture: &Fixture, id: &str) {
 async fn add(fixture: &Fixture, hashes: &[u8], uses: u32) -> CodesOutcome {
     fixture
         .store
-        .add_codes("spring", hashes.iter().map(|n| hash(*n)).collect(), uses)
+        .add_codes("spring", hashes.iter().map(|n| (prefix(*n), hash(*n))).collect(), uses)
         .await
         .expect("writes")
 }
@@ -48,6 +53,26 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert!(!spend(&fixture, 2, "anna").await);
     assert!(spend(&fixture, 2, "bert").await);
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
+}
+
+/// Codes are revoked by their first characters or by their hash. A buyer who has used a code keeps
+/// the access.
+pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
+    sale(&fixture, "spring").await;
+    sale(&fixture, "autumn").await;
+    assert_eq!(add(&fixture, &[1, 2, 13], 2).await, CodesOutcome::Done);
+    assert!(spend(&fixture, 1, "anna").await);
+    let revoke = async |sale: &str, codes| fixture.store.revoke_codes(sale, codes).await;
+    let by_prefix = |text: &str| CodeSelection::Prefix(text.to_owned());
+    assert_eq!(revoke("autumn", by_prefix("AB")).await.expect("writes"), 0, "another sale");
+    assert_eq!(revoke("spring", by_prefix("AB0")).await.expect("writes"), 2);
+    assert_eq!(revoke("spring", by_prefix("AB0")).await.expect("writes"), 0, "already revoked");
+    assert!(spend(&fixture, 1, "anna").await, "anna used the code before");
+    assert!(!spend(&fixture, 1, "bert").await && !spend(&fixture, 2, "bert").await);
+    assert!(spend(&fixture, 13, "bert").await);
+    assert_eq!(revoke("spring", CodeSelection::Code(hash(13))).await.expect("writes"), 1);
+    assert!(!spend(&fixture, 13, "carl").await);
+    assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 2, spent: 2 });
 }
 
 /// Of many concurrent buyers, as many get a code as it has uses.

@@ -438,7 +438,12 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     fixture.clock.advance(1_000);
     let before = |ms: i64| {
         let at = fixture.clock.now().plus(-ms);
-        RetentionCutoffs { events_before: at, dead_before: at, inbox_before: at }
+        RetentionCutoffs {
+            events_before: at,
+            dead_before: at,
+            inbox_before: at,
+            ..RetentionCutoffs::NONE
+        }
     };
     assert_eq!(
         fixture.store.delete_expired(before(1_000), 100).await.expect("writes"),
@@ -498,11 +503,7 @@ async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Orde
     assert!(fail("evt_2").await, "a message that came late");
     fixture.clock.advance(1_000);
     assert!(fail("evt_3").await);
-    let what = RetentionCutoffs {
-        events_before: Millis(0),
-        dead_before: Millis(0),
-        inbox_before: fixture.clock.now(),
-    };
+    let what = RetentionCutoffs { inbox_before: fixture.clock.now(), ..RetentionCutoffs::NONE };
     assert_eq!(
         fixture.store.delete_expired(what, 100).await.expect("writes"),
         2,

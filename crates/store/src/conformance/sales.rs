@@ -3,8 +3,10 @@ use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::{ItemId, Millis, NodeId, PartitionChoice, Spread, Stock};
 
 use super::{Fixture, new_item, new_sale};
+use crate::actions::recorded;
 use crate::contract::{
-    AdminKey, AdminRole, DeleteOutcome, PatchOutcome, SaleRow, SpreadOutcome, StepOutcome,
+    ActionQuery, AdminKey, AdminRole, DeleteOutcome, FieldChange, NewAction, PatchOutcome,
+    SalePatch, SaleRow, SpreadOutcome, StepOutcome,
 };
 
 async fn create(fixture: &Fixture, id: &str) -> SaleRow {
@@ -240,12 +242,62 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     assert!(!take_leader_lease(1).await);
 }
 
-/// What operators do is noted.
+/// A change by an operator is recorded with the fields that it changes, in its transaction. A call
+/// that changes nothing is not recorded.
 pub async fn operator_actions_are_recorded(fixture: Fixture) {
-    fixture.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
-    fixture.store.log_action("key_a", "sale.open", "spring").await.expect("writes");
-    fixture.store.health().await.expect("healthy");
-    assert_eq!(fixture.store.now(), fixture.clock.now());
+    let store = &fixture.store;
+    let action = |action: &str, subject: &str| NewAction {
+        by: "key_a".to_owned(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        changes: vec![FieldChange::set("/reason", "a test")],
+        address: Some("192.0.2.7".to_owned()),
+        request_id: Some("r1".to_owned()),
+    };
+    let sale = create(&fixture, "unrecorded").await;
+    let retitle = |title: &'static str| -> SalePatch {
+        Box::new(move |sale: &mut SaleRow| {
+            sale.title = title.to_owned();
+            Ok(())
+        })
+    };
+    for title in ["New title", "New title"] {
+        let patch = store.patch_sale("unrecorded", None, retitle(title));
+        recorded(action("sale.changed", "sale:unrecorded"), patch).await.expect("writes");
+    }
+    let refused: SalePatch = Box::new(|_| Err("no".to_owned()));
+    let refused = store.patch_sale("unrecorded", None, refused);
+    recorded(action("sale.changed", "sale:unrecorded"), refused).await.expect("answers");
+    let open = store.step_sale("unrecorded", PhaseStep::Open);
+    recorded(action("sale.opened", "sale:unrecorded"), open).await.expect("writes");
+    let again = store.step_sale("unrecorded", PhaseStep::Open);
+    recorded(action("sale.opened", "sale:unrecorded"), again).await.expect("answers");
+    recorded(action("session.created", "key:key_a"), store.record_action()).await.expect("writes");
+    let query = |action: Option<&str>, before| ActionQuery {
+        action: action.map(str::to_owned),
+        before,
+        limit: 10,
+        ..ActionQuery::default()
+    };
+    let rows = store.actions(query(None, None)).await.expect("reads");
+    let names: Vec<&str> = rows.iter().map(|row| row.action.action.as_str()).collect();
+    assert_eq!(names, ["session.created", "sale.opened", "sale.changed"], "newest first");
+    let change = |path: &str, from: &str, to: &str| FieldChange {
+        path: path.to_owned(),
+        from: from.into(),
+        to: to.into(),
+    };
+    let reason = FieldChange::set("/reason", "a test");
+    let retitled = vec![change("/title", &sale.title, "New title"), reason.clone()];
+    assert_eq!(rows[2].action, NewAction { changes: retitled, ..rows[2].action.clone() });
+    assert_eq!(rows[1].action.changes, [change("/phase", "draft", "open"), reason.clone()]);
+    assert_eq!(rows[0].action, action("session.created", "key:key_a"));
+    assert_eq!(rows[0].at, fixture.clock.now());
+    let opened = store.actions(query(Some("sale.opened"), None)).await.expect("reads");
+    assert_eq!(opened, rows[1..2]);
+    assert_eq!(store.actions(query(None, Some(rows[1].seq))).await.expect("reads"), rows[2..]);
+    let of_nobody = ActionQuery { by: Some("key_b".to_owned()), ..query(None, None) };
+    assert_eq!(store.actions(of_nobody).await.expect("reads"), []);
 }
 
 /// A spread is changed until the sale opens, and raises the version.
@@ -278,11 +330,11 @@ pub async fn nodes_live_until_their_leases_expire(fixture: Fixture) {
     let live = async || fixture.store.live_nodes().await.expect("reads");
     assert_eq!(live().await, []);
     for node in [NodeId(7), NodeId(3)] {
-        fixture.store.renew_node_lease(node, 1_000).await.expect("writes");
+        fixture.store.renew_node_lease(node, 1_000, "{}").await.expect("writes");
     }
     assert_eq!(live().await, [NodeId(3), NodeId(7)]);
     fixture.clock.advance(999);
-    fixture.store.renew_node_lease(NodeId(7), 1_000).await.expect("writes");
+    fixture.store.renew_node_lease(NodeId(7), 1_000, "{}").await.expect("writes");
     fixture.clock.advance(1);
     assert_eq!(live().await, [NodeId(7)]);
 }

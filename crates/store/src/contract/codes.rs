@@ -1,5 +1,17 @@
 //! Results of adding and counting access codes.
 
+/// Codes to revoke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CodeSelection {
+    /// Codes that begin with these characters; at most [`CODE_PREFIX_CHARS`] of them.
+    Prefix(String),
+    /// The code with this hash.
+    Code([u8; 32]),
+}
+
+/// The characters of a code that the store keeps beside its hash.
+pub const CODE_PREFIX_CHARS: usize = 4;
+
 /// The result of adding codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodesOutcome {

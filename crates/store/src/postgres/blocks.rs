@@ -51,7 +51,8 @@ impl Postgres {
         let write = move |ledger: &mut PostgresLedger<'_>| {
             let block =
                 Block { kind, value: value.clone(), until, reason: reason.clone(), at: ledger.now };
-            Ok(insert(ledger, &block, most)?.then_some(block))
+            let written = insert(ledger, &block, most)?;
+            Ok(ledger.record_if(written)?.then_some(block))
         };
         self.job(RetryUnknown::Allowed, write).await
     }
@@ -61,7 +62,8 @@ impl Postgres {
         let delete = move |ledger: &mut PostgresLedger<'_>| {
             let sql = "DELETE FROM block WHERE kind = $1 AND value = $2 AND (until IS NULL
                        OR until > $3)";
-            Ok(ledger.run(sql, &[&kind.as_str(), &value, &ledger.now.0])? > 0)
+            let deleted = ledger.run(sql, &[&kind.as_str(), &value, &ledger.now.0])? > 0;
+            ledger.record_if(deleted)
         };
         self.job(RetryUnknown::Never, delete).await
     }

@@ -3,10 +3,11 @@ use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, CloseCause, Counter, Grant, GrantId, Ledger, Recall, RecallId, RecallTarget, SlotKey,
-    TicketId, TicketParts, recall, stock,
+    BuyerId, CloseCause, Counter, Grant, GrantId, Ledger, Order, Recall, RecallId, RecallTarget,
+    SlotKey, TicketId, TicketParts, recall, stock,
 };
 
+use crate::actions;
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -105,8 +106,9 @@ impl Postgres {
                 lock_order(ledger, &id)?;
                 ledger.payments_of(&id)?;
             }
-            let now = ledger.now;
-            order::end(ledger, &id, how, &by, now)
+            let (now, before) = (ledger.now, order_before(ledger, &id)?);
+            let changed = order::end(ledger, &id, how, &by, now)?;
+            record_order(ledger, before.as_ref(), changed)
         };
         self.job(RetryUnknown::Never, end).await
     }
@@ -119,6 +121,30 @@ impl Postgres {
         };
         self.job(RetryUnknown::Never, pay).await
     }
+}
+
+/// The order before an operator's change, locked. `None`: no operator changes it.
+pub(super) fn order_before(
+    ledger: &mut PostgresLedger<'_>,
+    id: &TicketId,
+) -> Result<Option<Order>, Failure> {
+    if ledger.action.is_none() {
+        return Ok(None);
+    }
+    lock_order(ledger, id)?;
+    ledger.order(id)
+}
+
+/// Records an operator's change of an order.
+pub(super) fn record_order(
+    ledger: &PostgresLedger<'_>,
+    before: Option<&Order>,
+    changed: ChangeOutcome,
+) -> Result<ChangeOutcome, Failure> {
+    if let Some(fields) = actions::changed_order(before, &changed) {
+        ledger.record(&fields)?;
+    }
+    Ok(changed)
 }
 
 /// Locks an order's rows in lock order, because the rules of a payment read the item before the

@@ -3,7 +3,7 @@ use tokio_postgres::Row;
 
 use doorbuster_core::BuyerId;
 
-use crate::contract::{CodeCounts, CodesOutcome};
+use crate::contract::{CodeCounts, CodeSelection, CodesOutcome, FieldChange};
 use crate::limits::CODES_MAX;
 use crate::store::{CodeHash, StoreResult};
 
@@ -18,6 +18,14 @@ const COUNTS: &str =
     "SELECT count(*), coalesce(sum(uses), 0)::bigint, coalesce(sum(spent), 0)::bigint
      FROM access_code WHERE sale_id = $1";
 
+/// Deletes unused codes, and ends codes that some buyers have used: those buyers keep their access.
+const REVOKE: [&str; 2] = [
+    "DELETE FROM access_code WHERE sale_id = $1 AND spent = 0
+     AND (left(prefix, length($2::text)) = $2 OR hash = $3::bytea)",
+    "UPDATE access_code SET uses = spent WHERE sale_id = $1 AND spent < uses AND spent > 0
+     AND (left(prefix, length($2::text)) = $2 OR hash = $3::bytea)",
+];
+
 fn counted(row: &Row) -> Done<CodeCounts> {
     Ok(CodeCounts { codes: number(row, 0)?, uses: number(row, 1)?, spent: number(row, 2)? })
 }
@@ -25,7 +33,7 @@ fn counted(row: &Row) -> Done<CodeCounts> {
 fn add(
     ledger: &mut PostgresLedger<'_>,
     sale: &str,
-    hashes: &[CodeHash],
+    hashes: &[(String, CodeHash)],
     uses: u32,
 ) -> Done<CodesOutcome> {
     // The lock on the sale makes concurrent additions count one after the other.
@@ -39,10 +47,12 @@ fn add(
     if before.codes + hashes.len() as u64 > CODES_MAX {
         return Ok(CodesOutcome::TooMany);
     }
-    let hashes: Vec<&[u8]> = hashes.iter().map(|hash| hash.as_slice()).collect();
-    let sql = "INSERT INTO access_code (sale_id, hash, uses) SELECT $1, hash, $3
-               FROM unnest($2::bytea[]) AS new (hash)";
-    ledger.run(sql, &[&sale, &hashes, &i64::from(uses)])?;
+    let (prefixes, hashes): (Vec<&str>, Vec<&[u8]>) =
+        hashes.iter().map(|(prefix, hash)| (prefix.as_str(), hash.as_slice())).unzip();
+    let sql = "INSERT INTO access_code (sale_id, hash, uses, prefix) SELECT $1, hash, $3, prefix
+               FROM unnest($2::bytea[], $4::text[]) AS new (hash, prefix)";
+    ledger.run(sql, &[&sale, &hashes, &i64::from(uses), &prefixes])?;
+    ledger.record(&[])?;
     Ok(CodesOutcome::Done)
 }
 
@@ -74,13 +84,32 @@ impl Postgres {
     pub(crate) async fn add_codes(
         &self,
         sale: &str,
-        hashes: Vec<CodeHash>,
+        hashes: Vec<(String, CodeHash)>,
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
         // A second run would find its own codes. The caller gets an error with an unknown outcome,
         // and generates other codes.
         self.job(RetryUnknown::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
+    }
+
+    pub(crate) async fn revoke_codes(&self, sale: &str, codes: CodeSelection) -> StoreResult<u64> {
+        let sale = sale.to_owned();
+        let revoke = move |ledger: &mut PostgresLedger<'_>| {
+            let (prefix, hash) = match &codes {
+                CodeSelection::Prefix(prefix) => (Some(prefix.as_str()), None),
+                CodeSelection::Code(hash) => (None, Some(hash.as_slice())),
+            };
+            let mut revoked = 0;
+            for statement in REVOKE {
+                revoked += ledger.run(statement, &[&sale, &prefix, &hash])?;
+            }
+            if revoked > 0 {
+                ledger.record(&[FieldChange::set("/revoked", revoked)])?;
+            }
+            Ok(revoked)
+        };
+        self.job(RetryUnknown::Never, revoke).await
     }
 
     pub(crate) async fn spend_code(

@@ -85,7 +85,10 @@ fn retry(ledger: &PostgresLedger<'_>, id: &DeadLetterId, most: usize) -> Done<De
             let sql = "UPDATE delivery SET state = 'pending', tries = 0, next_at = $2, at = $2
                        WHERE seq = $1 AND state = 'dead'";
             let changed = ledger.run(sql, &[seq, &ledger.now.0])?;
-            Ok(if changed > 0 { DeadLetterOutcome::Done } else { DeadLetterOutcome::NotFound })
+            Ok(match ledger.record_if(changed > 0)? {
+                true => DeadLetterOutcome::Done,
+                false => DeadLetterOutcome::NotFound,
+            })
         }
         DeadLetterId::Ticket(ticket) => {
             let sought = "SELECT FROM dead_letter WHERE ticket = $1 AND discarded IS NULL";
@@ -110,7 +113,7 @@ fn discard(ledger: &PostgresLedger<'_>, id: &DeadLetterId, why: &str) -> Done<bo
         }
         DeadLetterId::Refund(_) => 0,
     };
-    Ok(changed > 0)
+    ledger.record_if(changed > 0)
 }
 
 /// Reads a dead letter and its position in the list.

@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::{BuyerId, GrantId, RequestKey};
 
+use crate::actions;
 use crate::contract::{BuyerTraces, Erased};
 use crate::erase::{self, ErasableOrder, ErasableRows, ErasedNames};
 use crate::limits::ERASE_ROWS_MAX;
@@ -155,10 +156,12 @@ impl Postgres {
         let names = ErasedNames::for_buyer(buyer, &self.shared().id_key);
         let found = self.find(buyer.as_str()).await?;
         let erase = move |ledger: &mut PostgresLedger<'_>| {
-            Ok(Erased {
+            let erased = Erased {
                 orders: erase_orders(ledger, &names)?,
                 other: erase_other_rows(ledger, &names, &found)?,
-            })
+            };
+            ledger.record(&actions::erased(&erased))?;
+            Ok(erased)
         };
         self.job(RetryUnknown::Allowed, erase).await
     }

@@ -57,15 +57,17 @@ pub struct PostgresLedger<'c> {
     pub(super) node: Option<NodeId>,
     /// Sales or descriptions of items were changed.
     pub(super) catalogue: bool,
+    /// The action that the transaction performs, if an operator asked for it.
+    pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 
 impl<'c> PostgresLedger<'c> {
     pub(super) fn live(live: LiveConnection<'c>, now: Millis) -> Self {
-        Self { live: Some(live), cache: RowCache::default(), now, node: None, catalogue: false }
+        Self { live: Some(live), ..Self::prefetched(RowCache::default(), now) }
     }
 
     pub(super) fn prefetched(cache: RowCache, now: Millis) -> Self {
-        Self { live: None, cache, now, node: None, catalogue: false }
+        Self { live: None, cache, now, node: None, catalogue: false, action: None }
     }
 
     /// Every row of a query.

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (8, "disputes", include_str!("../../migrations/postgres/0008_disputes.sql")),
     (9, "grace", include_str!("../../migrations/postgres/0009_grace.sql")),
     (10, "history", include_str!("../../migrations/postgres/0010_history.sql")),
+    (11, "console", include_str!("../../migrations/postgres/0011_console.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

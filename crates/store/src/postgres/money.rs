@@ -127,7 +127,9 @@ impl Postgres {
     pub(crate) async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         let retry = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
-            money::retry_refund(ledger, &id, now)
+            let retried = money::retry_refund(ledger, &id, now)?;
+            ledger.record_if(retried.is_some())?;
+            Ok(retried)
         };
         self.job(RetryUnknown::Never, retry).await
     }
@@ -135,7 +137,11 @@ impl Postgres {
     pub(crate) async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         let sql = "UPDATE refund SET discarded = $2 WHERE id = $1 AND state = 'failed'
                    AND discarded IS NULL";
-        self.job(RetryUnknown::Never, move |ledger| Ok(ledger.run(sql, &[&id.0, &why])? == 1)).await
+        let discard = move |ledger: &mut PostgresLedger<'_>| {
+            let discarded = ledger.run(sql, &[&id.0, &why])? == 1;
+            ledger.record_if(discarded)
+        };
+        self.job(RetryUnknown::Never, discard).await
     }
 
     pub(crate) async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {

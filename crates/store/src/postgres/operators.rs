@@ -1,16 +1,58 @@
-//! Rows of operators and nodes: keys, a log of actions, leases of the leader and of every node.
+//! Rows of operators and nodes: keys, actions, leases of the leader and of every node.
 use doorbuster_core::{Millis, NodeId};
 
-use crate::contract::{AdminKey, AdminRole};
+use tokio_postgres::Row;
+
+use crate::actions;
+use crate::contract::{ActionQuery, ActionRow, AdminKey, AdminRole, FieldChange, NewAction};
 use crate::store::StoreResult;
 
 use super::Postgres;
 use super::failure::Failure;
+use super::ledger::PostgresLedger;
+use super::read::as_limit;
 use super::rows;
 use super::run::RetryUnknown;
 
 const ROLES: [(AdminRole, &str); 3] =
     [(AdminRole::Viewer, "viewer"), (AdminRole::Operator, "operator"), (AdminRole::Admin, "admin")];
+
+fn action_row(row: &Row) -> Result<ActionRow, Failure> {
+    let changes = actions::changes_from_json(row.try_get(5)?);
+    Ok(ActionRow {
+        seq: row.try_get(0)?,
+        at: Millis(row.try_get(1)?),
+        action: NewAction {
+            by: row.try_get(2)?,
+            action: row.try_get(3)?,
+            subject: row.try_get(4)?,
+            changes: changes.ok_or_else(|| rows::bad_row("changes"))?,
+            address: row.try_get(6)?,
+            request_id: row.try_get(7)?,
+        },
+    })
+}
+
+impl PostgresLedger<'_> {
+    /// Records the operator's action that this transaction performs, with the fields that it
+    /// changed. Without an operator, it does nothing.
+    pub(super) fn record(&self, changes: &[FieldChange]) -> Result<(), Failure> {
+        let Some(action) = &self.action else { return Ok(()) };
+        let sql = "INSERT INTO action (at, actor, action, subject, changes, address, request_id)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let NewAction { by, action: name, subject, address, request_id, .. } = &**action;
+        let changes = actions::changes_to_json(changes, action);
+        self.run(sql, &[&self.now.0, by, name, subject, &changes, address, request_id]).map(drop)
+    }
+
+    /// Records the action if the transaction had an effect.
+    pub(super) fn record_if(&self, is_effective: bool) -> Result<bool, Failure> {
+        if is_effective {
+            self.record(&[])?;
+        }
+        Ok(is_effective)
+    }
+}
 
 impl Postgres {
     pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
@@ -42,7 +84,10 @@ impl Postgres {
                     "a key with the id {} or the same hash already exists",
                     key.id
                 ))),
-                _ => Ok(()),
+                _ => ledger.record(&[
+                    FieldChange::set("/name", key.name.as_str()),
+                    FieldChange::set("/role", role),
+                ]),
             }
         };
         self.job(RetryUnknown::Never, insert).await
@@ -51,23 +96,23 @@ impl Postgres {
     pub(crate) async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |ledger| {
-            Ok(ledger.run("DELETE FROM admin_key WHERE id = $1", &[&id])? > 0)
+            let deleted = ledger.run("DELETE FROM admin_key WHERE id = $1", &[&id])? > 0;
+            ledger.record_if(deleted)
         })
         .await
     }
 
-    pub(crate) async fn log_action(
-        &self,
-        actor: &str,
-        action: &str,
-        detail: &str,
-    ) -> StoreResult<()> {
-        let (actor, action, detail) = (actor.to_owned(), action.to_owned(), detail.to_owned());
-        let log = move |ledger: &mut super::PostgresLedger<'_>| {
-            let sql = "INSERT INTO action_log (at, actor, action, detail) VALUES ($1, $2, $3, $4)";
-            ledger.run(sql, &[&ledger.now.0, &actor, &action, &detail]).map(drop)
-        };
-        self.job(RetryUnknown::Never, log).await
+    pub(crate) async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
+        let sql = "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
+             WHERE ($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2)
+               AND ($3::text IS NULL OR subject = $3) AND ($4::bigint IS NULL OR seq < $4)
+             ORDER BY seq DESC LIMIT $5";
+        let ActionQuery { by, action, subject, before, limit } = &query;
+        self.all(sql, &[by, action, subject, before, &as_limit(*limit)], action_row).await
+    }
+
+    pub(crate) async fn record_action(&self) -> StoreResult<()> {
+        self.job(RetryUnknown::Never, |ledger| ledger.record(&[])).await
     }
 
     /// Takes the lease if this node has it or it has expired.
@@ -81,15 +126,6 @@ impl Postgres {
             Ok(taken > 0)
         };
         self.job(RetryUnknown::Allowed, lead).await
-    }
-
-    pub(crate) async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
-        let beat = move |ledger: &mut super::PostgresLedger<'_>| {
-            let sql = "INSERT INTO node (node, until) VALUES ($1, $2) ON CONFLICT (node) DO UPDATE
-                       SET until = excluded.until";
-            ledger.run(sql, &[&i64::from(node.0), &ledger.now.plus(lease_ms).0]).map(drop)
-        };
-        self.job(RetryUnknown::Allowed, beat).await
     }
 
     pub(crate) async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {

@@ -8,6 +8,7 @@ use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason};
 use doorbuster_core::{GrantId, ItemId, Millis, Order, OrderState, TicketId, TicketN};
 
+use super::calls::{order_before, record_order};
 use crate::contract::{DeadTicket, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
@@ -65,8 +66,9 @@ impl Postgres {
         by: Attribution,
     ) -> StoreResult<ChangeOutcome> {
         let extend = move |ledger: &mut PostgresLedger<'_>| {
-            let now = ledger.now;
-            order::extend(ledger, &id, pay_by, &by, now)
+            let (now, before) = (ledger.now, order_before(ledger, &id)?);
+            let changed = order::extend(ledger, &id, pay_by, &by, now)?;
+            record_order(ledger, before.as_ref(), changed)
         };
         self.job(RetryUnknown::Never, extend).await
     }

@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId};
 
+use crate::actions;
 use crate::contract::{
     Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointStatus,
     EventRead, NewEndpoint, OutboxPage, Redelivery, event_about,
@@ -80,7 +81,9 @@ fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<O
             &ledger.now.0,
         ],
     )?;
-    ledger.one(FIND, &[&new.id], endpoint)
+    let made = ledger.one(FIND, &[&new.id], endpoint)?;
+    ledger.record(&actions::changed_endpoint(None, made.as_ref()))?;
+    Ok(made)
 }
 
 fn update(
@@ -88,12 +91,14 @@ fn update(
     id: &str,
     change: &EndpointChange,
 ) -> Done<Option<Endpoint>> {
-    let Some(mut endpoint) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(None) };
+    let Some(before) = ledger.one(FIND, &[&id], endpoint)? else { return Ok(None) };
+    let mut endpoint = before.clone();
     change.apply(&mut endpoint, ledger.now);
     let (types, secrets) =
         (endpoints::types_to_json(&endpoint.wanted), endpoints::secrets_to_json(&endpoint.secrets));
     let sql = "UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1";
     ledger.run(sql, &[&id, &endpoint.url, &types, &secrets, &endpoint.enabled])?;
+    ledger.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
     Ok(Some(endpoint))
 }
 
@@ -188,6 +193,7 @@ fn redeliver(
          SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL,
          at = excluded.at";
     ledger.run(sql, &[&id, &position, &event_about(&told), &ledger.now.0])?;
+    ledger.record(&[])?;
     Ok(Redelivery::Done)
 }
 
@@ -278,7 +284,12 @@ impl Postgres {
     pub(crate) async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |ledger| {
-            Ok(ledger.run("DELETE FROM endpoint WHERE id = $1", &[&id])? > 0)
+            let before = ledger.one(FIND, &[&id], endpoint)?;
+            let deleted = ledger.run("DELETE FROM endpoint WHERE id = $1", &[&id])? > 0;
+            if deleted {
+                ledger.record(&actions::changed_endpoint(before.as_ref(), None))?;
+            }
+            Ok(deleted)
         })
         .await
     }

@@ -8,7 +8,7 @@ use crate::events::sale_event;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::rows;
-use super::sales::{lock_sale, one};
+use super::sales::{lock_sale, recorded_change};
 
 type Done<T> = Result<T, Failure>;
 
@@ -25,8 +25,9 @@ pub(super) fn apply_step(
         PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
     };
     enter_phase(ledger, &sale, phase)?;
-    Ok(one(ledger, id)?
-        .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+    recorded_change(ledger, &sale).map(|sale| {
+        sale.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true })
+    })
 }
 
 /// Pauses a sale that never opened.
@@ -40,9 +41,9 @@ pub(super) fn pause_scheduled(ledger: &mut PostgresLedger<'_>, id: &str) -> Done
 /// Writes a locked sale's next phase, and closes its grants where the phase has none.
 fn enter_phase(ledger: &mut PostgresLedger<'_>, sale: &SaleRow, phase: Phase) -> Done<()> {
     let closing = match phase {
-        Phase::Paused => Some(CloseCause::Rolled),
+        Phase::Draft | Phase::Paused => Some(CloseCause::Rolled),
         Phase::Closed => Some(CloseCause::Ended),
-        Phase::Draft | Phase::Scheduled | Phase::Open => None,
+        Phase::Scheduled | Phase::Open => None,
     };
     if let Some(cause) = closing {
         // All grants of all its items, locked by id.

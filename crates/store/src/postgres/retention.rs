@@ -34,6 +34,15 @@ fn delete_expired(
     rows += ledger.run(tickets, &[&what.dead_before.0, &limit])?;
     rows += ledger.run(events, &[&what.events_before.0, &limit])?;
     rows += ledger.run(inbox, &[&what.inbox_before.0, &limit])?;
+    let actions = "DELETE FROM action WHERE seq IN (
+             SELECT seq FROM action WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    rows += ledger.run(actions, &[&what.actions_before.0, &limit])?;
+    let points = "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (
+             SELECT sale_id, step_secs, at, node FROM sale_point
+             WHERE step_secs = $1::bigint AND at < $2 ORDER BY at LIMIT $3)";
+    for (step, before) in what.points_before() {
+        rows += ledger.run(points, &[&step.secs(), &before.0, &limit])?;
+    }
     Ok(rows)
 }
 

@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 
 use doorbuster_core::{Millis, Order};
 
+use crate::actions;
 use crate::contract::StoreError;
 use crate::limits::{
     PG_ANSWER_WAIT, PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN,
@@ -121,6 +122,11 @@ impl Postgres {
         work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> StoreResult<T> {
         self.shared().check_accepting()?;
+        let action = actions::current();
+        let work = move |ledger: &mut PostgresLedger<'_>| {
+            ledger.action.clone_from(&action);
+            work(ledger)
+        };
         let (shared, work) = (Arc::clone(self.shared()), Arc::new(work));
         self.run_to_completion(async move {
             let mut tries = RetryState::new();

@@ -5,8 +5,9 @@ use tokio_postgres::Row;
 
 use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::stock::{self, AdjustResult};
-use doorbuster_core::{ItemId, Ledger, Millis, PartitionChoice, Spread};
+use doorbuster_core::{ItemId, Ledger, Millis, PartitionChoice, Spread, Stock};
 
+use crate::actions;
 use crate::contract::{
     AdjustOutcome, Adjustment, CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale,
     PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
@@ -225,7 +226,19 @@ fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow
         create_item(ledger, &new.id, item)?;
     }
     ledger.catalogue = true;
-    one(ledger, &new.id)
+    let made = one(ledger, &new.id)?;
+    ledger.record(&actions::changed_sale(None, made.as_ref()))?;
+    Ok(made)
+}
+
+/// The sale as it is now, after its changes were recorded.
+pub(super) fn recorded_change(
+    ledger: &PostgresLedger<'_>,
+    before: &SaleRow,
+) -> Done<Option<SaleRow>> {
+    let after = one(ledger, &before.id)?;
+    ledger.record(&actions::changed_sale(Some(before), after.as_ref()))?;
+    Ok(after)
 }
 
 fn create_item(ledger: &PostgresLedger<'_>, sale: &str, item: &NewItem) -> Done<()> {
@@ -315,7 +328,8 @@ fn apply(
         )?;
     }
     ledger.catalogue = true;
-    Ok(one(ledger, id)?.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
+    recorded_change(ledger, &before)
+        .map(|sale| sale.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
 }
 
 /// Deletes a draft with its items.
@@ -332,6 +346,7 @@ fn delete(
         return Ok(DeleteOutcome::WrongState(sale.phase));
     }
     ledger.run("DELETE FROM sale WHERE id = $1", &[&id])?;
+    ledger.record(&actions::changed_sale(Some(&sale), None))?;
     ledger.catalogue = true;
     Ok(DeleteOutcome::Done)
 }
@@ -367,7 +382,8 @@ fn set_spread(
     )?;
     ledger.run("UPDATE sale SET version = version + 1 WHERE id = $1", &[&id])?;
     ledger.catalogue = true;
-    Ok(one(ledger, &id)?.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
+    recorded_change(ledger, &sale)
+        .map(|sale| sale.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
 }
 
 /// Changes an item's total and records the change, once for each key.
@@ -390,6 +406,9 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
                      ($1, $2, $3, $4, $5, $6)",
                     &[&item.0, key, units, reason, &total, &ledger.now.0],
                 )?;
+                if let Stock::Counted(total) = done.total {
+                    ledger.record(&actions::adjusted(*units, total, reason))?;
+                }
             }
             AdjustResult::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
             AdjustResult::TooMuch => return Ok(AdjustOutcome::TooMuch),

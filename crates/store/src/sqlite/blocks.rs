@@ -57,7 +57,8 @@ impl Sqlite {
         let (value, reason) = (value.to_owned(), reason.to_owned());
         self.job(move |ledger| {
             let block = Block { kind, value, until, reason, at: ledger.now };
-            Ok(insert(ledger, &block, most)?.then_some(block))
+            let written = insert(ledger, &block, most)?;
+            Ok(ledger.record_if(written)?.then_some(block))
         })
         .await
     }
@@ -68,7 +69,8 @@ impl Sqlite {
             let sql = "DELETE FROM block WHERE kind = ?1 AND value = ?2 AND (until IS NULL
                        OR until > ?3)";
             let now = ledger.now;
-            Ok(ledger.sql.run(sql, params![kind.as_str(), value, now.0])? > 0)
+            let deleted = ledger.sql.run(sql, params![kind.as_str(), value, now.0])? > 0;
+            ledger.record_if(deleted)
         })
         .await
     }

@@ -6,15 +6,16 @@ use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::settle::{self, Resolved};
 use doorbuster_core::{
-    BuyerId, CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Millis, NodeId, Order, Recall,
-    RecallId, RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId, TicketParts,
-    recall, stock,
+    BuyerId, CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Ledger, Millis, NodeId, Order,
+    Recall, RecallId, RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId,
+    TicketParts, recall, stock,
 };
 
+use crate::actions;
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadTicket, DeleteOutcome,
-    GrantTransfers, ItemCounts, NewSale, OpenError, OrderPage, OrderQuery, PatchOutcome, SalePatch,
-    SaleRow, SpreadOutcome, StepOutcome, StoreHistoryRow,
+    ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadTicket,
+    DeleteOutcome, GrantTransfers, ItemCounts, NewSale, OpenError, OrderPage, OrderQuery,
+    PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome, StoreHistoryRow,
 };
 use crate::history::check_key;
 use crate::limits::HISTORY_ROWS_MAX;
@@ -30,7 +31,16 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&mut SqliteLedger<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> StoreResult<T> {
-        self.write(1, move |txn| txn.attempt(|ledger| work(ledger))).await
+        let action = actions::current();
+        self.write(1, move |txn| {
+            txn.attempt(|ledger| {
+                ledger.action = action;
+                let done = work(ledger);
+                ledger.action = None;
+                done
+            })
+        })
+        .await
     }
 
     pub(crate) async fn catalogue(&self) -> StoreResult<CatalogueRows> {
@@ -210,8 +220,12 @@ impl Sqlite {
         by: Attribution,
     ) -> StoreResult<ChangeOutcome> {
         self.job(move |ledger| {
-            let now = ledger.now;
-            order::extend(ledger, &id, pay_by, &by, now)
+            let (now, before) = (ledger.now, ledger.order(&id)?);
+            let changed = order::extend(ledger, &id, pay_by, &by, now)?;
+            if let Some(fields) = actions::changed_order(before.as_ref(), &changed) {
+                ledger.record(&fields)?;
+            }
+            Ok(changed)
         })
         .await
     }
@@ -223,8 +237,12 @@ impl Sqlite {
         by: Attribution,
     ) -> StoreResult<ChangeOutcome> {
         self.job(move |ledger| {
-            let now = ledger.now;
-            order::end(ledger, &id, how, &by, now)
+            let (now, before) = (ledger.now, ledger.order(&id)?);
+            let changed = order::end(ledger, &id, how, &by, now)?;
+            if let Some(fields) = actions::changed_order(before.as_ref(), &changed) {
+                ledger.record(&fields)?;
+            }
+            Ok(changed)
         })
         .await
     }
@@ -280,30 +298,24 @@ impl Sqlite {
     }
 
     pub(crate) async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
-        self.job(move |ledger| operators::insert_key(&mut ledger.sql, &key)).await
+        self.job(move |ledger| operators::insert_key(ledger, &key)).await
     }
 
     pub(crate) async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
-        self.job(move |ledger| operators::delete_key(&mut ledger.sql, &id)).await
+        self.job(move |ledger| operators::delete_key(ledger, &id)).await
     }
 
-    pub(crate) async fn log_action(
-        &self,
-        actor: &str,
-        action: &str,
-        detail: &str,
-    ) -> StoreResult<()> {
-        let (actor, action, detail) = (actor.to_owned(), action.to_owned(), detail.to_owned());
-        self.job(move |ledger| operators::log_action(ledger, &actor, &action, &detail)).await
+    pub(crate) async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
+        self.read(move |sql| operators::actions(sql, &query)).await
+    }
+
+    pub(crate) async fn record_action(&self) -> StoreResult<()> {
+        self.job(|ledger| ledger.record(&[])).await
     }
 
     pub(crate) async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         self.job(move |ledger| operators::take_leader_lease(ledger, node, lease_ms)).await
-    }
-
-    pub(crate) async fn renew_node_lease(&self, node: NodeId, lease_ms: i64) -> StoreResult<()> {
-        self.job(move |ledger| operators::renew_node_lease(ledger, node, lease_ms)).await
     }
 
     pub(crate) async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {

@@ -3,7 +3,7 @@ use rusqlite::params;
 
 use doorbuster_core::BuyerId;
 
-use crate::contract::{CodeCounts, CodesOutcome};
+use crate::contract::{CodeCounts, CodeSelection, CodesOutcome, FieldChange};
 use crate::limits::CODES_MAX;
 use crate::store::{CodeHash, StoreResult};
 
@@ -14,6 +14,14 @@ use super::rows::number;
 use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
+
+/// Deletes unused codes, and ends codes that some buyers have used: those buyers keep their access.
+const REVOKE: [&str; 2] = [
+    "DELETE FROM access_code WHERE sale_id = ?1 AND spent = 0
+     AND (substr(prefix, 1, length(?2)) = ?2 OR hash = ?3)",
+    "UPDATE access_code SET uses = spent WHERE sale_id = ?1 AND spent < uses AND spent > 0
+     AND (substr(prefix, 1, length(?2)) = ?2 OR hash = ?3)",
+];
 
 fn counts(sql: &mut Statements<'_>, sale: &str) -> Done<CodeCounts> {
     let found = sql.one(
@@ -30,7 +38,7 @@ fn counts(sql: &mut Statements<'_>, sale: &str) -> Done<CodeCounts> {
 fn add(
     ledger: &mut SqliteLedger<'_>,
     sale: &str,
-    hashes: &[CodeHash],
+    hashes: &[(String, CodeHash)],
     uses: u32,
 ) -> Done<CodesOutcome> {
     let sql = &mut ledger.sql;
@@ -40,12 +48,13 @@ fn add(
     if counts(sql, sale)?.codes + hashes.len() as u64 > CODES_MAX {
         return Ok(CodesOutcome::TooMany);
     }
-    for hash in hashes {
+    for (prefix, hash) in hashes {
         sql.run(
-            "INSERT INTO access_code (sale_id, hash, uses) VALUES (?1, ?2, ?3)",
-            params![sale, hash, uses],
+            "INSERT INTO access_code (sale_id, hash, uses, prefix) VALUES (?1, ?2, ?3, ?4)",
+            params![sale, hash, uses, prefix],
         )?;
     }
+    ledger.record(&[])?;
     Ok(CodesOutcome::Done)
 }
 
@@ -78,11 +87,31 @@ impl Sqlite {
     pub(crate) async fn add_codes(
         &self,
         sale: &str,
-        hashes: Vec<CodeHash>,
+        hashes: Vec<(String, CodeHash)>,
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
         self.job(move |ledger| add(ledger, &sale, &hashes, uses)).await
+    }
+
+    pub(crate) async fn revoke_codes(&self, sale: &str, codes: CodeSelection) -> StoreResult<u64> {
+        let sale = sale.to_owned();
+        self.job(move |ledger| {
+            let (prefix, hash) = match &codes {
+                CodeSelection::Prefix(prefix) => (Some(prefix), None),
+                CodeSelection::Code(hash) => (None, Some(hash)),
+            };
+            let mut revoked = 0;
+            for statement in REVOKE {
+                let rows = ledger.sql.run(statement, params![sale, prefix, hash])?;
+                revoked += rows as u64;
+            }
+            if revoked > 0 {
+                ledger.record(&[FieldChange::set("/revoked", revoked)])?;
+            }
+            Ok(revoked)
+        })
+        .await
     }
 
     pub(crate) async fn spend_code(

@@ -155,6 +155,7 @@ fn retry(ledger: &mut SqliteLedger<'_>, id: &DeadLetterId, most: usize) -> Done<
                  = ?1",
                 params![seq, now.0],
             )?;
+            ledger.record(&[])?;
             Ok(DeadLetterOutcome::Done)
         }
         DeadLetterId::Ticket(ticket) => {
@@ -180,7 +181,7 @@ fn discard(ledger: &mut SqliteLedger<'_>, id: &DeadLetterId, why: &str) -> Done<
         )?,
         DeadLetterId::Refund(_) => 0,
     };
-    Ok(changed > 0)
+    ledger.record_if(changed > 0)
 }
 
 fn counts(sql: &mut Statements<'_>) -> Done<DeadLetterCounts> {

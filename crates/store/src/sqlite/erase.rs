@@ -7,6 +7,7 @@ use rusqlite::{Row, params};
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::{BuyerId, Millis, RequestKey};
 
+use crate::actions;
 use crate::contract::{BuyerTraces, Erased};
 use crate::erase::{self, ErasableOrder, ErasableRows, ErasedNames};
 use crate::limits::ERASE_ROWS_MAX;
@@ -127,6 +128,7 @@ impl Sqlite {
             // Cached quotas were written above, and are read again.
             ledger.flush()?;
             ledger.reset();
+            ledger.record(&actions::erased(&erased))?;
             Ok(erased)
         })
         .await

@@ -44,6 +44,8 @@ pub struct SqliteLedger<'c> {
     pub(super) touched: Vec<ItemId>,
     /// Whether an event was appended, for the same purpose.
     pub(super) events: bool,
+    /// The action that the job performs, if an operator asked for it.
+    pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 
 impl<'c> SqliteLedger<'c> {
@@ -57,6 +59,7 @@ impl<'c> SqliteLedger<'c> {
             orders: Vec::new(),
             touched: Vec::new(),
             events: false,
+            action: None,
         }
     }
 

@@ -178,10 +178,11 @@ pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> 
     Ok(())
 }
 
-fn discard(sql: &mut Statements<'_>, id: &RefundId, why: &str) -> Done<bool> {
+fn discard(ledger: &mut SqliteLedger<'_>, id: &RefundId, why: &str) -> Done<bool> {
     let text =
         "UPDATE refund SET discarded = ?2 WHERE id = ?1 AND state = 'failed' AND discarded IS NULL";
-    Ok(sql.run(text, params![id.0, why])? == 1)
+    let discarded = ledger.sql.run(text, params![id.0, why])? == 1;
+    ledger.record_if(discarded)
 }
 
 fn due(sql: &mut Reader<'_>, now: Millis, limit: usize) -> Done<Vec<Refund>> {
@@ -330,13 +331,15 @@ impl Sqlite {
     pub(crate) async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         self.job(move |ledger| {
             let now = ledger.now;
-            money::retry_refund(ledger, &id, now)
+            let retried = money::retry_refund(ledger, &id, now)?;
+            ledger.record_if(retried.is_some())?;
+            Ok(retried)
         })
         .await
     }
 
     pub(crate) async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
-        self.job(move |ledger| discard(&mut ledger.sql, &id, &why)).await
+        self.job(move |ledger| discard(ledger, &id, &why)).await
     }
 
     pub(crate) async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {

@@ -1,12 +1,14 @@
-//! Rows of operators and nodes: keys, a log of actions, leases of the leader and of every node.
+//! Rows of operators and nodes: keys, actions, leases of the leader and of every node.
 use rusqlite::params;
 
 use doorbuster_core::{Millis, NodeId};
 
-use crate::contract::{AdminKey, AdminRole};
+use crate::actions;
+use crate::contract::{ActionQuery, ActionRow, AdminKey, AdminRole, FieldChange, NewAction};
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
+use super::read::{Reader, as_limit};
 use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
@@ -34,33 +36,76 @@ pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
 }
 
 /// Adds a key.
-pub(super) fn insert_key(sql: &mut Statements<'_>, key: &AdminKey) -> Done<()> {
+pub(super) fn insert_key(ledger: &mut SqliteLedger<'_>, key: &AdminKey) -> Done<()> {
     let role = ROLES.iter().find(|(role, _)| *role == key.role).map(|(_, name)| *name);
-    sql.run(
+    ledger.sql.run(
         "INSERT INTO admin_key (id, name, role, hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![key.id, key.name, role, key.hash, key.created_at.0],
     )?;
-    Ok(())
+    ledger.record(&[FieldChange::set("/name", key.name.as_str()), FieldChange::set("/role", role)])
 }
 
 /// Deletes a key.
-pub(super) fn delete_key(sql: &mut Statements<'_>, id: &str) -> Done<bool> {
-    Ok(sql.run("DELETE FROM admin_key WHERE id = ?1", params![id])? > 0)
+pub(super) fn delete_key(ledger: &mut SqliteLedger<'_>, id: &str) -> Done<bool> {
+    let deleted = ledger.sql.run("DELETE FROM admin_key WHERE id = ?1", params![id])? > 0;
+    ledger.record_if(deleted)
 }
 
-/// Records an action.
-pub(super) fn log_action(
-    ledger: &mut SqliteLedger<'_>,
-    actor: &str,
-    action: &str,
-    detail: &str,
-) -> Done<()> {
-    let now = ledger.now;
-    ledger.sql.run(
-        "INSERT INTO action_log (at, actor, action, detail) VALUES (?1, ?2, ?3, ?4)",
-        params![now.0, actor, action, detail],
-    )?;
-    Ok(())
+impl SqliteLedger<'_> {
+    /// Records the operator's action that this job performs, with the fields that it changed.
+    /// Without an operator, it does nothing.
+    pub(super) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
+        let Some(action) = &self.action else { return Ok(()) };
+        self.sql.run(
+            "INSERT INTO action (at, actor, action, subject, changes, address, request_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                self.now.0,
+                action.by,
+                action.action,
+                action.subject,
+                actions::changes_to_json(changes, action),
+                action.address,
+                action.request_id
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Records the action if the job had an effect.
+    pub(super) fn record_if(&mut self, is_effective: bool) -> Done<bool> {
+        if is_effective {
+            self.record(&[])?;
+        }
+        Ok(is_effective)
+    }
+}
+
+/// Actions, newest first.
+pub(super) fn actions(sql: &mut Reader<'_>, query: &ActionQuery) -> Done<Vec<ActionRow>> {
+    sql.all(
+        "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
+         WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR action = ?2)
+           AND (?3 IS NULL OR subject = ?3) AND (?4 IS NULL OR seq < ?4)
+         ORDER BY seq DESC LIMIT ?5",
+        params![query.by, query.action, query.subject, query.before, as_limit(query.limit)],
+        |row| {
+            let changes: String = row.get(5)?;
+            Ok(ActionRow {
+                seq: row.get(0)?,
+                at: Millis(row.get(1)?),
+                action: NewAction {
+                    by: row.get(2)?,
+                    action: row.get(3)?,
+                    subject: row.get(4)?,
+                    changes: actions::changes_from_json(&changes)
+                        .ok_or_else(|| Failure::Row("the changes of an action".to_owned()))?,
+                    address: row.get(6)?,
+                    request_id: row.get(7)?,
+                },
+            })
+        },
+    )
 }
 
 /// Takes the lease if this node has it or it has expired.
@@ -77,21 +122,6 @@ pub(super) fn take_leader_lease(
         params![node, now.plus(lease_ms).0, now.0],
     )?;
     Ok(taken > 0)
-}
-
-/// Renews the node's lease from now on.
-pub(super) fn renew_node_lease(
-    ledger: &mut SqliteLedger<'_>,
-    node: NodeId,
-    lease_ms: i64,
-) -> Done<()> {
-    let until = ledger.now.plus(lease_ms);
-    ledger.sql.run(
-        "INSERT INTO node (node, until) VALUES (?1, ?2) ON CONFLICT (node) DO UPDATE SET until = \
-         excluded.until",
-        params![node.0, until.0],
-    )?;
-    Ok(())
 }
 
 /// Nodes whose lease has not expired, by number.

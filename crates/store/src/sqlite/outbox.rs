@@ -4,9 +4,10 @@ use rusqlite::{Row, params};
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 use doorbuster_core::{Millis, NodeId};
 
+use crate::actions;
 use crate::contract::{
     Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointStatus,
-    EventRead, NewEndpoint, OutboxPage, Redelivery, event_about,
+    EventRead, NewEndpoint, OutboxPage,
 };
 use crate::endpoints::{self, EndpointRow};
 use crate::limits::PAGE_ROWS_MAX;
@@ -55,7 +56,7 @@ pub(super) fn event_at(sql: &mut Statements<'_>, position: i64) -> Done<Option<E
     sql.one(SQL, params![position], events::read)
 }
 
-fn find(sql: &mut Statements<'_>, id: &str) -> Done<Option<Endpoint>> {
+pub(super) fn find(sql: &mut Statements<'_>, id: &str) -> Done<Option<Endpoint>> {
     sql.one(
         concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = ?1"),
         params![id],
@@ -85,7 +86,9 @@ fn insert(ledger: &mut SqliteLedger<'_>, new: &NewEndpoint, most: usize) -> Done
             now.0
         ],
     )?;
-    find(sql, &new.id)
+    let made = find(sql, &new.id)?;
+    ledger.record(&actions::changed_endpoint(None, made.as_ref()))?;
+    Ok(made)
 }
 
 fn update(
@@ -94,7 +97,8 @@ fn update(
     change: &EndpointChange,
 ) -> Done<Option<Endpoint>> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
-    let Some(mut endpoint) = find(sql, id)? else { return Ok(None) };
+    let Some(before) = find(sql, id)? else { return Ok(None) };
+    let mut endpoint = before.clone();
     change.apply(&mut endpoint, now);
     sql.run(
         "UPDATE endpoint SET url = ?2, types = ?3, secrets = ?4, enabled = ?5 WHERE id = ?1",
@@ -106,6 +110,7 @@ fn update(
             endpoint.enabled
         ],
     )?;
+    ledger.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
     Ok(Some(endpoint))
 }
 
@@ -178,32 +183,6 @@ fn record(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[RowChange]) -> Done<
 pub(super) fn pending_count(sql: &mut Statements<'_>, id: &str) -> Done<u64> {
     let count = "SELECT count(*) FROM delivery WHERE endpoint_id = ?1 AND state = 'pending'";
     Ok(sql.one(count, params![id], |row| number(row, 0))?.unwrap_or(0))
-}
-
-fn redeliver(
-    ledger: &mut SqliteLedger<'_>,
-    id: &str,
-    position: i64,
-    most: usize,
-) -> Done<Redelivery> {
-    let (now, sql) = (ledger.now, &mut ledger.sql);
-    let Some(endpoint) = find(sql, id)? else { return Ok(Redelivery::NoEndpoint) };
-    let Some(told) = event_at(sql, position)? else { return Ok(Redelivery::NoEvent) };
-    if position > endpoint.position {
-        return Ok(Redelivery::Ahead);
-    }
-    if pending_count(sql, id)? >= most as u64 {
-        return Ok(Redelivery::Full);
-    }
-    sql.run(
-        "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at)
-         VALUES (?1, ?2, ?3, 'pending', 0, ?4, ?4)
-         ON CONFLICT (endpoint_id, position) DO UPDATE
-         SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL,
-         at = excluded.at",
-        params![id, position, event_about(&told), now.0],
-    )?;
-    Ok(Redelivery::Done)
 }
 
 fn parcel(row: &Row<'_>) -> Done<PendingDelivery> {
@@ -336,7 +315,12 @@ impl Sqlite {
         let id = id.to_owned();
         self.job(move |ledger| {
             ledger.sql.run("DELETE FROM delivery WHERE endpoint_id = ?1", params![id])?;
-            Ok(ledger.sql.run("DELETE FROM endpoint WHERE id = ?1", params![id])? > 0)
+            let before = find(&mut ledger.sql, &id)?;
+            let deleted = ledger.sql.run("DELETE FROM endpoint WHERE id = ?1", params![id])? > 0;
+            if deleted {
+                ledger.record(&actions::changed_endpoint(before.as_ref(), None))?;
+            }
+            Ok(deleted)
         })
         .await
     }
@@ -389,15 +373,5 @@ impl Sqlite {
         query: DeliveryQuery,
     ) -> StoreResult<OutboxPage<Delivery>> {
         self.read(move |sql| deliveries(sql, &query)).await
-    }
-
-    pub(crate) async fn redeliver(
-        &self,
-        id: &str,
-        position: i64,
-        most: usize,
-    ) -> StoreResult<Redelivery> {
-        let id = id.to_owned();
-        self.job(move |ledger| redeliver(ledger, &id, position, most)).await
     }
 }

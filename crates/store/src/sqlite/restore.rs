@@ -174,10 +174,17 @@ fn pause_sales(
             paused_json(&paused)
         ],
     )?;
-    let detail = json!({"backup_at": backup_at.0, "sales": paused_json(&paused)}).to_string();
+    let phases: Vec<_> = paused
+        .iter()
+        .map(|PausedSale { sale, was }| {
+            json!({"path": format!("/sales/{sale}/phase"), "from": was.as_str(), "to": "paused"})
+        })
+        .chain([json!({"path": "/backup_at", "from": null, "to": backup_at.0})])
+        .collect();
     transaction.execute(
-        "INSERT INTO action_log (at, actor, action, detail) VALUES (?1, 'command', 'restore', ?2)",
-        params![now.0, detail],
+        "INSERT INTO action (at, actor, action, subject, changes)
+         VALUES (?1, 'command', 'store.restored', 'store', ?2)",
+        params![now.0, json!(phases).to_string()],
     )?;
     transaction.commit()?;
     Ok(paused)

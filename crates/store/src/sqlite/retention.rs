@@ -43,7 +43,21 @@ fn delete_expired(
              SELECT provider, event_id FROM inbox WHERE at < ?1 ORDER BY at LIMIT ?2)",
         params![what.inbox_before.0, limit],
     )?;
-    Ok(deliveries + tickets + events + inbox)
+    let actions = sql.run(
+        "DELETE FROM action WHERE seq IN (
+             SELECT seq FROM action WHERE at < ?1 ORDER BY at LIMIT ?2)",
+        params![what.actions_before.0, limit],
+    )?;
+    let mut points = 0;
+    for (step, before) in what.points_before() {
+        points += sql.run(
+            "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (
+                 SELECT sale_id, step_secs, at, node FROM sale_point
+                 WHERE step_secs = ?1 AND at < ?2 ORDER BY at LIMIT ?3)",
+            params![step.secs(), before.0, limit],
+        )?;
+    }
+    Ok(deliveries + tickets + events + inbox + actions + points)
 }
 
 impl Sqlite {

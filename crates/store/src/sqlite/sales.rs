@@ -5,6 +5,7 @@ use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep};
 use doorbuster_core::stock::{self, AdjustResult};
 use doorbuster_core::{CloseCause, ItemId, Ledger, Millis, PartitionChoice, Spread, Stock};
 
+use crate::actions;
 use crate::contract::{
     AdjustOutcome, Adjustment, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch,
     SaleRow, SpreadOutcome, StepOutcome,
@@ -138,6 +139,7 @@ pub(super) fn create(ledger: &mut SqliteLedger<'_>, new: &NewSale) -> Done<Optio
     for item in sale.iter().flat_map(|sale| &sale.items) {
         ledger.touch(item.id);
     }
+    ledger.record(&actions::changed_sale(None, sale.as_ref()))?;
     Ok(sale)
 }
 
@@ -228,7 +230,15 @@ pub(super) fn patch(
             ],
         )?;
     }
-    Ok(one(sql, id)?.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
+    recorded_change(ledger, &before)
+        .map(|sale| sale.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
+}
+
+/// The sale as it is now, after its changes were recorded.
+fn recorded_change(ledger: &mut SqliteLedger<'_>, before: &SaleRow) -> Done<Option<SaleRow>> {
+    let after = one(&mut ledger.sql, &before.id)?;
+    ledger.record(&actions::changed_sale(Some(before), after.as_ref()))?;
+    Ok(after)
 }
 
 /// Changes how an item's stock is divided among its slots, before its sale opens.
@@ -262,7 +272,8 @@ pub(super) fn set_spread(
         ],
     )?;
     sql.run("UPDATE sale SET version = version + 1 WHERE id = ?1", params![id])?;
-    Ok(one(sql, &id)?.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
+    recorded_change(ledger, &sale)
+        .map(|sale| sale.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
 }
 
 /// Deletes a draft with its items.
@@ -281,6 +292,7 @@ pub(super) fn delete(
     ledger.flush()?;
     ledger.reset();
     ledger.sql.run("DELETE FROM sale WHERE id = ?1", params![id])?;
+    ledger.record(&actions::changed_sale(Some(&sale), None))?;
     Ok(DeleteOutcome::Done)
 }
 
@@ -294,9 +306,9 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> 
         PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),
     };
     let closing = match phase {
-        Phase::Paused => Some(CloseCause::Rolled),
+        Phase::Draft | Phase::Paused => Some(CloseCause::Rolled),
         Phase::Closed => Some(CloseCause::Ended),
-        Phase::Draft | Phase::Scheduled | Phase::Open => None,
+        Phase::Scheduled | Phase::Open => None,
     };
     if let Some(cause) = closing {
         for item in &sale.items {
@@ -315,8 +327,9 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> 
     if let Some(event) = sale_event(&sale, phase, now) {
         ledger.append_event(&event)?;
     }
-    Ok(one(&mut ledger.sql, id)?
-        .map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true }))
+    recorded_change(ledger, &sale).map(|sale| {
+        sale.map_or(StepOutcome::NotFound, |sale| StepOutcome::Done { sale, changed: true })
+    })
 }
 
 /// The units of the adjustment with this key.
@@ -352,6 +365,7 @@ pub(super) fn adjust(
                     params![item.0, key, units, reason, int(total), now.0],
                 )?;
                 ledger.flush()?;
+                ledger.record(&actions::adjusted(*units, total, reason))?;
             }
             AdjustResult::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
             AdjustResult::TooMuch => return Ok(AdjustOutcome::TooMuch),

@@ -2,7 +2,7 @@
 //! them.
 use doorbuster_core::BuyerId;
 
-use crate::contract::{CodeCounts, CodesOutcome};
+use crate::contract::{CodeCounts, CodeSelection, CodesOutcome};
 
 use super::{Store, StoreResult};
 
@@ -11,16 +11,25 @@ pub type CodeHash = [u8; 32];
 
 /// Access codes.
 impl Store {
-    /// Adds codes that admit the given number of buyers each; adds all of them or none.
+    /// Adds codes that admit the given number of buyers each; adds all of them or none. A code is
+    /// its first characters and its hash.
     pub async fn add_codes(
         &self,
         sale: &str,
-        hashes: Vec<CodeHash>,
+        hashes: Vec<(String, CodeHash)>,
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         match self {
             Self::Sqlite(s) => s.add_codes(sale, hashes, uses).await,
             Self::Postgres(s) => Box::pin(s.add_codes(sale, hashes, uses)).await,
+        }
+    }
+
+    /// Revokes codes of the sale, so that no further buyer can use them. Returns their number.
+    pub async fn revoke_codes(&self, sale: &str, codes: CodeSelection) -> StoreResult<u64> {
+        match self {
+            Self::Sqlite(s) => s.revoke_codes(sale, codes).await,
+            Self::Postgres(s) => Box::pin(s.revoke_codes(sale, codes)).await,
         }
     }
 

@@ -3,7 +3,7 @@ use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
 use doorbuster_store::conformance::waitlist::{ends as line_ends, orders as line_orders};
 use doorbuster_store::conformance::{
-    Fixture, blocks, challenge, codes, grants, lists, money, orders, outbox, recalls,
+    Fixture, blocks, challenge, codes, console, grants, lists, money, orders, outbox, recalls,
     reconciliation, rooms, sales, settle, waitlist,
 };
 
@@ -94,7 +94,10 @@ every! {
         money_for_unknown_orders_is_listed_separately;
     codes:
         a_code_is_spent_once_by_each_buyer, concurrent_buyers_spend_a_code_at_most_its_uses,
-        codes_go_with_their_sale;
+        codes_go_with_their_sale, revoked_codes_admit_no_further_buyer;
+    console:
+        a_session_lasts_until_it_ends_or_expires, nodes_describe_themselves,
+        the_numbers_of_a_step_are_written_once_and_expire;
     rooms:
         a_room_has_one_seed, a_buyer_has_one_place, buyers_in_the_draw_are_admitted_first,
         no_visitor_is_admitted_without_a_free_unit, an_admission_lapses,

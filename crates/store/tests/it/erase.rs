@@ -171,7 +171,7 @@ async fn buy(fixture: &Fixture, grant: &Grant) -> Orders {
 async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let items = sale(fixture, "spring").await;
     assert_eq!(
-        fixture.store.add_codes("spring", vec![[1; 32]], 3).await.expect("writes"),
+        fixture.store.add_codes("spring", vec![(String::new(), [1; 32])], 3).await.expect("writes"),
         CodesOutcome::Done
     );
     assert!(fixture.store.spend_code("spring", [1; 32], &anna()).await.expect("writes"));

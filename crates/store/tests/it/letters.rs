@@ -15,8 +15,7 @@ fn id(ticket: &Ticket) -> DeadLetterId {
 
 /// Deletes at most `limit` dead letters from before this time, and nothing else; returns how many.
 async fn delete_expired(fixture: &Fixture, before: Millis, limit: usize) -> usize {
-    let what =
-        RetentionCutoffs { events_before: Millis(0), dead_before: before, inbox_before: Millis(0) };
+    let what = RetentionCutoffs { dead_before: before, ..RetentionCutoffs::NONE };
     fixture.store.delete_expired(what, limit).await.expect("writes")
 }
 

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
+use doorbuster_api::admin::console::RevokedCodes;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_store::CodesOutcome;
+use doorbuster_core::gate::code;
+use doorbuster_store::{
+    CODE_PREFIX_CHARS, CodeSelection, CodesOutcome, FieldChange, NewAction, recorded,
+};
 use http::StatusCode;
-use serde_json::json as object;
 
-use super::{no_sale, record_action, sale};
+use super::{no_sale, sale};
 use crate::gate::access_codes;
 use crate::web::App;
 use crate::web::failure::failed;
@@ -31,8 +34,12 @@ pub(crate) async fn create(
     input::content_type(&headers, BodyType::Json)?;
     let NewCodes { count, uses } = NewCodes::from_json(&body)?;
     let sale = sale(&app, &name)?;
-    let (codes, outcome) =
-        access_codes::create(app.engine.store(), &name, count, uses).await.map_err(failed)?;
+    let create = access_codes::create(app.engine.store(), &name, count, uses);
+    let action = NewAction {
+        changes: vec![FieldChange::set("/count", count), FieldChange::set("/uses", uses)],
+        ..by.action("codes.created", "sale", &name)
+    };
+    let (codes, outcome) = recorded(action, create).await.map_err(failed)?;
     match outcome {
         CodesOutcome::Done => {}
         CodesOutcome::NotFound => return Err(no_sale().into()),
@@ -41,13 +48,6 @@ pub(crate) async fn create(
             return Err(Problem::wrong_state(sale.row.phase.as_str(), detail).into());
         }
     }
-    record_action(
-        &app,
-        &by,
-        "codes.create",
-        &object!({"sale": name, "count": count, "uses": uses}),
-    )
-    .await;
     Ok(json(StatusCode::CREATED, &CreatedCodes { codes }))
 }
 
@@ -57,4 +57,29 @@ pub(crate) async fn count(State(app): State<Arc<App>>, PathNames([name]): PathNa
     let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
     let counts = CodeCounts { codes: counts.codes, uses: counts.uses, spent: counts.spent };
     Ok(json(StatusCode::OK, &counts))
+}
+
+/// `DELETE /v1/admin/sales/{sale}/access-codes/{prefix}`
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name, prefix]): PathNames<2>,
+) -> Answer {
+    sale(&app, &name)?;
+    let codes = selection(&name, &prefix)?;
+    let action = by.action("codes.revoked", "sale", &name);
+    let revoke = app.engine.store().revoke_codes(&name, codes);
+    let revoked = recorded(action, revoke).await.map_err(failed)?;
+    Ok(json(StatusCode::OK, &RevokedCodes { revoked }))
+}
+
+/// The codes that a prefix names.
+fn selection(sale: &str, text: &str) -> Result<CodeSelection, Problem> {
+    if let Some(hash) = code::hash_code(sale, text) {
+        return Ok(CodeSelection::Code(hash));
+    }
+    code::parse_prefix(text, CODE_PREFIX_CHARS).map(CodeSelection::Prefix).ok_or_else(|| {
+        let detail = "a prefix has 1 to 4 characters of a code; a whole code has 16";
+        Problem::not_found(detail)
+    })
 }

@@ -9,11 +9,9 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::is_name;
 use doorbuster_core::{BuyerId, Millis};
-use doorbuster_store as store;
+use doorbuster_store::{self as store, FieldChange, NewAction, recorded};
 use http::StatusCode;
-use serde_json::json as object;
 
-use super::record_action;
 use crate::config::Cidr;
 use crate::gate::BLOCKS_MAX;
 use crate::web::failure::failed;
@@ -49,6 +47,20 @@ pub(crate) async fn create(
     if until.is_some_and(|until| until <= app.engine.now()) {
         return Err(value_fault("/expires_at", "must be in the future, or null for no end").into());
     }
+    let new = store::Block {
+        kind: stored_kind(wanted.kind),
+        value: value.clone(),
+        until,
+        reason: wanted.reason.clone(),
+        at: app.engine.now(),
+    };
+    let action = NewAction {
+        changes: vec![
+            FieldChange::set("/reason", wanted.reason.as_str()),
+            FieldChange::set("/expires_at", until.map(|until| until.0)),
+        ],
+        ..by.action("block.created", "block", &block_id(&app, &new))
+    };
     let put = app.engine.store().insert_block(
         stored_kind(wanted.kind),
         &value,
@@ -56,7 +68,7 @@ pub(crate) async fn create(
         &wanted.reason,
         BLOCKS_MAX,
     );
-    let Some(block) = put.await.map_err(failed)? else {
+    let Some(block) = recorded(action, put).await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
             "the limit of blocks is reached; delete one first",
@@ -70,9 +82,6 @@ pub(crate) async fn create(
         app.engine.leave_all_waitlists(&buyer).await.map_err(failed)?;
     }
     let block = block_view(&app, &block);
-    let detail =
-        object!({"block": block.id, "expires_at": wanted.expires_at, "reason": wanted.reason});
-    record_action(&app, &by, "block.create", &detail).await;
     Ok(json(StatusCode::CREATED, &block))
 }
 
@@ -86,11 +95,11 @@ pub(crate) async fn delete(
     let found = blocks.into_iter().find(|block| block_id(&app, block) == wanted);
     let gone = || Problem::not_found("there is no such block");
     let block = found.ok_or_else(gone)?;
-    if !app.engine.store().delete_block(block.kind, &block.value).await.map_err(failed)? {
+    let delete = app.engine.store().delete_block(block.kind, &block.value);
+    if !recorded(by.action("block.deleted", "block", &wanted), delete).await.map_err(failed)? {
         return Err(gone().into());
     }
     app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
-    record_action(&app, &by, "block.delete", &object!({"block": wanted})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

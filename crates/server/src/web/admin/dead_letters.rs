@@ -14,16 +14,17 @@ use doorbuster_api::query::DeadLetterQuery;
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::money::RefundId;
-use doorbuster_store::{Dead, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead};
+use doorbuster_store::{
+    Dead, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead, NewAction, recorded,
+};
 use http::StatusCode;
-use serde_json::{Value, json as object};
+use serde_json::Value;
 
-use super::{record_action, webhook_endpoints};
-use crate::auth::Operator;
+use super::webhook_endpoints;
 use crate::outbox::visible_event_id;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
-use crate::web::identity::OperatorIdentity;
+use crate::web::identity::{OperatorIdentity, OperatorRequest};
 use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::{App, wire};
@@ -145,7 +146,7 @@ pub(crate) async fn discard_many(
 /// Retries the selected dead letters of a page one by one, or discards them if a reason is given.
 async fn handle_many(
     app: &App,
-    by: &Operator,
+    by: &OperatorRequest,
     query: Option<&str>,
     which: &DeadLetterSelection,
 ) -> Answer {
@@ -163,13 +164,14 @@ async fn handle_many(
     for (_, dead) in found.into_iter().filter(|(_, dead)| is_meant(dead)) {
         let is_done = match &which.reason {
             Some(reason) => {
-                store.discard_dead_letter(dead.id, reason.clone()).await.map_err(failed)?
+                let action = discarding(by, &shown_id(&dead.id), reason);
+                let discard = store.discard_dead_letter(dead.id, reason.clone());
+                recorded(action, discard).await.map_err(failed)?
             }
             None => {
-                let retried = store
-                    .retry_dead_letter(dead.id, DELIVERIES_PENDING_MAX)
-                    .await
-                    .map_err(failed)?;
+                let action = retrying(by, &shown_id(&dead.id));
+                let retry = store.retry_dead_letter(dead.id, DELIVERIES_PENDING_MAX);
+                let retried = recorded(action, retry).await.map_err(failed)?;
                 retried == DeadLetterOutcome::Done
             }
         };
@@ -179,21 +181,10 @@ async fn handle_many(
             told.skipped += 1;
         }
     }
-    let action = match which.reason {
-        Some(_) => "dead_letter.discard",
-        None => {
-            app.outbox.notify_workers();
-            app.payments.wake_refunds();
-            "dead_letter.retry"
-        }
-    };
-    record_action(
-        app,
-        by,
-        action,
-        &object!({"which": which, "done": told.done, "skipped": told.skipped}),
-    )
-    .await;
+    if which.reason.is_none() {
+        app.outbox.notify_workers();
+        app.payments.wake_refunds();
+    }
     Ok(json(StatusCode::OK, &told))
 }
 
@@ -206,13 +197,8 @@ pub(crate) async fn retry(
 ) -> Answer {
     input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let id = parse_id(&letter)?;
-    match app
-        .engine
-        .store()
-        .retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX)
-        .await
-        .map_err(failed)?
-    {
+    let retry = app.engine.store().retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX);
+    match recorded(retrying(&by, &letter), retry).await.map_err(failed)? {
         DeadLetterOutcome::Done => {}
         DeadLetterOutcome::NotFound => return Err(no_letter().into()),
         DeadLetterOutcome::Gone => {
@@ -233,7 +219,6 @@ pub(crate) async fn retry(
         DeadLetterId::Refund(_) => app.payments.wake_refunds(),
         DeadLetterId::Ticket(_) => {}
     }
-    record_action(&app, &by, "dead_letter.retry", &object!({"dead_letter": letter})).await;
     Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Pending }))
 }
 
@@ -250,23 +235,19 @@ pub(crate) async fn discard(
         input::content_type(&headers, BodyType::Json)?;
     }
     let Discard { reason } = Discard::from_json(&body)?;
-    if !app
-        .engine
-        .store()
-        .discard_dead_letter(parse_id(&letter)?, reason.clone())
-        .await
-        .map_err(failed)?
-    {
+    let discard = app.engine.store().discard_dead_letter(parse_id(&letter)?, reason.clone());
+    if !recorded(discarding(&by, &letter, &reason), discard).await.map_err(failed)? {
         return Err(no_letter().into());
     }
-    record_action(
-        &app,
-        &by,
-        "dead_letter.discard",
-        &object!({"dead_letter": letter, "reason": reason}),
-    )
-    .await;
     Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Discarded }))
+}
+
+fn retrying(by: &OperatorRequest, letter: &str) -> NewAction {
+    by.action("dead_letter.retried", "dead_letter", letter)
+}
+
+fn discarding(by: &OperatorRequest, letter: &str, reason: &str) -> NewAction {
+    by.action_because("dead_letter.discarded", "dead_letter", letter, Some(reason))
 }
 
 fn no_letter() -> Problem {
@@ -276,6 +257,15 @@ fn no_letter() -> Problem {
 /// The id of a delivery's dead letter.
 pub(super) fn delivery_id(seq: i64) -> String {
     format!("dlv_{seq}")
+}
+
+/// The text of an id.
+fn shown_id(id: &DeadLetterId) -> String {
+    match id {
+        DeadLetterId::Delivery(seq) => delivery_id(*seq),
+        DeadLetterId::Refund(id) => id.0.clone(),
+        DeadLetterId::Ticket(id) => id.to_string(),
+    }
 }
 
 /// Parses an id: its prefix names the kind.
@@ -309,11 +299,7 @@ fn letter_view(kind: DeadKind, dead: &Dead) -> DeadLetter {
         None => (None, None, None),
     };
     DeadLetter {
-        id: match &dead.id {
-            DeadLetterId::Delivery(seq) => delivery_id(*seq),
-            DeadLetterId::Refund(id) => id.0.clone(),
-            DeadLetterId::Ticket(id) => id.to_string(),
-        },
+        id: shown_id(&dead.id),
         kind,
         about: dead.about.clone(),
         error: dead.reason.clone(),

@@ -8,11 +8,9 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::BuyerId;
-use doorbuster_store::{self as store, Erased, RetainReason};
+use doorbuster_store::{self as store, Erased, RetainReason, recorded};
 use http::StatusCode;
-use serde_json::json as object;
 
-use super::record_action;
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
@@ -46,16 +44,9 @@ pub(crate) async fn create(
         ));
     }
     let mut all = Erased::default();
-    let left = erase(&app, &buyer, &mut all).await;
+    let action = by.action("buyer.erased", "buyer", &erased_as);
+    let left = recorded(action, erase(&app, &buyer, &mut all)).await;
     app.engine.hub().forget_buyer(&buyer);
-    // The log of actions gets a row even if the store fails in the middle: a part is erased then.
-    record_action(
-        &app,
-        &by,
-        "buyer.erase",
-        &object!({"erased_as": erased_as, "orders": all.orders, "other": all.other}),
-    )
-    .await;
     Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
 }
 

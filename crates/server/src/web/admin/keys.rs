@@ -10,11 +10,9 @@ use doorbuster_api::admin::keys::{CreatedKey, Key, KeyList, NewKey};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_store::AdminKey;
+use doorbuster_store::{AdminKey, recorded};
 use http::StatusCode;
-use serde_json::json as object;
 
-use super::record_action;
 use crate::auth::{Operators, role_of_row, role_to_store};
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
@@ -61,15 +59,9 @@ pub(crate) async fn create(
         hash: Operators::hash(&key),
         created_at,
     };
-    app.engine.store().insert_key(row).await.map_err(failed)?;
+    let insert = app.engine.store().insert_key(row);
+    recorded(by.action("key.created", "key", &id), insert).await.map_err(failed)?;
     replace_keys(&app).await?;
-    record_action(
-        &app,
-        &by,
-        "key.create",
-        &object!({"key": id, "name": wanted.name, "role": wanted.role.as_str()}),
-    )
-    .await;
     let created = CreatedKey {
         id,
         key,
@@ -87,11 +79,11 @@ pub(crate) async fn delete(
     PathNames([key]): PathNames<1>,
 ) -> Answer {
     let _guard = app.keys.lock().await;
-    if !app.engine.store().delete_key(&key).await.map_err(failed)? {
+    let delete = app.engine.store().delete_key(&key);
+    if !recorded(by.action("key.deleted", "key", &key), delete).await.map_err(failed)? {
         return Err(Problem::not_found("there is no such key").into());
     }
     replace_keys(&app).await?;
-    record_action(&app, &by, "key.delete", &object!({"key": key})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -13,16 +13,14 @@ use doorbuster_api::query::OrderQuery;
 use doorbuster_core::event::{self, Actor};
 use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{BuyerId, ItemId, Millis, OrderState, TicketId};
+use doorbuster_store::recorded;
 use http::StatusCode;
-use serde_json::json as object;
 
 use super::payments::payments_of_order;
-use super::record_action;
-use crate::auth::Operator;
 use crate::catalogue::SaleState;
 use crate::failpoint::{self, Point};
 use crate::web::failure::failed;
-use crate::web::identity::OperatorIdentity;
+use crate::web::identity::{OperatorIdentity, OperatorRequest};
 use crate::web::input::{self, PathNames};
 use crate::web::orders::{cancel_order, changed_reply, id, page, read_order};
 use crate::web::reply::{Answer, json};
@@ -82,12 +80,8 @@ pub(crate) async fn cancel(
     request: axum::extract::Request,
 ) -> Answer {
     let (id, reason) = read_reason(&order, request).await?;
-    let (reply, is_new) = cancel_order(&app, id, by_operator(&by, reason.clone())).await?;
-    if is_new {
-        record_action(&app, &by, "order.cancel", &object!({"order": order, "reason": reason}))
-            .await;
-    }
-    Ok(reply)
+    let action = by.action_because("order.cancelled", "order", &order, reason.as_deref());
+    recorded(action, cancel_order(&app, id, by_operator(&by, reason.clone()))).await
 }
 
 /// `POST /v1/admin/orders/{order}/refund`
@@ -98,16 +92,12 @@ pub(crate) async fn refund(
     request: axum::extract::Request,
 ) -> Answer {
     let (id, reason) = read_reason(&order, request).await?;
-    let changed = app.engine.refund(id, by_operator(&by, reason.clone())).await.map_err(failed)?;
+    let action = by.action_because("order.refunded", "order", &order, reason.as_deref());
+    let refund = app.engine.refund(id, by_operator(&by, reason));
+    let changed = recorded(action, refund).await.map_err(failed)?;
     failpoint::pass(Point::OrderRefunded);
     app.payments.wake_refunds();
-    let is_new = matches!(changed, ChangeOutcome::Done(_));
-    let reply = changed_reply(&app, changed, "only a paid order can be refunded")?;
-    if is_new {
-        record_action(&app, &by, "order.refund", &object!({"order": order, "reason": reason}))
-            .await;
-    }
-    Ok(reply)
+    changed_reply(&app, changed, "only a paid order can be refunded")
 }
 
 /// `POST /v1/admin/orders/{order}/extend`
@@ -130,7 +120,9 @@ pub(crate) async fn extend(
         PayByChange::Time(time) => (Millis(time.millis()), "/pay_by"),
     };
     let by_whom = by_operator(&by, wanted.reason.clone());
-    let changed = store.extend_order(id, pay_by, by_whom).await.map_err(failed)?;
+    let action = by.action_because("order.extended", "order", &order, wanted.reason.as_deref());
+    let extend = store.extend_order(id, pay_by, by_whom);
+    let changed = recorded(action, extend).await.map_err(failed)?;
     if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
         return Err(Problem::invalid_request(vec![Fault::new(
@@ -139,14 +131,7 @@ pub(crate) async fn extend(
         )])
         .into());
     }
-    let is_new = matches!(changed, ChangeOutcome::Done(_));
-    let reply = changed_reply(&app, changed, "only a reserved order can be extended")?;
-    if is_new {
-        let detail =
-            object!({"order": order, "pay_by": wire::time(pay_by), "reason": wanted.reason});
-        record_action(&app, &by, "order.extend", &detail).await;
-    }
-    Ok(reply)
+    changed_reply(&app, changed, "only a reserved order can be extended")
 }
 
 /// The order that a request names, and the operator's reason, if the request has one.
@@ -163,6 +148,6 @@ async fn read_reason(
     Ok((id(order)?, reason))
 }
 
-fn by_operator(by: &Operator, why: Option<String>) -> event::Attribution {
+fn by_operator(by: &OperatorRequest, why: Option<String>) -> event::Attribution {
     event::Attribution { actor: Actor::Operator(by.id.to_string()), why }
 }

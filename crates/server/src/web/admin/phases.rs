@@ -7,19 +7,18 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Phase;
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_store::StepOutcome;
+use doorbuster_store::{StepOutcome, recorded};
 use http::StatusCode;
-use serde_json::json as object;
 
 use super::sales::unpayable;
-use super::{check_slots_readable, no_sale, record_action, sale, sale_reply};
+use super::{check_slots_readable, no_sale, sale, sale_reply};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
 use crate::web::reply::Answer;
 
-/// `POST /v1/admin/sales/{sale}/schedule`, `open`, `pause`, `resume`, `close`
+/// `POST /v1/admin/sales/{sale}/schedule`, `unschedule`, `open`, `pause`, `resume`, `close`
 pub(crate) async fn step(
     step: PhaseStep,
     State(app): State<Arc<App>>,
@@ -54,24 +53,27 @@ pub(crate) async fn step(
             return Err(Problem::invalid_request(faults).into());
         }
     }
-    let outcome = app.engine.step_sale(&name, step).await.map_err(failed)?;
+    let stepped = app.engine.step_sale(&name, step);
+    let outcome =
+        recorded(by.action(action_name(step), "sale", &name), stepped).await.map_err(failed)?;
     match outcome {
-        StepOutcome::Done { sale, changed } => {
-            if changed {
-                record_action(
-                    &app,
-                    &by,
-                    &format!("sale.{}", step.as_str()),
-                    &object!({"sale": name}),
-                )
-                .await;
-            }
-            Ok(sale_reply(&app, StatusCode::OK, &sale))
-        }
+        StepOutcome::Done { sale, .. } => Ok(sale_reply(&app, StatusCode::OK, &sale)),
         StepOutcome::WrongState(phase) => {
             let detail = format!("a sale that is {} does not {}", phase.as_str(), step.as_str());
             Err(Problem::wrong_state(phase.as_str(), detail).into())
         }
         StepOutcome::NotFound => Err(no_sale().into()),
+    }
+}
+
+/// The name of the action that takes a step.
+fn action_name(step: PhaseStep) -> &'static str {
+    match step {
+        PhaseStep::Schedule => "sale.scheduled",
+        PhaseStep::Unschedule => "sale.unscheduled",
+        PhaseStep::Open => "sale.opened",
+        PhaseStep::Pause => "sale.paused",
+        PhaseStep::Resume => "sale.resumed",
+        PhaseStep::Close => "sale.closed",
     }
 }

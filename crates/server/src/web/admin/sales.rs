@@ -15,12 +15,11 @@ use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SaleQuery;
 use doorbuster_core::{Millis, Spread, Stock};
 use doorbuster_store as store;
-use doorbuster_store::DeleteOutcome;
+use doorbuster_store::{DeleteOutcome, recorded};
 use http::header::{IF_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::json as object;
 
-use super::{etag, no_sale, record_action, sale, sale_reply};
+use super::{etag, no_sale, sale, sale_reply};
 use crate::catalogue::SaleState;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
@@ -41,10 +40,11 @@ pub(crate) async fn create(
     let wanted = NewSale::from_json(&body)?;
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
-    let created = app.engine.create_sale(stored_sale(wanted)).await.map_err(failed)?;
+    let created = app.engine.create_sale(stored_sale(wanted));
+    let created =
+        recorded(by.action("sale.created", "sale", &id), created).await.map_err(failed)?;
     let row =
         created.ok_or_else(|| Problem::already_exists("a sale with this id already exists"))?;
-    record_action(&app, &by, "sale.create", &object!({"sale": id})).await;
     let mut reply = sale_reply(&app, StatusCode::CREATED, &row);
     let location =
         HeaderValue::from_str(&format!("/v1/admin/sales/{id}")).expect("a name is ASCII");
@@ -129,7 +129,8 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Answer {
     let if_version = requested_version(&headers, &*sale(&app, &name)?)?;
-    match app.engine.delete_sale(&name, if_version).await.map_err(failed)? {
+    let deleted = app.engine.delete_sale(&name, if_version);
+    match recorded(by.action("sale.deleted", "sale", &name), deleted).await.map_err(failed)? {
         DeleteOutcome::Done => {}
         DeleteOutcome::NotFound => return Err(no_sale().into()),
         DeleteOutcome::VersionMismatch(_) => return Err(Problem::precondition_failed().into()),
@@ -137,7 +138,6 @@ pub(crate) async fn delete(
             return Err(Problem::wrong_state(phase.as_str(), "only a draft can be deleted").into());
         }
     }
-    record_action(&app, &by, "sale.delete", &object!({"sale": name})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

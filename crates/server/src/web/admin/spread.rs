@@ -8,11 +8,10 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::{PartitionChoice, Phase, Spread, SpreadFault};
-use doorbuster_store::SpreadOutcome;
+use doorbuster_store::{SpreadOutcome, recorded};
 use http::StatusCode;
-use serde_json::json as object;
 
-use super::{check_slots_readable, record_action, sale};
+use super::{check_slots_readable, sale};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
@@ -41,7 +40,8 @@ pub(crate) async fn set(
             others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize,
         )?;
     }
-    let outcome = app.engine.set_spread(&item, spread).await.map_err(failed)?;
+    let action = by.action("spread.changed", "sale", &name);
+    let outcome = recorded(action, app.engine.set_spread(&item, spread)).await.map_err(failed)?;
     let row = match outcome {
         SpreadOutcome::Done(row) => row,
         SpreadOutcome::WrongState(phase) => {
@@ -52,9 +52,17 @@ pub(crate) async fn set(
         }
     };
     let now = row.items.iter().find(|row| row.id == item.row.id).map_or(spread, |row| row.spread);
-    let detail = object!({"sale": name, "item": item.row.name, "spread": spread_view(&now)});
-    record_action(&app, &by, "stock.spread", &detail).await;
     Ok(json(StatusCode::OK, &spread_view(&now)))
+}
+
+/// `GET /v1/admin/sales/{sale}/items/{item}/spread`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name, item]): PathNames<2>,
+) -> Answer {
+    let sale = sale(&app, &name)?;
+    let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
+    Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
 }
 
 fn parse_spread(wanted: &Wanted) -> Result<Spread, Problem> {

@@ -37,7 +37,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathName
     let of = |kind: Kind| count(&now, &|other| other == kind);
     let refusals = Kind::ALL
         .iter()
-        .filter(|kind| is_refusal(**kind))
+        .filter(|kind| kind.is_refusal())
         .map(|kind| (kind.as_str().to_owned(), of(*kind)));
     let stats = Stats {
         sale: name,
@@ -46,7 +46,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathName
         per_second: Rates {
             requests: rate(&|_| true),
             reserved: rate(&|kind| kind == Kind::Reserved),
-            refused: rate(&is_refusal),
+            refused: rate(&Kind::is_refusal),
         },
         latency_ms: Latency {
             p50: recent.quantile_ms(0.5),
@@ -62,10 +62,6 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathName
         queue_depth: queue_depth(&app, &sale.items).await,
     };
     Ok(json(StatusCode::OK, &stats))
-}
-
-fn is_refusal(kind: Kind) -> bool {
-    !matches!(kind, Kind::Reserved | Kind::Replayed | Kind::Queued)
 }
 
 /// Rate-limited requests, by route and by scope.

@@ -11,11 +11,10 @@ use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Grant;
-use doorbuster_store::{Adjustment, GrantTransfers};
+use doorbuster_store::{Adjustment, FieldChange, GrantTransfers, NewAction, recorded};
 use http::{HeaderValue, StatusCode};
-use serde_json::json as object;
 
-use super::{record_action, sale};
+use super::sale;
 use crate::catalogue::{ItemState, SaleState};
 use crate::control::AdjustResult;
 use crate::web::failure::failed;
@@ -56,7 +55,11 @@ pub(crate) async fn adjust(
         reason: wanted.reason.clone(),
         key: key.to_owned(),
     };
-    let adjusted = app.engine.adjust(adjustment).await.map_err(failed)?;
+    let action = NewAction {
+        changes: vec![FieldChange::set("/item", item.row.name.as_str())],
+        ..by.action("stock.adjusted", "sale", &name)
+    };
+    let adjusted = recorded(action, app.engine.adjust(adjustment)).await.map_err(failed)?;
     let repeated = matches!(adjusted, AdjustResult::Repeated(_));
     let counts = adjusted_counts(adjusted, &sale)?;
     let mut reply = json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts));
@@ -64,8 +67,6 @@ pub(crate) async fn adjust(
         reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
         return Ok(reply);
     }
-    let detail = object!({"sale": name, "item": item.row.name, "units": wanted.units, "reason": wanted.reason});
-    record_action(&app, &by, "stock.adjust", &detail).await;
     Ok(reply)
 }
 

@@ -19,13 +19,11 @@ use doorbuster_api::query::DeliveryQuery;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_store::{
-    self as store, EndpointChange, EndpointKind, EndpointSecret, EndpointStatus, NewEndpoint,
-    Rotation,
+    self as store, EndpointChange, EndpointKind, EndpointSecret, EndpointStatus, FieldChange,
+    NewAction, NewEndpoint, Rotation, recorded,
 };
 use http::StatusCode;
-use serde_json::json as object;
 
-use super::record_action;
 use crate::outbox::{ENDPOINTS_MAX, SECRETS_MAX, event_id, shown_address, visible_event_id};
 use crate::signing::format_secret;
 use crate::web::cursor::{self, List};
@@ -82,16 +80,15 @@ pub(crate) async fn create(
         secret: secret.clone().map(|secret| EndpointSecret { secret, until: None }),
         enabled: wanted.enabled,
     };
-    let Some(endpoint) =
-        app.engine.store().insert_endpoint(new, ENDPOINTS_MAX).await.map_err(failed)?
+    let action = by.action("endpoint.created", "endpoint", &new.id);
+    let Some(endpoint) = recorded(action, app.engine.store().insert_endpoint(new, ENDPOINTS_MAX))
+        .await
+        .map_err(failed)?
     else {
         let detail = format!("the limit of {ENDPOINTS_MAX} endpoints is reached; delete one first");
         return Err(Problem::wrong_state("full", detail).into());
     };
     app.outbox.notify_workers();
-    let detail =
-        object!({"endpoint": endpoint.id, "host": url_host(&endpoint.url), "types": wanted.types});
-    record_action(&app, &by, "webhook_endpoint.create", &detail).await;
     Ok(json(StatusCode::CREATED, &created_view(&endpoint, secret)))
 }
 
@@ -117,13 +114,10 @@ pub(crate) async fn change(
         enabled: patch.enabled,
         rotate: None,
     };
-    let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
-    let endpoint = changed.ok_or_else(no_endpoint)?;
+    let action = by.action("endpoint.changed", "endpoint", &id);
+    let changed = app.engine.store().update_endpoint(&id, change);
+    let endpoint = recorded(action, changed).await.map_err(failed)?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;
-    let host = patch.url.as_deref().map(url_host);
-    let detail =
-        object!({"endpoint": id, "host": host, "types": patch.types, "enabled": patch.enabled});
-    record_action(&app, &by, "webhook_endpoint.change", &detail).await;
     endpoint_reply(&app, &endpoint).await
 }
 
@@ -134,11 +128,12 @@ pub(crate) async fn delete(
     PathNames([id]): PathNames<1>,
 ) -> Answer {
     find(&app, &id).await?;
-    if !app.engine.store().delete_endpoint(&id).await.map_err(failed)? {
+    let delete = app.engine.store().delete_endpoint(&id);
+    let action = by.action("endpoint.deleted", "endpoint", &id);
+    if !recorded(action, delete).await.map_err(failed)? {
         return Err(no_endpoint().into());
     }
     app.outbox.notify_workers_and_wait().await;
-    record_action(&app, &by, "webhook_endpoint.delete", &object!({"endpoint": id})).await;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -169,16 +164,10 @@ pub(crate) async fn rotate(
         keep: SECRETS_MAX,
     };
     let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
-    let changed = app.engine.store().update_endpoint(&id, change).await.map_err(failed)?;
-    let endpoint = changed.ok_or_else(no_endpoint)?;
+    let action = by.action("endpoint.secret_rotated", "endpoint", &id);
+    let changed = app.engine.store().update_endpoint(&id, change);
+    let endpoint = recorded(action, changed).await.map_err(failed)?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;
-    record_action(
-        &app,
-        &by,
-        "webhook_endpoint.rotate",
-        &object!({"endpoint": id, "overlap_secs": overlap_secs}),
-    )
-    .await;
     Ok(json(StatusCode::OK, &created_view(&endpoint, Some(secret))))
 }
 
@@ -222,12 +211,12 @@ pub(crate) async fn redeliver(
     {
         return Err(no_event().into());
     }
-    let done = app
-        .engine
-        .store()
-        .redeliver(&id, position, DELIVERIES_PENDING_MAX)
-        .await
-        .map_err(failed)?;
+    let action = NewAction {
+        changes: vec![FieldChange::set("/event", wanted.event.as_str())],
+        ..by.action("endpoint.redelivered", "endpoint", &id)
+    };
+    let redeliver = app.engine.store().redeliver(&id, position, DELIVERIES_PENDING_MAX);
+    let done = recorded(action, redeliver).await.map_err(failed)?;
     match done {
         store::Redelivery::Done => {}
         store::Redelivery::NoEndpoint => return Err(no_endpoint().into()),
@@ -248,13 +237,6 @@ pub(crate) async fn redeliver(
         }
     }
     app.outbox.notify_workers();
-    record_action(
-        &app,
-        &by,
-        "webhook_endpoint.redeliver",
-        &object!({"endpoint": id, "event": wanted.event}),
-    )
-    .await;
     Ok(json(StatusCode::ACCEPTED, &wanted))
 }
 
@@ -298,13 +280,6 @@ async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String,
 
 fn address_problem(why: &'static str) -> Problem {
     Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/url".to_owned()), why)])
-}
-
-/// The address without its path. The path may contain a secret of the shop, and must not be in the
-/// log of actions.
-fn url_host(url: &str) -> String {
-    let parsed = reqwest::Url::parse(url);
-    parsed.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn wanted_types(words: &[String]) -> EventFilter {

@@ -12,13 +12,12 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::{Money, Stock, Time};
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemRow, PatchOutcome, SaleRow};
+use doorbuster_store::{ItemRow, PatchOutcome, SaleRow, recorded};
 use http::StatusCode;
-use serde_json::json as object;
 
 use super::{other_currency, requested_version, unpayable};
 use crate::catalogue::{self, SaleState};
-use crate::web::admin::{no_sale, record_action, sale, sale_reply};
+use crate::web::admin::{no_sale, sale, sale_reply};
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
@@ -49,17 +48,10 @@ pub(crate) async fn change(
             word
         })
     });
-    match app.engine.patch_sale(&name, if_version, apply).await.map_err(failed)? {
-        PatchOutcome::Done(row) => {
-            record_action(
-                &app,
-                &by,
-                "sale.change",
-                &object!({"sale": name, "version": row.version}),
-            )
-            .await;
-            Ok(sale_reply(&app, StatusCode::OK, &row))
-        }
+    let patched = app.engine.patch_sale(&name, if_version, apply);
+    let action = by.action("sale.changed", "sale", &name);
+    match recorded(action, patched).await.map_err(failed)? {
+        PatchOutcome::Done(row) => Ok(sale_reply(&app, StatusCode::OK, &row)),
         PatchOutcome::NotFound => Err(no_sale().into()),
         PatchOutcome::VersionMismatch(_) => Err(Problem::precondition_failed().into()),
         PatchOutcome::Refused(_) => {

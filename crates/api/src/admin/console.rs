@@ -1,0 +1,307 @@
+//! What consoles read: actions, nodes, numbers by second, one buyer's story, checks before opening,
+//! and sessions.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::admin::keys::Role;
+use crate::body::{self, read};
+use crate::limits::NAME_MAX;
+use crate::order::{Order, WaitingOrder};
+use crate::problem::Problem;
+use crate::value::Time;
+
+/// A change of one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// A JSON pointer to the field.
+    pub path: String,
+    /// The value before; `null`: there was none.
+    pub from: Value,
+    /// The value after; `null`: there is none.
+    pub to: Value,
+}
+
+/// A change by an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "act_17", "at": "2026-11-20T09:00:00.000Z", "by": "key_8Qm2Zr", "action": "sale.changed",
+    "subject": "sale:spring", "address": "192.0.2.7", "request_id": "req_0c9d8e7a65b10f32",
+    "changes": [{"path": "/title", "from": "Spring", "to": "Spring sale"}]
+})))]
+pub struct Action {
+    /// The action's id.
+    pub id: String,
+    /// When the change was made.
+    pub at: Time,
+    /// The id of the operator's key; `configured` for the configured key, `command` for a command
+    /// on the machine, `engine` for the program itself.
+    pub by: String,
+    /// The action, such as `sale.opened`.
+    pub action: String,
+    /// What it changed, such as `sale:spring`.
+    pub subject: String,
+    /// The changed fields.
+    pub changes: Vec<FieldChange>,
+    /// The client's address, if the change was a request.
+    pub address: Option<String>,
+    /// The id of the request, if the change was one.
+    pub request_id: Option<String>,
+}
+
+/// A page of actions, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ActionList {
+    /// The actions.
+    pub actions: Vec<Action>,
+    /// The cursor of the next page; `null` on the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "node": "17", "roles": ["api", "settle"], "version": "0.1.0", "leader": true,
+    "started_at": "2026-11-20T09:00:00.000Z", "lease_until": "2026-11-20T10:00:03.000Z",
+    "settles": ["spring:phone:0"], "connections": 812
+})))]
+pub struct Node {
+    /// The node's number, new at each start.
+    pub node: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// The version of the program; `null`: not known yet.
+    pub version: Option<String>,
+    /// When it started; `null`: not known yet.
+    pub started_at: Option<Time>,
+    /// When its lease expires; `null` where one node has everything.
+    pub lease_until: Option<Time>,
+    /// Whether it leads.
+    pub leader: bool,
+    /// The slots whose tickets it settles, at most 64 of them.
+    pub settles: Vec<String>,
+    /// Its open connections.
+    pub connections: u64,
+}
+
+/// The store of all nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoreServer {
+    /// `sqlite` or `postgres`.
+    pub kind: String,
+    /// The version of the database.
+    pub server_version: String,
+    /// Synchronous standbys that are connected; `null` where there can be none.
+    pub synchronous_standbys: Option<u32>,
+    /// The timeline of the database; `null` where there is none.
+    pub timeline: Option<u64>,
+}
+
+/// A server that holds slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlotServer {
+    /// Its address, or `memory`.
+    pub server: String,
+    /// Whether it answers.
+    pub up: bool,
+    /// `primary`, `replica`, or `memory`.
+    pub role: String,
+}
+
+/// The installation: nodes, store and slot servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeList {
+    /// The nodes whose leases have not expired.
+    pub nodes: Vec<Node>,
+    /// The store.
+    pub store: StoreServer,
+    /// The servers that hold slots.
+    pub slots: Vec<SlotServer>,
+}
+
+/// The units of an item at the end of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SeriesItem {
+    /// The item.
+    pub item: String,
+    /// Units that nobody holds.
+    pub free: u64,
+    /// Units of unpaid orders.
+    pub held: u64,
+    /// Units of paid orders.
+    pub paid: u64,
+}
+
+/// What all nodes counted in one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SeriesPoint {
+    /// The start of the step.
+    pub at: Time,
+    /// Purchase requests.
+    pub requests: u64,
+    /// Orders.
+    pub reserved: u64,
+    /// Refusals, by problem code.
+    pub refused: BTreeMap<String, u64>,
+    /// The median time from a request's first byte to its answer, in milliseconds.
+    pub p50_ms: f64,
+    /// The time within which 99 of 100 requests were answered, in milliseconds.
+    pub p99_ms: f64,
+    /// The units of each item.
+    pub items: Vec<SeriesItem>,
+    /// Tickets that wait for their verdicts.
+    pub queue_depth: u64,
+    /// Visitors in the waiting room.
+    pub waiting: u64,
+}
+
+/// A sale's numbers over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "step_secs": 1, "from": "2026-11-20T10:00:00.000Z", "to": "2026-11-20T10:00:01.000Z",
+    "points": [{
+        "at": "2026-11-20T10:00:00.000Z", "requests": 5120, "reserved": 100,
+        "refused": {"sold_out": 5020}, "p50_ms": 1.5, "p99_ms": 20.0,
+        "items": [{"item": "phone", "free": 0, "held": 100, "paid": 0}],
+        "queue_depth": 0, "waiting": 0
+    }]
+})))]
+pub struct Series {
+    /// The length of a step, in seconds.
+    pub step_secs: u32,
+    /// The start of the first step.
+    pub from: Time,
+    /// The end of the last step.
+    pub to: Time,
+    /// One point for each step in which a node counted, oldest first.
+    pub points: Vec<SeriesPoint>,
+}
+
+/// A refusal that a buyer got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BuyerRefusal {
+    /// When.
+    pub at: Time,
+    /// The item.
+    pub item: String,
+    /// The problem code.
+    pub code: String,
+    /// The node that refused.
+    pub node: String,
+}
+
+/// What a buyer met in a sale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BuyerStory {
+    /// The buyer's orders, newest first, at most 200.
+    pub orders: Vec<Order>,
+    /// The buyer's waitlist entries.
+    pub waitlist: Vec<WaitingOrder>,
+    /// Recent refusals, newest first.
+    pub refusals: Vec<BuyerRefusal>,
+    /// Whether no refusal can be missing: each node remembers a bounded number.
+    pub refusals_complete: bool,
+    /// Whether an operator blocks the buyer.
+    pub blocked: bool,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The sale cannot run.
+    Error,
+    /// The sale can run, but the shop should know.
+    Warning,
+}
+
+/// What would go wrong at the opening.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CheckProblem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The kind of problem, such as `sandbox_payments`.
+    pub code: String,
+    /// The problem, and what to do, for a person.
+    pub detail: String,
+}
+
+/// A check before opening.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "ready": true,
+    "problems": [{
+        "severity": "warning", "code": "sandbox_payments",
+        "detail": "payments go to the sandbox; set payments.provider before a real sale"
+    }]
+})))]
+pub struct CheckReport {
+    /// Whether no problem is an error.
+    pub ready: bool,
+    /// The problems, errors first.
+    pub problems: Vec<CheckProblem>,
+}
+
+/// A sign-in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"key": "dbk_0d7c9f5b1e3a48e2a6c4f1b09d8e7a65"})))]
+pub struct NewSession {
+    /// An operator's key.
+    pub key: String,
+}
+
+impl NewSession {
+    /// Reads the body of `POST /v1/admin/session`.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["key"], |body| {
+            let key = body.required("key", |raw, pointer, faults| {
+                let text = read::string(raw, pointer, faults)?;
+                let fits = (1..=4 * NAME_MAX).contains(&text.len());
+                fits.then(|| text.into_owned()).or_else(|| {
+                    faults.add(pointer, "must be an operator's key");
+                    None
+                })
+            });
+            Some(Self { key: key? })
+        })
+    }
+}
+
+/// The key of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SessionKey {
+    /// The key's id.
+    pub id: String,
+    /// The key's name.
+    pub name: String,
+}
+
+/// The caller's session, or the key that the caller sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "key": {"id": "key_8Qm2Zr", "name": "night shift"}, "role": "operator",
+    "expires_at": "2026-11-20T18:00:00.000Z"
+})))]
+pub struct Session {
+    /// The key.
+    pub key: SessionKey,
+    /// What the key allows.
+    pub role: Role,
+    /// When the session expires; `null` for a key.
+    pub expires_at: Option<Time>,
+}
+
+/// Revoked access codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"revoked": 37})))]
+pub struct RevokedCodes {
+    /// The number of codes that no further buyer can use.
+    pub revoked: u64,
+}

@@ -1,0 +1,105 @@
+//! Endpoints for consoles: sessions, actions, nodes, numbers by second, one buyer's story, and the
+//! check before opening.
+
+use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
+use super::response::ok;
+use super::{Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
+use crate::admin::console::{
+    ActionList, BuyerStory, CheckReport, NewSession, NodeList, RevokedCodes, Series, Session,
+};
+use crate::admin::spread::Spread;
+use crate::header::BodyType;
+use crate::problem::Code;
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/session",
+        id: "create_session",
+        chapter: Chapter::Operating,
+        auth: Auth::Public,
+        summary: "Sign in at the console",
+        description: "Exchanges an operator's key for a cookie that lasts 8 hours. With the cookie, every request but \
+            `GET` needs the header `X-Doorbuster-Console: 1`. After 10 wrong keys in a minute, an address is refused.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSession>() }),
+        responses: &[SuccessResponse::new(204, Content::None, "A cookie is set.")],
+        codes: &[Code::Unauthenticated, Code::RateLimited],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/session",
+        id: "get_session",
+        summary: "Read who is signed in",
+        responses: &[ok::<Session>("The key and its role.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/session",
+        id: "delete_session",
+        summary: "Sign out",
+        description: "Ends the session of the cookie. Deleting the key ends its sessions too.",
+        responses: &[SuccessResponse::new(204, Content::None, "The session has ended.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/actions",
+        id: "list_actions",
+        summary: "List operators' actions",
+        description: "Every change by an operator, newest first, with the fields that it changed. Kept for a year.",
+        params: &[Param::By, Param::Action, Param::Subject, Param::Cursor, Param::Limit],
+        responses: &[ok::<ActionList>("A page of actions.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/nodes",
+        id: "list_nodes",
+        summary: "List the nodes, the store and the servers that hold slots",
+        responses: &[ok::<NodeList>("The installation as this node sees it.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/series",
+        id: "get_series",
+        summary: "Read a sale's numbers over time",
+        description: "The sums of all nodes. By second for a day, by minute for 30 days. Without `from`, the last hour \
+            before `to`; at most 3,600 steps.",
+        params: &[Param::From, Param::To, Param::Step],
+        responses: &[ok::<Series>("The numbers.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/buyers/{buyer}",
+        id: "get_buyer_story",
+        summary: "Read what a buyer met in a sale",
+        description: "Orders, waitlist entries, and recent refusals from the memory of the nodes.",
+        responses: &[ok::<BuyerStory>("What the buyer met.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales/{sale}/check",
+        id: "check_sale",
+        auth: Auth::Operator(crate::admin::keys::Role::Viewer),
+        summary: "Check what would go wrong at the opening",
+        responses: &[ok::<CheckReport>("The problems.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/items/{item}/spread",
+        id: "get_spread",
+        summary: "Read how an item's stock is spread over its slots",
+        responses: &[ok::<Spread>("The present spread.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/admin/sales/{sale}/access-codes/{prefix}",
+        id: "revoke_codes",
+        summary: "Revoke access codes",
+        description: "Revokes the codes that begin with these 1 to 4 characters, or one whole code. A buyer who has used \
+            a code keeps the access; the code admits no further buyer.",
+        responses: &[ok::<RevokedCodes>("The number of codes.")],
+        ..OPERATOR_ENDPOINT
+    },
+];

@@ -1,0 +1,132 @@
+//! `POST /v1/admin/sales/{sale}/check`: what would go wrong at the opening.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use doorbuster_api::admin::console::{CheckProblem, CheckReport, Severity};
+use doorbuster_api::admin::front_door::LimitSetting;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_core::{Phase, Stock};
+use http::StatusCode;
+
+use super::sale;
+use crate::catalogue::SaleState;
+use crate::web::failure::failed;
+use crate::web::input::{self, PathNames};
+use crate::web::reply::{Answer, Refused, json};
+use crate::web::{App, wire};
+
+pub(crate) async fn check(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+    request: Request,
+) -> Answer {
+    input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let sale = sale(&app, &name)?;
+    let mut problems = sale_problems(&app, &sale);
+    problems.extend(installation_problems(&app).await?);
+    problems.sort_by_key(|problem| problem.severity != Severity::Error);
+    let ready = problems.iter().all(|problem| problem.severity != Severity::Error);
+    Ok(json(StatusCode::OK, &CheckReport { ready, problems }))
+}
+
+fn error(code: &str, detail: impl Into<String>) -> CheckProblem {
+    CheckProblem { severity: Severity::Error, code: code.to_owned(), detail: detail.into() }
+}
+
+fn warning(code: &str, detail: impl Into<String>) -> CheckProblem {
+    CheckProblem { severity: Severity::Warning, ..error(code, detail) }
+}
+
+fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
+    let (row, now) = (&sale.row, app.engine.now());
+    let mut problems = Vec::new();
+    if row.phase == Phase::Closed {
+        problems.push(error("closed", "the sale is closed and cannot open again"));
+    }
+    if row.phase == Phase::Draft {
+        problems.push(warning("draft", "buyers do not see a draft; schedule or open the sale"));
+    }
+    if row.phase.is_before_opening() && row.starts_at.is_none_or(|at| at <= now) {
+        problems.push(warning(
+            "no_start",
+            "starts_at is not in the future; the sale opens only when an operator opens it",
+        ));
+    }
+    if row.ends_at.is_some_and(|at| at <= now) {
+        problems.push(error("ended", "ends_at is in the past; the sale would close at once"));
+    }
+    for (index, item) in sale.items.iter().enumerate() {
+        let name = &item.row.name;
+        if item.gauge.counts().total == Stock::Counted(0) {
+            problems.push(error("no_stock", format!("item {name} has no units; adjust its stock")));
+        }
+        let (price, currency) = (item.row.price_minor, &item.row.currency);
+        if let Some(fault) = super::sales::unpayable(app, index, price, currency) {
+            problems.push(error("price_refused", format!("item {name}: {}", fault.detail)));
+        }
+        if item.row.image.is_none() {
+            problems.push(warning("no_image", format!("item {name} has no picture")));
+        }
+    }
+    let limits = wire::admin_sale(row, Some(sale)).front_door.limits;
+    if [limits.buyer, limits.ip].iter().all(|limit| *limit == LimitSetting::None) {
+        problems.push(warning(
+            "no_limits",
+            "the front door limits no requests; one client may send as many as it can",
+        ));
+    }
+    problems
+}
+
+async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, Refused> {
+    let mut problems = Vec::new();
+    for reason in app.engine.unready_reasons().await {
+        problems.push(error("not_ready", format!("this node is not ready: {reason}")));
+    }
+    if app.payments.sandbox().is_some() {
+        problems.push(warning(
+            "sandbox_payments",
+            "payments go to the sandbox, which moves no money; set payments.provider",
+        ));
+    }
+    if !app.is_https {
+        problems.push(warning(
+            "no_tls_address",
+            "page.url does not begin with https://; buyers' tokens could be read on the way",
+        ));
+    }
+    let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
+    if !endpoints.iter().any(|endpoint| endpoint.enabled) {
+        problems.push(warning(
+            "no_webhooks",
+            "no webhook endpoint is enabled; the shop is not told about orders",
+        ));
+    }
+    if let Some(replication) = app.engine.database().replication() {
+        if replication.lacks_standbys() {
+            problems.push(error(
+                "synchronous_standby_missing",
+                "commits wait for a standby that is not connected; no order can be written",
+            ));
+        } else if replication.required == 0 {
+            problems.push(warning(
+                "no_standby",
+                "commits wait for no standby; a lost database server can lose orders",
+            ));
+        }
+    }
+    if app.proxies.iter().any(|network| network.contains(IpAddr::from([8, 8, 8, 8]))) {
+        problems.push(warning(
+            "all_proxies_trusted",
+            "trusted_proxies includes public addresses; clients can forge their addresses",
+        ));
+    }
+    let audit = app.engine.audit().await.map_err(failed)?;
+    if !audit.findings.is_empty() {
+        let detail = "the audit has findings; read GET /v1/admin/audit before you open";
+        problems.push(error("audit_findings", detail));
+    }
+    Ok(problems)
+}

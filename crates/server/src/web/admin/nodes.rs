@@ -1,0 +1,92 @@
+//! `GET /v1/admin/nodes`: the nodes, the store, and the servers that hold slots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use doorbuster_api::admin::console::{Node, NodeList, SlotServer, StoreServer};
+use doorbuster_core::Millis;
+use doorbuster_store::NodeRow;
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::web::failure::failed;
+use crate::web::reply::{Answer, json};
+use crate::web::{App, wire};
+
+/// How long a server that holds slots has to accept a connection.
+const CONNECT_MAX: Duration = Duration::from_millis(500);
+
+/// What a node says about itself, as `Engine::about_node` writes it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct About {
+    roles: Vec<String>,
+    version: Option<String>,
+    started_at: Option<i64>,
+    connections: u64,
+    settles: Vec<String>,
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+    let engine = &app.engine;
+    let nodes = match engine.layout().is_single_node() {
+        true => vec![node_view(&engine.node().to_string(), &engine.about_node(), None, true)],
+        false => {
+            let rows = engine.store().nodes().await.map_err(failed)?;
+            rows.iter().map(node_of_row).collect()
+        }
+    };
+    let server = engine.store().server().await.map_err(failed)?;
+    let replication = engine.database().replication();
+    let store = StoreServer {
+        kind: server.kind.to_owned(),
+        server_version: server.version,
+        synchronous_standbys: replication
+            .and_then(|found| found.synchronous)
+            .and_then(|count| u32::try_from(count).ok()),
+        timeline: engine
+            .database()
+            .history()
+            .and_then(|history| u64::try_from(history.timeline).ok()),
+    };
+    Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app).await }))
+}
+
+fn node_of_row(row: &NodeRow) -> Node {
+    node_view(&row.node.to_string(), &row.about, Some(row.lease_until), row.leader)
+}
+
+fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool) -> Node {
+    let about: About = serde_json::from_str(about).unwrap_or_default();
+    Node {
+        node: node.to_owned(),
+        roles: about.roles,
+        version: about.version,
+        started_at: about.started_at.map(|at| wire::time(Millis(at))),
+        lease_until: lease_until.map(wire::time),
+        leader,
+        settles: about.settles,
+        connections: about.connections,
+    }
+}
+
+/// The servers that hold slots. A server is up if it accepts a connection.
+async fn slot_servers(app: &App) -> Vec<SlotServer> {
+    let servers = app.engine.slots().evidence().servers;
+    if servers.is_empty() {
+        return vec![SlotServer { server: "memory".into(), up: true, role: "memory".into() }];
+    }
+    join_all(servers.into_iter().map(|server| async move {
+        let connected = timeout(CONNECT_MAX, TcpStream::connect(&server.address)).await;
+        SlotServer {
+            up: matches!(connected, Ok(Ok(_))),
+            server: server.address,
+            role: "primary".into(),
+        }
+    }))
+    .await
+}

@@ -1,0 +1,85 @@
+//! `GET /v1/admin/sales/{sale}/series`: a sale's numbers over time, the sums of all nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use doorbuster_api::admin::console::{Series, SeriesItem, SeriesPoint};
+use doorbuster_api::limits::SERIES_STEPS_MAX;
+use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::query::SeriesQuery;
+use doorbuster_core::Millis;
+use doorbuster_store::{PointQuery, PointStep};
+use http::StatusCode;
+
+use super::sale;
+use crate::answer_counts::Answer as Kind;
+use crate::web::failure::failed;
+use crate::web::input::PathNames;
+use crate::web::reply::{Answer, json};
+use crate::web::series::Point;
+use crate::web::{App, wire};
+
+/// Without `from`, this much time before `to` is read.
+const DEFAULT_MS: i64 = 3_600_000;
+
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
+    sale(&app, &name)?;
+    let length = i64::from(query.step_secs) * 1_000;
+    let to = query.to.map_or(app.engine.now(), |to| Millis(to.millis()));
+    let to = Millis(to.0.div_euclid(length) * length + length);
+    let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
+    let from = Millis(from.0.div_euclid(length) * length);
+    if (to.0 - from.0) / length > i64::from(SERIES_STEPS_MAX) + 1 {
+        let detail = "at most 3,600 steps are read at once; choose a later time or a longer step";
+        let place = FaultLocation::Query("from".into());
+        return Err(Problem::invalid_request(vec![Fault::new(place, detail)]).into());
+    }
+    let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
+    let rows = app.engine.store().points(PointQuery { sale: name, step, from, to });
+    let rows = rows.await.map_err(failed)?;
+    let nodes = rows.iter().map(|row| (row.at, Point::parse(&row.point)));
+    let points = add_up(nodes, length);
+    let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();
+    let (from, to) = (wire::time(from), wire::time(to));
+    Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
+}
+
+/// Adds up the points of all nodes in each step of this length.
+fn add_up(nodes: impl Iterator<Item = (Millis, Point)>, length: i64) -> BTreeMap<Millis, Point> {
+    let mut steps: BTreeMap<Millis, Point> = BTreeMap::new();
+    for (at, point) in nodes {
+        let at = Millis(at.0.div_euclid(length) * length);
+        steps.entry(at).or_default().add_node(&point);
+    }
+    steps
+}
+
+fn point_view(at: Millis, point: &Point) -> SeriesPoint {
+    let latencies = point.histogram();
+    let is_refusal =
+        |kind: &str| Kind::ALL.iter().any(|known| known.as_str() == kind && known.is_refusal());
+    let refused = point.answers.iter().filter(|(kind, _)| is_refusal(kind));
+    let items = point.items.iter().map(|(item, [free, held, paid])| SeriesItem {
+        item: item.clone(),
+        free: *free,
+        held: *held,
+        paid: *paid,
+    });
+    SeriesPoint {
+        at: wire::time(at),
+        requests: point.answers.values().sum(),
+        reserved: point.answers.get(Kind::Reserved.as_str()).copied().unwrap_or(0),
+        refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),
+        p50_ms: latencies.quantile_ms(0.5),
+        p99_ms: latencies.quantile_ms(0.99),
+        items: items.collect(),
+        queue_depth: point.queue_depth,
+        waiting: point.waiting,
+    }
+}

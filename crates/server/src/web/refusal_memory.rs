@@ -1,0 +1,151 @@
+//! A bounded memory of refusals, from which operators see why a buyer got nothing.
+//!
+//! Refusals are frequent, so noting one is a few atomic stores without a lock or an allocation.
+//! Buyers share small sets of entries by their hash, and a new entry of a set overwrites the oldest.
+//! A reader may see an entry in the middle of a change: a wrong hash hides the entry, and the other
+//! fields are then shown for at most one refusal that another one replaced.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorbuster_core::{ItemId, Millis};
+use foldhash::fast::RandomState;
+
+use super::App;
+use crate::answer_counts::Answer;
+use crate::catalogue::{ItemState, SaleState};
+
+/// Sets of entries.
+const SETS: usize = 8_192;
+/// Entries of a set.
+const ENTRIES: usize = 8;
+
+/// One noted refusal.
+#[derive(Debug, Default)]
+struct Entry {
+    buyer: AtomicU64,
+    item: AtomicU64,
+    /// The time in milliseconds, above the answer in the lowest byte.
+    at_and_answer: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    noted: AtomicU64,
+    entries: [Entry; ENTRIES],
+}
+
+/// The refusals that this node remembers: 8,192 sets of 8.
+#[derive(Debug)]
+pub(crate) struct RefusalMemory {
+    hasher: RandomState,
+    sets: Box<[Set]>,
+}
+
+/// A remembered refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotedRefusal {
+    pub(crate) at: Millis,
+    pub(crate) item: ItemId,
+    pub(crate) answer: Answer,
+}
+
+impl Default for RefusalMemory {
+    fn default() -> Self {
+        let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
+        Self { hasher: RandomState::default(), sets }
+    }
+}
+
+impl App {
+    /// Counts the answer to a purchase, and notes it if it is a refusal.
+    pub(crate) fn count_answer(
+        &self,
+        sale: &SaleState,
+        item: &ItemState,
+        buyer: &str,
+        answer: Answer,
+        now: Millis,
+    ) {
+        sale.flags.answer_counts.count(answer);
+        if answer.is_refusal() {
+            let refusal = NotedRefusal { at: now, item: item.row.id, answer };
+            self.refusal_memory.note(self.refusal_memory.hash(buyer), refusal);
+        }
+    }
+}
+
+impl RefusalMemory {
+    /// The hash of a buyer, for this process.
+    pub(crate) fn hash(&self, buyer: &str) -> u64 {
+        // Zero marks an empty entry.
+        self.hasher.hash_one(buyer).max(1)
+    }
+
+    /// Notes a refusal of the buyer with this hash.
+    pub(crate) fn note(&self, buyer: u64, refusal: NotedRefusal) {
+        let set = self.set(buyer);
+        let turn = set.noted.fetch_add(1, Ordering::Relaxed);
+        let entry = &set.entries[turn as usize % ENTRIES];
+        entry.buyer.store(0, Ordering::Release);
+        entry.item.store(refusal.item.0.cast_unsigned(), Ordering::Relaxed);
+        let at = refusal.at.0.max(0).cast_unsigned();
+        entry.at_and_answer.store(at << 8 | refusal.answer as u64, Ordering::Relaxed);
+        entry.buyer.store(buyer, Ordering::Release);
+    }
+
+    /// The remembered refusals of a buyer, newest first, and whether none can be missing.
+    pub(crate) fn of_buyer(&self, buyer: u64) -> (Vec<NotedRefusal>, bool) {
+        let set = self.set(buyer);
+        let of_buyer = |entry: &&Entry| entry.buyer.load(Ordering::Acquire) == buyer;
+        let read = |entry: &Entry| {
+            let packed = entry.at_and_answer.load(Ordering::Relaxed);
+            Some(NotedRefusal {
+                at: Millis((packed >> 8).cast_signed()),
+                item: ItemId(entry.item.load(Ordering::Relaxed).cast_signed()),
+                answer: *Answer::ALL.get((packed & 0xFF) as usize)?,
+            })
+        };
+        let mut found: Vec<NotedRefusal> =
+            set.entries.iter().filter(of_buyer).filter_map(read).collect();
+        found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
+        (found, set.noted.load(Ordering::Relaxed) <= ENTRIES as u64)
+    }
+
+    fn set(&self, buyer: u64) -> &Set {
+        &self.sets[buyer as usize % SETS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(at: i64) -> NotedRefusal {
+        NotedRefusal { at: Millis(at), item: ItemId(7), answer: Answer::SoldOut }
+    }
+
+    #[test]
+    fn a_buyers_newest_refusals_are_remembered() {
+        let memory = RefusalMemory::default();
+        assert_eq!(memory.of_buyer(1), (Vec::new(), true));
+        memory.note(1, refusal(5));
+        memory.note(1, NotedRefusal { answer: Answer::RateLimited, ..refusal(9) });
+        memory.note(2, refusal(6));
+        let limited = NotedRefusal { answer: Answer::RateLimited, ..refusal(9) };
+        assert_eq!(memory.of_buyer(1), (vec![limited, refusal(5)], true));
+        assert_eq!(memory.of_buyer(2), (vec![refusal(6)], true));
+    }
+
+    #[test]
+    fn an_overwritten_refusal_makes_the_memory_incomplete() {
+        let memory = RefusalMemory::default();
+        let neighbour = 1 + SETS as u64;
+        memory.note(1, refusal(1));
+        (0..ENTRIES as i64 - 1).for_each(|at| memory.note(neighbour, refusal(at)));
+        assert_eq!(memory.of_buyer(1), (vec![refusal(1)], true));
+        memory.note(neighbour, refusal(99));
+        assert_eq!(memory.of_buyer(1), (Vec::new(), false));
+        assert_eq!(memory.of_buyer(neighbour).0.len(), ENTRIES);
+    }
+}

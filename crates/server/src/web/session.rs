@@ -1,0 +1,264 @@
+//! Sign-in at the console: an operator's key is exchanged for a cookie.
+//!
+//! The store keeps a hash of the cookie and a hash of the key, so a session works at every node and
+//! ends with its key. With the cookie, a request that changes something needs a header that other
+//! sites cannot make a browser send.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Request, State};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorbuster_api::admin::console::{NewSession, Session, SessionKey};
+use doorbuster_api::admin::keys::Role;
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_core::Millis;
+use doorbuster_store::{Hash, NewAction, recorded};
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::dispatch::request_id;
+use super::failure::failed;
+use super::identity::{Client, OperatorIdentity};
+use super::input;
+use super::reply::{Answer, Refused, empty, json};
+use super::{App, wire};
+use crate::auth::{CONFIGURED_KEY, Denied, Operator, Operators};
+
+/// The name of the cookie.
+const SESSION_COOKIE: &str = "doorbuster_session";
+/// The header that a request with the cookie needs to change something.
+const CONSOLE_HEADER: &str = "x-doorbuster-console";
+/// How long a session lasts.
+const SESSION_SECS: i64 = 8 * 3_600;
+/// Random bytes in the cookie.
+const COOKIE_BYTES: usize = 32;
+/// Wrong keys that an address may send in a minute.
+const WRONG_KEYS_MAX: u32 = 10;
+/// Addresses whose wrong keys are counted; at the bound, counts of past minutes are dropped, and
+/// then every further address counts as one.
+const ADDRESSES_MAX: usize = 10_000;
+const MINUTE_MS: i64 = 60_000;
+
+/// Wrong keys by address, in the present minute.
+#[derive(Debug, Default)]
+pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, (i64, u32)>>);
+
+impl WrongKeys {
+    /// Seconds until an address may try again, if it has sent too many wrong keys.
+    fn retry_after(&self, address: IpAddr, now: Millis) -> Option<u32> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (minute, wrong) = *counts.get(&network(address))?;
+        let is_limited = minute == now.0.div_euclid(MINUTE_MS) && wrong >= WRONG_KEYS_MAX;
+        let left_ms = MINUTE_MS - now.0.rem_euclid(MINUTE_MS);
+        is_limited.then(|| u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(60))
+    }
+
+    /// Counts a wrong key.
+    fn add(&self, address: IpAddr, now: Millis) {
+        let minute = now.0.div_euclid(MINUTE_MS);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= ADDRESSES_MAX {
+            counts.retain(|_, (counted, _)| *counted == minute);
+        }
+        let address = match counts.len() >= ADDRESSES_MAX {
+            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            false => network(address),
+        };
+        let (counted, wrong) = counts.entry(address).or_insert((minute, 0));
+        if *counted != minute {
+            (*counted, *wrong) = (minute, 0);
+        }
+        *wrong += 1;
+    }
+}
+
+/// The part of an address that belongs to one client: an IPv6 client has a whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => {
+            let [a, b, c, d, ..] = six.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        four => four,
+    }
+}
+
+/// `POST /v1/admin/session`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    client: Client,
+    request: Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let NewSession { key } = NewSession::from_json(&body)?;
+    let now = app.engine.now();
+    if let Some(secs) = app.wrong_keys.retry_after(client.address, now) {
+        return Err(Problem::rate_limited(Scope::Ip, secs).into());
+    }
+    let operator = match app.operator_of_key(&key).await {
+        Ok(operator) => operator,
+        Err(denied) => {
+            app.wrong_keys.add(client.address, now);
+            return Err(app.denied_problem(denied).into());
+        }
+    };
+    let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
+    let action = NewAction {
+        by: operator.id.to_string(),
+        action: "session.created".to_owned(),
+        subject: format!("key:{}", operator.id),
+        changes: Vec::new(),
+        address: Some(client.address.to_string()),
+        request_id: request_id(&headers).to_str().ok().map(str::to_owned),
+    };
+    let until = now.plus(SESSION_SECS * 1_000);
+    let store = app.engine.store();
+    let insert = store.insert_session(Operators::hash(&cookie), Operators::hash(&key), until);
+    recorded(action, insert).await.map_err(failed)?;
+    Ok(with_cookie(&app, &headers, &cookie, SESSION_SECS))
+}
+
+/// `GET /v1/admin/session`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    headers: HeaderMap,
+) -> Answer {
+    let name = match &*by.id {
+        CONFIGURED_KEY => CONFIGURED_KEY.to_owned(),
+        id => {
+            let keys = app.engine.store().keys().await.map_err(failed)?;
+            keys.into_iter().find(|key| key.id == id).map(|key| key.name).unwrap_or_default()
+        }
+    };
+    let found = match cookie(&headers).filter(|_| !headers.contains_key(AUTHORIZATION)) {
+        Some(cookie) => app.engine.store().session(Operators::hash(cookie)).await,
+        None => Ok(None),
+    };
+    let expires_at = found.map_err(failed)?.map(|(_, until)| wire::time(until));
+    let key = SessionKey { id: by.id.to_string(), name };
+    Ok(json(StatusCode::OK, &Session { key, role: by.role, expires_at }))
+}
+
+/// `DELETE /v1/admin/session`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    headers: HeaderMap,
+) -> Answer {
+    if let Some(cookie) = cookie(&headers) {
+        let action = by.action("session.deleted", "key", &by.id);
+        let delete = app.engine.store().delete_session(Operators::hash(cookie));
+        recorded(action, delete).await.map_err(failed)?;
+    }
+    Ok(with_cookie(&app, &headers, "", 0))
+}
+
+/// An empty answer that sets the cookie for this many seconds; 0 removes it.
+fn with_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> super::reply::Reply {
+    let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let secure = if app.is_https || by_proxy { "; Secure" } else { "" };
+    let cookie = format!(
+        "{SESSION_COOKIE}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}"
+    );
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    let cookie = HeaderValue::from_str(&cookie).expect("base64 and plain words");
+    reply.headers_mut().insert(SET_COOKIE, cookie);
+    reply
+}
+
+/// The session cookie of a request.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = values.flat_map(|value| value.split(';'));
+    let mut found = pairs.filter_map(|pair| pair.trim().split_once('='));
+    found.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value)
+}
+
+impl App {
+    /// The operator of a request: by its key, or by the console's cookie if it has no key.
+    pub(crate) async fn operator_of_request(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+        wanted: Role,
+    ) -> Result<Operator, Refused> {
+        let session = cookie(headers).filter(|_| !headers.contains_key(AUTHORIZATION));
+        let Some(session) = session else {
+            return Ok(self.operator(headers, wanted).await?);
+        };
+        let found = self.engine.store().session(Operators::hash(session)).await.map_err(failed)?;
+        let Some((key, _)) = found else {
+            let denied = Denied::Bad("the session has ended; sign in again");
+            return Err(self.denied_problem(denied).into());
+        };
+        let operator = self.operator_of_hash(key).await;
+        let operator = operator.map_err(|denied| self.denied_problem(denied))?;
+        let changes = !matches!(*method, Method::GET | Method::HEAD);
+        if changes && headers.get(CONSOLE_HEADER).is_none_or(|value| value != "1") {
+            let detail = "with the session cookie, send the header X-Doorbuster-Console: 1";
+            return Err(Problem::forbidden(detail).into());
+        }
+        super::identity::check_role(&operator, wanted)?;
+        Ok(operator)
+    }
+
+    async fn operator_of_key(&self, key: &str) -> Result<Operator, Denied> {
+        self.operator_of_hash(Operators::hash(key)).await
+    }
+
+    async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, Denied> {
+        match self.operators.check_hash(&hash) {
+            // Another node may have created the key just now.
+            Err(Denied::Bad(_)) if self.refresh_operator_keys().await => {
+                self.operators.check_hash(&hash)
+            }
+            checked => checked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_send_ten_wrong_keys_a_minute() {
+        let wrong = WrongKeys::default();
+        let [one, other]: [IpAddr; 2] =
+            ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().expect("an address"));
+        let now = Millis(MINUTE_MS + 15_000);
+        for _ in 0..WRONG_KEYS_MAX {
+            assert_eq!(wrong.retry_after(one, now), None);
+            wrong.add(one, now);
+        }
+        assert_eq!(wrong.retry_after(one, now), Some(46));
+        assert_eq!(wrong.retry_after(other, now), None);
+        assert_eq!(wrong.retry_after(one, now.plus(MINUTE_MS)), None);
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let wrong = WrongKeys::default();
+        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        (0..WRONG_KEYS_MAX).for_each(|_| wrong.add(address("2001:db8::1"), Millis(0)));
+        assert!(wrong.retry_after(address("2001:db8::2"), Millis(0)).is_some());
+        assert!(wrong.retry_after(address("2001:db8:0:1::1"), Millis(0)).is_none());
+    }
+
+    #[test]
+    fn the_session_is_found_among_other_cookies() {
+        let headers =
+            |text: &'static str| HeaderMap::from_iter([(COOKIE, HeaderValue::from_static(text))]);
+        assert_eq!(cookie(&headers("a=1; doorbuster_session=xyz; b=2")), Some("xyz"));
+        assert_eq!(cookie(&headers("doorbuster_session_2=xyz")), None);
+        assert_eq!(cookie(&HeaderMap::new()), None);
+    }
+}

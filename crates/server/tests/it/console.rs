@@ -1,0 +1,320 @@
+//! What consoles use: sessions, actions, nodes, numbers by second, one buyer's story, and the check
+//! before opening.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, bearer};
+use crate::http::Reply;
+
+const CONSOLE: (&str, &str) = ("x-doorbuster-console", "1");
+
+/// Creates a key with this role and returns its id and the key.
+async fn new_key(app: &TestApp, role: &str) -> (String, String) {
+    let body = json!({"name": "night shift", "role": role});
+    let made = app.admin("POST", "/v1/admin/keys", Some(body)).await.json();
+    let text = |member: &str| made[member].as_str().expect("a text").to_owned();
+    (text("id"), text("key"))
+}
+
+async fn sign_in(app: &TestApp, key: &str) -> Reply {
+    let body = json!({ "key": key }).to_string();
+    let headers = [("content-type", "application/json")];
+    app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await
+}
+
+/// The pair of name and value in the cookie that an answer sets.
+fn cookie(reply: &Reply) -> String {
+    let set = reply.header("set-cookie").expect("a cookie");
+    set.split(';').next().expect("a pair").to_owned()
+}
+
+fn actions(list: &Value) -> Vec<(String, String)> {
+    let rows = list["actions"].as_array().expect("a list");
+    let text = |row: &Value, member: &str| row[member].as_str().expect("a text").to_owned();
+    rows.iter().map(|row| (text(row, "action"), text(row, "subject"))).collect()
+}
+
+#[tokio::test]
+async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
+    let app = TestApp::start().await;
+    let (id, key) = new_key(&app, "viewer").await;
+    let made = sign_in(&app, &key).await;
+    assert_eq!(made.verdict(), "204", "{}", made.text());
+    let set = made.header("set-cookie").expect("a cookie");
+    for part in ["; HttpOnly", "; SameSite=Strict", "; Path=/", "; Max-Age=28800"] {
+        assert!(set.contains(part), "{set} lacks {part}");
+    }
+    assert!(!set.contains("Secure"), "this server has no HTTPS address: {set}");
+    let cookie = cookie(&made);
+    let with = |extra: Option<(&'static str, &'static str)>| {
+        let mut headers = vec![("cookie", cookie.as_str())];
+        headers.extend(extra);
+        headers
+    };
+    let read = app.call("GET", "/v1/admin/session", &with(None), b"").await;
+    let session = read.json();
+    assert_eq!(session["key"], json!({"id": id, "name": "night shift"}));
+    assert_eq!(session["role"], "viewer");
+    assert!(session["expires_at"].is_string());
+    let sales = app.call("GET", "/v1/admin/sales", &with(None), b"").await;
+    assert_eq!(sales.verdict(), "200");
+    let forged = app.call("DELETE", "/v1/admin/session", &with(None), b"").await;
+    assert_eq!(forged.verdict(), "403 forbidden", "the header is missing");
+    let refused =
+        app.call("DELETE", &format!("/v1/admin/keys/{id}"), &with(Some(CONSOLE)), b"").await;
+    assert_eq!(refused.verdict(), "403 forbidden", "a viewer deletes no keys");
+    let deleted = app.admin("DELETE", &format!("/v1/admin/keys/{id}"), None).await;
+    assert_eq!(deleted.verdict(), "204");
+    let ended = app.call("GET", "/v1/admin/session", &with(None), b"").await;
+    assert_eq!(ended.verdict(), "401 unauthenticated");
+}
+
+#[tokio::test]
+async fn a_session_ends_when_the_operator_signs_out() {
+    let app = TestApp::start().await;
+    let (id, key) = new_key(&app, "operator").await;
+    let cookie = cookie(&sign_in(&app, &key).await);
+    let headers = [("cookie", cookie.as_str()), CONSOLE];
+    let out = app.call("DELETE", "/v1/admin/session", &headers, b"").await;
+    assert_eq!(out.verdict(), "204");
+    assert!(out.header("set-cookie").is_some_and(|set| set.contains("Max-Age=0")));
+    let after = app.call("GET", "/v1/admin/session", &headers, b"").await;
+    assert_eq!(after.verdict(), "401 unauthenticated");
+    let list = app.admin("GET", &format!("/v1/admin/actions?by={id}"), None).await.json();
+    let subject = format!("key:{id}");
+    let wanted = ["session.deleted", "session.created"].map(|a| (a.to_owned(), subject.clone()));
+    assert_eq!(actions(&list), wanted);
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_keys_is_refused_for_a_minute() {
+    let app = TestApp::start().await;
+    let (_, key) = new_key(&app, "viewer").await;
+    let mut verdicts = Vec::new();
+    // A minute may end in between, so twice as many keys are tried.
+    for guess in 0..22 {
+        verdicts.push(sign_in(&app, &format!("dbk_guess_{guess}")).await.verdict());
+    }
+    assert_eq!(&verdicts[..10], ["401 unauthenticated"; 10]);
+    assert!(verdicts.contains(&"429 rate_limited".to_owned()), "{verdicts:?}");
+    let last = sign_in(&app, &key).await;
+    if last.status == 429 {
+        assert!(last.header("retry-after").is_some());
+    }
+}
+
+#[tokio::test]
+async fn each_change_by_an_operator_is_an_action() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 5.into(), 1).await;
+    let path = "/v1/admin/sales/spring";
+    let change = |title: &str| Some(json!({ "title": title }));
+    app.admin("PATCH", path, change("Summer drop")).await;
+    app.admin("PATCH", path, change("Summer drop")).await;
+    let refused = app.admin("PATCH", path, Some(json!({"items": [{"id": "none"}]}))).await;
+    assert_eq!(refused.verdict(), "422 invalid_request");
+    let times = json!({"starts_at": "2100-01-01T00:00:00Z"});
+    app.admin("PATCH", path, Some(times)).await;
+    app.step("spring", "schedule").await;
+    app.step("spring", "unschedule").await;
+    app.step("spring", "unschedule").await;
+    app.step("spring", "open").await;
+    let order = app.buy("ann", "k1", "spring", "phone", 1).await.json();
+    let order = order["id"].as_str().expect("an order").to_owned();
+    let cancel = format!("/v1/admin/orders/{order}/cancel");
+    let reply = app.admin("POST", &cancel, Some(json!({"reason": "a test"}))).await;
+    let request_id = reply.header("x-request-id").expect("an id").to_owned();
+    app.admin("POST", &cancel, None).await;
+    let adjust = "/v1/admin/sales/spring/items/phone/adjustments";
+    let body = json!({"units": 2, "reason": "found a box"});
+    for _ in 0..2 {
+        let key = [("Idempotency-Key", "a1")];
+        let reply = app.admin_with("POST", adjust, &key, Some(body.clone())).await;
+        assert_eq!(reply.verdict(), "200", "{}", reply.text());
+    }
+    let list = app.admin("GET", "/v1/admin/actions", None).await.json();
+    let sale = |action: &str| (action.to_owned(), "sale:spring".to_owned());
+    let wanted = [
+        sale("stock.adjusted"),
+        ("order.cancelled".to_owned(), format!("order:{order}")),
+        sale("sale.opened"),
+        sale("sale.unscheduled"),
+        sale("sale.scheduled"),
+        sale("sale.changed"),
+        sale("sale.changed"),
+        sale("sale.created"),
+    ];
+    assert_eq!(actions(&list), wanted);
+    let rows = list["actions"].as_array().expect("a list");
+    assert_eq!(
+        rows[0]["changes"],
+        json!([
+            {"path": "/total", "from": 5, "to": 7},
+            {"path": "/reason", "from": null, "to": "found a box"},
+            {"path": "/item", "from": null, "to": "phone"}
+        ])
+    );
+    assert_eq!(
+        rows[1]["changes"],
+        json!([
+            {"path": "/state", "from": "reserved", "to": "cancelled"},
+            {"path": "/reason", "from": null, "to": "a test"}
+        ])
+    );
+    assert_eq!(rows[1]["request_id"], request_id);
+    assert_eq!(rows[1]["by"], "configured");
+    assert_eq!(rows[1]["address"], "127.0.0.1");
+    assert_eq!(
+        rows[5]["changes"],
+        json!([{"path": "/starts_at", "from": null, "to": "2100-01-01T00:00:00.000Z"}])
+    );
+    let of_order = format!("/v1/admin/actions?subject=order:{order}");
+    assert_eq!(actions(&app.admin("GET", &of_order, None).await.json()), wanted[1..2]);
+    let page = app.admin("GET", "/v1/admin/actions?limit=3", None).await.json();
+    assert_eq!(actions(&page), wanted[..3]);
+    let cursor = page["next_cursor"].as_str().expect("more");
+    let next = format!("/v1/admin/actions?limit=200&cursor={cursor}");
+    let next = app.admin("GET", &next, None).await.json();
+    assert_eq!((actions(&next).as_slice(), &next["next_cursor"]), (&wanted[3..], &Value::Null));
+    let wrong = app.admin("GET", "/v1/admin/actions?by=%20", None).await;
+    assert_eq!(wrong.verdict(), "422 invalid_request");
+}
+
+#[tokio::test]
+async fn an_action_never_shows_a_secret() {
+    let app = TestApp::start().await;
+    let (_, key) = new_key(&app, "operator").await;
+    let body = json!({"url": "https://user:pass@shop.example/secret-path", "types": ["*"]});
+    let made = app.admin("POST", "/v1/admin/webhook-endpoints", Some(body)).await;
+    app.make_sale("spring", 5.into(), 1).await;
+    let codes = "/v1/admin/sales/spring/access-codes";
+    let codes = app.admin("POST", codes, Some(json!({"count": 1}))).await.json();
+    let text = app.admin("GET", "/v1/admin/actions", None).await.text().to_owned();
+    let code = codes["codes"][0].as_str().expect("a code");
+    let secret = made.json()["secret"].as_str().unwrap_or("whsec_").to_owned();
+    for secret in [key.as_str(), &secret, "secret-path", "pass@", code] {
+        assert!(!text.contains(secret), "{secret} is in {text}");
+    }
+    assert!(text.contains("codes.created") && text.contains("key.created"), "{text}");
+}
+
+#[tokio::test]
+async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 3.into(), 1).await;
+    for buyer in 0..8 {
+        app.buy(&format!("buyer-{buyer}"), "k", "spring", "phone", 1).await;
+    }
+    let path = "/v1/admin/sales/spring/series";
+    let sum = |series: &Value, member: &str| -> u64 {
+        let points = series["points"].as_array().expect("points");
+        points.iter().map(|point| point[member].as_u64().expect("a number")).sum()
+    };
+    app.until(path, "the numbers are recorded", |series| sum(series, "requests") == 8).await;
+    for step in [1, 10] {
+        let series = app.admin("GET", &format!("{path}?step={step}"), None).await.json();
+        assert_eq!(series["step_secs"], step);
+        assert_eq!((sum(&series, "requests"), sum(&series, "reserved")), (8, 3));
+        let points = series["points"].as_array().expect("points");
+        let refused: u64 =
+            points.iter().filter_map(|point| point["refused"]["sold_out"].as_u64()).sum();
+        assert_eq!(refused, 5);
+        let last = points.last().expect("a point");
+        assert_eq!(last["items"], json!([{"item": "phone", "free": 0, "held": 3, "paid": 0}]));
+        let busy = points.iter().find(|point| point["requests"] != 0).expect("a busy second");
+        assert!(busy["p99_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{busy}");
+    }
+    for wrong in ["step=2", "from=yesterday", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"] {
+        let reply = app.admin("GET", &format!("{path}?{wrong}"), None).await;
+        assert_eq!(reply.verdict(), "422 invalid_request", "{wrong}");
+    }
+    let long = format!("{path}?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z");
+    assert_eq!(app.admin("GET", &long, None).await.verdict(), "422 invalid_request");
+    let none = app.admin("GET", "/v1/admin/sales/none/series", None).await;
+    assert_eq!(none.verdict(), "404 not_found");
+}
+
+#[tokio::test]
+async fn a_buyers_story_has_orders_and_refusals() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    let order = app.buy("ann", "k1", "spring", "phone", 1).await.json();
+    app.buy("ann", "k2", "spring", "phone", 1).await;
+    app.buy("bob", "k1", "spring", "phone", 1).await;
+    let story = async |buyer: &str| {
+        let path = format!("/v1/admin/sales/spring/buyers/{buyer}");
+        app.admin("GET", &path, None).await.json()
+    };
+    let refusals = |story: &Value| -> Vec<(Value, Value)> {
+        let rows = story["refusals"].as_array().expect("a list");
+        rows.iter().map(|row| (row["item"].clone(), row["code"].clone())).collect()
+    };
+    let ann = story("ann").await;
+    assert_eq!(ann["orders"][0]["id"], order["id"]);
+    assert_eq!(refusals(&ann).len(), 1, "{ann}");
+    let bob = story("bob").await;
+    assert_eq!(bob["orders"], json!([]));
+    assert_eq!(refusals(&bob), [("phone".into(), "sold_out".into())]);
+    assert_eq!((&bob["refusals_complete"], &bob["blocked"]), (&true.into(), &false.into()));
+    assert_eq!(refusals(&story("eve").await), []);
+    let block = json!({"kind": "buyer", "value": "bob", "reason": "a test"});
+    assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
+    assert_eq!(story("bob").await["blocked"], true);
+    let path = "/v1/admin/sales/spring/buyers/bob";
+    let as_buyer = app.call("GET", path, &[("authorization", &bearer("bob"))], b"").await;
+    assert_eq!(as_buyer.verdict(), "401 unauthenticated");
+}
+
+#[tokio::test]
+async fn the_check_before_opening_lists_errors_first() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 0.into(), 1).await;
+    let report = app.admin("POST", "/v1/admin/sales/spring/check", None).await.json();
+    assert_eq!(report["ready"], false);
+    let problems = report["problems"].as_array().expect("a list");
+    let codes: Vec<&str> = problems.iter().filter_map(|row| row["code"].as_str()).collect();
+    assert_eq!((problems[0]["severity"].as_str(), codes[0]), (Some("error"), "no_stock"));
+    for code in ["draft", "no_start", "no_image", "no_tls_address", "no_webhooks"] {
+        assert!(codes.contains(&code), "{codes:?} lacks {code}");
+    }
+    app.make_sale("autumn", 5.into(), 1).await;
+    let report = app.admin("POST", "/v1/admin/sales/autumn/check", None).await.json();
+    assert_eq!(report["ready"], true, "{report}");
+}
+
+#[tokio::test]
+async fn one_node_describes_itself_its_store_and_its_slots() {
+    let app = TestApp::start().await;
+    let list = app.admin("GET", "/v1/admin/nodes", None).await.json();
+    let node = &list["nodes"][0];
+    assert_eq!(node["roles"], json!(["api", "settle", "control"]));
+    assert_eq!((&node["leader"], &node["lease_until"]), (&true.into(), &Value::Null));
+    assert!(node["version"].is_string() && node["started_at"].is_string());
+    assert!(node["connections"].as_u64().is_some_and(|open| open >= 1), "{node}");
+    assert_eq!(list["store"]["kind"], "sqlite");
+    assert_eq!(list["slots"], json!([{"server": "memory", "up": true, "role": "memory"}]));
+}
+
+#[tokio::test]
+async fn a_spread_is_read_and_codes_are_revoked() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 5.into(), 1).await;
+    let path = "/v1/admin/sales/spring/items/phone/spread";
+    let spread = app.admin("GET", path, None).await;
+    assert_eq!((spread.verdict().as_str(), &spread.json()["partitions"]), ("200", &1.into()));
+    let missing = app.admin("GET", "/v1/admin/sales/spring/items/none/spread", None).await;
+    assert_eq!(missing.verdict(), "404 not_found");
+    let codes = "/v1/admin/sales/spring/access-codes";
+    let made = app.admin("POST", codes, Some(json!({"count": 3}))).await.json();
+    let code = made["codes"][0].as_str().expect("a code");
+    let revoke = async |prefix: &str| app.admin("DELETE", &format!("{codes}/{prefix}"), None).await;
+    assert_eq!(revoke(code).await.json(), json!({"revoked": 1}));
+    assert_eq!(revoke(code).await.json(), json!({"revoked": 0}));
+    let second = made["codes"][1].as_str().expect("a code");
+    assert!(revoke(&second[..4]).await.json()["revoked"].as_u64().is_some_and(|n| n >= 1));
+    for wrong in ["ABCDE", "UUUU"] {
+        assert_eq!(revoke(wrong).await.verdict(), "404 not_found", "{wrong}");
+    }
+    let counts = app.admin("GET", codes, None).await.json();
+    assert!(counts["codes"].as_u64().is_some_and(|left| left <= 1), "{counts}");
+}

@@ -1,0 +1,171 @@
+//! Records operators' actions in the transactions of their changes.
+//!
+//! A caller names the action around the call of a store's method ([`recorded`]). The method's
+//! transaction adds the fields that it changes and writes the row, or writes no row if it changes
+//! nothing. So an action is recorded if and only if its change is committed.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio::task_local;
+
+use doorbuster_core::order::ChangeOutcome;
+use doorbuster_core::{Order, Spread};
+
+use crate::contract::{Endpoint, Erased, FieldChange, ItemRow, NewAction, SaleRow};
+use crate::endpoints::types_to_json;
+
+task_local! {
+    /// The action that the current call of a store's method performs.
+    static CURRENT: Arc<NewAction>;
+}
+
+/// Runs the call of a store's method that performs this action.
+pub async fn recorded<F: Future>(action: NewAction, call: F) -> F::Output {
+    CURRENT.scope(Arc::new(action), call).await
+}
+
+/// The action that the caller performs.
+pub(crate) fn current() -> Option<Arc<NewAction>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// The changes of an action as JSON: those of the transaction, then those of the caller.
+pub(crate) fn changes_to_json(changed: &[FieldChange], action: &NewAction) -> String {
+    let row =
+        |change: &FieldChange| json!({"path": change.path, "from": change.from, "to": change.to});
+    Value::Array(changed.iter().chain(&action.changes).map(row).collect()).to_string()
+}
+
+/// Parses what [`changes_to_json`] wrote. `None`: the text is invalid.
+pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
+    let rows: Vec<Value> = serde_json::from_str(text).ok()?;
+    let change = |mut row: Value| {
+        Some(FieldChange {
+            path: row.get("path")?.as_str()?.to_owned(),
+            from: row.get_mut("from").map(Value::take)?,
+            to: row.get_mut("to").map(Value::take)?,
+        })
+    };
+    rows.into_iter().map(change).collect()
+}
+
+/// The fields in which two sales differ. `None`: the sale does not exist before or after.
+pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
+    let mut changes = Vec::new();
+    let view = |sale: Option<&SaleRow>| sale.map_or(Value::Null, sale_view);
+    compare("", &view(before), &view(after), &mut changes);
+    changes
+}
+
+/// The fields that a transaction changed in an order. `None`: it changed nothing.
+pub(crate) fn changed_order(
+    before: Option<&Order>,
+    changed: &ChangeOutcome,
+) -> Option<Vec<FieldChange>> {
+    let ChangeOutcome::Done(after) = changed else { return None };
+    let view = |order: &Order| json!({"state": order.state.as_str(), "pay_by": order.pay_by.0});
+    let mut changes = Vec::new();
+    compare("", &before.map_or(Value::Null, view), &view(after), &mut changes);
+    Some(changes)
+}
+
+/// A change of an item's total to `total` units.
+pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange> {
+    let before = total.cast_signed() - units;
+    vec![
+        FieldChange { path: "/total".to_owned(), from: before.into(), to: total.into() },
+        FieldChange::set("/reason", reason),
+    ]
+}
+
+/// The rows that one transaction of an erasure changed.
+pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
+    vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
+}
+
+/// The fields of a webhook endpoint that a change sets. An address may contain a secret, so only
+/// its host is named.
+pub(crate) fn changed_endpoint(
+    before: Option<&Endpoint>,
+    after: Option<&Endpoint>,
+) -> Vec<FieldChange> {
+    let view = |endpoint: Option<&Endpoint>| {
+        endpoint.map_or(Value::Null, |endpoint| {
+            json!({
+                "host": host(&endpoint.url),
+                "types": serde_json::from_str::<Value>(&types_to_json(&endpoint.wanted))
+                    .unwrap_or_default(),
+                "enabled": endpoint.enabled,
+                "secrets": endpoint.secrets.len(),
+            })
+        })
+    };
+    let mut changes = Vec::new();
+    compare("", &view(before), &view(after), &mut changes);
+    changes
+}
+
+/// The host of an address, without the user, the password and the path.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Collects the leaves in which two values differ.
+fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>) {
+    let (old, new) = match (from, to) {
+        _ if from == to => return,
+        (Value::Object(old), Value::Object(new)) => (old.clone(), new.clone()),
+        (Value::Object(old), Value::Null) => (old.clone(), Map::new()),
+        (Value::Null, Value::Object(new)) => (Map::new(), new.clone()),
+        (from, to) => {
+            changes.push(FieldChange { path: path.to_owned(), from: from.clone(), to: to.clone() });
+            return;
+        }
+    };
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let value = |fields: &Map<String, Value>| fields.get(name).cloned().unwrap_or_default();
+        compare(&format!("{path}/{name}"), &value(&old), &value(&new), changes);
+    }
+}
+
+/// The fields of a sale that operators set, as the API names them. Times are in milliseconds.
+fn sale_view(sale: &SaleRow) -> Value {
+    let items: Map<String, Value> =
+        sale.items.iter().map(|item| (item.name.clone(), item_view(item))).collect();
+    json!({
+        "title": sale.title,
+        "phase": sale.phase.as_str(),
+        "starts_at": sale.starts_at.map(|at| at.0),
+        "ends_at": sale.ends_at.map(|at| at.0),
+        "front_door": serde_json::from_str::<Value>(&sale.front_door).unwrap_or_default(),
+        "items": items,
+    })
+}
+
+fn item_view(item: &ItemRow) -> Value {
+    let money = |minor: i64| json!({"amount_minor": minor, "currency": item.currency});
+    json!({
+        "title": item.title,
+        "description": item.description,
+        "image": item.image,
+        "price": money(item.price_minor),
+        "list_price": item.list_price_minor.map(money),
+        "limit_per_buyer": item.limit,
+        "hold_secs": item.hold_ms / 1_000,
+        "spread": spread_view(&item.spread),
+    })
+}
+
+fn spread_view(spread: &Spread) -> Value {
+    json!({
+        "partitions": spread.partitions,
+        "choose": spread.choose.as_str(),
+        "initial": spread.initial,
+        "threshold": spread.threshold,
+        "refill": spread.refill,
+    })
+}

@@ -1,0 +1,83 @@
+//! Sessions, nodes, and a sale's numbers by second.
+use doorbuster_core::{Millis, NodeId};
+
+use super::Fixture;
+use crate::contract::{NodeRow, PointQuery, PointStep, RetentionCutoffs, SalePoint};
+
+/// A session is found until it is deleted or expires.
+pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
+    let store = &fixture.store;
+    let until = fixture.clock.now().plus(1_000);
+    for n in [1, 2] {
+        store.insert_session([n; 32], [9; 32], until).await.expect("writes");
+    }
+    let found = async |n: u8| store.session([n; 32]).await.expect("reads");
+    assert_eq!(found(1).await, Some(([9; 32], until)));
+    assert_eq!(found(3).await, None);
+    assert!(store.delete_session([1; 32]).await.expect("writes"));
+    assert!(!store.delete_session([1; 32]).await.expect("writes"));
+    assert_eq!(found(1).await, None);
+    fixture.clock.advance(999);
+    assert_eq!(found(2).await, Some(([9; 32], until)));
+    fixture.clock.advance(1);
+    assert_eq!(found(2).await, None);
+}
+
+/// The list of nodes says when each lease expires, which node leads, and what a node says about
+/// itself.
+pub async fn nodes_describe_themselves(fixture: Fixture) {
+    let store = &fixture.store;
+    let now = fixture.clock.now();
+    store.renew_node_lease(NodeId(3), 1_000, "{}").await.expect("writes");
+    store.renew_node_lease(NodeId(7), 2_000, "{\"version\":\"1\"}").await.expect("writes");
+    assert!(store.take_leader_lease(7, 1_500).await.expect("writes"));
+    let row = |node, lease, leader, about: &str| NodeRow {
+        node: NodeId(node),
+        lease_until: now.plus(lease),
+        leader,
+        about: about.to_owned(),
+    };
+    let nodes = async || store.nodes().await.expect("reads");
+    let seven = row(7, 2_000, true, "{\"version\":\"1\"}");
+    assert_eq!(nodes().await, [row(3, 1_000, false, "{}"), seven.clone()]);
+    fixture.clock.advance(1_000);
+    assert_eq!(nodes().await, std::slice::from_ref(&seven));
+    fixture.clock.advance(500);
+    assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
+}
+
+/// Each node adds the numbers of a step once. Numbers by second and by minute expire separately.
+pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
+    let store = &fixture.store;
+    let point = |step, at, node, text: &str| SalePoint {
+        sale: "spring".to_owned(),
+        step,
+        at: Millis(at),
+        node: NodeId(node),
+        point: text.to_owned(),
+    };
+    use PointStep::{Minute, Second};
+    let rows = [
+        point(Second, 60_000, 1, "{}"),
+        point(Second, 60_000, 2, "{}"),
+        point(Second, 61_000, 1, "{}"),
+        point(Minute, 60_000, 1, "{}"),
+    ];
+    store.insert_points(rows.to_vec()).await.expect("writes");
+    store.insert_points(vec![point(Second, 60_000, 1, "{\"a\":1}")]).await.expect("writes");
+    let read = async |sale: &str, step, from, to| {
+        let (sale, from, to) = (sale.to_owned(), Millis(from), Millis(to));
+        store.points(PointQuery { sale, step, from, to }).await.expect("reads")
+    };
+    assert_eq!(read("spring", Second, 60_000, 62_000).await, rows[..3]);
+    assert_eq!(read("spring", Second, 60_001, 62_000).await, rows[2..3]);
+    assert_eq!(read("spring", Second, 60_000, 61_000).await, rows[..2]);
+    assert_eq!(read("spring", Minute, 0, 120_000).await, rows[3..]);
+    assert_eq!(read("autumn", Second, 0, 120_000).await, []);
+    let old = RetentionCutoffs { seconds_before: Millis(61_000), ..RetentionCutoffs::NONE };
+    assert_eq!(store.delete_expired(old, 100).await.expect("writes"), 2);
+    assert_eq!(read("spring", Second, 0, 120_000).await, rows[2..3]);
+    assert_eq!(read("spring", Minute, 0, 120_000).await, rows[3..]);
+    let old = RetentionCutoffs { minutes_before: Millis(120_000), ..RetentionCutoffs::NONE };
+    assert_eq!(store.delete_expired(old, 100).await.expect("writes"), 1);
+}

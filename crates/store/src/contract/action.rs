@@ -1,0 +1,67 @@
+//! Operators' actions: every change by an operator is one row, written by the transaction of the
+//! change.
+use serde_json::Value;
+
+use doorbuster_core::Millis;
+
+/// A change of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// A JSON pointer (RFC 6901) to the field, such as `/items/phone/limit_per_buyer`.
+    pub path: String,
+    /// The value before; null: there was none.
+    pub from: Value,
+    /// The value after; null: there is none.
+    pub to: Value,
+}
+
+impl FieldChange {
+    /// A field that the change sets, and that had no value before.
+    #[must_use]
+    pub fn set(path: &str, to: impl Into<Value>) -> Self {
+        Self { path: path.to_owned(), from: Value::Null, to: to.into() }
+    }
+}
+
+/// Who makes a change, and what it is. The transaction of the change adds the changed fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAction {
+    /// The id of the operator's key, or the name of a part of the program.
+    pub by: String,
+    /// The action, such as `sale.opened`.
+    pub action: String,
+    /// The subject, such as `sale:spring`.
+    pub subject: String,
+    /// Fields that only the caller knows, such as a reason.
+    pub changes: Vec<FieldChange>,
+    /// The address of the client.
+    pub address: Option<String>,
+    /// The id of the request.
+    pub request_id: Option<String>,
+}
+
+/// A recorded action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionRow {
+    /// The number of the row; newer rows have larger numbers.
+    pub seq: i64,
+    /// When the change was made.
+    pub at: Millis,
+    /// The action.
+    pub action: NewAction,
+}
+
+/// A filter for a list of actions. A field that is `None` filters nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActionQuery {
+    /// Only actions of this operator.
+    pub by: Option<String>,
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only actions on this subject.
+    pub subject: Option<String>,
+    /// Only actions before this number.
+    pub before: Option<i64>,
+    /// At most this many.
+    pub limit: usize,
+}

@@ -1,0 +1,75 @@
+//! What consoles need beside sales and orders: sessions, nodes, and a sale's numbers by second.
+use doorbuster_core::{Millis, NodeId};
+
+/// A SHA-256 hash.
+pub type Hash = [u8; 32];
+
+/// A node, as its last renewal of its lease described it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRow {
+    /// The node.
+    pub node: NodeId,
+    /// When its lease expires.
+    pub lease_until: Millis,
+    /// Whether it has the leader's lease.
+    pub leader: bool,
+    /// What it says about itself, as JSON.
+    pub about: String,
+}
+
+/// What one node counted for a sale in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SalePoint {
+    /// The sale.
+    pub sale: String,
+    /// The length of the step.
+    pub step: PointStep,
+    /// The start of the step, a multiple of its length.
+    pub at: Millis,
+    /// The node.
+    pub node: NodeId,
+    /// The numbers, as JSON.
+    pub point: String,
+}
+
+/// The length of a step for which numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PointStep {
+    /// One second; deleted after a day.
+    Second,
+    /// One minute; deleted after 30 days.
+    Minute,
+}
+
+impl PointStep {
+    /// The length in seconds.
+    #[must_use]
+    pub fn secs(self) -> i64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+        }
+    }
+}
+
+/// The part of a sale's numbers to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointQuery {
+    /// The sale.
+    pub sale: String,
+    /// Which steps.
+    pub step: PointStep,
+    /// Steps that start at this time or later.
+    pub from: Millis,
+    /// Steps that start before this time.
+    pub to: Millis,
+}
+
+/// The database server of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreServer {
+    /// Its kind: `sqlite` or `postgres`.
+    pub kind: &'static str,
+    /// Its version.
+    pub version: String,
+}
