@@ -19,6 +19,7 @@ mod money;
 mod open;
 mod outbox;
 mod reconciliation;
+mod retention;
 mod room;
 mod transfers;
 mod waitlist;
@@ -44,12 +45,13 @@ pub use open::{
 pub use outbox::{
     Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
     Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
-    EndpointStatus, NewEndpoint, OutboxPage, Redelivery, RetentionCutoffs, Rotation,
+    EndpointStatus, NewEndpoint, OutboxPage, Redelivery, Rotation,
 };
 pub use reconciliation::{
     Difference, DifferenceKind, ItemTotals, LedgerPage, MoneyTotals, OpeningStock, OrderTransition,
     Reconciliation, StockAdjustment,
 };
+pub use retention::RetentionCutoffs;
 pub use room::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};

@@ -12,8 +12,8 @@ use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;
 use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
 use doorbuster_store::{
-    Endpoint, EndpointChange, EndpointKind, EventRead, FieldChange, NewAction, StoreError,
-    UnreadableEvent, recorded,
+    Endpoint, EndpointChange, EndpointKind, EventRead, NewAction, StoreError, UnreadableEvent,
+    recorded,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -343,14 +343,8 @@ impl Worker<'_> {
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
-        let action = NewAction {
-            by: "engine".to_owned(),
-            action: "endpoint.disabled".to_owned(),
-            subject: format!("endpoint:{}", self.id),
-            changes: vec![FieldChange::set("/reason", "the endpoint answered 410 Gone")],
-            address: None,
-            request_id: None,
-        };
+        let (subject, reason) = (format!("endpoint:{}", self.id), "it answered 410 Gone");
+        let action = NewAction::by_engine("endpoint.disabled", subject, reason);
         recorded(action, store.update_endpoint(self.id, off)).await?;
         tracing::error!(
             endpoint = self.id,

@@ -43,6 +43,16 @@ struct PageFiles;
 #[folder = "assets-docs/page"]
 struct DocsFiles;
 
+/// The console's pages.
+#[derive(RustEmbed)]
+#[folder = "assets-console/page"]
+struct ConsoleFiles;
+
+/// The libraries of the console.
+#[derive(RustEmbed)]
+#[folder = "assets-console/vendor"]
+struct ConsoleLibraries;
+
 /// The viewer of the documentation page.
 #[cfg(feature = "docs-ui")]
 #[derive(RustEmbed)]
@@ -172,6 +182,8 @@ fn embedded() -> HashMap<String, AssetSource> {
     let mut files = HashMap::new();
     collect_files::<PageFiles>(&mut files, true);
     collect_files::<DocsFiles>(&mut files, true);
+    collect_files::<ConsoleFiles>(&mut files, true);
+    collect_files::<ConsoleLibraries>(&mut files, false);
     #[cfg(feature = "docs-ui")]
     collect_files::<ViewerFiles>(&mut files, false);
     files

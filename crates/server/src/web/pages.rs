@@ -32,6 +32,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     };
     let mut routes = vec![
         ("/", "page", page("index.html")),
+        ("/console", "console", page("console.html")),
         ("/sale/{sale}", "page", get(sale)),
         ("/order/{order}", "page", get(order)),
         ("/assets/{name}", "asset", get(assets::get)),

@@ -1,9 +1,8 @@
 //! A bounded memory of refusals, from which operators see why a buyer got nothing.
 //!
 //! Refusals are frequent, so noting one is a few atomic stores without a lock or an allocation.
-//! Buyers share small sets of entries by their hash, and a new entry of a set overwrites the oldest.
-//! A reader may see an entry in the middle of a change: a wrong hash hides the entry, and the other
-//! fields are then shown for at most one refusal that another one replaced.
+//! Buyers share small sets of entries by their hash. A new entry of a set overwrites its oldest
+//! one. A reader that sees an entry in the middle of a change does not show it.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -106,22 +106,12 @@ fn operator_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<A
         "delete_sale" => on(filter, admin::sales::delete),
         "schedule_sale" => step(PhaseStep::Schedule),
         "unschedule_sale" => step(PhaseStep::Unschedule),
-        "check_sale" => on(filter, admin::check::check),
         "open_sale" => step(PhaseStep::Open),
         "pause_sale" => step(PhaseStep::Pause),
         "resume_sale" => step(PhaseStep::Resume),
         "close_sale" => step(PhaseStep::Close),
         "adjust_stock" => on(filter, admin::stock::adjust),
         "set_spread" => on(filter, admin::spread::set),
-        "get_spread" => on(filter, admin::spread::get),
-        "create_session" => on(filter, session::create),
-        "get_session" => on(filter, session::get),
-        "delete_session" => on(filter, session::delete),
-        "list_actions" => on(filter, admin::actions::list),
-        "list_nodes" => on(filter, admin::nodes::list),
-        "get_series" => on(filter, admin::series::get),
-        "get_buyer_story" => on(filter, admin::buyers::get),
-        "revoke_codes" => on(filter, admin::access_codes::revoke),
         "get_stock" => on(filter, admin::stock::get),
         "get_slots" => on(filter, admin::stock::slots),
         "get_stats" => on(filter, admin::stats::get),
@@ -161,6 +151,22 @@ fn operator_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<A
         "export_refunds" => on(filter, admin::export::refunds),
         "export_ledger" => on(filter, admin::export::ledger),
         "reconcile" => on(filter, admin::export::reconciliation::get),
+        _ => console_handler(endpoint, filter),
+    }
+}
+
+fn console_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
+    match endpoint.id {
+        "get_spread" => on(filter, admin::spread::get),
+        "create_session" => on(filter, session::create),
+        "get_session" => on(filter, session::get),
+        "delete_session" => on(filter, session::delete),
+        "list_actions" => on(filter, admin::actions::list),
+        "list_nodes" => on(filter, admin::nodes::list),
+        "get_series" => on(filter, admin::series::get),
+        "get_buyer_story" => on(filter, admin::buyers::get),
+        "revoke_codes" => on(filter, admin::access_codes::revoke),
+        "check_sale" => on(filter, admin::check::check),
         unknown => panic!("the endpoint {unknown} has no handler"),
     }
 }

@@ -168,14 +168,32 @@ async fn each_change_by_an_operator_is_an_action() {
         rows[5]["changes"],
         json!([{"path": "/starts_at", "from": null, "to": "2100-01-01T00:00:00.000Z"}])
     );
-    let of_order = format!("/v1/admin/actions?subject=order:{order}");
-    assert_eq!(actions(&app.admin("GET", &of_order, None).await.json()), wanted[1..2]);
-    let page = app.admin("GET", "/v1/admin/actions?limit=3", None).await.json();
-    assert_eq!(actions(&page), wanted[..3]);
+}
+
+#[tokio::test]
+async fn actions_are_filtered_and_listed_page_by_page() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 5.into(), 1).await;
+    app.make_sale("autumn", 5.into(), 1).await;
+    app.step("spring", "pause").await;
+    let list = async |query: &str| {
+        app.admin("GET", &format!("/v1/admin/actions?{query}"), None).await.json()
+    };
+    let row = |action: &str, sale: &str| (action.to_owned(), format!("sale:{sale}"));
+    let all = [
+        row("sale.paused", "spring"),
+        row("sale.created", "autumn"),
+        row("sale.opened", "spring"),
+        row("sale.created", "spring"),
+    ];
+    assert_eq!(actions(&list("subject=sale:autumn").await), all[1..2]);
+    assert_eq!(actions(&list("action=sale.paused&by=configured").await), all[..1]);
+    assert_eq!(actions(&list("by=key_none").await), []);
+    let page = list("limit=3").await;
+    assert_eq!(actions(&page), all[..3]);
     let cursor = page["next_cursor"].as_str().expect("more");
-    let next = format!("/v1/admin/actions?limit=200&cursor={cursor}");
-    let next = app.admin("GET", &next, None).await.json();
-    assert_eq!((actions(&next).as_slice(), &next["next_cursor"]), (&wanted[3..], &Value::Null));
+    let next = list(&format!("limit=200&cursor={cursor}")).await;
+    assert_eq!((actions(&next).as_slice(), &next["next_cursor"]), (&all[3..], &Value::Null));
     let wrong = app.admin("GET", "/v1/admin/actions?by=%20", None).await;
     assert_eq!(wrong.verdict(), "422 invalid_request");
 }

@@ -438,12 +438,8 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     fixture.clock.advance(1_000);
     let before = |ms: i64| {
         let at = fixture.clock.now().plus(-ms);
-        RetentionCutoffs {
-            events_before: at,
-            dead_before: at,
-            inbox_before: at,
-            ..RetentionCutoffs::NONE
-        }
+        let (events_before, dead_before, inbox_before) = (at, at, at);
+        RetentionCutoffs { events_before, dead_before, inbox_before, ..RetentionCutoffs::NONE }
     };
     assert_eq!(
         fixture.store.delete_expired(before(1_000), 100).await.expect("writes"),

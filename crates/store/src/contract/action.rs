@@ -40,6 +40,21 @@ pub struct NewAction {
     pub request_id: Option<String>,
 }
 
+impl NewAction {
+    /// An action of the program itself, with its reason.
+    #[must_use]
+    pub fn by_engine(action: &str, subject: String, reason: &str) -> Self {
+        Self {
+            by: "engine".to_owned(),
+            action: action.to_owned(),
+            subject,
+            changes: vec![FieldChange::set("/reason", reason)],
+            address: None,
+            request_id: None,
+        }
+    }
+}
+
 /// A recorded action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionRow {

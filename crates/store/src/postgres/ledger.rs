@@ -51,13 +51,11 @@ impl LiveConnection<'_> {
 pub struct PostgresLedger<'c> {
     live: Option<LiveConnection<'c>>,
     pub(super) cache: RowCache,
-    /// The store's time.
     pub(super) now: Millis,
     /// The node that waits for the current ticket.
     pub(super) node: Option<NodeId>,
-    /// Sales or descriptions of items were changed.
+    /// Whether the catalogue changed, and the operator's action that the transaction performs.
     pub(super) catalogue: bool,
-    /// The action that the transaction performs, if an operator asked for it.
     pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 

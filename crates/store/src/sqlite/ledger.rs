@@ -38,23 +38,20 @@ pub struct SqliteLedger<'c> {
     pub(super) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// Orders that were created or changed, for the commit's publication.
+    /// What the commit publishes: changed orders, items whose units moved, and if there are events.
     pub(super) orders: Vec<Order>,
-    /// Items whose units moved, for the same purpose.
     pub(super) touched: Vec<ItemId>,
-    /// Whether an event was appended, for the same purpose.
     pub(super) events: bool,
-    /// The action that the job performs, if an operator asked for it.
+    /// An operator's action that the job performs.
     pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 
 impl<'c> SqliteLedger<'c> {
     pub(super) fn new(sql: Statements<'c>) -> Self {
-        let (cache, now) = (RowCache::default(), Millis(0));
         Self {
             sql,
-            now,
-            cache,
+            now: Millis(0),
+            cache: RowCache::default(),
             quotas: None,
             orders: Vec::new(),
             touched: Vec::new(),

@@ -1,0 +1,70 @@
+//! Query strings of actions, and of a sale's numbers over time.
+
+use super::pairs::Pairs;
+use super::{Page, page};
+use crate::limits::{ACTION_FILTER_BYTES_MAX, SERIES_STEPS};
+use crate::problem::Problem;
+use crate::value::Time;
+
+/// `GET /v1/admin/actions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActionQuery {
+    /// Only actions of this operator.
+    pub by: Option<String>,
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only actions on this subject.
+    pub subject: Option<String>,
+    /// The page.
+    pub page: Page,
+}
+
+impl ActionQuery {
+    /// Parses an operator's query.
+    ///
+    /// # Errors
+    /// `422`, with each invalid parameter.
+    pub fn for_operator(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let [by, action, subject] = ["by", "action", "subject"].map(|parameter| {
+            pairs.single_value(parameter, "must be 1 to 128 visible ASCII characters", |text| {
+                let fits = text.len() <= ACTION_FILTER_BYTES_MAX
+                    && text.bytes().all(|byte| byte.is_ascii_graphic());
+                fits.then(|| text.to_owned())
+            })
+        });
+        let page = page(&mut pairs);
+        pairs.into_result(Self { by, action, subject, page })
+    }
+}
+
+/// `GET /v1/admin/sales/{sale}/series`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesQuery {
+    /// The start of the first step.
+    pub from: Option<Time>,
+    /// The end of the last step.
+    pub to: Option<Time>,
+    /// The length of a step, in seconds: one of [`SERIES_STEPS`].
+    pub step_secs: u32,
+}
+
+impl SeriesQuery {
+    /// Parses an operator's query.
+    ///
+    /// # Errors
+    /// `422`, with each invalid parameter.
+    pub fn for_operator(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let [from, to] = ["from", "to"].map(|parameter| {
+            pairs.single_value(parameter, "must be a time as in RFC 3339", Time::parse)
+        });
+        let step = pairs.single_value("step", "must be 1, 10 or 60", |text| {
+            SERIES_STEPS.into_iter().find(|step| step.to_string() == text)
+        });
+        if from.zip(to).is_some_and(|(from, to)| to <= from) {
+            pairs.fault("to", "must be after from");
+        }
+        pairs.into_result(Self { from, to, step_secs: step.unwrap_or(SERIES_STEPS[0]) })
+    }
+}

@@ -1,0 +1,160 @@
+/* The entry of the console: signs in, knows the addresses of the views, and draws the frame. */
+import {
+  api,
+  Field,
+  html,
+  onSignedOut,
+  Problem,
+  render,
+  t,
+  useEffect,
+  useState,
+  word,
+  zh,
+} from '/assets/console-kit.js';
+import { pages as sales } from '/assets/console-sales.js';
+import { pages as live } from '/assets/console-live.js';
+import { pages as report } from '/assets/console-report.js';
+import { pages as orders } from '/assets/console-orders.js';
+import { pages as more } from '/assets/console-more.js';
+import { pages as access } from '/assets/console-access.js';
+
+const pages = [...sales, ...live, ...report, ...orders, ...more, ...access];
+/* Remembers that this browser signed in; the cookie itself cannot be read here. */
+const SIGNED_IN = 'doorbuster.console';
+const RANKS = ['viewer', 'operator', 'admin'];
+
+/** The view of an address such as `#/sales/spring?item=phone`. */
+function route(hash) {
+  const [path, search = ''] = (hash.replace(/^#/, '') || '/sales').split('?');
+  const wanted = path.split('/').filter(Boolean).map(decodeURIComponent);
+  for (const page of pages) {
+    const parts = page.path.split('/').filter(Boolean);
+    if (parts.length !== wanted.length) continue;
+    const params = {};
+    const fits = parts.every((part, at) => {
+      if (!part.startsWith(':')) return part === wanted[at];
+      params[part.slice(1)] = wanted[at];
+      return true;
+    });
+    if (fits) return { page, params, search: Object.fromEntries(new URLSearchParams(search)) };
+  }
+  return { page: pages[0], params: {}, search: {} };
+}
+
+function SignIn({ done, ended }) {
+  const [state, set] = useState({ busy: false, error: null });
+  const send = async event => {
+    event.preventDefault();
+    const key = new FormData(event.target).get('key').trim();
+    set({ busy: true, error: null });
+    try {
+      await api.send('POST', '/v1/admin/session', { key });
+      await done();
+    } catch (error) {
+      set({ busy: false, error });
+    }
+  };
+  return html`<main class="signin card" id="main">
+    <h1>${t('sign_in')}</h1>
+    ${ended && html`<p class="alarm" role="status">${t('session_ended')}</p>`}
+    <form onSubmit=${send}>
+      <${Field} label=${t('key')} hint=${t('key_hint')}>
+        ${props => html`<input type="text" name="username" value="operator" hidden readonly
+            autocomplete="username" />
+          <input ...${props} name="key" type="password" autocomplete="current-password" required
+            autofocus />`}
+      <//>
+      <${Problem} error=${state.error} />
+      <p><button class="button button--main" aria-disabled=${String(state.busy)}>
+        ${t('sign_in')}
+      </button></p>
+    </form>
+  </main>`;
+}
+
+function Frame({ session, signOut }) {
+  const [hash, setHash] = useState(location.hash);
+  useEffect(() => {
+    const moved = () => {
+      setHash(location.hash);
+      scrollTo(0, 0);
+      document.getElementById('main')?.focus();
+    };
+    addEventListener('hashchange', moved);
+    return () => removeEventListener('hashchange', moved);
+  }, []);
+  const { page, params, search } = route(hash);
+  const title = page.title(params);
+  useEffect(() => {
+    document.title = `${title} – Doorbuster`;
+  }, [title]);
+  const can = role => RANKS.indexOf(session.role) >= RANKS.indexOf(role);
+  return html`<a class="skip" href="#main" onClick=${event => {
+      event.preventDefault();
+      document.getElementById('main').focus();
+    }}>${t('skip')}</a>
+    <header class="top">
+      <a class="brand" href="#/sales">
+        <svg viewBox="0 0 24 28" fill="none" stroke-width="2.5" aria-hidden="true">
+          <path d="M3 27V11a9 9 0 0 1 18 0v16" stroke="currentColor" />
+          <path class="brand__slit" d="M12 6v21" />
+        </svg>
+        <span>Doorbuster</span>
+      </a>
+      <nav class="views" aria-label=${t('views')}>
+        ${pages.filter(entry => entry.nav).map(
+          entry => html`<a
+            href=${'#' + entry.path}
+            aria-current=${entry.path === page.path ? 'page' : undefined}
+          >${entry.title({})}</a>`,
+        )}
+      </nav>
+      <p class="top__end">
+        <span>${session.key.name || session.key.id} · ${word('role', session.role)}</span>
+        <a href=${zh ? '?lang=en' + hash : '?lang=zh' + hash} lang=${zh ? 'en' : 'zh-Hans'}>
+          ${zh ? 'English' : '中文'}
+        </a>
+        <button class="button button--plain" type="button" onClick=${signOut}>
+          ${t('sign_out')}
+        </button>
+      </p>
+    </header>
+    <main class="desk" id="main" tabindex="-1">
+      <${page.view} key=${hash.split('?')[0]} params=${params} search=${search} can=${can} />
+    </main>`;
+}
+
+function App() {
+  const [state, set] = useState({ session: undefined, ended: false });
+  const read = async () => {
+    try {
+      set({ session: await api.get('/v1/admin/session'), ended: false });
+      localStorage.setItem(SIGNED_IN, 'yes');
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      localStorage.removeItem(SIGNED_IN);
+      set({ session: null, ended: false });
+    }
+  };
+  useEffect(() => {
+    onSignedOut(() => set(old => ({ session: old.session, ended: true })));
+    // A browser that never signed in has no session to ask for.
+    if (localStorage.getItem(SIGNED_IN)) read().catch(() => set({ session: null, ended: false }));
+    else set({ session: null, ended: false });
+  }, []);
+  if (state.session === undefined) return html`<p class="empty soft">${t('loading')}</p>`;
+  const signOut = async () => {
+    await api.send('DELETE', '/v1/admin/session').catch(() => {});
+    localStorage.removeItem(SIGNED_IN);
+    set({ session: null, ended: false });
+  };
+  if (state.session === null) return html`<${SignIn} done=${read} />`;
+  // After the end of a session, the view stays below, so that nothing typed is lost.
+  return html`${state.ended && html`<${SignIn} done=${read} ended=${true} />`}
+    <div hidden=${state.ended}><${Frame} session=${state.session} signOut=${signOut} /></div>`;
+}
+
+const root = document.getElementById('app');
+root.replaceChildren();
+render(html`<${App} />`, root);
