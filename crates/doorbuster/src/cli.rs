@@ -10,6 +10,7 @@ mod draw;
 mod export;
 mod lab;
 mod maintenance;
+mod operators;
 mod order;
 mod sale;
 mod sale_edit;
@@ -33,8 +34,13 @@ pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use export::ExportArgs;
 pub use lab::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 pub use maintenance::{BackupArgs, MigrateArgs, RestoreArgs};
-pub use order::{EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
-pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
+pub use operators::{
+    ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs,
+};
+pub use order::{
+    EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, OrderSelection, PayByArgs,
+};
+pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs};
 pub use sale_edit::{CodesArgs, EditArgs};
 pub use serve::ServeArgs;
 pub use server::ServerArgs;
@@ -67,8 +73,13 @@ pub enum Command {
     Audit(AuditArgs),
     Cluster(ClusterArgs),
     Lab(LabArgs),
+    Status(StatusArgs),
+    Nodes(NodesArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
+    Code(CodeArgs),
+    Key(KeyArgs),
+    Actions(ActionsArgs),
     Block(BlockArgs),
     Webhook(WebhookArgs),
     DeadLetter(DeadLetterArgs),
@@ -81,6 +92,9 @@ pub enum Command {
     Migrate(MigrateArgs),
     Config(ConfigArgs),
     Token(TokenArgs),
+    /// Write a manual page for each command into a directory.
+    #[command(after_help = "Example:\n  doorbuster man ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Print a completion script for a shell.
     ///
     /// Put it where your shell looks for completions, or load it in its start file.
@@ -91,6 +105,13 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Where to write manual pages.
+#[derive(Debug, clap::Args)]
+pub struct ManArgs {
+    /// The directory; it is created if it does not exist.
+    pub dir: std::path::PathBuf,
 }
 
 #[cfg(test)]

@@ -62,12 +62,19 @@ pub enum Refused {
     Transport(anyhow::Error),
 }
 
+impl Refused {
+    /// The reason, for a person.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Problem(problem) => problem.sentence(),
+            Self::Transport(error) => format!("{error:#}"),
+        }
+    }
+}
+
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Problem(problem) => Self::Refused(problem.sentence()),
-            Refused::Transport(error) => Self::Refused(format!("{error:#}")),
-        }
+        Self::Refused(refused.detail())
     }
 }
 

@@ -18,6 +18,7 @@ mod exit;
 mod export;
 mod lab;
 mod maintenance;
+mod operators;
 mod order;
 mod print;
 mod sale;
@@ -50,8 +51,13 @@ fn run(command: Command) -> Outcome {
         Command::Audit(args) => audit::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Lab(args) => lab::run(&args),
+        Command::Status(args) => operators::status(&args),
+        Command::Nodes(args) => operators::nodes(&args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
+        Command::Code(args) => operators::code(args),
+        Command::Key(args) => operators::key(args),
+        Command::Actions(args) => operators::actions(&args),
         Command::Block(args) => block::run(args),
         Command::Webhook(args) => webhook::run(args),
         Command::DeadLetter(args) => dead_letter::run(args),
@@ -64,8 +70,17 @@ fn run(command: Command) -> Outcome {
         Command::Migrate(args) => maintenance::migrate(&args),
         Command::Config(args) => config::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Man(args) => man(&args.dir),
         Command::Completions { shell } => completions(shell),
     }
+}
+
+fn man(dir: &std::path::Path) -> Outcome {
+    use anyhow::Context;
+    let place = || format!("failed to write manual pages into {}", dir.display());
+    std::fs::create_dir_all(dir).with_context(place)?;
+    clap_mangen::generate_to(Cli::command(), dir).with_context(place)?;
+    print::line(&format!("The manual pages are in {}.", dir.display()))
 }
 
 fn completions(shell: clap_complete::Shell) -> Outcome {

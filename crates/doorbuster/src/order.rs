@@ -1,10 +1,11 @@
 //! `order`: lists, shows and changes orders over the admin API, and lists payments and refunds.
 
 mod erase;
+mod many;
 mod show;
 
 use doorbuster_api::admin::order::AnyOrderDetail;
-use doorbuster_api::admin::payments::{Extension, Reason};
+use doorbuster_api::admin::payments::Extension;
 use doorbuster_api::order::Order;
 use doorbuster_api::value::Time;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::cli::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
 use crate::client::{self, ApiResult, Client, Path, may_have_been_done};
 use crate::exit::Outcome;
 use crate::table;
+use many::Change;
 
 /// Runs `order`.
 pub fn run(args: OrderArgs) -> Outcome {
@@ -24,14 +26,14 @@ pub fn run(args: OrderArgs) -> Outcome {
                 let result = client.get(Path::new(&["v1", "admin", "orders", &order])).await;
                 client.print_result(result, show::order_detail)
             }
-            OrderCommand::Cancel { order, reason } => {
-                change_order(&client, &order, "cancel", &Reason { reason }).await
+            OrderCommand::Cancel { which, reason } => {
+                many::change(&client, &which, Change::Cancel, reason).await
             }
-            OrderCommand::Refund { order, reason } => {
-                change_order(&client, &order, "refund", &Reason { reason }).await
+            OrderCommand::Refund { which, reason } => {
+                many::change(&client, &which, Change::Refund, reason).await
             }
-            OrderCommand::Extend { order, until, reason } => {
-                extend(&client, &order, until, reason).await
+            OrderCommand::Extend { which, until, reason } => {
+                many::change(&client, &which, Change::Extend(until), reason).await
             }
             OrderCommand::Erase(args) => erase::run(&client, &args).await,
             OrderCommand::Payments(query) => {
@@ -55,9 +57,10 @@ async fn change_order(client: &Client, order: &str, how: &str, body: &impl Seria
 async fn extend(
     client: &Client,
     order: &str,
-    PayByArgs { secs, pay_by }: PayByArgs,
+    PayByArgs { secs, pay_by }: &PayByArgs,
     reason: Option<String>,
 ) -> Outcome {
+    let (secs, pay_by) = (*secs, *pay_by);
     let mut extension = Extension { secs, pay_by, reason };
     if let Some(secs) = secs {
         let answer = match client.get(Path::new(&["v1", "admin", "orders", order])).await {

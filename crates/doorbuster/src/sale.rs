@@ -2,6 +2,7 @@
 
 mod edit;
 mod show;
+mod watch;
 
 use std::io::Read;
 use std::path::Path as FilePath;
@@ -14,7 +15,7 @@ use doorbuster_api::admin::stock::{Adjustment, StockRow};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::sale::Phase;
 
-use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand};
+use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, values};
 use crate::client::{self, Client, Path, may_have_been_done};
 use crate::confirm::confirm;
 use crate::exit::{Failure, Outcome};
@@ -34,6 +35,16 @@ pub fn run(args: SaleArgs) -> Outcome {
                 let result = client.get(Path::new(&["v1", "admin", "sales", &sale, "slots"])).await;
                 client.print_result(result, show::slots)
             }
+            SaleCommand::Stats(of) => watch::stats(&client, &of.sale).await,
+            SaleCommand::Series(args) => watch::series(&client, &args).await,
+            SaleCommand::Spread(of) => watch::spread(&client, &of.sale, &of.item).await,
+            SaleCommand::Check(of) => watch::check(&client, &of.sale).await,
+            SaleCommand::Unschedule(to) => change_phase(&client, &to.sale, "unschedule").await,
+            SaleCommand::Delete(to) => {
+                confirm(to.yes, &format!("the draft {} is deleted", to.sale))?;
+                watch::delete(&client, &to.sale).await
+            }
+            SaleCommand::Set(args) => watch::set(&client, &args).await,
             SaleCommand::Schedule(to) => change_phase(&client, &to.sale, "schedule").await,
             SaleCommand::Open(to) => change_phase(&client, &to.sale, "open").await,
             SaleCommand::Pause(to) => change_phase(&client, &to.sale, "pause").await,
@@ -52,32 +63,43 @@ pub fn run(args: SaleArgs) -> Outcome {
 async fn create(client: &Client, args: CreateArgs) -> Outcome {
     let body = match &args.file {
         Some(file) => read(file)?,
-        None => serde_json::to_value(new_sale(args)).context("cannot write JSON")?,
+        None => serde_json::to_value(new_sale(args)?).context("cannot write JSON")?,
     };
     let result = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
         // A sale with a start is suggested for scheduling, because `open` would open it at once.
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
+        let prices = sale.items.iter().map(|item| format!("{} costs {}", item.id, item.price));
         format!(
-            "{} is created, as a {}. {what} it with: doorbuster sale {step} {}\n",
+            "{} is created, as a {}. {what} it with: doorbuster sale {step} {}\n{}.\n",
             sale.id,
             sale.phase.as_str(),
-            sale.id
+            sale.id,
+            prices.collect::<Vec<_>>().join(", ")
         )
     })
 }
 
 /// The sale that the flags describe. The parser requires an id, a title and an item.
-fn new_sale(args: CreateArgs) -> NewSale {
-    NewSale {
+fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
+    let minor_of = args.currency.filter(|_| args.minor);
+    let item = |text: &String| {
+        let text = match args.currency.filter(|_| !args.minor) {
+            Some(currency) => values::with_currency(text, currency),
+            None => text.clone(),
+        };
+        values::item(&text, minor_of)
+    };
+    let items = args.item.iter().map(item).collect::<Result<_, _>>().map_err(Failure::Settings)?;
+    Ok(NewSale {
         id: args.sale.unwrap_or_default(),
         title: args.title.unwrap_or_default(),
         starts_at: args.starts_at,
         ends_at: args.ends_at,
-        items: args.item,
+        items,
         front_door: FrontDoor::default(),
-    }
+    })
 }
 
 /// The JSON in a file or on standard input. Only the server checks the content.

@@ -28,6 +28,8 @@ mod lab;
 mod nats_server;
 #[path = "it/nats_stream.rs"]
 mod nats_stream;
+#[path = "it/operators.rs"]
+mod operators;
 #[path = "it/pages.rs"]
 mod pages;
 #[path = "it/privacy.rs"]

@@ -1,5 +1,7 @@
 //! Arguments of `order`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use doorbuster_api::limits::{EXTEND_SECS_MAX, PAGE_DEFAULT};
 use doorbuster_api::order::OrderState;
@@ -31,31 +33,35 @@ pub enum OrderCommand {
         /// The order's id.
         order: String,
     },
-    /// Cancel an unpaid order: its units go back on sale.
-    #[command(after_help = "Example:\n  doorbuster order cancel ord_…")]
+    /// Cancel unpaid orders: their units go back on sale.
+    #[command(after_help = "Examples:
+  doorbuster order cancel ord_…
+  doorbuster order cancel --sale spring --dry-run")]
     Cancel {
-        /// The order's id.
-        order: String,
+        #[command(flatten)]
+        which: OrderSelection,
         /// The reason, for the order's history.
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Refund a paid order: its units go back on sale at once, and the money is refunded.
-    #[command(
-        after_help = "Example:\n  doorbuster order refund ord_… --reason 'broken in transit'"
-    )]
+    /// Refund paid orders: their units go back on sale at once, and the money is refunded.
+    #[command(after_help = "Examples:
+  doorbuster order refund ord_… --reason 'broken in transit'
+  doorbuster order refund --file orders.txt --yes")]
     Refund {
-        /// The order's id.
-        order: String,
+        #[command(flatten)]
+        which: OrderSelection,
         /// The reason, for the order's history.
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Give an unpaid order more time to be paid.
-    #[command(after_help = "Example:\n  doorbuster order extend ord_… --secs 600")]
+    /// Give unpaid orders more time to be paid.
+    #[command(after_help = "Examples:
+  doorbuster order extend ord_… --secs 600
+  doorbuster order extend --sale spring --pay-by 2026-11-20T11:00:00Z --yes")]
     Extend {
-        /// The order's id.
-        order: String,
+        #[command(flatten)]
+        which: OrderSelection,
         #[command(flatten)]
         until: PayByArgs,
         /// The reason, for the order's history.
@@ -69,6 +75,29 @@ pub enum OrderCommand {
     /// List refunds, newest first: of one order, or all.
     #[command(after_help = "Example:\n  doorbuster order refunds ord_…")]
     Refunds(MoneyQuery),
+}
+
+/// The orders to change: one, those of a sale, or those in a file.
+#[derive(Debug, Args)]
+pub struct OrderSelection {
+    /// The order's id.
+    #[arg(required_unless_present_any = ["sale", "file"], conflicts_with_all = ["sale", "file"])]
+    pub order: Option<String>,
+    /// All orders of this sale that can be changed so.
+    #[arg(long, value_parser = values::name)]
+    pub sale: Option<String>,
+    /// Only orders of the sale in this state.
+    #[arg(long, value_parser = values::order_state, requires = "sale")]
+    pub state: Option<OrderState>,
+    /// The orders whose ids are in this file, one on each line; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "sale")]
+    pub file: Option<PathBuf>,
+    /// Only list the orders.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for confirmation; required for several orders without a terminal.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
 }
 
 /// Erase a buyer: replace the buyer's id by a random name in every closed sale.

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use doorbuster_api::admin::new_sale::NewItem;
 use doorbuster_api::limits::PAGE_DEFAULT;
 use doorbuster_api::sale::Phase;
-use doorbuster_api::value::Time;
+use doorbuster_api::value::{Currency, Time};
 
 use super::sale_edit::{CodesArgs, EditArgs};
 use super::server::ServerArgs;
@@ -19,7 +18,7 @@ use super::values;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
-  doorbuster sale create spring --title 'Spring drop' --item id=phone,stock=100,price=10CNY,limit=10
+  doorbuster sale create spring --title 'Spring drop' --item id=phone,stock=100,price=10.00CNY,limit=10
   doorbuster sale open spring
   doorbuster sale show spring")]
 pub struct SaleArgs {
@@ -60,6 +59,29 @@ pub enum SaleCommand {
         #[arg(long)]
         slots: bool,
     },
+    /// Show the numbers of the last seconds: rates, latencies, refusals.
+    #[command(after_help = "Example:\n  doorbuster sale stats spring")]
+    Stats(PhaseArgs),
+    /// Show the numbers of all nodes over time.
+    #[command(after_help = "Example:\n  doorbuster sale series spring --step 10")]
+    Series(SeriesArgs),
+    /// Show how an item's stock is spread over its slots.
+    #[command(after_help = "Example:\n  doorbuster sale spread spring phone")]
+    Spread(SpreadArgs),
+    /// Check what would go wrong at the opening; exits with 1 if the sale is not ready.
+    #[command(after_help = "Example:\n  doorbuster sale check spring")]
+    Check(PhaseArgs),
+    /// Make a scheduled sale a draft again.
+    #[command(after_help = "Example:\n  doorbuster sale unschedule spring")]
+    Unschedule(PhaseArgs),
+    /// Delete a draft.
+    #[command(after_help = "Example:\n  doorbuster sale delete spring --yes")]
+    Delete(CloseArgs),
+    /// Change a sale or its items.
+    #[command(
+        after_help = "Example:\n  doorbuster sale set spring --title 'Spring' --item phone.price=10.00CNY"
+    )]
+    Set(SetArgs),
     /// Schedule a draft to open at its `starts_at`.
     #[command(after_help = "Example:\n  doorbuster sale schedule spring")]
     Schedule(PhaseArgs),
@@ -88,7 +110,67 @@ pub struct PhaseArgs {
     pub sale: String,
 }
 
-/// The sale that closes.
+/// The numbers to show.
+#[derive(Debug, Args)]
+pub struct SeriesArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+    /// The length of a step in seconds: 1, 10 or 60.
+    #[arg(long, default_value_t = 1)]
+    pub step: u32,
+    /// The start of the first step [default: an hour before the end].
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub from: Option<Time>,
+    /// The end of the last step [default: now].
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub to: Option<Time>,
+}
+
+/// The item whose spread is shown.
+#[derive(Debug, Args)]
+pub struct SpreadArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+    /// The item's id.
+    #[arg(value_parser = values::name)]
+    pub item: String,
+}
+
+/// The fields to change.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name)]
+    pub sale: String,
+    /// The title.
+    #[arg(long, required_unless_present_any = ["starts_at", "ends_at", "item"])]
+    pub title: Option<String>,
+    /// When it opens, once scheduled.
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub starts_at: Option<Time>,
+    /// When it closes by itself.
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub ends_at: Option<Time>,
+    /// A field of an item: title, description, image, price, list_price, limit or hold. May be
+    /// repeated.
+    #[arg(long, value_name = "ITEM.FIELD=VALUE", value_parser = values::item_field)]
+    pub item: Vec<ItemField>,
+}
+
+/// A new value of one field of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemField {
+    /// The item's id.
+    pub item: String,
+    /// The member of the item in the API.
+    pub member: &'static str,
+    /// The value.
+    pub value: serde_json::Value,
+}
+
+/// The sale that closes, or the draft that is deleted.
 #[derive(Debug, Args)]
 pub struct CloseArgs {
     /// The sale's id.
@@ -105,7 +187,7 @@ pub struct CloseArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale create spring --title 'Spring drop' --starts-at 2026-11-20T10:00:00Z \\
-      --item id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=15m
+      --item id=phone,title=Phone,stock=100,price=10.00CNY,limit=10,hold=15m
   doorbuster sale create --file spring.json")]
 pub struct CreateArgs {
     /// The sale's id: 1 to 64 of A-Z a-z 0-9 _ . : -
@@ -120,12 +202,18 @@ pub struct CreateArgs {
     /// When it closes by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub ends_at: Option<Time>,
-    /// An item: id=, stock= (a number or unlimited), price= (a whole number of minor units, then
-    /// the currency: 10CNY is 10 fen, 0.10 yuan; 1000CNY is 10 yuan), and optionally title=
-    /// [default: the id], limit= for each buyer [default: 1] and hold=, the time to pay
+    /// An item: id=, stock= (a number or unlimited), price= (in the
+    /// currency's own units: 10.00CNY is ten yuan; with --minor in minor units), and optionally
+    /// title= [default: the id], limit= for each buyer [default: 1] and hold=, the time to pay
     /// [default: 15m]. May be repeated.
-    #[arg(long, value_name = "NAME=VALUE,…", value_parser = values::item, conflicts_with = "file")]
-    pub item: Vec<NewItem>,
+    #[arg(long, value_name = "NAME=VALUE,…", conflicts_with = "file")]
+    pub item: Vec<String>,
+    /// The currency of prices without one.
+    #[arg(long, value_parser = values::currency)]
+    pub currency: Option<Currency>,
+    /// Read prices as whole numbers of minor units: with --currency CNY, price=1000 is ten yuan.
+    #[arg(long, requires = "currency")]
+    pub minor: bool,
     /// Read the sale as JSON from this file; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "sale")]
     pub file: Option<PathBuf>,

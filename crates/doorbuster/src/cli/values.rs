@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use clap::builder::RangedI64ValueParser;
 use doorbuster_api::admin::export::Export;
+use doorbuster_api::admin::keys::Role;
 use doorbuster_api::admin::new_sale::NewItem;
 use doorbuster_api::limits;
 use doorbuster_api::order::OrderState;
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::{self, Currency, Money, Stock, Time};
 
+use super::sale::ItemField;
 use super::sale_edit::{LimitArg, OptionalTime};
 
 type Parsed<T> = Result<T, String>;
@@ -22,6 +24,11 @@ pub fn name(text: &str) -> Parsed<String> {
     } else {
         Err("must be 1 to 64 of A-Z a-z 0-9 _ . : -".into())
     }
+}
+
+/// A role.
+pub fn role(text: &str) -> Parsed<Role> {
+    Role::parse(text).ok_or_else(|| "must be viewer, operator or admin".into())
 }
 
 /// The number of entries of a page.
@@ -112,7 +119,8 @@ pub fn units_change(text: &str) -> Parsed<i64> {
 }
 
 /// An item of a sale to be made: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`.
-pub fn item(text: &str) -> Parsed<NewItem> {
+/// `minor_of`: prices are whole numbers of minor units of this currency.
+pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
     let (mut id, mut title, mut stock, mut price, mut limit, mut hold_secs) =
         (None, None, None, None, None, None);
     for part in text.split(',') {
@@ -122,7 +130,7 @@ pub fn item(text: &str) -> Parsed<NewItem> {
             "id" => id.replace(name(value)?).is_some(),
             "title" => title.replace(value.to_owned()).is_some(),
             "stock" => stock.replace(count_or_unlimited(value)?).is_some(),
-            "price" => price.replace(money(value)?).is_some(),
+            "price" => price.replace(price_of(value, minor_of)?).is_some(),
             "limit" => limit.replace(number(key, value)?).is_some(),
             "hold" => hold_secs.replace(whole_secs(value)?).is_some(),
             _ => {
@@ -168,20 +176,86 @@ fn count_or_unlimited(text: &str) -> Parsed<Stock> {
     }
 }
 
-fn money(text: &str) -> Parsed<Money> {
+/// A price of an item: in the currency's own units, or in minor units of the given currency.
+fn price_of(text: &str, minor_of: Option<Currency>) -> Parsed<Money> {
+    let Some(currency) = minor_of else { return money(text) };
+    let amount_minor = minor_units(text, 0);
+    let wrong = || format!("price={text} is not a whole number of minor units");
+    Ok(Money { amount_minor: amount_minor.ok_or_else(wrong)?, currency })
+}
+
+/// The item with this currency added to a price that has none.
+pub fn with_currency(item: &str, currency: Currency) -> String {
+    let part = |part: &str| match part.strip_prefix("price=") {
+        Some(price) if price.ends_with(|last: char| last.is_ascii_digit()) => {
+            format!("{part}{currency}")
+        }
+        _ => part.to_owned(),
+    };
+    item.split(',').map(part).collect::<Vec<_>>().join(",")
+}
+
+/// A currency's three letters.
+pub fn currency(text: &str) -> Parsed<Currency> {
+    Currency::parse(text).ok_or_else(|| "must be a currency's three letters, such as CNY".into())
+}
+
+/// A new value of one field of an item: `phone.price=10.00CNY`.
+pub fn item_field(text: &str) -> Parsed<ItemField> {
+    let shape = || format!("{text:?} is not like phone.price=10.00CNY");
+    let (path, value) = text.split_once('=').ok_or_else(shape)?;
+    let (item, field) = path.rsplit_once('.').ok_or_else(shape)?;
+    let price = |value| money(value).map(|money| serde_json::json!(money));
+    let (member, value) = match field {
+        "title" => ("title", value.into()),
+        "description" => ("description", value.into()),
+        "image" => ("image", (!value.is_empty()).then_some(value).into()),
+        "price" => ("price", price(value)?),
+        "list_price" if value.is_empty() => ("list_price", serde_json::Value::Null),
+        "list_price" => ("list_price", price(value)?),
+        "limit" => ("limit_per_buyer", number::<u32>(field, value)?.into()),
+        "hold" => ("hold_secs", whole_secs(value)?.into()),
+        _ => {
+            return Err(format!(
+                "{field:?} is unknown; there are title, description, image, price, list_price, \
+                 limit and hold"
+            ));
+        }
+    };
+    Ok(ItemField { item: name(item)?, member, value })
+}
+
+/// A price in the currency's own units: `10.00CNY` is ten yuan.
+pub fn money(text: &str) -> Parsed<Money> {
     let letters = text.len().saturating_sub(3);
     text.split_at_checked(letters)
         .and_then(|(amount, currency)| {
-            let amount_minor =
-                amount.trim_end().parse().ok().filter(|amount: &i64| *amount >= 0)?;
-            Some(Money { amount_minor, currency: Currency::parse(currency)? })
+            let currency = Currency::parse(currency)?;
+            let amount_minor = minor_units(amount.trim_end(), currency.decimals())?;
+            Some(Money { amount_minor, currency })
         })
         .ok_or_else(|| {
             format!(
-                "price={text} is not like 10CNY, which means 10 minor units (0.10 yuan): write a \
-                 whole number of minor units, then the currency's three letters"
+                "price={text} is not like 10.00CNY: write the amount in the currency's own units, \
+                 with at most as many decimal places as the currency has, then its three letters"
             )
         })
+}
+
+/// A decimal number with at most this many places, in units of the last place.
+fn minor_units(text: &str, places: u32) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let width = places as usize;
+    if !is_plain(whole) || !is_plain(fraction) {
+        return None;
+    }
+    let fraction = match (text.contains('.'), fraction.len() <= width) {
+        (true, false) => return None,
+        (true, true) => format!("{fraction:0<width$}"),
+        (false, _) => "0".repeat(width),
+    };
+    format!("{whole}{fraction}").parse().ok()
 }
 
 #[cfg(test)]
@@ -190,15 +264,20 @@ mod tests {
 
     #[test]
     fn an_item_is_read_from_its_parts_in_any_order() {
-        let full = item("price=10CNY,id=phone,stock=100,hold=15m,limit=10,title=The Phone")
+        let full = item("price=10CNY,id=phone,stock=100,hold=15m,limit=10,title=The Phone", None)
             .expect("a whole item");
         assert_eq!((full.id.as_str(), full.title.as_str()), ("phone", "The Phone"));
         assert_eq!(
             (full.stock, full.limit_per_buyer, full.hold_secs),
             (Stock::Counted(100), 10, 900)
         );
-        assert_eq!((full.price.amount_minor, full.price.currency.as_str()), (10, "CNY"));
-        let least = item("id=a,stock=unlimited,price=0EUR").expect("a minimal item");
+        assert_eq!((full.price.amount_minor, full.price.currency.as_str()), (1_000, "CNY"));
+        for (text, minor) in
+            [("0.10CNY", 10), ("10.5CNY", 1_050), ("4900JPY", 4_900), ("1.5KWD", 1_500)]
+        {
+            assert_eq!(money(text).expect(text).amount_minor, minor, "{text}");
+        }
+        let least = item("id=a,stock=unlimited,price=0EUR", None).expect("a minimal item");
         assert_eq!(
             (least.title.as_str(), least.stock, least.limit_per_buyer),
             ("a", Stock::UNLIMITED, 1)
@@ -208,7 +287,7 @@ mod tests {
     #[test]
     fn an_invalid_item_is_refused_and_the_message_names_the_part() {
         let check = |text: &str, part: &str| {
-            let refusal = item(text).expect_err("not an item");
+            let refusal = item(text, None).expect_err("not an item");
             assert!(refusal.contains(part), "{text}: {refusal}");
         };
         check("phone", "\"phone\"");
@@ -217,7 +296,9 @@ mod tests {
         check("stock=100,price=10CNY", "id=");
         check("id=phone,stock=-1,price=10CNY", "stock=-1");
         check("id=phone,stock=1.5,price=10CNY", "stock=1.5");
-        check("id=phone,stock=100,price=0.10CNY", "price=0.10CNY");
+        check("id=phone,stock=100,price=0.105CNY", "price=0.105CNY");
+        check("id=phone,stock=100,price=1.5JPY", "price=1.5JPY");
+        check("id=phone,stock=100,price=.5CNY", "price=.5CNY");
         check("id=phone,stock=100,price=10cny", "price=10cny");
         check("id=phone,stock=100,price=é", "price=é");
         check("id=phone,stock=100,price=-5CNY", "price=-5CNY");

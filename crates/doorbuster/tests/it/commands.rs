@@ -7,7 +7,7 @@ fn closing_a_sale_needs_a_confirmation_and_ends_changes_of_its_stock() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let ask = |words: &[&str]| test_server.ask(&temp_dir, words);
-    let item = "id=phone,title=Phone,stock=100,price=10CNY";
+    let item = "id=phone,title=Phone,stock=100,price=0.10CNY";
     ask(&["sale", "create", "spring", "--title", "Spring", "--item", item]).stdout_of_success();
     ask(&["sale", "open", "spring"]).stdout_of_success();
     let asked = ask(&["sale", "close", "spring"]).stderr_of_failure(2);

@@ -52,7 +52,7 @@ fn no_log_line_is_written_for_any_request() {
     let log = temp_dir.join("log");
     let test_server =
         TestServer::start_with_log(&temp_dir, File::create(&log).expect("a log file"));
-    let item = "id=phone,title=Phone,stock=200,price=10CNY,limit=1";
+    let item = "id=phone,title=Phone,stock=200,price=0.10CNY,limit=1";
     test_server
         .ask(&temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
         .stdout_of_success();

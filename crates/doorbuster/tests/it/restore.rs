@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
-const ITEM: &str = "id=phone,title=Phone,stock=2,price=10CNY";
+const ITEM: &str = "id=phone,title=Phone,stock=2,price=0.10CNY";
 
 /// Buys one unit of phone; returns the status and the order's id.
 fn buy(test_server: &TestServer, token: &str, key: &str) -> (u16, String) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, until};
 
-const PHONE: &str = "id=phone,title=Phone,stock=100,price=10CNY,limit=10,hold=5m";
+const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
 
 /// A server with an open sale of 100 phones.
 fn open_sale(temp_dir: &TempDir) -> TestServer {
@@ -47,7 +47,8 @@ fn a_sale_goes_from_draft_to_closed() {
         "2100-01-01T10:00:00Z",
     ];
     let output = ask(&later).stdout_of_success();
-    assert!(output.ends_with("Schedule it with: doorbuster sale schedule later\n"), "{output}");
+    assert!(output.contains("Schedule it with: doorbuster sale schedule later\n"), "{output}");
+    assert!(output.ends_with("phone costs 0.10 CNY.\n"), "{output}");
     assert_eq!(
         ask(&["sale", "schedule", "later"]).stdout_of_success(),
         "later is scheduled to open at 2100-01-01T10:00:00.000Z.\n"

@@ -148,7 +148,7 @@ fn a_backup_of_a_running_store_is_valid() {
     test_server
         .ask(
             &temp_dir,
-            &["sale", "create", "spring", "--title", "T", "--item", "id=a,stock=7,price=1EUR"],
+            &["sale", "create", "spring", "--title", "T", "--item", "id=a,stock=7,price=0.01EUR"],
         )
         .stdout_of_success();
     let copy = temp_dir.join("copy.sqlite3");
@@ -188,7 +188,7 @@ impl Drop for Killed {
 fn a_backup_during_writes_is_valid() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    let item = "id=a,stock=1000000,price=1EUR";
+    let item = "id=a,stock=1000000,price=0.01EUR";
     test_server
         .ask(&temp_dir, &["sale", "create", "spring", "--title", "T", "--item", item])
         .stdout_of_success();
@@ -422,7 +422,7 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
     ]);
     command.stderr(File::create(&log).expect("a log file"));
     let test_server = TestServer::start(command, data_dir);
-    let item = "id=phone,title=Phone,stock=9,price=1000EUR,limit=9";
+    let item = "id=phone,title=Phone,stock=9,price=10.00EUR,limit=9";
     test_server
         .ask(&temp_dir, &["sale", "create", "spring", "--title", "Spring drop", "--item", item])
         .stdout_of_success();

@@ -6,7 +6,7 @@ use crate::test_server::{KEY, TempDir, TestServer, until};
 /// Creates and opens the sale; its slot is refilled when a counter has fewer units than
 /// `threshold`.
 fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32) {
-    let item = "id=phone,title=Phone,stock=10000,price=10CNY,limit=10";
+    let item = "id=phone,title=Phone,stock=10000,price=0.10CNY,limit=10";
     test_server
         .ask(temp_dir, &["sale", "create", sale, "--title", "Spring drop", "--item", item])
         .stdout_of_success();

@@ -153,7 +153,7 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).env("OTEL_TRACES_SAMPLER_ARG", share);
     command.env("OTEL_SERVICE_NAME", "spring-shop").env("NO_PROXY", "127.0.0.1");
     let test_server = TestServer::start(command, data_dir);
-    let item = "id=phone,title=Phone,stock=1,price=10CNY";
+    let item = "id=phone,title=Phone,stock=1,price=0.10CNY";
     test_server
         .ask(&temp_dir, &["sale", "create", "drop", "--title", "Drop", "--item", item])
         .stdout_of_success();

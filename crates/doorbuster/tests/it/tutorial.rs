@@ -62,7 +62,7 @@ fn follow_tutorial(interpreter: &str, file: &str) {
     let added: Value = serde_json::from_str(&added).expect("JSON");
     let secret = added["secret"].as_str().expect("the secret is shown once");
     let _shop = start_shop(interpreter, file, port, server.url(), secret);
-    let item = "id=mug,title=Mug,stock=10,price=1000CNY,limit=2";
+    let item = "id=mug,title=Mug,stock=10,price=10.00CNY,limit=2";
     ask(&["sale", "create", "first", "--title", "First sale", "--item", item]);
     ask(&["sale", "open", "first"]);
 

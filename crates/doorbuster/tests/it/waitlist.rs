@@ -23,7 +23,7 @@ fn a_waitlist_position_and_length_are_shown() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
     let operate = |arguments: &[&str]| test_server.ask(&temp_dir, arguments);
-    let item = "id=phone,title=Phone,stock=1,price=10CNY";
+    let item = "id=phone,title=Phone,stock=1,price=0.10CNY";
     operate(&["sale", "create", "spring", "--title", "Spring drop", "--item", item])
         .stdout_of_success();
     operate(&["sale", "open", "spring"]).stdout_of_success();

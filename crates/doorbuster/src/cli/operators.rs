@@ -1,0 +1,125 @@
+//! Arguments of `key`, `actions`, `nodes`, `status`, `code` and `payment`.
+
+use clap::{Args, Subcommand};
+use doorbuster_api::admin::keys::Role;
+use doorbuster_api::limits::PAGE_DEFAULT;
+
+use super::server::ServerArgs;
+use super::values;
+
+/// Create, list and delete operators' keys.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  export DOORBUSTER_ADMIN_KEY=…
+  doorbuster key create 'night shift' --role operator")]
+pub struct KeyArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+/// An operation on keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Create a key, and print it once.
+    #[command(after_help = "Example:\n  doorbuster key create 'night shift' --role operator")]
+    Create {
+        /// The owner or the purpose.
+        name: String,
+        /// What the key allows: viewer, operator or admin.
+        #[arg(long, value_parser = values::role)]
+        role: Role,
+    },
+    /// List the keys that operators created.
+    #[command(after_help = "Example:\n  doorbuster key list")]
+    List,
+    /// Delete a key: it stops working at once, and its sessions end.
+    #[command(after_help = "Example:\n  doorbuster key delete key_8Qm2Zr --yes")]
+    Delete {
+        /// The key's id.
+        id: String,
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// List what operators changed, newest first.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster actions --subject sale:spring
+  doorbuster actions --action order.refunded --limit 200")]
+pub struct ActionsArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Only by this key; `configured` is the configured key.
+    #[arg(long, value_name = "KEY")]
+    pub by: Option<String>,
+    /// Only this action, such as sale.opened.
+    #[arg(long)]
+    pub action: Option<String>,
+    /// Only on this subject, such as sale:spring.
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// At most this many, 1 to 200.
+    #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
+    pub limit: u32,
+    /// Continue after the page that printed this cursor.
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+/// List the nodes, the store, and the servers that hold slots.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster nodes")]
+pub struct NodesArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Show the installation on one screen: readiness, nodes, store, slots, open sales.
+///
+/// Exits with 1 if the server is not ready.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster status")]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Count and revoke a sale's access codes. `sale codes` creates them.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster code revoke spring 7K2M --yes")]
+pub struct CodeArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CodeCommand,
+}
+
+/// An operation on access codes.
+#[derive(Debug, Subcommand)]
+pub enum CodeCommand {
+    /// Count a sale's codes, and how often they were used.
+    #[command(after_help = "Example:\n  doorbuster code list spring")]
+    List {
+        /// The sale's id.
+        #[arg(value_parser = values::name)]
+        sale: String,
+    },
+    /// Revoke codes: no further buyer can use them.
+    #[command(after_help = "Example:\n  doorbuster code revoke spring 7K2M --yes")]
+    Revoke {
+        /// The sale's id.
+        #[arg(value_parser = values::name)]
+        sale: String,
+        /// The first 1 to 4 characters of the codes, or a whole code.
+        prefix: String,
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+}

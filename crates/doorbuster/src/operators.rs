@@ -1,0 +1,200 @@
+//! `key`, `actions`, `nodes`, `status` and `code`: what operators need beside sales and orders.
+
+use comfy_table::Cell;
+use doorbuster_api::admin::access_codes::CodeCounts;
+use doorbuster_api::admin::console::{Action, ActionList, NodeList, RevokedCodes};
+use doorbuster_api::admin::keys::{CreatedKey, KeyList, NewKey};
+use doorbuster_api::admin::sale::AdminSaleList;
+use serde_json::{Value, json};
+
+use crate::cli::{ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs};
+use crate::client::{self, Client, Path};
+use crate::confirm::confirm;
+use crate::exit::{CommandResult, Outcome};
+use crate::{print, table};
+
+/// Runs `key`.
+pub fn key(args: KeyArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    let path = Path::new(&["v1", "admin", "keys"]);
+    client::block_on(async {
+        match args.command {
+            KeyCommand::Create { name, role } => {
+                let made = client.post_json(path, &NewKey { name, role }).await;
+                client.print_result(made, |made: &CreatedKey| {
+                    let (role, id) = (made.role.as_str(), &made.id);
+                    format!(
+                        "{}\nThis key has the role {role} and the id {id}. It is shown only now.\n",
+                        made.key
+                    )
+                })
+            }
+            KeyCommand::List => client.print_result(client.get(path).await, keys),
+            KeyCommand::Delete { id, yes } => {
+                confirm(yes, &format!("{id} stops working at once"))?;
+                client.delete(Path::new(&["v1", "admin", "keys", &id])).await?;
+                match client.wants_json() {
+                    true => print::line("{}"),
+                    false => print::line(&format!("{id} is deleted.")),
+                }
+            }
+        }
+    })
+}
+
+fn keys(list: &KeyList) -> String {
+    if list.keys.is_empty() {
+        return "There are no keys beside the configured one.\n".into();
+    }
+    let mut rows = table::with_header(&["key", "name", "role", "created"]);
+    for key in &list.keys {
+        let created = key.created_at.to_string();
+        rows.add_row([&key.id, &key.name, key.role.as_str(), &created].map(Cell::new));
+    }
+    format!("{rows}\n")
+}
+
+/// Runs `actions`.
+pub fn actions(args: &ActionsArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    let limit = args.limit.to_string();
+    let mut query = vec![("limit", limit.as_str())];
+    let filters = [
+        ("by", &args.by),
+        ("action", &args.action),
+        ("subject", &args.subject),
+        ("cursor", &args.cursor),
+    ];
+    query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
+    client::block_on(async {
+        let result = client.get(Path(&["v1", "admin", "actions"], &query)).await;
+        client.print_result(result, action_table)
+    })
+}
+
+fn action_table(list: &ActionList) -> String {
+    if list.actions.is_empty() {
+        return "There are no actions.\n".into();
+    }
+    let mut rows = table::with_header(&["at", "by", "action", "subject", "changes"]);
+    for action in &list.actions {
+        let (at, changes) = (action.at.to_string(), change_text(action));
+        let cells = [&at, &action.by, &action.action, &action.subject, &changes];
+        rows.add_row(cells.map(Cell::new));
+    }
+    table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+fn change_text(action: &Action) -> String {
+    let text = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let changes = action.changes.iter();
+    let lines = changes.map(|c| format!("{}: {} → {}", c.path, text(&c.from), text(&c.to)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Runs `nodes`.
+pub fn nodes(args: &NodesArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    client::block_on(async {
+        client.print_result(client.get(Path::new(&["v1", "admin", "nodes"])).await, node_tables)
+    })
+}
+
+fn node_tables(list: &NodeList) -> String {
+    let mut rows =
+        table::with_header(&["node", "roles", "leader", "version", "started", "connections"]);
+    for node in &list.nodes {
+        rows.add_row([
+            Cell::new(&node.node),
+            Cell::new(node.roles.join(",")),
+            Cell::new(if node.leader { "yes" } else { "no" }),
+            Cell::new(table::or_dash(node.version.as_ref())),
+            Cell::new(table::or_dash(node.started_at)),
+            table::number(table::grouped(node.connections)),
+        ]);
+    }
+    let mut servers = table::with_header(&["slot server", "up", "role"]);
+    for slot in &list.slots {
+        let up = if slot.up { "yes" } else { "no" };
+        servers.add_row([slot.server.as_str(), up, &slot.role].map(Cell::new));
+    }
+    let store = &list.store;
+    let standbys = match store.synchronous_standbys {
+        Some(count) => format!(", synchronous standbys: {count}"),
+        None => String::new(),
+    };
+    format!("{rows}\n\nstore: {} {}{standbys}\n\n{servers}\n", store.kind, store.server_version)
+}
+
+/// Runs `status`.
+pub fn status(args: &StatusArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    client::block_on(async {
+        // A server that is not ready answers with the reasons as a failure.
+        let (ready, reason) = match client.get(Path::new(&["readyz"])).await {
+            Ok(_) => (true, None),
+            Err(refused) => (false, Some(refused.detail())),
+        };
+        let nodes: NodeList = client.get(Path::new(&["v1", "admin", "nodes"])).await?.read()?;
+        let mut sales = Vec::new();
+        for phase in ["open", "paused", "scheduled"] {
+            let query = [("phase", phase), ("limit", "200")];
+            let page: AdminSaleList =
+                client.get(Path(&["v1", "admin", "sales"], &query)).await?.read()?;
+            sales.extend(page.sales);
+        }
+        if client.wants_json() {
+            let whole = json!({
+                "ready": ready, "reason": reason, "nodes": nodes.nodes, "store": nodes.store,
+                "slots": nodes.slots, "sales": sales,
+            });
+            print::json(&whole)?;
+            return Ok(CommandResult::new(ready));
+        }
+        let ready_text = reason.map_or("ready".to_owned(), |reason| format!("NOT READY: {reason}"));
+        let mut rows = table::with_header(&["sale", "phase", "title", "opens", "closes"]);
+        for sale in &sales {
+            rows.add_row([
+                Cell::new(&sale.id),
+                Cell::new(sale.phase.as_str()),
+                Cell::new(&sale.title),
+                Cell::new(table::or_dash(sale.starts_at)),
+                Cell::new(table::or_dash(sale.ends_at)),
+            ]);
+        }
+        let sales = match sales.is_empty() {
+            true => "no sale is open, paused or scheduled".to_owned(),
+            false => rows.to_string(),
+        };
+        print::text(&format!("{ready_text}\n\n{}\n{sales}\n", node_tables(&nodes)))?;
+        Ok(CommandResult::new(ready))
+    })
+}
+
+/// Runs `code`.
+pub fn code(args: CodeArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    client::block_on(async {
+        match args.command {
+            CodeCommand::List { sale } => {
+                let path = ["v1", "admin", "sales", &sale, "access-codes"];
+                client.print_result(client.get(Path::new(&path)).await, |counts: &CodeCounts| {
+                    let CodeCounts { codes, uses, spent } = counts;
+                    format!("{sale} has {codes} access codes, used {spent} of {uses} times.\n")
+                })
+            }
+            CodeCommand::Revoke { sale, prefix, yes } => {
+                confirm(yes, &format!("no further buyer can use the codes {prefix}… of {sale}"))?;
+                let path = ["v1", "admin", "sales", &sale, "access-codes", &prefix];
+                let result = client.delete(Path::new(&path)).await;
+                client.print_result(result, |done: &RevokedCodes| {
+                    format!("{} codes are revoked.\n", done.revoked)
+                })
+            }
+        }
+    })
+}

@@ -1,0 +1,128 @@
+//! Changes one order, or many after a preview.
+
+use std::io::Read;
+use std::path::Path as FilePath;
+
+use doorbuster_api::admin::payments::Reason;
+use doorbuster_api::order::{Order, OrderList, OrderState};
+
+use crate::cli::{OrderSelection, PayByArgs};
+use crate::client::{Client, Path};
+use crate::confirm::confirm;
+use crate::exit::{CommandResult, Failure, Outcome};
+use crate::print;
+
+/// Bytes of a file with ids.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A change of orders.
+pub(super) enum Change {
+    Cancel,
+    Refund,
+    Extend(PayByArgs),
+}
+
+impl Change {
+    /// The name of the change, as in its path.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Refund => "refund",
+            Self::Extend(_) => "extend",
+        }
+    }
+
+    /// The state of the orders that can be changed so.
+    fn state(&self) -> OrderState {
+        match self {
+            Self::Cancel | Self::Extend(_) => OrderState::Reserved,
+            Self::Refund => OrderState::Paid,
+        }
+    }
+}
+
+/// Changes the selected orders. Several orders are listed and confirmed first. Exits with 1 if any
+/// order could not be changed.
+pub(super) async fn change(
+    client: &Client,
+    which: &OrderSelection,
+    change: Change,
+    reason: Option<String>,
+) -> Outcome {
+    if let (Some(order), false) = (&which.order, which.dry_run) {
+        return one(client, order, &change, reason).await;
+    }
+    let orders = selected(client, which, &change).await?;
+    let name = change.name();
+    if orders.is_empty() {
+        return print::line(&format!("There are no orders to {name}."));
+    }
+    if which.dry_run {
+        return print::text(&format!("{}\n", orders.join("\n")));
+    }
+    confirm(which.yes, &format!("{name} {} orders", orders.len()))?;
+    let mut is_complete = true;
+    for order in &orders {
+        match one(client, order, &change, reason.clone()).await {
+            Ok(_) => {}
+            Err(Failure::Refused(why)) => {
+                eprintln!("{order}: {why}");
+                is_complete = false;
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(CommandResult::new(is_complete))
+}
+
+async fn one(client: &Client, order: &str, change: &Change, reason: Option<String>) -> Outcome {
+    match change {
+        Change::Cancel | Change::Refund => {
+            super::change_order(client, order, change.name(), &Reason { reason }).await
+        }
+        Change::Extend(until) => super::extend(client, order, until, reason).await,
+    }
+}
+
+/// The ids of the orders.
+async fn selected(
+    client: &Client,
+    which: &OrderSelection,
+    change: &Change,
+) -> Result<Vec<String>, Failure> {
+    if let Some(order) = &which.order {
+        return Ok(vec![order.clone()]);
+    }
+    if let Some(file) = &which.file {
+        return ids_in(file);
+    }
+    let state = which.state.unwrap_or(change.state());
+    if state != change.state() {
+        let (name, able) = (change.name(), change.state().as_str());
+        return Err(Failure::Settings(format!("only {able} orders can {name}; omit --state")));
+    }
+    let (mut ids, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let mut query = vec![("limit", "200"), ("state", state.as_str())];
+        query.extend(which.sale.as_deref().map(|sale| ("sale", sale)));
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page: OrderList = client.get(Path(&["v1", "admin", "orders"], &query)).await?.read()?;
+        ids.extend(page.orders.iter().map(|order: &Order| order.id.clone()));
+        let Some(next) = page.next_cursor else { return Ok(ids) };
+        cursor = Some(next);
+    }
+}
+
+fn ids_in(file: &FilePath) -> Result<Vec<String>, Failure> {
+    let mut text = String::new();
+    let read = if file == FilePath::new("-") {
+        std::io::stdin().lock().take(FILE_BYTES_MAX).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file)
+            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
+    };
+    read.map_err(|error| {
+        Failure::Settings(format!("the orders in {} cannot be read: {error}", file.display()))
+    })?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}

@@ -1,0 +1,135 @@
+//! `sale stats`, `series`, `spread`, `check`, `delete` and `set`.
+
+use comfy_table::Cell;
+use doorbuster_api::admin::console::{CheckReport, Series, Severity};
+use doorbuster_api::admin::sale::AdminSale;
+use doorbuster_api::admin::spread::Spread;
+use doorbuster_api::admin::stats::Stats;
+use serde_json::{Map, Value, json};
+
+use crate::cli::{SeriesArgs, SetArgs};
+use crate::client::{Client, Path};
+use crate::exit::{CommandResult, Outcome};
+use crate::{print, table};
+
+pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {
+    let result = client.get(Path::new(&["v1", "admin", "sales", sale, "stats"])).await;
+    client.print_result(result, |stats: &Stats| {
+        let mut rows = table::report();
+        let rate = |rate: f64| format!("{rate} a second");
+        rows.add_row(["requests".to_owned(), rate(stats.per_second.requests)]);
+        rows.add_row(["orders".to_owned(), rate(stats.per_second.reserved)]);
+        rows.add_row(["refusals".to_owned(), rate(stats.per_second.refused)]);
+        let latency = &stats.latency_ms;
+        rows.add_row(["p50 / p99".to_owned(), format!("{} / {} ms", latency.p50, latency.p99)]);
+        rows.add_row(["queue".to_owned(), table::grouped(stats.queue_depth)]);
+        for (code, count) in &stats.refusals {
+            rows.add_row([code.clone(), table::grouped(*count)]);
+        }
+        format!("{rows}\n")
+    })
+}
+
+pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
+    let step = args.step.to_string();
+    let [from, to] = [args.from, args.to].map(|time| time.map(|time| time.to_string()));
+    let mut query = vec![("step", step.as_str())];
+    query.extend(from.as_deref().map(|from| ("from", from)));
+    query.extend(to.as_deref().map(|to| ("to", to)));
+    let path = ["v1", "admin", "sales", &args.sale, "series"];
+    client.print_result(client.get(Path(&path, &query)).await, |series: &Series| {
+        if series.points.is_empty() {
+            return "Nothing happened in this time.\n".into();
+        }
+        let mut rows =
+            table::with_header(&["at", "requests", "orders", "refusals", "p99 ms", "queue"]);
+        for point in &series.points {
+            rows.add_row([
+                Cell::new(point.at),
+                table::number(table::grouped(point.requests)),
+                table::number(table::grouped(point.reserved)),
+                table::number(table::grouped(point.refused.values().sum())),
+                table::number(point.p99_ms),
+                table::number(table::grouped(point.queue_depth)),
+            ]);
+        }
+        format!("{rows}\n")
+    })
+}
+
+pub(super) async fn spread(client: &Client, sale: &str, item: &str) -> Outcome {
+    let path = ["v1", "admin", "sales", sale, "items", item, "spread"];
+    client.print_result(client.get(Path::new(&path)).await, |spread: &Spread| {
+        let Spread { partitions, initial, threshold, refill, .. } = spread;
+        let choose = serde_json::to_value(spread.choose).unwrap_or_default();
+        format!(
+            "{item} of {sale}: {partitions} partitions, chosen by {}; {initial} units at the \
+             opening, refilled with {refill} below {threshold}.\n",
+            choose.as_str().unwrap_or_default()
+        )
+    })
+}
+
+/// Prints the problems; a sale that is not ready is a finding.
+pub(super) async fn check(client: &Client, sale: &str) -> Outcome {
+    let answer = client.post(Path::new(&["v1", "admin", "sales", sale, "check"])).await?;
+    let report: CheckReport = answer.read()?;
+    if client.wants_json() {
+        print::json(&report)?;
+        return Ok(CommandResult::new(report.ready));
+    }
+    let mut text = String::new();
+    for problem in &report.problems {
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        text += &format!("{severity}: {} ({})\n", problem.detail, problem.code);
+    }
+    let verdict = if report.ready { "ready" } else { "not ready" };
+    print::text(&format!("{text}{sale} is {verdict}.\n"))?;
+    Ok(CommandResult::new(report.ready))
+}
+
+pub(super) async fn delete(client: &Client, sale: &str) -> Outcome {
+    client.delete(Path::new(&["v1", "admin", "sales", sale])).await?;
+    match client.wants_json() {
+        true => print::line("{}"),
+        false => print::line(&format!("{sale} is deleted.")),
+    }
+}
+
+pub(super) async fn set(client: &Client, args: &SetArgs) -> Outcome {
+    let result = client
+        .patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &Value::Object(patch(args)))
+        .await;
+    client.print_result(result, |sale: &AdminSale| {
+        let prices = sale.items.iter().map(|item| format!("{} {}", item.id, item.price));
+        format!("{} is changed. Prices: {}.\n", sale.id, prices.collect::<Vec<_>>().join(", "))
+    })
+}
+
+/// The merge patch that the flags describe: one entry for each item.
+fn patch(args: &SetArgs) -> Map<String, Value> {
+    let mut patch = Map::new();
+    let texts = [
+        ("title", args.title.clone()),
+        ("starts_at", args.starts_at.map(|time| time.to_string())),
+        ("ends_at", args.ends_at.map(|time| time.to_string())),
+    ];
+    for (member, text) in texts {
+        patch.extend(text.map(|text| (member.to_owned(), text.into())));
+    }
+    let mut items: Vec<Map<String, Value>> = Vec::new();
+    for field in &args.item {
+        let at = items.iter().position(|item| item["id"] == field.item).unwrap_or_else(|| {
+            items.push(Map::from_iter([("id".to_owned(), json!(field.item))]));
+            items.len() - 1
+        });
+        items[at].insert(field.member.to_owned(), field.value.clone());
+    }
+    if !items.is_empty() {
+        patch.insert("items".to_owned(), json!(items));
+    }
+    patch
+}

@@ -1,0 +1,112 @@
+//! The commands for operators beside orders: keys, actions, nodes, status, codes, and what a sale
+//! shows and changes.
+
+use crate::test_server::{TempDir, TestServer, program, run};
+
+#[test]
+fn operators_need_neither_curl_nor_sql() {
+    let temp_dir = TempDir::new();
+    let server = TestServer::open(&temp_dir);
+    let ask = |words: &[&str]| server.ask(&temp_dir, words);
+    let json = |words: &[&str]| ask(&[words, &["--json"]].concat()).json();
+    let item = "id=phone,title=Phone,stock=5,price=10.00CNY";
+    let made = ask(&["sale", "create", "spring", "--title", "Spring", "--item", item]);
+    assert!(made.stdout_of_success().contains("phone costs 10.00 CNY"));
+
+    let key = json(&["key", "create", "night shift", "--role", "viewer"]);
+    let id = key["id"].as_str().expect("an id");
+    assert!(ask(&["key", "list"]).stdout_of_success().contains("night shift"));
+    let asked = ask(&["key", "delete", id]).stderr_of_failure(2);
+    assert!(asked.contains("--yes"), "{asked}");
+    ask(&["key", "delete", id, "--yes"]).stdout_of_success();
+    assert_eq!(json(&["key", "list"])["keys"], serde_json::json!([]));
+
+    let set = ["sale", "set", "spring", "--title", "Spring drop", "--item", "phone.price=12.50CNY"];
+    assert!(ask(&set).stdout_of_success().contains("phone 12.50 CNY"));
+    ask(&["sale", "set", "spring", "--starts-at", "2100-01-01T00:00:00Z"]).stdout_of_success();
+    ask(&["sale", "schedule", "spring"]).stdout_of_success();
+    ask(&["sale", "unschedule", "spring"]).stdout_of_success();
+    let check = ask(&["sale", "check", "spring"]).stdout_of_success();
+    assert!(check.contains("spring is ready") && check.contains("sandbox"), "{check}");
+    let spread = ask(&["sale", "spread", "spring", "phone"]).stdout_of_success();
+    assert!(spread.contains("1 partitions"), "{spread}");
+    assert_eq!(json(&["sale", "series", "spring", "--step", "10"])["step_secs"], 10);
+    assert_eq!(json(&["sale", "stats", "spring"])["requests"], 0);
+
+    let codes = ask(&["sale", "codes", "spring", "--count", "2"]).stdout_of_success();
+    let code = codes.lines().next().expect("a code");
+    assert!(ask(&["code", "list", "spring"]).stdout_of_success().contains("2 access codes"));
+    let revoked = ask(&["code", "revoke", "spring", code, "--yes"]).stdout_of_success();
+    assert!(revoked.contains("1 codes are revoked"), "{revoked}");
+
+    let actions = ask(&["actions", "--subject", "sale:spring"]).stdout_of_success();
+    for words in ["sale.unscheduled", "codes.revoked", "/items/phone/price", "sale.created"] {
+        assert!(actions.contains(words), "{words} is not in {actions}");
+    }
+    assert_eq!(json(&["actions", "--limit", "1"])["actions"][0]["action"], "codes.revoked");
+    assert!(ask(&["nodes"]).stdout_of_success().contains("store: sqlite"));
+    ask(&["sale", "open", "spring"]).stdout_of_success();
+    let status = ask(&["status"]).stdout_of_success();
+    assert!(status.starts_with("ready") && status.contains("Spring drop"), "{status}");
+    assert_eq!(json(&["status"])["sales"][0]["id"], "spring");
+}
+
+#[test]
+fn a_draft_is_deleted_and_a_sale_that_cannot_open_is_a_finding() {
+    let temp_dir = TempDir::new();
+    let server = TestServer::open(&temp_dir);
+    let ask = |words: &[&str]| server.ask(&temp_dir, words);
+    let create = ["sale", "create", "spring", "--title", "T", "--currency", "CNY", "--minor"];
+    let made = ask(&[&create[..], &["--item", "id=a,stock=0,price=1000"]].concat());
+    assert!(made.stdout_of_success().contains("a costs 10.00 CNY"));
+    let check = ask(&["sale", "check", "spring"]);
+    assert_eq!(check.code(), Some(1));
+    assert!(check.out().contains("error: item a has no units"), "{}", check.out());
+    ask(&["sale", "delete", "spring"]).stderr_of_failure(2);
+    ask(&["sale", "delete", "spring", "--yes"]).stdout_of_success();
+    assert!(ask(&["sale", "show", "spring"]).stderr_of_failure(1).contains("no such sale"));
+    let price = ask(&["sale", "set", "spring", "--item", "a.price=ten"]).stderr_of_failure(2);
+    assert!(price.contains("10.00CNY"), "{price}");
+}
+
+#[test]
+fn many_orders_are_listed_and_confirmed_before_they_change() {
+    let temp_dir = TempDir::new();
+    let server = TestServer::open(&temp_dir);
+    let ask = |words: &[&str]| server.ask(&temp_dir, words);
+    let item = "id=phone,title=Phone,stock=5,price=10.00CNY";
+    ask(&["sale", "create", "spring", "--title", "T", "--item", item]).stdout_of_success();
+    ask(&["sale", "open", "spring"]).stdout_of_success();
+    let none = ask(&["order", "cancel", "--sale", "spring"]).stdout_of_success();
+    assert!(none.contains("no orders to cancel"), "{none}");
+    let storm = ["storm", "--sale", "spring", "--item", "phone", "--buyers", "3", "--data-dir"];
+    let data_dir = server.data_dir().display().to_string();
+    ask(&[&storm[..], &[&data_dir]].concat()).stdout_of_success();
+    let listed = ask(&["order", "cancel", "--sale", "spring", "--dry-run"]).stdout_of_success();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let asked = ask(&["order", "cancel", "--sale", "spring"]).stderr_of_failure(2);
+    assert!(asked.contains("--yes"), "{asked}");
+    let wrong = ["order", "refund", "--sale", "spring", "--state", "reserved", "--yes"];
+    assert!(ask(&wrong).stderr_of_failure(2).contains("only paid orders"));
+    let file = temp_dir.join("orders.txt");
+    let two: Vec<&str> = listed.lines().take(2).chain(["ord_none"]).collect();
+    std::fs::write(&file, two.join("\n")).expect("a file");
+    let path = file.display().to_string();
+    let some = ask(&["order", "extend", "--file", &path, "--secs", "600", "--yes"]);
+    assert_eq!(some.code(), Some(1), "one id is wrong");
+    assert!(some.err().contains("ord_none"), "{}", some.err());
+    ask(&["order", "cancel", "--sale", "spring", "--yes"]).stdout_of_success();
+    let left = ["order", "list", "--sale", "spring", "--state", "reserved", "--json"];
+    assert_eq!(ask(&left).json()["orders"], serde_json::json!([]));
+}
+
+#[test]
+fn each_command_has_a_manual_page() {
+    let temp_dir = TempDir::new();
+    let dir = temp_dir.join("man");
+    run(program(&temp_dir).arg("man").arg(&dir)).stdout_of_success();
+    for page in ["doorbuster.1", "doorbuster-sale.1", "doorbuster-sale-open.1"] {
+        let text = std::fs::read_to_string(dir.join(page)).expect(page);
+        assert!(text.contains(".TH"), "{page}");
+    }
+}
