@@ -4,7 +4,7 @@
 mod console;
 mod pairs;
 
-pub use console::{ActionQuery, SeriesQuery};
+pub use console::{ActionQuery, SeriesQuery, parse_page};
 
 use pairs::Pairs;
 

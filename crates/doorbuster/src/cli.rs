@@ -35,7 +35,8 @@ pub use export::ExportArgs;
 pub use lab::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 pub use maintenance::{BackupArgs, MigrateArgs, RestoreArgs};
 pub use operators::{
-    ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs,
+    ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs, WaitlistArgs,
+    WaitlistCommand,
 };
 pub use order::{
     EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, OrderSelection, PayByArgs,
@@ -77,6 +78,7 @@ pub enum Command {
     Nodes(NodesArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
+    Waitlist(WaitlistArgs),
     Code(CodeArgs),
     Key(KeyArgs),
     Actions(ActionsArgs),

@@ -55,6 +55,7 @@ fn run(command: Command) -> Outcome {
         Command::Nodes(args) => operators::nodes(&args),
         Command::Sale(args) => sale::run(args),
         Command::Order(args) => order::run(args),
+        Command::Waitlist(args) => operators::waitlist(args),
         Command::Code(args) => operators::code(args),
         Command::Key(args) => operators::key(args),
         Command::Actions(args) => operators::actions(&args),
@@ -80,7 +81,7 @@ fn man(dir: &std::path::Path) -> Outcome {
     let place = || format!("failed to write manual pages into {}", dir.display());
     std::fs::create_dir_all(dir).with_context(place)?;
     clap_mangen::generate_to(Cli::command(), dir).with_context(place)?;
-    print::line(&format!("The manual pages are in {}.", dir.display()))
+    print::line(&format!("{} has the manual pages", dir.display()))
 }
 
 fn completions(shell: clap_complete::Shell) -> Outcome {

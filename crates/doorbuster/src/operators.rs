@@ -1,13 +1,16 @@
-//! `key`, `actions`, `nodes`, `status` and `code`: what operators need beside sales and orders.
+//! `key`, `actions`, `nodes`, `status`, `waitlist` and `code`: what operators need beside sales and orders.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::access_codes::CodeCounts;
-use doorbuster_api::admin::console::{Action, ActionList, NodeList, RevokedCodes};
+use doorbuster_api::admin::console::{Action, ActionList, NodeList, RevokedCodes, WaitlistList};
 use doorbuster_api::admin::keys::{CreatedKey, KeyList, NewKey};
 use doorbuster_api::admin::sale::AdminSaleList;
 use serde_json::{Value, json};
 
-use crate::cli::{ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs};
+use crate::cli::{
+    ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs, WaitlistArgs,
+    WaitlistCommand,
+};
 use crate::client::{self, Client, Path};
 use crate::confirm::confirm;
 use crate::exit::{CommandResult, Outcome};
@@ -196,5 +199,32 @@ pub fn code(args: CodeArgs) -> Outcome {
                 })
             }
         }
+    })
+}
+
+/// Runs `waitlist`.
+pub fn waitlist(args: WaitlistArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    let WaitlistCommand::List { sale, item, limit, cursor } = args.command;
+    let limit = limit.to_string();
+    let mut query = vec![("limit", limit.as_str())];
+    query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+    let path = ["v1", "admin", "sales", &sale, "items", &item, "waitlist"];
+    client::block_on(async {
+        client.print_result(client.get(Path(&path, &query)).await, |list: &WaitlistList| {
+            if list.entries.is_empty() {
+                return "No buyer waits.\n".into();
+            }
+            let mut rows = table::with_header(&["ahead", "buyer", "joined", "entry"]);
+            for entry in &list.entries {
+                rows.add_row([
+                    table::number(table::grouped(entry.ahead)),
+                    Cell::new(&entry.buyer),
+                    Cell::new(entry.joined_at),
+                    Cell::new(&entry.id),
+                ]);
+            }
+            table::with_more(&rows, list.next_cursor.as_deref())
+        })
     })
 }

@@ -208,6 +208,15 @@ pub struct BuyerStory {
     pub blocked: bool,
 }
 
+/// A page of an item's waitlist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitlistList {
+    /// The entries, in their order.
+    pub entries: Vec<WaitingOrder>,
+    /// The cursor of the next page; `null` on the last page.
+    pub next_cursor: Option<String>,
+}
+
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

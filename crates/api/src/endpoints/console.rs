@@ -6,6 +6,7 @@ use super::response::ok;
 use super::{Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
 use crate::admin::console::{
     ActionList, BuyerStory, CheckReport, NewSession, NodeList, RevokedCodes, Series, Session,
+    WaitlistList,
 };
 use crate::admin::spread::Spread;
 use crate::header::BodyType;
@@ -74,6 +75,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Read what a buyer met in a sale",
         description: "Orders, waitlist entries, and recent refusals from the memory of the nodes.",
         responses: &[ok::<BuyerStory>("What the buyer met.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/sales/{sale}/items/{item}/waitlist",
+        id: "list_waitlist",
+        summary: "List an item's waitlist",
+        description: "The entries that wait for a unit, first come first.",
+        params: &[Param::Cursor, Param::Limit],
+        responses: &[ok::<WaitlistList>("A page of entries.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {

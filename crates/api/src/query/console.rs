@@ -38,6 +38,16 @@ impl ActionQuery {
     }
 }
 
+/// Parses the page of a waitlist.
+///
+/// # Errors
+/// `422`, with each invalid parameter.
+pub fn parse_page(query: &str) -> Result<Page, Problem> {
+    let mut pairs = Pairs::parse(query);
+    let page = page(&mut pairs);
+    pairs.into_result(page)
+}
+
 /// `GET /v1/admin/sales/{sale}/series`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesQuery {

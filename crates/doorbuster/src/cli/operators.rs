@@ -1,4 +1,4 @@
-//! Arguments of `key`, `actions`, `nodes`, `status`, `code` and `payment`.
+//! Arguments of `key`, `actions`, `nodes`, `status`, `waitlist` and `code`.
 
 use clap::{Args, Subcommand};
 use doorbuster_api::admin::keys::Role;
@@ -87,6 +87,38 @@ pub struct NodesArgs {
 pub struct StatusArgs {
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// Show the buyers who wait for a unit of an item.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster waitlist list spring phone")]
+pub struct WaitlistArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: WaitlistCommand,
+}
+
+/// An operation on a waitlist.
+#[derive(Debug, Subcommand)]
+pub enum WaitlistCommand {
+    /// List the entries that wait, first come first.
+    #[command(after_help = "Example:\n  doorbuster waitlist list spring phone")]
+    List {
+        /// The sale's id.
+        #[arg(value_parser = values::name)]
+        sale: String,
+        /// The item's id.
+        #[arg(value_parser = values::name)]
+        item: String,
+        /// At most this many, 1 to 200.
+        #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
+        limit: u32,
+        /// Continue after the page that printed this cursor.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
 }
 
 /// Count and revoke a sale's access codes. `sale codes` creates them.

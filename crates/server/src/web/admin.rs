@@ -20,6 +20,7 @@ pub(crate) mod series;
 pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod stock;
+pub(crate) mod waitlist;
 pub(crate) mod webhook_endpoints;
 
 use std::sync::Arc;

@@ -20,6 +20,8 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, by kind and the store's position.
     DeadLetters,
+    /// Waitlist entries, by number, with how many came before.
+    Waitlist,
     /// Operators' actions, by number.
     Actions,
     /// Differences, by the position in each kind that has more.
@@ -35,6 +37,7 @@ impl List {
             Self::Refunds => b'r',
             Self::Deliveries => b'd',
             Self::DeadLetters => b'l',
+            Self::Waitlist => b'w',
             Self::Actions => b'a',
             Self::Differences => b'x',
         }

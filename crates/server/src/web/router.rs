@@ -164,6 +164,7 @@ fn console_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Ar
         "list_actions" => on(filter, admin::actions::list),
         "list_nodes" => on(filter, admin::nodes::list),
         "get_series" => on(filter, admin::series::get),
+        "list_waitlist" => on(filter, admin::waitlist::list),
         "get_buyer_story" => on(filter, admin::buyers::get),
         "revoke_codes" => on(filter, admin::access_codes::revoke),
         "check_sale" => on(filter, admin::check::check),

@@ -336,3 +336,38 @@ async fn a_spread_is_read_and_codes_are_revoked() {
     let counts = app.admin("GET", codes, None).await.json();
     assert!(counts["codes"].as_u64().is_some_and(|left| left <= 1), "{counts}");
 }
+
+#[tokio::test]
+async fn a_waitlist_is_listed_first_come_first() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 3.into(), 3).await;
+    app.buy("ann", "k", "spring", "phone", 3).await;
+    let path = "/v1/sales/spring/items/phone/waitlist";
+    for buyer in ["bob", "eve", "joe"] {
+        let token = bearer(buyer);
+        let headers = [("Authorization", token.as_str()), ("Idempotency-Key", "w")];
+        let joined = app.call("POST", path, &headers, b"").await;
+        assert_eq!(joined.verdict(), "201", "{buyer}: {}", joined.text());
+    }
+    let list = async |query: &str| {
+        let path = format!("/v1/admin/sales/spring/items/phone/waitlist?{query}");
+        app.admin("GET", &path, None).await.json()
+    };
+    let entries = |page: &Value| -> Vec<(Value, Value)> {
+        let rows = page["entries"].as_array().expect("a list");
+        rows.iter().map(|row| (row["buyer"].clone(), row["ahead"].clone())).collect()
+    };
+    let all: Vec<(Value, Value)> = ["bob", "eve", "joe"]
+        .map(Value::from)
+        .into_iter()
+        .zip([0, 1, 2].map(Value::from))
+        .collect();
+    let whole = list("").await;
+    assert_eq!((entries(&whole), &whole["next_cursor"]), (all.clone(), &Value::Null));
+    let page = list("limit=2").await;
+    assert_eq!(entries(&page), all[..2]);
+    let cursor = page["next_cursor"].as_str().expect("more");
+    assert_eq!(entries(&list(&format!("cursor={cursor}")).await), all[2..]);
+    let missing = "/v1/admin/sales/spring/items/none/waitlist";
+    assert_eq!(app.admin("GET", missing, None).await.verdict(), "404 not_found");
+}

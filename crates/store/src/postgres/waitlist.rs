@@ -303,4 +303,19 @@ impl Postgres {
         );
         self.one(SQL, &[&item.0, &buyer.as_str()], position_row).await
     }
+
+    pub(crate) async fn waitlist(
+        &self,
+        item: ItemId,
+        after: TicketN,
+        limit: usize,
+    ) -> StoreResult<Vec<WaitlistEntry>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' AND w.n > $2
+             ORDER BY w.n LIMIT $3"
+        );
+        self.all(SQL, &[&item.0, &rows::int(after.0), &as_limit(limit)], row).await
+    }
 }

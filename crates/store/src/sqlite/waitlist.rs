@@ -210,4 +210,19 @@ impl Sqlite {
         })
         .await
     }
+
+    pub(crate) async fn waitlist(
+        &self,
+        item: ItemId,
+        after: TicketN,
+        limit: usize,
+    ) -> StoreResult<Vec<WaitlistEntry>> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            entry_columns!(),
+            " FROM waitlist WHERE item_id = ?1 AND state = 'waiting' AND n > ?2 ORDER BY n LIMIT ?3"
+        );
+        self.read(move |sql| sql.all(SQL, params![item.0, int(after.0), as_limit(limit)], row))
+            .await
+    }
 }

@@ -1,7 +1,9 @@
 //! Waitlists of held-out items: the buyers who wait for a unit that comes back.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
-use doorbuster_core::{BuyerId, GrantId, ItemId, Order, RequestKey, TicketId, Token};
+use doorbuster_core::{
+    BuyerId, GrantId, ItemId, Order, RequestKey, TicketId, TicketN, Token, WaitlistEntry,
+};
 
 use crate::contract::{WaitlistPosition, WaitlistServed};
 
@@ -104,6 +106,19 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.waitlist_position_of(item, buyer.clone()).await,
             Self::Postgres(s) => Box::pin(s.waitlist_position_of(item, buyer.clone())).await,
+        }
+    }
+
+    /// The entries of an item that wait, in their order, after this number.
+    pub async fn waitlist(
+        &self,
+        item: ItemId,
+        after: TicketN,
+        limit: usize,
+    ) -> StoreResult<Vec<WaitlistEntry>> {
+        match self {
+            Self::Sqlite(s) => s.waitlist(item, after, limit).await,
+            Self::Postgres(s) => Box::pin(s.waitlist(item, after, limit)).await,
         }
     }
 }
