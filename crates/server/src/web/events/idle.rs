@@ -189,7 +189,7 @@ impl IdleConnections {
         }
     }
 
-    /// Registers a connection under a new key. `None`: the kernel cannot poll it, and it is awake
+    /// Registers a connection under a new key. `None`: the kernel cannot poll it, and it is active
     /// again.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;

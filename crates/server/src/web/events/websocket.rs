@@ -152,9 +152,9 @@ async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection
     let reader =
         WebSocketReader { feed, connection, unanswered: 0, ping_at: Instant::now(), _present };
     let idle_after = reader.feed.app().idle_after;
-    let mut awake = ActiveWebSocket::start(socket, reader, idle_after).await;
-    let end = if awake.send_first_events().await { awake.serve().await } else { EndReason::Gone };
-    awake.close(end).await;
+    let mut active = ActiveWebSocket::start(socket, reader, idle_after).await;
+    let end = if active.send_first_events().await { active.serve().await } else { EndReason::Gone };
+    active.close(end).await;
 }
 
 /// Serves a WebSocket that was idle, in a task of its own.
@@ -176,12 +176,12 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         if !send_unsent(&mut socket, unsent, &mut reader).await {
             return;
         }
-        let mut awake = ActiveWebSocket::start(socket, reader, idle_after).await;
+        let mut active = ActiveWebSocket::start(socket, reader, idle_after).await;
         let end = match end {
             Some(end) => end,
-            None => awake.serve().await,
+            None => active.serve().await,
         };
-        awake.close(end).await;
+        active.close(end).await;
     });
 }
 
@@ -357,7 +357,7 @@ impl ActiveWebSocket {
         let WebSocketReader { feed, connection, _present, .. } = reader;
         // Waiting events are discarded before the close frame, which may take time.
         drop(feed);
-        let farewell = async {
+        let closing = async {
             let sent = match last {
                 Some(last) => socket.send(last).await,
                 // The answer to the close frame is queued already.
@@ -368,7 +368,7 @@ impl ActiveWebSocket {
             }
         };
         tokio::select! {
-            () = farewell => {}
+            () = closing => {}
             // A client that does not read the close frame in time is dropped.
             () = tokio::time::sleep(CLOSE_TIMEOUT) => {}
             () = connection.cut.cancelled() => {}
