@@ -46,7 +46,7 @@ fn the_default_file_names_every_setting_and_no_other() {
         let stands = body
             .lines()
             .any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
-        assert!(stands, "{} stands in the default file", setting.path);
+        assert!(stands, "{} is missing in the default file", setting.path);
     }
     assert!(table.contains_key("listen"));
 }
