@@ -190,7 +190,7 @@ async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
     product.stop()?;
     let sold = orders.iter().map(|order| order.units).sum::<i64>();
     let event =
-        format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers; nobody held a lock");
+        format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers without a lock");
     let timeline = vec![Event { at_ms, actor: "doorbuster".to_owned(), event }];
     Ok(Sale { records: answers.records, orders, timeline })
 }

@@ -102,7 +102,7 @@ pub(crate) struct RateLimitExceeded {
 /// A sale's limit of all buyers together, and its counters of refusals.
 #[derive(Debug, Default)]
 pub struct SaleLimitState {
-    everybody: [SaleWide; Route::ALL.len()],
+    sale_wide: [SaleWide; Route::ALL.len()],
     refused: [[AtomicU64; SCOPES.len()]; Route::ALL.len()],
 }
 
@@ -245,7 +245,7 @@ impl RateLimiter {
                 Scope::Buyer => known(self.hash(route, sale, scope, caller.buyer.as_bytes())),
                 Scope::Ip => known(self.hash(route, sale, scope, &network(caller.address))),
                 Scope::Interface => {
-                    sale.flags.limits.everybody[route as usize].state.load(Ordering::Relaxed)
+                    sale.flags.limits.sale_wide[route as usize].state.load(Ordering::Relaxed)
                 }
             };
             status.record(scope, pace, state, now);
@@ -336,17 +336,17 @@ impl RateLimiter {
         pace: RateLimit,
         now: u64,
     ) -> RateDecision {
-        let everybody = &sale.flags.limits.everybody[route as usize];
+        let sale_wide = &sale.flags.limits.sale_wide[route as usize];
         let cost = pace.cost(1);
         let mut turn = RateDecision::Allowed(0);
         // This always succeeds, because the closure always returns a new state.
-        let _ = everybody.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+        let _ = sale_wide.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             turn = pace.try_take(state, now, cost);
             Some(state_of(turn))
         });
         if let (Some(sharing), RateDecision::Allowed(_)) = (&self.sharing, turn) {
-            everybody.owed.fetch_add(cost, Ordering::AcqRel);
-            if !everybody.is_queued.swap(true, Ordering::AcqRel) {
+            sale_wide.owed.fetch_add(cost, Ordering::AcqRel);
+            if !sale_wide.is_queued.swap(true, Ordering::AcqRel) {
                 let key = self.hash(route, sale, Scope::Interface, b"");
                 let flags = sale.flags.clone();
                 let owed = UnsharedUse::SaleWide {
@@ -356,7 +356,7 @@ impl RateLimiter {
                     burst_us: pace.burst_nanos() / NANOS_PER_MICRO,
                 };
                 if !sharing.enqueue(owed) {
-                    everybody.is_queued.store(false, Ordering::Release);
+                    sale_wide.is_queued.store(false, Ordering::Release);
                 }
             }
         }

@@ -191,11 +191,11 @@ impl RateLimiter {
                 }
             }
             UnsharedUse::SaleWide { key, flags, route, burst_us } => {
-                let everybody = &flags.limits.everybody[*route as usize];
-                everybody.is_queued.store(false, Ordering::Release);
+                let sale_wide = &flags.limits.sale_wide[*route as usize];
+                sale_wide.is_queued.store(false, Ordering::Release);
                 LimitCharge {
                     key: *key,
-                    used_us: everybody.owed.swap(0, Ordering::AcqRel).div_ceil(NANOS_PER_MICRO),
+                    used_us: sale_wide.owed.swap(0, Ordering::AcqRel).div_ceil(NANOS_PER_MICRO),
                     burst_us: *burst_us,
                 }
             }
@@ -212,9 +212,9 @@ impl RateLimiter {
                     .with_existing(*key, |cell| cell.state = cell.state.max(all(cell.unshared)));
             }
             UnsharedUse::SaleWide { flags, route, .. } => {
-                let everybody = &flags.limits.everybody[*route as usize];
-                let used = all(everybody.owed.load(Ordering::Acquire));
-                everybody.state.fetch_max(used, Ordering::AcqRel);
+                let sale_wide = &flags.limits.sale_wide[*route as usize];
+                let used = all(sale_wide.owed.load(Ordering::Acquire));
+                sale_wide.state.fetch_max(used, Ordering::AcqRel);
             }
         }
     }

@@ -142,7 +142,7 @@ impl IdleConnections {
                 }
                 Some(idle) = newcomers.recv() => self.admit_batch(idle, newcomers),
             }
-            // Other tasks get their turn, however many connections are idle here.
+            // Other tasks also run, even if very many connections are idle here.
             yield_now().await;
         }
     }
