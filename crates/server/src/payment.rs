@@ -7,7 +7,7 @@
 //! | `sandbox`, `stripe` | the providers |
 //! | `checkout` | creates the checkouts at which orders are paid |
 //! | `inbox` | handles providers' messages |
-//! | `reconcile` | asks about checkouts that are over, before their orders' units return |
+//! | `reconcile` | asks about ended checkouts, before their orders' units return |
 //! | `silence` | detects a provider that does not answer |
 //! | `refunds` | requests refunds and asks for their progress |
 //! | `metrics` | counters |

@@ -51,7 +51,7 @@ impl fmt::Debug for BuyerName {
 pub struct VerifiedBuyer {
     /// The buyer.
     pub name: BuyerName,
-    /// Membership and level. A buyer whose token names neither has neither.
+    /// Membership and level, as the token says. Without these claims the buyer has neither.
     pub standing: Membership,
     /// When the token expires, in seconds since 1970.
     pub expires_secs: i64,

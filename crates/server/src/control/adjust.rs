@@ -85,8 +85,8 @@ impl Engine {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + SETTLE_WAIT_MAX;
         loop {
-            // Enabled before the store is asked, so that units that the next commits return are not
-            // missed.
+            // The signal is enabled before the store is asked, so that units that the next commits
+            // return are not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();

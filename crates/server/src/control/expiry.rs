@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 
-/// Most orders in one transaction, and also the smallest batch if that many orders are due.
+/// The most orders in one transaction, and the fewest while enough orders are due.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// How long one transaction should take if the store is a database server. If it takes twice as

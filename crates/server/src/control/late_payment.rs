@@ -51,8 +51,8 @@ impl Engine {
     ) -> Result<CaptureOutcome, EngineError> {
         let until = Instant::now() + RECALL_WAIT_MAX;
         loop {
-            // Enabled before the store is asked, so that units that the next commits return are not
-            // missed.
+            // The signal is enabled before the store is asked, so that units that the next commits
+            // return are not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();

@@ -120,8 +120,8 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     if !sale.is_warm() {
         return Ok(());
     }
-    // Read before the grants, so that the feeds of the grants contain all endings that are counted
-    // here.
+    // The count of ended orders is read before the grants, so that the feeds of the grants contain
+    // all of them.
     let endings = item.work.feed.endings();
     let grants: Vec<Grant> =
         engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();

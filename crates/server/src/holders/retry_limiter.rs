@@ -96,7 +96,7 @@ impl RetryLimiter {
         Ok(order)
     }
 
-    /// Another read for this buyer, in turn. `None`: too many requests wait.
+    /// Reads once for this buyer when it is the read's turn. `None`: too many requests wait.
     pub(crate) async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
         let buyer_reads = self.buyer_reads(buyer)?;
         let until = Instant::now() + self.pace.turn_wait;

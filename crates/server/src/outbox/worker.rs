@@ -107,7 +107,7 @@ impl From<DeliveryError> for SendError {
 }
 
 /// Delivers while the lease is held. Returns `Ok` when another node has the lease or the endpoint
-/// is gone.
+/// was removed.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,

@@ -3,7 +3,7 @@
 //! payments. It moves no money. It does not know payments from messages that others signed: their
 //! refunds stay pending until such a signer sends a `refund.settled`.
 //!
-//! Its data is in documents of its own in the store: `session/…` (a checkout with its payments and
+//! Its data is in its own documents in the store: `session/…` (a checkout with its payments and
 //! the messages to send), `payment/…` (the session of a payment), `due/…` (sessions with messages
 //! to send, by time).
 mod checkout_page;

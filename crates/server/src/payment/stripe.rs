@@ -308,7 +308,7 @@ fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // The refund of the rest failed.
+    // The refund of the remaining amount failed.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_news)
 }

@@ -38,7 +38,7 @@ impl Engine {
             is_uncertain: false,
         };
         loop {
-            // Created before the slot is asked, so that no later change is missed.
+            // The signals are created before the slot is asked, so that no later change is missed.
             let signals = ItemSignals::for_item(item);
             let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
                 Attempt::Answer(bought) => return bought,

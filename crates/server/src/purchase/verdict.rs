@@ -42,8 +42,8 @@ impl Engine {
         mut verdict: oneshot::Receiver<Resolved>,
         verdict_wait: VerdictWait,
     ) -> Result<Resolved, NoVerdict> {
-        // A slot in this node's memory is lost only together with the requests that wait here. In
-        // that layout this node also settles its tickets.
+        // If the slot is in this node's memory, it is lost only together with the requests that
+        // wait here, and this node also settles its tickets.
         let may_die = !self.layout().is_node_local() && verdict_wait.is_first;
         let mut until = match may_die {
             true => verdict_wait.until.min(Instant::now() + GRANT_CHECK_AFTER),

@@ -18,8 +18,8 @@ pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis(
 pub(super) const IDLE_TICKS: u32 = 4;
 /// Rows that one read returns at most, for other nodes' admissions and for the lots of a draw.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// The most time that an admission leaves to fetch a pass. The time for which the pass is valid
-/// comes in addition.
+/// The longest extra time of an admission, in which the buyer fetches a pass. The time for which a
+/// pass is valid is added to it.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
 /// How often a request reads a position again if it is older than the room's state. After that the
 /// request gets `503`.

@@ -130,7 +130,7 @@ impl WaitingRoomState {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
-    /// Whether the draw is closed and its ranks are known here.
+    /// Whether the draw is closed and this node knows its ranks.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
         state.lots.is_some()

@@ -90,7 +90,7 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     Webhooks::new(guard, PATIENCE).send(&endpoint, &message, Millis(0)).await
 }
 
-/// Whether no client has connected to it.
+/// Whether no client has connected to the listener.
 fn got_no_connection(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).expect("a listener's setting");
     listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -133,7 +133,7 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", proxy.local_addr().expect("bound"));
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
-    // A process of its own, because the client reads proxies from the environment.
+    // The test needs a process of its own, because the client reads proxies from the environment.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args([
         "--exact",

@@ -3,7 +3,7 @@
 //! as the socket accepts them without blocking, and sends pings. For anything else it wakes the
 //! connection, which then gets a task of its own again.
 //!
-//! The task never waits for one connection or one sale. Statuses are rendered in tasks beside it.
+//! The task never waits for one connection or one sale. Other tasks render statuses.
 //!
 //! Every idle connection has a key, and no key is used twice. Events and input for a connection
 //! that has since left are dropped.
@@ -71,19 +71,19 @@ struct IdleConnections {
     poller: Poller,
     /// Gets the key of each connection for which an event waits.
     ready_queue: Arc<ReadyQueue>,
-    /// Keys to serve in turn: first the connections with an event for their buyer alone.
+    /// Keys to serve first, in turn: the connections with an event for their buyer alone.
     called: VecDeque<u64>,
     /// Keys to serve after those: the connections with an event for all readers of a sale.
     crowd: VecDeque<u64>,
     /// Renders statuses, each in a task.
     making: JoinSet<()>,
-    /// The sale whose status each of these tasks renders.
+    /// The sale whose status each task of `making` renders.
     made: HashMap<Id, Arc<str>>,
     /// Connections that wait for the status of a sale, and whether an event for their buyer waits
     /// behind it.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
-    /// When each connection gets its next ping.
+    /// The time at which each connection gets its next ping.
     pings: BTreeSet<(Instant, u64)>,
     /// The key of the next connection.
     next: u64,

@@ -106,7 +106,7 @@ pub(super) struct WebSocketReader {
 pub(super) enum WakeReason {
     /// This input arrived, and there may be more.
     FeedEvent(Vec<u8>),
-    /// This is the rest of a frame that the socket did not take at once.
+    /// The remaining bytes of a frame that the socket did not accept at once.
     Unsent(Vec<u8>),
     /// An operator blocked the reader.
     TurnedAway,
@@ -292,7 +292,8 @@ impl ActiveWebSocket {
                     // Without a slot, or with a socket that accepts no bytes, the task tries again
                     // after longer and longer intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
-                    // The next attempt is useless before the rest of a partial frame has arrived.
+                    // The next attempt can only succeed after the rest of a partial frame has
+                    // arrived.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
                     continue;
                 }
