@@ -20,7 +20,7 @@ pub async fn create(
         (0..count).map(|_| code::format_code(rand::random::<[u8; CODE_BYTES]>())).collect();
     let hashes: Vec<CodeHash> =
         codes.iter().filter_map(|text| code::hash_code(sale, text)).collect();
-    debug_assert_eq!(hashes.len(), codes.len(), "every formatted code can be parsed");
+    debug_assert_eq!(hashes.len(), codes.len(), "what is written as a code is read as one");
     let outcome = store.add_codes(sale, hashes, uses).await?;
     Ok((codes, outcome))
 }
