@@ -74,7 +74,7 @@ impl Operators {
                 found = Some(&known.operator);
             }
         }
-        found.cloned().ok_or(Denied::Bad("the key is not an operator's key"))
+        found.cloned().ok_or(Denied::Bad("this is not an operator's key"))
     }
 }
 
