@@ -189,8 +189,7 @@ async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
     let at_ms = u64::try_from(answers.elapsed.as_millis()).unwrap_or(u64::MAX);
     product.stop()?;
     let sold = orders.iter().map(|order| order.units).sum::<i64>();
-    let event =
-        format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers without a lock");
+    let event = format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers without a lock");
     let timeline = vec![Event { at_ms, actor: "doorbuster".to_owned(), event }];
     Ok(Sale { records: answers.records, orders, timeline })
 }
