@@ -1,7 +1,8 @@
 //! The clients of PostgreSQL and Redis, as an application server would hold them.
 //!
 //! PostgreSQL: a pool with prepared statements. Redis: one multiplexed connection, which sends the
-//! commands of concurrent requests as one pipeline; a consumer that blocks has its own.
+//! commands of concurrent requests as one pipeline. A consumer that blocks has a connection of its
+//! own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,23 +22,23 @@ use crate::incident::Journal;
 /// How long Redis may take to answer a command.
 const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where the servers are.
+/// The addresses of the servers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Addresses {
     /// PostgreSQL, or the proxy in front of it.
     pub postgres: String,
     /// Redis.
     pub redis: String,
-    /// Connections to PostgreSQL at most.
+    /// Most connections to PostgreSQL.
     pub pool: usize,
 }
 
-/// What a strategy works with.
+/// The clients that a strategy uses.
 #[derive(Clone)]
 pub struct Backends {
     pool: Pool,
     redis: RedisLink,
-    /// Tells the incident's story; without an incident nobody listens.
+    /// Records the events of the incident; outside of the incident it records nothing.
     pub journal: Journal,
 }
 
@@ -93,7 +94,7 @@ impl Backends {
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// The orders of a Redis hash from buyer to units.
+    /// The orders in a Redis hash from buyer to units.
     pub async fn hashed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let pairs: Vec<(i64, i64)> = self.redis.run(redis::cmd("HGETALL").arg(key)).await?;
         Ok(pairs.into_iter().map(|(buyer, units)| Order { buyer, units }).collect())
@@ -118,7 +119,7 @@ impl RedisLink {
         self.checked(commands.query_async(&mut connection).await).await
     }
 
-    /// Runs a script by its digest, and loads it when the server does not have it.
+    /// Runs a script by its digest, and loads it if the server does not have it.
     pub async fn script<T: redis::FromRedisValue>(
         &self,
         call: &redis::ScriptInvocation<'_>,
@@ -154,13 +155,13 @@ impl RedisLink {
     }
 }
 
-/// Reads `buyer:units`.
+/// Parses `buyer:units`.
 pub fn parse_order(line: &str) -> Result<Order> {
     let (buyer, units) = line.split_once(':').context("an order is buyer:units")?;
     Ok(Order { buyer: buyer.parse()?, units: units.parse()? })
 }
 
-/// Runs a prepared statement; the number of rows it changed.
+/// Runs a prepared statement; returns the number of changed rows.
 pub async fn execute(
     db: &impl GenericClient,
     sql: &str,
@@ -190,7 +191,7 @@ pub async fn query_one(
     Ok(db.query_one(&statement, values).await?)
 }
 
-/// Whether a statement failed because the row exists already.
+/// Whether a statement failed because the row already exists.
 pub fn is_duplicate(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<tokio_postgres::Error>();
     error.and_then(|error| error.code()) == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)

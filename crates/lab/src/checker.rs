@@ -1,5 +1,5 @@
-//! The one judge. It knows no strategy: it compares what every buyer was told with the rows at the
-//! end. It shares no code with the strategies or with the product's auditor.
+//! The checker, which does not know the strategies. It compares the buyers' last answers with the
+//! orders at the end. It shares no code with the strategies or with the product's auditor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,29 +7,29 @@ use crate::contract::Order;
 use crate::driver::{BuyerRecord, LastAnswer};
 use crate::result::Verdict;
 
-/// What the judge counted.
+/// The checker's counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
     /// Units in the orders at the end.
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that buyers wanted, and that nobody got.
+    /// Units that buyers wanted and did not get although they were left.
     pub unsold: i64,
     /// Orders beyond the first of each buyer.
     pub duplicate_orders: i64,
-    /// Buyers who were told "sold" and have no order with their units.
+    /// Buyers who got the answer "sold" and have no order with their units.
     pub lost_orders: i64,
-    /// Orders of buyers who were never told "sold".
+    /// Orders of buyers who did not get the answer "sold".
     pub untold_orders: i64,
     /// The verdict.
     pub verdict: Verdict,
-    /// The first buyer with whom the promise was broken, and how.
+    /// The first affected buyer, and what happened.
     pub offender: Option<String>,
 }
 
-/// Compares what buyers were told with the orders at the end, in the order in which they were
-/// written.
+/// Compares the buyers' last answers with the orders at the end. `orders` is in the order in which
+/// the rows were written.
 pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     let (mut sold, mut first_beyond) = (0, None);
@@ -91,8 +91,8 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
     }
 }
 
-/// Units that could have been sold to buyers who came and left without any. A rest that is smaller
-/// than what each buyer asks for cannot be sold.
+/// Units that could have been sold to buyers who got none. If fewer units are left than a buyer
+/// requested, they cannot be sold to that buyer.
 fn unsold(stock: i64, sold: i64, told: &[BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

@@ -1,4 +1,5 @@
-//! The contract of a strategy: prepare the stock, take units for a buyer, stop, read what was sold.
+//! The contract of a strategy: prepare the stock, take units for a buyer, stop, and read the
+//! orders.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,50 +12,50 @@ use crate::backends::Backends;
 /// One step of a strategy.
 pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// What a buyer is told.
+/// The answer to a buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The units are the buyer's.
+    /// The buyer has the units.
     Sold,
     /// Too few units are left.
     SoldOut,
-    /// Nothing was decided; the buyer may ask again.
+    /// The request is not decided; the buyer may repeat it.
     Busy,
 }
 
-/// One order, as the strategy's own records show it at the end.
+/// One order, as the strategy's records show it at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
-    /// Who bought.
+    /// The buyer.
     pub buyer: i64,
-    /// How many units.
+    /// The number of units.
     pub units: i64,
 }
 
 /// A way to deduct stock. Several processes run the same strategy on the same servers.
 pub trait Strategy: Send + Sync {
-    /// Removes what an earlier run left and puts `stock` units on sale. One process calls it, once,
+    /// Removes the data of earlier runs and puts `stock` units on sale. One process calls it once,
     /// before any buyer comes.
     fn prepare(&self, stock: i64) -> Step<'_, ()>;
 
-    /// Takes `units` for one buyer. A buyer who got no answer asks again and must not get a second
-    /// order.
+    /// Takes `units` for one buyer. A buyer who got no answer repeats the request and must not get
+    /// a second order.
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer>;
 
-    /// Work beside the requests: a consumer, a scheduler. Every process runs it; only one of them
-    /// has `leads`. It never ends by itself.
+    /// Background work, such as a consumer or a scheduler. Every process runs it; only one of them
+    /// has `leads`. It does not end by itself.
     fn background(&self, leads: bool) -> Step<'_, ()> {
         let _ = leads;
         Box::pin(std::future::pending())
     }
 
     /// How many accepted requests still wait for this process's background work. The lab stops a
-    /// process when nothing waits.
+    /// process only when no request waits.
     fn waiting(&self) -> Step<'_, u64> {
         Box::pin(async { Ok(0) })
     }
 
-    /// Every order at the end.
+    /// Every order at the end of the run.
     fn orders(&self) -> Step<'_, Vec<Order>>;
 }
 
@@ -78,16 +79,16 @@ pub enum Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Claim {
-    /// Never oversells, loses or duplicates, whatever fault occurs.
+    /// Never oversells, loses or duplicates orders, no matter which fault occurs.
     Safe,
-    /// May oversell without any fault.
+    /// May oversell even without a fault.
     Unsafe,
     /// Holds while every server and process works.
     SafeWithoutFaults,
 }
 
 impl Claim {
-    /// The word of the JSON.
+    /// The promise as a word in the JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,10 +99,10 @@ impl Claim {
     }
 }
 
-/// What the list and the report say about a strategy.
+/// The description of a strategy in the list and the report.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Info {
-    /// Its stable name.
+    /// Its id, which does not change.
     pub id: &'static str,
     /// Where it keeps its stock.
     pub family: Family,
@@ -119,7 +120,7 @@ pub struct Info {
 /// A strategy that the lab can run.
 #[derive(Clone, Copy)]
 pub struct Entry {
-    /// What it is.
+    /// The strategy's description.
     pub info: Info,
     /// Its file, which the report quotes.
     pub text: &'static str,
@@ -129,10 +130,10 @@ pub struct Entry {
     pub make: Make,
 }
 
-/// How a strategy is made.
+/// How the lab creates a strategy.
 #[derive(Clone, Copy)]
 pub enum Make {
-    /// From the shared servers.
+    /// As a worker's strategy, from the clients of the shared servers.
     Strategy(fn(&Backends) -> Box<dyn Strategy>),
     /// The product serves it in this shape.
     Product(crate::product::Shape),

@@ -1,6 +1,6 @@
-//! The driver: the same buyers for every strategy. Each asks once, over a keep-alive connection,
-//! and asks again after "busy" or no answer. What each was told is the only thing that the checker
-//! gets from here.
+//! The driver sends the same buyers to every strategy. Each buyer sends one request over a
+//! keep-alive connection, and repeats it after "busy" or no answer. The checker gets from here only
+//! each buyer's last answer.
 
 mod connection;
 mod target;
@@ -21,57 +21,57 @@ pub use connection::get;
 use target::Reply;
 pub use target::Target;
 
-/// Waits before asking again double from the first to the last.
+/// The pauses before a repeated request. They double from the first to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 const RETRY_LAST: Duration = Duration::from_millis(50);
 
 /// The buyers of one run.
 #[derive(Debug, Clone)]
 pub struct Crowd {
-    /// How many buyers.
+    /// The number of buyers.
     pub buyers: i64,
-    /// Units that each asks for.
+    /// Units that each buyer requests.
     pub units: i64,
-    /// How many ask at the same time.
+    /// How many buyers send requests at the same time.
     pub level: usize,
-    /// Decides the order in which they come.
+    /// Decides the order in which the buyers come.
     pub seed: u64,
-    /// They come in waves spread over this time; `None`: as fast as answers come.
+    /// The buyers come in waves over this time; `None`: as fast as answers come.
     pub arrivals: Option<Duration>,
-    /// After this time no new buyer comes.
+    /// After this time, no new buyer starts.
     pub within: Duration,
 }
 
-/// What a buyer was told in the end.
+/// The last answer that a buyer got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastAnswer {
     /// "The units are yours."
     Sold,
     /// "Too few units are left."
     SoldOut,
-    /// Nothing that decides it.
+    /// No answer that decides the request.
     NoAnswer,
 }
 
-/// One buyer's story.
+/// What happened to one buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuyerRecord {
-    /// Who.
+    /// The buyer's number.
     pub buyer: i64,
-    /// Units asked for.
+    /// The requested units.
     pub units: i64,
     /// The last answer.
     pub told: LastAnswer,
     /// From the first request to the last answer.
     pub latency: Duration,
-    /// Answers that were errors, and requests without an answer.
+    /// Answers that were errors, plus requests without an answer.
     pub errors: u32,
 }
 
-/// What the crowd met.
+/// What happened to all buyers.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// One record for each buyer who came.
+    /// One record for each buyer who started.
     pub records: Vec<BuyerRecord>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
@@ -79,12 +79,12 @@ pub struct Answers {
     pub first_error: Option<String>,
 }
 
-/// How far the crowd has come.
+/// The progress of all buyers.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Buyers who were told "sold".
+    /// Buyers who got the answer "sold".
     pub sold: AtomicU64,
-    /// Buyers who have their last answer.
+    /// Buyers who got their last answer.
     pub answered: AtomicU64,
 }
 
@@ -98,7 +98,7 @@ struct Shared {
     first_error: std::sync::Mutex<Option<String>>,
 }
 
-/// Sends the crowd; each connection goes to the next of these servers.
+/// Sends the buyers' requests. The connections are divided among these servers.
 pub async fn send(
     crowd: Crowd,
     target: Target,
@@ -126,14 +126,14 @@ pub async fn send(
 }
 
 impl Shared {
-    /// One connection: buyer after buyer.
+    /// Serves one buyer after another over one connection.
     async fn serve_buyers(self: Arc<Self>, mut connection: Connection) -> Vec<BuyerRecord> {
         let mut records = Vec::new();
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(&buyer) = self.order.get(index) else { return records };
             if let Some(arrivals) = self.crowd.arrivals {
-                // In waves as large as the level, so that buyers meet each other.
+                // Buyers come in waves as large as the level, so that they compete.
                 let wave = index / self.crowd.level * self.crowd.level;
                 let at = arrivals.mul_f64(wave as f64 / self.order.len() as f64);
                 tokio::time::sleep(at.saturating_sub(self.start.elapsed())).await;
@@ -150,7 +150,7 @@ impl Shared {
         }
     }
 
-    /// One buyer, from the first request to the last answer.
+    /// Handles one buyer, from the first request to the last answer.
     async fn serve(&self, buyer: i64, connection: &mut Connection) -> BuyerRecord {
         let (begun, mut errors) = (Instant::now(), 0);
         let request = self.target.request(buyer, self.crowd.units);

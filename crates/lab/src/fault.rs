@@ -1,4 +1,4 @@
-//! What is broken during a run, at an instant that the seed decides.
+//! The faults of a run, at times that the seed decides.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,25 +13,25 @@ use crate::limits::{ARRIVALS_WITH_FAULT, SNAPSHOT_AGE};
 use crate::run::System;
 use crate::servers::RedisReturn;
 
-/// What is broken.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// Each process that takes units is killed once, at a random instant, and started again.
+    /// Each process that takes units is killed once at a random time and started again.
     Crash,
     /// One database connection in ten is delayed by 200 ms in each direction.
     Slow,
-    /// Redis is killed and comes back empty, or from a snapshot that is a second old.
+    /// Redis is killed and restarts empty, or from a snapshot that is one second old.
     Restart,
 }
 
 impl Fault {
-    /// All of them, the run without any first.
+    /// All faults; the run without a fault comes first.
     pub const ALL: [Self; 4] = [Self::None, Self::Crash, Self::Slow, Self::Restart];
 
-    /// The word of the command line and the report.
+    /// The fault as a word on the command line and in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,8 +43,8 @@ impl Fault {
     }
 }
 
-/// Breaks what the fault says while the crowd buys. Runs on the thread that started the servers,
-/// because they end with it.
+/// Injects the fault while the buyers buy. Runs on the thread that started the servers, because
+/// they end with it.
 pub async fn inject(
     fault: Fault,
     seed: u64,
@@ -76,7 +76,7 @@ pub async fn inject(
     }
 }
 
-/// Waits until so many orders were promised; when they are not, until half of the sale's time.
+/// Waits until this many orders were promised, but no longer than half of the sale's time.
 async fn until_sold(orders: u64, progress: &Progress) {
     let until = Instant::now() + ARRIVALS_WITH_FAULT / 2;
     while progress.sold.load(Ordering::Relaxed) < orders && Instant::now() < until {

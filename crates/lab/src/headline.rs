@@ -1,7 +1,7 @@
 //! `lab headline`: a judged sale at a fixed rate against one process of the product.
 //!
-//! Every buyer asks once for one of 10,000 units. The generator of the benchmarks sends; the
-//! product's rows and the independent auditor decide afterwards.
+//! Every buyer sends one request, for one of 10,000 units. The load generator of the benchmarks
+//! sends the requests. The product's rows and the independent auditor are checked afterwards.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,47 +21,48 @@ use crate::result::LatencyMs;
 const STOCK: i64 = 10_000;
 /// Keep-alive connections.
 const CONNECTIONS: usize = 2_048;
-/// The part of the asked rate that counts as reached: arrivals are random.
+/// The part of the requested rate that counts as reached, because arrivals are random.
 const REACHED: f64 = 0.98;
 
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program that the product runs: this one.
+    /// The program that the product runs, which is this one.
     pub program: PathBuf,
     /// Requests a second.
     pub rate: u32,
-    /// Seconds.
+    /// How long the sale runs, in seconds.
     pub secs: u32,
 }
 
-/// What the auditor said.
+/// The auditor's result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Audit {
-    /// Whether it found nothing.
+    /// Whether the auditor found no fault.
     pub ok: bool,
-    /// What it found.
+    /// The faults that the auditor found.
     pub findings: Vec<String>,
 }
 
-/// What came of it.
+/// The result of the sale.
 #[derive(Debug, Clone, Serialize)]
 pub struct HeadlineReport {
-    /// Nothing oversold, no answer lost, one order for each promise, and a clean audit.
+    /// Whether no unit was oversold, no answer was lost, each promise has one order, and the audit
+    /// found nothing.
     pub ok: bool,
-    /// Requests a second that were asked for.
+    /// Requests per second that were requested.
     pub rate: u32,
     /// Whether that rate was reached.
     pub rate_reached: bool,
-    /// Seconds.
+    /// How long the sale ran, in seconds.
     pub secs: u32,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due and not sent, because every connection waited for an answer.
+    /// Requests that were due but not sent, because every connection waited for an answer.
     pub not_sent: u64,
-    /// Answers a second.
+    /// Answers per second.
     pub answers_per_second: f64,
-    /// From the instant a request was due to its answer.
+    /// The latency, from the time when a request was due to its answer.
     pub latency_ms: LatencyMs,
     /// Orders at the end.
     pub orders: u64,
@@ -75,16 +76,17 @@ pub struct HeadlineReport {
     pub oversold: i64,
     /// Requests without an answer.
     pub lost_answers: u64,
-    /// Part of the time that the generator's thread was on a core: what the generator cost.
+    /// The part of the time in which the generator's thread was on a core, which is what the
+    /// generator cost.
     pub generator_busy: f64,
-    /// What the auditor said.
+    /// The auditor's result.
     pub audit: Audit,
 }
 
-/// Holds the sale. The server ends with the calling thread.
+/// Runs the sale. The server ends with the calling thread.
 pub fn run(options: &Options) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // The generator needs a core of its own.
+    // The generator needs its own core.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = Some(cores.saturating_sub(1).max(1));
     let start = Product::start_with(&options.program, Shape::Embedded, false, workers);
@@ -93,7 +95,7 @@ pub fn run(options: &Options) -> Result<HeadlineReport> {
     let load = send(options, &product, &target)?;
     let rows = product.order_rows(&target)?;
     let store = product.store();
-    // Kept until the auditor has read it.
+    // The directory is kept until the auditor has read it.
     let _dir = product.stop()?;
     let audited = audit::run(&StoreLocation::parse(&store)?, None)?;
     let units: i64 = rows.iter().map(|(_, units)| units).sum();
@@ -140,7 +142,8 @@ fn send(options: &Options, product: &Product, target: &Target) -> Result<LoadRes
     let load = Load {
         addr: *product.addrs().first().context("the server has an address")?,
         connections: CONNECTIONS,
-        // What finds no free connection is given up, so that a slow server shows as a rate below.
+        // A request that finds no free connection is given up, so a slow server shows as a rate
+        // that is not reached.
         pace: Pace::Crowd(f64::from(options.rate)),
         warm_up: Duration::ZERO,
         time: Duration::from_secs(options.secs.into()),

@@ -1,9 +1,9 @@
-//! `lab incident`: a lock whose time is shorter than the work, reproduced from a seed.
+//! `lab incident`: reproduces from a seed how a lock fails whose time is shorter than the work.
 //!
 //! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The work under the lock
-//! contains a call to another company, which usually takes 5 ms. The seed decides which calls take
-//! longer than the lock. The strategies are the files of the lab, unchanged; this module only plays
-//! the other company and writes down what happens.
+//! contains a call to a payment company, which usually takes 5 ms. The seed decides which calls
+//! take longer than the lock. The strategies are the unchanged files of the lab. This module only
+//! acts as the payment company and records the events.
 
 mod journal;
 
@@ -28,22 +28,22 @@ use journal::{SharedJournal, WithRenewal};
 
 /// Bottles on sale.
 const STOCK: i64 = 100;
-/// Buyers who want one each.
+/// Buyers who want one bottle each.
 const BUYERS: i64 = 300;
-/// The shop's servers, each with one buyer at a time.
+/// The shop's servers. Each serves one buyer at a time.
 const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
-/// A lock that is renewed while its holder works. Only the incident has it.
+/// The variant whose lock is renewed while its holder works. Only the incident has it.
 const RENEWED: &str = "redis-lock-renewed";
 
-/// The variants in the order of the story, with what each shows.
+/// The variants in the order of the report, each with what it shows.
 pub const VARIANTS: [(&str, &str); 6] = [
     (
         "redis-lock-unsafe",
-        "The lock ends during the work, and its late holder frees the next lock.",
+        "The lock ends during the work, and its late holder deletes the next holder's lock.",
     ),
     (
         "redis-lock",
-        "Nobody frees another's lock, but the lock still ends during the work: two holders write.",
+        "No holder deletes another's lock, but the lock can still end during the work. Then two write.",
     ),
     (
         RENEWED,
@@ -55,12 +55,12 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ("doorbuster-embedded", "No lock: a counter in memory and a transaction that decides."),
 ];
 
-/// One way of selling the bottles.
+/// The result of one variant.
 #[derive(Debug, Clone, Serialize)]
 pub struct Variant {
     /// The strategy.
     pub strategy: String,
-    /// What it shows.
+    /// What the variant shows.
     pub shows: &'static str,
     /// Bottles that existed.
     pub stock: i64,
@@ -68,14 +68,14 @@ pub struct Variant {
     pub sold: i64,
     /// Bottles that were sold and did not exist.
     pub oversold: i64,
-    /// The story.
+    /// The timeline of events.
     pub timeline: Vec<Event>,
 }
 
-/// The whole incident.
+/// The result of the whole incident.
 #[derive(Debug, Clone, Serialize)]
 pub struct IncidentReport {
-    /// What decides which calls take long.
+    /// The seed, which decides which calls take long.
     pub seed: u64,
     /// One entry for each variant.
     pub variants: Vec<Variant>,
@@ -84,21 +84,21 @@ pub struct IncidentReport {
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program that the product runs: this one.
+    /// The program that the product runs, which is this one.
     pub program: PathBuf,
-    /// Ids of variants.
+    /// The ids of the variants.
     pub variants: Vec<&'static str>,
-    /// Decides which calls take long.
+    /// The seed, which decides which calls take long.
     pub seed: u64,
 }
 
-/// The variant of this id.
+/// The text of the variant with this id.
 #[must_use]
 pub fn variant(id: &str) -> Option<&'static str> {
     VARIANTS.iter().map(|(name, _)| *name).find(|name| *name == id)
 }
 
-/// Runs the variants one after another. Servers end with the calling thread.
+/// Runs the variants one after another. The servers end with the calling thread.
 pub fn run(options: &Options) -> Result<IncidentReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let work_dir = WorkDir::create()?;
@@ -130,7 +130,7 @@ struct Sale {
     timeline: Vec<Event>,
 }
 
-/// The shop's servers sell with one of the lab's strategies.
+/// Sells with the shop's servers and one of the lab's strategies.
 async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
     let (file, renewal) = match id {
         RENEWED => ("redis-lock", WithRenewal::Yes),
@@ -177,7 +177,7 @@ async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
     Ok(Sale { records, orders, timeline: shared.story() })
 }
 
-/// The same buyers buy from the product.
+/// Sells to the same buyers with the product.
 async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
     let mut product = Product::start(program, Shape::Embedded, false).await?;
     let target = product.open_sale(STOCK, 1)?;
@@ -189,19 +189,19 @@ async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
     let at_ms = u64::try_from(answers.elapsed.as_millis()).unwrap_or(u64::MAX);
     product.stop()?;
     let sold = orders.iter().map(|order| order.units).sum::<i64>();
-    let event =
-        format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers; nobody held a lock");
+    let event = format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers without a lock");
     let timeline = vec![Event { at_ms, actor: "doorbuster".to_owned(), event }];
     Ok(Sale { records: answers.records, orders, timeline })
 }
 
 impl IncidentReport {
-    /// Whether the unsafe lock oversold, and every way without that weakness did not.
+    /// Whether the incident happened as described: the unsafe lock oversold, and the safe variants
+    /// did not.
     #[must_use]
     pub fn is_as_told(&self) -> bool {
         self.variants.iter().all(|variant| match variant.strategy.as_str() {
             "redis-lock-unsafe" => variant.oversold > 0,
-            // They may: their lock ends during the work, or with the process.
+            // These may oversell: their lock can end during the work, or with the process.
             "redis-lock" | RENEWED => true,
             _ => variant.oversold == 0,
         })
@@ -209,8 +209,8 @@ impl IncidentReport {
 }
 
 impl Variant {
-    /// The part of the timeline that tells the story: from a little before the first work that is
-    /// longer than the lock.
+    /// The part of the timeline that shows the failure. It begins shortly before the first work
+    /// that takes longer than the lock.
     #[must_use]
     pub fn story(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.event.starts_with("waits"));

@@ -1,33 +1,33 @@
-//! Every bound of the lab, and what happens there.
+//! Every bound of the lab, and what happens at the bound.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Worker processes of each strategy, as a shop runs several application servers.
 pub const WORKERS: usize = 2;
-/// Connections to PostgreSQL of one worker at most; more requests wait for a free one.
+/// Most connections of one worker to PostgreSQL; further requests wait for a free one.
 pub const POOL_MAX: usize = 32;
-/// Buyers of one run; more are refused.
+/// Buyers of one run; other numbers are refused.
 pub const BUYERS: RangeInclusive<i64> = 1..=1_000_000;
-/// Units on sale; more are refused.
+/// Units on sale; other numbers are refused.
 pub const STOCK: RangeInclusive<i64> = 0..=1_000_000;
-/// Units that each buyer asks for; more are refused.
+/// Units that each buyer requests; other numbers are refused.
 pub const UNITS: RangeInclusive<i64> = 1..=10_000;
-/// Simultaneous buyers; more are refused.
+/// Simultaneous buyers; other numbers are refused.
 pub const LEVEL: RangeInclusive<i64> = 1..=1_024;
-/// How often a buyer asks again after "busy" or no answer; then the buyer leaves without one.
+/// How often a buyer repeats a request after "busy" or no answer; then the buyer gives up.
 pub const TRIES_MAX: u32 = 200;
-/// A buyer without an answer for this long asks again.
+/// A buyer who gets no answer for this long repeats the request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// After this time no new buyer comes to a run; those who came get their answers.
+/// After this time no new buyer starts in a run; the others still get their answers.
 pub const RUN_WITHIN: Duration = Duration::from_secs(6);
-/// With a fault, buyers arrive over this time, so that the fault meets a sale under way.
+/// With a fault, buyers arrive over this time, so that the fault happens during the sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
 /// How long accepted requests may wait for background work after the last answer.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);
-/// How long a process of the lab may take to be ready.
+/// How long a process of the lab may take to become ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How much later a byte arrives on a slow database connection.
+/// The delay of each byte on a slow database connection.
 pub const SLOW_BY: Duration = Duration::from_millis(200);
-/// How old the snapshot is that Redis comes back from.
+/// The age of the snapshot from which Redis restarts.
 pub const SNAPSHOT_AGE: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! The product in its three shapes, as child processes, bought from over HTTP like any shop's
-//! visitors do.
+//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, like the
+//! visitors of any shop.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -59,13 +59,13 @@ struct EmbeddedServer {
 }
 
 impl Product {
-    /// Starts an installation, from the thread that it is to end with; `slow`: one database
-    /// connection in ten is slow.
+    /// Starts an installation, which ends with the calling thread. `slow`: one database connection
+    /// in ten is slow.
     pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
         Self::start_with(program, shape, slow, None).await
     }
 
-    /// Does the same; a server of shape `embedded` has this many threads that serve HTTP.
+    /// Starts an installation. A server of shape `embedded` has this many threads that serve HTTP.
     pub async fn start_with(
         program: &Path,
         shape: Shape,
@@ -113,7 +113,7 @@ impl Product {
         Ok(product)
     }
 
-    /// Where buyers go.
+    /// The addresses that buyers use.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         match &self.installation {
             Installation::Embedded(server) => vec![server.addr()],
@@ -121,7 +121,7 @@ impl Product {
         }
     }
 
-    /// Where the store is, for the auditor.
+    /// The URL of the store, for the auditor.
     pub fn store(&self) -> String {
         match &self.installation {
             Installation::Embedded(server) => server.data_dir.display().to_string(),
@@ -129,19 +129,19 @@ impl Product {
         }
     }
 
-    /// What buyers' tokens are signed with.
+    /// The secret that signs buyers' tokens.
     pub fn secret(&self) -> &[u8] {
         self.secret.as_bytes()
     }
 
-    /// Opens a new sale; what its buyers send.
+    /// Opens a new sale, and returns it as the target of requests.
     pub fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
         self.sales += 1;
         let sale = format!("lab-{}", self.sales);
         let item = format!(
             r#"{{"id":"unit","title":"Unit","price":{{"amount_minor":100,"currency":"EUR"}},"stock":{stock},"limit_per_buyer":{units},"hold_secs":86400}}"#
         );
-        // All buyers come from one address.
+        // All buyers come from one address, so the sale has no limits.
         let door = r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#;
         let body =
             format!(r#"{{"id":"{sale}","title":"Lab","front_door":{door},"items":[{item}]}}"#);
@@ -159,7 +159,7 @@ impl Product {
         Ok(())
     }
 
-    /// Kills one server where it stands and starts it again.
+    /// Kills one server without a shutdown and starts it again.
     pub fn restart(&mut self, number: usize) -> Result<()> {
         match &mut self.installation {
             Installation::Embedded(server) => {
@@ -174,7 +174,7 @@ impl Product {
         }
     }
 
-    /// Writes a snapshot of its Redis, if it has one.
+    /// Writes a snapshot of the installation's Redis, if it has one.
     pub fn save_redis(&self) -> Result<()> {
         if let Installation::Nodes(cluster) = &self.installation {
             for server in cluster.redis.iter().flat_map(cluster::Redis::servers) {
@@ -184,14 +184,14 @@ impl Product {
         Ok(())
     }
 
-    /// Kills its Redis, if it has one, and starts it again.
+    /// Kills the installation's Redis, if it has one, and starts it again.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<()> {
         let Installation::Nodes(cluster) = &mut self.installation else { return Ok(()) };
         let Some(redis) = &mut cluster.redis else { return Ok(()) };
         (0..redis.servers().len()).try_for_each(|number| restart_redis(redis.server(number), how))
     }
 
-    /// Every order of the sale, in the order of commit, from the rows of the store.
+    /// Every order of the sale, in the order of their commits, from the store's rows.
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|(buyer, units)| {
@@ -201,7 +201,7 @@ impl Product {
         .collect()
     }
 
-    /// The same with the buyers' whole names.
+    /// Every order of the sale, with the buyers' full names.
     pub fn order_rows(&self, target: &Target) -> Result<Vec<(String, i64)>> {
         let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
         match &self.installation {
@@ -214,7 +214,7 @@ impl Product {
         }
     }
 
-    /// Stops it in good order.
+    /// Stops the installation without losing data.
     pub fn stop(mut self) -> Result<WorkDir> {
         match &mut self.installation {
             Installation::Embedded(server) => server.stop()?,
@@ -239,7 +239,7 @@ fn is_ready(addr: SocketAddr) -> bool {
     http::send_request(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
 }
 
-/// 64 hexadecimal digits that nobody can guess.
+/// A random secret of 64 hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
@@ -276,7 +276,7 @@ impl EmbeddedServer {
 
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended already.
+            // The process may have ended already.
             let _ = (child.kill(), child.wait());
         }
     }

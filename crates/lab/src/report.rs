@@ -14,14 +14,14 @@ use serde::Serialize;
 use crate::incident::IncidentReport;
 use crate::result::RunReport;
 
-/// Writes the three files into the directory, which is made if it is not there.
+/// Writes the three files into the directory, which is created if it does not exist.
 pub fn write(dir: &Path, run: &RunReport, incident: Option<&IncidentReport>) -> Result<()> {
     write_file(dir, "report.json", &json(run)?)?;
     write_file(dir, "report.md", &markdown::render(run))?;
     write_file(dir, "report.html", &html::render_run(run, incident))
 }
 
-/// Writes the incident alone, as a page and as JSON.
+/// Writes only the incident, as a page and as JSON.
 pub fn write_incident(dir: &Path, incident: &IncidentReport) -> Result<()> {
     write_file(dir, "incident.json", &json(incident)?)?;
     write_file(dir, "report.html", &html::render_incident(incident))
@@ -43,7 +43,7 @@ fn write_file(dir: &Path, name: &str, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// One sentence that says what the run found.
+/// One paragraph that summarises the run.
 fn summary(run: &RunReport) -> String {
     use crate::contract::Claim;
     use crate::result::Verdict;
@@ -64,19 +64,19 @@ fn summary(run: &RunReport) -> String {
         .max_by(|a, b| a.throughput_per_second.total_cmp(&b.throughput_per_second));
     let best = best.map_or(String::new(), |best| {
         format!(
-            " The fastest safe one was {} with {} buyers a second.",
+            " The fastest safe strategy was {} with {} buyers per second.",
             best.strategy,
             number(best.throughput_per_second)
         )
     });
     let safe = match safe {
-        0 => "Every one that claims to be safe kept its promise.".to_owned(),
-        count => format!("{count} that claim to be safe did not keep their promise."),
+        0 => "Every strategy that claims to be safe kept its promise.".to_owned(),
+        count => format!("{count} strategies that claim to be safe did not keep their promise."),
     };
-    format!("Of {all} ways, {oversold} oversold and {broken} broke a promise. {safe}{best}")
+    format!("Of {all} strategies, {oversold} oversold and {broken} broke a promise. {safe}{best}")
 }
 
-/// A number with its thousands apart.
+/// A number with separated thousands.
 fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

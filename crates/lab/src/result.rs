@@ -1,4 +1,4 @@
-//! What `lab run` found, as `report.json` shows it.
+//! The result of `lab run`, as `report.json` contains it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::contract::{Claim, Entry};
 use crate::driver::{Answers, LastAnswer};
 use crate::fault::Fault;
 
-/// What the judge says about one run.
+/// The checker's verdict about one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word of the report.
+    /// The verdict as a word in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,8 +39,8 @@ impl Verdict {
         }
     }
 
-    /// Whether the verdict is what the strategy promises. Units that stay unsold after a fault cost
-    /// sales, not safety.
+    /// Whether the verdict agrees with the strategy's promise. Units that stay unsold after a fault
+    /// reduce sales, not safety.
     #[must_use]
     pub fn agrees_with(self, claim: Claim, fault: Fault) -> bool {
         match (claim, fault) {
@@ -72,11 +72,11 @@ pub struct Machine {
 /// Percentiles in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatencyMs {
-    /// Half of the buyers waited no longer.
+    /// The latency that half of the buyers did not exceed.
     pub p50: f64,
-    /// 99 of 100 waited no longer.
+    /// The latency that 99 of 100 buyers did not exceed.
     pub p99: f64,
-    /// The longest.
+    /// The longest latency.
     pub max: f64,
 }
 
@@ -85,31 +85,31 @@ pub struct LatencyMs {
 pub struct RunResult {
     /// The strategy.
     pub strategy: String,
-    /// How many buyers asked at the same time.
+    /// How many buyers sent requests at the same time.
     pub level: usize,
-    /// What was broken.
+    /// The fault during the run.
     pub faults: Fault,
-    /// Buyers who got their last answer, a second.
+    /// Buyers per second who got their last answer.
     pub throughput_per_second: f64,
     /// From a buyer's first request to the last answer.
     pub latency_ms: LatencyMs,
-    /// Buyers by what they were told.
+    /// The number of buyers for each last answer.
     pub answers: BTreeMap<&'static str, u64>,
     /// Units on sale.
     pub stock: i64,
     /// Units in orders.
     pub sold: i64,
-    /// Units beyond the stock.
+    /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that buyers wanted and nobody got.
+    /// Units that buyers wanted and did not get although they were left.
     pub unsold: i64,
-    /// Orders beyond the first of a buyer.
+    /// Orders beyond the first of each buyer.
     pub duplicate_orders: i64,
-    /// Promises without an order.
+    /// Answers "sold" without an order.
     pub lost_orders: i64,
-    /// Orders of buyers who were never told "sold".
+    /// Orders of buyers who did not get the answer "sold".
     pub untold_orders: i64,
-    /// Errors that buyers met on the way.
+    /// Errors that buyers met.
     pub errors: u64,
     /// The verdict.
     pub verdict: Verdict,
@@ -119,30 +119,30 @@ pub struct RunResult {
     pub claim: Claim,
     /// Which load the strategy suits.
     pub suits: &'static str,
-    /// The first buyer with whom a promise was broken.
+    /// The first buyer for whom a promise was broken.
     pub first_offender: Option<String>,
     /// The first error that a buyer met.
     pub first_error: Option<String>,
 }
 
-/// What a whole run found.
+/// The result of all runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     /// The machine.
     pub machine: Machine,
-    /// What decides the order of the buyers and the instants of the faults.
+    /// The seed, which decides the order of the buyers and the times of the faults.
     pub seed: u64,
-    /// The command that repeats it.
+    /// The command that repeats the run.
     pub command: String,
     /// Buyers of each run.
     pub buyers: i64,
     /// Units on sale in each run.
     pub stock: i64,
-    /// Units that each buyer asks for.
+    /// Units that each buyer requests.
     pub units: i64,
     /// The levels of concurrency.
     pub levels: Vec<usize>,
-    /// How long it took.
+    /// How long the run took, in seconds.
     pub seconds: f64,
     /// One result for each strategy, level and fault.
     pub results: Vec<RunResult>,
@@ -157,7 +157,7 @@ impl RunReport {
 }
 
 impl RunResult {
-    /// Puts together what the driver measured and the judge found.
+    /// Combines the driver's measurements with the checker's findings.
     pub(crate) fn new(
         entry: &Entry,
         (level, faults): (usize, Fault),
@@ -201,7 +201,7 @@ impl RunResult {
     }
 }
 
-/// The longest latency that is told apart, in microseconds.
+/// The longest latency that the histogram distinguishes, in microseconds.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
 fn latencies(answers: &Answers) -> LatencyMs {

@@ -1,4 +1,4 @@
-//! `lab run`: every strategy at every level under every fault, one after another.
+//! `lab run`: runs every strategy at every level with every fault, one after another.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,38 +20,38 @@ use crate::servers::{RedisReturn, Servers, WorkDir, Workers, wait_until};
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program that workers and the product run: this one.
+    /// The program that the workers and the product run, which is this one.
     pub program: PathBuf,
-    /// Ids of strategies.
+    /// The ids of the strategies.
     pub strategies: Vec<&'static str>,
     /// Buyers of each run.
     pub buyers: i64,
     /// Units on sale.
     pub stock: i64,
-    /// Units that each buyer asks for.
+    /// Units that each buyer requests.
     pub units: i64,
-    /// How many buyers ask at the same time.
+    /// The levels: how many buyers send requests at the same time.
     pub levels: Vec<usize>,
-    /// What is broken.
+    /// The faults.
     pub faults: Vec<Fault>,
-    /// Decides the order of the buyers and the instants of the faults.
+    /// Decides the order of the buyers and the times of the faults.
     pub seed: u64,
     /// The command that repeats the run.
     pub command: String,
 }
 
-/// What has been done, for a progress bar.
+/// The progress of the runs, for a progress bar.
 #[derive(Debug, Clone, Copy)]
 pub struct Done<'a> {
-    /// Runs that have ended.
+    /// Finished runs.
     pub runs: usize,
-    /// Runs in all.
+    /// All runs.
     pub of: usize,
     /// The latest result.
     pub latest: &'a RunResult,
 }
 
-/// What a fault can break.
+/// The system that a fault breaks.
 pub enum System<'a> {
     /// Workers in front of the shared servers.
     Workers(&'a mut Workers, &'a mut Servers),
@@ -85,7 +85,7 @@ impl System<'_> {
     }
 }
 
-/// Runs everything. Servers end with the calling thread.
+/// Runs everything. The servers end with the calling thread.
 pub fn run(options: &Options, mut done: impl FnMut(Done<'_>)) -> Result<RunReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let begun = Instant::now();
@@ -119,7 +119,7 @@ pub fn run(options: &Options, mut done: impl FnMut(Done<'_>)) -> Result<RunRepor
     })
 }
 
-/// One strategy under one fault.
+/// One strategy with one fault.
 struct OneStrategy<'a> {
     options: &'a Options,
     entry: &'a Entry,
@@ -165,7 +165,7 @@ impl OneStrategy<'_> {
         let answers = self.sell(level, Target::Workers, addrs.clone(), &mut system).await?;
         drain(&addrs).await;
         drop(workers);
-        // New connections: Redis may have been restarted since.
+        // New connections, because Redis may have been restarted since.
         let strategy = make(&Backends::new(&servers.addresses(false, 2))?);
         Ok(self.judge(level, &answers, &strategy.orders().await?))
     }
@@ -178,7 +178,7 @@ impl OneStrategy<'_> {
         Ok(self.judge(level, &answers, &product.orders(&target)?))
     }
 
-    /// Sends the crowd, and breaks what the fault says.
+    /// Sends the buyers, and injects the fault.
     async fn sell(
         &self,
         level: usize,
@@ -196,7 +196,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // Twice the buyers who can have a unit, spread over time: the fault meets a sale.
+            // Twice as many buyers as can get units, spread over time, so that the fault happens
+            // during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
@@ -218,7 +219,7 @@ impl OneStrategy<'_> {
 /// Waits until no worker has accepted requests that wait for background work.
 async fn drain(addrs: &[SocketAddr]) {
     for &addr in addrs {
-        // A worker that never drains leaves orders behind, which the judge finds.
+        // If a worker never drains, orders are missing, and the checker finds that.
         wait_until(DRAIN_WITHIN, async || {
             driver::get(addr, "/waiting").await.is_ok_and(|reply| reply == (200, "0".to_owned()))
         })
@@ -227,7 +228,7 @@ async fn drain(addrs: &[SocketAddr]) {
 }
 
 impl Machine {
-    /// What the system says.
+    /// Reads the description of the machine from the system.
     fn read(servers: Vec<String>) -> Self {
         let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
         let value = |text: &str, name: &str| {

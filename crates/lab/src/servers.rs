@@ -15,12 +15,12 @@ use crate::backends::Addresses;
 use crate::limits::{POOL_MAX, SLOW_BY, WORKERS};
 use crate::worker::WorkerSpec;
 
-/// A directory of the lab among the temporary files, removed at the end.
+/// A temporary directory of the lab, which is removed at the end.
 #[derive(Debug)]
 pub struct WorkDir(PathBuf);
 
 impl WorkDir {
-    /// Makes it. PostgreSQL may run as another user, who must be able to pass through.
+    /// Creates the directory. PostgreSQL may run as another user, who needs access to it.
     pub fn create() -> Result<Self> {
         let name = format!("doorbuster-lab-{:016x}", rand::random::<u64>());
         let path = std::env::temp_dir().join(name);
@@ -28,7 +28,7 @@ impl WorkDir {
         Ok(Self(path))
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -36,7 +36,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // What cannot be removed stays among the temporary files.
+        // If it cannot be removed, it stays among the temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -49,17 +49,17 @@ pub struct Servers {
     slow_proxy: Proxy,
 }
 
-/// How Redis comes back.
+/// The data that Redis has after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisReturn {
-    /// With nothing.
+    /// No data.
     Empty,
-    /// With the snapshot that was written last.
+    /// The data of the snapshot that was written last.
     Snapshot,
 }
 
 impl Servers {
-    /// Starts them, from the thread that they are to end with.
+    /// Starts the servers. They end with the calling thread.
     pub fn start(dir: &WorkDir) -> Result<Self> {
         let cluster_dir = ClusterDir::create(dir.path())?;
         let postgres = Postgres::create(&cluster_dir, true)?;
@@ -71,7 +71,7 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy })
     }
 
-    /// Where clients find them; `slow`: PostgreSQL through the proxy.
+    /// The addresses of the servers for clients; `slow`: PostgreSQL through the proxy.
     pub fn addresses(&self, slow: bool, pool: usize) -> Addresses {
         let port = if slow { self.slow_proxy.addr().port() } else { self.postgres.port() };
         Addresses {
@@ -92,7 +92,7 @@ impl Servers {
         restart_redis(&mut self.redis, how)
     }
 
-    /// What runs, with versions.
+    /// The servers with their versions.
     pub fn versions(&self) -> Result<Vec<String>> {
         let postgres = self.postgres.sql("SHOW server_version")?;
         let info = self.redis.run_command(&["INFO", "server"])?;
@@ -104,7 +104,7 @@ impl Servers {
     }
 }
 
-/// Kills a Redis server where it stands and starts it again.
+/// Kills a Redis server without a shutdown and starts it again.
 pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<()> {
     server.kill()?;
     if how == RedisReturn::Empty {
@@ -125,7 +125,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts them and waits until they listen. The first one leads.
+    /// Starts the workers and waits until they listen. The first one leads.
     pub fn start(
         program: &Path,
         strategy: &str,
@@ -149,12 +149,12 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Where each listens.
+    /// The addresses of the workers.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         self.specs.iter().map(|spec| SocketAddr::from(([127, 0, 0, 1], spec.port))).collect()
     }
 
-    /// Kills one where it stands and starts it again. Buyers wait until it listens.
+    /// Kills one worker without a shutdown and starts it again. Buyers wait until it listens.
     pub fn restart(&mut self, number: usize) -> Result<()> {
         self.kill(number);
         self.spawn(number)
@@ -186,7 +186,7 @@ impl Workers {
 
     fn kill(&mut self, number: usize) {
         if let Some(mut child) = self.children[number].take() {
-            // It may have ended already.
+            // The process may have ended already.
             let _ = (child.kill(), child.wait());
         }
     }
@@ -198,7 +198,7 @@ impl Drop for Workers {
     }
 }
 
-/// Waits in small steps until `ready` says so; false when the time is over.
+/// Checks `ready` in short intervals until it is true; returns false after the time `within`.
 pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) -> bool {
     let until = std::time::Instant::now() + within;
     while !ready().await {

@@ -1,5 +1,6 @@
-//! One file for each way to deduct stock. Each can be read by itself: the header says how the way
-//! works, where it comes from, when it holds and how it breaks; `take` is its essence.
+//! One file for each strategy, that is, each way to deduct stock. Each file can be read alone: the
+//! header says how the strategy works, where it comes from, when it holds and how it breaks. The
+//! main part is `take`.
 
 pub mod check_then_update;
 pub mod combined;

@@ -1,7 +1,7 @@
 //! A worker process: one application server that runs one strategy and serves buyers over HTTP.
 //!
-//! Several run beside each other on the same PostgreSQL and Redis. The lab kills one at a random
-//! instant, so everything that must survive has to be in those servers.
+//! Several workers share the same PostgreSQL and Redis. The lab kills each worker at a random time,
+//! so everything that must survive has to be in those servers.
 
 use std::convert::Infallible;
 use std::io::{BufRead, Read, Write};
@@ -21,30 +21,30 @@ use crate::backends::{Addresses, Backends};
 use crate::contract::{Answer, Make, Strategy};
 use crate::registry;
 
-/// How long the background work rests after an error.
+/// Pause of the background work after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// What a worker must know; the lab writes it to the worker's standard input as one line.
+/// The parameters of a worker. The lab writes them to the worker's standard input as one line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerSpec {
     /// The strategy.
     pub strategy: String,
-    /// Where the servers are.
+    /// The addresses of the servers.
     pub addresses: Addresses,
-    /// Where to listen.
+    /// The port to listen on.
     pub port: u16,
     /// Whether this is the process with the consumer or scheduler.
     pub leads: bool,
 }
 
-/// Serves until standard input ends, which also happens when the lab dies.
+/// Serves until standard input ends. Standard input also ends when the lab dies.
 pub fn run() -> Result<()> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("reading standard input")?;
     let spec: WorkerSpec = serde_json::from_str(&line).context("the worker's specification")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // An error means that the lab is gone, as the end of the input does.
+        // An error means that the lab has ended, like the end of the input.
         let _ = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });
@@ -62,20 +62,20 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     std::io::stdout().flush()?;
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // Without it a small answer waits for the acknowledgement of the one before.
+        // Without this, a small answer waits for the acknowledgement of the previous one.
         let _ = stream.set_nodelay(true);
         let strategy = Arc::clone(&strategy);
         tokio::spawn(async move {
             let answer = service_fn(|request| answer(Arc::clone(&strategy), request));
             let mut http = hyper::server::conn::http1::Builder::new();
-            // A connection that breaks concerns only its buyer.
+            // A broken connection concerns only its own buyer.
             let _ =
                 http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
-/// Runs the background work, again after an error.
+/// Runs the background work, and repeats it after an error.
 async fn run_background(strategy: Arc<dyn Strategy>, leads: bool) {
     loop {
         if let Err(error) = strategy.background(leads).await {

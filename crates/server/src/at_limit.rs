@@ -76,7 +76,7 @@ impl AtLimit {
 mod tests {
     use super::*;
 
-    /// The store was read just now.
+    /// The time of a read of the store that has just finished.
     const NOW: Duration = Duration::ZERO;
 
     #[test]
@@ -96,8 +96,12 @@ mod tests {
         assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "an order ended");
         at_limit.learn(8, 3, 5);
         at_limit.learn(9, 3, 4);
-        assert_eq!(at_limit.refuses(9, two, 3, 5, NOW), None, "read before that ending");
-        assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "forgotten with it");
+        assert_eq!(
+            at_limit.refuses(9, two, 3, 5, NOW),
+            None,
+            "the count was read before that ending"
+        );
+        assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "that ending removed the buyer");
         assert_eq!(at_limit.refuses(8, two, 3, 5, NOW), Some(3));
     }
 

@@ -33,7 +33,7 @@ use crate::web::{self, App};
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long purchases and operators' changes may continue after their clients disconnected.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Threads for blocking work, beside those that serve HTTP: key files and name lookups.
+/// Threads for blocking work, in addition to those that serve HTTP: key files and name lookups.
 const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Why a server did not start or did not stop cleanly.
@@ -95,7 +95,8 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// Whether an operator must correct the settings, the secrets or the data directory first.
+    /// Whether an operator must correct the settings, the secrets or the data directory before a
+    /// restart.
     #[must_use]
     pub fn is_caused_by_settings(&self) -> bool {
         use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
@@ -126,9 +127,10 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorbuster")
-        // A woken task from another thread (the settler, woken by the store's writer) is looked for
-        // before each task. With a longer interval, a flood of requests delays it by tens of
-        // milliseconds, and the writer is idle meanwhile.
+        // Before each task, a worker checks for tasks that other threads have woken, such as the
+        // settler, which the store's writer wakes. If workers checked more rarely, a flood of
+        // requests would delay the settler by tens of milliseconds, and the writer would be idle
+        // meanwhile.
         .global_queue_interval(1)
         .enable_all()
         .build()
@@ -147,7 +149,7 @@ pub async fn serve(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let print_address = |address| {
-        // The parent process may have closed the output; then no reader waits for the line.
+        // The parent process may have closed the output; then no program reads the line.
         let mut out = io::stdout().lock();
         let _ =
             writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
@@ -183,13 +185,13 @@ pub async fn serve_with(
         ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // Nothing more may be written. Confirmed orders are on the disk; units of other tickets are
-        // returned at the next start.
+        // From here on the store must not write. Confirmed orders are on the disk; units of other
+        // tickets are returned at the next start.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
     let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
-    // Blocks while the collector takes the last traces; without tracing it returns at once.
+    // The flush blocks until the collector has the last traces; without tracing it returns at once.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {
         Ok(()) => run,
@@ -247,17 +249,18 @@ async fn run(
     let ended = tokio::select! {
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),
-        // The store owns the sender, so it is dropped only with the store.
+        // The store owns the sender, which is dropped only with the store.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
     tracing::info!("stopping; requests in progress are finished");
     app.begin_shutdown();
     stop.cancel();
-    // Runs beside the requests in progress and has a bound: an operator's change may hold an item's
-    // lock while the disk hangs.
+    // This runs beside the requests in progress. It is bounded, because an operator's change may
+    // hold an item's lock while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
-        // A request that would wait longer finds its verdict by the same key after the next start.
+        // A request that would wait longer can read its verdict with the same key after the next
+        // start.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended
@@ -285,8 +288,8 @@ fn engine_options(
         clock: Clock::default(),
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
-            // A new id at each start, so that remains of an earlier process are not taken for this
-            // node's.
+            // Each start has a new id, so that this node does not mistake data of an earlier
+            // process for its own.
             Shape::Postgres { .. } | Shape::Cluster { .. } => {
                 NodeId(rand::random_range(1..1 << 31))
             }
@@ -333,7 +336,7 @@ async fn build_app(
         secrets.pass_keys.clone(),
         &secrets.webhook,
     );
-    // The blocks are known before the first request.
+    // The blocks are loaded before the first request.
     app.load_blocks().await.map_err(EngineError::from)?;
     Ok(app)
 }
@@ -352,12 +355,12 @@ mod tests {
 
     use super::*;
 
-    /// Connections that are ready at once; more than a worker keeps in its own queue.
+    /// Tasks that are ready at once; more than a worker keeps in its own queue.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 
     #[test]
-    fn a_task_woken_by_another_thread_runs_in_the_middle_of_a_flood() {
+    fn a_flood_of_tasks_does_not_delay_a_task_that_another_thread_wakes() {
         let polled: &'static AtomicU64 = Box::leak(Box::default());
         let runtime = event_loop(1).expect("a thread");
         for _ in 0..BUSY {
@@ -375,13 +378,13 @@ mod tests {
             }
         }));
         let mut waits: Vec<u64> = std::iter::repeat_with(|| {
-            ask.blocking_send(polled.load(Ordering::Relaxed)).expect("it listens");
-            answers.recv().expect("it answers")
+            ask.blocking_send(polled.load(Ordering::Relaxed)).expect("the task listens");
+            answers.recv().expect("the task answers")
         })
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // Polls of other tasks. Without the interval it waits for 32,000 of them.
+        // Each wait is a number of polls of other tasks. Without the interval it is 32,000.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

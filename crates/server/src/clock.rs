@@ -109,7 +109,11 @@ mod tests {
             clock.discipline();
             assert!(clock.has_alarm());
             assert!((clock.now().0 - 1_000_000).abs() < 1_000, "the store's clock stays");
-            assert_eq!(clock.wall().0, 1_000_000 + step, "and the other one is known");
+            assert_eq!(
+                clock.wall().0,
+                1_000_000 + step,
+                "the wall clock's time is still available"
+            );
             wall.fetch_sub(step, Ordering::Relaxed);
             clock.discipline();
             assert!(!clock.has_alarm());

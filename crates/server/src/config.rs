@@ -1,9 +1,10 @@
-//! Settings in two stages: gathered raw from four layers, then checked into [`Settings`].
+//! Settings in two stages: raw values are gathered from four layers, then checked into
+//! [`Settings`].
 //!
-//! The layers, weakest first: built-in defaults (the commented file `config/default.toml`, which
-//! `config default` prints), the file of `--config`, the environment, the command line. All faults
-//! are reported at once, each with the name of the setting, where it was set, and how to fix it.
-//! The server does not start with an invalid setting.
+//! The layers, weakest first, are the built-in defaults, the file of `--config`, the environment
+//! and the command line. The defaults are the commented file `config/default.toml`, which `config
+//! default` prints. All faults are reported together, each with the name of the setting, where it
+//! was set, and how to fix it. The server does not start with an invalid setting.
 
 mod check;
 mod cidr;
@@ -121,7 +122,7 @@ impl Roles {
 pub struct Settings {
     /// Where stock is decided and kept.
     pub shape: Shape,
-    /// Other nodes, which are asked whether they use a newer database.
+    /// Other nodes, which are asked for the newest history of the database that they know.
     pub peers: Vec<String>,
     /// The kinds of work that this process does.
     pub roles: Roles,
@@ -130,7 +131,7 @@ pub struct Settings {
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
     /// Directory of the embedded store and its generated secrets. The other shapes keep one small
-    /// file there, by which they recognize an old primary. Empty: no directory.
+    /// file there, by which they recognize an old primary. Empty: there is no directory.
     pub data_dir: PathBuf,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<Cidr>,
@@ -148,14 +149,14 @@ pub struct Settings {
     pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass is valid.
     pub pass_ttl: Duration,
-    /// How many buyers a waiting room admits in a second. A sale with more buyers than this at its
-    /// opening uses its automatic waiting room.
+    /// How many buyers a waiting room admits per second. A sale with more buyers at its opening
+    /// uses its automatic waiting room.
     pub room_per_sec: u64,
     /// Whether webhooks may go to `http://` and to private addresses, and any host may be a broker.
     pub webhooks_allow_private: bool,
     /// Event streams that one buyer may have open on this node.
     pub event_streams_max: usize,
-    /// How often delivery of one event to one endpoint fails before it is a dead letter.
+    /// How often the delivery of one event to one endpoint may fail before it is a dead letter.
     pub webhooks_tries: u32,
     /// How long one attempt may take.
     pub webhooks_timeout: Duration,
@@ -163,9 +164,10 @@ pub struct Settings {
     pub broker_hosts: Vec<BrokerHost>,
     /// Most connections at once.
     pub connections_max: usize,
-    /// How long a connection may be idle or take for a request head.
+    /// How long a connection may be idle, and how long a request head may take.
     pub idle: Duration,
-    /// How long the server continues to serve, not ready any more, after it was asked to stop.
+    /// How long the server continues to serve, while it reports not ready, after it was asked to
+    /// stop.
     pub stop_notice: Duration,
     /// How to log.
     pub log: LogSettings,
@@ -176,16 +178,16 @@ pub struct Settings {
 /// Authentication of buyers and operators.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// How buyers' tokens are verified; `None`: with a generated secret that is kept beside or in
-    /// the store.
+    /// How buyers' tokens are verified. `None`: with a generated secret that is kept next to the
+    /// store or in it.
     pub buyers: Option<BuyerKeys>,
     /// Issuer that a token must name.
     pub issuer: Option<String>,
     /// Audience that a token must name.
     pub audience: Option<String>,
-    /// The operators' key; `None`: generated, and kept beside or in the store.
+    /// The operators' key. `None`: it is generated, and kept next to the store or in it.
     pub admin_key: Option<SecretString>,
-    /// Key of order ids; `None`: generated, and kept beside or in the store.
+    /// Key of order ids. `None`: it is generated, and kept next to the store or in it.
     pub id_key: Option<IdKey>,
     /// Where the page sends a visitor without a token.
     pub sign_in_url: Option<String>,
@@ -209,8 +211,8 @@ pub struct PaymentSettings {
     pub provider: ProviderSettings,
     /// Whether buyers may use the sandbox's buttons: by default only in a demonstration.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first. If empty, one is generated and kept beside
-    /// or in the store.
+    /// Secrets of the sandbox's messages, newest first. If there are none, one is generated and
+    /// kept next to the store or in it.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -226,11 +228,11 @@ pub enum ProviderSettings {
 /// An account at Stripe.
 #[derive(Debug)]
 pub struct StripeSettings {
-    /// Origin of its API.
+    /// Origin of Stripe's API.
     pub api_url: String,
-    /// The secret key for its API.
+    /// The secret key for Stripe's API.
     pub secret_key: SecretString,
-    /// The secrets that sign its events, newest first.
+    /// The secrets that sign Stripe's events, newest first.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -250,14 +252,14 @@ pub enum LogFormat {
     Auto,
     /// Lines for people.
     Text,
-    /// Lines for machines.
+    /// JSON, one object per line.
     Json,
 }
 
 /// Merges the layers and checks the result.
 ///
 /// # Errors
-/// All faults, at once.
+/// All faults together.
 pub fn load(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -279,8 +281,8 @@ fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> (raw::RawSettings, Result<Settings, SettingsError>) {
-    // The environment is a map because the home directory is looked up in it too, so tests need no
-    // real one.
+    // The environment is a map. The home directory is looked up in it too, so tests need no real
+    // one.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();
     let raw = raw::gather(flags, &environment, &mut faults);

@@ -1,5 +1,5 @@
 //! The background jobs that change stock without a request from a buyer. Each job is one task.
-//! Safety never depends on any of them.
+//! Safety does not depend on any of these jobs.
 
 mod adjust;
 mod audit;
@@ -43,7 +43,7 @@ pub(crate) use reload::CatalogueCheck;
 /// Why an item needs to be reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum WakeReason {
-    /// Its pool has units. There is nothing to do unless a slot is low.
+    /// The item's pool has units. Reconciliation is needed only if a slot has few units left.
     Pool,
     /// Any reason.
     All,
@@ -60,39 +60,40 @@ pub struct Control {
     catalogue_changed: Notify,
     queues_changed: Notify,
     drains_changed: Notify,
-    /// Units that are kept for the waitlist came back, or may be given to it now.
+    /// Notified when kept units came back, or when the waitlist may get them.
     waitlists_changed: Notify,
-    /// Refusals that another node wrote and that no request here waits for. They may end waitlist
-    /// entries.
+    /// Refused tickets that another node decided and that no request on this node waits for. They
+    /// may be waitlist entries that ended.
     foreign_refusals: waitlist::Refused,
-    /// A sale may have opened, so other nodes may recall units from this node's slots.
+    /// Notified when a sale may have opened, so that other nodes may recall units from this node's
+    /// slots.
     sale_opened: Notify,
     loss_suspected: Notify,
     /// Counts changes that may need a notification.
     event_signal: tokio::sync::watch::Sender<u64>,
-    /// Whether this node reconciles slots after every commit that touches their item, and not only
-    /// when it needs units itself.
+    /// Whether this node reconciles slots after every commit that touches their item. Otherwise it
+    /// does so only when it needs units itself.
     reconciles_on_commit: AtomicBool,
     /// Whether this node is the leader.
     leads: AtomicBool,
 }
 
 impl Control {
-    /// Wakes the item's reconciliation: its pool or feed has something for a slot, or a parked
-    /// request needs units.
+    /// Wakes the reconciliation of an item: its pool or its feed has something for a slot, or a
+    /// parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
 
-    /// Wakes it after a commit that left rows in the item's feed. Where many nodes could reconcile
-    /// the item, the leader does.
+    /// Wakes the reconciliation of an item after a commit that left rows in its feed. If several
+    /// nodes could reconcile the item, only the leader does.
     pub fn wake_by_commit(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::All);
         }
     }
 
-    /// Wakes it after a commit that left units in the item's pool.
+    /// Wakes the reconciliation of an item after a commit that left units in its pool.
     pub fn wake_by_pool(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::Pool);
@@ -133,13 +134,14 @@ impl Control {
         self.waitlists_changed.notify_one();
     }
 
-    /// Another node refused a ticket that this node never waited for. The buyer of a waitlist entry
-    /// with that id may be connected here.
+    /// Records that another node refused a ticket that no request on this node waited for. If the
+    /// ticket was a waitlist entry, its buyer may be connected here.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.foreign_refusals.push(id);
     }
 
-    /// Whether this node is the leader now. A leader saves work; safety does not depend on it.
+    /// Whether this node is the leader now. Having one leader saves work; safety does not depend on
+    /// it.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
@@ -169,7 +171,7 @@ impl Control {
     }
 }
 
-/// Starts every job of this node's roles. Jobs of the leader pause on all other nodes.
+/// Starts every job of this node's roles. The leader's jobs pause on all other nodes.
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("status", status::run(engine.clone()));
     jobs.start("rebuild_holders", rebuild_holders::run(engine.clone()));

@@ -1,5 +1,5 @@
-//! What a node does about a shared database beyond its queries: it remembers the newest history of
-//! the database, reacts to failovers, watches the standbys, and checks that commits return.
+//! A node's duties for a shared database, apart from queries. The node remembers the newest history
+//! of the database, reacts to failovers, watches the standbys, and checks that commits return.
 
 mod commit_check;
 mod history_file;
@@ -23,7 +23,7 @@ pub(crate) struct DatabaseState {
     pub(crate) memory: HistoryMemory,
     /// Whether commits return.
     pub(crate) commit_check: CommitCheck,
-    /// The standbys at the last look.
+    /// The standbys at the last check.
     replication: Mutex<Option<Replication>>,
 }
 
@@ -32,7 +32,8 @@ impl DatabaseState {
         Self { memory, ..Self::default() }
     }
 
-    /// The standbys at the last look. `None`: an embedded store, or the database is unreachable.
+    /// The standbys at the last check. `None`: the store is embedded, or the database is
+    /// unreachable.
     pub(crate) fn replication(&self) -> Option<Replication> {
         self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -204,11 +204,11 @@ mod armed {
         use super::Point;
 
         #[test]
-        fn a_point_is_known_by_its_name_alone() {
+        fn each_point_is_found_by_its_exact_name() {
             assert_eq!(Point::SandboxRefundAnnounced.name(), "sandbox_refund_announced");
             for (at, point) in Point::ALL.into_iter().enumerate() {
                 assert_eq!(Point::parse(&point.name()), Some(point));
-                assert_eq!(point as usize, at, "each point once, as they stand above");
+                assert_eq!(point as usize, at, "each point appears once, in the order of the enum");
             }
         }
     }

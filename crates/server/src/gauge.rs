@@ -143,7 +143,7 @@ mod tests {
     use doorbuster_core::ItemId;
 
     #[test]
-    fn a_gauge_shows_the_published_counts_in_one_word() {
+    fn a_gauge_packs_the_published_counts_into_one_word() {
         let counts = ItemCounts {
             item: ItemId(1),
             total: Stock::Counted(100),
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(
             gauge.free(),
             FreeUnits { free: Some(5), reserved: 7 },
-            "two are kept for the waitlist"
+            "two units are kept for the waitlist"
         );
         gauge.publish(ItemCounts { total: Stock::Unlimited, ..counts });
         assert_eq!(gauge.free(), FreeUnits { free: None, reserved: 5 });

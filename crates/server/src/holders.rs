@@ -1,5 +1,5 @@
-//! The set of requests that hold an order, as far as this node knows. It is complete up to the
-//! published counts, for sales that did not end long ago.
+//! The set of requests that hold an order, as far as this node knows. For sales that ended recently
+//! or are running, the set contains every order in the published counts.
 mod queued_requests;
 mod retry_limiter;
 
@@ -15,24 +15,24 @@ use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;
 
-/// Most requests in one node's set. Beyond the bound the store is asked instead.
+/// Most requests in one node's set. At the bound, a node looks up other requests in the store.
 pub const HOLDERS_MAX: usize = 16_000_000;
 /// Most concurrent lookups in the store for requests that are not in the set. Further requests are
 /// asked to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// Most slot refusals that the store confirms at a time; the others wait for their turn.
+/// Most slot refusals that the store confirms at a time; further ones wait for their turn.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 
-/// Hashes of requests that hold an order. A hit is looked up in the store, so a collision does no
+/// Hashes of requests that hold an order. The store confirms each match, so a collision does no
 /// harm.
 #[derive(Debug)]
 pub struct Holders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// A request was not remembered.
+    /// The set was full, and at least one request was not remembered.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
@@ -41,7 +41,7 @@ pub struct Holders {
     /// Bounds the reads for waitlists, so that a crowd there does not delay buyers who have an
     /// order.
     pub(crate) waitlist_limiter: RetryLimiter,
-    /// Queued requests, which may come to hold an order.
+    /// Queued requests, which may get an order later.
     pub(crate) queued_requests: QueuedRequests,
 }
 
@@ -83,7 +83,7 @@ impl Holders {
         self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash_half)
     }
 
-    /// Whether the request may hold an order; the store knows.
+    /// Whether the request may hold an order. Only the store knows for certain.
     #[must_use]
     pub fn may_hold(&self, request: RequestHash) -> bool {
         self.holds(request) || self.is_full()
@@ -116,7 +116,7 @@ impl Holders {
         }
     }
 
-    /// Ends a rebuild: everything was read again since [`Holders::begin_rebuild`].
+    /// Ends a rebuild: all orders were read again since [`Holders::begin_rebuild`].
     pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }

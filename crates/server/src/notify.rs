@@ -1,8 +1,8 @@
 //! The hub of events: hints for buyers' browsers about their own orders and about sales. The state
 //! itself is read with `GET`.
 //!
-//! Each subscriber has a bounded queue. A subscriber with more than [`BACKLOG_BYTES_MAX`] waiting
-//! is dropped, and the others are not slowed.
+//! Each subscriber has a bounded queue. A subscriber with more than [`BACKLOG_BYTES_MAX`] in its
+//! queue is dropped, and the other subscribers are not slowed.
 //!
 //! The last events about buyers' orders are kept for buyers who reconnect and name the last event
 //! that they received.
@@ -32,7 +32,7 @@ const EVENT_BYTES: usize = 512;
 const BACKLOG_MAX: usize = BACKLOG_BYTES_MAX / EVENT_BYTES;
 /// Events about buyers' orders that this node keeps for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
-/// Most of these events that one reconnecting buyer gets.
+/// The largest number of these events that one reconnecting buyer gets.
 const REPLAYED_MAX: usize = 256;
 /// How long these events are kept after the last reader disconnected.
 const REPLAY_FOR: Duration = Duration::from_secs(60);
@@ -87,7 +87,7 @@ pub struct HubEvent {
 }
 
 impl EventKind {
-    /// The buyer whose order the event is about.
+    /// The buyer whose order or position the event is about.
     fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
@@ -169,9 +169,9 @@ impl Hub {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// Subscribes to one buyer's orders and to some sales' status. A reader that received the event
-    /// `after` first gets the kept events about the buyer's orders since then. `None`: the buyer
-    /// already has `most` subscriptions.
+    /// Subscribes to one buyer's orders and to some sales' status. If the reader received the event
+    /// `after`, it first gets the kept events about the buyer's orders since then. `None`: the
+    /// buyer already has `most` subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -188,7 +188,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // There was no reader for a while, so events are missing from `kept`.
+        // For a while there was no reader, and events without readers are not kept.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -241,8 +241,8 @@ impl Hub {
             }
             readers.kept.push_back(event.clone());
         }
-        // Under the lock, so that each reader gets events in the order of their ids. A reader that
-        // received an id has missed no event before it.
+        // The lock is held, so each reader gets events in the order of their ids. A reader that
+        // received an id has missed no earlier event.
         let overflowed = boxes.iter().filter(|mailbox| mailbox.push(event.clone())).count();
         drop(readers);
         self.0.dropped.fetch_add(overflowed as u64, Ordering::Relaxed);
@@ -260,7 +260,7 @@ impl Hub {
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Whether there are readers, or readers that may reconnect and want the events of now.
+    /// Whether there are readers, or disconnected readers that may come back for the events of now.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {
@@ -319,14 +319,14 @@ impl Subscription {
         self.mailbox.next().await
     }
 
-    /// The next event if one waits. `None`: there is none, and the reader is parked. The next event
-    /// then adds `key` to `ready_queue` once. It is added once more if that event was for a sale
-    /// and an event for the buyer alone follows.
+    /// The next event if one waits. `None`: no event waits, and the reader is parked. The next
+    /// event then adds `key` to `ready_queue` once. If that event was for a sale, the next event
+    /// for the buyer alone adds the key once more.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }
 
-    /// Ends the parking: further events add nothing to the ready queue.
+    /// Ends the parking: later events no longer add the key to the ready queue.
     pub fn unpark(&mut self) {
         self.mailbox.unpark();
     }

@@ -1,10 +1,10 @@
 //! Delivery of events to the shop's webhooks and to brokers.
 //!
-//! The store keeps the events, written in the same transaction as the change. One worker for each
-//! endpoint reads them from the endpoint's position and sends them; [`doorbuster_core::outbox`]
-//! plans what is sent when. A node has a worker only while it holds the endpoint's lease. The lease
-//! only saves work: the store accepts position changes from one worker, and a worker that stops
-//! between sending and storing sends again.
+//! The store keeps the events; each event is written in the same transaction as its change. One
+//! worker for each endpoint reads events from the endpoint's position on and sends them.
+//! [`doorbuster_core::outbox`] plans which events are sent when. A node has a worker only while it
+//! holds the endpoint's lease. The lease only saves work: the store accepts position changes from
+//! one worker, and events that a worker sent but did not record are sent again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -51,13 +51,14 @@ use webhook::Webhooks;
 
 /// Most endpoints of a deployment; more are refused.
 pub(crate) const ENDPOINTS_MAX: usize = 50;
-/// Most secrets of one endpoint that sign at once; the oldest is removed.
+/// Most secrets with which one endpoint's messages are signed at once; at the bound the oldest is
+/// removed.
 pub(crate) const SECRETS_MAX: usize = 5;
 /// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// Events that get their positions at once, on stores whose commits do not assign them.
+/// Events that get their positions in one step, on stores whose commits do not assign positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
@@ -70,9 +71,9 @@ pub(crate) struct Outbox {
     meter: DeliveryMetrics,
     /// Whether this node takes part in the work that one node does for all.
     controls: bool,
-    /// Notified when endpoints were changed at this node.
+    /// Notified when an operator changed endpoints at this node.
     changed: Notify,
-    /// Changes of endpoints at this node. `known` is how many of them its workers know.
+    /// Number of changes of endpoints at this node. `known` is how many of them its workers know.
     changes: AtomicU64,
     known: watch::Sender<u64>,
     /// Raised when there may be new events.
@@ -137,8 +138,8 @@ impl Outbox {
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// The same, and waits until this node's workers know the change or the store is unreachable.
-    /// Events after that are delivered to the changed endpoints.
+    /// Wakes the workers, and waits until they know the change or the store is unreachable. Later
+    /// events are delivered to the changed endpoints.
     pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -214,7 +215,7 @@ impl Outbox {
                     () = tokio::time::sleep_until(next_read) => break,
                     () = self.changed.notified() => break,
                     Some(ended) = workers.join_next(), if !workers.is_empty() => {
-                        // A worker that ended or panicked is started again in the next round.
+                        // A worker that ended or panicked is restarted in the next round.
                         match ended {
                             Ok(id) => drop(known.remove(&id)),
                             Err(error) => {
@@ -239,12 +240,13 @@ impl Outbox {
             .filter(|endpoint| endpoint.enabled)
             .map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint)))
             .collect();
-        // A worker whose sender is gone ends.
+        // A worker ends when its sender is dropped.
         known.retain(|id, _| wanted.contains_key(id));
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // Only the worker tracks the position, which changes all the time.
+                // The position changes all the time, and only the worker needs it, so it is no
+                // reason to wake.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;

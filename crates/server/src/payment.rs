@@ -1,5 +1,5 @@
 //! Payments. Each provider message takes effect once. The server asks the provider about every
-//! checkout and refund until it is done, so no result depends on a message that may be lost.
+//! checkout and refund until it is done. So no result depends on a message, which may be lost.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `sandbox`, `stripe` | the providers |
 //! | `checkout` | creates the checkouts at which orders are paid |
 //! | `inbox` | handles providers' messages |
-//! | `reconcile` | asks about checkouts that are over, before their orders' units return |
+//! | `reconcile` | asks about ended checkouts, before their orders' units return |
 //! | `silence` | detects a provider that does not answer |
 //! | `refunds` | requests refunds and asks for their progress |
 //! | `metrics` | counters |
@@ -66,13 +66,13 @@ impl Payments {
         }
     }
 
-    /// The sandbox, if it is the configured provider.
+    /// The sandbox, if the settings choose it.
     pub(crate) fn sandbox(&self) -> Option<&Sandbox> {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Whether buyers may use the sandbox's buttons. If they may, every buyer can pay an order
-    /// without money.
+    /// Whether buyers may use the sandbox's buttons. Then every buyer can pay an order without
+    /// money.
     pub(crate) fn sandbox_page(&self) -> bool {
         self.sandbox_page
     }
@@ -82,7 +82,7 @@ impl Payments {
         &self.provider
     }
 
-    /// Why orders at this price cannot be paid, if they cannot.
+    /// The reason if orders at this price cannot be paid.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         self.provider.refuses_price(minor, currency)
     }

@@ -2,8 +2,8 @@
 //!
 //! The node refuses a request from memory where that is allowed ([`Engine::refuse_from_memory`]).
 //! Otherwise it asks the item's slot for a ticket and waits for the ticket's verdict. The caller
-//! may leave at any time: an issued ticket is settled whether or not a caller waits, so a dropped
-//! future changes nothing.
+//! may leave at any time: an issued ticket is settled whether or not a caller waits. So dropping
+//! the future changes nothing.
 mod final_answer;
 mod limit;
 mod new_request;
@@ -69,8 +69,8 @@ struct AttemptContext {
     verdict: Instant,
     /// The number of ended orders that this node knew of when the request arrived.
     endings: u64,
-    /// A slot did not answer or had no epoch. An earlier attempt may have a ticket there, and units
-    /// may come back.
+    /// A slot did not answer or had no epoch. An earlier attempt of this request may have a ticket
+    /// there, and units may come back.
     is_uncertain: bool,
 }
 
@@ -148,8 +148,8 @@ impl Engine {
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut request = self.ticket_request(purchase);
         let refusal = self.phase_refusal(&purchase.sale).or(purchase.door);
-        // A request that is not refused finds an order that this node does not remember when its
-        // ticket is settled.
+        // A request that is not refused may hold an order that this node does not remember. That
+        // order is found when the request's ticket is settled.
         let is_looked_up = match refusal {
             Some(_) => self.may_hold(&purchase.sale, request.request),
             None => self.holders().holds(request.request),
@@ -219,8 +219,8 @@ impl Engine {
             TicketAnswer::KeyReused => {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, context).await;
             }
-            // The quota of an order that ended before this request arrived is on its way to the
-            // slot. Any node may deliver it.
+            // The buyer's quota rose again when an order ended before this request arrived, but the
+            // slot does not know it yet. Any node may deliver that feed row.
             TicketAnswer::LimitReached { .. }
                 if purchase.item.work.feed.is_behind(slot, context.endings) =>
             {
@@ -261,8 +261,8 @@ impl Engine {
         let id = self.ticket_id(purchase, ticket);
         Attempt::Answer(match self.store().verdict(id).await {
             Ok(Some(resolved)) if resolved.order.is_none() => {
-                // The ticket was refused, and this is a new attempt. The slot has not forgotten the
-                // old ticket yet.
+                // The store returned the ticket, so this is a new attempt. The slot still remembers
+                // the old ticket.
                 self.control().wake(purchase.item.row.id);
                 return Attempt::NotReady;
             }
@@ -279,7 +279,7 @@ impl Engine {
         verdict: oneshot::Receiver<Resolved>,
         verdict_wait: VerdictWait,
     ) -> Attempt {
-        // A request that does not wait is queued, however quick the settler is.
+        // A request that does not wait is queued, no matter how quick the settler is.
         let received = match verdict_wait.until > Instant::now() {
             true => self.receive_verdict(purchase, ticket, verdict, verdict_wait).await,
             false => Err(NoVerdict::Pending),

@@ -219,7 +219,7 @@ mod tests {
         assert!(waiters.has_pending(Millis(11)), "past its time, but a request waits");
         assert!(
             [1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()),
-            "a request waits, a request waits, its time has not passed"
+            "two tickets have waiting requests, and the time of one has not passed"
         );
         drop((listener, also));
         assert!(waiters.has_pending(Millis(10)) && !waiters.has_pending(Millis(11)));

@@ -1,4 +1,5 @@
-//! Planted faults of each kind: the judge finds every one, and nothing where nothing is wrong.
+//! Tests of the checker with planted faults: it finds a fault of each kind, and none in a correct
+//! sale.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ fn order(buyer: i64) -> Order {
     Order { buyer, units: 2 }
 }
 
-/// Four units, two each: buyers 1 and 2 got theirs, buyer 3 was refused.
+/// Four units, two for each buyer: buyers 1 and 2 got theirs, and buyer 3 was refused.
 fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
     let records =
         vec![told(1, LastAnswer::Sold), told(2, LastAnswer::Sold), told(3, LastAnswer::SoldOut)];
@@ -20,11 +21,15 @@ fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
 }
 
 #[test]
-fn a_sound_sale_holds() {
+fn a_correct_sale_gets_the_verdict_held() {
     let (records, orders) = sound();
     let found = judge(4, &records, &orders);
     assert_eq!((found.verdict, found.sold, found.offender), (Verdict::Held, 4, None));
-    assert_eq!(judge(5, &records, &orders).verdict, Verdict::Held, "a rest of one fits nobody");
+    assert_eq!(
+        judge(5, &records, &orders).verdict,
+        Verdict::Held,
+        "one unit is too few for any buyer"
+    );
 }
 
 #[test]
@@ -60,11 +65,15 @@ fn units_that_a_refused_buyer_could_have_had_are_unsold() {
     let found = judge(4, &records, &orders[..1]);
     assert_eq!((found.verdict, found.unsold), (Verdict::Undersold, 2));
     records.retain(|record| record.told == LastAnswer::Sold);
-    assert_eq!(judge(4, &records, &orders[..1]).verdict, Verdict::Held, "nobody else came");
+    assert_eq!(
+        judge(4, &records, &orders[..1]).verdict,
+        Verdict::Held,
+        "no other buyer wanted units"
+    );
 }
 
 #[test]
-fn an_order_that_nobody_was_told_of_is_counted() {
+fn an_order_whose_buyer_got_no_answer_is_counted() {
     let (mut records, orders) = sound();
     records[0].told = LastAnswer::NoAnswer;
     let found = judge(4, &records, &orders);

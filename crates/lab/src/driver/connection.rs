@@ -1,4 +1,4 @@
-//! One keep-alive HTTP/1.1 connection, opened again when it broke.
+//! One keep-alive HTTP/1.1 connection, which is opened again after it broke.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Bytes of an answer at most; a longer one is an error.
+/// Most bytes of an answer; a longer answer is an error.
 const ANSWER_MAX: usize = 64 * 1024;
-/// Header lines of an answer at most.
+/// Most header lines of an answer.
 const HEADERS_MAX: usize = 32;
 
 /// A connection to one server.
@@ -20,12 +20,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens when it is first used.
+    /// A connection that opens when it is first used.
     pub fn new(addr: SocketAddr) -> Self {
         Self { addr, stream: None, inbox: Vec::new() }
     }
 
-    /// Forgets the connection, so that a late answer is not taken for the next one.
+    /// Closes the connection, so that a late answer is not taken for the next one.
     pub fn close(&mut self) {
         self.stream = None;
     }
@@ -47,7 +47,8 @@ impl Connection {
                 return Err(Error::new(ErrorKind::UnexpectedEof, "the connection was closed"));
             }
             if let Some((status, from, to)) = parse(&self.inbox)? {
-                // Kept only after a whole answer: a request that was given up leaves none behind.
+                // The connection is kept only after a whole answer. If a request was given up, its
+                // connection is closed.
                 self.stream = Some(stream);
                 return Ok((status, &self.inbox[from..to]));
             }
@@ -55,7 +56,7 @@ impl Connection {
     }
 }
 
-/// Status and the range of the body; `None`: the answer is not whole yet.
+/// Parses the status and the range of the body; `None`: the answer is not complete yet.
 fn parse(inbox: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];

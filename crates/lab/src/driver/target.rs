@@ -1,5 +1,5 @@
-//! Two kinds of servers: a worker of the lab, and the product. What a buyer sends to each, and what
-//! each answer means to the buyer.
+//! The two kinds of servers: workers of the lab, and the product. Defines the request that a buyer
+//! sends to each, and what each answer means to the buyer.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,28 +14,28 @@ const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// `{"alg":"HS256","typ":"JWT"}` in base64url.
 const TOKEN_HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
-/// Who is asked.
+/// The kind of server that gets the requests.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// Workers of the lab.
     Workers,
-    /// The product: a sale of it, and the key that buyers' tokens are signed with.
+    /// The product: one of its sales, and the key that signs buyers' tokens.
     Product { sale: String, key: Box<hmac::Key> },
 }
 
 /// What an answer means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// It decides.
+    /// The answer is final.
     Final(LastAnswer),
-    /// Ask again.
+    /// The buyer must send the request again.
     Busy,
-    /// Something went wrong; ask again.
+    /// A failure; the buyer must send the request again.
     Error(String),
 }
 
 impl Target {
-    /// The bytes that this buyer sends, each time the same.
+    /// The bytes that this buyer sends. They are the same each time.
     pub fn request(&self, buyer: i64, units: i64) -> Vec<u8> {
         match self {
             Self::Workers => format!(
@@ -68,7 +68,7 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // The verdict is not there yet; the same request asks for it again.
+            // There is no verdict yet; the same request asks for it again.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }
@@ -77,7 +77,7 @@ impl Target {
 
 /// The token that the shop signs for this buyer.
 fn token(key: &hmac::Key, buyer: i64) -> String {
-    // With a clock before 1970 the tokens have expired, and the server refuses them.
+    // If the clock is before 1970, the tokens have expired and the server refuses them.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let claims = format!(r#"{{"sub":"buyer-{buyer}","exp":{}}}"#, (now + TOKEN_LIFE).as_secs());
     let signed = format!("{TOKEN_HEADER}.{}", URL_SAFE_NO_PAD.encode(claims));

@@ -1,5 +1,5 @@
-//! Who did what, and when: the incident's timeline. Strategies tell the journal of their lock; in
-//! any other run nobody listens, and no work takes time.
+//! The incident's timeline: which actor did what, and when. Strategies report what they do with
+//! their lock. Outside of the incident these calls record nothing, and the work takes no time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,35 +15,35 @@ use crate::driver::LastAnswer;
 
 /// How long the lock lasts in the incident.
 pub const LOCK_MS: u64 = 60;
-/// How long the call to the other company takes, usually and when it is slow.
+/// How long the call to the payment company takes, usually and when it is slow.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// One call in so many is slow.
+/// One call in this many is slow.
 const SLOW_ONE_IN: u32 = 8;
-/// Events of the story at most; what comes later is left out, and the last one says so.
+/// Most events of the timeline. Later events are left out, and the last event says how many.
 const EVENTS_MAX: usize = 400;
 
-/// One line of the story.
+/// One event of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// Milliseconds since the sale opened.
     pub at_ms: u64,
-    /// Who.
+    /// The actor.
     pub actor: String,
     /// What happened.
     pub event: String,
 }
 
-/// Whether a timer renews the lock.
+/// Whether a timer renews the lock while its holder works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithRenewal {
-    /// Every third of its time.
+    /// Renewed after every third of the lock's time.
     Yes,
-    /// Never.
+    /// Never renewed.
     No,
 }
 
-/// One actor's pen. Without an incident it writes nothing.
+/// The journal of one actor. Outside of the incident it records nothing.
 #[derive(Clone, Default)]
 pub struct Journal(Option<Arc<Actor>>);
 
@@ -63,7 +63,7 @@ pub struct SharedJournal {
 
 struct Written {
     events: Vec<Event>,
-    /// Whose lock it is, and until when.
+    /// The holder of the lock, and the end of its time.
     holder: Option<(&'static str, Instant)>,
     left_out: usize,
 }
@@ -84,7 +84,7 @@ impl SharedJournal {
         Self { renewal, start: Instant::now(), written: Mutex::new(written) }
     }
 
-    /// What happened.
+    /// The events so far.
     pub fn story(&self) -> Vec<Event> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = written.events.clone();
@@ -103,19 +103,20 @@ impl SharedJournal {
 }
 
 impl Journal {
-    /// The pen of this actor.
+    /// The journal of this actor.
     pub fn of(name: &'static str, shared: &Arc<SharedJournal>, seed: u64) -> Self {
         let seed = name.bytes().fold(seed, |sum, byte| sum.rotate_left(7) ^ u64::from(byte));
         let shared = Arc::clone(shared);
         Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
     }
 
-    /// How long the lock lasts: shorter than some work in the incident, else as the strategy says.
+    /// How long the lock lasts. In the incident it is shorter than some work; otherwise it is
+    /// `usual`.
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// The lock was taken.
+    /// Records that the lock was taken.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let before = written.holder.replace((actor, now + Duration::from_millis(lock_ms)));
@@ -128,12 +129,12 @@ impl Journal {
         });
     }
 
-    /// The stock was read under the lock.
+    /// Records that the stock was read under the lock.
     pub fn read_stock(&self, available: i64) {
         self.note(|| format!("reads the stock: {available} bottles"));
     }
 
-    /// The work that takes time: a call to another company. Only the incident contains it.
+    /// Does the work that takes time: a call to the payment company. Only the incident contains it.
     pub async fn work(&self) {
         let Some(actor) = &self.0 else { return };
         let count = actor.works.fetch_add(1, Ordering::Relaxed);
@@ -146,12 +147,12 @@ impl Journal {
         tokio::time::sleep(if is_slow { SLOW_WORK } else { WORK }).await;
     }
 
-    /// Stock and order were written.
+    /// Records that stock and order were written.
     pub fn sold(&self, buyer: i64, left: i64) {
         self.note(|| format!("writes {left} bottles and the order of buyer {buyer}"));
     }
 
-    /// The lock was deleted without looking whose it is.
+    /// Records that the lock was deleted without a check of its holder.
     pub fn deleted_lock(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
@@ -162,7 +163,7 @@ impl Journal {
         });
     }
 
-    /// The lock was released by a script that looks whose it is.
+    /// Records that a script released the lock if it was still the holder's.
     pub fn released(&self, was_ours: bool) {
         self.write(|written, _, actor| {
             if was_ours {
@@ -176,12 +177,12 @@ impl Journal {
         });
     }
 
-    /// The database refused a holder whose number is too old.
+    /// Records that the database refused a holder whose number is too old.
     pub fn fenced(&self) {
         self.note(|| "is refused by the database: a later holder has come".to_owned());
     }
 
-    /// A buyer was told something.
+    /// Records a buyer's answer.
     pub fn told(&self, buyer: i64, told: LastAnswer) {
         let is_lock_story =
             self.0.as_ref().is_some_and(|actor| actor.works.load(Ordering::Relaxed) > 0);
@@ -190,7 +191,7 @@ impl Journal {
         }
     }
 
-    /// A timer that renews the lock, where the variant has one.
+    /// Starts a timer that renews the lock, if the variant has one.
     pub fn renewal(
         &self,
         redis: &RedisLink,
@@ -209,7 +210,7 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // A lock that is another's is not renewed; the release finds out.
+                // If another holder has the lock, it is not renewed; the release finds out.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }

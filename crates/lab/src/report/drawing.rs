@@ -1,18 +1,18 @@
-//! The incident's timeline as a drawing: one lane for each actor, a bar while it works under the
-//! lock, red where the lock's time was over, and a number for each line of the story.
+//! Draws the incident's timeline. Each actor has a lane with a bar while it works under the lock. A
+//! bar is red after the lock's time has ended, and each event of the list has a number.
 
 use std::fmt::Write;
 
 use crate::incident::{Event, Variant};
 
-/// Lines of the story that are drawn.
+/// Events that are drawn.
 const EVENTS_DRAWN: usize = 30;
-/// Where the lanes begin and end, and how high one is.
+/// The left and right ends of the lanes, and the height of one.
 const LEFT: f64 = 90.0;
 const RIGHT: f64 = 880.0;
 const LANE: f64 = 56.0;
 
-/// The drawing and the story under it.
+/// The drawing, with the list of events below it.
 pub fn render(variant: &Variant) -> String {
     let story = variant.story(EVENTS_DRAWN);
     let mut actors: Vec<&str> = story.iter().map(|event| event.actor.as_str()).collect();
@@ -74,14 +74,14 @@ fn list(story: &[Event]) -> String {
     list + "</ol>"
 }
 
-/// Whether this line shows that the lock failed.
+/// Whether this event shows that the lock failed.
 fn is_late(event: &Event) -> bool {
     ["takes the lock: the time", "deletes the lock, which", "is refused", "leaves the lock"]
         .iter()
         .any(|start| event.event.starts_with(start))
 }
 
-/// Work under the lock, and when the lock's time was over.
+/// Work under the lock, and the end of the lock's time.
 struct Bar {
     from: u64,
     lock_ends: u64,

@@ -1,4 +1,4 @@
-//! `report.html`: one page with everything in it, for a disk without network.
+//! Renders `report.html`: one page that contains everything and needs no network.
 
 use std::fmt::Write;
 
@@ -39,7 +39,11 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 /// The page of an incident.
 pub fn render_incident(incident: &IncidentReport) -> String {
     let told = incident.is_as_told();
-    let head = if told { "The incident, as told." } else { "The incident went another way." };
+    let head = if told {
+        "The incident happened as described."
+    } else {
+        "The incident did not happen as described."
+    };
     let text = "A lock that ends before the work, reproduced from a seed, and the safer ways.";
     let main = verdict(told, head, text) + &incident_section(incident);
     page("Lab incident", &main, "")
@@ -91,9 +95,9 @@ fn facts(run: &RunReport) -> String {
 
 fn table(run: &RunReport) -> String {
     let mut text = String::from(
-        "<section aria-labelledby=\"h-table\"><h2 id=\"h-table\">Every way at every level</h2>\
-         <p class=\"soft\">Same buyers, real servers, one checker. Speed counts only where nothing \
-         is oversold, duplicated or lost.</p><div class=\"card\"><div class=\"scroll\" \
+        "<section aria-labelledby=\"h-table\"><h2 id=\"h-table\">Every strategy at every level</h2>\
+         <p class=\"soft\">Every strategy has the same buyers, servers and checker. Speed counts \
+         only where nothing is oversold, duplicated or lost.</p><div class=\"card\"><div class=\"scroll\" \
          tabindex=\"0\" role=\"region\" aria-label=\"Table of strategies\"><table class=\"grid\">\
          <caption class=\"unseen\">Strategies compared</caption><thead><tr>",
     );
@@ -133,7 +137,7 @@ fn row(result: &RunResult) -> String {
     row + &format!("<td>{}</td></tr>", escape(result.suits))
 }
 
-/// The verdict by colour and word.
+/// The verdict as a coloured word.
 fn pill(result: &RunResult) -> String {
     let class = match result.verdict {
         Verdict::Held => "pill pill--good",
@@ -185,7 +189,7 @@ fn incident_section(incident: &IncidentReport) -> String {
 /// One section for each strategy.
 fn ways(run: &RunReport) -> String {
     let mut text = String::from(
-        "<section aria-labelledby=\"h-ways\"><h2 id=\"h-ways\">How each way works, and how it \
+        "<section aria-labelledby=\"h-ways\"><h2 id=\"h-ways\">How each strategy works, and how it \
          broke</h2><div class=\"ways\">",
     );
     let mut ids: Vec<&str> = run.results.iter().map(|result| result.strategy.as_str()).collect();
@@ -195,9 +199,9 @@ fn ways(run: &RunReport) -> String {
         let _ = write!(text, "<article class=\"card way\" id=\"{}\">", info.id);
         let _ = write!(text, "<h3>{} ({})</h3>", escape(info.title), info.id);
         let promise = match info.claim {
-            Claim::Safe => "It promises to hold, whatever fails.",
+            Claim::Safe => "It promises not to break, no matter what fails.",
             Claim::Unsafe => "It promises nothing.",
-            Claim::SafeWithoutFaults => "It promises to hold while nothing fails.",
+            Claim::SafeWithoutFaults => "It promises not to break while nothing fails.",
         };
         let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(info.suits));
         if matches!(entry.make, Make::Strategy(_)) {
@@ -225,7 +229,7 @@ fn ways(run: &RunReport) -> String {
     text + "</div></section>"
 }
 
-/// How it broke, with the first buyer concerned.
+/// Describes how a strategy broke its promise, with the first affected buyer.
 fn broke(run: &RunReport, id: &str) -> String {
     let broken: Vec<&RunResult> = run
         .results
@@ -260,7 +264,7 @@ fn repeat(run: &RunReport) -> String {
     )
 }
 
-/// Text as HTML shows it.
+/// Escapes a text for HTML.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

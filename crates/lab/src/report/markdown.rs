@@ -1,11 +1,11 @@
-//! `report.md`: the table for a pull request.
+//! Renders `report.md`: the table for a pull request.
 
 use std::fmt::Write;
 
 use super::{number, summary};
 use crate::result::RunReport;
 
-/// The whole text.
+/// The whole document.
 pub fn render(run: &RunReport) -> String {
     let mut text = format!("# Lab report\n\n{}\n\n", summary(run));
     text += "| strategy | at once | faults | verdict | buyers/s | p50 ms | p99 ms | sold | \

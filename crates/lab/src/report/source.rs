@@ -1,4 +1,4 @@
-//! What the report quotes of a strategy's file: its header and its essence.
+//! The parts of a strategy's file that the report quotes: its header and its main function.
 
 /// The header's sentences as paragraphs: one for each "How …", "Where …" and "When …".
 pub fn paragraphs(text: &str) -> Vec<String> {
@@ -39,7 +39,7 @@ mod tests {
     use crate::registry::ENTRIES;
 
     #[test]
-    fn every_strategy_has_a_header_that_teaches_and_an_essence() {
+    fn every_strategy_has_the_four_header_sections_and_a_take_function() {
         for entry in ENTRIES.iter().filter(|entry| matches!(entry.make, Make::Strategy(_))) {
             let (id, header) = (entry.info.id, paragraphs(entry.text));
             for start in
@@ -47,7 +47,7 @@ mod tests {
             {
                 assert!(header.iter().any(|text| text.starts_with(start)), "{id}: {start}");
             }
-            assert!(essence(entry.text).ends_with("}\n"), "{id} has a function take");
+            assert!(essence(entry.text).ends_with("}\n"), "{id} needs a function take");
         }
     }
 }

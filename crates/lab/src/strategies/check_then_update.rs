@@ -2,16 +2,16 @@
 //!
 //! How it works: `SELECT available`; if that is enough, `UPDATE … SET available = available - n`
 //! and the order. The check and the update are two statements.
-//! Where it comes from: the usual way to write an `if` in a service, often inside a transaction,
-//! which at PostgreSQL's default isolation level does not help.
+//! Where it comes from: the usual way to write an `if` in a service. It is often inside a
+//! transaction, which does not help at PostgreSQL's default isolation level.
 //! When it holds: with one buyer at a time.
-//! How it breaks: two buyers read the same last unit, both find it, both take it. The more buyers
-//! at once, the more units are sold twice.
+//! How it breaks: two buyers read the same last unit, and both take it. With more buyers at the
+//! same time, more units are sold twice.
 
 use crate::backends::{Backends, execute, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "check-then-update",

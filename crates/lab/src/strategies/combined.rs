@@ -1,12 +1,13 @@
-//! The combination that articles recommend in the end: cache, lock, optimistic version and queue.
+//! The combination that many articles finally recommend: cache, lock, optimistic version and queue.
 //!
-//! How it works: a cached number in Redis refuses buyers when nothing is left. A Redis lock keeps
-//! most of them from disturbing each other. Under it the stock row is updated with a version check,
-//! in one transaction with a row that intends the order. A queue worker turns intents into orders.
+//! How it works: a cached number in Redis refuses buyers when no units are left. A Redis lock keeps
+//! most buyers from disturbing each other. Under the lock, one transaction updates the stock row
+//! with a version check and writes a row for the intended order. A queue worker turns these rows
+//! into orders.
 //! Where it comes from: the last section of many flash-sale articles.
-//! When it holds: always. The version decides; the lock and the cache may fail without harm.
-//! How it breaks: it does not sell too much. It is the slowest way with the most parts: every sale
-//! pays for the lock, the transaction and the queue.
+//! When it holds: always. The version decides, and the lock and the cache may fail without harm.
+//! How it breaks: it does not oversell. It is the slowest strategy with the most parts: every sale
+//! costs the lock, the transaction and the queue.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use redis::{Script, cmd, pipe};
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "combined",
@@ -30,11 +31,11 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(Combined(backends.clone()))),
 };
 
-/// How long the lock lasts, how often it is tried, and for how long.
+/// How long the lock lasts, how often a waiting process tries again, and for how long it tries.
 const LOCK_MS: u64 = 1_000;
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
-/// How often the queue worker looks.
+/// How often the queue worker polls.
 const POLL_EVERY: Duration = Duration::from_millis(10);
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
@@ -55,7 +56,7 @@ const WAITING: &str = "SELECT count(*) FROM intents WHERE NOT ordered";
 struct Combined(Backends);
 
 impl Combined {
-    /// The database's part, which decides.
+    /// The database transaction, which decides.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let stock = query_one(&db, READ, &[]).await?;
@@ -74,7 +75,7 @@ impl Combined {
         }
         transaction.commit().await?;
         let mut cache = cmd("SET");
-        // A cache that is away refuses nobody; the sale is committed.
+        // If the cache fails, no buyer is refused wrongly, and the sale is committed.
         let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
         Ok(Answer::Sold)
     }

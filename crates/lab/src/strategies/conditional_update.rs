@@ -1,17 +1,17 @@
 //! A conditional update: the check is part of the statement that takes the units.
 //!
-//! How it works: `UPDATE … SET available = available - n WHERE available >= n`. One row changed
-//! means sold, no row means sold out. The order is written by the same statement, so both happen or
-//! neither does.
-//! Where it comes from: the advice of nearly every article after the naive versions failed.
+//! How it works: `UPDATE … SET available = available - n WHERE available >= n`. If one row changed,
+//! the units are sold; if no row changed, the item is sold out. The same statement writes the
+//! order, so either both happen or neither does.
+//! Where it comes from: the advice of nearly every article after the naive versions have failed.
 //! When it holds: always. The database checks the condition again on the row's newest version.
-//! How it breaks: it does not. All buyers write one row, so the row's lock and the commit bound the
-//! speed to some thousand orders a second.
+//! How it breaks: it does not break. All buyers write one row, so the row's lock and the commit
+//! limit the speed to some thousand orders per second.
 
 use crate::backends::{Backends, execute, is_duplicate};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "conditional-update",
@@ -52,7 +52,7 @@ impl Strategy for ConditionalUpdate {
             let db = self.0.db().await?;
             match execute(&db, TAKE, &[&buyer, &units]).await {
                 Ok(1) => return Ok(Answer::Sold),
-                // The buyer has an order, so the whole statement took nothing.
+                // The buyer already has an order, so the statement took no units.
                 Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
                 written => written?,
             };

@@ -1,20 +1,20 @@
-//! A database lock with a cache behind it: the row decides, the cache refuses.
+//! A database lock with a cache in front of it: the row decides, and the cache only refuses.
 //!
 //! How it works: the cache in Redis says how many units are left. If it says too few, the buyer
 //! is refused at once. Otherwise the transaction locks the row, deducts and writes the order.
 //! After the commit the cache gets the new number.
-//! Where it comes from: cache-aside; the usual first step after the database became too slow.
-//! When it holds: always. The cache never makes a sale, and stock only falls, so an old number in
-//! the cache is too high and lets the database decide.
-//! How it breaks: it does not sell too much. Stock that rises again needs care: two updates of
-//! the cache can arrive in the wrong order and refuse buyers who could have a unit.
+//! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
+//! When it holds: always. The cache never decides a sale. Stock only falls, so an old number in the
+//! cache is too high, and the database decides.
+//! How it breaks: it does not oversell. Stock that can rise again needs care: two updates of the
+//! cache can arrive in the wrong order. Buyers are then refused although units are left.
 
 use redis::{cmd, pipe};
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "lock-and-cache",
@@ -44,12 +44,12 @@ impl LockAndCache {
         Ok(if bought { Answer::Sold } else { Answer::SoldOut })
     }
 
-    /// Tells the cache what was committed.
+    /// Writes the committed number of units to the cache.
     async fn update_cache(&self, buyer: i64, left: i64) {
         let mut update = pipe();
         update.cmd("SET").arg("left").arg(left).ignore();
         update.cmd("SADD").arg("buyers").arg(buyer).ignore();
-        // A cache that is away or old refuses nobody; the sale is committed.
+        // If the cache fails or is old, no buyer is refused wrongly, and the sale is committed.
         let _ = self.0.redis().run_all::<()>(&update).await;
     }
 }

@@ -1,17 +1,18 @@
-//! An optimistic version: write only if nobody wrote since the read, else try again.
+//! An optimistic version: write only if no other buyer wrote since the read, and otherwise try
+//! again.
 //!
-//! How it works: read the stock and its version; `UPDATE … WHERE version = v` with version + 1. If
-//! no row changed, another buyer was faster: read again, at most a few times.
-//! Where it comes from: optimistic concurrency control (Kung and Robinson, 1981); `@Version` of many
-//! libraries.
+//! How it works: read the stock and its version, then `UPDATE … WHERE version = v` and raise the
+//! version by one. If no row changed, another buyer was faster: read again, at most a few times.
+//! Where it comes from: optimistic concurrency control (Kung and Robinson, 1981); `@Version` of
+//! many libraries.
 //! When it holds: always.
-//! How it breaks: it does not sell too much. With many buyers at once nearly all attempts fail, and
-//! a buyer who ran out of attempts is told to try again although units are left.
+//! How it breaks: it does not oversell. With many buyers at the same time nearly all attempts fail.
+//! A buyer without attempts left gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "optimistic-version",
@@ -26,7 +27,7 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(OptimisticVersion(backends.clone()))),
 };
 
-/// Attempts before the buyer is told to try again.
+/// Attempts before the buyer gets the answer "try again".
 const ATTEMPTS: u32 = 5;
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,

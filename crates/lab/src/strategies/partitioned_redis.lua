@@ -1,7 +1,7 @@
 -- Books units in one partition, or in all of them together.
 -- KEYS: for each partition the hash Total/Booked, then for each the orders (hash buyer to units).
 -- ARGV[1]: the buyer. ARGV[2]: how many units.
--- With one partition: books there. With several: takes what each has, if all together have enough.
+-- Books in one partition. With several, takes the units of each if all together have enough.
 -- Returns 1: booked, 0: too few left.
 local partitions = #KEYS / 2
 local n = tonumber(ARGV[2])

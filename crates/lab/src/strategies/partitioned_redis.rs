@@ -1,20 +1,21 @@
 //! Stock spread over partitions: each request uses one of several counters.
 //!
-//! How it works: the stock is divided among partitions, which would be on different Redis
-//! servers. A buyer begins at the partition that the buyer's number names, and tries the others
-//! when it is empty. At the end no partition may have enough although all together have; then one
-//! script takes from all of them.
+//! How it works: the stock is divided among partitions, which would be on different Redis servers.
+//! The buyer's number selects the first partition; if it is empty, the others are tried. At the
+//! end, no partition may have enough units although all together have. Then one script takes units
+//! from all of them.
 //! Where it comes from: "hot key splitting" of large shops; sharded counters.
-//! When it holds: while Redis keeps its data, and a repeated request meets the same partition.
-//! How it breaks: as one Redis does: a restart forgets or repeats. Without the last step the rest
-//! stays unsold; with it the partitions must be on one server, or the step is not atomic.
+//! When it holds: while Redis keeps its data and a repeated request begins at the same partition.
+//! How it breaks: like one Redis: a restart loses sales or repeats them. Without the last step,
+//! some units stay unsold. With it, all partitions must be on one server, or the step is not
+//! atomic.
 
 use redis::{Script, pipe};
 
 use crate::backends::Backends;
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "partitioned-redis",
@@ -29,7 +30,7 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(PartitionedRedis(backends.clone()))),
 };
 
-/// Into how many parts the stock is divided.
+/// The number of partitions.
 const PARTITIONS: i64 = 4;
 const BOOK: &str = include_str!("partitioned_redis.lua");
 
@@ -44,7 +45,7 @@ fn orders_key(partition: i64) -> String {
 }
 
 impl PartitionedRedis {
-    /// Books in these partitions together.
+    /// Books units in these partitions together.
     async fn book(&self, partitions: &[i64], buyer: i64, units: i64) -> anyhow::Result<bool> {
         let script = Script::new(BOOK);
         let mut call = script.prepare_invoke();

@@ -1,16 +1,16 @@
-//! A pessimistic row lock: `SELECT … FOR UPDATE` lets one buyer at a time see the stock.
+//! A pessimistic row lock: `SELECT … FOR UPDATE` lets one buyer at a time read the stock.
 //!
 //! How it works: the transaction locks the stock row while it reads it, decides, updates the row,
 //! writes the order and commits. Other buyers wait at the `SELECT`.
 //! Where it comes from: database textbooks; `PESSIMISTIC_WRITE` of many libraries.
-//! When it holds: always. The lock ends with the transaction, also when the program dies.
-//! How it breaks: it does not sell too much. It is slow: every buyer, also one who gets nothing,
-//! waits for all buyers before, for four round trips and a commit each.
+//! When it holds: always. The lock ends with the transaction, even when the program dies.
+//! How it breaks: it does not oversell. It is slow: every buyer, even one who gets no units, waits
+//! for all earlier buyers. Each of them takes four round trips and a commit.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "pessimistic-lock",
@@ -55,7 +55,8 @@ impl Strategy for PessimisticLock {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
             }
-            // The order first: a buyer who asks again fails here, and nothing is taken.
+            // The order is written first: if a buyer repeats the request, this fails, and no units
+            // are taken.
             match execute(&transaction, ORDER, &[&buyer, &units]).await {
                 Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
                 written => written?,

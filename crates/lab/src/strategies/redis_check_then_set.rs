@@ -2,17 +2,17 @@
 //!
 //! How it works: `GET stock`; if that is enough, `SET stock` to the value minus the units, and the
 //! order goes into a list.
-//! Where it comes from: a cache that became the stock; code written as if Redis were a variable.
+//! Where it comes from: a cache that became the stock; code that uses Redis like a variable.
 //! When it holds: with one buyer at a time.
-//! How it breaks: Redis runs one command at a time, but this is two. Everybody who read 7 writes 6.
-//! Redis is fast, so many more buyers fit between the two commands than with a database.
+//! How it breaks: Redis runs one command at a time, but this needs two. Every buyer who read 7
+//! writes 6. Redis is fast, so more buyers fit between the two commands than with a database.
 
 use redis::{cmd, pipe};
 
 use crate::backends::Backends;
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-check-then-set",

@@ -1,20 +1,20 @@
-//! Redis, INCRBY with undo: deduct first, look at the result, and give back what was too much.
+//! Redis, INCRBY with undo: deduct first, check the result, and give back units that were not
+//! there.
 //!
-//! How it works: `DECRBY stock n` is atomic and returns the new value. Zero or more means sold.
-//! Less means that the units were not there, and `INCRBY` gives them back.
+//! How it works: `DECRBY stock n` is atomic and returns the new value. Zero or more means sold. A
+//! negative value means that there were too few units, and `INCRBY` gives them back.
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
-//! When it holds: it never sells too much while Redis keeps its data.
-//! How it breaks: a process that dies between the deduction and the order, or between the
-//! deduction and the undo, loses the units. A buyer who asks again pays twice. While a request of
-//! ten is being undone, a request of one is refused although a unit is left. Redis that restarts
-//! forgets sales.
+//! When it holds: it never oversells while Redis keeps its data.
+//! How it breaks: a process that dies between the deduction and the order or the undo loses the
+//! units. A repeated request takes units twice. While a request for ten units is being undone, a
+//! request for one is refused although a unit is left. A Redis that restarts loses sales.
 
 use redis::cmd;
 
 use crate::backends::Backends;
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-incrby",

@@ -1,5 +1,5 @@
 -- Releases a lock only if it is still its owner's.
--- KEYS[1]: the lock. ARGV[1]: the owner's token. Returns 1 if it was released, 0 if it was not ours.
+-- KEYS[1]: the lock. ARGV[1]: the owner's token. Returns 1 if it was released, 0 if not.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end

@@ -1,12 +1,14 @@
-//! A Redis lock done by the book: SET NX PX with an owner, released by a script.
+//! A correct Redis lock: SET NX PX with an owner, released by a script.
 //!
-//! How it works: `SET lock <token> NX PX` takes the lock and its time in one command. A script
-//! deletes it only if the token is still ours. Under the lock the stock is read and written.
+//! How it works: `SET lock <token> NX PX` takes the lock and sets its time in one command. A script
+//! deletes the lock only if it still has this token. The stock is read and written under the lock.
 //! Where it comes from: the Redis documentation, "Distributed Locks with Redis".
-//! When it holds: while no work takes longer than the lock's time. Nobody releases another's lock.
-//! How it breaks: the time can still end during the work, by a slow database, a pause of the
-//! process or a slow network. Two holders then write the same stock. Renewal by a timer makes that
-//! rarer, but a paused process renews nothing. A Redis that restarts forgets who holds the lock.
+//! When it holds: while no work takes longer than the lock's time. No holder releases another's
+//! lock.
+//! How it breaks: the lock can still end during the work, because of a slow database, a paused
+//! process or a slow network. Then two holders write the same stock. A timer that renews the lock
+//! makes this rarer, but a paused process renews nothing. A Redis that restarts forgets who holds
+//! the lock.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use redis::{Script, cmd};
 use crate::backends::{Backends, execute, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-lock",
@@ -32,10 +34,10 @@ pub const ENTRY: Entry = Entry {
 
 /// How long the lock lasts.
 const LOCK_MS: u64 = 1_000;
-/// How often a waiting process tries again, and for how long.
+/// How often a waiting process tries again, and for how long it tries.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
-/// Releases the lock of its owner.
+/// Releases the lock if it is still its owner's.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
@@ -48,7 +50,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct RedisLock(Backends);
 
 impl RedisLock {
-    /// What is done under the lock.
+    /// The work under the lock.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         if self.0.has_order(buyer).await? {
             return Ok(Answer::Sold);
@@ -80,7 +82,7 @@ impl Strategy for RedisLock {
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
             let until = Instant::now() + WAIT_AT_MOST;
-            // Refused without the lock: stock does not come back in this sale.
+            // Refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

@@ -1,15 +1,15 @@
-//! A Redis lock with a fencing token: the database refuses a holder whose time is over.
+//! A Redis lock with a fencing token: the database refuses a holder whose lock has ended.
 //!
-//! How it works: taking the lock draws a number that only rises. The holder first raises the
-//! number in the stock row, and reads the stock with the same statement. Its write carries the
-//! number and changes nothing once a later holder has raised it. Write and order are one
-//! transaction.
+//! How it works: taking the lock draws a number that only rises. The holder first raises the number
+//! in the stock row to its own, and reads the stock with the same statement. Its write has that
+//! number as a condition and changes nothing if a later holder has raised it. Write and order are
+//! one transaction.
 //! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
-//! When it holds: always. The lock only keeps buyers from disturbing each other; the number in
-//! the row decides. Checking the number only when writing is not enough: a later holder could
-//! have read before the late write, so the read raises it too.
-//! How it breaks: it does not sell too much. It costs a lock and a transaction. If Redis forgets
-//! the counter, holders are refused until it has passed the number in the row.
+//! When it holds: always. The lock only keeps buyers from disturbing each other; the number in the
+//! row decides. A check of the number at the write alone is not enough: a later holder could have
+//! read before the late write. So the read raises the number too.
+//! How it breaks: it does not oversell. It costs a lock and a transaction. If Redis loses the
+//! counter, holders are refused until the counter has passed the number in the row.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use redis::{Script, cmd};
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-lock-fenced",
@@ -35,11 +35,11 @@ pub const ENTRY: Entry = Entry {
 
 /// How long the lock lasts.
 const LOCK_MS: u64 = 1_000;
-/// How often a waiting process tries again, and for how long.
+/// How often a waiting process tries again, and for how long it tries.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
-/// The token is the owner, so the release is that of the lock with an owner.
+/// The token is the owner, so the lock is released like the lock with an owner.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,
@@ -54,7 +54,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct RedisLockFenced(Backends);
 
 impl RedisLockFenced {
-    /// What is done under the lock.
+    /// The work under the lock.
     async fn sell(&self, token: i64, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let Some(row) = query(&db, READ, &[&token]).await?.pop() else {
@@ -97,7 +97,7 @@ impl Strategy for RedisLockFenced {
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
             let until = Instant::now() + WAIT_AT_MOST;
-            // Refused without the lock: stock does not come back in this sale.
+            // Refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

@@ -1,12 +1,13 @@
 //! A Redis lock with SETNX and EXPIRE, released by DEL: the lock of the famous incident.
 //!
 //! How it works: `SETNX lock 1`, then `EXPIRE lock`; read the stock, work, write the new stock and
-//! the order; `DEL lock`. The database is written without any check, as "the lock protects it".
-//! Where it comes from: the first page of many tutorials on distributed locks.
-//! When it holds: while no work ever takes longer than the lock's time and no process ever stops.
-//! How it breaks: work that outlives the lock goes on beside the next holder, and then deletes the
-//! next holder's lock, which lets a third one in. From then on every release frees somebody else's
-//! lock. A process that dies between `SETNX` and `EXPIRE` leaves a lock that never ends.
+//! the order; `DEL lock`. The database is written without a check, because "the lock protects it".
+//! Where it comes from: the beginning of many tutorials on distributed locks.
+//! When it holds: while no work takes longer than the lock's time and no process stops.
+//! How it breaks: work that takes longer than the lock continues beside the next holder. At its end
+//! it deletes the next holder's lock, which admits a third holder. From then on every release
+//! deletes another holder's lock. A process that dies between `SETNX` and `EXPIRE` leaves a lock
+//! that never ends.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use redis::cmd;
 use crate::backends::{Backends, execute, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-lock-unsafe",
@@ -32,7 +33,7 @@ pub const ENTRY: Entry = Entry {
 
 /// How long the lock lasts.
 const LOCK_MS: u64 = 1_000;
-/// How often a waiting process tries again, and for how long.
+/// How often a waiting process tries again, and for how long it tries.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 const TABLES: &str = "
@@ -46,7 +47,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct RedisLockUnsafe(Backends);
 
 impl RedisLockUnsafe {
-    /// What is done under the lock.
+    /// The work under the lock.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let db = self.0.db().await?;
         let available: i64 = query_one(&db, READ, &[]).await?.get(0);
@@ -75,7 +76,7 @@ impl Strategy for RedisLockUnsafe {
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
             let until = Instant::now() + WAIT_AT_MOST;
-            // Refused without the lock: stock does not come back in this sale.
+            // Refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 return Ok(Answer::SoldOut);
             }

@@ -1,19 +1,19 @@
 //! The classic script: one Lua script checks and books, and Redis runs it as one step.
 //!
-//! How it works: the hash has `Total` and `Booked`. The script books `n` if `Booked + n <= Total`
-//! and records the order. It returns what articles return: unknown, wrong number, unlimited, none
-//! left, or how many were booked. It is loaded once and called by its digest.
+//! How it works: the hash has `Total` and `Booked`. The script books `n` units if `Booked + n <=
+//! Total` and records the order. It returns one of the usual codes: unknown item, wrong number,
+//! unlimited, none left, or the booked units. It is loaded once and called by its digest.
 //! Where it comes from: the Redis manual on EVAL; nearly every flash-sale article.
-//! When it holds: while Redis keeps its data. A process that dies changes nothing half.
-//! How it breaks: Redis is the only record. A restart from a snapshot sells again what was sold
-//! since, and an empty Redis has lost every order that buyers were promised.
+//! When it holds: while Redis keeps its data. If a process dies, no change is half done.
+//! How it breaks: Redis is the only record. After a restart from a snapshot, units that were sold
+//! since then are sold again. An empty Redis has lost every order that buyers were promised.
 
 use redis::{Script, cmd, pipe};
 
 use crate::backends::Backends;
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-lua",

@@ -1,13 +1,13 @@
-//! Script and send table: the intent is a row before Redis books, so a lost step is found again.
+//! A script and a table of intents: a row is written before Redis books, so a lost step is found.
 //!
-//! How it works: a row `pending` in the send table, then the script, which books once for a
-//! buyer, then the row becomes `sent` and the buyer is told "sold". A checker asks again about
-//! rows that stay `pending`. A consumer turns `sent` rows into orders, once each.
+//! How it works: a row `pending` is written into the table `sends`. Then the script books, once for
+//! each buyer. Then the row becomes `sent`, and the buyer gets the answer "sold". A checker repeats
+//! the script for rows that stay `pending`. A consumer makes one order of each `sent` row.
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
-//! When it holds: also when processes die at any step.
-//! How it breaks: Redis still decides. A restart from a snapshot forgets bookings and sells the
-//! same units again; an empty Redis refuses everybody. Each sold unit costs three database
-//! writes.
+//! When it holds: even when processes die at any step, while Redis keeps its data.
+//! How it breaks: Redis still decides. After a restart from a snapshot it has lost bookings and
+//! sells the same units again; an empty Redis refuses every buyer. Each sold unit costs three
+//! database writes.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use redis::{Script, pipe};
 use crate::backends::{Backends, execute, query, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-lua-outbox",
@@ -32,7 +32,7 @@ pub const ENTRY: Entry = Entry {
 };
 
 const BOOK: &str = include_str!("redis_lua_outbox.lua");
-/// How long the background work rests when there is nothing to do.
+/// Pause of the background work when there is nothing to do.
 const POLL_EVERY: Duration = Duration::from_millis(10);
 const TABLES: &str = "
 CREATE TABLE sends (buyer bigint PRIMARY KEY, units bigint NOT NULL,
@@ -58,7 +58,7 @@ struct RedisLuaOutbox {
 }
 
 impl RedisLuaOutbox {
-    /// Books, or finds the booking, and settles the row.
+    /// Books units, or finds the earlier booking, and updates the row.
     async fn book(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let script = Script::new(BOOK);
         let mut call = script.key("item");

@@ -1,11 +1,11 @@
 //! Script, list and consumer: Redis decides, a consumer writes the orders into the database.
 //!
-//! How it works: the script books and pushes the order into a Redis list, and the buyer is told
-//! "sold". A consumer pops orders, up to 100 at a time, and inserts them into PostgreSQL.
+//! How it works: the script books and pushes the order into a Redis list, and the buyer gets the
+//! answer "sold". A consumer pops up to 100 orders at a time and inserts them into PostgreSQL.
 //! Where it comes from: the usual flash-sale article ("Lua plus queue").
 //! When it holds: while Redis and the consumer work.
-//! How it breaks: an order that was popped and not yet inserted is lost when the consumer dies; its
-//! buyer was promised a unit. Redis that restarts loses the list, or sells again what it forgot.
+//! How it breaks: if the consumer dies, orders that it popped and did not insert are lost, although
+//! their buyers were promised units. A Redis that restarts loses the list, or sells units again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ use redis::{Script, cmd, pipe};
 use crate::backends::{Backends, execute, parse_order};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-lua-queue",
@@ -41,7 +41,7 @@ const ORDERS: &str = "INSERT INTO orders (buyer, units)
 
 struct RedisLuaQueue {
     backends: Backends,
-    /// Orders that this process popped and has not inserted.
+    /// Orders that this process popped and has not inserted yet.
     popped: AtomicU64,
 }
 

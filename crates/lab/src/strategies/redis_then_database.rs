@@ -1,12 +1,12 @@
-//! Redis first, the database later: the process remembers what it sold and writes it in batches.
+//! Redis first, the database later: the process keeps sales in memory and writes them in batches.
 //!
-//! How it works: the script books in Redis and the buyer is told "sold". The order goes into the
-//! process's memory and from there into PostgreSQL every 100 ms, in one statement.
+//! How it works: the script books in Redis, and the buyer gets the answer "sold". The order goes
+//! into the process's memory, and from there into PostgreSQL every 100 ms, in one statement.
 //! Where it comes from: write-behind caches; "asynchronous persistence" articles.
 //! When it holds: while neither Redis nor a process stops.
-//! How it breaks: a process that dies takes the orders in its memory with it. Redis knows that the
-//! units are gone and the database has no order, so they are lost for the shop as well. A restart
-//! of Redis loses bookings.
+//! How it breaks: if a process dies, the orders in its memory are lost. Redis has deducted their
+//! units and the database has no orders, so the shop loses the units as well. A restart of Redis
+//! loses bookings.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::backends::{Backends, execute};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "redis-then-database",
@@ -34,7 +34,7 @@ pub const ENTRY: Entry = Entry {
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// How often orders are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
-/// Orders in memory at most; then buyers wait for the next flush.
+/// Most orders in memory; at the bound, buyers wait for the next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
@@ -53,7 +53,7 @@ impl RedisThenDatabase {
         Self { backends: backends.clone(), sold, unwritten: Mutex::new(unwritten) }
     }
 
-    /// Writes what is in memory.
+    /// Writes the orders in memory into the database.
     async fn flush(&self) -> anyhow::Result<()> {
         let mut unwritten = self.unwritten.lock().await;
         let (mut buyers, mut units) = (Vec::new(), Vec::new());
@@ -103,7 +103,7 @@ impl Strategy for RedisThenDatabase {
     }
 
     fn waiting(&self) -> Step<'_, u64> {
-        // The lock is free only while no flush is under way.
+        // The lock is free only while no flush is running.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
     }
 

@@ -1,13 +1,13 @@
 //! A queue with a single consumer: one process decides, so nothing needs a lock.
 //!
-//! How it works: a request goes into a Redis list. One consumer takes requests in order, reads
-//! the stock, deducts, writes orders and commits, up to 64 requests at a time. Then it writes
-//! each answer to Redis, where the waiting request looks for it.
+//! How it works: a request goes into a Redis list. One consumer takes up to 64 requests in order,
+//! reads the stock, deducts units, writes orders and commits. Then it writes each answer to Redis,
+//! where the waiting request polls for it.
 //! Where it comes from: "serialize the hot item" articles; the single-writer principle.
-//! When it holds: always, as long as there is one consumer. A buyer is only told what was
+//! When it holds: always, while there is only one consumer. A buyer only gets answers that are
 //! committed.
-//! How it breaks: it does not sell too much. A request that is lost between the list and the
-//! commit gets no answer, and the buyer asks again. The consumer's pace is the pace of the sale.
+//! How it breaks: it does not oversell. If a request is lost between the list and the commit, it
+//! gets no answer, and the buyer repeats it. The sale is as fast as its consumer.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use redis::{cmd, pipe};
 use crate::backends::{Backends, execute, parse_order, query, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "single-consumer-queue",
@@ -31,9 +31,9 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(SingleConsumerQueue(backends.clone()))),
 };
 
-/// How often a request looks for its answer.
+/// How often a request polls for its answer.
 const POLL_EVERY: Duration = Duration::from_millis(2);
-/// How long it looks before the buyer is told to ask again.
+/// How long a request polls before the buyer gets the answer "try again".
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// Requests that are decided in one transaction.
 const BATCH: usize = 64;

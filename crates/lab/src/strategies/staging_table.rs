@@ -1,20 +1,20 @@
-//! A staging table: requests are only written down; one worker decides them, many at a time.
+//! A staging table: a request only inserts a row, and one worker decides many rows at a time.
 //!
-//! How it works: each request is an insert into `staging`, which no other request disturbs. One
-//! worker reads what is undecided in order of arrival, decides all of it in memory and writes
-//! stock, orders and decisions in one transaction. The buyer polls for the decision.
+//! How it works: each request inserts a row into `staging`, which does not disturb other requests.
+//! One worker reads undecided rows in order of arrival and decides them in memory. It writes stock,
+//! orders and decisions in one transaction. The buyer polls for the decision.
 //! Where it comes from: batch posting in accounting; "temporary table, then merge" articles.
-//! When it holds: always, as one worker decides and each buyer has one row.
-//! How it breaks: it does not sell too much. Each buyer waits for the next batch, and while the
-//! worker is away nobody gets an answer. Two workers would need the stock row's lock, which the
-//! worker takes anyway.
+//! When it holds: always, because one worker decides and each buyer has one row.
+//! How it breaks: it does not oversell. Each buyer waits for the next batch, and no buyer gets an
+//! answer while the worker is down. Two workers would need the stock row's lock, which the worker
+//! takes anyway.
 
 use std::time::{Duration, Instant};
 
 use crate::backends::{Backends, execute, query, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "staging-table",
@@ -29,9 +29,9 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(StagingTable(backends.clone()))),
 };
 
-/// How often a buyer looks for the decision, and the worker for new requests.
+/// How often a buyer polls for the decision, and how often the worker polls for new requests.
 const POLL_EVERY: Duration = Duration::from_millis(4);
-/// How long a buyer waits before being told to ask again.
+/// How long a buyer waits before the answer "try again".
 const DECIDED_WITHIN: Duration = Duration::from_secs(3);
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
@@ -54,7 +54,7 @@ const TAKE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
 struct StagingTable(Backends);
 
 impl StagingTable {
-    /// Decides one batch; how many requests it had.
+    /// Decides one batch; returns its number of requests.
     async fn apply_batch(&self) -> anyhow::Result<usize> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;

@@ -1,14 +1,15 @@
 //! Partitions with two sub-domains each, a scheduler, a pool and a detail table.
 //!
-//! How it works: a partition sells from its active sub-domain. When that falls below the threshold,
-//! the scheduler refills the other one from the pool and switches. Every sale leaves a detail
-//! record; a task writes them into the database when 100 have gathered or a second has passed. When
-//! the pool is empty the rest is merged, first of the sub-domains, then of the partitions.
+//! How it works: a partition sells from its active sub-domain. When its units fall below the
+//! threshold, the scheduler refills the other sub-domain from the pool and switches to it. Every
+//! sale leaves a detail record. A task writes the details into the database after 100 records or
+//! one second. When the pool is empty, remaining units are merged, first of sub-domains, then of
+//! partitions.
 //! Where it comes from: published designs for very hot items (initial 400, threshold 380, refill
 //! 100).
 //! When it holds: while Redis keeps its data.
-//! How it breaks: a restart of Redis loses details that were not written, and the stock with them.
-//! There are many moving parts: a scheduler that is away lets partitions run dry.
+//! How it breaks: a restart of Redis loses details that were not written, and their stock. There
+//! are many parts: if the scheduler is down, partitions run out of units.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use redis::{Script, cmd, pipe};
 use crate::backends::{Backends, execute, parse_order};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "sub-domains",
@@ -33,14 +34,14 @@ pub const ENTRY: Entry = Entry {
 };
 
 const PARTITIONS: i64 = 2;
-/// Units of a new partition, the bound below which it is refilled, and by how many.
+/// Units of a new partition, the threshold for a refill, and the units of one refill.
 const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 const REFILL: i64 = 100;
-/// Details are written when so many have gathered, or after this time.
+/// Details are written when this many have gathered, or after this time.
 const DETAILS: usize = 100;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How often the scheduler looks.
+/// How often the scheduler runs.
 const SCHEDULE_EVERY: Duration = Duration::from_millis(5);
 const BOOK: &str = include_str!("sub_domains.lua");
 const SCHEDULE: &str = include_str!("sub_domains_schedule.lua");
@@ -66,7 +67,7 @@ impl SubDomains {
         Ok(self.backends.redis().script::<i64>(call).await? == 1)
     }
 
-    /// Merges all that is left into one partition; how much it is.
+    /// Merges all remaining units into one partition; returns their number.
     async fn gather(&self) -> anyhow::Result<i64> {
         let script = Script::new(GATHER);
         let mut call = script.prepare_invoke();
@@ -76,8 +77,8 @@ impl SubDomains {
         self.backends.redis().script(call.key("pool")).await
     }
 
-    /// Writes the oldest details into the database, then removes them from the list. Written twice
-    /// after a crash, they are the same rows.
+    /// Writes the oldest details into the database, then removes them from the list. If they are
+    /// written twice after a crash, the rows are the same.
     async fn write_details(&self) -> anyhow::Result<()> {
         let redis = self.backends.redis();
         let lines: Vec<String> =

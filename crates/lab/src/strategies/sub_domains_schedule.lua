@@ -1,6 +1,6 @@
 -- One step of the scheduler for one partition: switch the sub-domains and refill from the pool.
 -- KEYS[1]: the partition. KEYS[2]: the pool. ARGV[1]: the threshold. ARGV[2]: the refill.
--- When the pool is empty, what is left of both sub-domains is merged.
+-- When the pool is empty, the remaining units of both sub-domains are merged.
 -- Returns how many units the partition and the pool have.
 local active = redis.call('HGET', KEYS[1], 'active')
 if not active then

@@ -1,16 +1,17 @@
 //! One row for each unit: buyers take different rows, so they do not wait for each other.
 //!
 //! How it works: `SELECT … WHERE buyer IS NULL LIMIT n FOR UPDATE SKIP LOCKED` finds rows that no
-//! other transaction has locked; the transaction writes the buyer into them and the order.
-//! Where it comes from: seats of a theatre, and job queues in PostgreSQL since version 9.5.
-//! When it holds: always. A row has one buyer.
-//! How it breaks: it does not sell too much. A buyer who finds only locked rows cannot know whether
-//! they will be free again and must be told to try again. A million units are a million rows.
+//! other transaction has locked. The transaction writes the buyer into these rows, and the order.
+//! Where it comes from: numbered seats of a theatre, and job queues in PostgreSQL since version
+//! 9.5.
+//! When it holds: always, because a row has one buyer.
+//! How it breaks: it does not oversell. A buyer who finds only locked rows cannot know whether they
+//! will be free again, and gets the answer "try again". A million units are a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "unit-rows",
@@ -59,7 +60,7 @@ impl Strategy for UnitRows {
                 drop(db);
                 return Ok(match (self.0.has_order(buyer).await?, is_enough) {
                     (true, _) => Answer::Sold,
-                    // The rest is locked by others, who may give it back.
+                    // Other transactions have locked the remaining rows and may give them back.
                     (false, true) => Answer::Busy,
                     (false, false) => Answer::SoldOut,
                 });

@@ -1,16 +1,16 @@
-//! A blind update: one statement takes the units and nothing looks whether they are there.
+//! A blind update: one statement takes the units, and no check says whether they exist.
 //!
-//! How it works: `UPDATE stock SET available = available - n`, then the order is written. The page
-//! was supposed to hide the button when nothing is left.
-//! Where it comes from: the first version of many shops, and every guide that warns of it.
-//! When it holds: when fewer people ask than units exist.
-//! How it breaks: the stock becomes negative, and every buyer who still has the page gets an order.
-//! It needs no concurrency at all.
+//! How it works: `UPDATE stock SET available = available - n`, then the order is written. Only the
+//! page hides the button when no units are left.
+//! Where it comes from: the first version of many shops, and every guide that warns against it.
+//! When it holds: when fewer units are requested than exist.
+//! How it breaks: the stock becomes negative, and every buyer who still has the page open gets an
+//! order. This happens even without concurrency.
 
 use crate::backends::{Backends, execute};
 use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
 
-/// What the list and the report say.
+/// The entry for the list and the report.
 pub const ENTRY: Entry = Entry {
     info: Info {
         id: "unsafe-update",

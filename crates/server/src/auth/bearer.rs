@@ -13,7 +13,7 @@ pub fn bearer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str,
     let mut values = values.into_iter();
     let value = values.next().ok_or(Denied::Missing)?;
     if values.next().is_some() {
-        return Err(Denied::Bad("Authorization is sent twice"));
+        return Err(Denied::Bad("Authorization is sent more than once"));
     }
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii());
     let text = text.ok_or(Denied::Bad("Authorization is not ASCII"))?;

@@ -33,7 +33,8 @@ impl Buyers {
         }
     }
 
-    /// Verifies with public keys, which are read now. A file must exist; a URL may fail for now.
+    /// Verifies with public keys, which are read now. A file must be readable; a failed request of
+    /// a URL is repeated later.
     ///
     /// # Errors
     /// When the file cannot be read or contains no keys.
@@ -65,7 +66,7 @@ impl Buyers {
         }
     }
 
-    /// The same after reading the public keys again, for a token with an unknown key.
+    /// Checks a token with an unknown key again, after reading the public keys again.
     ///
     /// # Errors
     /// Why the token was rejected; [`Denied::Unknown`] when no keys can be loaded.

@@ -51,13 +51,13 @@ impl fmt::Debug for BuyerName {
 pub struct VerifiedBuyer {
     /// The buyer.
     pub name: BuyerName,
-    /// Membership and level; neither, if the token does not say.
+    /// Membership and level, as the token says. Without these claims the buyer has neither.
     pub standing: Membership,
     /// When the token expires, in seconds since 1970.
     pub expires_secs: i64,
 }
 
-/// The claims that every token must have, besides a valid signature and time.
+/// The claims that every token must have, in addition to a valid signature and time.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedClaims {
     /// The issuer, if one is configured.
@@ -129,7 +129,7 @@ impl Claims<'_> {
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
             Some(claims) => claims.verify_claims(expected, now_secs),
             None => Err(Denied::Bad(
-                "the token's claims are invalid; sub and exp are required, each of its type",
+                "the token's claims are invalid; sub (a string) and exp (a number) are required",
             )),
         }
     }
@@ -159,7 +159,7 @@ impl Claims<'_> {
             }
         }
         let name = BuyerName::new(&self.sub)
-            .ok_or(Denied::Bad("the token's sub cannot be a buyer's name"))?;
+            .ok_or(Denied::Bad("the token's sub is not a valid buyer name"))?;
         let standing =
             Membership { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
         Ok(VerifiedBuyer { name, standing, expires_secs: self.exp.0 })
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_hold_within_thirty_seconds_of_their_times() {
+    fn a_token_is_accepted_up_to_thirty_seconds_outside_its_times() {
         let check = |json: &str, expected: Result<&str, &str>| {
             let found = Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 1_000);
             match (&found, expected) {

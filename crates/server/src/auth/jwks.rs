@@ -23,7 +23,7 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// How often the set is read again.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
-/// Shortest time between two reads, whatever keys the tokens name.
+/// Shortest time between two reads, whichever keys the tokens name.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 /// How long the URL may take to answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,12 +81,12 @@ impl Jwks {
             .timeout(FETCH_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .expect("a client without certificates of its own can be made");
+            .expect("an HTTP client without certificates of its own can be created");
         Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
     }
 
-    /// The buyer that `token` names, if signature and claims are valid. [`Denied::Unknown`]: its
-    /// key is not in the set.
+    /// The buyer that `token` names, if its signature and claims are valid. [`Denied::Unknown`]:
+    /// the token's key is not in the set.
     pub(super) fn check(
         &self,
         token: &str,
@@ -123,18 +123,19 @@ impl Jwks {
                 .is_ok_and(|holds| holds)
         });
         if !holds {
-            return Err(Denied::Bad("the token's signature does not hold"));
+            return Err(Denied::Bad("the token's signature is not valid"));
         }
         let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)?;
         Claims::verify(&claims, expected, now_secs)
     }
 
-    /// Whether no set was loaded yet.
+    /// Whether no set has been loaded yet.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.load().is_empty()
     }
 
-    /// Reads the set again, unless that just happened. Concurrent callers wait for the same read.
+    /// Reads the set again, unless it was read a moment ago. Concurrent callers wait for the same
+    /// read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -144,7 +145,7 @@ impl Jwks {
         if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
             return Ok(());
         }
-        // A failure counts too, so that a URL that is down is not requested by every call.
+        // A failed read counts too, so that not every call requests a URL that is down.
         *read_at = Some(now);
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
@@ -169,7 +170,7 @@ impl Jwks {
         while let Some(chunk) = answer.chunk().await.map_err(why)? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > SET_BYTES_MAX {
-                return Err(format!("it is larger than {SET_BYTES_MAX} bytes"));
+                return Err(format!("the set is larger than {SET_BYTES_MAX} bytes"));
             }
         }
         Ok(bytes)
@@ -186,7 +187,7 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 fn read_blocking(path: &Path) -> Result<Vec<u8>, String> {
     let why = |error: std::io::Error| error.to_string();
     if std::fs::metadata(path).map_err(why)?.len() > SET_BYTES_MAX as u64 {
-        return Err(format!("it is larger than {SET_BYTES_MAX} bytes"));
+        return Err(format!("the set is larger than {SET_BYTES_MAX} bytes"));
     }
     std::fs::read(path).map_err(why)
 }
@@ -194,7 +195,8 @@ fn read_blocking(path: &Path) -> Result<Vec<u8>, String> {
 /// Checks that a file contains a usable key set.
 ///
 /// # Errors
-/// Why it does not.
+///
+/// The reason why the file contains no usable key set.
 pub(crate) fn check_file(path: &Path) -> Result<(), String> {
     read_blocking(path).and_then(|bytes| parse_keys(&bytes)).map(drop)
 }
@@ -202,10 +204,10 @@ pub(crate) fn check_file(path: &Path) -> Result<(), String> {
 /// The usable keys of a set. A key that is invalid or for another use is skipped.
 fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
     let set: JwksSet = serde_json::from_slice(bytes)
-        .map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;
+        .map_err(|error| format!("the content is not a JSON Web Key Set: {error}"))?;
     let keys: Vec<JwksKey> = set.keys.into_iter().filter_map(parse_key).take(KEYS_MAX).collect();
     if keys.is_empty() {
-        return Err("it holds no key for RS256, ES256 or EdDSA".to_owned());
+        return Err("the set contains no key for RS256, ES256 or EdDSA".to_owned());
     }
     Ok(keys)
 }
@@ -273,7 +275,7 @@ fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
     {
         tracing::warn!(
             kid = jwk.common.key_id,
-            "ignored a key of auth.buyer_jwks: anyone can forge signatures for its weak point"
+            "ignored a weak key of auth.buyer_jwks: anyone can forge signatures for it"
         );
         return None;
     }

@@ -52,7 +52,7 @@ impl Operators {
         hash
     }
 
-    /// Replaces the created keys by those in the store.
+    /// Replaces the keys that operators created by those in the store.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: role_of_row(key.role) },
@@ -117,7 +117,7 @@ mod tests {
     use doorbuster_core::Millis;
 
     #[test]
-    fn a_key_has_the_role_it_was_made_with_until_it_is_gone() {
+    fn a_key_keeps_its_role_until_it_is_deleted() {
         let operators = Operators::new(&SecretString::from("configured-configured-configured"));
         let made = AdminKey {
             id: "key_1".into(),

@@ -1,4 +1,5 @@
-//! What the server tells its operator at the start, and the addresses under which others reach it.
+//! Tells the operator at the start what to know, and finds the addresses under which others reach
+//! the server.
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -83,13 +84,13 @@ async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// A store's time as people read it.
+/// A time of the store as text for people.
 fn time_text(at: doorbuster_core::Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
 /// Replaces an unspecified address by one that other machines in the network can reach: the source
-/// address of this machine's outgoing packets. No packet is sent to find out.
+/// address of this machine's outgoing packets. Finding it sends no packet.
 fn lan_address(ip: IpAddr) -> IpAddr {
     // 192.0.2.1 is reserved for documentation, so it is routed like any outside address.
     let own = || {

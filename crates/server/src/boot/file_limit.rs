@@ -10,7 +10,7 @@ const CONNECTIONS_MIN: u64 = 16;
 /// allows, at most `wanted`.
 pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
     let needed = wanted as u64 + HANDLES_SPARE;
-    // If the limit cannot be read, assume none: accepting connections will show it.
+    // If the limit cannot be read, the server assumes that it is high enough.
     let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
     if allowed < CONNECTIONS_MIN + HANDLES_SPARE {
         return Err(ServeError::Handles { allowed, needed: CONNECTIONS_MIN + HANDLES_SPARE });

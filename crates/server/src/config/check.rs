@@ -29,7 +29,7 @@ const PEERS_MAX: usize = 64;
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// Checks all settings; `faults` are those found while gathering.
+/// Checks all settings; `faults` contains the faults that were found while gathering.
 pub(super) fn check(
     raw: &RawSettings,
     demo: bool,
@@ -137,7 +137,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // The other shapes keep only a file there that Redis and other nodes know too.
+        // The other shapes keep only one file there, and Redis and other nodes know its content
+        // too.
         return Some(PathBuf::new());
     }
     if path.is_none() {
@@ -186,7 +187,8 @@ fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(shop)
 }
 
-/// The address to serve on. A host name is looked up; IPv4 comes first, as clients try it.
+/// The address to serve on. A host name is looked up; IPv4 addresses come first, as clients try
+/// them first.
 fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     let text = read.text("listen")?;
     let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();

@@ -32,8 +32,8 @@ impl Cidr {
         self.address
     }
 
-    /// The network of the same length that contains this address, if there is one. It is equal for
-    /// all addresses in it.
+    /// The network of this length that contains `address`, or `None` if there is none. All
+    /// addresses of one network give the same value.
     #[must_use]
     pub fn around(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {
@@ -50,7 +50,8 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// The same network with all host bits 0. `None` for an IPv4 network written as IPv6.
+    /// The same network with all host bits set to 0. `None` for an IPv4 network that is written as
+    /// IPv6.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.around(self.address)
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_holds_the_addresses_that_share_its_leading_bits() {
+    fn a_network_contains_the_addresses_that_share_its_leading_bits() {
         let check = |network: &str, address: &str, expected: bool| {
             let network = Cidr::parse(network).expect("a network");
             assert_eq!(
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_one_way_of_writing() {
+    fn every_notation_of_a_network_has_one_canonical_form() {
         let check = |text: &str, expected: Option<&str>| {
             let network = Cidr::parse(text).expect("a network").canonical();
             assert_eq!(network.map(|network| network.to_string()).as_deref(), expected, "{text}");

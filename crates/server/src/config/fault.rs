@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One thing that is wrong with the settings.
+/// One fault of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingFault {
     /// The setting and where it was set.

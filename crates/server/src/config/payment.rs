@@ -1,4 +1,5 @@
-//! Payment settings: the provider and its secrets. Settings of another provider are faults.
+//! Payment settings: the provider and its secrets. It is a fault to set another provider's
+//! settings.
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -14,7 +15,7 @@ const STRIPE_API: &str = "https://api.stripe.com";
 const STRIPE_SETTINGS: [&str; 3] =
     ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
-/// The provider. `None`: a fault was recorded.
+/// The payment settings. `None`: a fault was recorded.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {
@@ -104,7 +105,7 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     Some(StripeSettings { api_url: api_url?, secret_key: secret_key?, webhook_secrets })
 }
 
-/// Whether a key may be sent to this origin: only over TLS or to this machine.
+/// Whether the key may be sent to this origin: over TLS, or to this machine.
 fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

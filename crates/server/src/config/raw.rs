@@ -16,17 +16,17 @@ pub(super) type Environment = HashMap<OsString, OsString>;
 /// A setting's raw value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RawValue {
-    /// In a file, between quotes.
+    /// A text between quotes, in a file.
     Text(String),
-    /// In a file, a number.
+    /// A number, in a file.
     Whole(i64),
-    /// In a file, `true` or `false`.
+    /// `true` or `false`, in a file.
     Flag(bool),
-    /// In a file, a list of texts.
+    /// A list of texts, in a file.
     List(Vec<String>),
-    /// Text from the environment or the command line, not parsed yet.
+    /// A text from the environment or the command line that is not parsed yet.
     Unparsed(String),
-    /// The value is in this file.
+    /// The path of the file that contains the value.
     SecretFile(PathBuf),
 }
 
@@ -75,7 +75,7 @@ impl RawSettings {
     }
 }
 
-/// Merges the four layers. A value that belongs to no setting is recorded in `faults`.
+/// Merges the four layers. Values that belong to no setting are recorded in `faults`.
 pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
@@ -106,14 +106,14 @@ fn read_file(
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // Do not show the line or the value: it may be a secret.
+            // The message does not show the line or the value, because they may contain a secret.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) = (
                 before.split('\n').count(),
                 before.rsplit('\n').next().unwrap_or("").chars().count() + 1,
             );
             let what = Some(error.message()).filter(|said| !said.starts_with("invalid type"));
-            let what = what.unwrap_or("a value that no setting takes");
+            let what = what.unwrap_or("a value of a type that no setting has");
             let detail = format!("is not valid TOML: line {line}, column {column}: {what}");
             return faults.push(SettingFault { setting: origin.to_string(), detail });
         }
@@ -137,7 +137,7 @@ fn read_file(
     layer.merge_into(raw, faults);
 }
 
-/// Calls `each` with every path that holds something other than a table.
+/// Calls `each` with every path whose value is not a table.
 fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml::Value)) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -195,8 +195,8 @@ fn read_environment(
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // Only one spelling is accepted. A user who writes DOORBUSTER_listen would believe it to be
-        // set.
+        // Only upper case is accepted. Otherwise the server would ignore DOORBUSTER_listen, and the
+        // user would believe that it is set.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {

@@ -1,4 +1,4 @@
-//! The shape of a deployment: the settings that it requires and the settings that contradict it.
+//! The shape of a deployment: the settings that it requires and those that contradict it.
 
 use doorbuster_store::check_address;
 use secrecy::SecretString;
@@ -11,8 +11,8 @@ const URLS_MAX: usize = 64;
 /// Most replicas of one server that answers may wait for.
 const REPLICAS_MAX: u64 = 10;
 
-/// Whether a setting of another shape is used: the default file sets 0 replicas to wait for, and no
-/// peers.
+/// Whether a setting of another shape is used. The default file sets 0 replicas to wait for and no
+/// peers, so these values do not count.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {
@@ -58,7 +58,7 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     }
 }
 
-/// The error never shows the URL, which may contain a password.
+/// The URL of the store. An error never shows the URL, which may contain a password.
 fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_set("store.url") {
         read.fault(
@@ -107,7 +107,7 @@ fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
     Some(urls.into_iter().map(SecretString::from).collect())
 }
 
-/// The roles, if the shape allows to separate them.
+/// The roles, if the shape allows separate roles.
 pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
     if let Some(other) =

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Settings};
 
-/// One line for each setting that has a value: TOML, and where it comes from.
+/// One line of TOML for each setting that has a value, with its origin.
 pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     let mut section = "";
@@ -58,7 +58,7 @@ fn render_value(value: &RawValue) -> String {
     }
 }
 
-/// Whether `--demo` allows what the default does not.
+/// Whether `--demo` allows something here that the default does not allow.
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     let is_open = match path {
         "webhooks.allow_private" => settings.webhooks_allow_private,
@@ -68,7 +68,7 @@ fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     settings.demo && is_open
 }
 
-/// Whether the server generates and keeps this secret because no setting gives it.
+/// Whether the server generates and keeps this secret because no setting contains it.
 fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
     settings.is_some_and(|settings| match path {
         "auth.buyer_secret" => settings.auth.buyers.is_none(),
@@ -80,7 +80,7 @@ fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
     })
 }
 
-/// Values that the program computes where the setting is missing.
+/// Values that the program computes if the setting is missing.
 fn derived_value(path: &str, settings: Option<&Settings>) -> Option<String> {
     let settings = settings?;
     match path {

@@ -1,4 +1,4 @@
-//! The closed table of settings: every path that a file, the environment or the command line may
+//! The complete table of settings: every path that a file, the environment or the command line may
 //! set.
 
 /// One setting.

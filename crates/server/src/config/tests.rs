@@ -1,4 +1,4 @@
-//! What the layers make of each other, and what refuses to start.
+//! Tests of the layers of settings, and of settings with which the server does not start.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -22,7 +22,7 @@ fn file(text: &str) -> (TempDir, Flags) {
 }
 
 #[test]
-fn the_defaults_alone_are_a_working_configuration() {
+fn the_defaults_are_valid_without_any_other_setting() {
     let settings = load(&Flags::default(), environment(&[])).expect("the defaults");
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.data_dir.to_str(), Some("/home/someone/.local/share/doorbuster"));
@@ -46,7 +46,7 @@ fn the_default_file_names_every_setting_and_no_other() {
         let stands = body
             .lines()
             .any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
-        assert!(stands, "{} stands in the default file", setting.path);
+        assert!(stands, "{} is missing in the default file", setting.path);
     }
     assert!(table.contains_key("listen"));
 }
@@ -80,7 +80,7 @@ fn a_demonstration_allows_webhooks_to_private_addresses_by_default() {
 }
 
 #[test]
-fn the_sandboxs_buttons_follow_their_setting_and_are_on_by_default_in_a_demonstration() {
+fn the_sandbox_buttons_are_on_by_default_only_in_a_demonstration() {
     let demo = Flags { demo: true, ..Flags::default() };
     let works = |flags: &Flags, told: &[(&str, &str)]| {
         load(flags, environment(told)).expect("valid").payment.sandbox_page
@@ -93,7 +93,7 @@ fn the_sandboxs_buttons_follow_their_setting_and_are_on_by_default_in_a_demonstr
     assert_eq!([works(&Flags::default(), &[]), works(&Flags::default(), &[on])], [false, true]);
 }
 
-/// Passes if this value is refused under its setting, with this word.
+/// Checks that this value is refused with an error that names its setting and contains `word`.
 #[track_caller]
 fn check(name: &str, value: &str, setting: &str, word: &str) {
     let error = load(&Flags::default(), environment(&[(name, value)])).expect_err(name);
@@ -208,7 +208,7 @@ fn invalid_origins_and_unknown_settings_are_named() {
 }
 
 #[test]
-fn names_of_the_command_line_are_left_alone() {
+fn environment_variables_of_the_command_line_client_are_ignored() {
     let told = environment(&[
         ("DOORBUSTER_URL", "http://x"),
         ("DOORBUSTER_ADMIN_KEY", "k"),
@@ -267,7 +267,7 @@ fn a_secret_may_be_in_a_file_without_its_line_end() {
 }
 
 #[test]
-fn showing_hides_secrets_and_says_where_each_value_comes_from() {
+fn the_shown_settings_hide_secrets_and_name_the_origin_of_each_value() {
     let told = environment(&[
         ("DOORBUSTER_AUTH__ADMIN_KEY", "dontshowdontshowdontshowdontshow"),
         ("DOORBUSTER_LISTEN", "127.0.0.1:9"),
@@ -284,7 +284,7 @@ fn showing_hides_secrets_and_says_where_each_value_comes_from() {
 }
 
 #[test]
-fn stripe_is_configured_whole_and_alone() {
+fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
     let good = [
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),
         ("DOORBUSTER_PAYMENT__STRIPE__SECRET_KEY", "sk_test_key"),
@@ -322,10 +322,10 @@ fn stripe_is_configured_whole_and_alone() {
     }
 }
 
-/// Every setting that there is, changed here and there: it is read, or refused with what is wrong
-/// and where, and no secret is told either way.
+/// Changes random parts of a file with every setting. The file is either read, or refused with the
+/// fault and its place. No secret appears in either case.
 #[test]
-fn a_mangled_file_is_read_or_refused_with_a_reason_and_tells_no_secret() {
+fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
     const FILES: usize = 2_000;
     const CHANGES_MAX: usize = 3;
     const SECRET: &str = "not-for-anybodys-eyes-not-for-anybodys-eyes";
@@ -382,7 +382,7 @@ fn a_mangled_file_is_read_or_refused_with_a_reason_and_tells_no_secret() {
         }
     }
     assert!(read.min(refused) > FILES / 100, "{read} were read, {refused} refused");
-    // A secret that was written as a number, and is none that a file can hold.
+    // A secret that was written as a number that is too large for TOML.
     let (_dir, flags) = file("[auth]\nadmin_key = 0xffffffffffffffffffffffffffffffff\n");
     let said = load(&flags, environment(&[])).expect_err("refused").to_string();
     assert!(said.contains("line 2, column 13") && !said.contains(&u128::MAX.to_string()), "{said}");

@@ -1,5 +1,5 @@
-//! Changes an item's total while the sale runs. Lowering takes free units: from the pool first,
-//! then recalled from the slots.
+//! Changes an item's total while the sale runs. Lowering takes free units, first from the pool,
+//! then by recalls from the slots.
 use std::time::Duration;
 
 use doorbuster_core::{Grant, Phase, RecallId, RecallTarget};
@@ -12,7 +12,7 @@ use crate::failpoint::{self, Point};
 
 use super::{reconcile, tail};
 
-/// How long a lowering waits until tickets in flight settle.
+/// How long a lowering waits for tickets in flight to settle.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The result of a change of the total.
@@ -20,7 +20,7 @@ const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
 pub enum AdjustResult {
     /// This call changed the total.
     Done(ItemCounts),
-    /// An earlier call with the same key changed it. The counts are the present ones.
+    /// An earlier call with the same key changed the total. The counts are the current ones.
     Repeated(ItemCounts),
     /// The change takes more units than are free.
     MoreThanFree {
@@ -31,9 +31,9 @@ pub enum AdjustResult {
     KeyReused,
     /// The total would exceed its bound.
     TooMuch,
-    /// Unlimited stock cannot be adjusted.
+    /// The total of unlimited stock cannot be adjusted.
     Unlimited,
-    /// The sale is closed: its stock does not change any more.
+    /// The sale is closed, so its stock cannot change any more.
     Closed,
     /// The item does not exist.
     NotFound,
@@ -55,13 +55,13 @@ impl Engine {
         }
         let _guard = item.work.reconciling.lock().await;
         let outcome = self.adjust_locked(item, adjustment).await;
-        // Recalled units that were not used go back to the slots.
+        // Recalled units that are not needed go back to the slots.
         reconcile::reconcile_locked(self, item).await?;
         self.control().wake(item.row.id);
         outcome
     }
 
-    /// The result for an item of a closed sale: an earlier call with the same key may have changed
+    /// The result for an item of a closed sale. An earlier call with the same key may have changed
     /// the total.
     async fn adjusted_before_close(
         &self,
@@ -85,8 +85,8 @@ impl Engine {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + SETTLE_WAIT_MAX;
         loop {
-            // Enabled before the store is asked, so that a unit that comes back in the same commit
-            // is not missed.
+            // The signal is enabled before the store is asked, so that units that the next commits
+            // return are not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -100,7 +100,8 @@ impl Engine {
                 AdjustOutcome::Unlimited => return Ok(AdjustResult::Unlimited),
                 AdjustOutcome::NotFound => return Ok(AdjustResult::NotFound),
             };
-            // From the store: this node may not know yet of units that came back elsewhere.
+            // The counts come from the store, because this node may not know yet of units that came
+            // back on other nodes.
             let counts = self.store().counts(Some(vec![item.row.id])).await?;
             let free = counts.first().map_or(0, |counts| counts.pool + counts.in_slots);
             if wanted > free {
@@ -108,27 +109,28 @@ impl Engine {
             }
             let moved = self.recall_to_pool(item, wanted.saturating_sub(pool)).await?;
             if is_last {
-                // Tickets that stay in flight for so long do not count as free.
+                // The units of tickets that stay in flight for that long do not count as free.
                 let free = item.gauge.counts().pool + self.available_units(item).await;
                 return Ok(AdjustResult::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
             }
             if moved == 0 {
-                // The missing units are in tickets in flight, which become orders or return. Try
-                // once more after the wait.
+                // Tickets in flight hold the missing units. They become orders or return. The call
+                // tries once more after the wait.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }
     }
 
-    /// Moves at most `units` from the item's slots to its pool and returns the number moved. For a
-    /// slot that only another node reaches it begins a recall, which that node carries out.
+    /// Moves at most `units` from the item's slots to its pool and returns the number that was
+    /// moved. For a slot that only another node reaches, it begins a recall, and that node moves
+    /// the units.
     pub(crate) async fn recall_to_pool(
         &self,
         item: &ItemState,
         units: u64,
     ) -> Result<u64, EngineError> {
-        // Credits of returned tickets are still on their way to the slots. The caller holds the
-        // item's lock, so no other task delivers them.
+        // Slots may not have the credits of returned tickets yet. The caller holds the item's lock,
+        // so no other task delivers them.
         let grants = self.store().grants(item.row.id).await?;
         let mut sources = self.recall_sources(item, grants).await?;
         sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));
@@ -156,8 +158,8 @@ impl Engine {
         Ok(moved)
     }
 
-    /// The item's open grants. For each: whether this node reaches its slot, and how many units the
-    /// slot may have.
+    /// The item's open grants, each with the units that its slot may have and whether this node
+    /// reaches the slot.
     async fn recall_sources(
         &self,
         item: &ItemState,

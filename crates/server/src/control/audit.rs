@@ -1,6 +1,6 @@
-//! The continuous audit: adds up the store's rows every few seconds. A finding pauses its sale, or
-//! every open sale if it belongs to none, and raises an alarm. (The auditor of the command line
-//! shares no code with this.)
+//! The continuous audit: adds up the store's rows every few seconds. A finding raises an alarm and
+//! pauses its sale; a finding without a sale pauses every open sale. (The auditor of the command
+//! line shares no code with this one.)
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::engine::{Engine, EngineError};
 
 /// Shortest pause between two audits.
 const EVERY: Duration = Duration::from_secs(5);
-/// An audit reads every order, so the pause is this many times as long as the audit took. Audits
-/// cost at most a hundredth of one core.
+/// Pause after an audit, as a multiple of the audit's duration. An audit reads every order; with
+/// this pause, audits cost at most a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
-/// This many settled tickets in [`RUSH_WINDOW`] count as a rush, and the audit waits for its end.
-/// During an audit, an embedded store cannot checkpoint its log into the database, and buyers wait
-/// for the busy disk.
+/// If this many tickets settle in [`RUSH_WINDOW`], there is a rush, and the audit waits for its
+/// end. During an audit, an embedded store cannot checkpoint its log into the database, and buyers
+/// wait for the busy disk.
 const RUSH_TICKETS: u64 = 1_000;
 /// How long one measurement of the rush takes.
 const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
 const RUSH_MAX: Duration = Duration::from_secs(30);
 
-/// How long lost orders are a finding if their failover paused no sale.
+/// How long lost orders are a finding if the failover paused no sale.
 const LOSS_SHOWN_MS: i64 = 86_400_000;
 
 /// The result of an audit.
@@ -34,20 +34,21 @@ const LOSS_SHOWN_MS: i64 = 86_400_000;
 pub struct AuditView {
     /// When the audit ran.
     pub checked_at: Millis,
-    /// Grants closed because a slot failed.
+    /// Grants that were closed because a slot failed.
     pub repairs: u64,
-    /// Violated invariants. Empty if all is well.
+    /// Violated invariants; empty if there are none.
     pub findings: Vec<FindingView>,
-    /// Refunds of payments that pay for no order. They are handled, so they are no findings.
+    /// Refunds of payments that pay for no order. They are handled automatically, so they are no
+    /// findings.
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request of the shop.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes acknowledged and that the database lacks since its last failover. Empty
-    /// once an operator has resumed the sales that the failover paused.
+    /// Orders that nodes acknowledged and that the database does not have since its last failover.
+    /// Empty after an operator has resumed the sales that the failover paused.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
-    /// How the store became what it is, newest first.
+    /// The restores and failovers of the store, newest first.
     pub history: Vec<StoreHistoryRow>,
 }
 
@@ -56,9 +57,9 @@ pub struct AuditView {
 pub struct FindingView {
     /// The invariant's name.
     pub rule: String,
-    /// Sale and item, if it belongs to one.
+    /// The sale and the item that the finding is about, if there is one.
     pub item: Option<(String, String)>,
-    /// The numbers that contradict it.
+    /// The numbers that violate the invariant.
     pub detail: String,
 }
 
@@ -135,7 +136,7 @@ impl Engine {
         }
     }
 
-    /// Lost orders are a finding until an operator has decided, which resuming the sales says. If
+    /// Lost orders are a finding until an operator resumes the sales that the failover paused. If
     /// the failover paused no sale, they are a finding for a day.
     fn unresolved_losses(
         &self,
@@ -200,12 +201,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_audit_waits_for_the_end_of_a_rush_within_a_bound() {
-        assert_eq!(waits(|_| 0).await, 1, "no purchases");
+        assert_eq!(waits(|_| 0).await, 1, "without purchases");
         assert_eq!(waits(|_| RUSH_TICKETS - 1).await, 1, "few purchases");
         assert_eq!(
             waits(|second| if second < 7 { RUSH_TICKETS } else { 3 }).await,
             8,
-            "until the rush ends"
+            "the audit waits until the rush ends"
         );
         assert_eq!(waits(|_| 50_000).await, RUSH_MAX.as_secs(), "a rush that does not end");
     }

@@ -2,9 +2,9 @@
 //! through the store and waits for them.
 //!
 //! Each node stops its own slots, waits until their tickets settle and closes their grants.
-//! Meanwhile buyers are asked to retry. Safety does not depend on a drain: the phase change closes
-//! every grant that is still open. So a slot that is unreachable or not drained in time is logged
-//! and left, and the tickets that it still issues are returned.
+//! Meanwhile buyers are asked to retry. Safety does not depend on a drain, because the phase change
+//! closes every grant that is still open. So a slot that is unreachable or not drained in time is
+//! logged and skipped. Tickets that such a slot still issues are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 use super::reconcile;
 
-/// How long other nodes keep draining: a little longer than the node that waits for them.
+/// How long other nodes keep draining: a little longer than the first node waits for them.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
 /// Time between two checks for drains of other nodes while one runs. A hint ends the pause early.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-/// The same while no drain is known.
+/// Time between these checks while no drain is known.
 const POLL_EVERY_IDLE: Duration = Duration::from_secs(1);
-/// Time between two checks whether the other nodes are done, and whether the drain is over.
+/// Time between two checks whether the other nodes are done or the drain has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Follows the drains that other nodes began, until the program stops.
@@ -53,7 +53,7 @@ fn drains_elsewhere(engine: &Engine) -> Vec<Arc<SaleState>> {
 }
 
 async fn follow_drain(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
-    // The lock is taken if this node drains the sale itself or follows already.
+    // If the lock is taken, this node drains the sale itself or already follows the drain.
     let Some(_guard) = engine.try_lock_sale(&sale.flags) else { return Ok(()) };
     sale.flags.draining.store(true, Ordering::Release);
     let drained = drain_own(engine, sale).await;
@@ -63,7 +63,8 @@ async fn follow_drain(engine: &Engine, sale: &SaleState) -> Result<(), EngineErr
     engine.reconcile_after_step(&sale.row.id).await
 }
 
-/// Drains the slots that only this node reaches. The node that began the drain handles the others.
+/// Drains the slots that only this node reaches. The node that began the drain handles the other
+/// slots.
 async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
     if !engine.layout().is_node_local() {
         return Ok(());
@@ -108,7 +109,7 @@ impl Engine {
     /// is logged and skipped.
     pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
         let items = sale.items.iter().map(|item| async move {
-            // Reconciliation checks `draining` under this lock before it lets the slots go on.
+            // Reconciliation checks `draining` under this lock before it starts the slots again.
             let _guard = item.work.reconciling.lock().await;
             item.work.stopped_here.store(true, Ordering::Release);
             join_all(item.slots.iter().map(|&slot| self.stop_slot(slot))).await
@@ -140,7 +141,7 @@ impl Engine {
         if self.layout().reaches_all_slots() {
             return Ok(());
         }
-        // Another node may change the phase at the same time and wait for these slots.
+        // Another node may change the phase at the same time and wait for this node's slots.
         close_own_grants(self, &slots).await?;
         let is_theirs = |slot: SlotKey| {
             !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item)
@@ -158,16 +159,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends an unsuccessful drain: every node sells again.
+    /// Ends a failed drain: every node sells again.
     pub(super) async fn cancel_drain(&self, sale: &SaleState) {
         if !self.layout().is_single_node()
             && let Err(error) = self.store().drain_sale(&sale.row.id, 0).await
         {
-            tracing::warn!(%error, sale = sale.row.id, "failed to cancel a drain; other nodes wait until its time is over");
+            tracing::warn!(%error, sale = sale.row.id, "failed to cancel a drain; other nodes keep draining until it times out");
         }
     }
 
-    /// Updates the slots after a phase change or its repetition. After a failed drain they go on.
+    /// Updates the slots after a phase change or its repetition. If the drain failed, the slots
+    /// issue tickets again.
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
         if sale.is_warm() {

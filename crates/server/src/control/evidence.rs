@@ -1,4 +1,5 @@
-//! Finds out what a slot's answer proves about its grant, and rolls a slot whose memory is full.
+//! Finds out what a slot's answer proves about its grant. Also renews the epoch of a slot whose
+//! memory is full.
 //!
 //! The store is read first, then the slot, then the pending recalls and the grant again (see
 //! `doorbuster_core::loss`).
@@ -15,7 +16,8 @@ pub(super) async fn evidence(
     before: &Grant,
 ) -> Result<Option<CloseCause>, EngineError> {
     let view = engine.slots().view(before.slot).await?;
-    // Read before the grant, so that the grant shows a recall that finishes in between.
+    // The recalls are read before the grant, so that the grant includes a recall that finishes in
+    // between.
     let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
     let Some(after) = engine.store().grant(before.id).await? else { return Ok(None) };
     if let Some(cause) = loss::evidence(before, view.as_ref(), after.feed_len) {
@@ -28,7 +30,7 @@ pub(super) async fn evidence(
     Ok(loss::quiet_evidence(before, &view, &after, pending))
 }
 
-/// Drains a slot whose memory is full and closes its grant. The slot goes on under a new epoch.
+/// Drains a slot whose memory is full and closes its grant. The slot continues under a new epoch.
 async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
     let _guard = item.work.reconciling.lock().await;
     engine.slots().stop(grant.slot, true).await?;
@@ -37,8 +39,8 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
     {
         tracing::info!(slot = %grant.slot, "slot memory was full; the slot continues under a new epoch");
     }
-    // After success and failure alike, reconciliation lets the slot go on. The sweep repeats it if
-    // it fails.
+    // In every case reconciliation starts the slot again. If reconciliation fails, the sweep
+    // repeats it.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     super::reconcile::reconcile_locked(engine, item).await
 }

@@ -1,6 +1,6 @@
-//! Expires reserved orders whose payment window has passed. Sleeps until the next order expires.
-//! Pauses while another node leads, and while the machine's clock is not trusted and the store uses
-//! it.
+//! Expires reserved orders whose payment window has ended. Sleeps until the next order expires.
+//! Pauses while another node leads. Also pauses while the machine's clock is not trusted, if the
+//! store uses that clock.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,19 +10,19 @@ use futures_util::stream::FuturesUnordered;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 
-/// Most orders in one transaction, and the smallest batch if that many have expired.
+/// The most orders in one transaction, and the fewest while enough orders are due.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// How long one transaction should take where the store is a database. If it takes twice as long,
-/// the next batch is halved.
+/// How long one transaction should take if the store is a database server. If it takes twice as
+/// long, the next batch is halved.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// The same where one writer does everything in turn: a purchase waits for the current transaction
-/// and for the next one.
+/// How long one transaction should take if one writer runs all transactions in turn. A purchase
+/// then waits for the current transaction and for the next one.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
-/// Concurrent batches where the store is a database: while the events of one are published, the
-/// next one reads its rows. They commit one after the other.
+/// Concurrent batches if the store is a database server. While the events of one batch are
+/// published, the next batch reads its rows. They commit one after the other.
 const BATCHES_AHEAD: usize = 2;
-/// Longest sleep. An order that is created meanwhile expires a second later at the earliest.
+/// Longest sleep. An order that is created during the sleep expires a second later at the earliest.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Shortest sleep when no order has expired.
 const SLEEP_MIN: Duration = Duration::from_millis(10);
@@ -36,7 +36,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Whether this node must not expire orders now.
+/// Whether this node must not expire orders at the moment.
 fn is_resting(engine: &Engine) -> bool {
     (engine.layout().is_single_node() && engine.clock().has_alarm()) || !engine.control().leads()
 }
@@ -61,11 +61,11 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
 /// Expires batches until one has fewer orders than requested. Returns the wait before the next
 /// check.
 ///
-/// There are no pauses: a writer alternates by itself, and a database gives one session no more
-/// than its share. Pauses only delayed the last order.
+/// There are no pauses between batches. A writer lets other work run between two batches, and a
+/// database gives one session only its share. Pauses would only delay the last order.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
-    // The writer groups everything that waits for it. Two waiting batches would form one group,
-    // twice as long.
+    // The writer groups all transactions that wait for it. Two waiting batches would form one group
+    // that takes twice as long.
     let (ahead, time) = if engine.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {
@@ -93,12 +93,12 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
                 (more, wait) = (false, SLEEP_MAX);
             }
         }
-        // A batch begins when the one before it ends: until then it waits for its turn.
+        // The next batch waited for its turn until now, so its time begins here.
         began = Instant::now();
     }
 }
 
-/// The size of the next batch, after a batch of this size `took` so long and should have taken
+/// The size of the next batch. The last one had the size `batch`, took `took` and should have taken
 /// `time`.
 fn next(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_takes_about_as_long_as_a_purchase_may_wait() {
+    fn the_batch_size_follows_the_time_that_a_batch_takes() {
         // Cost of one order in microseconds, and the expected size of a batch.
         for (order_us, expected) in
             [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)]

@@ -1,5 +1,5 @@
-//! Takes the units for a payment that arrives after its order ended: from the pool, then recalled
-//! from the slots.
+//! Takes the units for a payment that arrives after its order ended, first from the pool, then by
+//! recalls from the slots.
 use std::time::Duration;
 
 use doorbuster_core::money::{Capture, CaptureOutcome};
@@ -10,8 +10,8 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 
-/// How long a late payment waits for units on their way. Then the pool's units pay for it, or it is
-/// refunded.
+/// How long a late payment waits for units that may still return. After that, the pool's units are
+/// used, or the payment is refunded.
 const RECALL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Engine {
@@ -35,8 +35,8 @@ impl Engine {
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_with_recall(item, payment).await;
         failpoint::pass(Point::LateCaptured);
-        // Recalled units that were not used go back to the slots, and a slot learns of the quota
-        // that is used again.
+        // Recalled units that are not needed go back to the slots. A slot must also learn that the
+        // buyer's quota is used again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
             tracing::warn!(%error, "failed to reconcile slots after a late payment; will retry");
         }
@@ -51,8 +51,8 @@ impl Engine {
     ) -> Result<CaptureOutcome, EngineError> {
         let until = Instant::now() + RECALL_WAIT_MAX;
         loop {
-            // Enabled before the store is asked, so that a unit that comes back in the same commit
-            // is not missed.
+            // The signal is enabled before the store is asked, so that units that the next commits
+            // return are not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -64,15 +64,15 @@ impl Engine {
             let moved = match self.recall_to_pool(item, units).await {
                 Ok(moved) => moved,
                 Err(error) => {
-                    // Money does not wait for unreachable slots: the pool decides.
+                    // The payment does not wait for unreachable slots: only the pool is used.
                     tracing::warn!(%error, "failed to recall units for a late payment; only the pool is used");
                     return Ok(self.store().capture(payment, true).await?);
                 }
             };
             failpoint::pass(Point::LateGathered);
             if moved == 0 {
-                // The missing units are in tickets in flight, which become orders or return, or
-                // another node delivers them.
+                // Tickets in flight hold the missing units and become orders or return, or another
+                // node delivers the units.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }

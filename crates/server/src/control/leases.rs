@@ -1,8 +1,8 @@
-//! Renews leases: each node's own lease, and the leader's. Runs a few times per lease.
+//! Renews this node's lease and, on the leader, the leader's lease. Runs a few times per lease.
 //!
 //! The leader closes the grants of nodes whose lease lapsed, so that other nodes sell their units.
-//! Leases save work; safety depends on the store's rows alone. Tickets of a node that continues
-//! without its lease are returned.
+//! Leases only save work; safety depends only on the store's rows. If a node continues without its
+//! lease, its tickets are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,8 +46,8 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     }
 }
 
-/// Checks everything that this node reaches: its lease lapsed, so other nodes may have closed its
-/// grants.
+/// Wakes the checks of everything that this node reaches. Its lease lapsed, so other nodes may have
+/// closed its grants.
 fn lapsed_grants(engine: &Engine, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
@@ -60,8 +60,8 @@ fn lapsed_grants(engine: &Engine, away: Duration) {
     }
 }
 
-/// Renews this node's lease and, with the control role, takes or renews the leader's. Then closes
-/// the grants of dead nodes.
+/// Renews this node's lease. A node with the control role also takes or renews the leader's lease,
+/// and the leader closes the grants of dead nodes.
 pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
     let control = engine.control();
     if engine.layout().is_single_node() {
@@ -78,7 +78,8 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
         engine.meter().lead();
     }
     control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
-    // Read before the live nodes: a node that opened a grant had a lease before.
+    // The grants are read before the live nodes, because a node has a lease before it opens a
+    // grant.
     let may_lapse = leads && !engine.layout().reaches_all_slots();
     let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
     let live = engine.store().live_nodes().await?;

@@ -1,7 +1,7 @@
--- Writes a sale's published numbers for other programs to read, also from replicas. KEYS: the
--- sale's hash. ARGV: the writer's fencing number, the lifetime in milliseconds, then pairs of field
--- and value. Returns 1, or 0 if a later writer was here; then nothing is written. Code that decides
--- about stock must never read this hash.
+-- Writes a sale's published numbers. Other programs read them, also from replicas.
+-- KEYS: the sale's hash. ARGV: the writer's fencing number, the lifetime in milliseconds, then pairs
+-- of field and value. Returns 1, or 0 if a later writer has written; then nothing is written.
+-- Code that decides about stock must never read this hash.
 local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if last > tonumber(ARGV[1]) then
   return 0

@@ -17,11 +17,12 @@ use crate::engine::Engine;
 
 /// Time between two checks of the numbers.
 const EVERY: Duration = Duration::from_millis(250);
-/// Unchanged numbers are written again after this time.
+/// The time after which unchanged numbers are written again.
 const REWRITE_EVERY: Duration = Duration::from_secs(1);
-/// Numbers that are not written again expire after this time: no numbers are better than old ones.
+/// The time after which numbers expire if they are not written again. No numbers are better than
+/// old ones.
 const KEY_TTL: Duration = Duration::from_secs(5);
-/// How long after its end a sale's numbers are still written. Then they expire.
+/// How long after its end a sale's numbers are still written. After that they expire.
 const AFTER_END_MS: i64 = 60_000;
 /// How long one attempt waits for the lock.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -39,7 +40,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
             Ok(Some(guard)) => {
-                // Both ends are normal: Redis is unreachable, or another node publishes now.
+                // Both results are normal: Redis is unreachable, or another node publishes now.
                 let _ = publish(&engine, shared, &guard).await;
                 guard.release().await;
                 tokio::time::sleep(RETRY).await;
@@ -81,7 +82,7 @@ async fn publish(engine: &Engine, shared: &Shared, guard: &LockGuard) -> Result<
     Ok(())
 }
 
-/// The sales to publish, in the order of [`turn`].
+/// The sales to publish, in the order of [`urgency`].
 fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     let (catalogue, now) = (engine.catalogue(), engine.now());
     let mut sales: Vec<_> = catalogue
@@ -92,8 +93,8 @@ fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// The order in which sales are published, lowest first. `None`: not at all, because ended sales
-/// only accumulate.
+/// The order in which sales are published, lowest first. `None`: the sale is not published, because
+/// it is a draft or ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),
@@ -104,7 +105,7 @@ fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     }
 }
 
-/// Pairs of field and value: those of the sale, then `item:NAME` with "count start access". The
+/// Pairs of field and value: the sale's fields, then `item:NAME` with "count start access". The
 /// count `-` means unlimited.
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_sales_are_published_first_and_old_sales_not_at_all() {
+    fn open_sales_are_published_first_and_long_ended_sales_not_at_all() {
         let now = Millis(1_000_000);
         let urgency = |phase, closed_at: Option<i64>| {
             let row = SaleRow {

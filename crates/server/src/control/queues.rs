@@ -1,5 +1,5 @@
-//! Selects the slots whose queues this node reads: those of every sale that may have tickets. Runs
-//! when a sale changes, and every second.
+//! Selects the slots whose queues this node reads: the slots of every sale that may have tickets.
+//! Runs when a sale changes, and every second.
 //!
 //! A node reads a bounded number of queues. Queues of open and paused sales come first. Queues of a
 //! scheduled sale are read shortly before it opens.
@@ -13,9 +13,9 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// How long before its opening a sale's queues are read.
+/// How long before a sale's opening its queues are read.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// How long after its end a sale's queues are read: tickets of a slot that missed the end are
+/// How long after a sale's end its queues are read. If a slot missed the end, its tickets are
 /// returned in that time.
 const AFTER_END_MS: i64 = 60_000;
 
@@ -40,7 +40,7 @@ fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     }
 }
 
-/// The start and the end of the time in which a sale is open or may be.
+/// The start and the end of the time in which a sale is or may be open.
 fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
     let begins = row.starts_at.filter(|_| row.phase == Phase::Scheduled).unwrap_or(now);
     (begins, row.ends_at.unwrap_or(Millis(i64::MAX)))
@@ -60,8 +60,9 @@ impl Engine {
         }
     }
 
-    /// The number of slots whose queues must be read at the same time if this sale runs with `own`
-    /// slots, including all sales that overlap with it. 0 if this deployment has no queues to read.
+    /// The number of slots whose queues must be read at the same time while this sale runs with
+    /// `own` slots. Sales that overlap with it are included. 0 if this deployment has no queues to
+    /// read.
     #[must_use]
     pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
         if self.layout().is_node_local() {

@@ -1,5 +1,5 @@
-//! Frees memory when a node's set of requests that hold orders is full: it forgets sales that ended
-//! long ago.
+//! Frees memory when a node's set of requests that hold orders is full: removes the requests of
+//! sales that ended long ago.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::engine::Engine;
 
 /// Time between two checks whether the set is full.
 const EVERY: Duration = Duration::from_secs(60);
-/// Pause after a full read that freed no room: the read is long, and sales end rarely.
+/// Pause after a full read that freed no memory. Such a read takes long, and sales end rarely.
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 
 /// Frees memory until the program stops.

@@ -2,8 +2,8 @@
 //! distributes the pool, feeds the slots, gathers the last units, and lets slots issue tickets or
 //! stops them. Runs when something changed, and every second for missed signals.
 //!
-//! A grant is opened with no units. All units reach a slot through the feed, so nothing must be
-//! remembered between opening and `init`.
+//! A new grant has no units. All units reach a slot through the feed, so the node has nothing to
+//! remember between opening the grant and `init`.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,9 +22,9 @@ use super::WakeReason;
 use super::refill::{self, POOL_REST_MS, Portions};
 use super::tail::{self, ItemSnapshot};
 
-/// Feed rows read and sent to a slot at once.
+/// Feed rows that are read and sent to a slot at once.
 const FEED_BATCH_MAX: usize = 1_000;
-/// Items reconciled at the same time; the store commits their steps in groups.
+/// Items that are reconciled at the same time; the store commits their steps in groups.
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(50);
@@ -32,17 +32,17 @@ const RETRY: Duration = Duration::from_millis(50);
 /// A slot that this node reaches, under its open grant.
 #[derive(Clone, Debug)]
 pub(super) struct OpenSlot {
-    /// The grant as it was read, with the units given since.
+    /// The grant as it was read, plus the units given since.
     pub(super) grant: Grant,
     /// The slot's own view.
     pub(super) view: SlotView,
-    /// The slot took its grant just now.
+    /// The slot accepted its grant in this round.
     is_new: bool,
     /// The slot applied all feed rows that the store had when the grant was read.
     is_current: bool,
 }
 
-/// Reconciles every item that was named, each in its own task, until the program stops.
+/// Reconciles every item that was woken, each in its own task, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut tasks = JoinSet::new();
     loop {
@@ -63,7 +63,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 }
                 let alone = item.work.reconciling.lock().await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // Read again: a task that changed the item meanwhile left the rest to this one.
+                // Read again, because a task that changed the item meanwhile relies on this one.
                 let item = engine.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
@@ -95,7 +95,8 @@ pub(crate) async fn reconcile(engine: &Engine, item: &ItemState) -> Result<(), E
     reconcile_locked(engine, item).await
 }
 
-/// Whether a slot wants the pool's units now. Always true unless they go out in portions.
+/// Whether a slot needs the pool's units now. Always true unless the pool is distributed in
+/// portions.
 async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
     let portions = Portions::for_item(engine, item);
     if !portions.spread.uses_sub_domains() {
@@ -119,7 +120,8 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     if !sale.is_warm() {
         return Ok(());
     }
-    // Read before the grants: endings counted by now are in their feeds.
+    // The count of ended orders is read before the grants, so that the feeds of the grants contain
+    // all of them.
     let endings = item.work.feed.endings();
     let grants: Vec<Grant> =
         engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
@@ -168,8 +170,8 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
 }
 
-/// Brings the slots that this node reaches under their open grants. A slot that is unreachable or
-/// proves a loss is left to the watch.
+/// Starts the slots that this node reaches under their open grants. The watch handles a slot that
+/// is unreachable or proves a loss.
 async fn start_slots(
     engine: &Engine,
     item: &ItemState,
@@ -179,7 +181,8 @@ async fn start_slots(
     let mut each = Vec::with_capacity(item.slots.len());
     for &slot in &item.slots {
         let open = grants.iter().find(|grant| grant.slot == slot);
-        // A draining node waits until every grant of another node's slot is closed.
+        // During a drain, a node waits until the grants of other nodes' slots are closed, so no new
+        // grant is opened.
         if open.is_some() || !sale.is_draining() {
             each.push(start_slot(engine, item, slot, open));
         }
@@ -206,8 +209,8 @@ async fn start_slot(
         return Ok(Some(OpenSlot { grant, view, is_new: false, is_current: false }));
     }
     if grant.acked {
-        // The slot had this grant and lost it. Never send `init` again: the slot's sales are not in
-        // its feed.
+        // The slot had this grant and lost it. `init` must never be sent again, because the feed
+        // does not contain the slot's sales.
         engine.control().suspect_loss();
         return Ok(None);
     }
@@ -221,8 +224,8 @@ async fn start_slot(
     match engine.slots().init(slot, terms).await {
         Ok(ApplyOutcome::At(_)) => {}
         Ok(ApplyOutcome::Foreign) => {
-            // The slot is ahead of the store, which was restored from a backup. Skip to the next
-            // epoch.
+            // The slot is ahead of the store, because the store was restored from a backup. The
+            // slot needs its next epoch.
             engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
             engine.control().wake(item.row.id);
             return Ok(None);
@@ -235,14 +238,14 @@ async fn start_slot(
     Ok(view.map(|view| OpenSlot { grant, view, is_new: true, is_current: false }))
 }
 
-/// What happened to the pending recalls.
+/// The results of the pending recalls.
 struct RecallsDone {
     any: bool,
     gave_away: bool,
 }
 
 /// Carries out all recalls from the slots that this node reaches, for any target. A slot remembers
-/// what it gave, and only the first finish counts.
+/// the units that it gave, and only the first finish of a recall counts.
 async fn finish_recalls(
     engine: &Engine,
     item: &ItemState,
@@ -275,7 +278,7 @@ async fn finish_recalls(
     Ok(done)
 }
 
-/// Feeds every slot that misses rows, and reads its view again.
+/// Feeds every slot that lacks rows, and reads its view again.
 async fn feed_all(
     engine: &Engine,
     open_slots: &mut [OpenSlot],
@@ -304,7 +307,7 @@ async fn feed_and_read(engine: &Engine, open_slot: &mut OpenSlot) -> Result<(), 
     Ok(())
 }
 
-/// Sends a slot the feed rows that it has not applied. True: it has all of them.
+/// Sends a slot the feed rows that it has not applied. True: the slot has all rows.
 async fn feed(engine: &Engine, open_slot: &OpenSlot) -> Result<bool, EngineError> {
     let mut applied = open_slot.view.applied;
     loop {
@@ -326,11 +329,11 @@ pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64
     Ok(its(engine.slots().view(grant.slot).await?).map_or(0, |view| view.available))
 }
 
-/// Lets slots issue tickets or stops them. No other code lets them go on. A drain takes the item's
-/// lock before it stops them.
+/// Lets slots issue tickets, or stops them. Only this code starts stopped slots. A drain takes the
+/// item's lock before it stops slots.
 ///
-/// A slot that all nodes reach may be let go on by the node that stopped it, by the leader, or
-/// under a new grant: another node may be draining it.
+/// If all nodes reach a slot, only some may start it: the node that stopped it, the leader, or a
+/// node with a new grant. Otherwise a slot could start while another node drains it.
 async fn start_or_stop_slots(
     engine: &Engine,
     item: &ItemState,

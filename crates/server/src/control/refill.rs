@@ -1,5 +1,5 @@
-//! Distributes an item's pool to its slots: all at once, or in portions that are refilled before
-//! they run out. Runs while the item is reconciled.
+//! Distributes an item's pool to its slots: everything at once, or in portions that are refilled
+//! before they run out. Runs while the item is reconciled.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::engine::{Engine, EngineError};
 
 use super::reconcile::OpenSlot;
 
-/// How long a node takes no units from the pool after another node recalled its units to there.
+/// How long a node takes no units from the pool after another node recalled units from it to the
+/// pool.
 pub(super) const POOL_REST_MS: i64 = 300;
 
 /// The portions in which an item's units reach a slot, and the number of slots that share its pool.
@@ -23,8 +24,8 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// The shop's spread. Without one, small portions if another node cannot sell units that one
-    /// slot holds.
+    /// The shop's spread, if it is configured. Otherwise portions are small if one node cannot sell
+    /// the units in another node's slot.
     pub(super) fn for_item(engine: &Engine, item: &ItemState) -> Self {
         let spread = item.row.spread;
         if engine.layout().reaches_all_slots() {
@@ -45,7 +46,7 @@ impl Portions {
             || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
-    /// The portion of the pool for each place.
+    /// The portion of the pool for each slot.
     fn split_pool(&self, pool: u64, limit: u32, open_slots: &[OpenSlot]) -> Vec<Option<Portion>> {
         let first = |units| Portion { units, counter: Counter::A };
         if !self.spread.uses_sub_domains() {

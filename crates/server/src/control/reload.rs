@@ -1,4 +1,4 @@
-//! Reads the catalogue again when other nodes changed it. The store's notifications start it.
+//! Reads the catalogue again after other nodes changed it. The store's notifications wake it.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,18 +27,18 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// The newest check for changes of the catalogue.
 #[derive(Debug, Default)]
 pub(crate) struct CatalogueCheck {
-    /// When it began.
+    /// When the check began.
     began: Option<Instant>,
-    /// The version that this node has completely.
+    /// The version of the catalogue that this node has completely.
     version: Option<String>,
 }
 
-/// Loads the changes of other nodes since this version. Returns the version that this node has
-/// completely afterwards.
+/// Loads the changes that other nodes made since this version. Returns the version that this node
+/// has completely after that.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().look();
-    // Saved before the store is read: a sale that is put into the catalogue meanwhile may be newer
-    // than the row read.
+    // Saved before the store is read. A sale that is added to the catalogue meanwhile may be newer
+    // than the row that was read.
     let known = engine.catalogue().clone();
     let version = engine.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -52,7 +52,7 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
         .map(|sale| sale.row.id.as_str().into())
         .collect();
     for id in gone {
-        // This node may have created it just now.
+        // This node may have created the sale a moment ago.
         if engine.store().sale(&id).await?.is_none() {
             engine.change_catalogue(|c| c.remove(&id));
         }
@@ -67,8 +67,8 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
     Ok(has_all.then_some(version))
 }
 
-/// Takes in one sale that was read again. If this node is changing the sale, it is skipped, and the
-/// change triggers another reload at its end.
+/// Loads one changed sale. If this node is changing the sale itself, the sale is skipped. At its
+/// end, that change triggers another reload.
 async fn reload_one(
     engine: &Engine,
     row: SaleRow,
@@ -84,7 +84,7 @@ async fn reload_one(
         let is_untouched = engine.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
             (Some(_), true) => engine.show_sale(row).await.map(|()| true)?,
-            // The sale changed here since, so the row read may be older.
+            // The sale has changed on this node since, so the row may be older.
             (Some(_), false) => match engine.store().sale(&id).await? {
                 Some(row) => engine.show_sale(row).await.map(|()| true)?,
                 None => return Ok(true),
@@ -92,14 +92,14 @@ async fn reload_one(
             (None, _) => engine.show_new_sale(row).await?,
         };
         if !is_shown {
-            // This node created the sale at the same time. It is not known which row is newer, so
-            // the sale is read again.
+            // This node created the sale at the same time. Either row may be newer, so the sale is
+            // read again.
             engine.control().reload();
             return Ok(false);
         }
         engine.meter().reload();
     }
-    // Following a drain needs exclusive access to the sale, so the guard is dropped first.
+    // The guard is dropped first, because following a drain needs exclusive access to the sale.
     follow_step(engine, &id).await?;
     Ok(true)
 }
@@ -125,7 +125,7 @@ async fn follow_step(engine: &Engine, id: &str) -> Result<(), EngineError> {
 
 impl Engine {
     /// Loads all changes that other nodes committed before this call. One read serves all callers
-    /// that came before it began.
+    /// that arrived before it began.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads and publishes the counts of these items, however many commits come in between.
+    /// Reads and publishes the counts of these items, even if many commits happen meanwhile.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let mut missing = items;

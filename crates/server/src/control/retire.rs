@@ -1,5 +1,5 @@
-//! Deletes what shared slots still keep of ended sales. The node that closes a sale may not reach
-//! its slots, or may stop before it has deleted them.
+//! Deletes the data of ended sales from shared slots. The node that closes a sale may not reach its
+//! slots, or may stop before it has deleted them.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::engine::Engine;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long after its end a sale's slots are checked. An operator must delete what is left then.
+/// How long after its end a sale's slots are checked. After that an operator must delete the
+/// remaining data.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// Slots asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
@@ -31,7 +32,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Asks every slot of a recently ended sale until the slot has confirmed once that nothing is left.
+/// Asks every slot of a recently ended sale until the slot has confirmed that no data is left.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let since = engine.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine

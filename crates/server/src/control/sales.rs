@@ -1,5 +1,5 @@
 //! The operators' changes of sales. Each change is in the store and in the catalogue before the
-//! answer.
+//! operator gets the answer.
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{PhaseChange, PhaseStep};
@@ -33,7 +33,7 @@ impl Engine {
         SaleLock { alone: Some(flags.sale_lock.lock().await), control: self.control() }
     }
 
-    /// The same without waiting; `None` if another task has it.
+    /// Takes exclusive access to the sale without waiting; `None` if another task has it.
     pub(super) fn try_lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> Option<SaleLock<'a>> {
         let alone = flags.sale_lock.try_lock().ok()?;
         Some(SaleLock { alone: Some(alone), control: self.control() })
@@ -127,7 +127,7 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Stops the slots, waits until their tickets are settled, and only then shows the new phase.
+    /// Stops the slots, waits until their tickets are settled, and changes the phase after that.
     /// The transaction that changes the phase closes the grants.
     async fn step_drained(
         &self,
@@ -145,7 +145,7 @@ impl Engine {
         };
         let outcome = stepped.await;
         // The step ends the drain. If another node took the step first, this node must end its own
-        // drain.
+        // drain itself.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             self.cancel_drain(sale).await;
         }
@@ -174,7 +174,7 @@ impl Engine {
             {
                 let _guard = item.work.reconciling.lock().await;
                 self.show_sale(row.clone()).await?;
-                // A slot keeps the portions of its grant, so the grant must be replaced.
+                // A slot keeps the portions of its grant, so a new spread needs a new grant.
                 for grant in
                     self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
                 {
@@ -192,14 +192,15 @@ impl Engine {
         self.show_row(row, false).await.map(drop)
     }
 
-    /// The same for a new sale, which has no exclusive access yet. False: another task put it into
-    /// the catalogue meanwhile, and that row may be newer.
+    /// Adds a new sale, which has no exclusive access yet. False: another task has added it to the
+    /// catalogue meanwhile, and that row may be newer.
     pub(super) async fn show_new_sale(&self, row: SaleRow) -> Result<bool, EngineError> {
         self.show_row(row, true).await
     }
 
     async fn show_row(&self, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
-        // A known sale may have unknown items too: another node deleted it and created it again.
+        // The items of a known sale may also be unknown, if another node deleted the sale and
+        // created it again.
         let known = self.catalogue().clone();
         let items: Vec<_> =
             row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();
@@ -212,7 +213,8 @@ impl Engine {
             return Ok(false);
         }
         if !items.is_empty() {
-            // Commits of other nodes came before the catalogue had the items.
+            // Other nodes may have committed changes of the counts before the catalogue had the
+            // items.
             self.read_counts(items).await?;
         }
         self.control().status_changed(&id);

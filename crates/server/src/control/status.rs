@@ -1,5 +1,5 @@
-//! Publishes changes of a sale's status: at once, then a few times per second at most. Changes of
-//! mere counts are published more rarely if there are many readers.
+//! Publishes changes of a sale's status at once, but only a few times per second. If only counts
+//! changed, a status is published less often the more readers there are.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::notify::EventKind;
 
-/// Between two events of one sale.
+/// Shortest time between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// Deliveries of mere count changes per second. Each costs a write to a connection, and readers who
-/// only watch must not slow down buyers.
+/// Deliveries per second of statuses with only new counts. Each delivery is a write to a
+/// connection, and readers who only watch must not slow down buyers.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes until the program stops.
@@ -43,8 +43,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// The parts of a status that are published at once: the version of the sale's row with its phase,
-/// and for each item whether no unit is free and whether none can come back.
+/// The part of a status whose changes are published at once: the version of the sale's row, which
+/// includes its phase, and for each item whether no unit is free and whether no unit can come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 
@@ -61,8 +61,8 @@ impl StatusDigest {
 struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 
 impl StatusPacer {
-    /// Whether to publish the sale now to this many readers. If not, call again later. `digest` is
-    /// `None` if the sale no longer exists.
+    /// Whether to publish the sale now to this many readers. If not, the caller asks again later.
+    /// `digest` is `None` if the sale does not exist any more.
     fn is_due(
         &mut self,
         sale: &Arc<str>,
@@ -90,26 +90,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_published_more_rarely_with_more_readers_and_other_changes_at_once() {
+    fn count_changes_are_published_less_often_with_more_readers_and_other_changes_at_once() {
         let sale: Arc<str> = "spring".into();
         let digest = |version, is_gone| Some(StatusDigest(version, vec![(is_gone, false)]));
         let (begun, mut published) = (Instant::now(), StatusPacer::default());
         let mut is_due = |after_ms, digest, readers| {
             published.is_due(&sale, digest, begun + Duration::from_millis(after_ms), readers)
         };
-        assert!(is_due(0, digest(1, false), 10), "the first time");
+        assert!(is_due(0, digest(1, false), 10), "the first status");
         assert!(!is_due(249, digest(1, false), 10));
-        assert!(
-            is_due(250, digest(1, false), 10),
-            "four times a second where there are few readers"
-        );
+        assert!(is_due(250, digest(1, false), 10), "four times a second with few readers");
         assert!(!is_due(2_249, digest(1, false), 10_000));
-        assert!(is_due(2_250, digest(1, false), 10_000), "10,000 of them: every two seconds");
-        assert!(is_due(2_300, digest(1, true), 20_000), "none are left");
+        assert!(is_due(2_250, digest(1, false), 10_000), "10,000 readers: every two seconds");
+        assert!(is_due(2_300, digest(1, true), 20_000), "no units are left");
         assert!(!is_due(2_350, digest(1, true), 20_000));
         assert!(is_due(2_400, digest(2, true), 20_000), "another phase");
         assert!(is_due(2_450, None, 20_000), "the sale was deleted");
-        assert!(is_due(2_500, digest(2, true), 20_000), "and once more");
+        assert!(is_due(2_500, digest(2, true), 20_000), "the sale was created again");
         assert!(published.0.len() == 1);
     }
 }

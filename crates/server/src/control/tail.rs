@@ -1,8 +1,8 @@
-//! Gathers an item's last units from its other slots into the slot whose request came first, when
-//! the pool is empty.
+//! Gathers an item's last units from its other slots when the pool is empty. They go to the slot
+//! whose request came first.
 //!
-//! Runs while the item is reconciled. For units in a slot that only another node reaches it begins
-//! a recall, which that node carries out.
+//! Runs while the item is reconciled. For units in a slot that only another node reaches, it begins
+//! a recall, and that node moves the units.
 use std::time::Duration;
 
 use doorbuster_core::refill::Portion;
@@ -17,17 +17,17 @@ use crate::failpoint::{self, Point};
 use super::reconcile::OpenSlot;
 use super::refill::refill_slot;
 
-/// A node that gave units away waits this long, and at random up to twice as long, before it
-/// recalls them: meanwhile the other node sells them.
+/// After a node gave units away, it waits this long before it recalls them, or at random up to
+/// twice as long. Meanwhile the other node sells them.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// An item's state while it is reconciled.
 pub(super) struct ItemSnapshot<'a> {
-    /// Its open grants.
+    /// The item's open grants.
     pub(super) grants: &'a [Grant],
-    /// Its pending recalls.
+    /// The item's pending recalls.
     pub(super) pending: &'a [Recall],
-    /// Whether a slot of this node had to give units to another.
+    /// Whether a slot of this node had to give units to another slot.
     pub(super) gave_away: bool,
 }
 
@@ -37,7 +37,7 @@ impl ItemSnapshot<'_> {
     }
 }
 
-/// Gathers the units that the first waiting request lacks. True: units moved or were requested.
+/// Gathers the units that the first waiting request lacks. True: units were moved or requested.
 pub(super) async fn gather(
     engine: &Engine,
     item: &ItemState,
@@ -74,7 +74,7 @@ pub(super) async fn gather(
 }
 
 /// Where the item's units are. For a slot that only another node reaches, tickets in flight count
-/// as units.
+/// as units of the slot.
 fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
         let here = open_slots.iter().find(|open_slot| open_slot.grant.id == grant.id);
@@ -99,8 +99,8 @@ fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHol
     here.chain(away).filter(|grant| grant.counted).map(holding).collect()
 }
 
-/// Takes the recalled units from a slot and finishes the recall. Returns the units moved. `None`:
-/// the slot refused; the recall ends when the grant closes.
+/// Takes the recalled units from a slot and finishes the recall. Returns the number of units moved.
+/// `None`: the slot refused, and the recall ends when the grant closes.
 pub(super) async fn carry_out_recall(
     engine: &Engine,
     from: &Grant,

@@ -1,8 +1,8 @@
 //! Serves the waitlists with units that came back, and ends the waitlists of ended sales. It wakes
-//! after the commit that left such a unit, when a sale continues or ends, and every second for
+//! after a commit that returned such a unit, when a sale continues or ends, and every second for
 //! missed signals. The leader runs it. Two nodes that run it do no harm: the store gives each unit
-//! once, by turn, and ends each entry once. A buyer who was passed over is notified by the node
-//! that holds the buyer's connection.
+//! once, in the order of the entries, and ends each entry once. If a buyer is passed over, the node
+//! that holds the buyer's connection notifies the buyer.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::engine::{Engine, EngineError};
 use crate::notify::EventKind;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Waitlists served at the same time; the store commits them in groups.
+/// Waitlists that are served at the same time; the store commits them in groups.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Most refusals of other nodes that wait for a check. More are dropped; a waiting page then asks
-/// by itself.
+/// Most refused tickets of other nodes that wait for a check. Further ones are dropped; a waiting
+/// page also polls.
 const REFUSED_MAX: usize = 1_000;
 
-/// Refusals that another node wrote, until this node checks whether they end waitlist entries.
+/// Tickets that another node refused, until this node checks whether they are waitlist entries.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     ids: Mutex<Vec<TicketId>>,
@@ -44,8 +44,8 @@ impl Refused {
     }
 }
 
-/// Notifies buyers connected here whom another node passed over, until the program stops. An order
-/// carries its buyer; a refusal does not.
+/// Notifies buyers who are connected here and whom another node passed over, until the program
+/// stops. An order names its buyer, but a refused ticket does not.
 pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
     loop {
         engine.control().foreign_refusals.arrived.notified().await;
@@ -55,7 +55,7 @@ pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
                     Some(place) if place.state == WaitlistState::PassedOver => {
                         notify_entry(&engine, place).await
                     }
-                    // A buyer who left the waitlist knows of it.
+                    // If the buyer left the waitlist, the buyer knows it.
                     _ => Ok(()),
                 }
             };
@@ -69,9 +69,9 @@ pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
 /// What to do with a waitlist.
 #[derive(Clone, Copy, Debug)]
 enum WaitlistWork {
-    /// Serve it: units are kept for it.
+    /// Serve the waitlist: units are kept for it.
     Serve,
-    /// End it: its sale has ended.
+    /// End the waitlist: its sale has ended.
     End,
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Serves or ends each waitlist by as many entries as one transaction takes. True: some entries are
+/// Serves or ends each waitlist, with at most one transaction for each. True: some entries are
 /// left.
 async fn process_waitlists(engine: &Engine) -> bool {
     let catalogue = engine.catalogue().clone();
@@ -137,8 +137,8 @@ fn notify_entry_ended(engine: &Engine, place: WaitlistEntry) {
     engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Notifies a passed-over buyer if this node may have the buyer's connection. Orders are published
-/// as usual.
+/// Notifies a buyer who was passed over, if this node may have the buyer's connection. Orders are
+/// published in the usual way.
 async fn notify_entry(engine: &Engine, place: WaitlistEntry) -> Result<(), EngineError> {
     if !engine.hub().may_have_readers() {
         return Ok(());
@@ -146,7 +146,7 @@ async fn notify_entry(engine: &Engine, place: WaitlistEntry) -> Result<(), Engin
     let Some(resolved) = engine.store().verdict(place.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
-        // A served entry is refused only because of the limit.
+        // The only refusal of a served entry is the limit.
         (None, Verdict::Unavailable) => notify_entry_ended(engine, place),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = place;

@@ -1,5 +1,5 @@
-//! Wakes jobs early: when other nodes recall units from this node, and when a slot's server
-//! changed. Missing a hint only costs time.
+//! Wakes jobs early when other nodes recall units from this node, and when a slot's server changed.
+//! A missed signal only costs time.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use doorbuster_core::Phase;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
-/// Time between two checks for recalls from this node's slots while a sale is open. Returned units
-/// may arrive here at any moment.
+/// Time between two checks for recalls from this node's slots while a sale is open. Other nodes may
+/// need its units at any moment.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// The same while an open item's pool is empty and its last units are gathered.
+/// Time between these checks while an open item's pool is empty and its last units are gathered.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
-/// The same while no sale is open.
+/// Time between these checks while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
-/// Checks the slots whenever their servers changed, until the program stops.
+/// Checks the slots whenever their servers have changed, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut seen = engine.slots().evidence().changes;
     loop {

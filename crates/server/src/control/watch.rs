@@ -1,7 +1,7 @@
-//! Watches slots for loss and the clock for steps. A slot that lost its memory has its grant
-//! closed, by id, and gets a new one. Runs every second, and at once on a hint. Each node watches
-//! the slots that only it reaches; the leader watches those that all nodes reach. A node that
-//! suspects a loss checks all slots that it reaches.
+//! Watches slots for lost memory, and the clock for steps. If a slot lost its memory, its grant is
+//! closed by id, and the slot gets a new grant. Runs every second, and at once on a signal. Each
+//! node watches the slots that only it reaches; the leader watches the slots that all nodes reach.
+//! A node that suspects a loss checks all slots that it reaches.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::engine::{Engine, EngineError};
 use super::evidence::evidence;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between two checks, however many hints come.
+/// Shortest pause between two checks, no matter how many signals arrive.
 const PACE: Duration = Duration::from_millis(20);
-/// Slots checked at the same time.
+/// Slots that are checked at the same time.
 const WATCHED_AT_ONCE: usize = 64;
 
 /// Watches until the program stops.
@@ -36,8 +36,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Compares the store's clock with the machine's. A database has its own clock, so this runs only
-/// without one.
+/// Compares the store's clock with the machine's clock. A database has its own clock, so this runs
+/// only for the embedded store.
 fn discipline(engine: &Engine) {
     let alarm = engine.clock().has_alarm();
     let ahead_ms = engine.clock().discipline();
@@ -50,8 +50,8 @@ fn discipline(engine: &Engine) {
     }
 }
 
-/// On a suspicion every node checks the slots that it reaches, because the leader may not reach
-/// them. Closing a grant twice does no harm.
+/// Checks the slots that this node watches. On a suspicion every node checks all slots that it
+/// reaches, because the leader may not reach them. Closing a grant twice does no harm.
 async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
     sweep(engine, &grants).await?;
@@ -82,7 +82,7 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     Ok(())
 }
 
-/// Closes the grant of a slot that the item's present spread no longer has.
+/// Closes the grant of a slot that is not part of the item's present spread.
 async fn close_leftover(
     engine: &Engine,
     item: &ItemState,
@@ -96,8 +96,8 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes what was missed: a warm item without a grant, with units in its pool, or with a slot that
-/// is behind its feed or stopped without reason.
+/// Wakes the reconciliation of items that missed a signal: items that need a grant, have units in
+/// the pool, or have a slot that is behind its feed or stopped without reason.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     if engine.watches_slots() {
@@ -128,7 +128,7 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
 async fn is_healthy(engine: &Engine, item: &ItemState, grants: &[Grant]) -> bool {
     for &slot in &item.slots {
         let grant = grants.iter().find(|g| g.slot == slot);
-        // A slot that is unreachable is logged by the node that watches it.
+        // The node that watches the slot logs that it is unreachable.
         let Ok(view) = engine.slots().view(slot).await else { continue };
         if !grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped) {
             return false;

@@ -8,9 +8,9 @@ use doorbuster_store::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// A check within this time after another one uses its result.
+/// How long the result of a check is reused.
 const EVERY: Duration = Duration::from_secs(1);
-/// A commit that has not returned after this time has stalled.
+/// The time after which a commit that has not returned counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// The newest check of a node.
@@ -21,13 +21,14 @@ pub(crate) struct CommitCheck(Mutex<Option<Check>>);
 #[derive(Clone, Debug)]
 struct Check {
     began: Instant,
-    /// How long the commit took, once it returned. An error counts as an answer: the store's health
-    /// reports it.
+    /// How long the commit took, once it returned. A failed commit also counts as returned; the
+    /// store's health reports the failure.
     took: watch::Receiver<Option<Duration>>,
 }
 
 impl CommitCheck {
-    /// Whether the newest commit has not returned in time. Begins a check if the newest one is old.
+    /// Whether the newest commit has not returned in time. Begins a new check if the newest one is
+    /// old.
     pub(crate) async fn is_stalled(&self, store: &Store) -> bool {
         let Check { began, mut took } = self.begin(store);
         let returned = took.wait_for(Option::is_some);
@@ -40,7 +41,7 @@ impl CommitCheck {
         newest.as_ref().and_then(|check| *check.took.borrow())
     }
 
-    /// The newest check, or a new one. While a commit has not returned, no other one begins.
+    /// The newest check, or a new one. No new check begins while a commit has not returned.
     fn begin(&self, store: &Store) -> Check {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(check) = &*newest {
@@ -52,7 +53,7 @@ impl CommitCheck {
         let began = Instant::now();
         let (returned, took) = watch::channel(None);
         let store = store.clone();
-        // It continues when its caller stops waiting.
+        // The check continues if its caller stops waiting.
         tokio::spawn(async move {
             if let Err(error) = store.commit_check().await {
                 tracing::debug!(%error, "the check commit failed");

@@ -1,6 +1,6 @@
 //! The file `database_history` of the data directory: the newest history of each database that this
-//! machine's nodes have used. A node that starts reads it, so that it refuses an older database even
-//! if no other node runs.
+//! machine's nodes have used. A node reads the file when it starts, and refuses an older database
+//! even if no other node runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ const FILE_MODE: u32 = 0o600;
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("data_dir: cannot read {}: {error}; let this user read it", path.display())]
     Unreadable {
         /// The file.
@@ -26,7 +26,7 @@ pub enum HistoryFileError {
         /// The file system's error.
         error: io::Error,
     },
-    /// It is damaged.
+    /// The file is damaged.
     #[error(
         "data_dir: {} is damaged: {error}; it protects against an old primary. Make sure that \
          store.url names the current primary only, then delete the file",
@@ -61,8 +61,8 @@ impl Row {
     }
 }
 
-/// The histories that earlier processes kept in this directory, and where new ones are kept. An
-/// empty path means no directory: nothing is kept then.
+/// The histories that earlier processes kept in this directory. New histories are also kept there.
+/// If the path is empty there is no directory, and nothing is kept.
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
@@ -85,7 +85,8 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
     Ok(HistoryMemory::new(kept, Box::new(remember)))
 }
 
-/// The histories that earlier processes kept in this directory, for a command: it writes no file.
+/// The histories that earlier processes kept in this directory, for a command, which writes no
+/// file.
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
@@ -108,7 +109,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, Row>, HistoryFileError> {
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Replaces the file as a whole. Several nodes may share the directory, so a newer row stays.
+/// Replaces the whole file. Several nodes may share the directory, so a newer row is not
+/// overwritten.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     crate::secrets::create_directory(dir)?;
     let path = dir.join(NAME);

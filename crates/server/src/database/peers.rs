@@ -1,5 +1,5 @@
-//! The other places that remember the newest history of the database: the shared Redis, and the
-//! nodes that `store.peers` names.
+//! Asks the shared Redis and the nodes that `store.peers` names, which also remember the newest
+//! history of the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use doorbuster_store::{AskElsewhere, HistoryMemory};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
-/// How long a place may take to answer. A place that does not answer is left out.
+/// How long a place may take to answer. A place that does not answer in time is ignored.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// Longest answer of a peer.
+/// Longest answer of a peer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const NEWEST: &str = include_str!("newest_history.lua");
 
@@ -23,7 +23,8 @@ struct PeerAnswer {
     database: Option<DatabaseFence>,
 }
 
-/// How to ask the other places. It tells Redis what this node knows.
+/// Creates the function that asks the other places. The function also tells Redis the history that
+/// this node knows.
 pub(crate) fn other_places(
     memory: &HistoryMemory,
     shared: Option<Shared>,

@@ -1,4 +1,4 @@
-//! The job that reacts to a change of the database's history and watches its standbys.
+//! The job that watches the database's history and its standbys, and reacts to changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::engine::Engine;
 
-/// Time between two looks.
+/// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// After this time a node looks for changes that other nodes left unfinished.
+/// The time after which a node looks for reactions that other nodes left unfinished.
 const REACT_EVERY: Duration = Duration::from_secs(5);
-/// A look that takes longer is given up.
+/// The time after which a check is given up.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// A missing standby is logged again after this time.
+/// The time after which a missing standby is logged again.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches until the program stops.
@@ -44,7 +44,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         engine.database().memory.ask_elsewhere().await;
         let found = match timeout(LOOK_MAX, engine.store().replication()).await {
             Ok(Ok(found)) => found,
-            // The log says already that the database is unreachable.
+            // The log already says that the database is unreachable.
             Ok(Err(_)) | Err(_) => continue,
         };
         let before = engine.database().set_replication(found.clone());
@@ -54,8 +54,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Pauses the sales that must be paused, and compares what this node acknowledged with the
-/// database.
+/// Pauses the sales that must be paused, and compares the orders that this node acknowledged with
+/// the database.
 async fn react(engine: &Engine) -> Result<(), StoreError> {
     let HistoryReaction { paused, lost } = engine.store().react_to_history().await?;
     if let Some(lost) = lost {
@@ -82,7 +82,7 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Logs when a standby that commits wait for is missing, and when it is back.
+/// Logs when a standby that commits wait for is missing, and when it is connected again.
 fn log_standbys(
     before: Option<&Replication>,
     found: &Replication,

@@ -63,24 +63,28 @@ mod tests {
     }
 
     #[test]
-    fn a_new_node_counts_at_once_and_a_node_missed_for_a_moment_still_counts() {
+    fn a_new_node_counts_at_once_and_a_missing_node_counts_for_a_while() {
         assert_eq!(after(&[]), (1, 1));
         assert_eq!(after(&[2]), (2, 2));
         assert_eq!(after(&[3, 1, 1]), (1, 3));
-        assert_eq!(after(&[3, 1, 1, 3, 1, 1, 1, 1]), (1, 3), "seen in between");
-        assert_eq!(after(&[2, 0]), (0, 2), "not even its own lease");
+        assert_eq!(after(&[3, 1, 1, 3, 1, 1, 1, 1]), (1, 3), "the node was seen again in between");
+        assert_eq!(after(&[2, 0]), (0, 2), "even the node's own lease is missing");
     }
 
     #[test]
-    fn a_node_that_is_always_missed_no_longer_counts() {
+    fn a_node_that_stays_missing_no_longer_counts() {
         let missed = |nodes: usize| vec![nodes; MISSED_CHECKS as usize];
         assert_eq!(after(&[vec![3], missed(1)].concat()), (1, 1));
         assert_eq!(after(&[vec![3], missed(1)[1..].to_vec()].concat()), (1, 3));
         assert_eq!(
             after(&[vec![3], missed(2), missed(1)[1..].to_vec()].concat()),
             (1, 2),
-            "one after the other"
+            "two nodes leave one after the other"
         );
-        assert_eq!(after(&[vec![2], missed(0)].concat()), (0, 1), "a limit has one part at least");
+        assert_eq!(
+            after(&[vec![2], missed(0)].concat()),
+            (0, 1),
+            "the recent count is at least one"
+        );
     }
 }

@@ -145,7 +145,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     assert_eq!((created, sold_out), (10, 1_990));
     let counts = counts(&engine);
     assert_eq!((counts.pool, counts.in_slots, counts.held), (0, 0, 100));
-    assert!(engine.meter().read().tickets < 100, "only a handful reached the store");
+    assert!(engine.meter().read().tickets < 100, "only a few requests reached the store");
     let audit = engine.audit().await.expect("the store is there");
     assert!(audit.findings.is_empty(), "{audit:?}");
     engine.stop().await;
@@ -193,12 +193,12 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale() {
+async fn the_units_of_an_expired_hold_are_sold_again() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 300).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // The program's own tests check how soon this happens.
+    // Tests of the whole program check how soon this happens.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match buy(&engine, "bert", "k", 1).await {
@@ -256,7 +256,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sol
     assert!(matches!(adjust(-5, "a").await, AdjustResult::Done(c) if c.total == Stock::Counted(5)));
     assert!(
         matches!(adjust(-5, "a").await, AdjustResult::Repeated(_)),
-        "the same key does nothing twice"
+        "a repeat with the same key changes nothing"
     );
     assert_eq!(adjust(-2, "b").await, AdjustResult::MoreThanFree { free: 1 });
     assert_eq!(adjust(-1, "a").await, AdjustResult::KeyReused);
@@ -295,7 +295,7 @@ async fn concurrent_copies_of_a_request_create_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_of_the_machines_clock_takes_no_node_out_of_the_balancer() {
+async fn a_step_of_the_machines_clock_leaves_the_node_ready() {
     let dir = TempDir::new();
     let hour_ahead = Arc::new(AtomicBool::new(false));
     let stepped = hour_ahead.clone();
@@ -310,7 +310,7 @@ async fn a_step_of_the_machines_clock_takes_no_node_out_of_the_balancer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_its_memory_is_full_a_node_looks_up_a_few_requests_and_refuses_the_rest_for_now() {
+async fn a_node_with_full_memory_looks_up_a_few_requests_and_asks_others_to_retry() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
@@ -321,7 +321,7 @@ async fn when_its_memory_is_full_a_node_looks_up_a_few_requests_and_refuses_the_
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
     assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
     let places: Vec<_> = (0..HOLDER_LOOKUPS_MAX)
-        .map(|_| engine.holders().lookup_permit().expect("one is free"))
+        .map(|_| engine.holders().lookup_permit().expect("a permit is free"))
         .collect();
     for buyer in ["anna", "carl"] {
         let answer = buy(&engine, buyer, "k2", 1).await;

@@ -1,6 +1,6 @@
-//! Blocked buyers and networks, temporary or permanent. The store keeps the list and node memory
-//! holds it, so a check costs a few hash lookups. Other nodes read it again within half a second of
-//! a change.
+//! Blocked buyers and networks, temporary or permanent. The store keeps the list, and each node has
+//! a copy in memory, so a check costs a few hash lookups. After a change other nodes read the list
+//! again within half a second.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::config::Cidr;
 use crate::engine::Engine;
 
-/// Most blocks; one more is refused.
+/// Most blocks; further blocks are refused.
 pub(crate) const BLOCKS_MAX: usize = 10_000;
 /// How often a node checks for other nodes' changes.
 const REFRESH_EVERY: Duration = Duration::from_millis(400);
@@ -26,11 +26,11 @@ const NEVER_ENDS: Millis = Millis(i64::MAX);
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     known: ArcSwap<BlockIndex>,
-    /// Whether there are any blocks; if not, a request checks nothing else.
+    /// Whether there are any blocks; without blocks a request checks nothing else.
     are_any: AtomicBool,
-    /// Held while they are read; contains the version of the last read.
+    /// Locked while the blocks are read; contains the version of the last read.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,
-    /// Wakes after they were read again.
+    /// Notified after the blocks were read again.
     changed: watch::Sender<()>,
     turned_away: [AtomicU64; BlockKind::ALL.len()],
 }
@@ -41,7 +41,7 @@ struct BlockIndex {
     buyers: HashMap<String, Millis>,
     /// Networks in canonical form.
     networks: HashMap<Cidr, Millis>,
-    /// One network of each prefix length that occurs.
+    /// For each prefix length in use, one network with that length.
     sizes: Vec<Cidr>,
 }
 
@@ -155,7 +155,7 @@ impl Blocks {
             }
             was_away = looked.is_err();
             if engine.layout().is_single_node() && looked.is_ok() {
-                // This is the only writer besides the request handlers, which read the blocks again
+                // A single node has no other writers. Its request handlers read the blocks again
                 // themselves.
                 return;
             }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn buyers_and_networks_are_blocked_until_their_time() {
+    fn buyers_and_networks_are_blocked_until_the_end_of_their_block() {
         let blocks = Blocks::default();
         blocks.replace(&[
             block(BlockKind::Buyer, "robot", Some(1_000)),

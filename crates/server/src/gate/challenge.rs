@@ -1,6 +1,6 @@
-//! Challenges, which buyers solve before they get a pass. Everything that a node must know about a
-//! challenge is sealed in its token, so any node can check it and none has to remember it. The
-//! store makes sure that an answer counts once.
+//! Challenges, which buyers solve before they get a pass. A challenge's token contains everything
+//! that a node needs to check the answer, encrypted. So any node can check it and no node has to
+//! remember it. The store makes sure that only one answer to a challenge counts.
 
 mod pool;
 mod seal;
@@ -26,22 +26,22 @@ use seal::{ChallengeSealer, Sealed};
 
 /// How long a challenge may be answered.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// After this many wrong answers of one buyer in one sale, no answer counts until they are
-/// forgotten.
+/// After this many wrong answers of one buyer in one sale, no answer is accepted until the wrong
+/// answers are forgotten.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// How long after the first wrong answer all of them are forgotten.
+/// All wrong answers of a buyer are forgotten this long after the first one.
 pub(crate) const MISSES_MS: i64 = 300_000;
 /// Most answers in progress at the store; a buyer has at most one.
 const ANSWER_LOCKS: usize = 64;
-/// How long before a sale starts its challenges are drawn in advance.
+/// How long before a sale's start its challenges are drawn in advance.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
     Effort::from_keys(PowEffort::DEFAULT.0).keys_max == Effort::DEFAULT.keys_max,
-    "what is usual is what is measured"
+    "the default difficulty is the one that benchmarks measure"
 );
 
-/// Why an answer was not accepted. The challenge is used up all the same.
+/// Why an answer was not accepted. Its challenge is used up in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
     /// The answer is wrong, or the challenge is invalid, expired, used, or made for another buyer
@@ -51,7 +51,7 @@ pub enum ChallengeFault {
     /// The buyer gave too many wrong answers and may try again after this time.
     #[error("too many wrong answers")]
     TooMany {
-        /// Seconds until the wrong answers are forgotten.
+        /// Seconds until the buyer may answer again.
         retry_secs: u32,
     },
     /// The store failed.
@@ -106,18 +106,18 @@ impl AnswerOutcome {
 #[derive(Debug)]
 pub struct Challenges {
     seals: ChallengeSealer,
-    /// By master: the first one creates challenges, all of them check answers.
+    /// Keys by master: the first master's keys create challenges, and all keys check answers.
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Locks by the buyer of an answer.
+    /// Locks that let one answer of a buyer at a time reach the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
     /// Creates challenges that every node with the same masters accepts, in any order of the
-    /// masters. The store knows buyers by names derived from the id key. The id key stays when
-    /// masters change, and with it the counts of wrong answers.
+    /// masters. The store knows buyers by names derived from the id key. When masters change, the
+    /// id key stays, and so do the counts of wrong answers.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -134,8 +134,8 @@ impl Challenges {
         }
     }
 
-    /// Creates a challenge of this kind for this buyer. Work has the requested difficulty. `None`:
-    /// more challenges are requested than can be drawn.
+    /// Creates a challenge of this kind for this buyer. A work challenge has the given difficulty.
+    /// `None`: more challenges are requested than can be drawn.
     pub(crate) async fn issue(
         &self,
         now: Millis,
@@ -161,7 +161,7 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. The challenge is used up in any case: of several answers, on any nodes,
+    /// Checks an answer. The challenge is used up in every case: of several answers on any nodes,
     /// only one is checked.
     ///
     /// # Errors
@@ -183,8 +183,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // Answers of one buyer exclude each other in the store. Waiting here instead occupies no
-        // sessions of the store.
+        // The store decides one answer of a buyer at a time. Waiting here occupies no sessions of
+        // the store.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
         let spending = AnswerSpend {
             id: sealed.id,
@@ -252,7 +252,7 @@ impl Challenges {
                 Phase::Draft | Phase::Closed => false,
             };
             let kind = match sale.front_door.challenge {
-                // Work has no picture and is created in a moment.
+                // A work challenge has no picture and is created in a moment.
                 ChallengeKind::Off | ChallengeKind::Pow => continue,
                 ChallengeKind::Image => PuzzleKind::Image,
                 ChallengeKind::Slider => PuzzleKind::Slider,

@@ -13,17 +13,17 @@ use crate::purchase::Refusal;
 /// A buyer at the front door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoorCheck {
-    /// The buyer, if proven. Otherwise there is a refusal.
+    /// The buyer, if identified. Without a buyer there is a refusal.
     pub buyer: Option<BuyerName>,
     /// The front door's refusal.
     pub refusal: Option<Refusal>,
 }
 
-/// Checks what a purchase of `item` presents. `token` is the buyer of a valid token, if one was
-/// sent.
+/// Checks the token and the pass of a purchase of `item`. `token` is the buyer of a valid token, if
+/// the request has one.
 ///
-/// A pass that is sent must be valid, even if the sale does not require one. It also proves its
-/// buyer, with the attributes that the shop gave when the pass was issued.
+/// If a request has a pass, the pass must be valid even if the sale requires none. A pass also
+/// identifies its buyer, with the attributes that the shop gave when the pass was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,

@@ -1,6 +1,6 @@
-//! Issues and checks purchase passes, on any node and without a lookup.
+//! Issues and checks purchase passes. Any node can do so, without a lookup.
 //!
-//! The keys of the previous, the present and the next period are cached. A pass of any other period
+//! The keys of the previous, the current and the next period are cached. A pass of any other period
 //! has expired or was never issued.
 
 use std::fmt;
@@ -24,13 +24,14 @@ pub const MASTER_KEY_BYTES: usize = 32;
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
 impl MasterKeys {
-    /// Takes at least one secret, the signing one first.
+    /// Takes at least one secret. The first secret signs.
     #[must_use]
     pub fn new(masters: Vec<[u8; MASTER_KEY_BYTES]>) -> Option<Self> {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
     }
 
-    /// The keys for another purpose of the front door, named by `context`; the signing one first.
+    /// Derives the keys for another purpose of the front door, which `context` names. The first key
+    /// signs.
     pub fn keys(&self, context: &str) -> impl Iterator<Item = [u8; 32]> {
         self.0.iter().map(move |master| blake3::derive_key(context, master))
     }
@@ -54,7 +55,7 @@ pub enum PresentedPass<'a> {
 }
 
 impl<'a> PresentedPass<'a> {
-    /// Reads the header's values, in the order in which they were sent.
+    /// Reads the header's values, in their order in the request.
     pub(crate) fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Missing,
@@ -84,8 +85,8 @@ impl KeyRing {
     }
 }
 
-/// The counters of requests for a pass: issued, or the code of the refusal. The last one counts all
-/// other results.
+/// The labels of the counters for pass requests: issued, or the code of the refusal. The last
+/// counter counts all other results.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
     "not_started",
@@ -166,8 +167,8 @@ impl Passes {
         IssuedPass { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
     }
 
-    /// Opens the pass `text` if this deployment issued it for `item` of `sale`, for any buyer and
-    /// even if it has expired.
+    /// Opens the pass `text` if this deployment issued it for `item` of `sale`. The buyer is not
+    /// checked, and the pass may have expired.
     pub fn open<'a>(
         &self,
         text: &str,
@@ -217,8 +218,9 @@ mod tests {
         let (one, other) = (passes(&[1]), passes(&[1]));
         let pass = issued(&one, NOW);
         let mut room = [0; PASS_BYTES_MAX + 2];
-        let terms =
-            other.open(&pass.text, "spring", "phone", NOW, &mut room).expect("it was made here");
+        let terms = other
+            .open(&pass.text, "spring", "phone", NOW, &mut room)
+            .expect("the secret is the same");
         assert_eq!(
             (terms.buyer, terms.valid_from, terms.expires_at),
             ("anna", NOW, NOW.plus(120_000))
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_expires_with_the_terms_that_it_was_issued_on() {
+    fn a_pass_expires_at_the_end_of_the_terms_under_which_it_was_issued() {
         let standing = Membership { member: true, level: 3 };
         let terms = PassTerms {
             buyer: "anna",
@@ -246,9 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_secrets_keeps_every_pass_valid() {
-        // First every node knows the new secret, then every node signs with it, then the old one is
-        // removed. Nodes of two neighbouring steps accept each other's passes.
+    fn passes_stay_valid_while_secrets_change() {
+        // First every node accepts the new secret, then every node signs with it, then the old
+        // one is removed. Nodes of two neighbouring steps accept each other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_outlives_the_period_of_its_key_and_its_key_not_the_next_one() {
+    fn a_key_verifies_passes_until_the_end_of_the_period_after_its_own() {
         let passes = passes(&[1]);
         let end = Millis((period(NOW) + 1) * PERIOD_MS);
         let last = issued(&passes, end.plus(-1));
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_pass() {
+    fn malformed_passes_are_rejected() {
         let passes = passes(&[1]);
         let good = issued(&passes, NOW).text;
         let long = "A".repeat(10_000);

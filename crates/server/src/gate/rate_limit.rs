@@ -1,10 +1,10 @@
 //! Request limits of a sale: for one buyer, for one address, and for all buyers together. They are
 //! checked before anything expensive.
 //!
-//! Each route has its own counts under a sale's limits, so that waiting does not use up what buying
-//! needs. The buyer's limit is checked first and the limit of all buyers last. A request that a
-//! later limit refuses takes nothing from an earlier one, so refused requests cannot use up a
-//! shared limit.
+//! Each route has its own counts under a sale's limits, so that requests for a position do not use
+//! up the limit of purchases. The buyer's limit is checked first and the limit of all buyers last.
+//! A request that a later limit refuses takes nothing from an earlier one, so refused requests
+//! cannot use up a shared limit.
 //!
 //! Every decision is made in node memory, without waiting for other nodes ([`table`]). Where nodes
 //! share limits, accepted requests are reported to the others in batches, in the background
@@ -34,14 +34,14 @@ use sharing::UnsharedUse;
 pub(crate) use status::RateLimitStatus;
 use table::{LimitCell, LimitTable};
 
-/// This many known buyers behind an address share one budget; twice as many have two. Up to this
-/// number an address has its configured limit.
+/// The number of known buyers behind an address that share one budget; twice as many buyers have
+/// two budgets. Up to this number, an address has its configured limit.
 const BUYERS_PER_BUDGET: u64 = 250;
 /// The period after which the buyers behind an address are counted again.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// How long the table treats a crowd with more than one budget as in use after its last request.
+/// How long the table treats a count with more than one budget as in use after its last request.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// The pseudo-route for the hashes of crowds and their buyers.
+/// The route number for the hashes of addresses.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
@@ -99,10 +99,10 @@ pub(crate) struct RateLimitExceeded {
     pub status: RateLimitStatus,
 }
 
-/// A sale's state of limits: that of all buyers together, and the refusals.
+/// A sale's limit of all buyers together, and its counters of refusals.
 #[derive(Debug, Default)]
 pub struct SaleLimitState {
-    everybody: [SaleWide; Route::ALL.len()],
+    sale_wide: [SaleWide; Route::ALL.len()],
     refused: [[AtomicU64; SCOPES.len()]; Route::ALL.len()],
 }
 
@@ -110,7 +110,7 @@ pub struct SaleLimitState {
 #[derive(Debug, Default)]
 struct SaleWide {
     state: AtomicU64,
-    /// What was not reported to other nodes, in nanoseconds of the limit's rate.
+    /// The use that was not reported to other nodes, in nanoseconds of the limit's rate.
     owed: AtomicU64,
     is_queued: std::sync::atomic::AtomicBool,
 }
@@ -143,7 +143,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// If the request exceeds a limit. Then nothing was counted.
+    /// If the request exceeds a limit. Then no limit counts it.
     pub(crate) fn acquire(
         &self,
         route: Route,
@@ -203,11 +203,11 @@ impl RateLimiter {
         Ok(status)
     }
 
-    /// Counts one request about an object that belongs to the caller alone.
+    /// Counts one request about an object that belongs to the caller.
     ///
     /// # Errors
     ///
-    /// If the request exceeds a limit. Then nothing was counted.
+    /// If the request exceeds a limit. Then no limit counts it.
     pub(crate) fn acquire_for(
         &self,
         route: Route,
@@ -245,7 +245,7 @@ impl RateLimiter {
                 Scope::Buyer => known(self.hash(route, sale, scope, caller.buyer.as_bytes())),
                 Scope::Ip => known(self.hash(route, sale, scope, &network(caller.address))),
                 Scope::Interface => {
-                    sale.flags.limits.everybody[route as usize].state.load(Ordering::Relaxed)
+                    sale.flags.limits.sale_wide[route as usize].state.load(Ordering::Relaxed)
                 }
             };
             status.record(scope, pace, state, now);
@@ -286,8 +286,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// The number of budgets of an address, by its number of buyers over all routes and sales. This
-    /// buyer is counted as well.
+    /// The number of budgets of an address, from its number of buyers over all routes and sales.
+    /// This buyer is counted as well.
     fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -297,10 +297,9 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Without a crowd, losing the count of an address harms no buyer behind it. There are
-            // any number of addresses, so they must evict no one with used limits. Buyers are
-            // different: few addresses have a crowd, and it takes hundreds of buyers to count it
-            // again.
+            // If an address has few buyers, losing its count harms no buyer. There may be any
+            // number of such addresses, so they must not evict used limits. Few addresses have many
+            // buyers, and after a loss it takes hundreds of requests to count them again.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
@@ -337,17 +336,17 @@ impl RateLimiter {
         pace: RateLimit,
         now: u64,
     ) -> RateDecision {
-        let everybody = &sale.flags.limits.everybody[route as usize];
+        let sale_wide = &sale.flags.limits.sale_wide[route as usize];
         let cost = pace.cost(1);
         let mut turn = RateDecision::Allowed(0);
-        // This always succeeds: the closure always returns a next state.
-        let _ = everybody.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+        // This always succeeds, because the closure always returns a new state.
+        let _ = sale_wide.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             turn = pace.try_take(state, now, cost);
             Some(state_of(turn))
         });
         if let (Some(sharing), RateDecision::Allowed(_)) = (&self.sharing, turn) {
-            everybody.owed.fetch_add(cost, Ordering::AcqRel);
-            if !everybody.is_queued.swap(true, Ordering::AcqRel) {
+            sale_wide.owed.fetch_add(cost, Ordering::AcqRel);
+            if !sale_wide.is_queued.swap(true, Ordering::AcqRel) {
                 let key = self.hash(route, sale, Scope::Interface, b"");
                 let flags = sale.flags.clone();
                 let owed = UnsharedUse::SaleWide {
@@ -357,14 +356,14 @@ impl RateLimiter {
                     burst_us: pace.burst_nanos() / NANOS_PER_MICRO,
                 };
                 if !sharing.enqueue(owed) {
-                    everybody.is_queued.store(false, Ordering::Release);
+                    sale_wide.is_queued.store(false, Ordering::Release);
                 }
             }
         }
         turn
     }
 
-    /// Returns what a request took from an earlier limit.
+    /// Gives back what a request took from an earlier limit.
     fn release(
         &self,
         used: Option<(RateLimit, u64, u64)>,
@@ -388,8 +387,8 @@ impl SaleState {
     }
 }
 
-/// The approximate number of buyers of an address: the larger of this period's and the previous
-/// period's count. This buyer is counted as well.
+/// The approximate number of buyers of an address: the larger of this period's count and the
+/// previous one's. This buyer is counted as well.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let (known, mut before) = (cell.unshared >> u32::BITS, cell.unshared & u64::from(u32::MAX));

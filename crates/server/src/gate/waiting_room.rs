@@ -1,9 +1,9 @@
 //! Waiting rooms: which visitors may get a purchase pass, and when.
 //!
 //! Positions are rows of the store. A node keeps those of its own visitors in memory, so that
-//! reading one costs no lookup, and learns from the rows which visitors any node admitted. The
-//! leader admits visitors in one transaction, which several nodes may try at once: safety does not
-//! depend on a single leader.
+//! reading one costs no lookup. It learns from the rows which visitors any node admitted. The
+//! leader admits visitors in one transaction. Several nodes may run that transaction at once:
+//! safety does not depend on a single leader.
 
 mod admitter;
 mod arrivals;
@@ -39,10 +39,10 @@ const TOKEN_CONTEXT: &str = "doorbuster 2026-11 waiting room place";
 const TOKEN_PREFIX: &str = "plc_";
 const TOKEN_BYTES: usize = 16;
 
-/// Why a waiting room could not answer.
+/// Why a waiting room could not give an answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WaitingRoomError {
-    /// The queue of entries is full, or the room is full.
+    /// Too many requests wait for the batcher, or the room is full.
     #[error("too many visitors wait for a position")]
     Busy,
     /// The store failed.
@@ -66,7 +66,7 @@ pub enum Admission {
 pub struct PositionView {
     /// The position's token.
     pub token: String,
-    /// The buyer's state in the room. A position of 0: the sale has ended.
+    /// The buyer's state in the room. A position of 0 means that the sale has ended.
     pub told: VisitorStatus,
     /// When the buyer is expected to be admitted.
     pub estimate: Option<WaitEstimate>,
@@ -77,7 +77,7 @@ pub struct PositionView {
 pub struct WaitingRoomCounts {
     /// The sale.
     pub sale: Arc<str>,
-    /// Visitors who were not admitted yet.
+    /// Visitors who are not admitted yet.
     pub waiting: u64,
     /// Visitors whom any node admitted.
     pub called: u64,
@@ -96,8 +96,8 @@ pub struct WaitingRooms {
 }
 
 impl WaitingRooms {
-    /// Creates the rooms. Admissions leave time to fetch a pass that is valid for `pass_ttl` and to
-    /// use it. At most `per_sec` visitors are admitted to each sale per second.
+    /// Creates the rooms. An admission lasts long enough to fetch a pass, which is valid for
+    /// `pass_ttl`, and to use it. Each sale admits at most `per_sec` visitors per second.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master");
@@ -124,8 +124,8 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
         self.record_arrival(sale, buyer.as_str());
-        // A position in memory that has not lapsed is valid, so a reload of the page does not read
-        // the store.
+        // A position in memory is valid until it lapses, so a reload of the page does not read the
+        // store.
         if let Some(shown) = self.cached_position(engine, sale, buyer) {
             return Ok((false, shown));
         }
@@ -168,7 +168,7 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, sale, &room_state).await?;
-            // The row may be older than this node's knowledge of the room; then it is read again.
+            // The row may be older than this node's state of the room; then it is read again.
             if let Some(shown) = self.position_view(engine, sale, &room_state, buyer) {
                 return Ok(Some(shown));
             }
@@ -219,8 +219,8 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let room_state = self.room_state(&sale.row.id);
-        // A visitor behind all admitted ones waits, as far as the admitting node knows. Other nodes
-        // are behind it by a moment, in which their visitor may have been admitted and notified.
+        // On the node that admits, a visitor behind all admitted ones waits. Other nodes learn of
+        // admissions a moment later, and their visitor may have been admitted and notified by then.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -231,7 +231,8 @@ impl WaitingRooms {
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
-    /// The sale's room, created now if it has none, and with its draw if the sale has started.
+    /// The sale's room, which is created if there is none. If the sale has started, the room is
+    /// drawn.
     ///
     /// # Errors
     ///
@@ -273,8 +274,8 @@ impl WaitingRooms {
         sale: &SaleState,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
-        // The state of a sale without a room lives until the next tick. Until then the store is not
-        // read again.
+        // The state of a sale without a room is kept until the next check. Until then the store is
+        // not read again.
         if room_state.room().is_none() && !room_state.is_absent() {
             match engine.store().waiting_rooms(vec![sale.row.id.clone()]).await?.pop() {
                 Some(room) => room_state.apply_row(&room),
@@ -298,13 +299,13 @@ impl WaitingRooms {
         counts
     }
 
-    /// How often this node read a position from the store because its memory was not enough.
+    /// How often this node read a position from the store because its memory did not have it.
     #[must_use]
     pub fn store_lookups(&self) -> u64 {
         self.batcher.store_lookups()
     }
 
-    /// After the start, ranks are known once the draw is closed and its lots are read.
+    /// After the sale's start, ranks are known once the draw is closed and its lots are read.
     async fn ensure_drawn(
         &self,
         engine: &Engine,

@@ -1,5 +1,5 @@
-//! Remembers requests that were answered as queued until their `decide_by`. A retry gets the same
-//! answer, even if the front door would refuse it by then.
+//! Remembers requests that were answered as queued until their `decide_by`. A repeated request gets
+//! the same answer, even if the front door would refuse it by then.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{ItemId, Millis, RequestHash};
 use hashbrown::HashMap;
 
-/// Most requests remembered per node. Beyond the bound the oldest are forgotten and have to pass
-/// the front door again.
+/// Most requests remembered per node. At the bound the oldest are forgotten; if they are repeated,
+/// they must pass the front door again.
 const UNDECIDED_MAX: usize = 65_536;
 
 /// The content of a queued request, and its ticket.
@@ -29,13 +29,13 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// In the order of their answers, with each ticket's `decide_by`.
+    /// Each ticket's `decide_by`, in the order of the answers.
     due: VecDeque<(Millis, u64)>,
 }
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // A panic between two changes leaves at worst a time without its request.
+        // If a thread panics between two changes, at worst a time remains without its request.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_remembered_until_its_verdict_is_due() {
+    fn a_queued_request_is_remembered_until_its_decide_by() {
         let (queued_requests, key) = (QueuedRequests::default(), IdKey::new([1; 32]));
         let [a, b, c] = ["a", "b", "c"].map(|name| key.request_hash("anna", name));
         assert!(!queued_requests.contains(a));

@@ -1,6 +1,6 @@
 //! Bounds the reads of the store for repeated requests. A request that holds an order is never
-//! refused, so its cost is bounded here. Each buyer has one read at a time; requests for the same
-//! order that wait meanwhile share the next read. A few buyers are served at once.
+//! refused, so its cost is bounded here. Each buyer has one read at a time. Requests for the same
+//! order that wait meanwhile share the next read. Only a few buyers are served at the same time.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ const READS_MAX: usize = 3;
 const READ_BURST: u32 = 200;
 /// The time after which a buyer may have one more read.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
-/// Longest wait for a turn. Then the request is asked to retry.
+/// Longest wait for a turn. After that the client is asked to retry.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A node's limiter.
@@ -49,7 +49,7 @@ struct BuyerReads {
 struct ReadTurn {
     /// When the buyer's burst is fully available again.
     idle_at: Option<Instant>,
-    /// The last read: how many requests had come before it, its request, and the result.
+    /// The last read: how many requests had arrived before it began, its request, and its result.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 
@@ -60,7 +60,7 @@ impl Default for RetryLimiter {
     }
 }
 
-/// Why there was no read.
+/// Why there was no result of a read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     /// Too many requests wait.
@@ -89,14 +89,14 @@ impl RetryLimiter {
             return Ok(order.clone());
         }
         let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
-        // This read serves every request that came before it.
+        // This read serves every request that arrived before it.
         let requested = buyer_reads.requested.load(Ordering::Acquire);
         let order = read.await.map_err(ReadError::Store)?;
         turn.last = Some((requested, request, order.clone()));
         Ok(order)
     }
 
-    /// Another read for this buyer, in turn. `None`: too many requests wait.
+    /// Reads once for this buyer when it is the read's turn. `None`: too many requests wait.
     pub(crate) async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
         let buyer_reads = self.buyer_reads(buyer)?;
         let until = Instant::now() + self.pace.turn_wait;
@@ -187,12 +187,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thousand_replays_of_one_key_share_a_few_reads_and_all_are_answered() {
+    async fn a_thousand_repeats_of_one_request_share_two_reads() {
         let rig = Rig::new();
         let mut crowd = JoinSet::new();
         (0..1_000).for_each(|_| drop(crowd.spawn(rig.clone().ask(1, 1))));
         assert!(crowd.join_all().await.into_iter().all(|told| told));
-        // They arrive during the first read; the next one serves the rest.
+        // All others arrive during the first read, and the second read serves them.
         assert!(rig.count() <= 2, "{}", rig.count());
         let before = rig.count();
         assert!(rig.clone().ask(1, 1).await);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_few_buyers_are_served_at_once_and_each_with_one_read_at_a_time() {
+    async fn a_few_buyers_are_served_at_once_with_one_read_each() {
         let (rig, alone) = (Rig::new(), Rig::new());
         let mut crowd = JoinSet::new();
         for n in 0..100 {
@@ -223,7 +223,7 @@ mod tests {
         for n in 0..5 {
             assert!(rig.clone().ask(1, n).await);
         }
-        // The sixth would wait for an hour, and so would the next requests of this buyer.
+        // The sixth request would wait for an hour, like all later requests of this buyer.
         let slowed = tokio::time::timeout(Duration::from_millis(50), rig.clone().ask(1, 6)).await;
         assert!(slowed.is_err());
         assert!(rig.clone().ask(2, 1).await, "other buyers are not slowed down");
@@ -239,15 +239,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn idle_buyers_make_room_for_new_ones() {
+    async fn entries_of_idle_buyers_are_removed_for_new_buyers() {
         let rig = Rig::new();
         for buyer in 0..BUYERS_MAX as u64 {
             drop(rig.limiter.buyer_reads(buyer).expect("there is room"));
         }
-        let busy = rig.limiter.buyer_reads(3).expect("it is there");
+        let busy = rig.limiter.buyer_reads(3).expect("the buyer has an entry");
         drop(rig.limiter.buyer_reads(u64::MAX).expect("others are idle"));
         let left = rig.limiter.by_buyer.lock().expect("no thread panicked").len();
-        assert_eq!(left, 2, "the one in use and the new one");
+        assert_eq!(left, 2, "the entry in use and the new entry");
         drop(busy);
     }
 }

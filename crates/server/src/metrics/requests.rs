@@ -78,11 +78,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_has_a_place_of_its_own() {
+    fn every_route_has_its_own_counter() {
         let names: Vec<_> = routes().collect();
         assert!(names.len() <= ROUTES_MAX, "raise ROUTES_MAX");
         for (index, name) in names.iter().enumerate() {
-            assert_eq!(usize::from(route_index(name).0), index, "{name} is told apart");
+            assert_eq!(usize::from(route_index(name).0), index, "{name} has its own index");
         }
         assert_eq!(route_name(route_index("no such route")), "unmatched");
     }

@@ -104,7 +104,7 @@ mod tests {
     use crate::metrics::Histogram;
 
     #[test]
-    fn a_page_is_written_as_the_format_has_it() {
+    fn a_page_follows_the_text_format() {
         let histogram = Histogram::default();
         histogram.record(std::time::Duration::from_micros(1_200));
         let mut text = MetricsText::default();

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_forgets_what_is_older_and_shrinks_while_nothing_happens() {
+    fn a_window_drops_old_values_and_shrinks_without_new_ones() {
         let (tally, sample) = (AnswerCounts::default(), |tally: &AnswerCounts| {
             RateSample::from_tally(tally, HistogramSnapshot::default())
         });

@@ -17,7 +17,7 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct MailboxState {
     events: VecDeque<HubEvent>,
-    /// More events came than may wait.
+    /// More events arrived than the queue may hold.
     lagged: bool,
     /// Only set while the reader is parked.
     rest: Option<Parked>,
@@ -34,7 +34,7 @@ struct Parked {
 /// Why a parked reader was added to its ready queue; later variants are stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadyReason {
-    /// It was not added.
+    /// The reader was not added.
     None,
     /// An event for all readers of a sale.
     Crowd,
@@ -43,9 +43,9 @@ enum ReadyReason {
 }
 
 impl Parked {
-    /// Adds the key once for each reason, because a reader that is served gets all waiting events.
-    /// An event for all readers adds nothing after an event for the buyer: the reader is served
-    /// already, and earlier.
+    /// Adds the key once for each reason, because a ready reader gets all its waiting events. After
+    /// an event for the buyer, an event for all readers adds nothing: the reader is served already,
+    /// and sooner.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.rung {
             self.rung = reason;
@@ -68,8 +68,8 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event; returns whether it overflowed now. Then everything that waits is discarded at
-    /// once, because the reader is dropped anyway.
+    /// Adds an event; returns whether the queue overflowed because of it. Then all waiting events
+    /// are discarded, because the reader is dropped anyway.
     pub(super) fn push(&self, event: HubEvent) -> bool {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
@@ -147,8 +147,8 @@ impl Mailbox {
     }
 }
 
-/// Where parked readers are added when an event arrives. It holds at most two keys for each parking
-/// of a reader.
+/// The keys of parked readers for which events arrived. Each time a reader parks, at most two keys
+/// are added for it.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     rung: Mutex<ReadyReaders>,
@@ -188,7 +188,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Waits for a key: each key comes once for each time that it was added. Dropping the future
+    /// Waits until there are keys; each key comes as often as it was added. Dropping the future
     /// loses nothing.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {

@@ -7,14 +7,14 @@ use hashbrown::HashMap;
 
 use super::mailbox::Mailbox;
 
-/// The readers of one subject. One reader is found at once among many, because a whole crowd may
-/// leave at the same time.
+/// The readers of one subject. Removing one of many readers takes constant time, because a whole
+/// crowd may leave at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// The only reader of a buyer, as usual; then there is no map.
+    /// The only reader of a buyer, which is the usual case; then there is no map.
     one: Option<Weak<Mailbox>>,
-    /// By the addresses of their mailboxes. The map is boxed, because nearly every buyer has none,
-    /// and there are as many buyers as tabs.
+    /// Readers by the addresses of their mailboxes. The map is boxed, because most buyers need no
+    /// map, and there are as many buyers as tabs.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removing_a_follower_removes_only_that_follower() {
+    fn removing_a_reader_removes_only_that_reader() {
         let mailboxes: Vec<Arc<Mailbox>> = std::iter::repeat_with(Arc::default).take(5).collect();
         for first in 0..mailboxes.len() {
             let mut followers = Followers::default();

@@ -1,10 +1,10 @@
-//! Readers of the hub: slow ones, ones that come back, ones that rest.
+//! Slow, reconnecting and parked readers of the hub.
 use futures_util::FutureExt;
 
 use super::*;
 
 #[tokio::test]
-async fn a_slow_reader_is_dropped_and_status_is_folded() {
+async fn a_slow_reader_is_dropped_and_only_the_newest_status_waits() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let mut reader = hub
         .subscribe(None, vec!["spring".into()], 1, None)
@@ -58,7 +58,7 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     };
     hub.publish(refused(&anna));
     let first = read(&anna, Some(0));
-    assert!(waiting(&first).is_empty(), "nobody had read: nothing was kept");
+    assert!(waiting(&first).is_empty(), "an event before the first reader is not kept");
     hub.publish(refused(&anna));
     let heard = waiting(&first)[0];
     drop(first);
@@ -68,7 +68,7 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     hub.publish(EventKind::Status("spring".into()));
     assert_eq!(waiting(&read(&anna, Some(heard))), [heard + 1, heard + 3]);
     assert_eq!(waiting(&read(&anna, Some(heard + 3))), [0; 0]);
-    assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader");
+    assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader gets no kept events");
     assert_eq!(waiting(&read(&bert, Some(0))), [heard + 2]);
     for _ in 0..REPLAY_MAX * 2 {
         hub.publish(refused(&anna));
@@ -77,13 +77,13 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     let newest = waiting(&read(&anna, Some(heard)));
     assert_eq!(newest.len(), REPLAYED_MAX);
     assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("not poisoned").last_id));
-    // After a while without readers what was kept has a gap.
+    // After a while without readers, events are missing from the kept ones.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(2));
     assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);
 }
 
-/// One who was rung for by something of its own.
+/// One reader that is ready because of an event for its buyer alone.
 fn own(key: u64) -> ReadyReaders {
     ReadyReaders { own: vec![key], crowd: Vec::new() }
 }
@@ -101,17 +101,21 @@ async fn a_parked_reader_is_woken_once_and_misses_no_event() {
     hub.publish(refused(&anna));
     let first = number(reader.next_or_park(&ready_queue, 7));
     hub.publish(refused(&anna));
-    assert_eq!(number(reader.next_or_park(&ready_queue, 7)), first + 1, "it did not rest");
+    assert_eq!(
+        number(reader.next_or_park(&ready_queue, 7)),
+        first + 1,
+        "the reader was not parked"
+    );
     assert!(ready_queue.wait_ready().now_or_never().is_none());
     assert!(reader.next_or_park(&ready_queue, 7).is_none());
     for _ in 0..3 {
         hub.publish(refused(&anna));
     }
-    assert_eq!(ready_queue.wait_ready().await, own(7), "once");
+    assert_eq!(ready_queue.wait_ready().await, own(7), "the key is added once");
     for n in 2..5 {
         assert_eq!(number(reader.next_or_park(&ready_queue, 7)), first + n);
     }
-    // Twice is no more than once.
+    // Parking again replaces the key.
     assert!(
         reader.next_or_park(&ready_queue, 7).is_none()
             && reader.next_or_park(&ready_queue, 8).is_none()
@@ -123,10 +127,10 @@ async fn a_parked_reader_is_woken_once_and_misses_no_event() {
     hub.publish(refused(&anna));
     for n in 5..8 {
         let next = reader.next().now_or_never();
-        assert_eq!(number(next), first + n, "a woken reader continues where it was");
+        assert_eq!(number(next), first + n, "a woken reader continues with the next event");
     }
-    assert!(ready_queue.wait_ready().now_or_never().is_none(), "nobody rests");
-    // Before anything comes its rest may end, too.
+    assert!(ready_queue.wait_ready().now_or_never().is_none(), "no reader is parked");
+    // A reader may also be unparked before an event arrives.
     assert!(reader.next_or_park(&ready_queue, 9).is_none());
     reader.unpark();
     let mut waits = std::pin::pin!(reader.next());
@@ -153,7 +157,7 @@ async fn a_parked_reader_with_too_many_waiting_events_is_too_slow() {
 }
 
 #[tokio::test]
-async fn an_event_for_one_buyer_wakes_a_reader_that_waits_for_a_sale_event() {
+async fn a_reader_is_made_ready_once_for_sale_events_and_once_for_its_buyers_events() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let ready_queue = Arc::new(ReadyQueue::default());
     let anna = BuyerId::new("anna").expect("a buyer");
@@ -170,14 +174,18 @@ async fn an_event_for_one_buyer_wakes_a_reader_that_waits_for_a_sale_event() {
         assert_eq!(
             ready_queue.wait_ready().await,
             ReadyReaders { own: vec![7], crowd: vec![7] },
-            "once for either reason"
+            "the key is added once for each reason"
         );
         assert!(ready_queue.wait_ready().now_or_never().is_none());
         while reader.next_or_park(&ready_queue, 7).is_some() {}
     }
     hub.publish(refused(&anna));
     hub.publish(EventKind::Status("spring".into()));
-    assert_eq!(ready_queue.wait_ready().await, own(7), "it is looked for already");
+    assert_eq!(
+        ready_queue.wait_ready().await,
+        own(7),
+        "the reader is ready already, so the sale's event adds nothing"
+    );
 }
 
 #[test]
@@ -190,10 +198,10 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
     };
     let crowd: Vec<Subscription> = (0..CROWD).map(read).collect();
     hub.publish(EventKind::Status("spring".into()));
-    assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "everybody hears of it");
+    assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "every reader gets the event");
     let begun = Instant::now();
     drop(crowd);
-    // A search through the others for each of them would take a minute.
+    // Searching all other readers for each one that leaves would take a minute.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(hub.readers() == 0 && !hub.has_reader(&anna));
     assert!(hub.0.readers.lock().expect("not poisoned").sales.is_empty());

@@ -1,6 +1,6 @@
-//! Restricts outgoing requests to public addresses over TLS, unless the settings allow more. The
-//! check applies to the address that is connected to, after the name was resolved, so a public name
-//! cannot lead to a private address.
+//! Allows outgoing requests only to public addresses over TLS, unless the settings allow more. The
+//! name is resolved first, and the address of the connection is checked. So a public name cannot
+//! lead to a private address.
 mod dns_lookups;
 
 use std::io;
@@ -12,8 +12,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use dns_lookups::DnsLookups;
 
-/// How long a name is looked up when an endpoint is added. An endpoint whose look-up takes longer
-/// is added all the same.
+/// Longest look-up of a name when an endpoint is added. If the look-up takes longer, the endpoint
+/// is added without it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides where requests may go.
@@ -41,8 +41,8 @@ impl AddressGuard {
         self.allow_private || is_public(address)
     }
 
-    /// Resolves a URL's host name, if it has one, and returns why it is refused. A name that cannot
-    /// be resolved now is accepted, because it may resolve later.
+    /// Resolves a URL's host name, if it has one, and returns the reason if it is refused. A name
+    /// that cannot be resolved now is accepted, because it may resolve later.
     pub(crate) async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
@@ -119,7 +119,7 @@ fn host(url: &Url) -> Option<Host<'_>> {
     Some(plain.parse().map_or(Host::Name(text), Host::Address))
 }
 
-/// Whether a name is always local, whatever it resolves to.
+/// Whether a name is always local, no matter which address it resolves to.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost"
@@ -166,8 +166,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match parts {
         // An IPv4-mapped address, and an address behind NAT64.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // Special purposes (including Teredo), documentation, and 6to4, which can lead to any IPv4
-        // address.
+        // Special purposes (including Teredo), documentation, and 6to4. A 6to4 address can lead to
+        // any IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }

@@ -61,7 +61,8 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // If a buyer ends it before it is an order, it was a waitlist entry.
+            // If the buyer gives up a ticket before it is an order, the ticket was a waitlist
+            // entry.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,
@@ -108,7 +109,7 @@ fn reversal(event: &Event) -> Option<Reversal> {
     })
 }
 
-/// The provider that reported the event.
+/// The name of the provider that reported the event.
 fn provider(event: &Event) -> String {
     match &event.by.actor {
         Actor::Provider(name) => name.clone(),

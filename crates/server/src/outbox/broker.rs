@@ -1,5 +1,5 @@
-//! Sends messages to brokers, as CloudEvents. The settings name the hosts that may be brokers;
-//! brokers are in private networks, where no other requests may go.
+//! Sends messages to brokers, as CloudEvents. The settings name the hosts that may be brokers,
+//! because brokers are in private networks, where no other requests may go.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const SOURCE: &str = "doorbuster";
 /// The hosts that may be brokers.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerGuard {
-    /// `None`: any.
+    /// `None`: any host.
     hosts: Option<Vec<BrokerHost>>,
 }
 
@@ -47,7 +47,8 @@ impl BrokerGuard {
 pub(crate) fn display_address(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
-        // An unknown kind of a later version shows nothing, because it may hold a secret.
+        // The address of an unknown kind, from a later version, is not shown, because it may
+        // contain a secret.
         EndpointKind::Broker => {
             Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default()
         }
@@ -59,8 +60,8 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// Connections by endpoint, each with the address that it was made from. There are at most as
-    /// many as endpoints.
+    /// Connections by endpoint, each with the address that it connects to. There are at most as
+    /// many connections as endpoints.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 

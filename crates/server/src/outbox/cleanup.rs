@@ -34,7 +34,7 @@ impl Outbox {
     pub(super) async fn delete_expired(&self) {
         loop {
             tokio::time::sleep(EVERY).await;
-            // After the clock was stepped, everything may look old.
+            // After a change of the clock, every row may seem old.
             while self.engine.control().leads() && !self.engine.clock_stepped() {
                 let now = self.engine.store().monotonic_now();
                 let what = RetentionCutoffs {

@@ -1,5 +1,5 @@
-//! The contract with a receiver of messages. A new kind of receiver is one more file and one more
-//! variant.
+//! The contract with a receiver of messages. A new kind of receiver needs one more file and one
+//! more variant.
 //!
 //! A sink reports success only after the receiver confirmed the message: a webhook's 2xx or a
 //! broker's confirm. It never reports success for a message that may still be lost. It does not
@@ -11,29 +11,29 @@ use doorbuster_store::{Endpoint, EndpointKind};
 
 use super::Outbox;
 
-/// An event as it is sent.
+/// A message about an event, as receivers get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     /// The event's id: the same for every attempt and every receiver.
     pub(crate) id: String,
-    /// What happened.
+    /// The event's type.
     pub(crate) what: EventType,
     /// The ordering key: a broker that orders by key keeps messages with the same key in order.
     pub(crate) key: String,
-    /// When it happened.
+    /// When the event happened.
     pub(crate) at: Millis,
     /// The whole body, as JSON. A broker's envelope carries its `data`.
     pub(crate) body: Bytes,
 }
 
-/// Why a message was not accepted, or may not have been.
+/// Why a message was not accepted, or may not have been accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryError {
-    /// One line for operators. It contains nothing of the message and no text of the receiver.
+    /// One line for operators. It contains no part of the message and no text of the receiver.
     pub(crate) error: String,
     /// The pause that the receiver requested, in milliseconds.
     pub(crate) pause_ms: i64,
-    /// Whether the receiver refuses this message, according to its answer.
+    /// Whether the receiver's answer means that it will never accept this message.
     pub(crate) is_final: bool,
     /// Whether the receiver wants no more messages at all.
     pub(crate) is_gone: bool,

@@ -17,9 +17,10 @@ use crate::signing::{self, SigningKey};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a response body is read so that its connection can be reused. A slower one is cut off.
+/// How long a response body is read so that its connection can be reused. After that the connection
+/// is closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of the body that are read; the connection of a longer one is closed.
+/// Bytes of the body that are read; if the body is longer, the connection is closed.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
 /// Idle connections to one host that are kept.
 const IDLE_MAX: usize = 4;
@@ -54,7 +55,7 @@ impl Webhooks {
                 .dns_resolver(std::sync::Arc::new(self.guard.clone()))
         };
         let made = self.client.get_or_init(|| {
-            // Without the system's certificates only http endpoints can be reached.
+            // Without the system's certificates, only http endpoints are reachable.
             let made = builder().build().or_else(|_| builder().tls_certs_only([]).build());
             made.map_err(|error| format!("cannot create an HTTP client: {error}"))
         });
@@ -68,8 +69,8 @@ impl Webhooks {
         message: &Message,
         now: Millis,
     ) -> Result<(), DeliveryError> {
-        // Check again: the settings may have changed since the endpoint was added, and a literal
-        // address in the URL is never looked up.
+        // Check again, because the settings may have changed since the endpoint was added. Also, a
+        // literal address in the URL is never looked up.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -110,7 +111,8 @@ impl Webhooks {
     }
 }
 
-/// Whether a status refuses this message, rather than reporting a temporary or a routing problem.
+/// Whether a status means that the receiver refuses this message, rather than a temporary problem
+/// or a wrong route.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
@@ -137,7 +139,7 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
 }
 
 /// Reads a short response body to its end; a longer or slower one is dropped with its connection.
-/// The result of the attempt is already known.
+/// The result of the attempt is already decided.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;

@@ -1,8 +1,8 @@
 //! Delivers events to one endpoint: reads the events after its position, sends the ones that the
 //! plan chooses, and stores the results.
 //!
-//! It runs while its node holds the endpoint's lease. Its memory can be lost at any time: an event
-//! that was sent but not stored as sent is sent again.
+//! The worker runs while its node holds the endpoint's lease. Its memory can be lost at any time:
+//! an event that was sent but not recorded is sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const LEASE_MS: i64 = 5_000;
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 /// How often the delivery rows are read again; an operator may have changed them at another node.
 const ROWS_REFRESH_EVERY: Duration = Duration::from_secs(2);
-/// How often results are stored, together: under load one commit covers many.
+/// How often results are stored. Under load, one commit covers many results.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
 /// Delivers events to an endpoint until it is removed or disabled; returns its id.
@@ -64,7 +64,7 @@ pub(super) async fn run(
     id
 }
 
-/// An event that was sent, the endpoint as it was then, and what it answered.
+/// The position of an event that was sent, the endpoint as it was then, and the endpoint's answer.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
 /// State of a worker.
@@ -108,7 +108,7 @@ impl From<DeliveryError> for SendError {
 }
 
 /// Delivers while the lease is held. Returns `Ok` when another node has the lease or the endpoint
-/// is gone.
+/// was removed.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -152,7 +152,7 @@ async fn deliver(
                 worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // An operator may have added rows, which also need work.
+                // An operator may have added rows, which must be delivered as well.
                 know = know.min(Instant::now() + WRITE_EVERY);
                 if changed.is_err() { return Ok(()) }
             }
@@ -191,8 +191,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Advances the position past events that were delivered or got a row. Returns false if another
-    /// worker moved it.
+    /// Advances the position past events that were delivered or have a row. Returns false if
+    /// another worker changed the position.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
@@ -212,7 +212,7 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events when there is room for many, or nothing else to do.
+    /// Reads more events if there is room for many, or if no other work is left.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.room();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -268,7 +268,7 @@ impl Worker<'_> {
         }
     }
 
-    /// When to wake up next without a signal.
+    /// When to wake up next if there is no signal.
     fn notify_workers(&self, now: Millis) -> Instant {
         let due = self
             .queue
@@ -363,7 +363,7 @@ impl Worker<'_> {
     }
 }
 
-/// The result of an attempt for the plan, and its error.
+/// Converts an attempt's result into the plan's outcome and the error's text.
 fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
@@ -383,7 +383,7 @@ fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<Strin
     }
 }
 
-/// Sends one event; reads it again if it was read long ago.
+/// Sends one event. An event that was read long ago is read again first.
 async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,
@@ -408,7 +408,7 @@ async fn send(
             if EventType::parse(what).is_none() && is_unknown_type(what) =>
         {
             return Err(SendError::Deferred(format!(
-                "this version does not know the event type {what:?}; a newer one does"
+                "the event type {what:?} is unknown to this version; a newer version delivers it"
             )));
         }
         Err(unreadable) => {

@@ -27,8 +27,8 @@ pub(crate) enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's checkout: the stored one, or a new one if `may_ask` allows asking the
-    /// provider. `public_base_url` is this server as the buyer's browser sees it.
+    /// Returns the order's checkout: the stored one, or a new one if `may_ask` allows a request to
+    /// the provider. `public_base_url` is this server's origin as the buyer's browser sees it.
     ///
     /// # Errors When the store is unreachable.
     pub(crate) async fn open(
@@ -57,7 +57,7 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The old checkout may have taken money in its last moments.
+            // The old checkout may have taken a payment in its last moments.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
@@ -116,7 +116,7 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. A checkout that cannot be stored is closed; no buyer has seen it.
+    /// Stores a new checkout. If it cannot be stored, it is closed; no buyer has seen it.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -157,7 +157,7 @@ impl Payments {
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
-        // The key stays the same until one of these parts changes; then a new checkout is made.
+        // The key stays the same until one of these parts changes; then a new checkout is created.
         let parts = format!(
             "{}\0{}\0{}\0{}\0{return_url}",
             order.id,
@@ -177,7 +177,7 @@ impl Payments {
         })
     }
 
-    /// This server's origin as browsers see it, for a request that came to `host`.
+    /// This server's origin as browsers see it, for a request whose host is `host`.
     pub(crate) fn public_base_url(&self, host: Option<&str>) -> String {
         match (&self.public_url, host) {
             (Some(public_url), _) => public_url.clone(),
@@ -194,8 +194,8 @@ pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money>
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
-/// Limits the checkout's end to the order's payment window; a provider may accept payment for
-/// longer.
+/// Limits the checkout's end to the order's payment window, because a provider may accept payment
+/// for longer.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept

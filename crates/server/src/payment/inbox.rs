@@ -1,5 +1,5 @@
-//! Handles providers' messages. The store applies each message once; this file only speeds up what
-//! follows from it.
+//! Handles providers' messages. The store applies each message once. This file only makes later
+//! steps start sooner.
 use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
@@ -74,7 +74,7 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment: it pays for its order, or it is refunded.
+    /// Applies a captured payment: the payment pays for its order, or it is refunded.
     pub(super) async fn apply_capture(&self, capture: Capture) -> Result<Outcome, EngineError> {
         // The order's ticket may become an order at any moment.
         if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
@@ -120,8 +120,8 @@ impl Payments {
         Ok(self.engine.store().order(id).await?.is_some())
     }
 
-    /// Applies payments that were found by asking the provider, and their reversals. When the
-    /// message about a payment was lost, the message about its reversal may be lost too.
+    /// Applies payments that were found by asking the provider, and their reversals. If the message
+    /// about a payment was lost, the message about its reversal may be lost as well.
     pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
         for FoundPayment { capture, back } in found {
             self.apply_capture(capture).await?;
@@ -151,7 +151,7 @@ impl Payments {
         }
         let money = match (money, TicketId::parse(&order)) {
             (Some(money), _) => Some(money),
-            // Unless the message says otherwise, the attempted amount is the order's price.
+            // If the message contains no amount, the attempted amount is the order's price.
             (None, Some(id)) => {
                 let order = self.engine.store().order(id).await?;
                 order.and_then(|order| {
@@ -181,7 +181,7 @@ fn apply_reversal(reversing: ReversalOutcome) -> Outcome {
     match reversing {
         ReversalOutcome::Noted => Outcome::Noted,
         ReversalOutcome::Known => Outcome::Repeated,
-        // The payment is unknown here.
+        // This server does not know the payment.
         ReversalOutcome::NoPayment => Outcome::Ignored,
     }
 }

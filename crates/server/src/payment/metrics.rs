@@ -60,7 +60,7 @@ impl PaymentMetrics {
         increment(if is_away { &self.unanswered } else { &self.answered });
     }
 
-    /// Sets how long the units that wait longest have waited for a checkout to be closed.
+    /// Sets how long the oldest units that wait for their checkout's closing have waited.
     pub(crate) fn set_lag(&self, ms: i64) {
         self.lag_ms.store(ms, Ordering::Relaxed);
     }
@@ -87,7 +87,7 @@ impl PaymentMetrics {
         (get(&self.answered), get(&self.unanswered))
     }
 
-    /// Seconds that the units that wait longest have waited for a checkout to be closed.
+    /// How many seconds the oldest units that wait for their checkout's closing have waited.
     pub(crate) fn lag_secs(&self) -> f64 {
         self.lag_ms.load(Ordering::Relaxed) as f64 / 1_000.0
     }

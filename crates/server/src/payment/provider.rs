@@ -1,8 +1,8 @@
 //! The contract with a payment provider, with one file for each provider. A new provider needs a
 //! file and one arm in each `match` here.
 //!
-//! A repeated request must not have a second effect: checkouts and refunds are requested with an
-//! idempotency key that is the same for each repeat.
+//! A repeated request must not have a second effect. So checkouts and refunds are requested with an
+//! idempotency key, which is the same for each repeat.
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,12 +23,12 @@ use crate::signing::SigningKey;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ProviderError {
-    /// The provider's message, or why it could not be asked.
+    /// The provider's message, or the reason why the provider could not be asked.
     pub why: String,
-    /// The provider refused; repeating the request changes nothing.
+    /// The provider refused; a repeated request gets the same answer.
     pub is_refusal: bool,
-    /// The provider rejected the request because of too many requests; its real answer is unknown,
-    /// and a later repeat helps.
+    /// The provider received too many requests. Its real answer is unknown, and a later repeat
+    /// helps.
     pub is_busy: bool,
 }
 
@@ -47,7 +47,7 @@ impl ProviderError {
 /// Why a provider's message was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MessageError {
-    /// The signature or the time does not verify.
+    /// The signature or the time is not valid.
     Unverified(String),
     /// The provider sent it, but its content is invalid.
     Malformed(String),
@@ -75,17 +75,18 @@ pub(crate) enum ProviderMessage {
     Reversed {
         /// The reversal.
         reversal: Reversal,
-        /// The order that the message names in this installation's own mark, as it was written.
+        /// The order that the message names in this installation's metadata, as written in the
+        /// message.
         order: Option<String>,
     },
     /// A checkout accepts no more payments.
     Closed {
-        /// The order, as it was written.
+        /// The order, as written in the message.
         order: String,
         /// The provider's id of the checkout.
         session: String,
     },
-    /// A message that has no effect here.
+    /// A message that has no effect on this server.
     Unused,
 }
 
@@ -96,11 +97,12 @@ pub(crate) struct FailedPayment {
     pub event: String,
     /// The provider's id of the payment.
     pub payment: String,
-    /// The order, as it was written.
+    /// The order, as written in the message.
     pub order: String,
-    /// The amount of the attempt, if the message says.
+    /// The amount of the attempt, if the message contains it.
     pub money: Option<Money>,
-    /// The checkout of the attempt, if the failure ended it: the buyer needs a new one.
+    /// The checkout of the attempt, if the failure ended the checkout. Then the buyer needs a new
+    /// one.
     pub session: Option<String>,
 }
 
@@ -109,7 +111,7 @@ pub(crate) struct FailedPayment {
 pub(crate) struct NewCheckout {
     /// The order.
     pub order: TicketId,
-    /// The idempotency key: it is the same as long as the content is the same, so a repeat creates
+    /// The idempotency key. It stays the same while the content stays the same, so a repeat creates
     /// no second checkout.
     pub key: String,
     /// The item's title, for people.
@@ -127,8 +129,8 @@ pub(crate) struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// The return URL with the result `what` as the browser knows it. It is a hint for the page's
-    /// text and never trusted.
+    /// The return URL with the result `what` in its query. The result is only a hint for the page's
+    /// text and is never trusted.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
@@ -148,9 +150,9 @@ pub(crate) struct NewSession {
 /// The state of a checkout after a request to close it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CheckoutStatus {
-    /// It accepts no more payments and took none.
+    /// The checkout accepts no more payments and took none.
     Closed,
-    /// It took these payments and accepts no more.
+    /// The checkout took these payments and accepts no more.
     Paid(Vec<FoundPayment>),
     /// A payment is pending and may still fail; ask again.
     Undecided,
@@ -161,7 +163,7 @@ pub(crate) enum CheckoutStatus {
 pub(crate) struct FoundPayment {
     /// The captured payment.
     pub capture: Capture,
-    /// The part of it that was refunded at the provider's console since.
+    /// The part of the payment that was refunded at the provider's console since.
     pub back: Option<Reversal>,
 }
 
@@ -222,7 +224,7 @@ impl Provider {
         }
     }
 
-    /// Why the provider does not accept this price of one unit, if it does not.
+    /// The reason if the provider does not accept this price of one unit.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,
@@ -242,7 +244,7 @@ impl Provider {
         }
     }
 
-    /// Closes a checkout and returns its state. Can be repeated.
+    /// Closes a checkout and returns its state. May be repeated.
     pub(crate) async fn close(
         &self,
         order: &TicketId,

@@ -1,10 +1,10 @@
-//! Asks the provider about checkouts that are over: checkouts of due orders before their units
+//! Asks the provider about checkouts that have ended: checkouts of due orders before their units
 //! return, and checkouts of ended orders. The leader runs it.
 //!
 //! The provider's answer decides. Either it took money, and the order is paid even if the message
-//! was lost, or it closes the checkout. While the provider cannot be asked, a due order waits at
-//! most as long as the rules allow. While the provider does not answer at all (`silence`), whole
-//! pages of checkouts are postponed as if each had been asked about.
+//! was lost; or it closes the checkout. While the provider cannot be asked, a due order waits no
+//! longer than the rules allow. While the provider does not answer at all (`silence`), whole pages
+//! of checkouts are postponed as if the server had asked about each of them.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -21,47 +21,47 @@ use super::silence::{ProbeResult, ProviderSilence};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 
-/// Checkouts that are read at once. Each read scans all checkouts that are over.
+/// Checkouts that are read at once. Each read scans all ended checkouts.
 const PAGE: usize = 1_024;
-/// Checkouts that one transaction postpones. Purchases wait for that transaction.
+/// Checkouts that one transaction postpones. Purchases wait while it runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Pause between two reads, unless there were more than a page or urgent orders remain to be asked
-/// about. The end of a hold is published within two seconds.
+/// Pause between two reads, unless there are more pages or urgent orders to ask about. The end of a
+/// hold is published within two seconds.
 const POLL_EVERY: Duration = Duration::from_millis(250);
-/// Pause after an answer could not be stored.
+/// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// Pause before the next request after the provider answered that it is asked too often.
+/// Pause before the next request when the provider answered that there are too many requests.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
-/// Pause between two requests about a due order's checkout, if its provider cannot be asked or does
-/// not know yet.
+/// Pause between two requests about a due order's checkout, if its provider cannot be asked or has
+/// no result yet.
 const RETRY_MS: i64 = 2_000;
-/// Least pause while the provider is silent. The checkout is postponed with many others, and is
-/// still asked about several times within the grace period.
+/// Shortest pause while the provider is silent. The checkout is postponed with many others, and the
+/// server still asks about it several times within the grace period.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// First pause for an ended order: nothing waits for it. Later pauses are an eighth of the time
-/// since its end.
+/// First pause for an ended order, because no units wait for it. Later pauses are an eighth of the
+/// time since the order's end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
 /// Longest pause for an ended order.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
-/// How long an undecided provider is asked about an ended order: longer than any bank takes. Later
-/// money is only reported by a message.
+/// How long the server asks about an ended order while the provider is undecided: longer than any
+/// bank takes. Money that arrives later is only reported by a message.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
 impl Payments {
-    /// Asks until the program stops. A checkout that waits long for an answer occupies only one of
-    /// the concurrent requests.
+    /// Asks until the program stops. A checkout whose answer takes long occupies only one of the
+    /// concurrent requests.
     pub(super) async fn reconcile(&self) {
         let (mut asking, mut in_progress) = (FuturesUnordered::new(), HashSet::new());
         let mut silence = ProviderSilence::default();
         loop {
             if !self.leads() {
-                // An earlier record of silence says nothing about now.
+                // An earlier silence says nothing about the provider's present state.
                 silence = ProviderSilence::default();
             }
             let mut waiting = self.due_checkouts().await;
             let is_full = waiting.len() == PAGE;
-            // A read returns checkouts until they are answered; those already being asked about are
-            // left out.
+            // A read returns a checkout until its answer is stored. Checkouts that are being asked
+            // about now are removed.
             waiting.retain(|(checkout, _): &(Checkout, Order)| {
                 !in_progress.contains(&checkout.session)
             });
@@ -86,7 +86,7 @@ impl Payments {
                 // The remaining checkouts are postponed with the next page.
                 let fell_silent = silence.is_silent() && !waiting.is_empty();
                 tokio::select! {
-                    // Finish running requests first in every case.
+                    // Running requests come first, so that they finish in every case.
                     biased;
                     Some((session, result)) = asking.next(), if !asking.is_empty() => {
                         in_progress.remove(&session);
@@ -107,15 +107,15 @@ impl Payments {
                 }
             }
             if !all_noted {
-                // They are still over. Without a pause the server would ask the provider again as
-                // fast as it answers.
+                // The checkouts are still due. Without a pause the server would ask the provider
+                // again as fast as the provider answers.
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    /// Checkouts that are over, urgent ones first. Empty on a node that does not lead, or if they
-    /// cannot be read.
+    /// Ended checkouts, urgent ones first. Empty on a node that does not lead, and if the read
+    /// fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         if !self.leads() {
             self.meter.set_lag(0);
@@ -134,8 +134,8 @@ impl Payments {
         }
     }
 
-    /// Postpones many checkouts at once that are not asked about while the provider is silent.
-    /// Returns false if that could not be stored.
+    /// Postpones many checkouts together that are not asked about while the provider is silent.
+    /// Returns false if the store failed.
     async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)
@@ -149,8 +149,7 @@ impl Payments {
         true
     }
 
-    /// Postpones one checkout. `no_answer`: its provider was asked without an answer, or cannot be
-    /// asked.
+    /// Postpones one checkout. `no_answer`: the provider did not answer or cannot be asked.
     async fn postpone(
         &self,
         checkout: Checkout,
@@ -178,8 +177,8 @@ impl Payments {
         }
     }
 
-    /// Whether the order ended longer ago than a bank takes to decide. False after the clock was
-    /// stepped, because then every order may look old.
+    /// Whether the order ended longer ago than any bank takes to decide. False after a change of
+    /// the clock, because then every order may seem old.
     fn is_long_over(&self, order: &Order) -> bool {
         let waited_ms = waiting_ms(order, self.engine.store().monotonic_now());
         order.state != OrderState::Reserved
@@ -215,7 +214,7 @@ impl Payments {
             Ok(CheckoutStatus::Closed) => {}
             Ok(CheckoutStatus::Paid(apply_found)) => {
                 if let Err(error) = self.apply_found(apply_found).await {
-                    // It occupies none of the concurrent requests until then.
+                    // The checkout occupies none of the concurrent requests until then.
                     self.postpone(checkout, &order, false).await?;
                     return Err(error);
                 }
@@ -248,12 +247,12 @@ impl Payments {
     }
 }
 
-/// Whether to read the next page at once: there are more checkouts, and they can be asked about.
+/// Whether to read the next page at once: there are more checkouts, and requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Whether an urgent order is next. Due orders that are newer come after it in every page.
+/// Whether an urgent order is next. In every page, newer due orders come after it.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }

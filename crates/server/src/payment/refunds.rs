@@ -1,6 +1,6 @@
-//! Requests each refund from the provider until it is accepted, then asks for its progress until
-//! the money arrived. The leader runs it. The refund's id is the idempotency key, so a repeated
-//! request makes no second refund.
+//! Requests each refund from the provider until the provider accepts it, then asks for its progress
+//! until the money arrived. The leader runs it. The refund's id is the idempotency key, so a
+//! repeated request makes no second refund.
 use std::time::Duration;
 
 use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
@@ -52,8 +52,8 @@ impl Payments {
             }
         });
         if !asking.await {
-            // They are still due. Without a pause the server would ask the provider again as fast
-            // as it answers.
+            // The refunds are still due. Without a pause the server would ask the provider again as
+            // fast as the provider answers.
             return Ok(POLL_EVERY);
         }
         if is_full {

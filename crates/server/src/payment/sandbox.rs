@@ -3,7 +3,7 @@
 //! payments. It moves no money. It does not know payments from messages that others signed: their
 //! refunds stay pending until such a signer sends a `refund.settled`.
 //!
-//! Its data is in documents of its own in the store: `session/…` (a checkout with its payments and
+//! Its data is in its own documents in the store: `session/…` (a checkout with its payments and
 //! the messages to send), `payment/…` (the session of a payment), `due/…` (sessions with messages
 //! to send, by time).
 mod checkout_page;
@@ -35,11 +35,12 @@ pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub(crate) const NAME: &str = "sandbox";
-/// How often a document is rewritten after concurrent changes; then the caller gets a busy error.
+/// How often a change of a document is repeated after concurrent changes; then the caller gets a
+/// busy error.
 const TRIES_MAX: u32 = 16;
 /// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;
-/// Pause before the next request about a refund that it accepted.
+/// Pause before the next request about an accepted refund.
 const REFUND_RECHECK_MS: i64 = 10_000;
 /// Pause before the next request about a refund of an unknown payment.
 const UNKNOWN_RECHECK_MS: i64 = 3_600_000;
@@ -66,7 +67,7 @@ struct Session {
     currency: String,
     expires_at: i64,
     return_url: String,
-    /// It accepts no more payments.
+    /// The checkout accepts no more payments.
     closed: bool,
     payments: Vec<SandboxPayment>,
     posts: Vec<PendingMessage>,
@@ -76,19 +77,19 @@ struct Session {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct SandboxPayment {
     id: String,
-    /// Its money arrives only after the checkout was closed.
+    /// Whether the money arrives only after the checkout was closed.
     late: bool,
-    /// The requested refund and its time; or the kind of a reversal that a person made here.
+    /// The requested refund and its time, or the kind of a reversal that a person caused here.
     refund: Option<(String, i64)>,
 }
 
 impl SandboxPayment {
-    /// Whether its money arrived and is still there.
+    /// Whether the money arrived and was not sent back.
     fn can_go_back(&self) -> bool {
         !self.late && self.refund.is_none()
     }
 
-    /// How its money went back without a request of the shop.
+    /// How the money went back without a request of the shop.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;
         ReversalKind::ALL.iter().copied().find(|kind| kind.as_str() == word)
@@ -103,7 +104,7 @@ struct PendingMessage {
     due: i64,
     tries: u32,
     done: bool,
-    /// The announcement that it belongs to.
+    /// The announcement of this message.
     notice: String,
 }
 
@@ -120,7 +121,7 @@ impl Sandbox {
             .timeout(delivery::TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            // It sends only to this server, without TLS.
+            // The client sends only to this server, without TLS.
             .tls_certs_only([])
             .build()
             .expect("a client without certificates can be created");
@@ -129,7 +130,7 @@ impl Sandbox {
 
     /// Sets the address where this server listens; messages go there from now on.
     pub(crate) fn set_server_address(&self, address: &str) {
-        // A server listens once.
+        // The address is set only once, because a server starts to listen once.
         let _ = self.address.set(address.to_owned());
         self.wake.notify_one();
     }
@@ -151,7 +152,7 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // False means that it was already created under the same key.
+        // False means that the same key already created the session.
         self.engine
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))

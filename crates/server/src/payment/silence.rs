@@ -1,6 +1,6 @@
 //! Detects a provider that does not answer. A silent provider gets only a few requests at a time,
 //! and the other checkouts do not wait for it. Otherwise thousands of due orders would each wait
-//! for a timeout, and the last would be asked about long after the grace period of the first.
+//! for a timeout. The last order would be asked about long after the first order's grace period.
 use std::time::{Duration, Instant};
 
 use super::provider::{CheckoutStatus, ProviderError};
@@ -9,8 +9,8 @@ use super::provider::{CheckoutStatus, ProviderError};
 pub(super) const AT_ONCE: usize = 32;
 /// Consecutive requests without an answer after which a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long the silence must last before checkouts that are not asked about count as asked without
-/// an answer. A shorter silence costs no order its time.
+/// How long the silence must last before checkouts that are not asked about count as unanswered. A
+/// shorter silence does not use up an order's grace period.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
 /// Concurrent requests to a silent provider.
 const PROBES_MAX: usize = 4;
@@ -73,20 +73,20 @@ impl ProviderSilence {
         self.unanswered >= SILENT_AFTER
     }
 
-    /// Whether the silence is long enough for checkouts that are not asked about to count as asked
-    /// without an answer.
+    /// Whether the silence is long enough that checkouts that are not asked about count as
+    /// unanswered.
     pub(super) fn is_confirmed(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.duration_since(since) >= CONFIRMED_AFTER)
     }
 
-    /// How many more requests may start while `asking` are running.
+    /// How many more requests may start while `asking` requests are running.
     pub(super) fn free_slots(&self, asking: usize) -> usize {
         let at_once = if self.is_silent() { PROBES_MAX } else { AT_ONCE };
         at_once.saturating_sub(asking)
     }
 
-    /// Takes out the checkouts that are not asked about now, because the provider is silent. The
-    /// last of `waiting` is asked about first.
+    /// Removes from `waiting` the checkouts that are not asked about now because the provider is
+    /// silent. The remaining ones are the last of `waiting`, which are asked about first.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();
@@ -118,7 +118,7 @@ mod tests {
         for _ in 1..SILENT_AFTER {
             silence.record(ProbeResult::NoAnswer, now);
         }
-        assert!(!silence.is_silent(), "an answer came in between");
+        assert!(!silence.is_silent(), "an answer ended the first series");
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NotAsked, now);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_provider_is_asked_about_a_few_and_the_first_of_those_that_wait() {
+    fn a_silent_provider_is_asked_about_only_a_few_waiting_checkouts() {
         let mut waiting: Vec<u32> = (0..100).collect();
         let silence = ProviderSilence::default();
         assert_eq!(
@@ -140,7 +140,10 @@ mod tests {
         assert_eq!((silence.free_slots(1), silence.free_slots(AT_ONCE)), (PROBES_MAX - 1, 0));
         assert_eq!(silence.split_off_waiting(&mut waiting, 1).len(), 100 - PROBES_MAX + 1);
         assert_eq!(waiting, (100 - PROBES_MAX as u32 + 1..100).collect::<Vec<_>>());
-        assert!(silence.split_off_waiting(&mut waiting, 1).is_empty(), "these are asked about now");
+        assert!(
+            silence.split_off_waiting(&mut waiting, 1).is_empty(),
+            "the remaining checkouts are asked about now"
+        );
         assert_eq!(
             silence.split_off_waiting(&mut waiting, AT_ONCE).len(),
             PROBES_MAX - 1,
@@ -153,7 +156,10 @@ mod tests {
     fn a_short_silence_is_not_confirmed() {
         let (mut silence, now) = (ProviderSilence::default(), Instant::now());
         (1..SILENT_AFTER).for_each(|_| silence.record(ProbeResult::NoAnswer, now));
-        assert!(!silence.is_confirmed(now + 2 * CONFIRMED_AFTER), "it does not count as silent");
+        assert!(
+            !silence.is_confirmed(now + 2 * CONFIRMED_AFTER),
+            "the provider does not count as silent"
+        );
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NoAnswer, now + CONFIRMED_AFTER);
         assert!(!silence.is_confirmed(now) && silence.is_confirmed(now + CONFIRMED_AFTER));

@@ -33,8 +33,8 @@ const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
 /// messages.
 const REFUND_RECHECK_MS: i64 = 600_000;
 
-/// Currencies whose smallest unit at Stripe differs from ISO 4217: an amount would be wrong by a
-/// factor of a hundred.
+/// Currencies whose smallest unit at Stripe differs from ISO 4217. An amount in them would be wrong
+/// by a factor of a hundred.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies with three decimals: Stripe accepts only amounts whose last digit is 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
@@ -49,7 +49,7 @@ pub(crate) struct Stripe {
     keys: Vec<SigningKey>,
     /// Marks this installation's sessions; other installations may use the same account.
     mark: String,
-    /// Whether it was logged that the key may not read payments.
+    /// Whether the log already says that the key may not read payments.
     has_warned: AtomicBool,
 }
 
@@ -58,7 +58,7 @@ impl Stripe {
     /// other installations.
     pub(crate) fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
-        // Stripe signs with the secret as it is written, prefix and all.
+        // Stripe signs with the whole text of the secret, including its prefix.
         let keys = settings
             .webhook_secrets
             .iter()
@@ -123,7 +123,7 @@ impl Stripe {
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
-            // Only an open session can be closed. This one was paid or is already over.
+            // Only an open session can be closed. This one was paid or has already ended.
             Err(error) if error.is_refusal => self.session(&path).await?,
             answer => answer?,
         };
@@ -142,7 +142,7 @@ impl Stripe {
                 }]))
             }
             // The bank refused the payment: no money was taken, and a completed session cannot be
-            // used again.
+            // paid again.
             (Some("complete"), _)
                 if matches!(
                     payment["status"].as_str(),
@@ -157,7 +157,7 @@ impl Stripe {
     }
 
     /// A session with its payment, or without the payment if the key may not read it. The session
-    /// alone shows whether it was paid.
+    /// alone says whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -175,12 +175,12 @@ impl Stripe {
     /// See [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         if refund.money.minor == 0 {
-            // Nothing was taken, so nothing goes back.
+            // No money was taken, so no money goes back.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe keeps its first answer to a key, even an internal error. So a key serves one
-        // attempt. There is another attempt only after Stripe said that no refund is pending, and
-        // Stripe itself never refunds more than was paid.
+        // Stripe keeps its first answer to a key, even an internal error. So each attempt has its
+        // own key. There is another attempt only after Stripe said that no refund is pending, and
+        // Stripe never refunds more than was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
             Some(_) => {
@@ -199,13 +199,14 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
-            // A refund of the remaining amount: all refunds of the payment together show whether
-            // everything arrived. A key returns the same answer again, whatever failed since.
+            // The new refund may cover only the remaining amount. Then all refunds of the payment
+            // together show whether everything arrived. A key returns its first answer again, even
+            // if the refund failed since.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
             Ok(made) => Ok(event::refund_news(&made)),
-            // A person refunded it, or Stripe forgot the key: the existing refunds count.
+            // A person refunded the payment, or Stripe forgot the key: the existing refunds decide.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
                 self.refund_status(refund).await
             }
@@ -247,14 +248,14 @@ impl Stripe {
     }
 }
 
-/// Why Stripe does not accept this price, if it does not.
+/// The reason if Stripe does not accept this price.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
     if UNSUPPORTED_CURRENCIES.contains(&currency) {
         let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); \
                    prices must be in another one";
         return Some(UnpayablePrice { member: "currency", why });
     }
-    // An order's price is a multiple of this price, so it ends in 0 too.
+    // An order's price is a multiple of this price, so it also ends in 0.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
         why: "must end in 0: the payment provider takes two decimals of this currency (BHD, JOD, \
@@ -291,7 +292,7 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
 }
 
 /// The progress of a refund, derived from all refunds of its payment. If a person refunded a part,
-/// this refund is only the rest. `None` if no refund exists.
+/// this refund covers only the rest. `None` if there are no refunds.
 fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -307,7 +308,7 @@ fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // The attempt for the rest failed.
+    // The refund of the remaining amount failed.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_news)
 }

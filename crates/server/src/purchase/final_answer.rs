@@ -14,8 +14,8 @@ use crate::waiters::TicketInfo;
 /// How long a request that asks all slots waits for each. A slot that does not answer in time is
 /// skipped, like one that is unreachable.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
-/// How long it waits for all slots together. If a skipped slot may have its ticket, the request
-/// gets no final answer.
+/// The time limit for the answers of all slots together. If a skipped slot may have the request's
+/// ticket, the request gets no final answer.
 const ALL_SLOTS_QUERY_MAX: Duration = Duration::from_secs(1);
 
 /// The time spent on asking all slots.
@@ -40,9 +40,9 @@ impl SlotQueryBudget {
 
 impl Engine {
     /// The final answer to a request that was parked for the full time. If its slots were short,
-    /// all of them are asked once more: units may have come unannounced, and any slot may have an
-    /// undecided ticket of an earlier attempt. If a slot refused it, another slot may have its
-    /// ticket.
+    /// the node asks all of them once more: units may have arrived without a signal, and any slot
+    /// may have an undecided ticket of an earlier attempt. If a slot refused the request, another
+    /// slot may have its ticket.
     pub(super) async fn parked_too_long(
         &self,
         purchase: &Purchase,
@@ -68,13 +68,13 @@ impl Engine {
         let sale = self.catalogue().sale(&purchase.sale.row.id).cloned();
         match sale.and_then(|sale| self.phase_refusal(&sale)) {
             Some(refusal) => PurchaseOutcome::Refused(self.unless_stale(refusal)),
-            // A slot that this node cannot reach may know the request.
+            // A slot that this node cannot reach may have a ticket of this request.
             None if is_short && !context.is_uncertain && self.layout().reaches_all_slots() => {
                 self.refuse_sold_out(purchase, request, left).await
             }
             None => {
-                // A slot without an epoch for so long may have lost its memory, and the leader may
-                // not reach it.
+                // A slot that has had no epoch for so long may have lost its memory, and the leader
+                // may be unable to reach it.
                 if context.is_uncertain {
                     self.control().suspect_loss();
                 }

@@ -1,4 +1,4 @@
-//! Answers a buyer who holds as much as the limit allows, by the store's or a slot's count.
+//! Answers a buyer whose units have reached the limit, by the count of the store or of a slot.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
@@ -10,8 +10,8 @@ use crate::engine::Engine;
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Refuses by the store's recent count of the buyer's units, unless the request holds or may
-    /// hold an order.
+    /// Refuses a request by the store's recent count of the buyer's units, unless the request holds
+    /// or may hold an order.
     pub(super) async fn refuse_at_limit(
         &self,
         purchase: &Purchase,
@@ -38,8 +38,9 @@ impl Engine {
         Some(PurchaseOutcome::Refused(Refusal::LimitReached { limit, used }))
     }
 
-    /// The order that the request holds as far as this node remembers. A slot may have begun a new
-    /// epoch since the request was first looked up, so the order comes before a refusal.
+    /// The order that the request holds, as far as this node remembers. The slot may have begun a
+    /// new epoch since the request was first looked up. So a remembered order takes precedence over
+    /// a slot's refusal.
     pub(super) async fn find_remembered(
         &self,
         purchase: &Purchase,
@@ -51,10 +52,10 @@ impl Engine {
         }
     }
 
-    /// Decides about a slot's refusal. A slot knows only its own requests. Where an item has other
-    /// slots, the request may hold an order through one of them, or the conflicting ticket may be
-    /// undecided. There the store decides, and until then the request waits. A ticket of its own
-    /// comes first.
+    /// Decides about a slot's refusal. A slot knows only the requests that it served. If an item
+    /// has other slots, the request may hold an order through one of them, or the conflicting
+    /// ticket may be undecided. Then the store decides, and until then the request waits. If the
+    /// request itself has a ticket, that ticket's result takes precedence.
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,
@@ -95,7 +96,7 @@ impl Engine {
     ) -> Option<PurchaseOutcome> {
         let (item, limit) = (&purchase.item, purchase.item.row.limit);
         let endings = item.work.feed.endings();
-        // The quota is read before the order, so that an order that is in the quota is found.
+        // The quota is read before the order, so that any order that the quota counts is found.
         let Ok(used) = self.store().quota(item.row.id, purchase.buyer.clone()).await else {
             return Some(UNAVAILABLE);
         };

@@ -12,8 +12,8 @@ use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
 
-/// After this time without news, a request that waits for a decision has its item reconciled. A
-/// decision from before the request arrived is not announced again.
+/// After this time without a signal, the node reconciles the item of a request that waits for a
+/// decision. A decision from before the request arrived is not announced again.
 const UNDECIDED_WAIT: Duration = Duration::from_millis(200);
 
 impl Engine {
@@ -38,7 +38,7 @@ impl Engine {
             is_uncertain: false,
         };
         loop {
-            // Created before the slot is asked, so that no later change is missed.
+            // The signals are created before the slot is asked, so that no later change is missed.
             let signals = ItemSignals::for_item(item);
             let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
                 Attempt::Answer(bought) => return bought,
@@ -46,8 +46,8 @@ impl Engine {
                 Attempt::Undecided => {
                     places.leave_demand();
                     undecided += 1;
-                    // The store may have decided by now, and what it gave back is on its way to the
-                    // slot. Any node may deliver it.
+                    // The store may have decided by now, and the slot may not have the returned
+                    // units and quota yet. Any node may deliver them.
                     if undecided == 2 {
                         self.control().wake(item.row.id);
                     }
@@ -61,8 +61,8 @@ impl Engine {
                     self.meter().ask_again();
                     request.token = Token(rand::random::<u64>() >> 16);
                     request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
-                    // The slot's next epoch takes a moment, so the request may park for the full
-                    // time again.
+                    // The slot's next epoch takes a moment, so the request may be parked for the
+                    // full time again.
                     until.parked = Deadlines::from_now(purchase.wait).parked;
                     waits = waits.max(1);
                     false
@@ -75,8 +75,8 @@ impl Engine {
             if !places.reserve(self, item, request, is_short) {
                 return OVERLOADED;
             }
-            // A request that is not short tries once more at the end: it may have missed the change
-            // that it waits for.
+            // A request that is not short tries once more at the end, because it may have missed a
+            // change.
             let is_late = Instant::now() >= until.parked;
             let retry_until = match undecided {
                 1 if !is_short => until.parked.min(Instant::now() + UNDECIDED_WAIT),
@@ -85,8 +85,8 @@ impl Engine {
             // Boxed, so that the future of a waiting request stays small.
             let signals = Box::pin(signals.wait_for_retry(is_short, places.has_demand(), waits));
             if is_late || tokio::time::timeout_at(retry_until, signals).await.is_err() && is_short {
-                // A request that was never short before has not waited for units, so the answer
-                // must not claim that there are none.
+                // A request that was short only now has not waited for units, so the answer must
+                // not claim that there are none.
                 context.is_uncertain |= is_short && is_late && !was_short;
                 return Box::pin(self.parked_too_long(
                     purchase,

@@ -29,7 +29,7 @@ pub enum PurchaseOutcome {
 pub enum Refusal {
     /// No units are available now.
     SoldOut(SoldOut),
-    /// The buyer's limit is reached.
+    /// The limit of units for one buyer.
     LimitReached {
         /// The limit.
         limit: u32,

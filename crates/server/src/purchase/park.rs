@@ -27,11 +27,11 @@ impl Deadlines {
     }
 }
 
-/// Pauses before the next attempts of a waiting request. The first follows at once and later ones
-/// more rarely, because an item that sells has hundreds of commits.
+/// Pauses before the next attempts of a waiting request. The first attempt follows at once, and
+/// later ones come more rarely, because an item that sells well has hundreds of commits.
 const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 
-/// The changes of an item from now on.
+/// The signals of an item's changes from now on.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,
@@ -42,9 +42,9 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Returns when another attempt makes sense: after any commit, or at progress. `waits` counts
-    /// the earlier waits. A short request waits for units and wakes at progress at once. If units
-    /// are gathered for it, it wakes at nothing else.
+    /// Returns when another attempt makes sense: at progress, or after a commit and the pause.
+    /// `waits` counts the earlier waits. A short request waits for units, so progress wakes it
+    /// without the pause. If units are gathered for the request, commits do not wake it.
     pub(super) async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
         let Self { progress, commit } = self;
         let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();
@@ -162,7 +162,7 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         drop(self.place.take());
         if !self.item.work.unit_demand.is_empty() {
-            // The request that is first now needs its own gathering.
+            // The request that is now first needs units gathered for itself.
             self.engine.control().wake(self.item.row.id);
         }
     }

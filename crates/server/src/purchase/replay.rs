@@ -1,5 +1,5 @@
-//! Answers a repeated request: with the order that it holds, or with its ticket in the queue. The
-//! order is looked up if this node remembers one or cannot know.
+//! Answers a repeated request with the order that it holds, or with its queued ticket. The order is
+//! looked up if this node remembers one, or if its memory is not complete.
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Order, Phase, RequestHash};
 
@@ -28,8 +28,8 @@ impl Engine {
             || (sale.row.phase == Phase::Closed && sale.is_long_over(self.now()))
     }
 
-    /// The answer to a request that may hold an order. `None`: it holds none. Lookups for orders
-    /// that this node remembers wait in turn; of the others only a few run at a time.
+    /// The answer to a request that may hold an order. `None`: it holds no order. Lookups of orders
+    /// that this node remembers wait for their turn; only a few other lookups run at a time.
     pub(super) async fn held_order(
         &self,
         purchase: &Purchase,
@@ -77,8 +77,8 @@ impl Engine {
         }
     }
 
-    /// The answer to a request that was queued before. `None`: it was refused since, and this is a
-    /// new attempt.
+    /// The answer to a request that was queued before. `None`: its ticket was refused since, and
+    /// this is a new attempt.
     async fn repeat_queued(
         &self,
         purchase: &Purchase,

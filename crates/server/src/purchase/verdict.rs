@@ -42,8 +42,8 @@ impl Engine {
         mut verdict: oneshot::Receiver<Resolved>,
         verdict_wait: VerdictWait,
     ) -> Result<Resolved, NoVerdict> {
-        // A slot in this node's memory is lost only together with the requests that wait here, and
-        // its tickets are settled here.
+        // If the slot is in this node's memory, it is lost only together with the requests that
+        // wait here, and this node also settles its tickets.
         let may_die = !self.layout().is_node_local() && verdict_wait.is_first;
         let mut until = match may_die {
             true => verdict_wait.until.min(Instant::now() + GRANT_CHECK_AFTER),
@@ -64,8 +64,8 @@ impl Engine {
         }
     }
 
-    /// Whether this grant is closed, by a recent read. One read serves all requests that wait.
-    /// False if the grants cannot be read.
+    /// Whether a recent read shows that this grant is closed. One read serves all requests that
+    /// wait. False if the grants cannot be read.
     async fn is_grant_closed(&self, item: &ItemState, grant: GrantId) -> bool {
         let cached = || {
             let open = item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner);

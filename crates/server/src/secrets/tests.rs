@@ -24,7 +24,7 @@ async fn secrets_are_created_once_and_only_their_owner_can_read_them() {
     let buyer = first.buyer.expect("no public keys are configured");
     assert!(buyer.expose_secret().len() >= 32 && first.admin_key.expose_secret().len() >= 32);
     let names: Vec<_> = fs::read_dir(&settings.data_dir)
-        .expect("it was made")
+        .expect("the secret was created")
         .map(|entry| {
             let entry = entry.expect("a readable file");
             assert_eq!(
@@ -38,7 +38,7 @@ async fn secrets_are_created_once_and_only_their_owner_can_read_them() {
 }
 
 #[test]
-fn one_of_many_concurrent_writers_of_a_secret_wins() {
+fn all_concurrent_writers_of_a_secret_get_the_same_one() {
     let scratch = TempDir::new();
     let dir = scratch.path().join("data");
     let make =
@@ -69,7 +69,7 @@ async fn a_damaged_id_key_is_refused_and_not_replaced() {
 async fn the_buyer_secret_is_read_and_never_created() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());
-    let text = buyer_secret(&settings).await.expect_err("there is none").to_string();
+    let text = buyer_secret(&settings).await.expect_err("there is no secret").to_string();
     assert!(text.contains("start the server once") && text.contains("auth.buyer_secret"), "{text}");
     assert!(!settings.data_dir.exists());
     let made = load_or_create_all(&settings, &HistoryMemory::default())
@@ -77,6 +77,6 @@ async fn the_buyer_secret_is_read_and_never_created() {
         .expect("a writable directory")
         .buyer
         .expect("no public keys");
-    let read = buyer_secret(&settings).await.expect("it was made");
+    let read = buyer_secret(&settings).await.expect("the secret was created");
     assert_eq!(read.expose_secret(), made.expose_secret());
 }

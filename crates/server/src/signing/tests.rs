@@ -128,7 +128,7 @@ fn a_header_fault_is_reported_whether_or_not_the_signature_matches() {
         SignatureError::LongId.to_string(),
         "webhook-id is too long: it must have at most 256 characters"
     );
-    // The longest id there may be.
+    // The longest allowed id.
     let key = [key()];
     let signed = sign(&long[1..], AT, BODY, &key);
     assert_eq!(heard(&long[1..], &at, &signed, BODY, AT), Ok(long[1..].to_owned()));
@@ -162,7 +162,7 @@ fn only_the_first_sixteen_signatures_are_checked() {
 }
 
 #[test]
-fn while_a_secret_is_replaced_both_sign_and_either_is_accepted() {
+fn during_a_replacement_both_secrets_sign_and_either_signature_is_accepted() {
     let (old, new) = (key(), SigningKey::new(&[7; 32]));
     let both = sign(ID, AT, BODY, &[new.clone(), old.clone()]);
     assert_eq!(both.split(' ').count(), 2);
@@ -181,7 +181,7 @@ fn while_a_secret_is_replaced_both_sign_and_either_is_accepted() {
 }
 
 #[test]
-fn a_secret_is_read_as_it_is_written() {
+fn a_secret_is_base64_with_a_prefix_and_optional_padding() {
     let secret = format_secret(&[9; 32]);
     let signed = |secret: &str| sign(ID, AT, BODY, &[SigningKey::parse(secret).expect("a secret")]);
     assert_eq!(signed(&secret), sign(ID, AT, BODY, &[SigningKey::new(&[9; 32])]));

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owners_settings_change_the_scripts_address() {
+    fn different_settings_give_the_script_a_different_address() {
         let address =
             |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("site.")).cloned();
         let (plain, demo) = (assets(false), assets(true));

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn only_entries_of_trusted_proxies_are_read_and_from_the_right() {
+    fn entries_are_read_from_the_right_and_only_those_of_trusted_proxies() {
         let one = |peer, name, value, expected| check(peer, &[(name, value)], expected);
         one("203.0.113.9", "x-forwarded-for", "198.51.100.1", "203.0.113.9");
         one("10.0.0.1", "x-forwarded-for", "198.51.100.1", "198.51.100.1");
@@ -151,7 +151,7 @@ mod tests {
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
-        // A quotation mark that the client left open does not hide what the proxy appended.
+        // An open quotation mark of the client does not hide the entry that the proxy appended.
         one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
     }
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn without_trusted_proxies_the_connection_alone_counts() {
+    fn without_trusted_proxies_only_the_connections_address_counts() {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "1.2.3.4".parse().expect("a header value"));
         let peer: IpAddr = "10.0.0.1".parse().expect("an address");

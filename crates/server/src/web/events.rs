@@ -24,15 +24,15 @@ use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown_or_new;
 use feed::Feed;
 
-/// Subscribes to the buyer's orders, from the event `after` on if it is known, and to the sales
-/// that the query names.
+/// Subscribes to the buyer's orders and to the sales that the query names. If the event `after` is
+/// known, the buyer's events since that event come first.
 async fn follow(
     app: &Arc<App>,
     (client, buyer, expiry): (Client, BuyerId, TokenExpiry),
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<Feed, Problem> {
-    // Subscribed before the check, so that a block in between is noticed.
+    // The subscription starts before the check, so a block that is made in between is noticed.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;

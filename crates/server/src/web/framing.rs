@@ -1,5 +1,5 @@
-//! Refuses requests whose framing two programs may read differently (RFC 9112, sections 3.2 and 6):
-//! a proxy in front and the server must agree on the host and on the end of a request.
+//! Refuses requests whose framing two programs may read differently (RFC 9112, sections 3.2 and 6).
+//! A proxy in front and the server must agree on the host and on the end of each request.
 
 use doorbuster_api::problem::Problem;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
@@ -22,7 +22,8 @@ fn find_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
     if let Some(detail) = host_fault(version, headers) {
         return Some(Problem::malformed_request(detail));
     }
-    // A request with a Content-Length as well has lost it here, and its connection is closed.
+    // If a request also had a Content-Length, the HTTP library has removed it, and it closes the
+    // connection.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_known = match (codings.next(), codings.next()) {
         (None, _) => true,

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_served_again_in_turn() {
+    fn waiting_connections_are_answered_one_after_the_other() {
         let overload_pacer = overload_pacer(1);
         let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
         let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn no_connection_rests_longer_than_retry_after() {
+    fn no_connection_is_paused_longer_than_retry_after() {
         let overload_pacer = overload_pacer(1);
         let longest = (0..100_000).map(|_| overload_pacer.next_turn(5)).max().expect("some");
         assert_eq!(longest, PAUSE_MAX_US);

@@ -356,11 +356,15 @@ mod tests {
         let view = views.sale_view(&engine, &sale);
         let making = view.making.lock().await;
         tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
-        assert_eq!(views.status(&engine, &sale).await.bytes, first.bytes, "stale, without a wait");
+        assert_eq!(
+            views.status(&engine, &sale).await.bytes,
+            first.bytes,
+            "the old status is returned at once"
+        );
         tokio::time::sleep(STATUS_STALE_MAX).await;
         let mut late = std::pin::pin!(views.status(&engine, &sale));
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), late.as_mut()).await;
-        assert!(waits.is_err(), "too old to be served");
+        assert!(waits.is_err(), "the status is too old to be returned");
         drop(making);
         assert_ne!(late.await.bytes, first.bytes);
         engine.stop().await;

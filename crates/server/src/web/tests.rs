@@ -111,7 +111,7 @@ impl Full {
 
 /// The app of a server with these settings and a sale of `stock` phones, one for each buyer.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
-    // First, because a store without its id_key file is refused.
+    // The secrets come first, because a store without its id_key file is refused.
     let secrets = secrets::load_or_create_all(settings, &HistoryMemory::default())
         .await
         .expect("a fresh directory");
@@ -181,7 +181,7 @@ async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usiz
         }
     };
     let read = tokio::time::timeout(PATIENCE, reading).await;
-    assert!(read.is_ok(), "{refusals} refusals were waited for: {text}");
+    assert!(read.is_ok(), "{refusals} refusals did not arrive: {text}");
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     let full = Full::start(&[]).await;
     let (mut stream, mut text) = (full.ask(2).await, String::new());
     read_refusals(&mut stream, &mut text, 1).await;
-    // The second purchase has arrived, and its connection rests.
+    // The second purchase has arrived, and its connection is paused.
     full.app.begin_shutdown();
     full.stop.cancel();
     read_refusals(&mut stream, &mut text, 2).await;
@@ -201,7 +201,7 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxys_connection_never_rests() {
+async fn a_trusted_proxys_connection_is_never_paused() {
     let full = Full::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     let (mut stream, mut text) = (full.ask(3).await, String::new());
     read_refusals(&mut stream, &mut text, 3).await;
@@ -209,19 +209,23 @@ async fn a_trusted_proxys_connection_never_rests() {
 }
 
 #[tokio::test]
-async fn a_connection_of_the_general_server_rests_before_the_answer() {
+async fn the_general_server_pauses_a_connection_before_the_answer() {
     let full = Full::start(&[]).await;
     let resting = full.ask_generally().await;
     for _ in 0..20 {
-        // Later connections are answered, and rest afterwards.
+        // Later connections are answered first and paused after that.
         read_refusals(&mut full.ask(1).await, &mut String::new(), 1).await;
     }
     let early = resting.try_read(&mut [0; 1]).map_err(|error| error.kind());
-    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock), "answered before its rest was over");
+    assert_eq!(
+        early,
+        Err(std::io::ErrorKind::WouldBlock),
+        "the answer came before the pause ended"
+    );
 }
 
 #[tokio::test]
-async fn a_proxys_connection_does_not_rest_in_the_general_server_either() {
+async fn the_general_server_does_not_pause_a_proxys_connection() {
     let full = Full::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     read_refusals(&mut full.ask_generally().await, &mut String::new(), 1).await;
 }
@@ -295,25 +299,25 @@ async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
 }
 
 #[tokio::test]
-async fn a_socket_that_answers_no_ping_is_dropped_and_one_that_does_stays() {
+async fn only_a_socket_that_answers_no_pings_is_dropped() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 40 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let (mut silent, mut answering) = (raw_socket(&full).await, raw_socket(&full).await);
-    // The answering socket must survive three times as long as a silent one may.
+    // The answering socket must stay open three times as long as a silent one may.
     let most = ping_policy.pings_max as usize;
     let enough = 3 * most;
     let both = async {
         tokio::join!(pings(&mut silent, false, usize::MAX), pings(&mut answering, true, enough))
     };
     let (unanswered, answered) =
-        tokio::time::timeout(PATIENCE, both).await.expect("the silent one is dropped");
+        tokio::time::timeout(PATIENCE, both).await.expect("the silent socket is dropped");
     assert_eq!(unanswered, most);
     assert_eq!(answered, enough, "the answering socket is still open");
     assert_eq!(full.app.metrics.sockets.get(), 1);
 }
 
 #[tokio::test]
-async fn a_server_that_stood_still_keeps_a_socket_that_answers() {
+async fn a_server_that_was_suspended_keeps_a_socket_that_answers_pings() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let mut answering = raw_socket(&full).await;
@@ -324,7 +328,7 @@ async fn a_server_that_stood_still_keeps_a_socket_that_answers() {
                 .expect("pings continue"),
             2
         );
-        // The whole test is one thread, so nothing is pinged, answered or read during the sleep.
+        // The test runs on one thread, so no ping, answer or read happens during the sleep.
         std::thread::sleep(10 * ping_policy.ping_every);
     }
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Public keys of each kind let in what their private keys signed, and nothing else.
+//! Each kind of public key accepts only tokens that its private key signed.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -39,7 +39,7 @@ impl Shop {
     }
 
     fn ec(&self, message: &[u8]) -> Vec<u8> {
-        self.ec.sign(&SystemRandom::new(), message).expect("it signs").as_ref().to_vec()
+        self.ec.sign(&SystemRandom::new(), message).expect("the key signs").as_ref().to_vec()
     }
 
     fn ed(&self, message: &[u8]) -> Vec<u8> {
@@ -50,7 +50,7 @@ impl Shop {
         let mut signature = vec![0; self.rsa.public_modulus_len()];
         self.rsa
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .expect("it signs");
+            .expect("the key signs");
         signature
     }
 
@@ -78,7 +78,7 @@ async fn of_file(scratch: &TempDir, set: &Value) -> Jwks {
 }
 
 #[tokio::test]
-async fn each_kind_of_key_checks_its_own_tokens() {
+async fn each_kind_of_key_accepts_only_its_own_tokens() {
     let (scratch, shop) = (TempDir::new(), Shop::new());
     let jwks = of_file(&scratch, &shop.set()).await;
     let expected = ExpectedClaims::default();
@@ -121,7 +121,7 @@ async fn each_kind_of_key_checks_its_own_tokens() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_makes_the_set_be_read_again_but_not_all_the_time() {
+async fn an_unknown_key_causes_a_read_of_the_set_at_a_bounded_rate() {
     let (scratch, shop) = (TempDir::new(), Shop::new());
     let mut set = shop.set();
     let ed = set["keys"].as_array_mut().expect("a list").remove(1);
@@ -131,7 +131,7 @@ async fn an_unknown_key_makes_the_set_be_read_again_but_not_all_the_time() {
     assert_eq!(jwks.check(&token, &expected, 0), Err(Denied::Unknown));
     std::fs::write(scratch.path().join("jwks.json"), json!({"keys": [ed]}).to_string())
         .expect("writable");
-    jwks.refresh().await.expect("nothing is read so soon");
+    jwks.refresh().await.expect("the set is not read again so soon");
     assert_eq!(jwks.check(&token, &expected, 0), Err(Denied::Unknown));
     jwks.refresh_at(Instant::now() + REFRESH_AT_MOST_EVERY).await.expect("a set");
     assert!(jwks.check(&token, &expected, 0).is_ok());

@@ -1,4 +1,4 @@
-//! Takes single values out of the raw settings, noting what is not as it must be.
+//! Reads single values from the raw settings and records their faults.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use crate::config::fault::{SettingFault, SettingsError};
 use crate::config::raw::{self, RawSettings, RawValue, SettingOrigin};
 use crate::config::{SETTINGS, Settings};
 
-/// Longest file that a secret is read from, in bytes; longer is no secret.
+/// Longest file from which a secret is read, in bytes; a longer file is a fault.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Raw settings being read.
+/// The raw settings that are being read.
 pub(in crate::config) struct SettingsReader<'a> {
     raw: &'a RawSettings,
     faults: Vec<SettingFault>,
@@ -23,7 +23,7 @@ impl<'a> SettingsReader<'a> {
         Self { raw, faults }
     }
 
-    /// The settings, or everything that is wrong.
+    /// The settings, or all faults.
     pub(super) fn finish(self, settings: Option<Settings>) -> Result<Settings, SettingsError> {
         match settings {
             Some(settings) if self.faults.is_empty() => Ok(settings),
@@ -31,7 +31,7 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Notes what is wrong with the setting at `path`.
+    /// Records a fault of the setting at `path`.
     pub(in crate::config) fn fault(&mut self, path: &str, detail: impl Into<String>) {
         let origin = self.raw.get(path).map_or(&SettingOrigin::Default, |given| &given.origin);
         self.faults.push(raw::fault(path, origin, detail));
@@ -42,7 +42,7 @@ impl<'a> SettingsReader<'a> {
         self.raw.get(path).map(|given| &given.origin)
     }
 
-    /// Whether somebody set it, other than the defaults.
+    /// Whether a layer other than the defaults set it.
     pub(in crate::config) fn is_set(&self, path: &str) -> bool {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
@@ -51,7 +51,7 @@ impl<'a> SettingsReader<'a> {
     pub(in crate::config) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(
             SETTINGS.iter().any(|setting| setting.path == path),
-            "{path} stands in the table"
+            "{path} is missing in the table of settings"
         );
         match &self.raw.get(path)?.value {
             RawValue::Text(text) | RawValue::Unparsed(text) => Some(text.clone()),
@@ -63,7 +63,7 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// A text that stands for something else; `wrong` is the fault when it does not.
+    /// A text that is parsed as a `T`; `wrong` is the fault if it cannot be parsed.
     pub(super) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
         let text = self.text(path)?;
         let value = text.parse().ok();
@@ -109,7 +109,7 @@ impl<'a> SettingsReader<'a> {
         flag
     }
 
-    /// A list of texts, written with commas outside of files.
+    /// A list of texts. A single text is split at its commas.
     pub(in crate::config) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
         match &self.raw.get(path)?.value {
             RawValue::List(entries) => Some(entries.clone()),
@@ -122,7 +122,7 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// One secret or several, from wherever they are; outside of lists with commas between.
+    /// One secret or several, from any source. A single text is split at its commas.
     pub(in crate::config) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),
@@ -131,7 +131,7 @@ impl<'a> SettingsReader<'a> {
         texts.into_iter().map(SecretString::from).collect()
     }
 
-    /// A secret, if it is set, from wherever it is.
+    /// A secret from any source, if it is set.
     pub(in crate::config) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
         self.text(path).map(SecretString::from)
     }
@@ -140,7 +140,7 @@ impl<'a> SettingsReader<'a> {
         let RawValue::SecretFile(file) = &self.raw.get(path)?.value else { return None };
         let read = std::fs::metadata(file).and_then(|about| {
             if about.len() > SECRET_FILE_BYTES_MAX {
-                return Err(std::io::Error::other("it is too large for a secret"));
+                return Err(std::io::Error::other("the file is too large for a secret"));
             }
             std::fs::read_to_string(file)
         });
@@ -157,7 +157,7 @@ impl<'a> SettingsReader<'a> {
     }
 }
 
-/// A list that is written as one text.
+/// Splits a text with commas into its entries.
 fn entries(text: &str) -> Vec<String> {
     text.split([',', '\n'])
         .map(str::trim)

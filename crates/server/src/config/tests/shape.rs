@@ -1,9 +1,9 @@
-//! Tests of the settings that a shape requires and of those that it refuses.
+//! Tests of the settings that a shape requires, and of those that it does not allow.
 
 use super::*;
 
 #[test]
-fn a_shape_requires_its_settings_and_refuses_those_of_other_shapes() {
+fn a_shape_requires_its_settings_and_rejects_those_of_other_shapes() {
     const STORE: (&str, &str) = ("DOORBUSTER_STORE__URL", "postgres://shop:hush@db/doorbuster");
     const SLOTS: (&str, &str) = ("DOORBUSTER_SLOTS__URLS", "redis://:hush@a:6379, redis://b:6379");
     let with = |shape, more: &[(&str, &str)]| {

@@ -16,7 +16,7 @@ fn item(engine: &Engine) -> Arc<ItemState> {
 /// The open grant of the item's only slot.
 async fn grant(engine: &Engine) -> Grant {
     let grants = engine.store().grants(item(engine).row.id).await.expect("the store is there");
-    grants.into_iter().find(|grant| grant.open).expect("one is open")
+    grants.into_iter().find(|grant| grant.open).expect("a grant is open")
 }
 
 /// Buys in its own task, and waits until the request is parked or answered.
@@ -35,7 +35,7 @@ async fn parks(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_units() {
+async fn a_slot_gets_its_next_grant_even_without_units() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
@@ -51,7 +51,8 @@ async fn a_slot_whose_grant_was_closed_gets_the_next_one_though_there_are_no_uni
     reconcile(&engine, &item).await.expect("the store is there");
     let next = grant(&engine).await;
     assert!(next.epoch > first.epoch && next.acked && next.granted == 0, "{next:?}");
-    let view = engine.slots().view(next.slot).await.expect("in memory").expect("it has an epoch");
+    let view =
+        engine.slots().view(next.slot).await.expect("in memory").expect("the slot has an epoch");
     assert_eq!((view.grant, view.epoch, view.available), (next.id, next.epoch, 0));
     engine.stop().await;
 }
@@ -90,7 +91,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     engine.parked().fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
-    // The unit is in flight, so it may come back.
+    // The unit is in a ticket in flight, so it may come back.
     let last = parks(&engine, "bert", "k").await;
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;
@@ -106,7 +107,7 @@ async fn the_number_of_parked_requests_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_ticket_does_not_decide_a_new_attempt() {
+async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;

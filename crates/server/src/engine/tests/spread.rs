@@ -20,7 +20,7 @@ async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
     step(engine, PhaseStep::Open).await;
 }
 
-/// Adds up the units repeatedly until it is stopped; returns how often.
+/// Adds up the units repeatedly until the test stops it; returns how often.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -57,7 +57,7 @@ async fn sell_out(spread: Spread, stock: u64) {
                     PurchaseOutcome::Created(order) => {
                         _ = sold.fetch_add(order.units.to_u64(), Ordering::Relaxed);
                     }
-                    // Fewer units are left, or none.
+                    // Fewer units than requested are left.
                     PurchaseOutcome::Refused(Refusal::SoldOut(left)) => {
                         most = left.available.min(u64::from(units) - 1)
                     }
@@ -73,7 +73,7 @@ async fn sell_out(spread: Spread, stock: u64) {
         ended.expect("no panic");
     }
     stop.store(true, Ordering::Release);
-    assert!(adding.await.expect("it added up") > 0);
+    assert!(adding.await.expect("the units add up") > 0);
     let counts = counts(&engine);
     assert_eq!(
         (sold.load(Ordering::Relaxed), counts.held, counts.pool + counts.in_slots),
@@ -106,7 +106,7 @@ async fn every_unit_is_sold_in_portions_that_are_refilled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_of_ten_is_served_while_any_slots_have_ten_units_together() {
+async fn a_request_for_ten_units_is_served_while_the_slots_have_ten_units_together() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 80, 10, Spread { choose: PartitionChoice::Random, ..over(8) }).await;
@@ -118,7 +118,7 @@ async fn a_buyer_of_ten_is_served_while_any_slots_have_ten_units_together() {
     for &slot in &item.slots {
         most = most.max(engine.slots().view(slot).await.expect("local").expect("open").available);
     }
-    assert!(most < 10, "the rest must be scattered for this test: {most}");
+    assert!(most < 10, "no slot may have ten units in this test: {most}");
     bought(&engine, "anna", "k", 10).await;
     assert!(engine.meter().read().recalls > 0);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
@@ -127,7 +127,7 @@ async fn a_buyer_of_ten_is_served_while_any_slots_have_ten_units_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
+async fn the_limit_counts_over_all_partitions_and_every_unit_is_sold() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 40, 3, Spread { choose: PartitionChoice::Random, ..over(8) }).await;
@@ -152,7 +152,7 @@ async fn a_limit_holds_over_all_partitions_and_strands_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spread_can_change_until_the_sale_opens_and_no_unit_is_left_behind() {
+async fn a_spread_can_change_until_the_sale_opens_without_losing_units() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     draft(&engine, Stock::Counted(64), 64, 900_000).await;
@@ -222,12 +222,12 @@ async fn unlimited_stock_is_sold_from_every_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_buyer_is_told_sold_out_while_a_slot_has_no_epoch_and_units_may_come_back() {
+async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    // No job moves units meanwhile, and none repairs a slot.
+    // No job moves units or repairs slots meanwhile.
     let still = item.work.reconciling.lock().await;
     let is_short = |answer: &PurchaseOutcome| {
         let PurchaseOutcome::Refused(Refusal::SoldOut(left)) = answer else { return false };
@@ -266,7 +266,7 @@ async fn a_request_larger_than_its_slots_portion_is_served_from_the_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_buyer_is_told_sold_out_while_an_earlier_attempt_is_undecided_in_a_partition() {
+async fn no_buyer_gets_sold_out_while_a_partition_has_an_undecided_earlier_attempt() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     spread_sale(&engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(8) }).await;
@@ -274,11 +274,11 @@ async fn no_buyer_is_told_sold_out_while_an_earlier_attempt_is_undecided_in_a_pa
     for n in 0..8 {
         match buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await {
             PurchaseOutcome::Queued { id, .. } => ids.push(id),
-            other => panic!("nothing is settled: {other:?}"),
+            other => panic!("no ticket is settled in this test: {other:?}"),
         }
     }
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    // No job checks where the units are.
+    // No job updates the routing of requests meanwhile.
     let _still = item.work.reconciling.lock().await;
     let mut again = tokio::task::JoinSet::new();
     for n in 0..24 {
@@ -296,7 +296,7 @@ async fn no_buyer_is_told_sold_out_while_an_earlier_attempt_is_undecided_in_a_pa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_buyer_is_refused_by_the_limit_while_an_earlier_attempt_is_undecided_elsewhere() {
+async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecided_attempt() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     spread_sale(&engine, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
@@ -314,13 +314,16 @@ async fn no_buyer_is_refused_by_the_limit_while_an_earlier_attempt_is_undecided_
     }
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
     let first = first.await.expect("no panic");
-    assert!(matches!(first, PurchaseOutcome::Queued { .. }), "nothing is settled: {first:?}");
+    assert!(
+        matches!(first, PurchaseOutcome::Queued { .. }),
+        "no ticket is settled in this test: {first:?}"
+    );
     assert_eq!(again, first);
     engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_with_an_undecided_ticket_elsewhere_is_not_refused_by_the_stored_quota() {
+async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_another_slot() {
     let dir = TempDir::new();
     let selling = engine(&dir).await;
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
@@ -345,9 +348,12 @@ async fn a_buyer_with_an_undecided_ticket_elsewhere_is_not_refused_by_the_stored
     }
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
     let limit = PurchaseOutcome::Refused(Refusal::LimitReached { limit: 10, used: 1 });
-    assert_eq!(buy(&engine, "anna", "new", 10).await, limit, "it has no ticket");
+    assert_eq!(buy(&engine, "anna", "new", 10).await, limit, "the new request has no ticket");
     let first = first.await.expect("no panic");
-    assert!(matches!(first, PurchaseOutcome::Queued { .. }), "nothing is settled: {first:?}");
+    assert!(
+        matches!(first, PurchaseOutcome::Queued { .. }),
+        "no ticket is settled in this test: {first:?}"
+    );
     assert_eq!(again, first);
     engine.stop().await;
 }

@@ -63,7 +63,9 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     let order = loop {
         match ask(&engine, "k", 2, EXPIRED, WAIT).await {
             PurchaseOutcome::Replayed(order) => break order,
-            PurchaseOutcome::Queued { .. } => assert!(begun.elapsed() < WAIT, "it is settled"),
+            PurchaseOutcome::Queued { .. } => {
+                assert!(begun.elapsed() < WAIT, "the ticket was not settled in time")
+            }
             other => panic!("{other:?}"),
         }
     };

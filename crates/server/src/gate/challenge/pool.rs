@@ -1,6 +1,6 @@
-//! Draws challenges in a few threads of their own, beside those that serve requests. Pictures are
-//! drawn in advance while there is time. Work is created on request, with the difficulty that the
-//! sale has then.
+//! Draws challenges in a few threads of their own, apart from the threads that serve requests.
+//! Pictures are drawn in advance while there is time. Work challenges are created on request, with
+//! the difficulty that the sale has then.
 //!
 //! A request takes a prepared challenge or waits until one is drawn. The number of waiting requests
 //! is bounded for each kind, and the kinds take turns, so that a flood of requests for one kind
@@ -25,14 +25,14 @@ use super::seal::{ANSWER_BYTES, PuzzleKind};
 const THREADS: usize = 2;
 /// Most requests that wait for one kind. At the bound further requests are asked to retry.
 const WAITING_MAX: usize = 512;
-/// The kinds that are drawn in advance: the first ones.
+/// The number of kinds that are drawn in advance: the first ones.
 pub(super) const PRERENDERED_KINDS: usize = 2;
 /// Most prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
 /// Most bytes of prepared challenges of a kind. The lower of the two bounds applies.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// Drawing in advance pauses this many times as long as it took, so that it hardly affects
-/// requests.
+/// After drawing in advance, a thread pauses this many times as long as it drew, so that it hardly
+/// affects requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 /// What to draw.
@@ -70,7 +70,7 @@ pub(crate) enum ChallengeContent {
     Image { image: String },
     /// Data URLs of a picture and a piece, and the piece's vertical position.
     Slider { background: String, piece: String, piece_y: u16 },
-    /// The protocol's own challenge, and the largest number of keys to try.
+    /// The ALTCHA challenge, and the largest number of keys to try.
     WorkChallenge { altcha: serde_json::Value, tries_max: u32 },
 }
 
@@ -124,27 +124,27 @@ struct PoolState {
 }
 
 impl PoolState {
-    /// The emptiest of the shelves that should be filled.
+    /// The kind with the fewest prepared challenges among those that should be prepared.
     fn next_to_prerender(&self) -> Option<RenderRequest> {
         let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
         let open = prerendered.filter(|(_, shelf)| shelf.is_wanted && !shelf.is_full());
         open.min_by_key(|(_, shelf)| shelf.made.len()).map(|(wish, _)| wish)
     }
 
-    /// The shelf for these challenges. `None`: they are not drawn in advance.
+    /// The queue of prepared challenges of this kind. `None`: the kind is not drawn in advance.
     fn prerendered_queue(&mut self, wish: RenderRequest) -> Option<&mut PrerenderedQueue> {
         self.prerendered.get_mut(wish.kind() as usize)
     }
 
-    /// Adds a request to those that wait for this kind. `None`: the bound is met.
+    /// Adds a request to those that wait for this kind. `None`: the bound is reached.
     fn enqueue(&mut self, wish: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
         let waiting = &mut self.waiting[wish.kind() as usize];
         let (sender, drawn) = oneshot::channel();
         (waiting.len() < WAITING_MAX).then(|| waiting.push_back((wish, sender))).map(|()| drawn)
     }
 
-    /// The next request to draw for: the first one of the next kind that has any. Requests whose
-    /// clients disconnected are skipped.
+    /// The next request to draw for: the first request of the next kind for which one waits.
+    /// Requests whose clients disconnected are skipped.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
@@ -167,7 +167,7 @@ struct PoolShared {
 
 impl PoolShared {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // The state is consistent between any two changes.
+        // Every change of the state is complete, so a panic leaves it consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -193,7 +193,8 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // With fewer threads fewer challenges are drawn; without any, requests are asked to retry.
+        // With fewer threads, fewer challenges are drawn. Without any thread, requests are asked to
+        // retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(
@@ -305,7 +306,7 @@ fn data_url(png: &[u8]) -> String {
     url
 }
 
-/// Draws for waiting requests. When none waits, one thread fills the shelves, with pauses.
+/// Draws for waiting requests. When no request waits, one thread draws in advance, with pauses.
 fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
     let mut pool_rests_until = Instant::now();
     let mut state = shared.lock();
@@ -350,7 +351,10 @@ mod tests {
         let images: Vec<_> = (0..WAITING_MAX)
             .map(|_| state.enqueue(RenderRequest::Image).expect("there is room"))
             .collect();
-        assert!(state.enqueue(RenderRequest::Image).is_none(), "there is none left for this kind");
+        assert!(
+            state.enqueue(RenderRequest::Image).is_none(),
+            "the bound for this kind is reached"
+        );
         let sliders = [state.enqueue(RenderRequest::Slider), state.enqueue(RenderRequest::Slider)]
             .map(|one| one.expect("another kind's room"));
         let work = state

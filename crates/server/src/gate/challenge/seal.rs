@@ -12,7 +12,7 @@ use doorbuster_core::{IdKey, Millis};
 
 use crate::gate::MasterKeys;
 
-/// Bytes of the plain text: an id, a kind, an end, an answer.
+/// Bytes of the plain text: an id, a kind, an expiry time and an answer.
 const SEALED_BYTES: usize = 16 + 1 + 8 + ANSWER_BYTES;
 /// Bytes reserved for an answer.
 pub(super) const ANSWER_BYTES: usize = 32;
@@ -20,7 +20,7 @@ pub(super) const ANSWER_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 /// Bytes of a token before it is encoded as text.
 const TOKEN_BYTES: usize = NONCE_LEN + SEALED_BYTES + TAG_BYTES;
-/// The context of the keys.
+/// The key-derivation context of the sealing keys.
 const CONTEXT: &str = "doorbuster: challenges";
 
 /// The kinds of challenges.
@@ -58,13 +58,13 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Encodes the answer of an image.
+    /// The answer to an image.
     pub(super) fn text(&self) -> Option<&str> {
         let len = self.answer.iter().position(|byte| *byte == 0)?;
         std::str::from_utf8(&self.answer[..len]).ok().filter(|text| !text.is_empty())
     }
 
-    /// Encodes the answer of a slider.
+    /// The answer to a slider.
     pub(super) fn x(&self) -> u16 {
         u16::from_be_bytes([self.answer[0], self.answer[1]])
     }
@@ -89,7 +89,7 @@ impl Sealed {
     }
 }
 
-/// The keys of tokens: the first one seals, all of them open.
+/// The keys of tokens: the first one seals tokens, and all of them open tokens.
 pub(super) struct ChallengeSealer {
     keys: Box<[LessSafeKey]>,
     names: [u8; 32],
@@ -108,7 +108,7 @@ impl ChallengeSealer {
                 .expect("the key is as long as the cipher's");
             LessSafeKey::new(key)
         };
-        // No buyer has spaces in the name, so this cannot be a buyer's hash.
+        // A buyer's name contains no spaces, so this cannot be a buyer's hash.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
@@ -116,8 +116,8 @@ impl ChallengeSealer {
 
     /// Seals a token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // With this cipher a repeated nonce only reveals that the same content was sealed twice.
-        // The ids prevent equal content.
+        // With this cipher, a repeated nonce only reveals that the same content was sealed twice.
+        // The ids make every content different.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());
@@ -154,7 +154,7 @@ impl ChallengeSealer {
     }
 }
 
-/// Names contain no zero byte, so no two pairs are encoded alike.
+/// Names contain no zero byte, so different pairs have different encodings.
 fn binding(sale: &str, buyer: &str) -> Vec<u8> {
     [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
 }
@@ -182,11 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_for_its_buyer_and_sale_alone() {
+    fn a_token_opens_only_for_its_buyer_and_sale() {
         let seals = seals(&[1]);
         let inside = sealed(PuzzleKind::Image, b"k7q2m");
         let token = seals.seal(&inside, "spring", "anna");
-        let opened = seals.open(&token, "spring", "anna").expect("it was sealed for these");
+        let opened = seals
+            .open(&token, "spring", "anna")
+            .expect("the token was sealed for this buyer and sale");
         assert_eq!((opened.text(), &opened), (Some("k7q2m"), &inside));
         for (sale, buyer) in [
             ("spring", "bert"),
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_understood_while_masters_change() {
+    fn tokens_open_on_every_node_while_master_keys_change() {
         let token = seals(&[1]).seal(&sealed(PuzzleKind::Slider, &[0, 143]), "spring", "anna");
         assert_eq!(
             seals(&[2, 1]).open(&token, "spring", "anna").map(|sealed| sealed.x()),
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_have_equal_lengths_and_are_never_the_same() {
+    fn tokens_have_equal_lengths_and_different_content() {
         let seals = seals(&[1]);
         let one = sealed(PuzzleKind::Image, b"k7q2m");
         let tokens: Vec<String> =

@@ -1,4 +1,4 @@
-//! Misuse of challenges, against a real store.
+//! Tests of the misuse of challenges, with a real store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Rig {
         self.offer_by(&self.challenges, who, kind).await
     }
 
-    /// The same for another node's challenge.
+    /// Issues a challenge of another node, and returns it with its answer.
     async fn offer_by(
         &self,
         node: &Challenges,
@@ -65,10 +65,10 @@ impl Rig {
     ) -> (String, ChallengeAnswer) {
         let offered = node.issue(self.store.now(), "spring", &buyer(who), kind, USUAL).await;
         let IssuedChallenge { token, shown, .. } = offered.expect("no other request waits");
-        let sealed = node.seals.open(&token, "spring", who).expect("it is this buyer's");
+        let sealed = node.seals.open(&token, "spring", who).expect("the token is this buyer's");
         let answer = match shown {
             ChallengeContent::Image { .. } => {
-                ChallengeAnswer::Text(sealed.text().expect("it has one").to_uppercase())
+                ChallengeAnswer::Text(sealed.text().expect("an image has a text").to_uppercase())
             }
             ChallengeContent::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
             ChallengeContent::WorkChallenge { altcha, .. } => {
@@ -89,9 +89,9 @@ impl Rig {
     }
 }
 
-/// What a device answers.
+/// The answer of a device that did the work.
 fn worked(altcha: &serde_json::Value) -> String {
-    doorbuster_challenge::solve_work(altcha).expect("it can be done")
+    doorbuster_challenge::solve_work(altcha).expect("the work can be done")
 }
 
 const KINDS: [ChallengeKind; 3] = [ChallengeKind::Image, ChallengeKind::Slider, ChallengeKind::Pow];
@@ -99,7 +99,7 @@ const USUAL: PowEffort = PowEffort::DEFAULT;
 const FAILED: &str = "the answer was not accepted";
 
 #[tokio::test]
-async fn a_right_answer_counts_once() {
+async fn a_correct_answer_is_accepted_once() {
     let rig = Rig::new();
     for kind in KINDS {
         let (token, answer) = rig.issue("anna", kind).await;
@@ -126,10 +126,10 @@ async fn a_wrong_answer_spends_the_challenge() {
         assert_eq!(
             rig.redeem("anna", &token, &answer).await,
             Err(FAILED.into()),
-            "{kind:?}: it is spent"
+            "{kind:?}: the challenge is spent"
         );
     }
-    // An answer to another kind is a wrong answer.
+    // The answer to another kind of challenge is a wrong answer.
     let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
     let (_, text) = rig.issue("anna", ChallengeKind::Image).await;
     assert_eq!(rig.redeem("anna", &token, &text).await, Err(FAILED.into()));
@@ -140,10 +140,14 @@ async fn a_wrong_answer_spends_the_challenge() {
 async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
     let rig = Rig::new();
     let (token, answer) = rig.issue("anna", ChallengeKind::Image).await;
-    assert_eq!(rig.redeem("bert", &token, &answer).await, Err(FAILED.into()), "another buyer");
+    assert_eq!(
+        rig.redeem("bert", &token, &answer).await,
+        Err(FAILED.into()),
+        "another buyer's challenge"
+    );
     let elsewhere =
         rig.challenges.redeem(&rig.store, "autumn", &buyer("anna"), &token, &answer).await;
-    assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "another sale");
+    assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "a challenge of another sale");
     let strangers = Challenges::new(&MasterKeys::new(vec![[4; 32]]).expect("one"), &id_key());
     let forged = strangers
         .issue(rig.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL)
@@ -152,10 +156,14 @@ async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
     assert_eq!(
         rig.redeem("anna", &forged, &answer).await,
         Err(FAILED.into()),
-        "another deployment's"
+        "a challenge of another deployment"
     );
     assert_eq!(rig.redeem("anna", "made up", &answer).await, Err(FAILED.into()));
-    assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "none of these spent it");
+    assert_eq!(
+        rig.redeem("anna", &token, &answer).await,
+        Ok(()),
+        "no other attempt spent the challenge"
+    );
 }
 
 #[tokio::test]
@@ -192,7 +200,7 @@ async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
 }
 
 #[tokio::test]
-async fn of_concurrent_answers_at_two_nodes_one_counts() {
+async fn only_one_of_several_concurrent_answers_at_two_nodes_is_accepted() {
     let rig = Rig::new();
     let other_node = Challenges::new(&masters(), &id_key());
     for _ in 0..10 {
@@ -221,7 +229,7 @@ async fn a_buyer_with_too_many_wrong_answers_has_to_wait() {
     assert_eq!(
         rig.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
-        "also a right one"
+        "a correct answer is refused as well"
     );
     let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
     assert_eq!(rig.redeem("anna", &token, &answer).await, Ok(()), "other buyers do not wait");
@@ -231,7 +239,7 @@ async fn a_buyer_with_too_many_wrong_answers_has_to_wait() {
 }
 
 #[tokio::test]
-async fn of_concurrent_wrong_answers_at_two_nodes_ten_are_checked() {
+async fn only_ten_of_many_concurrent_wrong_answers_at_two_nodes_are_checked() {
     let rig = Rig::new();
     let (other_node, robot, wrong) =
         (Challenges::new(&masters(), &id_key()), buyer("robot"), ChallengeAnswer::X(0));
@@ -263,12 +271,12 @@ async fn of_concurrent_wrong_answers_at_two_nodes_ten_are_checked() {
     assert_eq!(
         rig.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
-        "also a right one"
+        "a correct answer is refused as well"
     );
 }
 
 #[tokio::test]
-async fn during_a_change_of_masters_nodes_share_challenges_and_counts_of_wrong_answers() {
+async fn nodes_share_challenges_and_wrong_answer_counts_while_master_keys_change() {
     let node = |masters: &[u8]| {
         let masters = masters.iter().map(|&byte| [byte; 32]).collect();
         Challenges::new(&MasterKeys::new(masters).expect("two"), &id_key())
@@ -297,31 +305,31 @@ async fn during_a_change_of_masters_nodes_share_challenges_and_counts_of_wrong_a
 #[tokio::test]
 async fn a_prepared_challenge_is_given_out_once() {
     let pool = ChallengePool::new(WorkKeys::new(&[1; 32], &[2; 32]));
-    let on_shelf = |kind| pool.issued_and_ready(kind).1;
+    let prepared = |kind| pool.issued_and_ready(kind).1;
     pool.set_prerendered([true, false]);
     let full_enough = async {
-        while on_shelf(PuzzleKind::Image) < 20 {
+        while prepared(PuzzleKind::Image) < 20 {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), full_enough)
         .await
-        .expect("it is drawn in advance");
-    assert_eq!(on_shelf(PuzzleKind::Slider), 0, "no sale requires any");
+        .expect("images are drawn in advance");
+    assert_eq!(prepared(PuzzleKind::Slider), 0, "no sale requires a slider");
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {
         let ChallengeContent::Image { image } =
             pool.take(RenderRequest::Image).await.expect("there are threads").shown
         else {
-            panic!("an image was asked for")
+            panic!("an image was requested")
         };
-        assert!(seen.insert(image), "twice the same");
+        assert!(seen.insert(image), "the same image was given out twice");
     }
     assert_eq!(pool.issued_and_ready(PuzzleKind::Image).0, 30);
     pool.set_prerendered([false; PRERENDERED_KINDS]);
-    assert_eq!(on_shelf(PuzzleKind::Image), 0, "the room is given back");
+    assert_eq!(prepared(PuzzleKind::Image), 0, "the prepared images are dropped");
     assert!(
         pool.take(RenderRequest::Slider).await.is_some(),
-        "what is not on the shelf is drawn at once"
+        "a challenge that is not prepared is drawn on request"
     );
 }

@@ -4,19 +4,19 @@ use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::Scope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// The default for one buyer. It bounds what one token can cost the server. The sale decides what
+/// The default for one buyer. It limits what one token can cost the server; the sale decides what
 /// is fair among buyers.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
-/// The default for one address. It grows with the known buyers behind it.
+/// The default for one address. It grows with the number of known buyers at the address.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
 /// The limit of one buyer's challenges for every sale, because all sales share the threads that
-/// draw them. A sale may set a lower one.
+/// draw challenges. A sale may set a lower limit.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
 /// The limit of one buyer's checkouts for every sale, because each may call the payment provider,
-/// whose own limits all buyers share. A sale may set a lower one.
+/// whose own limits all buyers share. A sale may set a lower limit.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
-/// Checkouts of one order.
+/// The limit of one order's checkouts.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
 
 /// The limits' scopes, in the order of the checks.
@@ -54,22 +54,22 @@ impl LimitRules {
         Self { policy: policies.collect::<Vec<_>>().join(", "), paces }
     }
 
-    /// The limits of its challenges.
+    /// The limits for requests for challenges of this sale.
     pub(crate) fn for_challenges(limits: &Limits) -> Self {
         Self::capped(limits, CHALLENGES)
     }
 
-    /// The limits of its orders' checkouts.
+    /// The limits for checkouts of this sale's orders.
     pub(crate) fn for_checkouts(limits: &Limits) -> Self {
         Self::capped(limits, CHECKOUTS)
     }
 
-    /// The limit of one order's checkouts, beside its buyer's.
+    /// The limit of one order's checkouts. It applies in addition to the buyer's limit.
     pub(crate) fn order_pace() -> RateLimit {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// These limits, but with at most this limit for one buyer.
+    /// These limits, with the lower of `most` and the configured limit for one buyer.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {
@@ -91,8 +91,8 @@ impl LimitRules {
         self.policy.is_empty()
     }
 
-    /// The value of `RateLimit-Policy`: for each scope its burst, and the seconds in which a
-    /// used-up burst comes back.
+    /// The value of `RateLimit-Policy`: for each scope the burst, and the seconds after which a
+    /// used-up burst is full again.
     pub(crate) fn policy(&self) -> &str {
         &self.policy
     }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_of_one_buyer_are_limited_whatever_the_sale_says() {
+    fn a_buyers_challenges_are_limited_in_every_sale() {
         let check = |json: &str, policy: &str| {
             let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
             assert_eq!(LimitRules::for_challenges(&limits).policy(), policy, "{json}");

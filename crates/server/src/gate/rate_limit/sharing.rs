@@ -1,13 +1,13 @@
 //! Limits that nodes share: each node reports its accepted requests to one state in Redis, in the
 //! background, one batch per round trip.
 //!
-//! The next batch gathers during a round trip. The answer says how much of a limit all nodes have
-//! used together, and the node advances its own state to that. So no request waits for another
-//! node, a refusal costs no round trip, and the excess is bounded: on each node what arrives during
-//! one round trip, and over all nodes the part of the burst that is too small to be reported.
+//! Uses gather for the next batch while one is sent. The answer says how much of a limit all nodes
+//! have used together, and the node advances its own state to that. So no request waits for another
+//! node, a refusal costs no round trip, and the excess is bounded. The excess is what arrives on
+//! each node during one round trip, plus the part of the burst that is too small to be reported.
 //!
-//! While the server is unreachable, each node applies its part: the limits divided by the number of
-//! recent nodes. Nothing is charged twice, and what could not be reported is dropped.
+//! While Redis is unreachable, each node applies its part: the limits divided by the number of
+//! recent nodes. No use is charged twice, and use that could not be reported is dropped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,18 +20,19 @@ use super::{NANOS_PER_MICRO, RateLimiter, Route};
 use crate::catalogue::SaleFlags;
 use crate::engine::NodeCount;
 
-/// Most keys in one call; the rest waits for the next one. The server does nothing else meanwhile.
+/// Most keys in one call; further keys wait for the next one. Redis serves nothing else meanwhile.
 const BATCH_KEYS_MAX: usize = 256;
-/// Most keys that wait to be reported. Further ones stay on their node until there is room.
+/// Most keys that wait to be reported. The use of further keys stays on its node until there is
+/// room.
 const QUEUE_MAX: usize = 65_536;
 /// Shortest time between two calls.
 const BATCH_EVERY: Duration = Duration::from_millis(2);
 
-/// All nodes together leave at most this part of a key's burst unreported, so that a crowd in which
-/// each buyer asks once or twice costs the other nodes nothing.
+/// All nodes together leave at most this part of a key's burst unreported. So a crowd in which each
+/// buyer sends one or two requests costs the other nodes nothing.
 const UNSHARED_PART: u64 = 16;
 
-/// What waits to be reported.
+/// A key whose use waits to be reported.
 pub(super) enum UnsharedUse {
     /// The unreported use of a cell of the table.
     LimitCell { key: u64, burst_us: u64 },
@@ -44,13 +45,13 @@ pub(super) enum UnsharedUse {
 pub(crate) struct LimitSharing {
     shared: Shared,
     queue: Mutex<Vec<UnsharedUse>>,
-    /// Wakes when something waits.
+    /// Notified when a key waits.
     waits: Notify,
     living: Arc<NodeCount>,
     away: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
-    /// How often a key found no room.
+    /// How often the queue had no room for a key.
     kept: AtomicU64,
 }
 
@@ -73,7 +74,7 @@ impl std::fmt::Debug for UnsharedUse {
 }
 
 impl LimitSharing {
-    /// Shares over this server, with this count of nodes.
+    /// Shares limits over this Redis, among as many nodes as `living` counts.
     pub(crate) fn new(shared: Shared, living: Arc<NodeCount>) -> Self {
         Self {
             shared,
@@ -87,15 +88,15 @@ impl LimitSharing {
         }
     }
 
-    /// The number by which limits are divided now: the recent nodes, while they are unreachable. A
-    /// node that is missed for a moment keeps its part.
+    /// The number by which limits are divided now: 1, or the number of recent nodes while Redis is
+    /// unreachable. A node that is missing for a moment keeps its part.
     pub(super) fn node_divisor(&self) -> u32 {
         if self.is_unreachable() { self.living.recent() } else { 1 }
     }
 
-    /// How much of a limit with this burst this node may leave unreported: its part of what all
-    /// nodes together may. What it kept while it knew of fewer nodes is reported with the key's
-    /// next request.
+    /// How much of a limit with this burst this node may leave unreported: its part of the
+    /// allowance of all nodes. If the node knew of fewer nodes before, it may have left more
+    /// unreported; the key's next request reports that.
     pub(super) fn unshared_allowance(&self, reach: u64) -> u64 {
         reach / UNSHARED_PART / u64::from(self.living.recent())
     }
@@ -114,7 +115,7 @@ impl LimitSharing {
         }
     }
 
-    /// Queues a key to be reported. False: there is no room, and the key must try again.
+    /// Queues a key to be reported. False: the queue has no room, and the key must try again.
     pub(super) fn enqueue(&self, owed: UnsharedUse) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= QUEUE_MAX {
@@ -153,7 +154,7 @@ impl RateLimiter {
     }
 
     async fn send_batch(&self, sharing: &LimitSharing, batch: Vec<UnsharedUse>) {
-        // Cleared before the use is read: later use goes into the next call.
+        // The flags are cleared before the use is read, so later use goes into the next call.
         let sent_at = self.now();
         let charges: Vec<LimitCharge> = batch.iter().map(|owed| self.charge(owed)).collect();
         match sharing.shared.charge(&charges).await {
@@ -175,7 +176,7 @@ impl RateLimiter {
         }
     }
 
-    /// Takes the unreported use, which is now on its way.
+    /// Takes the unreported use of a key, which is now being reported.
     pub(super) fn charge(&self, owed: &UnsharedUse) -> LimitCharge {
         match owed {
             UnsharedUse::LimitCell { key, burst_us } => {
@@ -190,19 +191,19 @@ impl RateLimiter {
                 }
             }
             UnsharedUse::SaleWide { key, flags, route, burst_us } => {
-                let everybody = &flags.limits.everybody[*route as usize];
-                everybody.is_queued.store(false, Ordering::Release);
+                let sale_wide = &flags.limits.sale_wide[*route as usize];
+                sale_wide.is_queued.store(false, Ordering::Release);
                 LimitCharge {
                     key: *key,
-                    used_us: everybody.owed.swap(0, Ordering::AcqRel).div_ceil(NANOS_PER_MICRO),
+                    used_us: sale_wide.owed.swap(0, Ordering::AcqRel).div_ceil(NANOS_PER_MICRO),
                     burst_us: *burst_us,
                 }
             }
         }
     }
 
-    /// Applies the answer: all nodes together have used this much. What was used here meanwhile is
-    /// added.
+    /// Applies the answer, which says how much all nodes together have used. Use on this node since
+    /// the call is added.
     pub(super) fn apply_shared(&self, owed: &UnsharedUse, sent_at: u64, ahead_us: u64) {
         let all = |owed: u64| sent_at + ahead_us * NANOS_PER_MICRO + owed;
         match owed {
@@ -211,9 +212,9 @@ impl RateLimiter {
                     .with_existing(*key, |cell| cell.state = cell.state.max(all(cell.unshared)));
             }
             UnsharedUse::SaleWide { flags, route, .. } => {
-                let everybody = &flags.limits.everybody[*route as usize];
-                let used = all(everybody.owed.load(Ordering::Acquire));
-                everybody.state.fetch_max(used, Ordering::AcqRel);
+                let sale_wide = &flags.limits.sale_wide[*route as usize];
+                let used = all(sale_wide.owed.load(Ordering::Acquire));
+                sale_wide.state.fetch_max(used, Ordering::AcqRel);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::rules::{LimitRules, SCOPES};
 
 /// The header with the remaining requests.
 const RATE_LIMIT: &str = "ratelimit";
-/// The header with the limits.
+/// The header that describes the limits.
 const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 /// A buffer for the value of `RateLimit`: three scopes with two numbers each.
 const VALUE_BYTES: usize = 128;
@@ -18,7 +18,7 @@ const VALUE_BYTES: usize = 128;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RateLimitStatus([Option<Remaining>; SCOPES.len()]);
 
-/// The rest of one limit.
+/// What remains of one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Remaining {
     /// The remaining requests.
@@ -86,8 +86,8 @@ impl RateLimitStatus {
         self.write_value(&mut value);
         for (name, value) in [(RATE_LIMIT_POLICY, rules.policy().as_bytes()), (RATE_LIMIT, &value)]
         {
-            let value =
-                HeaderValue::from_bytes(value).expect("words and numbers of ours are ASCII");
+            let value = HeaderValue::from_bytes(value)
+                .expect("the value consists of ASCII words and numbers");
             headers.insert(HeaderName::from_static(name), value);
         }
     }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_headers_are_structured_fields_and_equal_in_both_forms() {
+    fn both_headers_are_structured_fields_with_equal_values_on_both_paths() {
         let rules = LimitRules::new(&Limits::default());
         let mut status = RateLimitStatus::default();
         status.record(Scope::Buyer, RateLimit::new(50_000, 60_000), 3_000_000_001, 0);

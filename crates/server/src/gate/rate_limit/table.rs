@@ -1,16 +1,16 @@
 //! The states of limits, in a table of fixed size, so that no number of buyers or addresses can
 //! fill the memory.
 //!
-//! The table consists of sets of eight cells. A key belongs to one set by a keyed hash, so that no
-//! caller can choose the set. A new key takes the cell whose limit is full again soonest. That
-//! limit is nearly always full again already, so nothing is lost. Only if all eight are in use is a
-//! state lost: the one with the least use. So a caller at a limit is evicted last, and evicting it
-//! would take as many other callers at their limits as the table has cells. Such losses are
-//! counted. The count of an address takes a cell as well. With a crowd behind it, it ranks like a
-//! caller at a limit for some seconds; otherwise it ranks as unused.
+//! The table consists of sets of eight cells. A keyed hash decides which set a key belongs to, so
+//! that no caller can choose the set. A new key takes the cell whose limit is full again soonest.
+//! That limit is nearly always full already, so nothing is lost. Only if all eight limits are in
+//! use is a state lost: the one with the least use. So a caller at a limit is evicted last.
+//! Evicting it would take as many other callers at their limits as the table has cells. Such losses
+//! are counted. The count of an address's buyers takes a cell as well. If the count is large, it
+//! ranks like a caller at a limit for some seconds; otherwise it ranks as unused.
 //!
-//! A set is changed under the short lock of its shard, and nothing waits while holding it. A
-//! shard's memory is allocated at first use.
+//! A set is changed under its shard's lock, which is held only briefly. A shard's memory is
+//! allocated at its first use.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,22 +25,22 @@ const SHARDS: usize = 128;
 const SETS: usize = 1_024;
 /// Most keys.
 const CELLS: usize = SHARDS * SETS * WAYS;
-/// Most memory that they use, in bytes.
+/// Most memory that the cells use, in bytes.
 const BYTES_MAX: usize = 32 << 20;
 
-const _: () =
-    assert!(SHARDS.is_power_of_two() && SETS.is_power_of_two(), "a key's set is found by its bits");
 const _: () = assert!(
-    CELLS / WAYS * size_of::<Set>() <= BYTES_MAX,
-    "the table is as small as it is said to be"
+    SHARDS.is_power_of_two() && SETS.is_power_of_two(),
+    "bits of a key's hash select its set"
 );
+const _: () =
+    assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table fits into BYTES_MAX");
 
 /// The maximum of [`LimitCell::unshared`]. The bit above it says whether the cell is queued.
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Keys, states, crowds and the rest of eight cells, each kind together, so that comparing keys
-/// touches one cache line.
+/// Keys, states, buyer counts and unreported use of eight cells. Each kind is stored together, so
+/// that comparing keys touches one cache line.
 type Set = [[u64; WAYS]; 4];
 
 /// The value of a key.
@@ -51,8 +51,8 @@ pub(crate) struct LimitCell {
     pub state: u64,
     /// The buyers seen behind an address, in a cell that counts them.
     pub crowd: DistinctBuyers,
-    /// What was not reported to other nodes, in nanoseconds of the limit's rate. In a cell that
-    /// counts buyers: the start of the count, and the previous count.
+    /// The use that was not reported to other nodes, in nanoseconds of the limit's rate. In a cell
+    /// that counts buyers: the start of the count, and the previous count.
     pub unshared: u64,
     /// Whether the cell is queued to be reported.
     pub is_queued: bool,
@@ -78,7 +78,7 @@ impl LimitCell {
 #[derive(Debug)]
 pub(crate) struct LimitTable {
     shards: Box<[Mutex<Vec<Set>>]>,
-    /// Keys that were evicted while they still counted.
+    /// Keys that were evicted while they were still in use.
     lost: AtomicU64,
 }
 
@@ -139,7 +139,7 @@ impl LimitTable {
         Some(result)
     }
 
-    /// Keys that were evicted while they still counted.
+    /// Keys that were evicted while they were still in use.
     pub(crate) fn evicted(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -164,15 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn a_million_random_keys_take_no_more_memory_than_the_table_has() {
+    fn a_million_random_keys_take_no_more_memory_than_the_bound() {
         let table = LimitTable::default();
-        assert_eq!(table.bytes(), 0, "what is not used is not there");
+        assert_eq!(table.bytes(), 0, "unused shards take no memory");
         for n in 0..1_000_000 {
-            // Each of them is full again before the next one comes.
+            // Each limit is full again before the next key is added.
             table.with_cell(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
         assert_eq!(table.bytes(), BYTES_MAX);
-        assert_eq!(table.evicted(), 0, "keys that are full again make room for nothing lost");
+        assert_eq!(table.evicted(), 0, "only keys whose limit is full again are evicted");
     }
 
     #[test]
@@ -182,8 +182,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // Twice as many keys as cells, none of them full again; each has used less than the keys at
-        // a limit.
+        // Twice as many keys as cells, and no limit is full again. Each key has used less than the
+        // keys at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }
@@ -192,7 +192,7 @@ mod tests {
             .filter(|&&key| table.with_cell(key, 0, |cell| cell.state) == 1_000_000)
             .count();
         assert_eq!(kept, limited.len());
-        assert!(table.evicted() > 0, "losses are counted");
+        assert!(table.evicted() > 0, "evictions of used keys are counted");
         assert_eq!(table.bytes(), BYTES_MAX);
     }
 
@@ -215,12 +215,12 @@ mod tests {
         assert_eq!(
             table.with_cell(5, 0, |kept| *kept),
             LimitCell { unshared: UNSHARED_MAX, ..LimitCell::default() },
-            "it stays at its bound"
+            "the value stays at its bound"
         );
     }
 
     #[test]
-    fn steps_of_many_threads_are_each_applied_once() {
+    fn every_step_of_concurrent_threads_is_applied_once() {
         let table = LimitTable::default();
         std::thread::scope(|scope| {
             for _ in 0..8 {

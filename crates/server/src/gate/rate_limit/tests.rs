@@ -1,4 +1,4 @@
-//! The limits of a node, from the callers' point of view.
+//! Tests of a node's limits, as its callers see them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ fn a_limit_is_exact_with_many_concurrent_requests() {
         let let_in: usize = std::thread::scope(|scope| {
             let asking: Vec<_> =
                 (0..64).map(|_| scope.spawn(|| (0..50).filter(|_| acquire()).count())).collect();
-            asking.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
+            asking.into_iter().map(|thread| thread.join().expect("the thread does not panic")).sum()
         });
         assert_eq!(let_in, 100, "{limits}");
         let refused: u64 = super::SCOPES
@@ -118,14 +118,14 @@ fn a_limit_is_exact_with_many_concurrent_requests() {
 }
 
 #[test]
-fn a_refusal_names_its_scope_and_its_end_and_the_caller_is_accepted_then() {
+fn a_refusal_names_its_limit_and_the_time_after_which_a_request_is_accepted() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
     let acquire =
         |now| limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=1;t=10".into()));
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=0;t=20".into()));
-    let limited = acquire(SECOND / 2).expect_err("too many");
+    let limited = acquire(SECOND / 2).expect_err("too many requests");
     assert_eq!((limited.scope, limited.retry_after_secs), (Scope::Buyer, 10));
     assert_eq!(header(limited.status, &sale), "\"buyer\";r=0;t=20");
     assert!(acquire(SECOND / 2 + 9 * SECOND).is_err());
@@ -140,7 +140,7 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
         |address, buyer| limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
     assert!(acquire("192.0.2.1", "anna").is_ok() && acquire("192.0.2.1", "anna").is_ok());
     for _ in 0..10 {
-        let limited = acquire("192.0.2.1", "anna").expect_err("too many from there");
+        let limited = acquire("192.0.2.1", "anna").expect_err("too many requests");
         assert_eq!(limited.scope, Scope::Ip);
         assert!(
             header(limited.status, &sale).starts_with("\"buyer\";r=3;"),
@@ -152,7 +152,7 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(Scope::Interface));
     }
-    // No other caller lost anything by it, and the limit of all comes back for all.
+    // The refusals took nothing from other callers, and the shared limit refills for all.
     let later = |address, buyer| {
         limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
@@ -161,13 +161,13 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
 }
 
 #[test]
-fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both_spellings() {
+fn an_ipv6_64_network_or_an_ipv4_address_in_either_notation_is_one_caller() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":2,"per_minute":1}}"#));
     let acquire =
         |address| limiter.acquire_at(Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
     assert!(acquire("2001:db8:0:1::1") && acquire("2001:db8:0:1:ffff::2"));
-    assert!(!acquire("2001:db8:0:1:1234:5678:9abc:def0"), "an address of the same network");
+    assert!(!acquire("2001:db8:0:1:1234:5678:9abc:def0"), "the same network");
     assert!(acquire("2001:db8:0:2::1"), "another network");
     assert!(acquire("192.0.2.1") && acquire("::ffff:192.0.2.1"));
     assert!(!acquire("192.0.2.1") && !acquire("::ffff:192.0.2.1"));
@@ -175,7 +175,7 @@ fn an_ipv6_network_of_64_bits_is_one_caller_and_an_ipv4_address_the_same_in_both
 }
 
 #[test]
-fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not() {
+fn an_address_has_a_larger_budget_only_with_many_known_buyers() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":1000,"per_minute":60}}"#));
     let let_in = |address, names: &mut dyn Iterator<Item = String>| {
@@ -188,13 +188,13 @@ fn an_address_with_many_known_buyers_has_a_larger_budget_and_one_robot_has_not()
     let robot = let_in("192.0.2.1", &mut (0..2_000).map(|_| "robot".to_owned()));
     assert_eq!(robot, 1_000);
     let school = let_in("192.0.2.2", &mut (0..2_000).map(|n| format!("pupil-{}", n % 100)));
-    assert_eq!(school, 1_000, "up to a bound an address has the limit that is set");
+    assert_eq!(school, 1_000, "an address with few buyers has the configured limit");
     let network = let_in("192.0.2.3", &mut (0..2_000).map(|n| format!("customer-{n}")));
     assert!(network > 1_200, "{network}");
 }
 
 #[test]
-fn a_crowd_is_known_across_routes_and_sales_for_ten_minutes_at_least() {
+fn the_buyers_of_an_address_are_counted_over_all_routes_and_sales() {
     let limits = r#"{"buyer":null,"ip":{"burst":1000,"per_minute":1}}"#;
     let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
     let names: Vec<String> = (0..1_000).map(|n| format!("customer-{n}")).collect();
@@ -202,23 +202,23 @@ fn a_crowd_is_known_across_routes_and_sales_for_ten_minutes_at_least() {
         let acquire = |name: &&String| {
             limiter.acquire_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
         };
-        // One of them, as often as possible.
+        // One of these buyers sends all requests.
         (0..9_000).map(|_| &names[0]).filter(acquire).count()
     };
     for name in &names {
         let _ = limiter.acquire_at(Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
     }
-    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "known from their passes");
+    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "counted at their passes");
     assert!(
         let_in(Route::Purchase, &autumn, 605) > 1_900,
-        "in another sale, and after the counting began anew"
+        "the count applies to another sale and to the next counting period"
     );
-    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "no buyer came for a long time");
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the count has ended");
 }
 
 #[test]
-fn random_addresses_evict_neither_robots_at_a_short_limit_nor_a_crowd() {
-    // Ten per second: a caller at this limit is at it for half a second.
+fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
+    // Ten per second: a used-up burst refills within half a second.
     let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
     let (limiter, sale) = (&limiter(), sale("spring", limits));
     let acquire = |address, buyer: &str| {
@@ -234,7 +234,7 @@ fn random_addresses_evict_neither_robots_at_a_short_limit_nor_a_crowd() {
     }
     let before = address_budgets("customer-0");
     assert!(before > 4, "{before}");
-    // As many as the table has cells, each from its own network.
+    // As many addresses as the table has cells, each in a network of its own.
     std::thread::scope(|scope| {
         for part in 0..4_u64 {
             let flood = move || {
@@ -250,22 +250,22 @@ fn random_addresses_evict_neither_robots_at_a_short_limit_nor_a_crowd() {
     });
     assert!(
         robots.iter().all(|robot| scope(acquire("192.0.2.1", robot)) == Some(Scope::Buyer)),
-        "none got a new burst"
+        "no robot got a new burst"
     );
     assert_eq!(address_budgets("customer-0"), before);
-    assert_eq!(limiter.evicted(), 0, "what was forgotten counted for nothing");
+    assert_eq!(limiter.evicted(), 0, "no evicted count was still in use");
 }
 
 #[test]
 fn the_reported_use_of_a_fast_limit_is_the_real_use() {
     let limiter = one_of(&node_count(1));
-    // 60.002 microseconds each.
+    // Each request uses 60.002 microseconds of the limit.
     let fast = r#"{"burst":1000,"per_minute":999983}"#;
     let sale = sale("spring", &format!(r#"{{"buyer":{fast},"ip":null,"interface":{fast}}}"#));
     for _ in 0..1_000 {
         assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
     }
-    let batch = limiter.sharing().expect("it is shared").take_batch();
+    let batch = limiter.sharing().expect("shared").take_batch();
     assert_eq!(batch.len(), 2);
     for owed in &batch {
         assert_eq!(limiter.charge(owed).used_us, 60_002, "{owed:?}");
@@ -283,26 +283,26 @@ fn all_nodes_together_leave_a_sixteenth_of_a_burst_unreported() {
             assert!(
                 limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok()
             );
-            limiter.sharing().expect("it is shared").take_batch().is_empty()
+            limiter.sharing().expect("shared").take_batch().is_empty()
         };
         let kept = (0..1_600).take_while(is_kept).count();
         assert!(kept * nodes <= 100, "{nodes} nodes keep {kept} each");
         assert!(
             (kept + 1) * nodes > 100,
-            "{nodes} nodes tell more than they need, after {kept} each"
+            "{nodes} nodes report more often than necessary, after {kept} each"
         );
     }
 }
 
 #[test]
-fn use_kept_while_fewer_nodes_were_known_is_reported_with_the_next_request() {
+fn use_that_was_below_the_allowance_is_reported_when_more_nodes_join() {
     let (living, sale) = (node_count(1), sale("spring", SLOW));
     let limiter = one_of(&living);
     let acquire = || {
         assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok())
     };
     (0..50).for_each(|_| acquire());
-    let sharing = limiter.sharing().expect("it is shared");
+    let sharing = limiter.sharing().expect("shared");
     assert_eq!(sharing.take_batch().len(), 0);
     living.observe(4);
     acquire();
@@ -312,7 +312,7 @@ fn use_kept_while_fewer_nodes_were_known_is_reported_with_the_next_request() {
 }
 
 #[test]
-fn a_caller_who_moves_between_nodes_gets_at_most_a_sixteenth_too_many() {
+fn a_caller_who_moves_between_nodes_gets_at_most_a_sixteenth_too_much() {
     const NODES: usize = 8;
     let living = node_count(NODES);
     let (mut let_in, mut told_us) = (0, 0);
@@ -320,8 +320,8 @@ fn a_caller_who_moves_between_nodes_gets_at_most_a_sixteenth_too_many() {
         let (limiter, sale) = (one_of(&living), sale("spring", SLOW));
         while limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok() {
             let_in += 1;
-            // Acts as Redis, which answers before the next request comes.
-            for owed in limiter.sharing().expect("it is shared").take_batch() {
+            // Acts as a Redis that answers before the next request arrives.
+            for owed in limiter.sharing().expect("shared").take_batch() {
                 told_us += limiter.charge(&owed).used_us;
                 limiter.apply_shared(&owed, 0, told_us);
             }
@@ -355,7 +355,7 @@ fn by_default_a_crowd_of_a_million_from_one_address_is_accepted_as_it_arrives() 
 }
 
 #[test]
-fn routes_and_sales_have_counts_of_their_own() {
+fn each_route_and_each_sale_has_its_own_count() {
     let limits = r#"{"buyer":{"burst":1,"per_minute":1},"interface":{"burst":1,"per_minute":1}}"#;
     let (limiter, spring, autumn) = (limiter(), sale("spring", limits), sale("autumn", limits));
     for sale in [&spring, &autumn] {
@@ -374,7 +374,7 @@ fn routes_and_sales_have_counts_of_their_own() {
 }
 
 #[test]
-fn reading_a_status_uses_nothing_up() {
+fn reading_the_limit_status_uses_up_nothing() {
     let (limiter, sale) = (
         limiter(),
         sale("spring", r#"{"buyer":{"burst":3,"per_minute":1},"ip":{"burst":9,"per_minute":1}}"#),

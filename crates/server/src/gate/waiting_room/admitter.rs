@@ -1,5 +1,5 @@
-//! The admitter: a few times per second it checks the rooms of the sales that have one, admits
-//! visitors if this node leads, and notifies the visitors that wait here.
+//! The admitter. A few times per second it checks the rooms of sales. If this node leads, it admits
+//! visitors. It notifies the admitted visitors that wait at this node.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
             continue;
         }
         if let Err(error) = refresh(rooms, engine, &sales).await {
-            // The next check makes up for it; meanwhile requests are answered from memory.
+            // The next check repeats the work; meanwhile requests are answered from memory.
             tracing::debug!(%error, "failed to check the waiting rooms; will retry");
         }
     }
@@ -149,8 +149,8 @@ fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[Ro
     }
 }
 
-/// Opens a room when too many buyers arrive, and keeps it open while visitors wait. Returns until
-/// when it is open.
+/// Opens a room when too many buyers arrive, and keeps it open while visitors wait. Returns the
+/// time until which the room is open.
 async fn keep_open(
     engine: &Engine,
     sale: &SaleState,
@@ -159,7 +159,8 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(room) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
-    // Counted in any case. If no units are left, buyers are told so and need no waiting room.
+    // The arrivals are counted in every case. If no units are left, buyers get that answer and need
+    // no waiting room.
     let is_pressed =
         room_state.is_overcrowded(&sale.flags.arrivals, Instant::now(), engine.nodes())
             && free_units(sale) != Some(0);

@@ -1,9 +1,9 @@
 //! Counts the buyers who arrived at a sale with an automatic waiting room since the last count: at
 //! the room, for a pass, or with a pass at the purchase.
 //!
-//! A buyer who asks several times counts once. Nothing is locked: each arrival sets the bit of a
-//! secret hash and counts if the bit was not set. Two buyers with the same bit count once; of 2,000
-//! this affects about fifteen.
+//! A buyer who sends several requests counts once. Counting takes no lock: each arrival sets the
+//! bit that a secret hash of the buyer selects, and counts if the bit was not set. Two buyers with
+//! the same bit count once; of 2,000 buyers this affects about fifteen.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -26,7 +26,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub(super) fn record_arrival(&self, buyer: &str, per_sec: u64) {
-        // At this number the room counts as overloaded; further counting changes nothing.
+        // From this number on the room counts as overcrowded, so further counting changes nothing.
         if self.came.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }

@@ -1,5 +1,5 @@
-//! Creates and reads positions in batches. Requests that arrive while one batch is written go into
-//! the next one.
+//! Creates and reads positions in batches. Requests that arrive during one batch go into the next
+//! one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::engine::Engine;
 struct PositionRequest {
     sale: Arc<str>,
     buyer: BuyerId,
-    /// Whether to create a position; otherwise it is only read.
+    /// Whether to create a position; otherwise the position is only read.
     enters: bool,
     answer: oneshot::Sender<StoreResult<Option<EnterOutcome>>>,
 }
@@ -38,7 +38,7 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
     }
 
-    /// Creates or reads a position. The result is in the sale's room state before this returns.
+    /// Creates or reads a position. When this returns, the sale's room state contains the result.
     /// `None`: there is no position.
     pub(super) async fn request(
         &self,
@@ -110,7 +110,8 @@ async fn find_batch(
     sale: &Arc<str>,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    // The room is read first, so that a position is at least as new as the room's state.
+    // The room is read before the positions, so that positions are at least as new as the room's
+    // state.
     let rows = engine.store().waiting_rooms(vec![sale.to_string()]).await?;
     let places = engine.store().visitors(sale, buyers.clone()).await?;
     let room_state = rooms.room_state(sale);

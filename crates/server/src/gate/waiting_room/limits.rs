@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Most requests that wait for the batcher. At the bound further requests get `503`.
+/// Most requests that wait for the batcher. At the bound, further requests get `503`.
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
 /// Most requests in one batch; the rest waits for the next one.
 pub(super) const BATCH_MAX: usize = 500;
@@ -11,25 +11,25 @@ pub(super) const BATCH_MAX: usize = 500;
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// Time between two checks of the rooms of open sales.
 pub(super) const TICK: Duration = Duration::from_millis(250);
-/// How long a position that waited at the last check is assumed to wait: the time between two
+/// A position that waited at the last check counts as waiting for this long: the time between two
 /// checks and the duration of one.
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
 /// One of this many checks runs while no sale with a room is open.
 pub(super) const IDLE_TICKS: u32 = 4;
-/// Rows read at once when reading other nodes' admissions or the lots of a draw.
+/// Rows that one read returns at most, for other nodes' admissions and for the lots of a draw.
 pub(super) const ROWS_MAX: usize = 5_000;
-/// Longest time that an admission leaves to fetch a pass, beside the time for which the pass is
-/// valid.
+/// The longest extra time of an admission, in which the buyer fetches a pass. The time for which a
+/// pass is valid is added to it.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
-/// How often a position that is older than the room's state is read again. After that the request
-/// gets `503`.
+/// How often a request reads a position again if it is older than the room's state. After that the
+/// request gets `503`.
 pub(super) const LOOKUPS_MAX: usize = 4;
 /// Checks per second.
 const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
-/// The configured number of admissions per second. An automatic waiting room opens when more buyers
+/// The allowed settings of admissions per second. An automatic waiting room opens when more buyers
 /// arrive.
 pub(crate) const ADMITTED_PER_SEC: RangeInclusive<u64> = TICKS_PER_SEC..=100_000;
-/// Bits per admission in a second that distinguish arriving buyers.
+/// Bits for each admission per second. They distinguish arriving buyers.
 const BITS_PER_ARRIVAL: usize = 64;
 
 /// Admissions in one check, for a number of admissions per second.
@@ -42,7 +42,7 @@ pub(super) const fn arrivals_counted_max(per_sec: u64) -> usize {
     4 * per_sec as usize
 }
 
-/// Bits that distinguish them.
+/// The number of bits that distinguish arriving buyers.
 pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
     (BITS_PER_ARRIVAL * per_sec as usize).next_power_of_two()
 }
@@ -52,5 +52,5 @@ pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications of one sale's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-/// Position notifications per second. With more readers each gets them more rarely.
+/// Position notifications per second. With more readers, each reader gets them less often.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

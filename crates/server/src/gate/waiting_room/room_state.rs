@@ -20,15 +20,15 @@ use super::{Arrivals, WaitingRoomCounts};
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// Visitors without a rank took part in the draw. Their lots are set again when the draw is
+    /// Visitors without a rank take part in the draw. Their lots are set again when the draw is
     /// read.
     places: HashMap<BuyerId, QueuePosition>,
-    /// The lots of all who took part, in order; `None`: not read yet.
+    /// The lots of all visitors in the draw, in order; `None`: not read yet.
     lots: Option<Box<[Lot]>>,
     /// The rank up to which this node knows all admissions.
     heard: Option<u64>,
     pace: PaceEstimator,
-    /// At the last read there was no row.
+    /// At the last read there was no row in the store.
     has_none: bool,
     /// When the row was last read.
     read: Option<Instant>,
@@ -74,7 +74,7 @@ impl WaitingRoomState {
     }
 
     fn lock(&self) -> MutexGuard<'_, RoomMemory> {
-        // Each change is complete before anything in it can panic.
+        // A change does not panic while it is incomplete, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,8 +104,8 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.heard.is_none() {
-            // Positions of later visitors are read with their state. Visitors already here may have
-            // been admitted.
+            // Positions of later visitors are read with their admissions. Visitors who are already
+            // here may have been admitted.
             state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
         }
     }
@@ -120,8 +120,7 @@ impl WaitingRoomState {
         self.lock().has_none
     }
 
-    /// Records that the row and all admissions until then were read, no earlier than at this
-    /// instant.
+    /// Records that the row and all admissions were read, at this time or later.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
@@ -131,7 +130,7 @@ impl WaitingRoomState {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
-    /// Whether the draw is closed and its ranks are known here.
+    /// Whether the draw is closed and this node knows its ranks.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
         state.lots.is_some()
@@ -150,8 +149,8 @@ impl WaitingRoomState {
         }
     }
 
-    /// Stores admissions: of the visitors known here, and of those who read here and came to
-    /// another node.
+    /// Stores admissions of visitors whom this node knows, and of visitors who entered at another
+    /// node but read their position here.
     pub(super) fn apply_admitted(
         &self,
         called: &[RoomVisitor],
@@ -183,13 +182,14 @@ impl WaitingRoomState {
     }
 
     /// Whether the known room state matches the sale's phase, as positions by rank require. For an
-    /// admitted visitor nothing else is needed.
+    /// admitted visitor no other state is needed.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |place: &QueuePosition| place.until.is_some();
         self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
     }
 
-    /// The buyer's position. `None`: the known state is not enough, or the position has lapsed.
+    /// The buyer's position. `None`: the known state is too old or incomplete, or the position has
+    /// lapsed.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -219,15 +219,15 @@ impl WaitingRoomState {
         }
     }
 
-    /// Records how far admission has come.
+    /// Records the progress of admissions, for estimates.
     pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
         let mut state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Whether more buyers arrived here in the last second than this node's part of the admissions,
-    /// with this number of nodes. If called more than once per second, it returns false.
+    /// Whether more buyers arrived here in the last second than this node's part of the admissions.
+    /// `nodes` is the number of nodes. Within a second of the last count this returns false.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =

@@ -1,4 +1,4 @@
-//! Rules of a waiting room's state, without a store.
+//! Tests of a waiting room's state, without a store.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
     let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
     names.iter().for_each(|name| room_state.apply_position(&place(name, None, None)));
-    assert_eq!(status_of(&room_state, "b0", 9), None, "its row was not read");
+    assert_eq!(status_of(&room_state, "b0", 9), None, "the room's row was not read yet");
     room_state.apply_row(&room(20, None, 0));
     assert_eq!(status_of(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
     room_state.apply_row(&room(20, Some(20), 0));
@@ -61,7 +61,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
         };
         assert_eq!(status_of(&room_state, name, 9), Some(wanted));
     }
-    // The first three are admitted elsewhere; one of them is unknown until the node learns of it.
+    // Another node admits the first three. This node does not know that until it reads them.
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(status_of(&room_state, order[0], 9), None);
     let called: Vec<_> =
@@ -72,10 +72,14 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
         (Some(VisitorStatus::Admitted(Millis(2_000))), 3)
     );
     assert_eq!(status_of(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
-    // An old row takes nothing back.
+    // An older row changes nothing.
     room_state.apply_row(&room(20, None, 0));
     assert_eq!(status_of(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
-    assert_eq!(room_state.position(&buyer(order[2]), None, Millis(2_000)), None, "lapsed");
+    assert_eq!(
+        room_state.position(&buyer(order[2]), None, Millis(2_000)),
+        None,
+        "the admission has lapsed"
+    );
 }
 
 #[test]
@@ -86,7 +90,7 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
     assert!(
         room_state.can_answer(&buyer("anna"), true)
             && !room_state.can_answer(&buyer("anna"), false),
-        "the sale has opened since"
+        "after the opening the state is too old"
     );
     room_state.apply_row(&room(2, Some(2), 1));
     assert_eq!(
@@ -97,11 +101,11 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
         assert!(room_state.can_answer(&buyer("bert"), is_before_opening));
     }
     assert_eq!(status_of(&room_state, "bert", 9), Some(VisitorStatus::Admitted(Millis(2_000))));
-    assert!(!room_state.can_answer(&buyer("anna"), false), "her rank is not known yet");
+    assert!(!room_state.can_answer(&buyer("anna"), false), "Anna's rank is not known yet");
 }
 
 #[test]
-fn a_room_opens_by_itself_when_more_buyers_arrive_than_can_be_admitted() {
+fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
     let (room_state, came) = (WaitingRoomState::new("spring".into(), PER_SEC), Arrivals::default());
     let start = Instant::now();
     let nodes = std::cell::Cell::new(1);
@@ -109,16 +113,16 @@ fn a_room_opens_by_itself_when_more_buyers_arrive_than_can_be_admitted() {
         (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), PER_SEC));
         room_state.is_overcrowded(&came, start + Duration::from_secs(secs), nodes.get())
     };
-    assert!(!pressed(2 * PER_SEC, 0), "nothing was counted before");
+    assert!(!pressed(2 * PER_SEC, 0), "the first count has no earlier one");
     assert!(!pressed(PER_SEC, 1));
     // Buyers are distinguished approximately, by hashes.
     assert!(pressed(PER_SEC * 21 / 20, 2));
-    assert!(!pressed(PER_SEC, 2), "asked again within the second");
+    assert!(!pressed(PER_SEC, 2), "the last count was less than a second ago");
     assert!(!pressed(0, 3));
-    // A buyer who asks again and again counts once.
+    // A buyer who sends many requests counts once.
     (0..100 * PER_SEC).for_each(|_| came.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
-    assert!(pressed(20 * PER_SEC, 5), "more than are distinguished");
+    assert!(pressed(20 * PER_SEC, 5), "more buyers than are distinguished");
     // Each of several nodes has its part of the admissions.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));
@@ -128,7 +132,7 @@ fn a_room_opens_by_itself_when_more_buyers_arrive_than_can_be_admitted() {
 }
 
 #[test]
-fn the_number_of_admissions_follows_the_settings() {
+fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
     for per_sec in [4, 100, 20_000] {
         let (room_state, came) =
             (WaitingRoomState::new("spring".into(), per_sec), Arrivals::default());
@@ -137,7 +141,7 @@ fn the_number_of_admissions_follows_the_settings() {
             (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), per_sec));
             room_state.is_overcrowded(&came, start + Duration::from_secs(secs), 1)
         };
-        assert!(!pressed(0, 0), "nothing was counted before");
+        assert!(!pressed(0, 0), "the first count has no earlier one");
         assert!(!pressed(per_sec, 1));
         assert!(pressed(2 * per_sec, 2));
         assert!(!pressed(0, 3));
@@ -151,12 +155,12 @@ fn positions_are_published_when_they_change_and_not_too_often() {
     let news = |free, readers, secs| {
         room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs))
     };
-    assert!(!news(5, 1, 0), "there is no room");
+    assert!(!news(5, 1, 0), "the sale has no waiting room");
     room_state.apply_row(&room(9, Some(9), 0));
     assert!(news(5, 1, 0));
     assert!(!news(4, 1, 0), "too soon");
-    assert!(news(0, 1, 0), "all is gone");
-    assert!(news(1, 1, 0), "something is back");
+    assert!(news(0, 1, 0), "the units ran out");
+    assert!(news(1, 1, 0), "a unit came back");
     assert!(!news(1, 1, 2), "nothing changed");
     room_state.apply_row(&room(9, Some(9), 1));
     assert!(!news(1, 50_000, 2), "with so many readers they are published more rarely");

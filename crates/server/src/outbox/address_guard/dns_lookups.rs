@@ -1,6 +1,6 @@
 //! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few run at
-//! once. Each name has at most one look-up at a time. A name whose server does not answer occupies
-//! one slot and does not delay others.
+//! once. Each name has at most one look-up at a time. If a name's DNS server does not answer, the
+//! look-up occupies one slot and does not delay other names.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -10,17 +10,17 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::outbox::ENDPOINTS_MAX;
 
-/// Names that are looked up at once; more wait. The look-ups use the same blocking threads as the
-/// transactions.
+/// Most look-ups that run at once; further ones wait. The look-ups use the same blocking threads as
+/// the transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// Names that are looked up or wait: those of all endpoints, and as many that operators are adding.
-/// A look-up beyond this bound fails.
+/// Most names that are looked up or wait: the names of all endpoints, and as many that operators
+/// are adding. A look-up beyond this bound fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// Resolves a name. It blocks.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
-/// Result of a look-up, for all who wait for it; `None` while it runs.
+/// Result of a look-up, for all callers that wait for it; `None` while it runs.
 type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 
 /// The look-ups that are running.
@@ -60,7 +60,8 @@ impl DnsLookups {
         }
         let (sender, answer) = watch::channel(None);
         running.insert(name.to_owned(), answer.clone());
-        // A separate task: it continues when no caller waits any more, as its thread does.
+        // A separate task, because the look-up continues when no caller waits any more, as its
+        // thread does.
         tokio::spawn(self.clone().look_up(name.to_owned(), sender));
         Ok(answer)
     }

@@ -1,4 +1,4 @@
-//! Tests of the address guard: every notation of an address that is not public, and names whose
+//! Tests of the address guard: every notation of an address that is not public, and names whose DNS
 //! servers do not answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
-/// Longest wait in these tests, which take far less.
+/// Longest wait in these tests, which normally take far less.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn closed() -> AddressGuard {
@@ -127,8 +127,8 @@ async fn a_name_of_a_private_address_is_refused() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// A guard whose resolver blocks on names that begin with `stuck` until the sender is dropped; and
-/// the names that were looked up, in their order.
+/// A guard whose resolver blocks on names that begin with `stuck` until the sender is dropped. The
+/// list contains the names that were looked up, in order.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));
@@ -189,7 +189,7 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     let asking: Vec<_> =
         (0..LOOKUPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     until(&begun, LOOKUPS_MAX).await;
-    // No caller waits for these look-ups any more, but their threads are still in use.
+    // No caller waits for these look-ups now, but their threads are still in use.
     asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());
@@ -204,7 +204,10 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     assert_eq!((guard.look_ups.free(), begun.lock().expect("no panic").len()), (0, LOOKUPS_MAX));
     drop(hold);
     for more in more {
-        assert!(more.await.expect("no panic").is_ok(), "looked up in its turn");
+        assert!(
+            more.await.expect("no panic").is_ok(),
+            "the name is looked up when a thread is free"
+        );
     }
     assert_eq!(begun.lock().expect("no panic").len(), NAMES_MAX);
 }

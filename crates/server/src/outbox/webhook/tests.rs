@@ -1,5 +1,5 @@
-//! Tests of webhook requests: which pauses a response can request, and that no request bypasses the
-//! address guard. In the tests of the guard a listener is reachable and must get no connection.
+//! Tests of webhook requests: the pauses that a response can request, and that every request obeys
+//! the address guard. In the tests of the guard, a reachable listener must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BODY: &[u8] = br#"{"id":"evt_1"}"#;
 
 #[test]
-fn a_status_is_final_if_it_refuses_the_message() {
+fn only_a_status_that_refuses_the_message_is_final() {
     let of = |code: u16| is_final(StatusCode::from_u16(code).expect("a status"));
     assert!([400, 401, 404, 409, 410, 422, 499].into_iter().all(of));
     assert!(![200, 302, 408, 425, 429, 500, 502, 503].into_iter().any(of));
@@ -90,24 +90,24 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     Webhooks::new(guard, PATIENCE).send(&endpoint, &message, Millis(0)).await
 }
 
-/// Whether no client has connected to it.
+/// Whether no client has connected to the listener.
 fn got_no_connection(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).expect("a listener's setting");
     listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 #[tokio::test]
-async fn a_public_name_that_resolves_to_a_private_address_is_not_connected_to() {
+async fn no_request_reaches_a_public_name_that_resolves_to_a_private_address() {
     let shop = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = shop.local_addr().expect("bound").port();
     let error = send(guard(false), &format!("https://shop.example:{port}/"))
         .await
-        .expect_err("it resolves to a private address")
+        .expect_err("the name resolves to a private address")
         .error;
     assert_eq!(error, format!("no connection: {PRIVATE_ADDRESS}"));
     let error = send(guard(false), &format!("https://127.0.0.1:{port}/"))
         .await
-        .expect_err("it is a private address")
+        .expect_err("the address is private")
         .error;
     assert_eq!(error, PRIVATE_ADDRESS);
     assert!(got_no_connection(&shop));
@@ -119,7 +119,7 @@ async fn a_public_name_that_resolves_to_a_private_address_is_not_connected_to() 
         while !request.ends_with(BODY) {
             let mut more = [0; 4_096];
             let count = stream.read(&mut more).expect("a request");
-            assert!(count > 0, "the whole request");
+            assert!(count > 0, "the request ended early");
             request.extend_from_slice(&more[..count]);
         }
         stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").expect("the client reads");
@@ -133,7 +133,7 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", proxy.local_addr().expect("bound"));
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
-    // In its own process, because proxies are read from the environment.
+    // The test needs a process of its own, because the client reads proxies from the environment.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args([
         "--exact",

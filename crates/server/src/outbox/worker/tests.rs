@@ -1,5 +1,4 @@
-//! Tests of the delivery worker: a failure that is not the endpoint's fault uses up no attempt of
-//! an event.
+//! Tests of the delivery worker: a failure that the endpoint did not cause uses up no attempt.
 use doorbuster_core::event::{Actor, Attribution, Event, Subject};
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_core::slot::SlotBounds;
@@ -28,10 +27,8 @@ async fn outbox(dir: &TempDir) -> Outbox {
     };
     let engine = Engine::start(options).await.expect("a fresh directory opens");
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
-    let secret = (
-        "DOORBUSTER_AUTH__BUYER_SECRET".into(),
-        "a secret of the shop, long enough for anyone".into(),
-    );
+    let secret =
+        ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop that is long enough".into());
     Outbox::new(engine, &load(&flags, [secret]).expect("valid settings"))
 }
 
@@ -49,7 +46,7 @@ fn endpoint() -> Endpoint {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_this_node_cannot_read_or_does_not_know_is_no_failure_of_its_endpoint() {
+async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
     let (dir, endpoint) = (TempDir::new(), endpoint());
     let outbox = outbox(&dir).await;
     let (subject, by) = (Subject::Item(ItemId(99)), Attribution::from_actor(Actor::Engine));
@@ -61,9 +58,10 @@ async fn an_event_that_this_node_cannot_read_or_does_not_know_is_no_failure_of_i
         about: "sale:spring".to_owned(),
         reason: "unknown event".to_owned(),
     });
-    for (read, why) in
-        [(of_a_new_sale, "does not know the event's item"), (of_a_new_type, "a newer one does")]
-    {
+    for (read, why) in [
+        (of_a_new_sale, "does not know the event's item"),
+        (of_a_new_type, "unknown to this version"),
+    ] {
         let unsent = send(&outbox, &endpoint, 1, Some(Arc::new(read))).await;
         assert!(
             matches!(&unsent, Err(SendError::Deferred(error)) if error.contains(why)),
@@ -90,7 +88,7 @@ async fn an_event_that_this_node_cannot_read_or_does_not_know_is_no_failure_of_i
 }
 
 #[test]
-fn each_error_has_its_outcome_for_the_plan() {
+fn each_delivery_error_leads_to_its_outcome() {
     let error = || "why".to_owned();
     let refusal = DeliveryError { pause_ms: 7, ..DeliveryError::new(error()) };
     let of = |unsent: SendError| {

@@ -25,10 +25,10 @@ use crate::temp_dir::TempDir;
 #[test]
 fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(reads_next_page(true, 0, true));
-    assert!(!reads_next_page(true, 1, true), "the rest of this page comes first");
+    assert!(!reads_next_page(true, 1, true), "this page is not finished");
     assert!(!reads_next_page(true, 0, false), "no request can start");
     assert!(!reads_next_page(false, 0, true), "there are no more checkouts");
-    const { assert!(AT_ONCE < PAGE, "a full page has checkouts that are not asked about yet") };
+    const { assert!(AT_ONCE < PAGE, "one round cannot ask about a full page") };
 }
 
 #[test]
@@ -43,7 +43,11 @@ fn a_checkout_without_an_answer_is_asked_about_less_and_less_often() {
         (300 * day, day / 4),
     ] {
         assert_eq!(retry_after_ms(OrderState::Cancelled, waited), again, "{waited}");
-        assert_eq!(retry_after_ms(OrderState::Reserved, waited), RETRY_MS, "its units wait");
+        assert_eq!(
+            retry_after_ms(OrderState::Reserved, waited),
+            RETRY_MS,
+            "units wait for this order"
+        );
     }
     let (mut waited, mut questions) = (0, 0);
     while waited < GIVE_UP_AFTER_MS {
@@ -125,7 +129,11 @@ async fn the_lag_counts_waiting_units_and_not_ended_orders() {
     };
     assert_eq!(lag_ms([&ended].into_iter(), now), 0);
     assert_eq!(lag_ms([&ended, &order].into_iter(), now), 7_000);
-    assert_eq!(lag_ms([&order].into_iter(), order.pay_by.plus(-1)), 0, "its window has not ended");
+    assert_eq!(
+        lag_ms([&order].into_iter(), order.pay_by.plus(-1)),
+        0,
+        "the payment window has not ended"
+    );
     engine.stop().await;
 }
 
@@ -150,7 +158,7 @@ async fn undecided() -> String {
 }
 
 #[tokio::test]
-async fn requests_end_only_after_a_provider_was_undecided_for_very_long() {
+async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_days() {
     let (dir, wall) = (TempDir::new(), Arc::new(AtomicI64::new(1_000_000_000_000)));
     let read = wall.clone();
     let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
@@ -180,15 +188,27 @@ async fn requests_end_only_after_a_provider_was_undecided_for_very_long() {
     };
     let stays = async |payments: &Payments, checkout: &Checkout, ago: i64| {
         payments.check_checkout(checkout.clone(), ended(ago)).await.expect("writes");
-        engine.store().checkout(order.id).await.expect("reads").expect("it is kept").open
+        engine
+            .store()
+            .checkout(order.id)
+            .await
+            .expect("reads")
+            .expect("the checkout is stored")
+            .open
     };
-    assert!(stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await, "it may have taken money");
+    assert!(
+        stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await,
+        "the provider may have taken money"
+    );
     let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
     assert!(
         stays(&undecided, &foreign, 2 * GIVE_UP_AFTER_MS).await,
-        "another provider was never asked"
+        "the checkout's provider was never asked"
     );
-    assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await, "a bank may take long");
+    assert!(
+        stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await,
+        "a bank may take that long"
+    );
     wall.fetch_add(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
     assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await, "the clock was stepped");

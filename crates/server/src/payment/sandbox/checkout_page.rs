@@ -1,5 +1,5 @@
-//! The actions behind the buttons of the sandbox's checkout page. Each button does one thing that
-//! happens at real providers too.
+//! The actions behind the buttons of the sandbox's checkout page. Each button does something that
+//! also happens at real providers.
 use doorbuster_core::Millis;
 use doorbuster_store::ReversalKind;
 use serde::Serialize;
@@ -11,7 +11,8 @@ use crate::failpoint::{self, Point};
 
 /// How long after a checkout's end a late payment arrives, in milliseconds.
 const LATE_MS: i64 = 2_000;
-/// Payments, failed ones included, that one checkout takes; then it only shows what happened.
+/// Payments that one checkout accepts, including failed ones; then its page only shows what
+/// happened.
 const PAYMENTS_MAX: usize = 20;
 
 /// The action of a button.
@@ -21,15 +22,15 @@ pub(crate) enum ButtonAction {
     Pay,
     /// Attempts a payment that fails; the buyer may try again.
     Fail,
-    /// Pays, and the money arrives only after the checkout is over.
+    /// Pays, but the money arrives only after the checkout has ended.
     Late,
-    /// Pays twice, as an impatient buyer does.
+    /// Pays twice, as an impatient buyer may do.
     Twice,
-    /// Pays, and the message about it is lost: the shop finds the payment only by asking.
+    /// Pays, but the message about it is lost. The shop finds the payment only by asking.
     Lose,
-    /// Refunds the payment, as a person does at a provider's console.
+    /// Refunds the payment, as a person can do at a provider's console.
     Return,
-    /// Takes the payment back, as the buyer's bank does.
+    /// Takes the payment back, as the buyer's bank can do.
     Dispute,
 }
 
@@ -48,7 +49,7 @@ impl ButtonAction {
         })
     }
 
-    /// How many payments it makes, and how many messages report each.
+    /// How many payments the action makes, and how many messages report each of them.
     fn payments_and_messages(self) -> (usize, usize) {
         match self {
             Self::Fail => (0, 1),
@@ -120,8 +121,7 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // Announce before the payment is written, so that a payment is never without its
-            // announcement.
+            // The announcement is written before the payment, so that no payment is without one.
             self.engine
                 .store()
                 .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
@@ -163,7 +163,8 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// Sends a payment's money back without a request of the shop; a message informs the shop.
+    /// Sends a payment's money back although the shop did not request it. A message informs the
+    /// shop.
     async fn take_back_money(
         &self,
         id: &str,
@@ -171,8 +172,8 @@ impl Sandbox {
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
-        // Check before anything is announced: anybody may press the button, and a press without
-        // effect must leave no rows.
+        // This check comes before anything is announced. Any visitor may press the button, and a
+        // press without effect must leave no rows.
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }
@@ -182,7 +183,7 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // A later refund request gets the answer that the money arrived.
+            // If the shop requests a refund later, the sandbox answers that the money arrived.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(
                 &format!("payment.{}", kind.as_str()),
@@ -264,7 +265,10 @@ mod tests {
         };
         for _ in 0..5 {
             for action in [ButtonAction::Return, ButtonAction::Dispute] {
-                assert!(matches!(press(action).await, ButtonResult::Over(_)), "no payment");
+                assert!(
+                    matches!(press(action).await, ButtonResult::Over(_)),
+                    "there is no payment"
+                );
             }
         }
         assert_eq!(announced().await, 0);
@@ -273,7 +277,10 @@ mod tests {
         for action in
             [ButtonAction::Return, ButtonAction::Dispute, ButtonAction::Pay, ButtonAction::Fail]
         {
-            assert!(matches!(press(action).await, ButtonResult::Over(_)), "it was refunded");
+            assert!(
+                matches!(press(action).await, ButtonResult::Over(_)),
+                "the payment was already sent back"
+            );
         }
         assert_eq!(announced().await, 2, "the payment and its reversal");
         engine.stop().await;

@@ -1,7 +1,7 @@
-//! Deletes the sandbox's documents about checkouts that ended long ago, one page of each kind at a
-//! time. The leader runs it.
+//! Deletes the sandbox's documents about checkouts that ended long ago. The leader runs it and
+//! handles one page of each kind at a time.
 //!
-//! After that, the sandbox does not know the payment of a later refund.
+//! The sandbox then no longer knows the payment if a refund is requested later.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -30,7 +30,7 @@ impl Sandbox {
     pub(crate) async fn delete_expired(&self) {
         let mut round = CleanupCursor::default();
         loop {
-            // After the clock was stepped, everything may look old.
+            // After a change of the clock, every document may seem old.
             let may = self.engine.control().leads() && !self.engine.clock_stepped();
             let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut round, before).await } else { Ok(0) };
@@ -62,7 +62,7 @@ impl Sandbox {
             serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // A payment only names its session, so it is deleted after the session.
+        // A payment only names its session, so the payment is deleted after the session.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));
@@ -71,7 +71,7 @@ impl Sandbox {
         if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
     }
 
-    /// The next page of these documents; after the last one, the first.
+    /// The next page of these documents. After the last page, the first page follows.
     async fn next_page(
         &self,
         prefix: &str,

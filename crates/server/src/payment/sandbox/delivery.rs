@@ -1,8 +1,9 @@
-//! Sends the sandbox's messages to this server, over HTTP as any provider would, until it answers
-//! 200.
+//! Sends the sandbox's messages to this server over HTTP, as any provider would, until the server
+//! answers 200.
 //!
-//! A message is announced under `due/`, by time, before it is written into its session, so none is
-//! lost when the program stops. Every node may send; this server handles a repeated message once.
+//! A message is announced under `due/`, by time, before it is written into its session. So no
+//! message is lost when the program stops. Every node may send messages; this server handles a
+//! repeated message once.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -17,14 +18,14 @@ use crate::signing;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Announcements that are read at once.
 const PAGE: usize = 200;
-/// Attempts for one message; after that it is dropped, and the shop finds its content only by
-/// asking.
+/// Attempts for one message. After that the message is dropped, and the shop finds its content only
+/// by asking.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// An announcement without a message for this long belongs to a program that stopped.
+/// An announcement that has had no message for this long belongs to a program that stopped.
 const ORPHAN_MS: i64 = 30_000;
-/// The value of an announcement when all of its session was sent.
+/// The value of an announcement when all messages of its session were sent.
 const SENT: &str = "done";
 
 impl Sandbox {
@@ -64,7 +65,7 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // An announcement for a time that has just passed may still be written.
+                // Another node may still write an announcement for a time that has just passed.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }

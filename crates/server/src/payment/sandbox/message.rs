@@ -1,5 +1,5 @@
-//! The sandbox's messages, written by the sandbox or by another holder of its secret. Members that
-//! are used are read strictly; others are ignored.
+//! The sandbox's messages, which the sandbox or another holder of its secret writes. The members
+//! that are used are checked strictly; others are ignored.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::NAME;
 use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 
-/// Longest reason of a refund that failed, in characters; the rest is cut off.
+/// Longest reason of a failed refund, in characters; the rest is cut off.
 const REASON_CHARS_MAX: usize = 200;
 
 /// The message that money was captured, or that a payment failed.
@@ -134,7 +134,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| news == RefundUpdate::Settled);
-            // A refund does not need these members, so faults in them are ignored.
+            // A refund does not need these members, so they may be invalid.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
@@ -143,7 +143,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
     }
 }
 
-/// A reversal without a request of the shop.
+/// The report of a reversal that the shop did not request.
 fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
     let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
     Reversal { event, provider, payment, kind, money, stands: true, dispute: None }
@@ -235,7 +235,11 @@ mod tests {
         let Ok(ProviderMessage::Refund { news, .. }) = read("m", failed) else {
             panic!("a refund")
         };
-        assert_eq!(news, RefundUpdate::Failed("not now".to_owned()), "PostgreSQL keeps no NUL");
+        assert_eq!(
+            news,
+            RefundUpdate::Failed("not now".to_owned()),
+            "PostgreSQL stores no NUL character"
+        );
     }
 
     #[test]

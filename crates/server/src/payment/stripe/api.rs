@@ -12,9 +12,9 @@ pub(super) const VERSION: &str = "2025-03-31.basil";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// The same for a request that can be repeated as it is and that others wait for.
+/// How long an answer may take if the request can be repeated and other requests wait for it.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer that is read, in bytes; a longer one is an error.
+/// Longest answer that is read, in bytes; a longer answer is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest Stripe message that is passed on, in characters.
 const MESSAGE_CHARS_MAX: usize = 200;
@@ -22,7 +22,7 @@ const MESSAGE_CHARS_MAX: usize = 200;
 /// A request that failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
-    /// Stripe refused the request; repeating it changes nothing.
+    /// Stripe refused the request; a repeated request gets the same answer.
     pub is_refusal: bool,
     /// The key does not permit this request.
     pub is_forbidden: bool,
@@ -55,8 +55,8 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.starts_with("http://") {
-            // A test server on this machine. Without this the client would load the system's
-            // certificates, which may be missing.
+            // A test server on this machine needs no certificates. Without this, the client would
+            // load the system's certificates, which may be missing.
             http = http.tls_certs_only([]).no_proxy();
         }
         let http = http.build().expect("a client without certificates can be created");
@@ -112,7 +112,7 @@ impl Api {
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
-            // 409: a request with the same key is in progress; 429: too many requests. Both can be
+            // 409: a request with the same key is in progress. 429: too many requests. Both may be
             // repeated.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),

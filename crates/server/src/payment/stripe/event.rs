@@ -1,4 +1,5 @@
-//! Stripe's events: verifies `Stripe-Signature: t=…,v1=…` and reads the events that are used here.
+//! Stripe's events: verifies `Stripe-Signature: t=…,v1=…` and reads the events that this server
+//! uses.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::Currency;
 use doorbuster_core::Millis;
@@ -15,7 +16,7 @@ use crate::signing::{SigningKey, TOLERANCE_MS};
 const SIGNATURE_HEADER: &str = "stripe-signature";
 /// Signatures of one event that are checked.
 const SIGNATURES_MAX: usize = 16;
-/// The metadata key of this installation's mark.
+/// The metadata member with this installation's mark.
 const INSTALLATION_KEY: &str = "doorbuster";
 
 /// Checks whether one of `keys` signed this event within the tolerated time.
@@ -81,7 +82,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     }
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            // Pending money is reported again when it arrives.
+            // If the money is pending, Stripe reports it again when it arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(ProviderMessage::Unused);
             }
@@ -123,7 +124,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // A refund made by hand may cover a part of the payment or all of it.
+            // A refund that a person made at Stripe may cover a part of the payment or all of it.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -138,8 +139,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 if_not_ours,
             })
         }
-        // Refunds that this installation requested are recognised later and are not taken for
-        // others.
+        // Refunds that this installation requested are recognised later and not counted again.
         "charge.refunded" => {
             // A charge has the metadata of its payment; refunds and disputes have their own.
             let order = order_id(object).filter(|_| is_ours(object, mark));
@@ -167,7 +167,7 @@ fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMe
     back.map_or(ProviderMessage::Unused, |reversal| ProviderMessage::Reversed { reversal, order })
 }
 
-/// The reversal that a charge, a refund or a dispute reports; `amount` is the member with its
+/// The reversal that a charge, a refund or a dispute reports. `amount` names the member with its
 /// amount.
 fn read_reversal(
     object: &Value,
@@ -192,7 +192,7 @@ fn read_reversal(
     })
 }
 
-/// The refunded part of a charge, if the charge says.
+/// The refunded part of a charge, if the charge contains it.
 pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
@@ -209,7 +209,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
-    // A session without anything to pay has no payment; its own id is used.
+    // A session that costs nothing has no payment, so the session's id is used.
     let payment =
         payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"]
@@ -234,7 +234,7 @@ fn order_id(session: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
-/// Stripe's text without control characters, which no row can store.
+/// Stripe's text without control characters, because PostgreSQL cannot store all of them.
 fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_valid_for_its_body_its_time_and_its_secret() {
-        // Made by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret
+        // Created by Stripe's official Python library: t=1795000000, body {"id":"evt_1"}, secret
         // whsec_test.
         let keys = [SigningKey::new(b"whsec_new"), SigningKey::new(b"whsec_test")];
         let now = Millis(1_795_000_000_000);
@@ -359,9 +359,9 @@ mod tests {
             ..
         }) = event("refund.updated", &refund)
         else {
-            panic!("by hand")
+            panic!("a refund that a person made")
         };
-        assert_eq!((found, if_not_ours.expect("it may belong to no order here").money), (id, None));
+        assert_eq!((found, if_not_ours.expect("a reversal").money), (id, None));
         let mut ours = refund.clone();
         ours["metadata"] = json!({"refund": "ref_1"});
         let settled = |message| {
@@ -380,7 +380,7 @@ mod tests {
         let Ok(ProviderMessage::Reversed { reversal: back, order: None }) =
             event("charge.refunded", &charge)
         else {
-            panic!("went back")
+            panic!("a reversal")
         };
         assert_eq!(
             (back.payment.0.as_str(), back.money.map(|money| money.minor)),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_our_mark_is_ignored_and_a_free_session_is_its_own_payment() {
+    fn a_session_of_another_installation_is_ignored_and_a_free_session_is_its_own_payment() {
         let event = |kind: &str, object: &Value| {
             read(
                 json!({"id": "evt_1", "type": kind, "data": {"object": object}})
@@ -444,7 +444,7 @@ mod tests {
                 event("checkout.session.completed", &session),
                 Err(MessageError::Malformed(_))
             ),
-            "money without a payment"
+            "a session with a price needs a payment"
         );
         session["client_reference_id"] = json!("a\u{0}b");
         session["amount_total"] = json!(0);
@@ -453,7 +453,7 @@ mod tests {
                 event("checkout.session.completed", &session),
                 Err(MessageError::Malformed(_))
             ),
-            "no row can store it"
+            "the order id contains a control character"
         );
         let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});
         let Ok(ProviderMessage::Refund { news, .. }) = event("refund.failed", &failed) else {

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_holds_each_sales_page_and_every_asset_that_it_names() {
+    fn a_folder_contains_each_sales_page_and_every_asset_that_the_page_names() {
         let files = made(None);
         let page = text(&files, "sale/spring/index.html");
         assert_eq!(page, text(&files, "sale/a:b/index.html"));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_elsewhere_is_named_where_pages_look_for_it_and_in_their_rules() {
+    fn pages_and_their_security_policy_name_a_server_on_another_origin() {
         let (here, there) = (made(None), made(Some("https://api.example")));
         let page = text(&there, "sale.html");
         assert!(

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_anywhere_below_changes_the_address() {
+    fn a_change_of_any_referenced_asset_changes_the_address() {
         let of = |leaf: &'static str| {
             hashed(&sources(&[
                 ("a.js", "import '/assets/b.js'"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_addresses_and_nothing_else_does() {
+    fn only_names_of_assets_are_replaced_by_addresses() {
         let addresses = HashMap::from([("a.js".to_owned(), "a.1.js".to_owned())]);
         let check = |text: &str, expected: &str| assert_eq!(rewrite(text, &addresses), expected);
         check("src=\"/assets/a.js\"", "src=\"/assets/a.1.js\"");

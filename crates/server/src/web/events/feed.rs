@@ -76,8 +76,8 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins with the kept events about the buyer's orders since the event `after`. `None`: the
-    /// buyer has reached the limit of streams.
+    /// The stream begins with the kept events about the buyer's orders since the event `after`.
+    /// `None`: the buyer has reached the limit of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer, expiry): (Client, BuyerId, TokenExpiry),
@@ -96,7 +96,8 @@ impl Feed {
         self.ends_at
     }
 
-    /// Continues until another token of the same buyer expires. `None`: it is another buyer's.
+    /// Lets the stream continue until another token of the same buyer expires. `None`: the token
+    /// belongs to another buyer.
     pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
         if buyer != self.buyer() {
             return None;
@@ -105,7 +106,7 @@ impl Feed {
         Some(json(&Event::Renewed { expires_at: wire::time(millis(expiry)) }))
     }
 
-    /// Waits until too much waits for this reader. Dropping the future loses nothing.
+    /// Waits until too many events wait for this reader. Dropping the future loses nothing.
     pub(super) async fn lagged(&self) {
         self.subscription.lagged().await;
     }
@@ -143,9 +144,9 @@ impl Feed {
     }
 
     /// The buyer's position in the waiting room of each sale that has one. Another node may have
-    /// assigned it, so it is read once, together with other readers' positions; afterwards this
-    /// node knows it. These reads count like a page's polls. Over the limit, the reader gets what
-    /// this node knows.
+    /// assigned the position. It is read once, together with other readers' positions; afterwards
+    /// this node knows it. Such a read counts against the same limit as a page's polls. Over the
+    /// limit, the reader gets the position that this node knows.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |sale: &Arc<SaleState>| match sale.front_door.waiting_room {
@@ -173,9 +174,9 @@ impl Feed {
         places
     }
 
-    /// The events that wait now. `None`: there are none, and `ready_queue` gets `key` when one
-    /// arrives. It does not wait: a status that is not rendered yet is sent in a later call, and
-    /// nothing after it before.
+    /// The events that wait now. `None`: no event waits, and `ready_queue` gets `key` when one
+    /// arrives. The call does not block. If a status is not rendered yet, a later call returns it,
+    /// and no event overtakes it.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -259,9 +260,9 @@ impl Feed {
         }
     }
 
-    /// An event as JSON. Rendering a status may take time, and the future must not be dropped
-    /// before it is done. `None`: there is nothing to send, or the server stops, which waits for no
-    /// status.
+    /// An event as JSON. Rendering a status may take time, and the caller must not drop the future
+    /// before it is done. `None`: there is nothing to send, or the server stops before the status
+    /// is rendered.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,
@@ -316,8 +317,8 @@ impl Feed {
     }
 }
 
-/// When a stream ends whose token expires then. A token that expired a moment ago is still
-/// accepted, so its stream lasts a second.
+/// The time at which the stream of a token with this expiry ends. A token that expired a moment ago
+/// is still accepted, so its stream lasts a second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.engine.now().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)
@@ -350,7 +351,7 @@ mod tests {
     use doorbuster_api::sale::{Phase, Status};
 
     #[test]
-    fn a_status_put_into_an_event_reads_as_one() {
+    fn an_event_with_a_rendered_status_equals_the_serialised_event() {
         let inner = Status {
             server_time: wire::time(doorbuster_core::Millis(0)),
             sale: "spring".into(),

@@ -95,15 +95,15 @@ mod tests {
     }
 
     #[test]
-    fn a_farewell_is_known_at_once_and_behind_pongs() {
+    fn a_close_frame_is_found_first_or_after_other_frames() {
         let pong = [0x8a_u8, 0x80, 1, 2, 3, 4];
         let empty = [0x88_u8, 0x80, 1, 2, 3, 4];
         let long = [&[0x88_u8, 0xfd, 1, 2, 3, 4][..], &[7; 125]].concat();
-        for farewell in [&empty[..], &long[..]] {
+        for close in [&empty[..], &long[..]] {
             for pongs in [0, 1, 7] {
-                let said = [&pong.repeat(pongs)[..], farewell].concat();
+                let said = [&pong.repeat(pongs)[..], close].concat();
                 assert!(is_close_frame(&said), "{said:?}");
-                // The beginning is enough.
+                // The first byte of a close frame is enough.
                 assert!(is_close_frame(&said[..6 * pongs + 1]), "{said:?}");
             }
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_pongs_that_say_nothing_are_pongs() {
+    fn only_whole_pongs_without_content_are_pongs() {
         let pong = [0x8a_u8, 0x80, 1, 2, 3, 4];
         assert!(are_pongs(&pong) && are_pongs(&pong.repeat(10)));
         let others: [&[u8]; 7] = [

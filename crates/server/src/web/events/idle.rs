@@ -1,11 +1,11 @@
 //! Keeps idle WebSocket connections without a task each: only the socket and its subscription stay
-//! in memory. One task serves thousands of them. It reads what clients send, writes events that the
-//! socket takes at once, and sends pings. For anything else it wakes the connection, which then
-//! gets a task of its own again.
+//! in memory. One task serves thousands of them. It reads what clients send, writes events as far
+//! as the socket accepts them without blocking, and sends pings. For anything else it wakes the
+//! connection, which then gets a task of its own again.
 //!
-//! The task never waits for one connection or one sale. Statuses are rendered in tasks beside it.
+//! The task never waits for one connection or one sale. Other tasks render statuses.
 //!
-//! Every idle connection has a key that is never used again here. Events and input for a connection
+//! Every idle connection has a key, and no key is used twice. Events and input for a connection
 //! that has since left are dropped.
 
 mod closing;
@@ -51,7 +51,7 @@ impl IdleConnection {
         Self { stream, reader, _idle_guard: None }
     }
 
-    /// Writes what the socket takes at once; returns the number of bytes.
+    /// Writes as many bytes as the socket accepts without blocking; returns their number.
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.stream).write(bytes) {
             Err(error) if is_would_block(&error) => Ok(0),
@@ -60,7 +60,7 @@ impl IdleConnection {
     }
 }
 
-/// Whether the call would block, which is no failure.
+/// Whether the error only says that the call would block.
 fn is_would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -69,21 +69,21 @@ fn is_would_block(error: &io::Error) -> bool {
 struct IdleConnections {
     app: Arc<App>,
     poller: Poller,
-    /// Gets the key of a connection for which an event waits.
+    /// Gets the key of each connection for which an event waits.
     ready_queue: Arc<ReadyQueue>,
-    /// Keys to serve in turn: first the connections with an event for their buyer alone.
+    /// Keys to serve first, in turn: the connections with an event for their buyer alone.
     called: VecDeque<u64>,
-    /// Then the connections with an event for all readers of a sale.
+    /// Keys to serve after those: the connections with an event for all readers of a sale.
     crowd: VecDeque<u64>,
     /// Renders statuses, each in a task.
     making: JoinSet<()>,
-    /// The sale of each of these tasks.
+    /// The sale whose status each task of `making` renders.
     made: HashMap<Id, Arc<str>>,
     /// Connections that wait for the status of a sale, and whether an event for their buyer waits
     /// behind it.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
-    /// When each connection gets its next ping.
+    /// The time at which each connection gets its next ping.
     pings: BTreeSet<(Instant, u64)>,
     /// The key of the next connection.
     next: u64,
@@ -142,7 +142,7 @@ impl IdleConnections {
                 }
                 Some(idle) = newcomers.recv() => self.admit_batch(idle, newcomers),
             }
-            // Other tasks get their turn, however many connections are idle here.
+            // Other tasks also run, even if very many connections are idle here.
             yield_now().await;
         }
     }
@@ -189,7 +189,7 @@ impl IdleConnections {
         }
     }
 
-    /// Registers a connection under a new key. `None`: the kernel cannot poll it, and it is awake
+    /// Registers a connection under a new key. `None`: the kernel cannot poll it, and it is active
     /// again.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
@@ -266,7 +266,8 @@ impl IdleConnections {
         }
     }
 
-    /// The connection stays idle if its socket takes everything, and the events are not too many.
+    /// Sends waiting events. The connection stays idle if its socket accepts them all at once and
+    /// there are not too many.
     fn send_events(&mut self, key: u64, is_own: bool) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         for _ in 0..IDLE_EVENTS_MAX {
@@ -292,8 +293,9 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Starts rendering a status, unless one of that sale is being rendered; the connection gets it
-    /// afterwards. If that status is older than the announced one, the next is rendered then.
+    /// Starts to render a sale's status, unless a status of that sale is being rendered already.
+    /// The connection continues when the task ends. If the rendered status is older than the
+    /// announced one, another one is rendered then.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -324,14 +326,14 @@ impl IdleConnections {
         }
     }
 
-    /// Reads a connection's input. It stays idle if that is only a pong.
+    /// Reads a connection's input. The connection stays idle if the input is only pongs.
     fn read_input(&mut self, key: u64) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
         match (&idle.stream).read(&mut bytes) {
             // The client closed the connection without a close frame, so the server sends none.
             Ok(0) => drop(self.remove_connection(key)),
-            // A client that sends more than that needs its own task.
+            // Only pongs, and all input was read: the connection needs no task of its own.
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
                 idle.reader.unanswered = 0
             }

@@ -1,7 +1,7 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! The stream has no task of its own: the connection requests the next frame when it has room.
-//! Until then events wait in the hub, up to its bound.
+//! The stream has no task of its own: the connection requests the next frame when its buffer has
+//! room. Until then events wait in the hub, up to the hub's bound.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -34,11 +34,11 @@ pub(crate) struct Upgrade {
 /// The refusal of any other request.
 pub(super) fn upgrade_required() -> Refused {
     let fault =
-        Fault::new(FaultLocation::Header("Upgrade"), "must ask for a WebSocket, version 13");
+        Fault::new(FaultLocation::Header("Upgrade"), "must request a WebSocket of version 13");
     Problem::invalid_request(vec![fault]).into()
 }
 
-/// Whether `is` accepts a word of this header's list.
+/// Whether `is` accepts one of the words that this header lists.
 fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
     let mut words =
         headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -60,7 +60,7 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| asks).ok_or_else(upgrade_required)?;
         let accept = derive_accept_key(key.as_bytes());
         let is_ours = lists(headers, SEC_WEBSOCKET_PROTOCOL, |word| word == SUBPROTOCOL.as_bytes());
-        // The server adds it if the connection can be upgraded.
+        // The HTTP server adds this extension if the connection can be upgraded.
         let connection = parts.extensions.remove::<OnUpgrade>().ok_or_else(upgrade_required)?;
         Ok(Self {
             connection,
@@ -85,7 +85,7 @@ impl Upgrade {
         response
     }
 
-    /// The connection after the answer was sent. `None`: it is gone.
+    /// The connection after the answer was sent. `None`: the connection is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
         // The concrete type of every connection: see `connection.rs`.

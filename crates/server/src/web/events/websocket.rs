@@ -1,5 +1,5 @@
-//! `GET /v1/ws`: the same events over a WebSocket. The server reads only pongs and close frames of
-//! its client.
+//! `GET /v1/ws`: the same events over a WebSocket. From a client the server accepts pongs, close
+//! frames and new tokens; it ignores other short messages.
 //!
 //! A WebSocket has a task of its own while it is active. After a quiet moment the task ends, and
 //! the connection becomes idle.
@@ -95,7 +95,7 @@ pub(super) struct WebSocketReader {
     pub feed: Feed,
     /// The reader's share of the limit of connections.
     pub connection: Arc<Connection>,
-    /// Pings since the client was last heard.
+    /// Pings that were sent since the last input from the client.
     pub unanswered: u32,
     /// When the next ping is due.
     pub ping_at: Instant,
@@ -106,13 +106,13 @@ pub(super) struct WebSocketReader {
 pub(super) enum WakeReason {
     /// This input arrived, and there may be more.
     FeedEvent(Vec<u8>),
-    /// This is the rest of a frame that the socket did not take at once.
+    /// The remaining bytes of a frame that the socket did not accept at once.
     Unsent(Vec<u8>),
     /// An operator blocked the reader.
     TurnedAway,
-    /// The kernel cannot poll it while it is idle.
+    /// The kernel cannot poll the socket while the connection is idle.
     CannotIdle,
-    /// The task finds out itself.
+    /// The task itself must find out what to do.
     Recheck,
 }
 
@@ -120,7 +120,7 @@ pub(super) enum WakeReason {
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// Bytes of the frames that were read, if each had the shortest encoding.
+    /// Bytes of the frames that were read, assuming the shortest encoding of each length.
     heard: u64,
     /// How long it must be quiet before it becomes idle.
     idle_after: Duration,
@@ -152,9 +152,9 @@ async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection
     let reader =
         WebSocketReader { feed, connection, unanswered: 0, ping_at: Instant::now(), _present };
     let idle_after = reader.feed.app().idle_after;
-    let mut awake = ActiveWebSocket::start(socket, reader, idle_after).await;
-    let end = if awake.send_first_events().await { awake.serve().await } else { EndReason::Gone };
-    awake.close(end).await;
+    let mut active = ActiveWebSocket::start(socket, reader, idle_after).await;
+    let end = if active.send_first_events().await { active.serve().await } else { EndReason::Gone };
+    active.close(end).await;
 }
 
 /// Serves a WebSocket that was idle, in a task of its own.
@@ -176,12 +176,12 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         if !send_unsent(&mut socket, unsent, &mut reader).await {
             return;
         }
-        let mut awake = ActiveWebSocket::start(socket, reader, idle_after).await;
+        let mut active = ActiveWebSocket::start(socket, reader, idle_after).await;
         let end = match end {
             Some(end) => end,
-            None => awake.serve().await,
+            None => active.serve().await,
         };
-        awake.close(end).await;
+        active.close(end).await;
     });
 }
 
@@ -257,8 +257,8 @@ impl ActiveWebSocket {
                 },
                 came = self.socket.next() => match came {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
-                    // Also when the connection is gone: then nothing can be sent.
-                    Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "not a message that is taken here"),
+                    // The connection may be gone; then nothing can be sent.
+                    Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "the message is not allowed"),
                     None => return EndReason::Gone,
                     Some(Ok(message)) => {
                         self.heard += frame_bytes(message.len());
@@ -289,10 +289,11 @@ impl ActiveWebSocket {
                     if let Some(bed) = self.idle_slot() {
                         return EndReason::GoesIdle(bed);
                     }
-                    // Without a slot, or with a socket that takes nothing, the next attempts come
-                    // at growing intervals.
+                    // Without a slot, or with a socket that accepts no bytes, the task tries again
+                    // after longer and longer intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
-                    // There is no use in it before the rest of a frame has arrived.
+                    // The next attempt can only succeed after the rest of a partial frame has
+                    // arrived.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
                     continue;
                 }
@@ -305,8 +306,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. `Some`: the connection ends, because it is gone, or because too much waits
-    /// for it meanwhile.
+    /// Sends a message. `Some`: the connection ends, because it is gone or because too many events
+    /// wait for it.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         tokio::select! {
             biased;
@@ -317,8 +318,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// The answer to a message with a new token: the event that confirms it, or why the token is
-    /// not accepted. `None`: it is another message, which is ignored.
+    /// The answer to a message with a new token: the event that confirms it, or the reason why the
+    /// token is rejected. `None`: the message contains no token and is ignored.
     async fn renewal(&mut self, message: &Message) -> Option<Result<String, &'static str>> {
         let Message::Text(text) = message else { return None };
         let ClientMessage::Renew { token } = serde_json::from_str(text).ok()?;
@@ -334,7 +335,7 @@ impl ActiveWebSocket {
         self.socket.get_ref().bytes_read() == Some(self.heard)
     }
 
-    /// A slot for the idle connection, if there is one and ending the task loses nothing.
+    /// A slot for the idle connection, if one is free and nothing is lost when the task ends.
     fn idle_slot(&mut self) -> Option<IdleSlot> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
@@ -357,7 +358,7 @@ impl ActiveWebSocket {
         let WebSocketReader { feed, connection, _present, .. } = reader;
         // Waiting events are discarded before the close frame, which may take time.
         drop(feed);
-        let farewell = async {
+        let closing = async {
             let sent = match last {
                 Some(last) => socket.send(last).await,
                 // The answer to the close frame is queued already.
@@ -368,8 +369,8 @@ impl ActiveWebSocket {
             }
         };
         tokio::select! {
-            () = farewell => {}
-            // A client that does not read it is dropped.
+            () = closing => {}
+            // A client that does not read the close frame in time is dropped.
             () = tokio::time::sleep(CLOSE_TIMEOUT) => {}
             () = connection.cut.cancelled() => {}
         }
@@ -389,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_of_a_frame_is_its_head_its_mask_and_its_payload() {
+    fn a_frame_length_is_the_sum_of_header_mask_and_payload() {
         for (payload, bytes) in [(0, 6), (125, 131), (126, 134), (65_535, 65_543), (65_536, 65_550)]
         {
             assert_eq!(frame_bytes(payload), bytes, "{payload}");

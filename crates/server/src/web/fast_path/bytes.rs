@@ -109,7 +109,7 @@ mod tests {
     use crate::web::reply::json;
 
     #[test]
-    fn an_answer_is_written_as_http_has_it() {
+    fn an_answer_is_valid_http() {
         let mut date = DateHeader::default();
         date.set(Millis(784_111_777_999));
         let mut out = Vec::new();

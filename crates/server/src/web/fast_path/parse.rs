@@ -113,7 +113,7 @@ mod tests {
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn told(bytes: &[u8]) -> String {
+    fn parsed(bytes: &[u8]) -> String {
         match parse_request(bytes) {
             ParsedRequest::Purchase { known, body, len } => {
                 let purchase_headers = known.purchase_headers(PEER, &[]);
@@ -139,14 +139,14 @@ mod tests {
                          content-length: 2\r\n";
 
     #[test]
-    fn an_ordinary_purchase_is_read_and_every_beginning_of_it_waited_for() {
+    fn an_ordinary_purchase_is_parsed_once_it_is_complete() {
         let whole = request(PLAIN, "{}");
-        assert_eq!(told(whole.as_bytes()), format!("k t true true {{}} {}", whole.len()));
+        assert_eq!(parsed(whole.as_bytes()), format!("k t true true {{}} {}", whole.len()));
         for end in 0..whole.len() {
-            assert_eq!(told(&whole.as_bytes()[..end]), "part", "{end}");
+            assert_eq!(parsed(&whole.as_bytes()[..end]), "part", "{end}");
         }
         let two = [whole.as_bytes(), b"POST"].concat();
-        assert_eq!(told(&two), format!("k t true true {{}} {}", whole.len()));
+        assert_eq!(parsed(&two), format!("k t true true {{}} {}", whole.len()));
         let passed = request(&format!("{PLAIN}Purchase-Pass: p\r\n"), "{}");
         let purchase_headers =
             |bytes: &[u8], proxies: &[Cidr], check: &dyn Fn(&PurchaseHeaders<'_>)| {
@@ -172,7 +172,7 @@ mod tests {
         }
         let kept =
             request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");
-        assert!(told(kept.as_bytes()).starts_with("k t true true"));
+        assert!(parsed(kept.as_bytes()).starts_with("k t true true"));
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
             request("Content-Length: 99999999999999999999\r\n", "{}"),
             request(&"X: y\r\n".repeat(40), ""),
         ] {
-            assert_eq!(told(other.as_bytes()), "other", "{other}");
+            assert_eq!(parsed(other.as_bytes()), "other", "{other}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! WebSockets asleep: they are told, heard, pinged and let go like those awake, and nothing of them
-//! stays.
+//! Tests of idle WebSockets: they get events, are read, pinged and closed like active ones, and
+//! everything that belongs to them is released.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_store::BlockKind;
 use serde_json::Value;
@@ -14,20 +14,20 @@ mod ends;
 mod frames;
 mod statuses;
 
-/// A ping, a pong and the farewell of a client, masked with nothing.
+/// A ping, a pong and a close frame of a client, with a mask of zeros.
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
-/// How long nothing happens to a WebSocket here before it sleeps.
-const MOMENT: Duration = Duration::from_millis(5);
-/// Events at once, fewer than one is woken for.
+/// How long a WebSocket must be quiet in these tests before it becomes idle.
+const IDLE_AFTER: Duration = Duration::from_millis(5);
+/// Events in a row, fewer than wake an idle WebSocket.
 const FEW: u32 = 8;
-/// Turns that others have meanwhile.
+/// How often the test yields so that other tasks run.
 const TURNS: usize = 10;
 
 async fn start(change: impl FnOnce(&mut App)) -> Full {
     let changes = |app: &mut App| {
-        app.idle_after = MOMENT;
+        app.idle_after = IDLE_AFTER;
         change(app);
     };
     Full::start_with(&[], changes).await
@@ -37,25 +37,26 @@ fn idle_sockets(full: &Full) -> u64 {
     full.app.metrics.idle_sockets.get()
 }
 
-/// Waits until so many are asleep.
+/// Waits until this many WebSockets are idle.
 async fn wait_for_idle(full: &Full, count: u64) {
-    until(&format!("{count} are asleep"), || idle_sockets(full) == count).await;
+    until(&format!("{count} WebSockets are idle"), || idle_sockets(full) == count).await;
 }
 
-/// Waits until there is no reader any more, and no connection.
+/// Waits until there are no readers and no connections.
 async fn expect_no_connection(full: &Full) {
     let metrics = &full.app.metrics;
     let left = || metrics.sockets.get() + metrics.idle_sockets.get() + metrics.connections.get();
-    until("nobody is left", || left() == 0 && full.app.engine.hub().readers() == 0).await;
+    until("all connections are released", || left() == 0 && full.app.engine.hub().readers() == 0)
+        .await;
 }
 
-/// Tells anna of a refused request for so many units.
-fn tell(full: &Full, units: u32) {
-    tell_of("anna", full, units);
+/// Publishes to Anna that her request for this many units was refused.
+fn publish_refusal(full: &Full, units: u32) {
+    publish_refusal_to("anna", full, units);
 }
 
-/// Tells this buyer of one.
-fn tell_of(buyer: &str, full: &Full, units: u32) {
+/// Publishes to this buyer that a request for this many units was refused.
+fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let catalogue = full.app.engine.catalogue();
     let item =
@@ -71,31 +72,31 @@ fn tell_of(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// Tells anna of so many refused requests, the first for one unit and each for one more, as fast as
-/// she can be told in her sleep.
-async fn tell_many(full: &Full, times: u32) {
+/// Publishes to Anna that this many requests were refused: the first for one unit, and each later
+/// one for one unit more. Her WebSocket stays idle if it accepts the events.
+async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
-        tell(full, units);
+        publish_refusal(full, units);
         if units.is_multiple_of(FEW) {
-            others_have_turns().await;
+            let_other_tasks_run().await;
         }
     }
 }
 
-async fn others_have_turns() {
+async fn let_other_tasks_run() {
     for _ in 0..TURNS {
         yield_now().await;
     }
 }
 
-/// Has operators turn this buyer away.
+/// Blocks this buyer as an operator would.
 async fn block(full: &Full, buyer: &str) {
     let block = full.app.engine.store().insert_block(BlockKind::Buyer, buyer, None, "", 10).await;
     assert!(block.expect("the store is there").is_some());
     full.app.load_blocks().await.expect("the store is there");
 }
 
-/// The next frame: how it begins, and what it holds.
+/// Reads the next frame: its first byte and its content.
 async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let reading = async {
         let kind = stream.read_u8().await.expect("a frame");
@@ -110,7 +111,7 @@ async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
 }
 
-/// The next event.
+/// Reads the next event.
 async fn event(stream: &mut TcpStream) -> Value {
     loop {
         let (kind, held) = frame(stream).await;
@@ -121,7 +122,7 @@ async fn event(stream: &mut TcpStream) -> Value {
     }
 }
 
-/// The units of the request in the next event.
+/// Reads the units of the request in the next event about an order.
 async fn units(stream: &mut TcpStream) -> u64 {
     loop {
         let event = event(stream).await;
@@ -131,7 +132,7 @@ async fn units(stream: &mut TcpStream) -> u64 {
     }
 }
 
-/// What the next pong holds.
+/// Reads the content of the next pong.
 async fn pong(stream: &mut TcpStream) -> Vec<u8> {
     loop {
         let (kind, held) = frame(stream).await;
@@ -142,8 +143,8 @@ async fn pong(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Reads until the server says farewell; the code.
-async fn farewell(stream: &mut TcpStream) -> u16 {
+/// Reads until the server's close frame, and returns its code.
+async fn close_code(stream: &mut TcpStream) -> u16 {
     loop {
         let (kind, held) = frame(stream).await;
         if kind == 0x88 {
@@ -159,12 +160,17 @@ async fn an_idle_socket_that_answers_pings_stays_open() {
     let mut there = raw_socket(&full).await;
     wait_for_idle(&full, 1).await;
     for _ in 0..4 * ping_policy.pings_max {
-        let pinged =
-            tokio::time::timeout(PATIENCE, pings(&mut there, true, 1)).await.expect("it is pinged");
-        assert_eq!((pinged, idle_sockets(&full)), (1, 1), "it answers in its sleep");
+        let pinged = tokio::time::timeout(PATIENCE, pings(&mut there, true, 1))
+            .await
+            .expect("the socket is pinged");
+        assert_eq!((pinged, idle_sockets(&full)), (1, 1), "it answered while it was idle");
     }
-    tell(&full, 7);
-    assert_eq!((units(&mut there).await, idle_sockets(&full)), (7, 1), "it hears in its sleep");
+    publish_refusal(&full, 7);
+    assert_eq!(
+        (units(&mut there).await, idle_sockets(&full)),
+        (7, 1),
+        "it got the event while it was idle"
+    );
     drop(there);
     expect_no_connection(&full).await;
 }
@@ -176,7 +182,7 @@ async fn an_idle_socket_that_answers_no_ping_is_closed_like_an_active_one() {
     let mut gone = raw_socket(&full).await;
     wait_for_idle(&full, 1).await;
     let unanswered = tokio::time::timeout(PATIENCE, pings(&mut gone, false, usize::MAX)).await;
-    assert_eq!(unanswered.expect("it is let go"), ping_policy.pings_max as usize);
+    assert_eq!(unanswered.expect("the socket is closed"), ping_policy.pings_max as usize);
     expect_no_connection(&full).await;
 }
 
@@ -186,13 +192,13 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
     let full = start(|_| {}).await;
     let mut stream = raw_socket(&full).await;
     for units in 1..=EVENTS {
-        tell(&full, units);
+        publish_refusal(&full, units);
         if units.is_multiple_of(7) {
             // A connection with input is woken.
             stream.write_all(&PING).await.expect("it reads");
         }
-        // Sooner than it would fall asleep, at that moment, and later.
-        tokio::time::sleep(MOMENT / 5 * (units % 11)).await;
+        // Before, while and after the socket becomes idle.
+        tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
     }
     for expected in 1..=u64::from(EVENTS) {
         assert_eq!(units(&mut stream).await, expected);
@@ -202,51 +208,59 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn events_published_by_several_threads_arrive_in_order() {
-    const TELLERS: u32 = 4;
+    const PUBLISHERS: u32 = 4;
     const EACH: u32 = 200;
     let full = Arc::new(start(|_| {}).await);
     let mut stream = raw_socket(&full).await;
-    let mut telling = JoinSet::new();
-    for teller in 0..TELLERS {
+    let mut publishing = JoinSet::new();
+    for publisher in 0..PUBLISHERS {
         let full = full.clone();
-        telling.spawn(async move {
+        publishing.spawn(async move {
             for number in 0..EACH {
-                tell(&full, teller * EACH + number + 1);
-                tokio::time::sleep(MOMENT / 5 * ((teller + number) % 11)).await;
+                publish_refusal(&full, publisher * EACH + number + 1);
+                tokio::time::sleep(IDLE_AFTER / 5 * ((publisher + number) % 11)).await;
             }
         });
     }
-    // How many were heard of each.
-    let mut heard = [0; TELLERS as usize];
-    for count in 0..TELLERS * EACH {
-        let told = units(&mut stream).await - 1;
-        let teller = (told / u64::from(EACH)) as usize;
-        assert_eq!(told % u64::from(EACH), heard[teller], "of {teller}, in order");
-        heard[teller] += 1;
+    // How many events of each publisher arrived.
+    let mut heard = [0; PUBLISHERS as usize];
+    for count in 0..PUBLISHERS * EACH {
+        let received = units(&mut stream).await - 1;
+        let publisher = (received / u64::from(EACH)) as usize;
+        assert_eq!(
+            received % u64::from(EACH),
+            heard[publisher],
+            "the events of publisher {publisher} arrive in order"
+        );
+        heard[publisher] += 1;
         if count.is_multiple_of(7) {
             stream.write_all(&PING).await.expect("it reads");
         }
     }
-    telling.join_all().await;
+    publishing.join_all().await;
     wait_for_idle(&full, 1).await;
-    tell(&full, 7);
-    assert_eq!(units(&mut stream).await, 7, "nothing was told twice");
+    publish_refusal(&full, 7);
+    assert_eq!(units(&mut stream).await, 7, "no event arrives twice");
 }
 
 #[tokio::test]
-async fn a_frame_in_two_halves_is_understood_and_kept_awake_for() {
+async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete() {
     let full = start(|_| {}).await;
     let mut stream = raw_socket(&full).await;
-    // Masked with nothing.
+    // A mask of zeros.
     let ping = [0x89, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
     for cut in 0..ping.len() {
         wait_for_idle(&full, 1).await;
         if cut > 0 {
             stream.write_all(&ping[..cut]).await.expect("it reads");
             wait_for_idle(&full, 0).await;
-            // Nothing happens, and it stays awake all the same.
-            tokio::time::sleep(10 * MOMENT).await;
-            assert_eq!(idle_sockets(&full), 0, "half a frame is forgotten: {cut} bytes");
+            // The socket is quiet, but it must stay active.
+            tokio::time::sleep(10 * IDLE_AFTER).await;
+            assert_eq!(
+                idle_sockets(&full),
+                0,
+                "the socket became idle after {cut} bytes of a frame"
+            );
         }
         stream.write_all(&ping[cut..]).await.expect("it reads");
         assert_eq!(pong(&mut stream).await, b"hello", "after {cut} bytes");
@@ -259,24 +273,24 @@ async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped(
     let full = start(|app| app.write_stall = STALL).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
     wait_for_idle(&full, 1).await;
-    tell_many(&full, WAITING as u32).await;
+    publish_refusals(&full, WAITING as u32).await;
     expect_no_connection(&full).await;
-    // Not because too much waited.
+    // The reason is not that too many events waited.
     assert_eq!(full.app.engine.hub().dropped(), 0);
     drop(slow);
 }
 
 #[tokio::test]
-async fn a_partial_write_to_an_idle_socket_is_continued() {
+async fn after_a_partial_write_to_an_idle_socket_the_remaining_bytes_follow() {
     let full = start(|app| app.write_stall = REST).await;
     let mut slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
     wait_for_idle(&full, 1).await;
-    tell_many(&full, WAITING as u32).await;
-    until("it takes no more", || idle_sockets(&full) == 0).await;
+    publish_refusals(&full, WAITING as u32).await;
+    until("the socket accepts no more bytes", || idle_sockets(&full) == 0).await;
     for expected in 1..=WAITING as u64 {
         assert_eq!(units(&mut slow).await, expected);
     }
     wait_for_idle(&full, 1).await;
-    tell(&full, 7);
+    publish_refusal(&full, 7);
     assert_eq!(units(&mut slow).await, 7);
 }

@@ -1,5 +1,5 @@
-//! Readers that take nothing: event streams, and clients that ask without end. Each is let go in
-//! its time and costs the server no more than its buffers, and nobody else waits for it.
+//! Tests of clients that read nothing: event streams, and clients that send requests without end.
+//! The server closes each in time, spends no more memory than buffers on it, and serves others.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpSocket;
@@ -9,30 +9,30 @@ use super::*;
 use crate::notify::EventKind;
 use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
-/// How long a connection may take nothing here.
+/// How long a client in these tests may read nothing.
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// For what is shortened here: less than it takes otherwise.
+/// Longest wait for a time that a test shortens; the default time is longer.
 const SOON: Duration = Duration::from_secs(15);
-/// Most bytes on the way to a reader that takes none. The kernel doubles the bound, since it counts
-/// its own room for them; the reader's end has some too.
+/// Most bytes on the way to a client that reads nothing. The kernel doubles the bound, because it
+/// counts its own overhead; the client's kernel holds some bytes too.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// What a connection may cost at most, in bytes: its buffers, and what else is done meanwhile.
+/// Most memory of a connection, in bytes: its buffers, and the server's other work meanwhile.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
-/// More events than wait in the hub and on the way together.
+/// More events than fit into the hub's queue and the connection's buffers.
 const EVENTS: usize = 6_000;
-/// A batch of events that the hub keeps for a reader that is about to read them.
+/// Events in a batch, few enough for the hub's queue.
 const BATCH: usize = 100;
-/// More than are on their way to a reader, and fewer than the hub keeps.
+/// More events than fit into the connection's buffers, and fewer than the hub's queue holds.
 pub(super) const WAITING: usize = 1_500;
 
-/// A connection whose reader's kernel holds next to nothing for it.
+/// A connection whose client has a very small receive buffer.
 pub(super) async fn narrow(full: &Full) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4 * 1024).expect("it can be set");
+    socket.set_recv_buffer_size(4 * 1024).expect("the size can be set");
     socket.connect(full.address).await.expect("it listens")
 }
 
-/// Reads anna's event stream line by line, and nothing before it is asked to.
+/// Reads Anna's event stream line by line, and only when the test calls for it.
 struct Reader(Lines<BufReader<TcpStream>>);
 
 impl Reader {
@@ -41,7 +41,7 @@ impl Reader {
         Self::following(stream, "").await
     }
 
-    /// The same, with this query.
+    /// Begins a stream with this query, and reads its first event.
     async fn following(mut stream: TcpStream, query: &str) -> Self {
         let token = token(
             SECRET.as_bytes(),
@@ -63,7 +63,7 @@ impl Reader {
         line.expect("no reset").expect("the connection is open")
     }
 
-    /// Reads until so many lines came that begin like this.
+    /// Reads until this many lines with this beginning have arrived.
     async fn hear(&mut self, begin: &str, times: usize) {
         for _ in 0..times {
             while !self.line().await.starts_with(begin) {}
@@ -71,8 +71,8 @@ impl Reader {
     }
 }
 
-/// Tells anna so many times that a request of hers was refused after all.
-fn tell(full: &Full, times: usize) {
+/// Publishes to Anna this many times that a queued request of hers was refused.
+fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("in range");
     let catalogue = full.app.engine.catalogue();
@@ -90,7 +90,7 @@ fn tell(full: &Full, times: usize) {
     }
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
@@ -103,32 +103,32 @@ pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
-    // Its connection is there still when it reads again.
+    // The slow client's connection is still open when it reads again.
     let full = Full::start_with(&[], |app| app.write_stall = REST).await;
     let mut slow = Reader::new(narrow(&full).await).await;
     let mut quick = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
     for _ in 0..EVENTS / BATCH {
-        tell(&full, BATCH);
+        publish_refusals(&full, BATCH);
         quick.hear("data: ", BATCH).await;
     }
     let (mut heard, mut bytes) = (0, 0);
     loop {
         let line = slow.line().await;
-        // The empty piece that ends the stream.
+        // The empty chunk ends the stream.
         if line == "0" {
             break;
         }
         heard += usize::from(line.starts_with("data: "));
         bytes += line.len() + 1;
     }
-    assert!(bytes < HELD_MAX, "{heard} events were kept for it, {bytes} bytes");
+    assert!(bytes < HELD_MAX, "{heard} events were kept for the slow client, {bytes} bytes");
     assert_eq!(
         (full.app.engine.hub().dropped(), full.app.metrics.streams.get()),
         (1, 1),
         "after {heard} events"
     );
     assert_eq!(full.app.engine.hub().readers(), 1);
-    tell(&full, 1);
+    publish_refusals(&full, 1);
     quick.hear("data: ", 1).await;
 }
 
@@ -136,22 +136,22 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
 async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropped() {
     let full = Full::start_with(&[], |app| app.write_stall = STALL).await;
     let slow = Reader::new(narrow(&full).await).await;
-    tell(&full, WAITING);
-    until("it is closed", || full.app.metrics.streams.get() == 0).await;
-    // Not because too much waited.
+    publish_refusals(&full, WAITING);
+    until("the stream is closed", || full.app.metrics.streams.get() == 0).await;
+    // The reason is not that too many events waited.
     assert_eq!((full.app.engine.hub().dropped(), full.app.engine.hub().readers()), (0, 0));
     drop(slow);
 }
 
 #[tokio::test]
-async fn a_stream_that_has_nothing_to_tell_is_pinged_and_need_not_answer() {
+async fn a_stream_without_events_gets_pings_that_need_no_answer() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let mut reader = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
     let pings = 2 * ping_policy.pings_max as usize;
     let pinged = tokio::time::timeout(SOON, reader.hear(": ping", pings)).await;
-    assert!(pinged.is_ok(), "{pings} pings were waited for");
-    tell(&full, 1);
+    assert!(pinged.is_ok(), "{pings} pings did not arrive");
+    publish_refusals(&full, 1);
     reader.hear("data: ", 1).await;
 }
 
@@ -171,11 +171,11 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
         tokio::time::sleep(5 * ping_policy.ping_every).await;
         drop(making);
         let heard = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;
-        assert!(heard.is_ok(), "it was lost");
+        assert!(heard.is_ok(), "the status was lost");
     }
 }
 
-/// How many bytes the answer to this request has.
+/// The number of bytes of the answer to this request.
 async fn answer_bytes(full: &Full, request: &str) -> usize {
     let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
@@ -184,12 +184,12 @@ async fn answer_bytes(full: &Full, request: &str) -> usize {
     read.expect("no reset")
 }
 
-/// Sends this request again and again and takes no answer, until the server ends the connection.
+/// Sends this request again and again and reads no answer, until the server ends the connection.
 async fn ask_without_end(full: &Full, request: &str) {
     let (mut stream, requests) = (narrow(full).await, request.repeat(100));
     let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
     let ended = tokio::time::timeout(SOON, asking).await;
-    assert!(ended.is_ok(), "it is there still");
+    assert!(ended.is_ok(), "the connection is still open");
 }
 
 /// Requests that were answered so far.
@@ -198,30 +198,31 @@ fn answered(full: &Full) -> u64 {
 }
 
 #[test]
-fn a_client_that_sends_without_reading_is_closed_and_costs_only_its_buffers() {
+fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
     // Everything that the server does for a client happens on this thread, so all of it is counted.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // A proxy's connection never rests, so what it is told comes at once.
+    // A proxy's connection is never paused, so its answers are sent at once.
     let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
     let full = runtime.block_on(Full::start_with(&proxies, |app| app.write_stall = STALL));
     let page = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
-    // This one is read straight off the connection, and has a way of its own to be answered.
+    // The fast path reads a purchase from the connection and answers it.
     let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     for request in [page, purchase] {
         let each = runtime.block_on(answer_bytes(&full, &request));
         let before = answered(&full);
         let counted =
             allocation_counter::measure(|| runtime.block_on(ask_without_end(&full, &request)));
-        runtime
-            .block_on(until("nothing of it is left", || full.app.metrics.connections.get() == 0));
+        runtime.block_on(until("the connection is released", || {
+            full.app.metrics.connections.get() == 0
+        }));
         let answers = (answered(&full) - before) as usize;
-        let told = request.lines().next();
-        // The last one was begun and not taken whole.
+        let line = request.lines().next();
+        // The last answer was begun and only partly sent.
         assert!(
             answers > 0 && (answers - 1) * each < HELD_MAX,
-            "{told:?}: {answers} answers of {each} bytes"
+            "{line:?}: {answers} answers of {each} bytes"
         );
-        assert!(counted.bytes_max < COST_MAX, "{told:?}: {counted:?}");
+        assert!(counted.bytes_max < COST_MAX, "{line:?}: {counted:?}");
     }
     runtime.block_on(async move { drop(full) });
 }

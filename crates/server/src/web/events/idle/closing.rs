@@ -1,5 +1,5 @@
-//! Closes idle connections when the server stops: each gets a close frame, and the server waits for
-//! its answer as it does for active ones.
+//! Closes idle connections when the server stops. Each connection gets a close frame. The server
+//! waits for the client's answer as it does for active connections.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -29,7 +29,7 @@ struct ClosingConnection {
 }
 
 impl ClosingConnection {
-    /// Discards the events that wait in the hub.
+    /// Drops the subscription, and with it the events that wait for the reader.
     fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
         let WebSocketReader { connection, _present, .. } = reader;
         Self { stream, connection, _present }
@@ -46,7 +46,8 @@ impl ClosingConnection {
 }
 
 impl IdleConnections {
-    /// Sends close frames to all, and waits until they have left; until `cut` at most.
+    /// Sends a close frame to every connection, and waits until all clients have left, but no
+    /// longer than until `cut`.
     pub(super) async fn close(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
@@ -72,7 +73,7 @@ impl IdleConnections {
             tokio::select! {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => drop_closed(&mut closing, &keys),
-                    // Without a poller there is nothing to wait with.
+                    // Without a working poller the server cannot wait.
                     Err(_) => return,
                 },
                 // Connections that do not leave are dropped.
@@ -118,7 +119,8 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
     }
 }
 
-/// Sends the rest of a close frame in a task of its own, and waits until the client has left.
+/// Sends the remaining bytes of a close frame in a task of its own, and waits until the client has
+/// left.
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;

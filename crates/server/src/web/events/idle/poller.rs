@@ -18,14 +18,14 @@ pub(super) struct Poller(AsyncFd<OwnedFd>);
 impl Poller {
     #[allow(
         deprecated,
-        reason = "what is said in its place is unsafe, and a file handle that is owned cannot be misused"
+        reason = "the replacement is unsafe, and an owned file handle cannot be misused"
     )]
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
     }
 
-    /// Adds a connection under this key. Input that arrived before counts.
+    /// Adds a connection under this key. Input that arrived earlier also counts.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
@@ -34,7 +34,7 @@ impl Poller {
 
     /// Removes a connection that was added.
     pub(super) fn remove(&self, stream: &TcpStream) {
-        // It was added, so this cannot fail.
+        // The connection was added, so this cannot fail.
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 
@@ -45,7 +45,8 @@ impl Poller {
     }
 }
 
-/// The keys of some connections that have input. An error of the kind `WouldBlock`: none has.
+/// The keys of some connections that have input. An error of the kind `WouldBlock` means that no
+/// connection has input.
 fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
     let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

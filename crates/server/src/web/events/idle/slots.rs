@@ -26,8 +26,8 @@ pub(crate) struct IdleSlots {
 }
 
 impl IdleSlots {
-    /// Starts the tasks. They run until the server stops or `tasks` is gone; then their connections
-    /// are dropped. After `cut` no connection is waited for.
+    /// Starts the tasks. They run until the server stops or `tasks` is dropped; then their
+    /// connections are dropped. After `cut` they wait for no connection.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();

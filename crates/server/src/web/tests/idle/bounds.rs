@@ -1,12 +1,12 @@
-//! The bounds that hold for those awake hold for sleepers.
+//! The bounds of active WebSockets also apply to idle ones.
 use super::*;
 use crate::web::limits::IDLE_EVENTS_MAX;
 
-/// More than a sleeper is told in a row, and fewer than may wait for it.
+/// More events than an idle WebSocket gets in a row, and fewer than may wait for it.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
-/// More than may wait for a reader.
+/// More events than may wait for a reader.
 const TOO_MANY: u32 = 5_000;
-/// Streams of one buyer.
+/// The limit of streams of one buyer.
 const STREAMS: usize = 3;
 
 #[tokio::test]
@@ -15,14 +15,14 @@ async fn many_events_arrive_in_order_and_too_many_close_the_socket() {
     let mut stream = raw_socket(&full).await;
     for _ in 0..3 {
         wait_for_idle(&full, 1).await;
-        (1..=MANY).for_each(|units| tell(&full, units));
+        (1..=MANY).for_each(|units| publish_refusal(&full, units));
         for expected in 1..=u64::from(MANY) {
             assert_eq!(units(&mut stream).await, expected);
         }
     }
     wait_for_idle(&full, 1).await;
-    (1..=TOO_MANY).for_each(|units| tell(&full, units));
-    assert_eq!((farewell(&mut stream).await, full.app.engine.hub().dropped()), (1013, 1));
+    (1..=TOO_MANY).for_each(|units| publish_refusal(&full, units));
+    assert_eq!((close_code(&mut stream).await, full.app.engine.hub().dropped()), (1013, 1));
     drop(stream);
     expect_no_connection(&full).await;
 }
@@ -30,9 +30,9 @@ async fn many_events_arrive_in_order_and_too_many_close_the_socket() {
 #[tokio::test]
 async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
     let full = start(|app| app.event_streams_max = STREAMS).await;
-    let mut sleepers = Vec::new();
+    let mut sockets = Vec::new();
     for at in 0..CONNECTIONS {
-        sleepers.push(socket_of(&full, &format!("b{}", at / STREAMS), "").await);
+        sockets.push(socket_of(&full, &format!("b{}", at / STREAMS), "").await);
     }
     wait_for_idle(&full, CONNECTIONS as u64).await;
     let ask = async |buyer: &str| {
@@ -40,17 +40,17 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
         let head = answer(&mut stream, websocket(buyer, "").as_bytes()).await;
         (head[9..12].to_owned(), stream)
     };
-    assert_eq!(ask("carl").await.0, "503", "there are as many connections as there may be");
+    assert_eq!(ask("carl").await.0, "503", "the limit of connections is reached");
     let connections_are = async |count: usize| {
         let now = || full.app.metrics.connections.get() as usize;
-        until(&format!("{count} connections are there"), || now() == count).await;
+        until(&format!("{count} connections are open"), || now() == count).await;
     };
-    // The last buyer has one alone, the first has as many as one may have.
-    drop(sleepers.pop());
+    // The last buyer has one stream, and the first buyer has reached the limit.
+    drop(sockets.pop());
     connections_are(CONNECTIONS - 1).await;
     assert_eq!(ask("b0").await.0, "429");
     connections_are(CONNECTIONS - 1).await;
-    drop(sleepers.swap_remove(0));
+    drop(sockets.swap_remove(0));
     connections_are(CONNECTIONS - 2).await;
     let (status, _stream) = ask("b0").await;
     assert_eq!(status, "101");

@@ -1,9 +1,9 @@
-//! How sleepers end: with the server, by operators, and by a fault.
+//! Tests of how idle WebSockets end: with the server, by operators, and by a fault.
 use doorbuster_core::{GrantId, Millis, Order, OrderState, RequestKey, TicketN};
 
 use super::*;
 
-/// A few hundred.
+/// The number of WebSockets in the test with many.
 const CROWD: usize = 300;
 
 #[tokio::test]
@@ -17,25 +17,27 @@ async fn a_stopping_server_closes_idle_sockets_and_releases_them() {
     full.app.begin_shutdown();
     full.stop.cancel();
     for stream in &mut streams {
-        assert_eq!(farewell(stream).await, 1001);
+        assert_eq!(close_code(stream).await, 1001);
     }
     drop(streams);
     expect_no_connection(&full).await;
-    until("nothing holds on to it", || Arc::strong_count(&full.app) == 1).await;
+    until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// Reads to the connection's end.
+/// Reads until the connection ends.
 async fn end(stream: &mut TcpStream) {
     let mut rest = Vec::new();
-    // A reset is an end as well.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it ends");
+    // A reset also ends the connection.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+        .await
+        .expect("the connection ends");
 }
 
 #[tokio::test]
 async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
-    // Both ends of each connection are here.
+    // Both ends of each connection are in this process.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let full = Full::start_for(CROWD, &[], |app| app.idle_after = MOMENT).await;
+    let full = Full::start_for(CROWD, &[], |app| app.idle_after = IDLE_AFTER).await;
     let mut crowd = Vec::new();
     for at in 0..CROWD {
         crowd.push(socket_of(&full, &format!("b{at}"), "?sale=spring").await);
@@ -46,26 +48,26 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     full.app.begin_shutdown();
     full.stop.cancel();
     for stream in &mut crowd {
-        assert_eq!(farewell(stream).await, 1001);
+        assert_eq!(close_code(stream).await, 1001);
     }
-    // The rest of the server has a few that come and go.
+    // Other parts of the server start and end a few tasks.
     assert!(alive() < before + CROWD / 2, "{} tasks, {before} before", alive());
-    assert_eq!(full.app.engine.hub().readers(), 0, "nothing waits for them any more");
+    assert_eq!(full.app.engine.hub().readers(), 0, "no events wait for the closed sockets");
     for (at, stream) in crowd.iter_mut().enumerate() {
-        // One that is late for it is cut.
+        // A client that answers too late is disconnected, so errors are ignored.
         let _ = match at % 3 {
             0 => stream.write_all(&CLOSE).await,
-            // As one does that had not heard the farewell yet.
+            // A client may send a pong before it has read the close frame.
             1 => stream.write_all(&[&PONG[..], &CLOSE].concat()).await,
             _ => stream.shutdown().await,
         };
         end(stream).await;
     }
     expect_no_connection(&full).await;
-    until("nothing holds on to it", || Arc::strong_count(&full.app) == 1).await;
+    until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// A server, and a reader that took part of what it was told in its sleep, and takes no more.
+/// A server, and an idle reader that read only a part of its events and reads nothing more.
 async fn stuck() -> (Full, TcpStream) {
     let full = start(|app| app.write_stall = REST).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
@@ -74,10 +76,10 @@ async fn stuck() -> (Full, TcpStream) {
         if idle_sockets(&full) == 0 {
             break;
         }
-        tell(&full, units);
-        others_have_turns().await;
+        publish_refusal(&full, units);
+        let_other_tasks_run().await;
     }
-    assert_eq!(idle_sockets(&full), 0, "it takes no more");
+    assert_eq!(idle_sockets(&full), 0, "the socket accepts no more bytes");
     (full, slow)
 }
 
@@ -85,7 +87,7 @@ async fn stuck() -> (Full, TcpStream) {
 async fn a_stop_does_not_wait_for_a_socket_that_reads_nothing() {
     let (full, slow) = stuck().await;
     full.app.begin_shutdown();
-    until("it is let go", || full.app.metrics.sockets.get() == 0).await;
+    until("the socket is closed", || full.app.metrics.sockets.get() == 0).await;
     drop(slow);
 }
 
@@ -93,10 +95,10 @@ async fn a_stop_does_not_wait_for_a_socket_that_reads_nothing() {
 async fn blocking_a_buyer_does_not_wait_for_a_socket_that_reads_nothing() {
     let (full, slow) = stuck().await;
     block(&full, "bert").await;
-    others_have_turns().await;
-    assert_eq!(full.app.metrics.sockets.get(), 1, "that was somebody else");
+    let_other_tasks_run().await;
+    assert_eq!(full.app.metrics.sockets.get(), 1, "another buyer was blocked");
     block(&full, "anna").await;
-    until("it is let go", || full.app.metrics.sockets.get() == 0).await;
+    until("the socket is closed", || full.app.metrics.sockets.get() == 0).await;
     drop(slow);
 }
 
@@ -104,7 +106,7 @@ async fn blocking_a_buyer_does_not_wait_for_a_socket_that_reads_nothing() {
 async fn cutting_connections_does_not_wait_for_a_socket_that_reads_nothing() {
     let (full, slow) = stuck().await;
     full.stop.cancel();
-    until("it is let go", || full.app.metrics.sockets.get() == 0).await;
+    until("the socket is closed", || full.app.metrics.sockets.get() == 0).await;
     drop(slow);
 }
 
@@ -114,7 +116,7 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
     let (mut anna, mut bert) =
         (socket_of(&full, "anna", "").await, socket_of(&full, "bert", "").await);
     wait_for_idle(&full, 2).await;
-    // Its currency is none, which nobody can tell.
+    // The sale's currency is invalid, so rendering its orders panics.
     let made = full.app.engine.create_sale(sale("fall", 1, "none")).await;
     made.expect("the store is there").expect("the id is free");
     let fall = full.app.engine.catalogue().sale("fall").cloned().expect("it was made");
@@ -134,6 +136,10 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
     };
     full.app.engine.hub().publish(EventKind::Order(Arc::new(order)));
     end(&mut anna).await;
-    tell_of("bert", &full, 7);
-    assert_eq!((units(&mut bert).await, idle_sockets(&full)), (7, 1), "it sleeps on");
+    publish_refusal_to("bert", &full, 7);
+    assert_eq!(
+        (units(&mut bert).await, idle_sockets(&full)),
+        (7, 1),
+        "the other socket stays idle"
+    );
 }

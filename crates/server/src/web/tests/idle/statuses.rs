@@ -1,12 +1,12 @@
-//! Statuses that render slowly: readers of the sale get them, and other readers do not wait.
+//! Tests of slow rendering of a status: its readers get it, and other readers do not wait.
 use super::*;
 use crate::web::sale_views::SaleView;
 
-/// How long nothing happens here before a WebSocket sleeps, and between two pings of one that does
-/// not.
+/// How long a WebSocket must be quiet before it becomes idle, and the time between two pings of an
+/// active one.
 const WHILE: Duration = Duration::from_millis(50);
 
-/// Where the sale's status is made.
+/// The view that renders the sale's status.
 fn view(full: &Full) -> Arc<SaleView> {
     let sale = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
     full.app.views.sale_view(&full.app.engine, &sale)
@@ -17,7 +17,7 @@ fn change(full: &Full) {
     full.app.engine.hub().publish(EventKind::Status("spring".into()));
 }
 
-/// Reads until a status.
+/// Reads until a status arrives.
 async fn status(stream: &mut TcpStream) {
     let reading = async { while event(stream).await["type"] != "status" {} };
     tokio::time::timeout(PATIENCE, reading).await.expect("a status in time");
@@ -31,14 +31,14 @@ async fn a_status_arrives_whatever_happens_while_it_is_rendered() {
     let view = view(&full);
     for round in 0..3 {
         anna.write_all(&[0x89, 0x81, 0, 0, 0, 0, round]).await.expect("it reads");
-        // It is awake now.
+        // The socket is active now.
         let answered = async { while pong(&mut anna).await != [round] {} };
         tokio::time::timeout(PATIENCE, answered).await.expect("a pong in time");
         let making = view.hold_render_lock().await;
         change(&full);
-        others_have_turns().await;
+        let_other_tasks_run().await;
         anna.write_all(&PING).await.expect("it reads");
-        // Until it would have been pinged, and fallen asleep.
+        // Long enough for a ping and for the socket to become idle.
         tokio::time::sleep(4 * WHILE).await;
         drop(making);
         status(&mut anna).await;
@@ -55,24 +55,24 @@ async fn a_pending_status_delays_no_other_idle_socket() {
     let view = view(&full);
     let making = view.hold_render_lock().await;
     change(&full);
-    others_have_turns().await;
-    tell(&full, 3);
-    tell_of("bert", &full, 7);
-    assert_eq!((units(&mut bert).await, idle_sockets(&full)), (7, 2), "in its sleep");
+    let_other_tasks_run().await;
+    publish_refusal(&full, 3);
+    publish_refusal_to("bert", &full, 7);
+    assert_eq!((units(&mut bert).await, idle_sockets(&full)), (7, 2), "both sockets stay idle");
     bert.write_all(&PING).await.expect("it reads");
     pong(&mut bert).await;
     wait_for_idle(&full, 2).await;
     bert.write_all(&CLOSE).await.expect("it reads");
-    assert_eq!(farewell(&mut bert).await, 1001, "its own word");
+    assert_eq!(close_code(&mut bert).await, 1001, "the server answers the client's close frame");
     wait_for_idle(&full, 1).await;
-    // Nothing overtakes what waits.
+    // No event overtakes the waiting status.
     change(&full);
     drop(making);
     let mut statuses = 0;
     while event(&mut anna).await["type"] == "status" {
         statuses += 1;
     }
-    assert!(statuses > 0, "the order came first");
+    assert!(statuses > 0, "the order overtook the status");
     status(&mut anna).await;
 }
 
@@ -86,7 +86,7 @@ async fn a_socket_woken_while_it_waits_for_a_status_still_gets_it() {
         wait_for_idle(&full, 1).await;
         let making = view.hold_render_lock().await;
         change(&full);
-        others_have_turns().await;
+        let_other_tasks_run().await;
         anna.write_all(&PING).await.expect("it reads");
         wait_for_idle(&full, 0).await;
         drop(making);
@@ -108,16 +108,16 @@ async fn a_socket_that_waits_for_a_status_is_blocked_and_closed_at_a_stop() {
     let view = view(&full);
     let making = view.hold_render_lock().await;
     change(&full);
-    others_have_turns().await;
+    let_other_tasks_run().await;
     block(&full, "anna").await;
-    assert_eq!(farewell(&mut streams[0]).await, 1008);
-    // This one waits in a task of its own.
+    assert_eq!(close_code(&mut streams[0]).await, 1008);
+    // This socket waits in a task of its own.
     streams[1].write_all(&PING).await.expect("it reads");
     wait_for_idle(&full, 1).await;
     full.app.begin_shutdown();
     full.stop.cancel();
     for stream in &mut streams[1..] {
-        assert_eq!(farewell(stream).await, 1001);
+        assert_eq!(close_code(stream).await, 1001);
     }
     drop(streams);
     expect_no_connection(&full).await;
