@@ -260,6 +260,7 @@ pub struct CheckReport {
 #[schema(examples(json!({"key": "dbk_0d7c9f5b1e3a48e2a6c4f1b09d8e7a65"})))]
 pub struct NewSession {
     /// An operator's key.
+    #[schema(pattern = "^[!-~]{1,256}$")]
     pub key: String,
 }
 
@@ -272,7 +273,8 @@ impl NewSession {
         body::object(bytes, &["key"], |body| {
             let key = body.required("key", |raw, pointer, faults| {
                 let text = read::string(raw, pointer, faults)?;
-                let fits = (1..=4 * NAME_MAX).contains(&text.len());
+                let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+                let fits = is_plain && (1..=4 * NAME_MAX).contains(&text.len());
                 fits.then(|| text.into_owned()).or_else(|| {
                     faults.add(pointer, "must be an operator's key");
                     None

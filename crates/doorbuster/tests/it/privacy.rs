@@ -225,7 +225,7 @@ async fn trouble(shop: &mut Shop) {
     shop.operate(
         "/v1/admin/blocks",
         &json!({"kind": "buyer", "value": format!("{NAME}.6")}),
-        "503 unavailable",
+        "500 internal",
     )
     .await;
     shell(&shop.fixture)

@@ -19,6 +19,9 @@ const CHOICES = {
   access_codes: ['off', 'required'],
   waiting_room: ['off', 'auto', 'always'],
 };
+/* Rate limits of the front door: of one buyer, of one address, and of all requests together. */
+const SCOPES = ['buyer', 'ip', 'interface'];
+const RATES = ['burst', 'per_minute'];
 const CHOOSE = ['buyer', 'random', 'round_robin'];
 
 /** A time of the API as the value of a `datetime-local` control, in the visitor's zone. */
@@ -45,7 +48,8 @@ const newItem = n => ({
 /** The text of every field. */
 function texts(sale, isNew) {
   if (!sale) {
-    return { id: '', title: '', starts_at: '', ends_at: '', door: {}, items: [newItem(1)] };
+    const items = [newItem(1)];
+    return { id: '', title: '', starts_at: '', ends_at: '', door: {}, limits: {}, items };
   }
   const { pass, challenge, access_codes, waiting_room, members_only, min_level } = sale.front_door;
   return {
@@ -54,6 +58,11 @@ function texts(sale, isNew) {
     starts_at: isNew ? '' : localTime(sale.starts_at),
     ends_at: isNew ? '' : localTime(sale.ends_at),
     door: { pass, challenge, access_codes, waiting_room, members_only, min_level },
+    limits: Object.fromEntries(
+      SCOPES.flatMap(scope =>
+        RATES.map(rate => [`${scope}.${rate}`, String(sale.front_door.limits[scope]?.[rate] ?? '')]),
+      ),
+    ),
     items: sale.items.map(item => ({
       id: item.id,
       title: item.title,
@@ -105,6 +114,7 @@ function body(form, isNew) {
   });
   const front_door = { ...form.door };
   if (front_door.min_level !== undefined) front_door.min_level = Number(front_door.min_level);
+  front_door.limits = limits(form.limits, whole);
   const sale = {
     title: form.title,
     starts_at: apiTime(form.starts_at),
@@ -113,6 +123,20 @@ function body(form, isNew) {
     items,
   };
   return { sale: isNew ? { id: form.id.trim(), ...sale } : sale, faults };
+}
+
+/** The rate limits of the form. A scope without numbers keeps what it has, or the default. */
+function limits(form, whole) {
+  const made = {};
+  for (const scope of SCOPES) {
+    const texts = RATES.map(rate => form[`${scope}.${rate}`] ?? '');
+    if (texts.every(text => text === '')) continue;
+    const numbers = texts.map((text, n) =>
+      whole(text, `/front_door/limits/${scope}/${RATES[n]}`),
+    );
+    made[scope] = { burst: numbers[0], per_minute: numbers[1] };
+  }
+  return made;
 }
 
 /** How the stock of one item is divided among its slots. */
@@ -228,6 +252,8 @@ export function SaleForm({ sale, isNew }) {
         ${itemInput(at, 'title', t('title'))}
         ${itemInput(at, 'description', t('description'))}
         ${itemInput(at, 'image', t('image'), t('image_hint'), { inputmode: 'url' })}
+        ${/^(https:\/\/|\/)\S+$/.test(item.image) &&
+        html`<p><img class="preview" src=${item.image} alt=${t('preview_of', { n: at + 1 })} /></p>`}
         ${itemInput(at, 'price', t('price'), t('price_hint'), { inputmode: 'decimal' })}
         ${itemInput(at, 'currency', t('currency'), t('currency_hint'), { maxlength: 3 })}
         ${itemInput(at, 'list_price', t('list_price'), t('list_price_hint'), {
@@ -254,6 +280,13 @@ export function SaleForm({ sale, isNew }) {
               selected=${choice === (form.door[name] ?? 'off')}>${t('choice.' + choice)}</option>`)}
           </select>`}
         <//>`)}
+        ${SCOPES.flatMap(scope => RATES.map(rate => html`<${Field}
+          label=${t(`limit.${scope}.${rate}`)} hint=${t(`limit.${rate}.hint`)}
+          fault=${faultAt(error, `/front_door/limits/${scope}/${rate}`)}>
+          ${props => html`<input ...${props} inputmode="numeric"
+            value=${form.limits[`${scope}.${rate}`] ?? ''} onInput=${event =>
+              set('limits', { ...form.limits, [`${scope}.${rate}`]: event.target.value })} />`}
+        <//>`))}
         <${Field} label=${t('door.members_only')} hint=${t('door.members_only.hint')}>
           ${props => html`<select ...${props} onChange=${event =>
             set('door', { ...form.door, members_only: event.target.value === 'yes' })}>

@@ -18,7 +18,6 @@ import {
   Table,
   useEffect,
   usePoll,
-  useRef,
   useState,
   word,
 } from '/assets/console-kit.js';
@@ -27,6 +26,8 @@ import { Chart } from '/assets/console-charts.js';
 /* Numbers that are older are grey. */
 const STALE_MS = 4000;
 const WINDOW_SECS = 180;
+/* Steps that are read again. */
+const OVERLAP = 5;
 
 /** Where every unit is, from one answer. It adds up, or says so in red. */
 function Flow({ items, stale }) {
@@ -73,13 +74,44 @@ function Flow({ items, stale }) {
   </section>`;
 }
 
+/** The points of the past `secs`: all at first, then only the newest steps. */
+function useSeries(sale, step, secs) {
+  const [state, set] = useState({ points: new Map(), to: 0, error: null });
+  useEffect(() => {
+    let ended = false;
+    let timer = 0;
+    let points = new Map();
+    let from = Date.now() - secs * 1000;
+    const read = async () => {
+      if (!document.hidden) {
+        try {
+          const start = new Date(from).toISOString();
+          const path = `/v1/admin/sales/${seg(sale)}/series?step=${step}&from=${start}`;
+          const answer = await api.get(path);
+          const to = Math.floor(Date.parse(answer.to) / 1000);
+          points = new Map([...points].filter(([at]) => at >= to - secs));
+          for (const point of answer.points) points.set(Math.floor(Date.parse(point.at) / 1000), point);
+          // Nodes write a second a moment later, so the newest steps are read again.
+          from = (to - OVERLAP * step) * 1000;
+          if (!ended) set({ points, to, error: null });
+        } catch (error) {
+          if (!ended) set(old => ({ ...old, error }));
+        }
+      }
+      if (!ended) timer = setTimeout(read, step === 1 ? 1000 : 10_000);
+    };
+    read();
+    return () => {
+      ended = true;
+      clearTimeout(timer);
+    };
+  }, [sale, step, secs]);
+  return state;
+}
+
 /** Every second of the window, with the points that exist. */
-function seconds(series, secs, step) {
-  const to = Math.floor(Date.parse(series.to) / 1000);
+function seconds({ points, to }, secs, step) {
   const from = to - secs;
-  const points = new Map(
-    series.points.map(point => [Math.floor(Date.parse(point.at) / 1000), point]),
-  );
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
   return { times, of: read => times.map(at => (points.has(at) ? read(points.get(at)) : 0)) };
@@ -92,26 +124,14 @@ function Charts({ sale, opened, stale }) {
   const step = span === 'minutes' ? 1 : span === 'hour' ? 10 : 60;
   const secs =
     span === 'minutes' ? WINDOW_SECS : span === 'hour' ? 3600 : Math.min(hours, 59) * 3600;
-  const [from, setFrom] = useState(() => new Date(now - secs * 1000).toISOString());
-  useEffect(() => {
-    const move = () => setFrom(new Date(Date.now() - secs * 1000).toISOString());
-    move();
-    const timer = setInterval(move, span === 'minutes' ? 1000 : 10_000);
-    return () => clearInterval(timer);
-  }, [secs, span]);
-  const { data, error } = usePoll(
-    `/v1/admin/sales/${seg(sale)}/series?step=${step}&from=${from}`,
-    0,
-  );
-  const kept = useRef(null);
-  if (data) kept.current = data;
-  const series = kept.current;
-  if (!series) return html`<${Problem} error=${error} />`;
+  const series = useSeries(sale, step, secs);
+  if (!series.to) return html`<${Problem} error=${series.error} />`;
+  const points = [...series.points.values()].sort((a, b) => (a.at < b.at ? -1 : 1));
   const all = seconds(series, secs, step);
   const rate = n => Math.round((n / step) * 10) / 10;
-  const last = series.points.at(-1);
+  const last = points.at(-1);
   const refusals = {};
-  for (const point of series.points) {
+  for (const point of points) {
     for (const [code, n] of Object.entries(point.refused)) {
       refusals[code] = (refusals[code] ?? 0) + n;
     }
@@ -244,7 +264,7 @@ function Live({ params, can }) {
   const slots = usePoll(path + '/slots', 5);
   const nodes = usePoll('/v1/admin/nodes', 5);
   const ready = usePoll('/readyz', 5);
-  const audit = usePoll('/v1/admin/audit', 15);
+  const audit = usePoll('/v1/admin/audit', 60);
   const orders = usePoll(`/v1/admin/orders?sale=${seg(params.sale)}&limit=10`, 5);
   const ends = usePoll('/v1/admin/webhook-endpoints', 15);
   const [ask, setAsk] = useState(null);

@@ -174,7 +174,7 @@ function Story({ sale, buyer }) {
     5,
   );
   if (!data) return html`<${Problem} error=${error} />`;
-  return html`<section aria-live="off">
+  return html`<section class="story">
     ${data.blocked && html`<p class="alarm alarm--bad"><b>${t('blocked')}</b>
       <a href="#/access">${t('blocks')}</a></p>`}
     <p class="answer card"><b>${t('story')}</b> ${story(data)}</p>

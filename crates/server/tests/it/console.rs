@@ -229,7 +229,7 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
         points.iter().map(|point| point[member].as_u64().expect("a number")).sum()
     };
     app.until(path, "the numbers are recorded", |series| sum(series, "requests") == 8).await;
-    for step in [1, 10] {
+    for step in [1, 10, 60] {
         let series = app.admin("GET", &format!("{path}?step={step}"), None).await.json();
         assert_eq!(series["step_secs"], step);
         assert_eq!((sum(&series, "requests"), sum(&series, "reserved")), (8, 3));

@@ -9,7 +9,7 @@ use doorbuster_api::limits::SERIES_STEPS_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SeriesQuery;
 use doorbuster_core::Millis;
-use doorbuster_store::{PointQuery, PointStep};
+use doorbuster_store::{PointQuery, PointStep, SalePoint};
 use http::StatusCode;
 
 use super::sale;
@@ -22,6 +22,8 @@ use crate::web::{App, wire};
 
 /// Without `from`, this much time before `to` is read.
 const DEFAULT_MS: i64 = 3_600_000;
+/// Minutes that are not older may still be open, or on their way to the store.
+const RECENT_MS: i64 = 180_000;
 
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
@@ -41,8 +43,21 @@ pub(crate) async fn get(
         return Err(Problem::invalid_request(vec![Fault::new(place, detail)]).into());
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
-    let rows = app.engine.store().points(PointQuery { sale: name, step, from, to });
-    let rows = rows.await.map_err(failed)?;
+    let store = app.engine.store();
+    let minutes_or_seconds = PointQuery { sale: name.clone(), step, from, to };
+    let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
+    if step == PointStep::Minute {
+        // A node adds up a minute at its end; until then, only its seconds are stored.
+        let recent = from.max(to.plus(-RECENT_MS));
+        let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
+        let seconds = store.points(seconds).await.map_err(failed)?;
+        let is_open = |second: &SalePoint| {
+            let minute = Millis(second.at.0.div_euclid(length) * length);
+            !rows.iter().any(|row| row.at == minute && row.node == second.node)
+        };
+        let open: Vec<SalePoint> = seconds.into_iter().filter(is_open).collect();
+        rows.extend(open);
+    }
     let nodes = rows.iter().map(|row| (row.at, Point::parse(&row.point)));
     let points = add_up(nodes, length);
     let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();

@@ -35,8 +35,10 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// What a schema cannot express: the location of an error, the start of its message, and the
 /// reason. A location is a pointer with `*` for each number, or a parameter after a question mark.
 /// A location that ends in a slash includes everything below it.
-const RULES: [(&str, &str, &str); 16] = [
+const RULES: [(&str, &str, &str); 18] = [
     ("?cursor", "is not a cursor that this server issued", "what a cursor seals is the server's"),
+    ("?to", "must be after from", "one parameter is held against another"),
+    ("?from", "at most 3,600 steps", "it depends on the other parameters"),
     (
         "/items/*/id",
         "is the id of an earlier entry",

@@ -172,7 +172,16 @@ impl RequestGenerator {
             Param::PathLetter => pick(rng, &["dlv_1", "ref_none", "ord_none"]).to_string(),
             Param::DeliveryState => pick(rng, &["pending", "dead", "discarded"]).to_string(),
             Param::DeadKind => pick(rng, &["delivery", "refund", "ticket"]).to_string(),
-            Param::Buyer => pick(rng, &["anna", "bob", "carl"]).to_string(),
+            Param::PathPrefix => pick(rng, &["0", "7K2M", "0123-4567-89AB-CDEF"]).to_string(),
+            Param::By => "configured".into(),
+            Param::Action => pick(rng, &["sale.opened", "key.created"]).to_string(),
+            Param::Subject => "sale:spring".into(),
+            Param::From => {
+                pick(rng, &["2026-11-20T10:00:00Z", "2026-11-20T10:30:00%2B01:00"]).to_string()
+            }
+            Param::To => "2026-11-20T10:50:00Z".into(),
+            Param::Step => pick(rng, &["1", "10", "60"]).to_string(),
+            Param::Buyer | Param::PathBuyer => pick(rng, &["anna", "bob", "carl"]).to_string(),
             Param::State => {
                 pick(rng, &["reserved", "paid", "cancelled", "expired", "refunded"]).to_string()
             }
