@@ -301,7 +301,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
     for line in [
         "failed to settle a ticket; returning it as a dead letter",
         "is a dead letter",
-        "failed to record an operator's action",
+        "request failed",
         "refunding a payment that pays for no order",
         "found a fault",
     ] {

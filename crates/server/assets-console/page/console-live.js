@@ -90,7 +90,9 @@ function useSeries(sale, step, secs) {
           const answer = await api.get(path);
           const to = Math.floor(Date.parse(answer.to) / 1000);
           points = new Map([...points].filter(([at]) => at >= to - secs));
-          for (const point of answer.points) points.set(Math.floor(Date.parse(point.at) / 1000), point);
+          for (const point of answer.points) {
+            points.set(Math.floor(Date.parse(point.at) / 1000), point);
+          }
           // Nodes write a second a moment later, so the newest steps are read again.
           from = (to - OVERLAP * step) * 1000;
           if (!ended) set({ points, to, error: null });
