@@ -217,7 +217,6 @@ impl App {
             loop {
                 every.tick().await;
                 self.views.take_samples(&self.engine);
-                self.record_series().await;
                 // A key that another node deleted must stop working here too.
                 self.refresh_operator_keys().await;
             }
@@ -225,6 +224,7 @@ impl App {
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = sampling => {}
+            () = self.run_series() => {}
             () = self.buyers.run_key_refresh() => {}
             () = self.gate.run_jobs(&self.engine) => {}
             () = self.payments.run_jobs() => {}

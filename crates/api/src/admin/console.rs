@@ -127,7 +127,7 @@ pub struct NodeList {
 pub struct SeriesItem {
     /// The item.
     pub item: String,
-    /// Units that nobody holds.
+    /// Units that no order has.
     pub free: u64,
     /// Units of unpaid orders.
     pub held: u64,
@@ -200,9 +200,9 @@ pub struct BuyerStory {
     pub orders: Vec<Order>,
     /// The buyer's waitlist entries.
     pub waitlist: Vec<WaitingOrder>,
-    /// Recent refusals, newest first.
+    /// Recent refusals of purchases, newest first.
     pub refusals: Vec<BuyerRefusal>,
-    /// Whether no refusal can be missing: each node remembers a bounded number.
+    /// Whether no refusal can be missing.
     pub refusals_complete: bool,
     /// Whether an operator blocks the buyer.
     pub blocked: bool,

@@ -67,7 +67,8 @@ impl App {
         now: Millis,
     ) {
         sale.flags.answer_counts.count(answer);
-        if answer.is_refusal() {
+        // A queued request may be refused later, and this memory does not see that.
+        if answer.is_refusal() || answer == Answer::Queued {
             let refusal = NotedRefusal { at: now, item: item.row.id, answer };
             self.refusal_memory.note(self.refusal_memory.hash(buyer), refusal);
         }
@@ -108,7 +109,10 @@ impl RefusalMemory {
         let mut found: Vec<NotedRefusal> =
             set.entries.iter().filter(of_buyer).filter_map(read).collect();
         found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
-        (found, set.noted.load(Ordering::Relaxed) <= ENTRIES as u64)
+        let is_complete = set.noted.load(Ordering::Relaxed) <= ENTRIES as u64
+            && found.iter().all(|refusal| refusal.answer != Answer::Queued);
+        found.retain(|refusal| refusal.answer.is_refusal());
+        (found, is_complete)
     }
 
     fn set(&self, buyer: u64) -> &Set {
@@ -134,6 +138,14 @@ mod tests {
         let limited = NotedRefusal { answer: Answer::RateLimited, ..refusal(9) };
         assert_eq!(memory.of_buyer(1), (vec![limited, refusal(5)], true));
         assert_eq!(memory.of_buyer(2), (vec![refusal(6)], true));
+    }
+
+    #[test]
+    fn a_queued_request_makes_the_memory_incomplete() {
+        let memory = RefusalMemory::default();
+        memory.note(1, refusal(5));
+        memory.note(1, NotedRefusal { answer: Answer::Queued, ..refusal(9) });
+        assert_eq!(memory.of_buyer(1), (vec![refusal(5)], false));
     }
 
     #[test]

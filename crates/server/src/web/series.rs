@@ -1,11 +1,14 @@
-//! A sale's numbers over time: each node adds its own second to a table, and readers add up the
-//! rows of all nodes. A second in which nothing happened has no row.
+//! A sale's numbers over time: each node adds its own seconds to a table, the leader adds up each
+//! node's minutes, and readers add up the rows of all nodes. A second in which nothing happened has
+//! no row.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{PointStep, SalePoint};
+use doorbuster_core::{Millis, NodeId, Phase};
+use doorbuster_store::{PointQuery, PointStep, SalePoint, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -15,6 +18,13 @@ use crate::metrics::{HistogramSnapshot, RateSample};
 
 /// Numbers are recorded this long before a scheduled sale opens.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
+/// A closed sale is recorded this long, so that its last orders are in the numbers.
+const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
+const MINUTE_MS: i64 = 60_000;
+/// Past minutes that the leader adds up each time, so that a new leader finds what is missing.
+const MINUTES_SUMMED: i64 = 5;
+/// A second that is this much earlier than the last one means that the clock was set back.
+const STEP_BACK_MS: i64 = 10_000;
 /// Most points that wait for the store; the oldest are dropped.
 const PENDING_MAX: usize = 1_024;
 
@@ -39,16 +49,18 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// Adds a later step of the same node.
-    fn append(&mut self, later: &Self) {
+    /// Adds a later step. Of the queue and the waiting room, the largest numbers are kept.
+    pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
-        (self.queue_depth, self.waiting) = (later.queue_depth, later.waiting);
+        self.queue_depth = self.queue_depth.max(later.queue_depth);
+        self.waiting = self.waiting.max(later.waiting);
     }
 
-    /// Adds the same step of another node. The units and the waiting room are the same everywhere.
+    /// Adds the same step of another node. The units and the waiting room are the same everywhere;
+    /// each slot's queue is counted by one node.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
-        self.queue_depth = self.queue_depth.max(other.queue_depth);
+        self.queue_depth += other.queue_depth;
         self.waiting = self.waiting.max(other.waiting);
     }
 
@@ -71,19 +83,25 @@ impl Point {
         histogram
     }
 
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("maps with text keys serialise")
+    }
+
     /// Parses a stored point. An invalid one counts as empty.
     pub(crate) fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
 }
 
-/// What one sale counted so far.
+/// What this node has recorded of a sale.
 #[derive(Debug)]
 struct SaleProgress {
+    /// The counters at the last recorded second.
     last: RateSample,
-    shown: Point,
-    minute: Millis,
-    of_minute: Point,
+    /// The last recorded units, queue and waiting room.
+    levels: Point,
+    /// The last recorded second.
+    second: Millis,
 }
 
 /// Records the numbers of every sale.
@@ -91,86 +109,101 @@ struct SaleProgress {
 pub(crate) struct SeriesRecorder {
     sales: Mutex<HashMap<String, SaleProgress>>,
     pending: Mutex<VecDeque<SalePoint>>,
+    /// The minute in which minutes were last added up.
+    summed: AtomicI64,
 }
 
 impl App {
-    /// Adds the past second of every sale to the store; called once a second.
-    pub(crate) async fn record_series(&self) {
-        let now = self.engine.now();
-        let sales: Vec<Arc<SaleState>> = self
-            .engine
-            .catalogue()
-            .sales()
-            .filter(|sale| is_recorded(sale, now))
-            .cloned()
-            .collect();
+    /// Records every sale once a second, until the program stops.
+    pub(crate) async fn run_series(&self) {
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            every.tick().await;
+            let now = self.engine.now();
+            self.record_seconds(now).await;
+            let minute = start_of(now, PointStep::Minute).0;
+            if self.engine.control().leads()
+                && self.series.summed.swap(minute, Ordering::Relaxed) != minute
+                && let Err(error) = self.sum_minutes(now).await
+            {
+                tracing::debug!(%error, "failed to add up the minutes of sales; will retry");
+            }
+        }
+    }
+
+    /// Adds the past second of every sale to the store.
+    async fn record_seconds(&self, now: Millis) {
+        let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
+        // Each queue is counted by one node: its own, or the leader where nodes share the slots.
+        let layout = self.engine.layout();
+        let counts_queues = layout.is_node_local() || self.engine.control().leads();
         for sale in &sales {
             let mut depth = 0;
-            for item in &sale.items {
+            for item in sale.items.iter().filter(|_| counts_queues) {
                 depth += self.engine.queued(item).await;
             }
             self.record_second(sale, now, depth);
         }
+        let is_recorded = |name: &String| sales.iter().any(|sale| sale.row.id == *name);
+        self.progress().retain(|name, _| is_recorded(name));
         self.write_pending().await;
     }
 
-    /// Compares a sale's counters with those of a second ago.
+    /// The sales that run, open within the hour, or closed at most this long ago.
+    fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
+        let catalogue = self.engine.catalogue();
+        let sales = catalogue.sales().filter(|sale| is_recorded(sale, now, after_close_ms));
+        sales.cloned().collect()
+    }
+
+    fn progress(&self) -> MutexGuard<'_, HashMap<String, SaleProgress>> {
+        self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares a sale's counters with those at the last recorded second.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
         let view = self.views.sale_view(&self.engine, sale);
         let sample = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
-        let mut sales = self.series.sales.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = start_of(now.plus(-1_000), PointStep::Second);
+        let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
             // Requests long before the opening belong to no second.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
             },
-            shown: Point::default(),
-            minute: start_of(now, PointStep::Minute),
-            of_minute: Point::default(),
+            levels: Point::default(),
+            second: second.plus(-1_000),
         });
-        let waiting = self.gate.room.counts();
-        let waiting = waiting.iter().find(|room| *room.sale == *sale.row.id);
-        let point = Point {
-            answers: new_answers(&progress.last, &sample),
-            latencies: sample.latencies.since(&progress.last.latencies).filled().collect(),
-            items: sale.items.iter().map(|item| (item.row.name.clone(), units(item))).collect(),
-            queue_depth,
-            waiting: waiting.map_or(0, |room| room.waiting),
-        };
-        progress.last = sample;
-        let minute = start_of(now, PointStep::Minute);
-        if minute != progress.minute {
-            let past = std::mem::take(&mut progress.of_minute);
-            if past != Point::default() {
-                self.add_pending(sale, PointStep::Minute, progress.minute, &past);
-            }
-            progress.minute = minute;
-        }
-        let is_new = !point.answers.is_empty()
-            || Point { answers: BTreeMap::new(), latencies: Vec::new(), ..point.clone() }
-                != progress.shown;
-        if !is_new {
+        if !is_next(progress.second, second) {
+            // The counts stay for the next second, because a row is written once.
             return;
         }
-        progress.of_minute.append(&point);
-        // The second that has passed.
-        let second = start_of(now.plus(-1_000), PointStep::Second);
-        self.add_pending(sale, PointStep::Second, second, &point);
-        progress.shown = Point { answers: BTreeMap::new(), latencies: Vec::new(), ..point };
-    }
-
-    fn add_pending(&self, sale: &SaleState, step: PointStep, at: Millis, point: &Point) {
+        let rooms = self.gate.room.counts();
+        let levels = Point {
+            items: sale.items.iter().map(|item| (item.row.name.clone(), units(item))).collect(),
+            queue_depth,
+            waiting: rooms.iter().find(|r| *r.sale == *sale.row.id).map_or(0, |r| r.waiting),
+            ..Point::default()
+        };
+        let answers = new_answers(&progress.last, &sample);
+        if answers.is_empty() && levels == progress.levels {
+            return;
+        }
+        let latencies = sample.latencies.since(&progress.last.latencies).filled().collect();
+        let point = Point { answers, latencies, ..levels.clone() };
+        *progress = SaleProgress { last: sample, levels, second };
         let mut pending = self.series.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.len() >= PENDING_MAX {
             pending.pop_front();
         }
         pending.push_back(SalePoint {
             sale: sale.row.id.clone(),
-            step,
-            at,
+            step: PointStep::Second,
+            at: second,
             node: self.engine.node(),
-            point: serde_json::to_string(point).unwrap_or_default(),
+            point: point.to_json(),
         });
     }
 
@@ -184,22 +217,60 @@ impl App {
         if let Err(error) = self.engine.store().insert_points(points.clone()).await {
             tracing::debug!(%error, "failed to record the numbers of sales; will retry");
             let mut later = pending();
-            for point in points.into_iter().rev().take(PENDING_MAX - later.len().min(PENDING_MAX)) {
-                later.push_front(point);
+            let room = PENDING_MAX.saturating_sub(later.len());
+            points.into_iter().rev().take(room).for_each(|point| later.push_front(point));
+        }
+    }
+
+    /// Adds up the minutes that ended at least a minute ago, from the seconds of all nodes. A
+    /// minute that was added up before stays as it is.
+    async fn sum_minutes(&self, now: Millis) -> Result<(), StoreError> {
+        let to = start_of(now, PointStep::Minute).plus(-MINUTE_MS);
+        let from = to.plus(-MINUTES_SUMMED * MINUTE_MS);
+        for sale in self.sales_for_ms(now, 2 * MINUTES_SUMMED * MINUTE_MS) {
+            let query = PointQuery { sale: sale.row.id.clone(), step: PointStep::Second, from, to };
+            let minutes = minutes_of(&self.engine.store().points(query).await?);
+            if !minutes.is_empty() {
+                self.engine.store().insert_points(minutes).await?;
             }
         }
+        Ok(())
     }
 }
 
-/// Whether a sale's numbers are recorded now. A closed sale is recorded for a minute, so that its
-/// last orders are in the numbers.
-fn is_recorded(sale: &SaleState, now: Millis) -> bool {
+/// The minutes of each node, from its seconds in the order of time.
+fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
+    let mut minutes: BTreeMap<(Millis, NodeId), Point> = BTreeMap::new();
+    for second in seconds {
+        let minute = start_of(second.at, PointStep::Minute);
+        let sum = minutes.entry((minute, second.node)).or_default();
+        sum.append(&Point::parse(&second.point));
+    }
+    let sale = seconds.first().map(|second| second.sale.clone()).unwrap_or_default();
+    let row = |((at, node), point): ((Millis, NodeId), Point)| SalePoint {
+        sale: sale.clone(),
+        step: PointStep::Minute,
+        at,
+        node,
+        point: point.to_json(),
+    };
+    minutes.into_iter().map(row).collect()
+}
+
+/// Whether a second comes after the last recorded one. The store's clock may be slewed, so that two
+/// ticks fall into one second; after a step back, recording goes on at once.
+fn is_next(last: Millis, second: Millis) -> bool {
+    second > last || last.0 - second.0 > STEP_BACK_MS
+}
+
+/// Whether a sale is recorded now: while it runs, shortly before, and for a while after its close.
+fn is_recorded(sale: &SaleState, now: Millis, after_close_ms: i64) -> bool {
     let row = &sale.row;
     match row.phase {
         Phase::Draft => false,
         Phase::Scheduled => row.starts_at.is_some_and(|at| at.0 - now.0 <= BEFORE_OPENING_MS),
         Phase::Open | Phase::Paused => true,
-        Phase::Closed => row.closed_at.is_some_and(|at| now.0 - at.0 <= 60_000),
+        Phase::Closed => row.closed_at.is_some_and(|at| now.0 - at.0 <= after_close_ms),
     }
 }
 
@@ -239,7 +310,7 @@ mod tests {
         let mut sum = point(&[("reserved", 2), ("sold_out", 5)], &[(3, 7)], 2);
         sum.add_node(&point(&[("sold_out", 1)], &[(3, 1), (4, 1)], 2));
         let all = point(&[("reserved", 2), ("sold_out", 6)], &[(3, 8), (4, 1)], 2);
-        assert_eq!(sum, all);
+        assert_eq!(sum, Point { queue_depth: 4, ..all });
         assert_eq!(sum.histogram().count(), 9);
     }
 
@@ -250,6 +321,38 @@ mod tests {
         assert_eq!(Point::parse(&text), stored);
         assert_eq!(Point::parse("{}"), Point::default());
         assert_eq!(Point::parse("not JSON"), Point::default());
+    }
+
+    #[test]
+    fn a_minute_has_the_counts_of_its_seconds_and_their_largest_queue() {
+        let second = |at: i64, node, point: &Point| SalePoint {
+            sale: "spring".to_owned(),
+            step: PointStep::Second,
+            at: Millis(at),
+            node: NodeId(node),
+            point: point.to_json(),
+        };
+        let seconds = [
+            second(60_000, 1, &point(&[("reserved", 2)], &[(3, 2)], 2)),
+            second(60_000, 2, &point(&[("sold_out", 1)], &[], 7)),
+            second(119_000, 1, &point(&[("reserved", 1)], &[(3, 1)], 1)),
+            second(120_000, 1, &point(&[("reserved", 1)], &[], 3)),
+        ];
+        let minutes = minutes_of(&seconds);
+        let keys: Vec<_> = minutes.iter().map(|row| (row.at.0, row.node.0, row.step)).collect();
+        let minute = PointStep::Minute;
+        assert_eq!(keys, [(60_000, 1, minute), (60_000, 2, minute), (120_000, 1, minute)]);
+        let first = Point { queue_depth: 2, ..point(&[("reserved", 3)], &[(3, 3)], 1) };
+        assert_eq!(Point::parse(&minutes[0].point), first);
+        assert_eq!(minutes_of(&[]), []);
+    }
+
+    #[test]
+    fn a_second_is_recorded_once_even_if_the_clock_is_slewed_or_set_back() {
+        assert!(is_next(Millis(9_000), Millis(10_000)));
+        assert!(!is_next(Millis(9_000), Millis(9_000)));
+        assert!(!is_next(Millis(9_000), Millis(8_000)));
+        assert!(is_next(Millis(90_000), Millis(9_000)));
     }
 
     #[test]

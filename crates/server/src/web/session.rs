@@ -49,17 +49,9 @@ const MINUTE_MS: i64 = 60_000;
 pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, (i64, u32)>>);
 
 impl WrongKeys {
-    /// Seconds until an address may try again, if it has sent too many wrong keys.
-    fn retry_after(&self, address: IpAddr, now: Millis) -> Option<u32> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (minute, wrong) = *counts.get(&network(address))?;
-        let is_limited = minute == now.0.div_euclid(MINUTE_MS) && wrong >= WRONG_KEYS_MAX;
-        let left_ms = MINUTE_MS - now.0.rem_euclid(MINUTE_MS);
-        is_limited.then(|| u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(60))
-    }
-
-    /// Counts a wrong key.
-    fn add(&self, address: IpAddr, now: Millis) {
+    /// Counts a key as wrong before it is checked, so that concurrent requests cannot exceed the
+    /// limit. `Err`: the address has sent too many; it may try again in this many seconds.
+    fn add(&self, address: IpAddr, now: Millis) -> Result<(), u32> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= ADDRESSES_MAX {
@@ -73,7 +65,20 @@ impl WrongKeys {
         if *counted != minute {
             (*counted, *wrong) = (minute, 0);
         }
+        if *wrong >= WRONG_KEYS_MAX {
+            let left_ms = MINUTE_MS - now.0.rem_euclid(MINUTE_MS);
+            return Err(u32::try_from(left_ms.div_euclid(1_000) + 1).unwrap_or(60));
+        }
         *wrong += 1;
+        Ok(())
+    }
+
+    /// Takes one count back, because the key was right.
+    fn remove(&self, address: IpAddr) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, wrong)) = counts.get_mut(&network(address)) {
+            *wrong = wrong.saturating_sub(1);
+        }
     }
 }
 
@@ -99,16 +104,12 @@ pub(crate) async fn create(
     input::content_type(&headers, BodyType::Json)?;
     let NewSession { key } = NewSession::from_json(&body)?;
     let now = app.engine.now();
-    if let Some(secs) = app.wrong_keys.retry_after(client.address, now) {
-        return Err(Problem::rate_limited(Scope::Ip, secs).into());
-    }
-    let operator = match app.operator_of_key(&key).await {
-        Ok(operator) => operator,
-        Err(denied) => {
-            app.wrong_keys.add(client.address, now);
-            return Err(app.denied_problem(denied).into());
-        }
-    };
+    let limited = |secs| Problem::rate_limited(Scope::Ip, secs);
+    app.wrong_keys.add(client.address, now).map_err(limited)?;
+    let hash = Operators::hash(&key);
+    let operator = app.operator_of_hash(hash).await;
+    let operator = operator.map_err(|denied| app.denied_problem(denied))?;
+    app.wrong_keys.remove(client.address);
     let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
     let action = NewAction {
         by: operator.id.to_string(),
@@ -120,7 +121,7 @@ pub(crate) async fn create(
     };
     let until = now.plus(SESSION_SECS * 1_000);
     let store = app.engine.store();
-    let insert = store.insert_session(Operators::hash(&cookie), Operators::hash(&key), until);
+    let insert = store.insert_session(Operators::hash(&cookie), hash, until);
     recorded(action, insert).await.map_err(failed)?;
     Ok(with_cookie(&app, &headers, &cookie, SESSION_SECS))
 }
@@ -210,10 +211,6 @@ impl App {
         Ok(operator)
     }
 
-    async fn operator_of_key(&self, key: &str) -> Result<Operator, Denied> {
-        self.operator_of_hash(Operators::hash(key)).await
-    }
-
     async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, Denied> {
         match self.operators.check_hash(&hash) {
             // Another node may have created the key just now.
@@ -236,21 +233,24 @@ mod tests {
             ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().expect("an address"));
         let now = Millis(MINUTE_MS + 15_000);
         for _ in 0..WRONG_KEYS_MAX {
-            assert_eq!(wrong.retry_after(one, now), None);
-            wrong.add(one, now);
+            assert_eq!(wrong.add(one, now), Ok(()));
         }
-        assert_eq!(wrong.retry_after(one, now), Some(46));
-        assert_eq!(wrong.retry_after(other, now), None);
-        assert_eq!(wrong.retry_after(one, now.plus(MINUTE_MS)), None);
+        assert_eq!(wrong.add(one, now), Err(46));
+        wrong.remove(one);
+        assert_eq!(wrong.add(one, now), Ok(()), "one key was right");
+        assert_eq!(wrong.add(other, now), Ok(()));
+        assert_eq!(wrong.add(one, now.plus(MINUTE_MS)), Ok(()));
     }
 
     #[test]
     fn addresses_of_one_ipv6_network_count_as_one() {
         let wrong = WrongKeys::default();
         let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
-        (0..WRONG_KEYS_MAX).for_each(|_| wrong.add(address("2001:db8::1"), Millis(0)));
-        assert!(wrong.retry_after(address("2001:db8::2"), Millis(0)).is_some());
-        assert!(wrong.retry_after(address("2001:db8:0:1::1"), Millis(0)).is_none());
+        for _ in 0..WRONG_KEYS_MAX {
+            assert_eq!(wrong.add(address("2001:db8::1"), Millis(0)), Ok(()));
+        }
+        assert!(wrong.add(address("2001:db8::2"), Millis(0)).is_err());
+        assert!(wrong.add(address("2001:db8:0:1::1"), Millis(0)).is_ok());
     }
 
     #[test]

@@ -206,6 +206,13 @@ impl TestApp {
         assert_eq!(reply.verdict(), "200", "{step}: {}", reply.text());
     }
 
+    /// How often an operator, or the program itself, did this.
+    pub(crate) async fn count_actions(&self, action: &str) -> usize {
+        let path = format!("/v1/admin/actions?limit=200&action={action}");
+        let list = self.admin("GET", &path, None).await.json();
+        list["actions"].as_array().expect("a list").len()
+    }
+
     /// Polls until `holds`.
     pub(crate) async fn until(
         &self,

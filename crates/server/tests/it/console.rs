@@ -1,6 +1,9 @@
 //! What consoles use: sessions, actions, nodes, numbers by second, one buyer's story, and the check
 //! before opening.
 
+#[path = "console/every_action.rs"]
+mod every_action;
+
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer};

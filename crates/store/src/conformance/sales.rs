@@ -272,7 +272,8 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     recorded(action("sale.opened", "sale:unrecorded"), open).await.expect("writes");
     let again = store.step_sale("unrecorded", PhaseStep::Open);
     recorded(action("sale.opened", "sale:unrecorded"), again).await.expect("answers");
-    recorded(action("session.created", "key:key_a"), store.record_action()).await.expect("writes");
+    let sign_in = store.insert_session([1; 32], [2; 32], fixture.clock.now().plus(1_000));
+    recorded(action("session.created", "key:key_a"), sign_in).await.expect("writes");
     let query = |action: Option<&str>, before| ActionQuery {
         action: action.map(str::to_owned),
         before,
@@ -296,8 +297,8 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     let opened = store.actions(query(Some("sale.opened"), None)).await.expect("reads");
     assert_eq!(opened, rows[1..2]);
     assert_eq!(store.actions(query(None, Some(rows[1].seq))).await.expect("reads"), rows[2..]);
-    let of_nobody = ActionQuery { by: Some("key_b".to_owned()), ..query(None, None) };
-    assert_eq!(store.actions(of_nobody).await.expect("reads"), []);
+    let by_another_key = ActionQuery { by: Some("key_b".to_owned()), ..query(None, None) };
+    assert_eq!(store.actions(by_another_key).await.expect("reads"), []);
 }
 
 /// A spread is changed until the sale opens, and raises the version.

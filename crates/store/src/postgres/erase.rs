@@ -160,7 +160,9 @@ impl Postgres {
                 orders: erase_orders(ledger, &names)?,
                 other: erase_other_rows(ledger, &names, &found)?,
             };
-            ledger.record(&actions::erased(&erased))?;
+            if erased != Erased::default() {
+                ledger.record(&actions::erased(&erased))?;
+            }
             Ok(erased)
         };
         self.job(RetryUnknown::Allowed, erase).await

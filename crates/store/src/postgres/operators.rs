@@ -111,10 +111,6 @@ impl Postgres {
         self.all(sql, &[by, action, subject, before, &as_limit(*limit)], action_row).await
     }
 
-    pub(crate) async fn record_action(&self) -> StoreResult<()> {
-        self.job(RetryUnknown::Never, |ledger| ledger.record(&[])).await
-    }
-
     /// Takes the lease if this node has it or it has expired.
     pub(crate) async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
         let lead = move |ledger: &mut super::PostgresLedger<'_>| {

@@ -98,7 +98,9 @@ fn update(
         (endpoints::types_to_json(&endpoint.wanted), endpoints::secrets_to_json(&endpoint.secrets));
     let sql = "UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1";
     ledger.run(sql, &[&id, &endpoint.url, &types, &secrets, &endpoint.enabled])?;
-    ledger.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
+    if endpoint != before {
+        ledger.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
+    }
     Ok(Some(endpoint))
 }
 

@@ -35,9 +35,7 @@ impl Sqlite {
         self.write(1, move |txn| {
             txn.attempt(|ledger| {
                 ledger.action = action;
-                let done = work(ledger);
-                ledger.action = None;
-                done
+                work(ledger)
             })
         })
         .await
@@ -308,10 +306,6 @@ impl Sqlite {
 
     pub(crate) async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
         self.read(move |sql| operators::actions(sql, &query)).await
-    }
-
-    pub(crate) async fn record_action(&self) -> StoreResult<()> {
-        self.job(|ledger| ledger.record(&[])).await
     }
 
     pub(crate) async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {

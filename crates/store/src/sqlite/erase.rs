@@ -128,7 +128,9 @@ impl Sqlite {
             // Cached quotas were written above, and are read again.
             ledger.flush()?;
             ledger.reset();
-            ledger.record(&actions::erased(&erased))?;
+            if erased != Erased::default() {
+                ledger.record(&actions::erased(&erased))?;
+            }
             Ok(erased)
         })
         .await

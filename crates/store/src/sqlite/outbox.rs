@@ -110,7 +110,9 @@ fn update(
             endpoint.enabled
         ],
     )?;
-    ledger.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
+    if endpoint != before {
+        ledger.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
+    }
     Ok(Some(endpoint))
 }
 

@@ -59,6 +59,7 @@ impl<'c> Txn<'c> {
             self.ledger.flush()?;
             Ok(value)
         }));
+        self.ledger.action = None;
         let result = result.unwrap_or_else(|panic| Err(Failure::Panicked(panic_message(&*panic))));
         match result {
             Ok(value) => {

@@ -15,14 +15,6 @@ impl Store {
         }
     }
 
-    /// Records the caller's action, which changes nothing else in the store.
-    pub async fn record_action(&self) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.record_action().await,
-            Self::Postgres(s) => Box::pin(s.record_action()).await,
-        }
-    }
-
     /// Adds a sign-in with a key, and deletes those that have expired. Records the caller's action.
     pub async fn insert_session(&self, hash: Hash, key: Hash, until: Millis) -> StoreResult<()> {
         match self {

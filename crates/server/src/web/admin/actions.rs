@@ -17,13 +17,13 @@ use crate::web::{App, wire};
 
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
     let query = ActionQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    let before = cursor::position(List::Actions, query.page.cursor.as_deref())?;
+    let position = cursor::position(List::Actions, query.page.cursor.as_deref())?;
     let limit = query.page.limit as usize;
     let wanted = store::ActionQuery {
         by: query.by,
         action: query.action,
         subject: query.subject,
-        before: before.map(|(seq, _)| seq),
+        before: position.map(|(seq, _)| seq),
         limit: limit + 1,
     };
     let mut rows = app.engine.store().actions(wanted).await.map_err(failed)?;

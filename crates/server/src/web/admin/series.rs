@@ -22,8 +22,8 @@ use crate::web::{App, wire};
 
 /// Without `from`, this much time before `to` is read.
 const DEFAULT_MS: i64 = 3_600_000;
-/// Minutes that are not older may still be open, or on their way to the store.
-const RECENT_MS: i64 = 180_000;
+/// A minute that is not older may have only its seconds in the store.
+const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
@@ -47,7 +47,7 @@ pub(crate) async fn get(
     let minutes_or_seconds = PointQuery { sale: name.clone(), step, from, to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
     if step == PointStep::Minute {
-        // A node adds up a minute at its end; until then, only its seconds are stored.
+        // The leader adds up a minute a while after its end; until then, only seconds are stored.
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
         let seconds = store.points(seconds).await.map_err(failed)?;
@@ -65,12 +65,16 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
-/// Adds up the points of all nodes in each step of this length.
+/// Adds up the points of all nodes at each time, and then the times in each step of this length.
 fn add_up(nodes: impl Iterator<Item = (Millis, Point)>, length: i64) -> BTreeMap<Millis, Point> {
-    let mut steps: BTreeMap<Millis, Point> = BTreeMap::new();
+    let mut times: BTreeMap<Millis, Point> = BTreeMap::new();
     for (at, point) in nodes {
+        times.entry(at).or_default().add_node(&point);
+    }
+    let mut steps: BTreeMap<Millis, Point> = BTreeMap::new();
+    for (at, point) in times {
         let at = Millis(at.0.div_euclid(length) * length);
-        steps.entry(at).or_default().add_node(&point);
+        steps.entry(at).or_default().append(&point);
     }
     steps
 }

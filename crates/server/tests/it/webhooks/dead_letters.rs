@@ -24,6 +24,7 @@ async fn an_endpoint_that_answers_gone_is_disabled_and_receives_every_event_afte
     let order = buy(&app, 1).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
     app.until(&path, "it is disabled", |one| one["enabled"] == false).await;
+    assert_eq!(app.count_actions("endpoint.disabled").await, 1);
     let (tried, other) = (shop.received().len(), buy(&app, 2).await);
     cancel(&app, 1, &order).await;
     assert_eq!(
@@ -111,15 +112,11 @@ async fn many_dead_letters_are_retried_or_discarded_at_once() {
             .await
             .json();
     assert_eq!(discarded, json!({"done": 12, "skipped": 0, "next_cursor": null}));
+    assert_eq!(app.count_actions("dead_letter.retried").await, 12);
+    assert_eq!(app.count_actions("dead_letter.discarded").await, 12);
     assert_eq!(app.admin("GET", letters, None).await.json()["dead_letters"], json!([]));
-    let kept = app
-        .admin(
-            "GET",
-            &format!("/v1/admin/webhook-endpoints/{second}/deliveries?state=discarded"),
-            None,
-        )
-        .await
-        .json();
+    let path = format!("/v1/admin/webhook-endpoints/{second}/deliveries?state=discarded");
+    let kept = app.admin("GET", &path, None).await.json();
     assert_eq!(kept["deliveries"][0]["reason"], "a test shop", "{kept}");
 }
 

@@ -218,6 +218,7 @@ async fn an_operator_can_send_one_event_again() {
         "its place was another's"
     );
     assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
+    assert_eq!(app.count_actions("endpoint.redelivered").await, 1);
 }
 
 #[tokio::test]

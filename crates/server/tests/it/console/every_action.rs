@@ -1,0 +1,119 @@
+//! Every kind of change by an operator leaves its action, and a call without an effect leaves none.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::money::{captured, order, send_message, start};
+
+/// The actions of changes that need no failed or repeated delivery.
+const ACTIONS: [&str; 26] = [
+    "block.created",
+    "block.deleted",
+    "buyer.erased",
+    "codes.created",
+    "codes.revoked",
+    "endpoint.changed",
+    "endpoint.created",
+    "endpoint.deleted",
+    "endpoint.secret_rotated",
+    "key.created",
+    "key.deleted",
+    "order.cancelled",
+    "order.extended",
+    "order.refunded",
+    "sale.changed",
+    "sale.closed",
+    "sale.created",
+    "sale.deleted",
+    "sale.opened",
+    "sale.paused",
+    "sale.resumed",
+    "sale.scheduled",
+    "sale.unscheduled",
+    "session.created",
+    "spread.changed",
+    "stock.adjusted",
+];
+
+/// Sends a change, which must succeed, and returns its answer.
+async fn done(app: &TestApp, method: &str, path: &str, body: Option<Value>) -> Value {
+    let key = [("Idempotency-Key", "k")];
+    let reply = app.admin_with(method, &format!("/v1/admin/{path}"), &key, body).await;
+    assert!(reply.status < 300, "{method} {path}: {}", reply.text());
+    if reply.status == 204 { Value::Null } else { reply.json() }
+}
+
+fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().expect("a text").to_owned()
+}
+
+async fn change_sales_and_orders(app: &TestApp) {
+    app.make_sale("draft", 1.into(), 1).await;
+    done(app, "DELETE", "sales/draft", None).await;
+    app.make_sale("spring", 9.into(), 9).await;
+    let starts_at = json!({"starts_at": "2100-01-01T00:00:00Z"});
+    done(app, "PATCH", "sales/spring", Some(starts_at)).await;
+    let spread =
+        json!({"partitions": 2, "choose": "buyer", "initial": 0, "threshold": 0, "refill": 0});
+    done(app, "PUT", "sales/spring/items/phone/spread", Some(spread)).await;
+    for step in ["schedule", "unschedule", "open", "pause", "resume"] {
+        app.step("spring", step).await;
+    }
+    let units = json!({"units": 1, "reason": "found"});
+    done(app, "POST", "sales/spring/items/phone/adjustments", Some(units)).await;
+    let [cancelled, paid] = [order(app, "ann", "k1", 1).await, order(app, "ann", "k2", 1).await];
+    done(app, "POST", &format!("orders/{cancelled}/extend"), Some(json!({"secs": 60}))).await;
+    done(app, "POST", &format!("orders/{cancelled}/cancel"), None).await;
+    assert_eq!(send_message(app, "evt_1", &captured("pay_1", &paid, 10)).await.verdict(), "200");
+    done(app, "POST", &format!("orders/{paid}/refund"), None).await;
+    done(app, "POST", "sales/spring/access-codes", Some(json!({"count": 1}))).await;
+    // Each first character is equally likely, so all of them are revoked.
+    for first in "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars() {
+        done(app, "DELETE", &format!("sales/spring/access-codes/{first}"), None).await;
+    }
+}
+
+async fn change_access(app: &TestApp) {
+    let key = done(app, "POST", "keys", Some(json!({"name": "n", "role": "admin"}))).await;
+    let body = json!({"key": key["key"]}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    let session = app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await;
+    assert_eq!(session.verdict(), "204");
+    done(app, "DELETE", &format!("keys/{}", text(&key, "id")), None).await;
+    let block = json!({"kind": "buyer", "value": "eve", "reason": "a test"});
+    let block = done(app, "POST", "blocks", Some(block)).await;
+    done(app, "DELETE", &format!("blocks/{}", text(&block, "id")), None).await;
+}
+
+async fn change_endpoints(app: &TestApp) {
+    let body = json!({"url": "https://93.184.216.34/hook", "types": ["*"], "enabled": false});
+    let made = done(app, "POST", "webhook-endpoints", Some(body)).await;
+    let path = format!("webhook-endpoints/{}", text(&made, "id"));
+    for _ in 0..2 {
+        done(app, "PATCH", &path, Some(json!({"types": ["order.paid"]}))).await;
+    }
+    done(app, "POST", &format!("{path}/rotate-secret"), None).await;
+    done(app, "DELETE", &path, None).await;
+}
+
+#[tokio::test]
+async fn every_kind_of_change_leaves_its_action() {
+    let app = start().await;
+    change_sales_and_orders(&app).await;
+    change_access(&app).await;
+    change_endpoints(&app).await;
+    app.step("spring", "close").await;
+    for _ in 0..2 {
+        done(&app, "POST", "erasures", Some(json!({"buyer": "ann"}))).await;
+    }
+    let list = app.admin("GET", "/v1/admin/actions?limit=200", None).await.json();
+    let rows = list["actions"].as_array().expect("a list");
+    let found: BTreeSet<&str> = rows.iter().filter_map(|row| row["action"].as_str()).collect();
+    assert_eq!(found, ACTIONS.into());
+    let times = |action: &str| rows.iter().filter(|row| row["action"] == action).count();
+    assert_eq!(times("endpoint.changed"), 1, "the second change has no effect: {list}");
+    assert_eq!(times("buyer.erased"), 1, "the second erasure has no effect: {list}");
+    assert_eq!(times("codes.revoked"), 1);
+}
