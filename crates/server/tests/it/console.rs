@@ -90,6 +90,21 @@ async fn a_session_ends_when_the_operator_signs_out() {
 }
 
 #[tokio::test]
+async fn the_cookie_is_for_https_alone_where_browsers_use_https() {
+    let plain = TestApp::start().await;
+    let (_, key) = new_key(&plain, "viewer").await;
+    let body = json!({ "key": key }).to_string();
+    let headers = [("content-type", "application/json"), ("x-forwarded-proto", "https")];
+    let by_proxy = plain.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await;
+    let by_setting = TestApp::with(&[("DOORBUSTER_PAGE__URL", "https://shop.example")]).await;
+    let (_, key) = new_key(&by_setting, "viewer").await;
+    for reply in [by_proxy, sign_in(&by_setting, &key).await] {
+        let set = reply.header("set-cookie").expect("a cookie");
+        assert!(set.ends_with("; Secure"), "{set}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_guesses_keys_is_refused_for_a_minute() {
     let app = TestApp::start().await;
     let (_, key) = new_key(&app, "viewer").await;
