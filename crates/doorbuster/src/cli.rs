@@ -12,6 +12,7 @@ mod lab;
 mod maintenance;
 mod operators;
 mod order;
+mod payment;
 mod sale;
 mod sale_edit;
 mod serve;
@@ -41,6 +42,7 @@ pub use operators::{
 pub use order::{
     EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, OrderSelection, PayByArgs,
 };
+pub use payment::{PaymentArgs, PaymentCommand, TriggerArgs};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs};
 pub use sale_edit::{CodesArgs, EditArgs};
 pub use serve::ServeArgs;
@@ -78,6 +80,7 @@ pub enum Command {
     Nodes(NodesArgs),
     Sale(SaleArgs),
     Order(OrderArgs),
+    Payment(PaymentArgs),
     Waitlist(WaitlistArgs),
     Code(CodeArgs),
     Key(KeyArgs),

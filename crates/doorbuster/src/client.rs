@@ -197,6 +197,21 @@ impl Client {
         self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
     }
 
+    /// Sends a POST request with these headers and a body that is JSON already.
+    pub async fn post_signed(
+        &self,
+        path: Path<'_>,
+        headers: [(&'static str, String); 3],
+        body: String,
+    ) -> ApiResult {
+        let mut request =
+            self.request(Method::POST, &path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.send(request.body(body)).await
+    }
+
     /// Prints the result: the server's JSON, or the text that `human` makes of it.
     pub fn print_result<T: DeserializeOwned>(
         &self,

@@ -20,6 +20,7 @@ mod lab;
 mod maintenance;
 mod operators;
 mod order;
+mod payment;
 mod print;
 mod sale;
 mod serve;
@@ -70,6 +71,7 @@ fn run(command: Command) -> Outcome {
         Command::Restore(args) => maintenance::restore(&args),
         Command::Migrate(args) => maintenance::migrate(&args),
         Command::Config(args) => config::run(&args),
+        Command::Payment(args) => payment::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Man(args) => man(&args.dir),
         Command::Completions { shell } => completions(shell),

@@ -159,10 +159,31 @@ pub async fn load_or_create_all(
 ///
 /// If there is no such secret, or it cannot be read.
 pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
-    let name = "buyer_secret";
     if let Some(BuyerKeys::Secret(secret)) = &settings.auth.buyers {
         return Ok(secret.clone());
     }
+    kept(settings, "buyer_secret", "auth.buyer_secret").await
+}
+
+/// The secret with which servers of these settings check the sandbox's messages: the newest one. It
+/// is never created here, because no server would use it.
+///
+/// # Errors
+///
+/// If there is no such secret, or it cannot be read.
+pub async fn webhook_secret(settings: &Settings) -> Result<SecretString, SecretsError> {
+    if let Some(newest) = settings.payment.webhook_secrets.first() {
+        return Ok(newest.clone());
+    }
+    kept(settings, "webhook_secret", "payment.webhook_secret").await
+}
+
+/// The secret `name` that a server generated and keeps.
+async fn kept(
+    settings: &Settings,
+    name: &'static str,
+    setting: &'static str,
+) -> Result<SecretString, SecretsError> {
     let found = match settings.shape.store() {
         Some(url) => stored_secret(url.expose_secret(), name).await?.map(SecretString::from),
         None => {
@@ -170,11 +191,7 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
             read(&path).map_err(|error| SecretsError::InDirectory { path, error })?
         }
     };
-    found.ok_or_else(|| SecretsError::Missing {
-        name,
-        place: location(settings),
-        setting: "auth.buyer_secret",
-    })
+    found.ok_or_else(|| SecretsError::Missing { name, place: location(settings), setting })
 }
 
 /// Refuses to create a key for a store that was created with another one.

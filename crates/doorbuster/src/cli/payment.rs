@@ -1,0 +1,45 @@
+//! Arguments of `payment`.
+
+use clap::{Args, Subcommand};
+
+use super::server::ServerArgs;
+use super::settings::SettingsArgs;
+
+/// Send payments of the sandbox, as a provider would.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  doorbuster payment trigger ord_… --amount 10.00")]
+pub struct PaymentArgs {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PaymentCommand,
+}
+
+/// An operation on payments.
+#[derive(Debug, Subcommand)]
+pub enum PaymentCommand {
+    Trigger(TriggerArgs),
+}
+
+/// Tell the server that an order was paid, or that a payment failed. Sandbox only.
+///
+/// The message is signed with the setting `payment.webhook_secret`, or with the secret that a server
+/// generated and keeps: in its data directory, or in shapes postgres and cluster in the database.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  doorbuster payment trigger ord_…
+  doorbuster payment trigger ord_… --failed
+  doorbuster payment trigger ord_… --amount 9.99     a payment of the wrong amount")]
+pub struct TriggerArgs {
+    /// The order's id.
+    pub order: String,
+    /// The payment failed; no money arrived.
+    #[arg(long)]
+    pub failed: bool,
+    /// The amount that was paid, in the currency of the order. Without it: the order's amount.
+    #[arg(long, value_name = "AMOUNT")]
+    pub amount: Option<String>,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}

@@ -1,0 +1,80 @@
+//! `payment trigger`: sends a message of the sandbox, so that an order is paid without a browser.
+
+use std::time::SystemTime;
+
+use anyhow::Context;
+use doorbuster_api::payment::Taken;
+use doorbuster_server::secrets::{self, SecretsError};
+use doorbuster_server::signing::{self, SigningKey};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::cli::{PaymentArgs, PaymentCommand, TriggerArgs, values};
+use crate::client::{self, Client, Path};
+use crate::exit::{Failure, Outcome};
+use crate::{config, table};
+
+/// Runs `payment`.
+pub fn run(args: &PaymentArgs) -> Outcome {
+    let client = Client::new(&args.server)?;
+    let PaymentCommand::Trigger(trigger) = &args.command;
+    let settings = config::settings(&trigger.settings)?;
+    client::block_on(async {
+        let secret = secrets::webhook_secret(&settings).await.map_err(|error| match error {
+            SecretsError::Missing { .. } => Failure::Settings(error.to_string()),
+            other => Failure::Refused(other.to_string()),
+        })?;
+        let key = SigningKey::parse(secret.expose_secret())
+            .context("payment.webhook_secret has the wrong format")?;
+        send(&client, trigger, key).await
+    })
+}
+
+async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
+    let order: Value =
+        client.get(Path::new(&["v1", "admin", "orders", &args.order])).await?.read()?;
+    let amount = &order["amount"];
+    let currency = amount["currency"].as_str().ok_or_else(|| {
+        Failure::Refused(format!("{} was never reserved, so it cannot be paid", args.order))
+    })?;
+    let amount = match &args.amount {
+        None => amount.clone(),
+        Some(text) => {
+            let amount = values::money(&format!("{text}{currency}")).map_err(|_| {
+                Failure::Settings(format!(
+                    "--amount {text} is not like 10.00: write it in the currency's own units"
+                ))
+            })?;
+            json!(amount)
+        }
+    };
+    let kind = if args.failed { "payment.failed" } else { "payment.captured" };
+    let payment = format!("pay_{:016x}", rand::random::<u64>());
+    let body = json!({
+        "type": kind,
+        "data": {"payment": payment, "order": args.order, "amount": amount},
+    })
+    .to_string();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .context("the system clock is before 1970")?;
+    let at_secs = i64::try_from(now.as_secs()).context("the system clock is out of range")?;
+    let id = format!("msg_{payment}");
+    let signature = signing::sign(&id, at_secs, body.as_bytes(), &[key]);
+    let headers = [
+        (signing::ID_HEADER, id),
+        (signing::TIMESTAMP_HEADER, at_secs.to_string()),
+        (signing::SIGNATURE_HEADER, signature),
+    ];
+    let path = Path::new(&["v1", "payments", "sandbox", "webhook"]);
+    let result = client.post_signed(path, headers, body).await;
+    client.print_result(result, |taken: &Taken| sentence(taken, args, &payment, &amount))
+}
+
+fn sentence(taken: &Taken, args: &TriggerArgs, payment: &str, amount: &Value) -> String {
+    let amount = serde_json::from_value(amount.clone())
+        .map_or_else(|_| amount.to_string(), |amount| table::money(&amount));
+    let outcome = json!(taken)["outcome"].as_str().unwrap_or_default().to_owned();
+    let what = if args.failed { "failed" } else { "arrived" };
+    format!("Payment {payment} of {amount} {what}. The server answered: {outcome}.\n")
+}
