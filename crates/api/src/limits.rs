@@ -101,6 +101,8 @@ pub const WAIT_SECS_DEFAULT: u32 = 2;
 /// Most entries of a page; more: `422`.
 pub const PAGE_MAX: u32 = 200;
 
+/// Characters of a text that a list of sales is searched for.
+pub const SEARCH_CHARS_MAX: usize = 64;
 /// Entries of a page when `limit` is absent.
 pub const PAGE_DEFAULT: u32 = 50;
 

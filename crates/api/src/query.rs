@@ -12,6 +12,7 @@ use crate::admin::dead_letters::DeadKind;
 use crate::admin::webhooks::DeliveryState;
 use crate::limits::{
     CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX,
+    SEARCH_CHARS_MAX,
 };
 use crate::order::OrderState;
 use crate::problem::Problem;
@@ -38,6 +39,8 @@ impl Default for Page {
 pub struct SaleQuery {
     /// Only sales in this phase; operators only.
     pub phase: Option<Phase>,
+    /// Only sales with this text in a title; buyers only.
+    pub search: Option<String>,
     /// The page.
     pub page: Page,
 }
@@ -110,8 +113,17 @@ impl SaleQuery {
     /// `422`, with each invalid parameter.
     pub fn for_buyer(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
+        let search = pairs.single_value(
+            "q",
+            "must be at most 64 characters, none of them a control character",
+            |text| {
+                let fits =
+                    text.chars().count() <= SEARCH_CHARS_MAX && !text.chars().any(char::is_control);
+                fits.then(|| text.to_owned())
+            },
+        );
         let page = page(&mut pairs);
-        pairs.into_result(Self { phase: None, page })
+        pairs.into_result(Self { phase: None, search, page })
     }
 
     /// Parses an operator's query.
@@ -126,7 +138,7 @@ impl SaleQuery {
             Phase::parse,
         );
         let page = page(&mut pairs);
-        pairs.into_result(Self { phase, page })
+        pairs.into_result(Self { phase, search: None, page })
     }
 }
 

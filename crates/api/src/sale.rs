@@ -96,11 +96,21 @@ pub struct Item {
     pub hold_secs: u32,
 }
 
+/// A sale and its status, as the list shows them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ListedSale {
+    /// The sale.
+    #[serde(flatten)]
+    pub sale: Sale,
+    /// Its status, at most a second old.
+    pub status: Status,
+}
+
 /// A page of the sales that a buyer may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SaleList {
     /// The sales of this page.
-    pub sales: Vec<Sale>,
+    pub sales: Vec<ListedSale>,
     /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,

@@ -4,7 +4,7 @@ use std::path::Path as FilePath;
 
 use anyhow::Context;
 use doorbuster_api::sale::SaleList;
-use doorbuster_server::web::folder;
+use doorbuster_server::web::{ExportedSale, folder};
 
 use crate::cli::ExportArgs;
 use crate::client::{self, Client, Path};
@@ -25,9 +25,9 @@ pub fn run(args: &ExportArgs) -> Outcome {
     }
     let sales = match args.sales.as_slice() {
         [] => client::block_on(visible_sales(args))?,
-        given => given.to_vec(),
+        given => given.iter().map(|id| ExportedSale { id: id.clone(), listed: None }).collect(),
     };
-    if let Some(sale) = sales.iter().find(|sale| !is_name(sale)) {
+    if let Some(sale) = sales.iter().map(|sale| &sale.id).find(|sale| !is_name(sale)) {
         return Err(Failure::Settings(format!("{sale:?} is not a valid sale id")));
     }
     let files = folder(&settings, api.as_deref(), &sales);
@@ -48,8 +48,8 @@ fn is_name(sale: &str) -> bool {
     (1..=64).contains(&sale.len()) && sale.bytes().all(is_part) && !matches!(sale, "." | "..")
 }
 
-/// The ids of all sales that buyers may see. The request needs no key.
-async fn visible_sales(args: &ExportArgs) -> Result<Vec<String>, Failure> {
+/// All sales that buyers may see. The request needs no key.
+async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.clone(), String::new())?;
     let mut sales = Vec::new();
     let mut cursor: Option<String> = None;
@@ -57,7 +57,11 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<String>, Failure> {
         let mut query = vec![("limit", PAGE_LIMIT)];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let list: SaleList = client.get(Path(&["v1", "sales"], &query)).await?.read()?;
-        sales.extend(list.sales.into_iter().map(|sale| sale.id));
+        sales.extend(
+            list.sales
+                .into_iter()
+                .map(|listed| ExportedSale { id: listed.sale.id.clone(), listed: Some(listed) }),
+        );
         match list.next_cursor {
             Some(next) => cursor = Some(next),
             None => return Ok(sales),

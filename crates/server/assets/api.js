@@ -1,6 +1,9 @@
 /* The requests that a buyer's page sends. No call throws: a request without an answer returns
    status 0. */
 
+/** In place of a token: the browser sends the cookie by itself. */
+export const COOKIE = 'cookie';
+
 /** Where the server is; empty where the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
@@ -10,7 +13,8 @@ async function call(
   path,
   { token, headers = {}, body, patience_ms = 10_000, cache = 'default' } = {},
 ) {
-  if (token) headers.Authorization = 'Bearer ' + token;
+  if (token === COOKIE) headers['X-Doorbuster-Page'] = '1';
+  else if (token) headers.Authorization = 'Bearer ' + token;
   if (body) headers['Content-Type'] = 'application/json';
   const sent = performance.now(),
     stop = new AbortController(),
@@ -42,7 +46,14 @@ async function call(
 }
 
 const seg = encodeURIComponent;
-export const getSales = () => call('GET', '/v1/sales?limit=200');
+/** The newest sales with their status. Caches keep only the answer without a search and a cursor. */
+export const getSales = (search = '', cursor = null) =>
+  call(
+    'GET',
+    '/v1/sales?limit=48' +
+      (search ? `&q=${seg(search)}` : '') +
+      (cursor ? `&cursor=${seg(cursor)}` : ''),
+  );
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
 /** The status of a sale; a new `version` avoids an older copy in a cache. */
 export const getStatus = (sale, version) =>
@@ -92,6 +103,9 @@ export const getWaitlistEntry = (token, sale, item) =>
   call('GET', waitlistPath(sale, item), { token, cache: 'no-store' });
 export const leaveWaitlist = (token, sale, item) =>
   call('DELETE', waitlistPath(sale, item), { token });
+/** Keeps the shop's token in a cookie; reads who the cookie's buyer is. */
+export const keepToken = token => call('POST', '/v1/session', { token });
+export const getSession = () => call('GET', '/v1/session', { cache: 'no-store' });
 /** A guest's identity; only a demonstration server has it. */
 export const newGuest = () => call('POST', '/demo/guest');
 

@@ -1,6 +1,6 @@
 /* The buyer's event stream. Events are hints: they say that something changed, or bring newer counts
    earlier. Without events the pages work by polling. */
-import { origin } from '/assets/api.js';
+import { COOKIE, origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 
 const AGAIN_MIN_MS = 1_000,
@@ -21,7 +21,10 @@ export function listen({ token, sale, on }) {
       '/v1/ws' +
       (sale ? '?sale=' + encodeURIComponent(sale) : '');
     try {
-      socket = new WebSocket(url, ['doorbuster.v1', 'bearer.' + token]);
+      socket = new WebSocket(
+        url,
+        token === COOKIE ? ['doorbuster.v1'] : ['doorbuster.v1', 'bearer.' + token],
+      );
     } catch {
       return;
     }

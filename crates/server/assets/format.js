@@ -15,16 +15,47 @@ const day = ms =>
   new Intl.DateTimeFormat(zh ? 'zh-CN' : 'en-GB', {
     day: 'numeric',
     month: zh ? 'long' : 'short',
+    year: 'numeric',
   }).format(ms);
+/** The name of a zone at this time, such as GMT+8; the visitor's own, or the named one. */
+export const zone = (ms, timeZone = undefined) =>
+  new Intl.DateTimeFormat('en-GB', { timeZone, timeZoneName: 'shortOffset' })
+    .formatToParts(ms)
+    .find(part => part.type === 'timeZoneName')?.value ?? '';
 const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateString();
 
 export const time = ms => clock(ms, true);
-/** 27 Nov, 20:00 */
-export const dayTime = ms => day(ms) + (zh ? ' ' : ', ') + clock(ms, false);
-/** The time alone today, with the date on other days. */
+/** 20:00 today, on other days 27 Nov, 20:00. */
+export const shortTime = ms =>
+  isToday(ms)
+    ? clock(ms, false)
+    : new Intl.DateTimeFormat(zh ? 'zh-CN' : 'en-GB', {
+        day: 'numeric',
+        month: zh ? 'long' : 'short',
+      }).format(ms) +
+      (zh ? ' ' : ', ') +
+      clock(ms, false);
+/** 27 Nov 2026, 20:00 GMT+1 */
+export const fullTime = ms => day(ms) + (zh ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
+/** The same in the shop's zone, with the zone's name; null if that is the visitor's own time. */
+export function shopTime(ms, timeZone) {
+  if (!timeZone || zone(ms, timeZone) === zone(ms)) return null;
+  const form = new Intl.DateTimeFormat(zh ? 'zh-CN' : 'en-GB', {
+    timeZone,
+    day: 'numeric',
+    month: zh ? 'long' : 'short',
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23',
+  });
+  return form.format(ms) + ' ' + zone(ms, timeZone);
+}
+/** The time alone today; with the date and the zone on other days. */
 export const moment = (ms, seconds = true) =>
-  isToday(ms) ? clock(ms, seconds) : day(ms) + (zh ? ' ' : ', ') + clock(ms, seconds);
-/** The same inside a sentence: at 20:00, on 27 Nov, 20:00. */
+  isToday(ms)
+    ? clock(ms, seconds)
+    : day(ms) + (zh ? ' ' : ', ') + clock(ms, seconds) + ' ' + zone(ms);
+/** The same inside a sentence: at 20:00, on 27 Nov 2026, 20:00 GMT+1. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
 
 /** The rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
@@ -40,13 +71,21 @@ export function left(ms) {
     two(s % 60)
   );
 }
-/** A length of time in words: 15 minutes, 90 seconds. */
-export const span = secs =>
-  secs % 60
-    ? text('say.sec', { n: secs })
-    : text(secs === 60 ? 'say.min1' : 'say.min', { n: secs / 60 });
+/** A length of time in words: 90 seconds, 15 minutes, 24 hours, 3 days. */
+export function span(secs) {
+  if (secs % 60) return text('say.sec', { n: secs });
+  const [unit, n] =
+    secs % 3600 || secs < 7200
+      ? ['min', secs / 60]
+      : secs % 86400 || secs < 172800
+        ? ['hour', secs / 3600]
+        : ['day', secs / 86400];
+  return text('say.' + unit + (n === 1 ? '1' : ''), { n });
+}
 
 export const count = n => new Intl.NumberFormat(locale).format(n);
+/** An order's number as people say it: the last eight characters of its id. */
+export const shortId = id => id.slice(-8).toUpperCase();
 /** Decimal places by ISO 4217, as the server uses them; 2 except for these. Browsers know how
     prices are usually written, which can differ. */
 const places = {

@@ -1,8 +1,8 @@
 /* Shows one order: what to pay, until when, and how to cancel it. Every state fills the same
    elements. */
-import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
+import { $, text, has, put, attr, announce, countAloud, localized, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
-import { count, left, moment, money } from '/assets/format.js';
+import { count, left, moment, money, shortId } from '/assets/format.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
 
 const backToSale = order =>
@@ -44,7 +44,8 @@ function showSlip(m) {
     sum = order.amount ?? price;
   put($('#slip-title'), item?.title ?? order.item);
   put($('#slip-sale'), sale && sale.title !== item?.title ? sale.title : '');
-  put($('#id'), order.id);
+  put($('#id'), shortId(order.id));
+  attr($('#id'), 'title', order.id);
   put($('#units'), count(order.units));
   for (const el of document.querySelectorAll('.priced'))
     el.hidden = !sum || order.state === 'refused';
@@ -179,6 +180,13 @@ export function showOrder(m) {
   $('#slip').hidden = $('#orders').hidden = !order;
   $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
+  const isPaid = ['paid', 'paidlate'].includes(name);
+  $('#next').hidden = !isPaid || !site.next_steps;
+  put($('#next-text'), localized(site.next_steps));
+  $('#print').hidden = !isPaid;
+  $('#deadline').hidden = order?.state !== 'reserved';
+  $('#shop').hidden = !isPaid || !site.shop_url;
+  attr($('#shop'), 'href', site.shop_url ?? '/');
   $('#sandbox').hidden =
     !order || !site.sandbox || ['refused', 'queued', 'waiting'].includes(order.state);
   const sum = order ? showSlip(m) : null,
@@ -186,7 +194,7 @@ export function showOrder(m) {
   const v = order
     ? {
         by: at(name === 'queued' ? order.decide_by : order.pay_by),
-        units: count(order.units),
+        units: order.units,
         sum: sum ? money(sum) : '',
       }
     : {};

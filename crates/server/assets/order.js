@@ -1,6 +1,6 @@
 /* The order page: one order from GET /v1/orders/{order}, and its history. Events only say that the
    order changed. */
-import { $, ready, site, translate } from '/assets/words.js';
+import { $, announce, put, ready, signInUrl, site, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
   cancelOrder,
@@ -31,7 +31,7 @@ const m = {
   said: null,
   unheard: false,
   back_ms: null,
-  sign_in_url: site.sign_in_url ?? null,
+  sign_in_url: signInUrl() ?? null,
   token: null,
 };
 /* after a gap in the stream, the order is read again at a random moment of this time */
@@ -191,6 +191,31 @@ async function watch() {
   }
 }
 
+/* A calendar entry (RFC 5545) for the time until which the order can be paid. */
+function deadlineEntry(order, title) {
+  const stamp = iso => new Date(Date.parse(iso)).toISOString().replace(/[-:]|\.\d{3}/g, '');
+  const plain = words => words.replace(/([\\,;])/g, '\\$1').replace(/\s+/g, ' ');
+  return [
+    'BEGIN:VCALENDAR',
+    'VERSION:2.0',
+    'PRODID:-//Doorbuster//EN',
+    'BEGIN:VEVENT',
+    `UID:${order.id}`,
+    `DTSTAMP:${stamp(order.reserved_at)}`,
+    `DTSTART:${stamp(order.pay_by)}`,
+    `SUMMARY:${plain(text('o.pay', { sum: title }))}`,
+    `URL:${location.origin}${location.pathname}`,
+    'BEGIN:VALARM',
+    'ACTION:DISPLAY',
+    'TRIGGER:-PT5M',
+    `DESCRIPTION:${plain(title)}`,
+    'END:VALARM',
+    'END:VEVENT',
+    'END:VCALENDAR',
+    '',
+  ].join('\r\n');
+}
+
 /** Repeats a safe request once if its answer was lost. */
 async function twice(ask) {
   const answer = await ask();
@@ -265,6 +290,18 @@ $('#side').onclick = event => {
     default:
       $('#sure').showModal();
   }
+};
+$('#print').onclick = () => window.print();
+$('#copy').onclick = async () => {
+  await navigator.clipboard?.writeText(m.order.id).catch(() => {});
+  put($('#copy'), text('o.copied'));
+  announce(text('o.copied'), true);
+};
+$('#deadline').onclick = event => {
+  const file = new Blob([deadlineEntry(m.order, $('#slip-title').textContent)], {
+    type: 'text/calendar',
+  });
+  event.currentTarget.href = URL.createObjectURL(file);
 };
 $('#sure').onclose = () => {
   const yes = $('#sure').returnValue === 'yes';

@@ -44,7 +44,8 @@ export const model = {
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
   waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
   spread: Math.random() /* this visitor's share of any time over which visitors are spread */,
-  share: {} /* item id → { limit, used }, as a refusal told it */,
+  /* item id → { limit, used }: this buyer's units, from the list of orders or from a refusal */
+  share: {},
 };
 
 const timeOf = (m, field) => Date.parse(m.status?.[field] ?? m.sale?.[field]) || null;
@@ -79,7 +80,7 @@ export function most(m) {
     { used = 0 } = m.share[m.item.id] ?? {};
   return Math.max(1, limit - used);
 }
-const atLimit = m => {
+export const atLimit = m => {
   const s = m.share[m.item.id];
   return !!s && s.used >= s.limit;
 };
@@ -213,6 +214,19 @@ export function shadeOf(m, deal, t = now()) {
   return null;
 }
 
+/** Learns what this buyer already has in this sale, from their newest orders: how much of each
+    limit is used, and the order that is shown on the page. Returns that order, or null. */
+export function learnOrders(m, orders) {
+  const mine = orders.filter(o => o.sale === m.id && ['reserved', 'paid'].includes(o.state));
+  for (const item of m.sale.items) {
+    const used = mine.filter(o => o.item === item.id).reduce((sum, o) => sum + o.units, 0);
+    if (used) m.share[item.id] = { limit: item.limit_per_buyer ?? 1, used };
+    else delete m.share[item.id];
+  }
+  const here = mine.filter(o => o.item === m.item.id);
+  return here.find(o => o.state === 'reserved') ?? (atLimit(m) ? (here[0] ?? null) : null);
+}
+
 /** Applies a refusal to the model. It is newer than any status, so it changes the status. */
 export function learn(m, code, problem, press) {
   const r = m.status?.items?.find(i => i.item === press.item);
@@ -238,9 +252,5 @@ export function learn(m, code, problem, press) {
       starts_at: problem.opens_at ?? m.status.starts_at,
     });
   else if (code === 'unavailable') m.why = { name: 'undecided' };
-  else
-    m.why = {
-      name: 'refused',
-      detail: typeof problem.detail === 'string' ? problem.detail.slice(0, 140) : '',
-    };
+  else m.why = { name: 'refused' };
 }

@@ -1,10 +1,12 @@
 /* Shows the sale page's model. Each state fills the same slots, so that nothing jumps. */
 import { claimsOf } from '/assets/who.js';
-import { $, text, has, put, attr, announce, countAloud } from '/assets/words.js';
+import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
-import { count, dayTime, left, moment, money, span, time, when } from '/assets/format.js';
+import { remind } from '/assets/remind.js';
+import { count, fullTime, left, moment, money, shopTime, shortTime, span, time, when, zone } from '/assets/format.js';
 import {
   OLD_MS,
+  atLimit,
   dealOf,
   ends,
   frontOf,
@@ -41,7 +43,7 @@ const deals = {
   reserved: { mode: 'order', tone: 'good', act: 'again' },
   paid: { mode: 'order', tone: 'good', act: 'again' },
   lapsed: { mode: 'order', act: 'again' },
-  heldout: { mode: 'wait', act: 'waitlist' },
+  heldout: { mode: 'wait' },
   waitlisted: { mode: 'busy', act: 'leave' },
   soldout: { mode: 'wait', see: '/' },
   limit: { mode: 'wait', see: '/#orders' },
@@ -95,10 +97,10 @@ export function showItem(m) {
   put($('#price'), money(item.price));
   $('#before').hidden = !item.list_price;
   if (item.list_price) put($('#was'), money(item.list_price));
-  put($('#rule'), text('rule', { limit: count(item.limit_per_buyer ?? 1) }));
+  put($('#rule'), text('rule', { limit: item.limit_per_buyer ?? 1 }));
   $('.stepper').toggleAttribute('data-wide', (item.limit_per_buyer ?? 1) > 999);
   if (item.hold_secs) put($('#how-hold'), text('how.3t', { hold: span(item.hold_secs) }));
-  document.title = sale.title === item.title ? item.title : `${item.title} – ${sale.title}`;
+  m.title = sale.title === item.title ? item.title : `${item.title} – ${sale.title}`;
   const image = $('#image');
   image.hidden = !item.image;
   if (item.image) {
@@ -153,21 +155,19 @@ function values(m, deal, t) {
     units = m.press?.units ?? ours?.units ?? m.units;
   const by = deal === 'queued' ? m.press?.decide_by : m.order?.pay_by;
   return {
-    units: count(units),
+    units,
     sum: ours?.amount ? money(ours.amount) : money(item.price, units),
-    limit: count(item.limit_per_buyer ?? 1),
-    detail: '',
-    rest: count(most(m)),
+    limit: item.limit_per_buyer ?? 1,
+    rest: most(m),
     ...m.why,
     opens: opens ? when(opens) : '',
     closed: closes ? when(closes) : '',
     by: by ? moment(Date.parse(by)) : '',
-    need: count(frontOf(m).min_level),
-    level: count(claimsOf(m.token).level ?? 0),
-    place: m.room?.position ? count(m.room.position) : '',
+    need: frontOf(m).min_level,
+    level: claimsOf(m.token).level ?? 0,
     est: m.room?.estimate ? estimate(m.room.estimate) : '',
     until: m.room?.until_ms ? time(m.room.until_ms) : '',
-    ahead: count(m.waitlist[m.item.id]?.ahead ?? 0),
+    ahead: m.waitlist[m.item.id]?.ahead ?? 0,
     pay: span(Math.min(item.hold_secs || WAITLIST_HOLD_SECS, WAITLIST_HOLD_SECS)),
     left: opens ? left(opens - t) : '',
     s: Math.max(0, Math.ceil((until - t) / 1000)),
@@ -182,10 +182,10 @@ function estimate({ from, to }) {
   }
   const high = Math.ceil(to / 60),
     low = Math.max(from < 60 ? 0 : 1, Math.floor(from / 60));
-  if (low < 1) return text('est.under', { b: count(high) });
+  if (low < 1) return text('est.under', { b: high });
   return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', {
-    a: count(low),
-    b: count(high),
+    a: low,
+    b: high,
   });
 }
 /* A refusal has its own title and text while the button rests; the button's words stay those of
@@ -197,10 +197,25 @@ function wordsOf(m, deal, part) {
     const key = `${m.why?.name ?? 'again'}.${part}`;
     if (has(key)) return key;
   }
+  if (deal === 'heldout' && part === 'button' && canWaitlist(m, deal)) return 'joinable.button';
   if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= now())) return 'endedx.title';
   if (deal === 'before' && !starts(m)) return 'due.' + part;
   return `${deal}.${part}`;
 }
+
+/* The clock's words where no time is awaited. */
+const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
+/* What the waitlist answers where joining it again would change nothing. */
+const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
+/* Whether the button joins the waitlist. */
+export const canWaitlist = (m, deal, t = now()) =>
+  deal === 'heldout' &&
+  mayJoinWaitlist(m) &&
+  !m.waitlistBusyItem &&
+  t >= m.busy_ms &&
+  !(m.waitlistError?.item === m.item.id && CLOSED_WAITLIST.includes(m.waitlistError.name));
+/* Whether the buyer's orders, with the one that is shown, use the whole limit. */
+const usedUp = m => atLimit(m) || (m.order?.units ?? 0) >= (m.item.limit_per_buyer ?? 1);
 
 /* Whether it is this buyer's turn. */
 const inTurn = (m, scene, deal, t) =>
@@ -212,8 +227,8 @@ const inTurn = (m, scene, deal, t) =>
 function showClock(m, scene, deal, t) {
   const opens = starts(m),
     closes = ends(m);
-  let label = 'doors',
-    digits = text('clock.open');
+  let label = 'state',
+    digits = text(STATE_WORDS[scene] ?? 'clock.open');
   if (deal === 'reserved') {
     label = 'pay';
     digits = left(Date.parse(m.order.pay_by) - t);
@@ -234,20 +249,33 @@ function showClock(m, scene, deal, t) {
     digits = left(opens - t);
   } else if (scene === 'before' || scene === 'due') {
     label = 'before';
-    digits = opens ? dayTime(opens) : text('clock.soon');
+    digits = opens ? shortTime(opens) : text('clock.soon');
   } else if (scene === 'ended') {
-    label = closes && closes <= t ? 'ended' : 'doors';
+    label = closes && closes <= t ? 'ended' : 'state';
     digits = closes && closes <= t ? moment(closes) : text('clock.shut');
+  } else if (['paused', 'sold'].includes(scene)) {
+    /* the state itself: there is no time to wait for */
   } else if (closes) {
     label = 'live';
     digits = left(closes - t);
-  } else if (opens && opens <= t) {
+  } else if (opens && opens <= t && scene === 'live') {
     label = 'opened';
-    digits = dayTime(opens);
+    digits = shortTime(opens);
   }
   put($('#clock-label'), text('clock.' + label));
   put($('#clock'), digits);
-  put($('#server'), time(t));
+  put($('#server'), time(t) + ' ' + zone(t));
+  /* the whole date of the time that matters now, in the visitor's zone and in the shop's */
+  const key = scene === 'before' || scene === 'due' ? 'opens' : closes ? 'closes' : 'opened',
+    whole = key === 'closes' ? closes : opens,
+    shop = whole ? shopTime(whole, site.time_zone) : null;
+  $('#full-time').classList.toggle('is-off', !whole);
+  if (whole)
+    put(
+      $('#full-time'),
+      text('clock.' + key + '+', { t: fullTime(whole) }) +
+        (shop ? ' · ' + text('clock.shop', { t: shop }) : ''),
+    );
   const aim =
     deal === 'reserved'
       ? Date.parse(m.order.pay_by)
@@ -264,21 +292,17 @@ function showClock(m, scene, deal, t) {
 }
 
 /* Without counts only the text is shown; a count is never guessed. */
-function showStock(m, scene, t) {
+function showStock(m, scene, deal, t) {
   const r = row(m),
     counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);
   const held = Number.isInteger(r.held) ? r.held : 0,
     taken = counted ? r.count - r.remaining : 0;
-  const v = {
-    total: count(r.count ?? 0),
-    left: count(r.remaining ?? 0),
-    held: count(held),
-    seen: time(m.seen_ms),
-  };
+  const v = { total: r.count ?? 0, left: r.remaining ?? 0, held, seen: time(m.seen_ms) };
   const key = scene === 'due' ? 'before' : scene;
   let words,
     more = key + '+';
-  if (key === 'out') {
+  if (deal === 'gone' && counted && r.remaining) words = 'gone';
+  else if (key === 'out') {
     words = 'out';
     if (!held) more = 'out0+';
   } else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
@@ -292,6 +316,7 @@ function showStock(m, scene, t) {
     words = key;
     if (key === 'live' && !held) more = 'live0+';
   }
+  if (deal === 'gone') more = 'gone+';
   if ((m.offline || t - m.seen_ms > OLD_MS) && ['live', 'out'].includes(key)) more = 'old+';
   put($('#stock'), text('stock.' + words, v));
   put($('#stock-more'), text('stock.' + more, v));
@@ -316,11 +341,12 @@ function showButton(m, deal, t, v) {
       'href',
       plan.mode === 'order' ? '/order/' + encodeURIComponent(m.order.id) : m.sign_in_url,
     );
-  if (buy.dataset.mode !== plan.mode && !away) {
+  const mode = plan.mode === 'wait' && canWaitlist(m, deal, t) ? 'go' : plan.mode;
+  if (buy.dataset.mode !== mode && !away) {
     buy.style.setProperty('--refill', Math.max(1, v.s) + 's');
-    buy.dataset.mode = plan.mode;
+    buy.dataset.mode = mode;
   }
-  attr(buy, 'aria-disabled', plan.mode !== 'go');
+  attr(buy, 'aria-disabled', mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
   /* it is in the same position */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
@@ -370,7 +396,7 @@ export function show(m) {
   attr($('#pill'), 'class', 'pill needs-js' + (look.tone ? ' pill--' + look.tone : ''));
   put($('#pill'), text('pill.' + look.pill, v));
   showClock(m, scene, deal, t);
-  showStock(m, scene, t);
+  showStock(m, scene, deal, t);
   showUnits(m, !!plan.pick);
   showButton(m, deal, t, v);
 
@@ -386,13 +412,8 @@ export function show(m) {
   act.hidden =
     !plan.act ||
     (plan.act === 'anew' && !m.barred) ||
-    (plan.act === 'waitlist' && !mayJoinWaitlist(m));
-  attr(
-    act,
-    'aria-disabled',
-    ['waitlist', 'leave'].includes(plan.act) && (!!m.waitlistBusyItem || t < m.busy_ms),
-  );
-  act.classList.toggle('button--main', plan.act === 'waitlist');
+    (plan.act === 'again' && deal !== 'lapsed' && usedUp(m));
+  attr(act, 'aria-disabled', plan.act === 'leave' && (!!m.waitlistBusyItem || t < m.busy_ms));
   see.hidden = !plan.see || (plan.see !== '/' && !m.token);
   $('#link').hidden = !act.hidden || !see.hidden;
   if (plan.act) {
@@ -424,5 +445,6 @@ export function show(m) {
     );
   shown = state;
   before = deal;
+  remind(m, scene, deal, t, inTurn(m, scene, deal, t));
   return deal;
 }

@@ -1,8 +1,8 @@
 /* The sale page: reads the sale once, polls its status slowly, and turns a press into one request.
    The page is the same file for every visitor; its address names the sale. */
-import { $, announce, put, ready, site, text, translate } from '/assets/words.js';
+import { $, announce, put, ready, signInUrl, site, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { getOrder, getSale, getStatus, idInAddress, random } from '/assets/api.js';
+import { getOrder, getOrders, getSale, getStatus, idInAddress, random } from '/assets/api.js';
 import { buyerOf, forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { frontDoor } from '/assets/door.js';
@@ -12,13 +12,15 @@ import {
   CALM_MS,
   dealOf,
   learn,
+  learnOrders,
   model as m,
   most,
   row,
   sceneOf,
   starts,
 } from '/assets/sale-state.js';
-import { show, showItem, showItems } from '/assets/sale-view.js';
+import { bindReminders } from '/assets/remind.js';
+import { canWaitlist, show, showItem, showItems } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
 /* the event stream is opened at a random moment of the last ten minutes */
@@ -31,6 +33,9 @@ const CACHED_MS = 2_000; /* an answer that caches share may be this old */
 const CLOCK_OFF_MS = 5_000;
 /* how often an order is read again after its time to pay, until its state says so */
 const REREAD_MS = 5_000;
+/* a page reads its buyer's orders at a random moment of this time after it was loaded */
+const MINE_MS = 1_500;
+const ORDERS_MAX = 50;
 
 const poll = pauser(),
   press = pauser();
@@ -194,6 +199,8 @@ function openStream() {
         }
         waitlist.hear(order);
         if (m.order && order?.id === m.order.id) readOrder(m.order.id);
+        /* an order of another tab or device */
+        else if (!m.press && order?.sale === m.id) learnMine();
         if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) {
           delete m.share[order.item];
           m.why = null;
@@ -276,6 +283,10 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
 function onPress(event) {
   event.preventDefault();
   if ($('#buy').getAttribute('aria-disabled') === 'true' || m.press) return;
+  if (canWaitlist(m, dealOf(m, scene()))) {
+    openStream();
+    return void waitlist.join();
+  }
   if (door.press(dealOf(m, scene()))) return openStream();
   chooseUnits(Number($('#units').value));
   m.calm_ms = now() + CALM_MS;
@@ -309,6 +320,23 @@ async function readOrder(id) {
   }
   draw();
 }
+/** Reads this buyer's orders, so that a new tab shows what is reserved and what is left of the
+    limit. */
+async function learnMine() {
+  const buyer = m.token,
+    answer = await getOrders(buyer, ORDERS_MAX);
+  if (answer.status !== 200 || m.token !== buyer || m.press) return;
+  const order = learnOrders(m, answer.data.orders ?? []);
+  if (!m.order || m.order.item !== m.item.id) m.order = order;
+  draw();
+}
+/* At a random moment, and not around the start, when many pages load. */
+function learnMineSoon() {
+  const wait = starts(m) - now();
+  if (!m.token || Math.abs(wait) < QUIET_MS) return;
+  setTimeout(learnMine, jitter(0, MINE_MS));
+}
+
 /** After a reload: continues a press without an answer, with its key. Otherwise shows the last
     order. */
 function resume() {
@@ -323,7 +351,10 @@ function resume() {
     open.unsure = true;
     m.stage = open.id ? 'queued' : 'asking';
     send();
-  } else if (last && m.token) readOrder(last);
+  } else {
+    if (last && m.token) readOrder(last);
+    learnMineSoon();
+  }
 }
 
 /* ----- the buyer's choices ----- */
@@ -356,10 +387,6 @@ function bind() {
   };
   $('#act').onclick = () => {
     if (!free($('#act'))) return;
-    if ($('#act').dataset.does === 'waitlist') {
-      openStream();
-      return void waitlist.join();
-    }
     if ($('#act').dataset.does === 'leave') return void waitlist.leave();
     if ($('#act').dataset.does === 'again') {
       m.order = null;
@@ -413,10 +440,22 @@ function lost(why) {
   ready();
   return new Promise(() => {}); /* the page stays like this */
 }
+/* The sale as the server wrote it into the page, or null: an exported page does not have it. */
+function written() {
+  try {
+    const data = JSON.parse($('#sale-data')?.textContent ?? 'null');
+    return data?.id === m.id ? { status: 200, data } : null;
+  } catch {
+    return null;
+  }
+}
 async function load() {
   const who = identify();
   for (let tries = 0; ; tries += 1) {
-    const [sale, status] = await Promise.all([getSale(m.id), getStatus(m.id, version)]);
+    const [sale, status] = await Promise.all([
+      written() ?? getSale(m.id),
+      getStatus(m.id, version),
+    ]);
     if (sale.status === 404 || status.status === 404) return lost('lost');
     if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
       m.sale = sale.data;
@@ -459,7 +498,7 @@ function tick() {
 
 translate();
 m.id = idInAddress('sale');
-m.sign_in_url = site.sign_in_url ?? null;
+m.sign_in_url = signInUrl() ?? null;
 door = frontDoor(m, {
   draw,
   signedOut,
@@ -483,6 +522,7 @@ $('#lost-retry').onclick = () => poll.wake();
 if (!m.id) await lost('lost');
 await load();
 bind();
+bindReminders(m);
 showItems(m, id => {
   choose(id);
   history.replaceState(null, '', '#item=' + encodeURIComponent(id));

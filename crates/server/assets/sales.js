@@ -2,16 +2,24 @@
 import { $, put, ready, site, text, translate, announce } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { moment, money, when } from '/assets/format.js';
-import { getOrders, getSale, getSales, getStatus, random } from '/assets/api.js';
+import { getOrders, getSale, getSales } from '/assets/api.js';
 import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 
-const ORDERS_MAX = 50,
-  STATUS_MAX = 30;
+const ORDERS_MAX = 50;
+/* the search and its button appear where there are more sales than a screen shows */
+const SEARCH_FROM = 12;
 /* after a gap in the stream, the orders are read again at a random moment of this time */
 const GAP_MS = 3_000;
-const tones = { scheduled: '', open: 'live', paused: 'warn', closed: '' };
-const lights = { scheduled: 'before', open: 'on', paused: 'low', closed: 'off' };
+const tones = { open: 'live', out: 'warn', paused: 'warn' };
+const lights = {
+  scheduled: 'before',
+  open: 'on',
+  out: 'low',
+  paused: 'low',
+  sold: 'off',
+  closed: 'off',
+};
 const orderTones = { reserved: 'live', paid: 'good', refunded: 'good' };
 
 function make(tag, className, words = '') {
@@ -45,7 +53,7 @@ function door(light) {
   );
   return el;
 }
-function ticket({ href, title, pill, tone, words, picture, level }) {
+function ticket({ href, title, pill, tone, price, words, picture, level }) {
   const li = make('li'),
     card = make('article', 'card ticket'),
     body = make('div'),
@@ -54,6 +62,7 @@ function ticket({ href, title, pill, tone, words, picture, level }) {
   a.href = href;
   head.append(a);
   body.append(make('span', 'pill' + (tone ? ' pill--' + tone : ''), pill), head);
+  if (price) body.append(make('p', 'ticket__price', price));
   if (words) body.append(make('p', 'soft small', words));
   card.append(picture, body);
   li.append(card);
@@ -72,61 +81,59 @@ function pictureOf(sale, light) {
   return img;
 }
 
-/* The state of each sale from its status. Sales far down the list use the times in the list. */
-async function phasesOf(sales) {
-  const answers = await Promise.all(
-    sales.slice(0, STATUS_MAX).map(sale => getStatus(sale.id, random())),
-  );
-  for (const { status, data, sent, got } of answers)
-    if (status === 200) setClock(data.server_time, sent, got);
-  return sales.map(
-    (sale, i) =>
-      answers[i]?.data.phase ??
-      (Date.parse(sale.starts_at) > now()
-        ? 'scheduled'
-        : Date.parse(sale.ends_at) < now()
-          ? 'closed'
-          : 'open'),
-  );
+/* The state of a sale for its card: its phase, or of an open sale what the items have left. */
+function stateOf({ status }) {
+  if (status.phase !== 'open') return status.phase;
+  const all = state => status.items.length && status.items.every(item => state.includes(item.state));
+  return all(['sold_out']) ? 'sold' : all(['sold_out', 'held_out']) ? 'out' : 'open';
 }
-/* Open sales first, then sales that open next, then closed sales; within a group the newest first,
-   as in the list. */
-const ranks = ['open', 'paused', 'scheduled', 'closed'];
-function inOrder(sales, phases) {
+/* Sales that can be bought first, then sales that open next, then the others; within a group the
+   newest first, as in the list. */
+const ranks = ['open', 'out', 'paused', 'scheduled', 'sold', 'closed'];
+function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
-  const rows = sales.map((sale, i) => ({ sale, phase: phases[i] }));
+  const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));
   return rows.sort(
     (a, b) =>
-      ranks.indexOf(a.phase) - ranks.indexOf(b.phase) ||
-      (a.phase === 'scheduled' && opens(a.sale) !== opens(b.sale)
+      ranks.indexOf(a.state) - ranks.indexOf(b.state) ||
+      (a.state === 'scheduled' && opens(a.sale) !== opens(b.sale)
         ? opens(a.sale) - opens(b.sale)
         : 0),
   );
 }
-function saleTicket({ sale, phase }) {
+/* The price of the only item, or the lowest price. */
+function priceOf({ items }) {
+  const cheapest = items.reduce((a, b) => (b.price.amount_minor < a.price.amount_minor ? b : a));
+  const price = money(cheapest.price);
+  return items.every(item => item.price.amount_minor === cheapest.price.amount_minor)
+    ? price
+    : text('l.from', { price });
+}
+function saleTicket({ sale, state }) {
   const opens = Date.parse(sale.starts_at),
     closes = Date.parse(sale.ends_at);
   const v = { opens: opens ? when(opens) : '', closes: closes ? when(closes) : '' };
   const pill =
-    phase === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + phase);
+    state === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + state);
   const words =
-    phase === 'closed'
+    state === 'closed'
       ? closes && closes <= now()
         ? text('l.ended', v)
         : ''
       : closes
         ? text('l.until', v)
-        : phase !== 'scheduled' && opens <= now()
+        : state === 'open' && opens <= now()
           ? text('l.started', v)
           : '';
   return ticket({
     href: '/sale/' + encodeURIComponent(sale.id),
     title: sale.title,
     pill,
-    tone: tones[phase],
+    tone: tones[state],
+    price: priceOf(sale),
     words,
     level: 'h2',
-    picture: pictureOf(sale, lights[phase] ?? 'off'),
+    picture: pictureOf(sale, lights[state]),
   });
 }
 /* One row of the list: an order, its state and its action. */
@@ -194,11 +201,16 @@ async function showOrders(mine) {
   };
   return orders;
 }
+const isUnpaid = order => order.state === 'reserved' && Date.parse(order.pay_by) > now();
+/* Unpaid orders come first, and stand above the sales. */
 function drawOrders(orders) {
+  $('#main').classList.toggle('has-unpaid', orders.some(isUnpaid));
   const ids = new Set(orders.map(order => order.id)),
     focus = document.activeElement?.closest?.('#orders-list a')?.href;
   $('#orders-list').replaceChildren(
-    ...[...orders, ...older.filter(order => !ids.has(order.id))].map(orderTicket),
+    ...[...orders, ...older.filter(order => !ids.has(order.id))]
+      .sort((a, b) => isUnpaid(b) - isUnpaid(a))
+      .map(orderTicket),
   );
   if (focus)
     [...document.querySelectorAll('#orders-list a')]
@@ -237,18 +249,29 @@ async function watchOrders(mine) {
       );
   }
 }
+/* The sales that are shown, and the cursor of the next page. */
+let listed = [],
+  rest = null;
+function drawSales() {
+  $('#sales').replaceChildren(...inOrder(listed).map(saleTicket));
+  $('#more').hidden = !rest;
+  $('#search').hidden = listed.length < SEARCH_FROM && !rest && !$('#searched').value;
+  $('#none').hidden = listed.length > 0;
+  const searched = $('#searched').value.trim();
+  put($('#none-title'), text(searched ? 'l.nothing' : 'l.none'));
+  put($('#none-text'), searched ? '' : text('l.none+'));
+}
 async function showSales() {
   for (let tries = 0; ; tries += 1) {
     const answer = await getSales();
     if (answer.status === 200) {
-      if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
-      const sales = answer.data.sales ?? [];
-      const phases = await phasesOf(sales);
-      $('#sales').replaceChildren(...inOrder(sales, phases).map(saleTicket));
-      $('#none').hidden = sales.length > 0;
-      put($('#none-title'), text('l.none'));
-      put($('#none-text'), text('l.none+'));
-      return;
+      listed = answer.data.sales ?? [];
+      rest = answer.data.next_cursor ?? null;
+      /* the newest status was made last */
+      const made = Math.max(...listed.map(sale => Date.parse(sale.status.server_time)));
+      if (listed.length) setClock(new Date(made).toISOString(), answer.sent - 1_000, answer.got);
+      else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
+      return drawSales();
     }
     put($('#none-title'), text('l.far'));
     put($('#none-text'), text('far.text'));
@@ -262,6 +285,22 @@ async function showSales() {
     );
   }
 }
+$('#search').onsubmit = async event => {
+  event.preventDefault();
+  const answer = await getSales($('#searched').value.trim());
+  if (answer.status !== 200) return announce(text('l.far'), true);
+  listed = answer.data.sales ?? [];
+  rest = answer.data.next_cursor ?? null;
+  drawSales();
+};
+$('#more').onclick = async () => {
+  const answer = await getSales($('#searched').value.trim(), rest);
+  if (answer.status !== 200) return announce(text('l.far'), true);
+  const known = new Set(listed.map(sale => sale.id));
+  listed.push(...answer.data.sales.filter(sale => !known.has(sale.id)));
+  rest = answer.data.next_cursor ?? null;
+  drawSales();
+};
 
 translate();
 document.title = text('l.title') + (site.shop ? ' – ' + site.shop : '');

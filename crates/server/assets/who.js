@@ -1,8 +1,8 @@
-/* Who the buyer is: a token of the shop, kept in this tab; in a demonstration a guest, kept in
-   this browser. */
+/* Who the buyer is: a token of the shop, kept in this tab, and for other tabs in a cookie that no
+   script can read; in a demonstration a guest, kept in this browser. */
 import { site } from '/assets/words.js';
-import { newGuest } from '/assets/api.js';
-import { browser } from '/assets/store.js';
+import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
+import { browser, tab } from '/assets/store.js';
 
 function ofTheShop() {
   if (window.doorbusterToken) return window.doorbusterToken;
@@ -12,11 +12,29 @@ function ofTheShop() {
     return null;
   }
 }
-/** The current token, or null. Sends no request. */
-export const token = () => ofTheShop() ?? (site.guest ? browser.get('guest') : null);
+/* The cookie works only for pages of the server itself. This browser remembers that there is one. */
+const hasCookie = () => !origin && browser.get('session') === true;
+/** The current token, or null; `COOKIE` if only the cookie has it. Sends no request. */
+export const token = () =>
+  ofTheShop() ?? (hasCookie() ? COOKIE : site.guest ? browser.get('guest') : null);
 
+/* Puts the token into the cookie, once for each token, so that other tabs know the buyer. */
+async function keep(mine) {
+  if (origin || tab.get('kept') === mine.slice(-16)) return;
+  tab.set('kept', mine.slice(-16));
+  const answer = await keepToken(mine);
+  if (answer.status === 204) browser.set('session', true);
+}
 /** The token; a demonstration creates a guest's token. null if there is none. */
 export async function identify() {
+  const mine = ofTheShop();
+  if (mine) keep(mine);
+  else if (hasCookie() && !session) {
+    const answer = await getSession();
+    if (answer.status === 200) {
+      session = { ...answer.data, sub: answer.data.buyer };
+    } else if (answer.status === 401) browser.drop('session');
+  }
   if (!token() && site.guest) {
     const answer = await newGuest();
     if (answer.status >= 200 && answer.status < 300 && answer.data.token)
@@ -24,8 +42,14 @@ export async function identify() {
   }
   return token();
 }
+/* What the cookie's token says about the buyer. */
+let session = null;
 /** Drops the token `bad`, which the server did not accept. */
 export function forget(bad) {
+  if (bad === COOKIE) {
+    browser.drop('session');
+    session = null;
+  }
   if (bad === ofTheShop()) {
     window.doorbusterToken = null;
     try {
@@ -38,6 +62,7 @@ export function forget(bad) {
 }
 /** The claims of a token, unchecked: only the server verifies tokens. */
 export function claimsOf(jwt) {
+  if (jwt === COOKIE) return session ?? {};
   if (jwt === read.jwt) return read.claims;
   read.jwt = jwt;
   read.claims = {};

@@ -4,12 +4,33 @@ export const $ = (sel, root = document) => root.querySelector(sel);
 export const zh = document.documentElement.lang.startsWith('zh');
 const { default: copy } = await (zh ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'));
 
-/** The server's settings for pages; see site.js. */
+/** The server's settings for pages; first.js begins with them. */
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in copy;
+const locale = zh ? 'zh-CN' : 'en';
+const plural = new Intl.PluralRules(locale),
+  figures = new Intl.NumberFormat(locale);
+/** A sentence of the copy. `{name}` becomes the value, and a number is formatted; `{name:person|people}`
+    becomes the word for one, or for another number. */
 export const text = (key, values = {}) =>
-  (copy[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+  (copy[key] ?? key).replace(/\{(\w+)(?::([^|}]*)\|([^}]*))?\}/g, (all, name, one, other) => {
+    const value = values[name];
+    if (other !== undefined) return plural.select(value) === 'one' ? one : other;
+    return typeof value === 'number' ? figures.format(value) : (value ?? all);
+  });
+
+/** A text of the shop in the page's language: one string, or one for each language. */
+export const localized = words =>
+  typeof words === 'string' ? words : (words?.[zh ? 'zh' : 'en'] ?? Object.values(words ?? {})[0] ?? '');
+
+/** The shop's sign-in page, with the address to which it should lead back; null without one. */
+export const signInUrl = () =>
+  site.sign_in_url &&
+  site.sign_in_url +
+    (site.sign_in_url.includes('?') ? '&' : '?') +
+    'return_to=' +
+    encodeURIComponent(location.origin + location.pathname);
 
 /** Writes only what changed, so that a screen reader or a selection is not disturbed. */
 export function put(el, words) {

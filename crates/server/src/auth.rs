@@ -8,7 +8,7 @@ mod issue;
 mod jwks;
 mod operators;
 
-pub use bearer::bearer;
+pub use bearer::{BUYER_COOKIE, PAGE_HEADER, bearer, buyer_token};
 pub use buyers::{Buyers, JwksError};
 pub use claims::{BuyerName, ExpectedClaims, VerifiedBuyer};
 pub use issue::{NewToken, token};

@@ -10,6 +10,7 @@ mod check;
 mod cidr;
 mod fault;
 mod host;
+mod page;
 mod payment;
 mod raw;
 mod shape;
@@ -117,6 +118,54 @@ impl Roles {
     }
 }
 
+/// The shop's texts on the buyers' pages, and its brand.
+#[derive(Clone, Debug, Default)]
+pub struct PageSettings {
+    /// The shop's time zone, such as `Asia/Shanghai`.
+    pub time_zone: Option<String>,
+    /// The shop's own site, to which a paid order leads back.
+    pub shop_url: Option<String>,
+    /// What happens after a payment, in the shop's words.
+    pub next_steps: Option<String>,
+    /// The brand.
+    pub theme: Theme,
+}
+
+/// A shop's brand on the pages.
+#[derive(Clone, Debug, Default)]
+pub struct Theme {
+    /// The colours, if they differ from the default.
+    pub colors: Option<ThemeColors>,
+    /// The logo in place of the mark and the shop's name.
+    pub logo: Option<ThemeFile>,
+    /// The font of all texts.
+    pub font: Option<ThemeFile>,
+    /// Links at the end of each page: text and address.
+    pub footer: Vec<(String, String)>,
+}
+
+/// Colours as `#rrggbb`, with enough contrast.
+#[derive(Clone, Debug)]
+pub struct ThemeColors {
+    /// The fill of what can be done now.
+    pub accent: String,
+    /// Text on it.
+    pub on_accent: String,
+    /// The accent as text on a light ground.
+    pub accent_text: String,
+    /// A light ground for such text.
+    pub accent_wash: String,
+}
+
+/// A file of the shop.
+#[derive(Clone, Debug)]
+pub struct ThemeFile {
+    /// The end of its name, without the dot.
+    pub extension: String,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
 /// Checked settings: each is in range, and none contradicts another.
 #[derive(Debug)]
 pub struct Settings {
@@ -141,6 +190,8 @@ pub struct Settings {
     pub page_origin: Option<String>,
     /// This server's own origin, as buyers' browsers see it.
     pub page_url: Option<String>,
+    /// The shop's texts on the pages, and its brand.
+    pub page: PageSettings,
     /// Authentication of buyers and operators.
     pub auth: AuthSettings,
     /// Payment settings.

@@ -3,6 +3,7 @@
 mod accept;
 mod admin;
 mod assets;
+mod buyer_session;
 mod cacheable;
 mod client;
 mod connection;
@@ -36,12 +37,13 @@ mod sale_views;
 mod sales;
 mod series;
 mod session;
+mod shell;
 mod unread_body;
 mod waitlist;
 pub(crate) mod wire;
 
 pub use accept::{Listener, bind};
-pub use assets::{FolderFile, folder};
+pub use assets::{ExportedSale, FolderFile, folder};
 pub(crate) use limits::HANDLES_SPARE;
 
 use std::sync::Arc;
@@ -61,7 +63,7 @@ use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::payment::Payments;
-use assets::Assets;
+use assets::{AssetFile, Assets};
 use failure::FailureLogLimiter;
 use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use overload_pacer::OverloadPacer;
@@ -80,6 +82,10 @@ pub struct App {
     operators: Operators,
     proxies: Vec<Cidr>,
     assets: Assets,
+    /// The shop's name and its pages' origin, for the texts in pages.
+    shop: (String, Option<String>),
+    /// The list of sales as a page, made once a second at most.
+    index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
     /// The origin of the pages, if it differs from this server's.
     page_origin: PageOrigin,
     views: SaleViews,
@@ -157,6 +163,11 @@ impl App {
             operators,
             proxies: settings.trusted_proxies.clone(),
             assets: Assets::prepare(settings, None),
+            shop: (
+                settings.shop.clone(),
+                settings.page_origin.clone().or_else(|| settings.page_url.clone()),
+            ),
+            index: std::sync::Mutex::default(),
             page_origin: PageOrigin::new(settings.page_origin.as_deref()),
             views: SaleViews::default(),
             refusals: Refusals::default(),

@@ -52,14 +52,14 @@ fn text(kind: SchemaType) -> ObjectBuilder {
         .description(Some("A longer text, possibly empty."))
 }
 
-/// URL of a picture: `http(s)`, or a reference without a scheme.
+/// URL of a picture: `https`, or a reference without a scheme.
 pub(crate) fn image() -> Schema {
     ObjectBuilder::new()
         .schema_type(nullable(Type::String))
-        .pattern(Some("^(https?://[!-~]+|[!-9;-~]+)$"))
+        .pattern(Some("^(https://[!-~]+|[!-9;-~]+)$"))
         .min_length(Some(1))
         .max_length(Some(IMAGE_BYTES_MAX))
-        .description(Some("URL of a picture: http, https, or a path."))
+        .description(Some("URL of a picture: https, or a path."))
         .examples(["https://shop.example/phone.webp"])
         .into()
 }

@@ -153,15 +153,14 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
     None
 }
 
-/// URL of a picture: `http(s)`, or a reference without a scheme; visible ASCII only.
+/// URL of a picture: `https`, or a reference without a scheme; visible ASCII only. The pages' policy
+/// does not load pictures by plain HTTP.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
-    let absolute = ["https://", "http://"]
-        .iter()
-        .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    let absolute = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
     let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible || (!absolute && text.contains(':')) {
-        faults.add(pointer, "must be an http or https address, or a path, in visible ASCII");
+        faults.add(pointer, "must be an https address or a path, in visible ASCII");
     } else if text.len() > IMAGE_BYTES_MAX {
         faults.add(pointer, format!("must have at most {IMAGE_BYTES_MAX} characters"));
     } else {

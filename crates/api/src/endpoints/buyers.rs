@@ -8,7 +8,7 @@ use super::{
 use crate::body::Purchase;
 use crate::event::Event;
 use crate::header::BodyType;
-use crate::order::{AnyOrder, Order, OrderList, QueuedOrder};
+use crate::order::{AnyOrder, BuyerSession, Order, OrderList, QueuedOrder};
 use crate::problem::Code;
 use crate::sale::{Sale, SaleList, Status};
 
@@ -102,12 +102,42 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ..BUYER_ENDPOINT
     },
     Endpoint {
+        method: Method::Post,
+        path: "/v1/session",
+        id: "keep_buyer",
+        summary: "Keep the buyer's token in a cookie",
+        description: "For the pages: the cookie holds the token of `Authorization` until it \
+            expires. It is `HttpOnly` and `SameSite=Lax`, and `Secure` behind TLS. With it, a \
+            request without `Authorization` is this buyer's. Every request but GET then needs the \
+            header `X-Doorbuster-Page: 1`, else the response is 401.",
+        responses: &[SuccessResponse::new(204, Content::None, "The cookie is set.")],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/session",
+        id: "get_buyer_session",
+        summary: "Read who the buyer is",
+        description: "By the cookie or by `Authorization`.",
+        responses: &[ok::<BuyerSession>("The buyer.")],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Delete,
+        path: "/v1/session",
+        id: "forget_buyer",
+        summary: "Remove the buyer's cookie",
+        description: "The token itself stays valid until it expires.",
+        responses: &[SuccessResponse::new(204, Content::None, "The cookie is removed.")],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
         path: "/v1/sales",
         id: "list_sales",
         auth: Auth::Public,
         summary: "List the sales that a buyer may see",
-        description: "Every sale except drafts.",
-        params: &[Param::Cursor, Param::Limit, Param::IfNoneMatch],
+        description: "Every sale except drafts, with its status. Only the address without a query, \
+            and `?limit=48`, may be cached, for a second.",
+        params: &[Param::Search, Param::Cursor, Param::Limit, Param::IfNoneMatch],
         responses: &[
             ok::<SaleList>("A page of sales.")
                 .headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),

@@ -9,7 +9,7 @@ use crate::admin::webhooks::DeliveryState;
 use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, PURCHASE_PASS};
 use crate::limits::{
     ACTION_FILTER_BYTES_MAX, CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT,
-    PAGE_MAX, SERIES_STEPS,
+    PAGE_MAX, SEARCH_CHARS_MAX, SERIES_STEPS,
 };
 use crate::order::OrderState;
 use crate::sale::Phase;
@@ -56,6 +56,8 @@ pub enum Param {
     Action,
     /// Query: only actions on this subject.
     Subject,
+    /// Query: only sales with this text in a title.
+    Search,
     /// Query: the start of the first step.
     From,
     /// Query: the end of the last step.
@@ -131,6 +133,7 @@ impl Param {
             Self::By => "by",
             Self::Action => "action",
             Self::Subject => "subject",
+            Self::Search => "q",
             Self::From => "from",
             Self::To => "to",
             Self::Step => "step",
@@ -201,6 +204,9 @@ impl Param {
             Self::By => "Only by this key.",
             Self::Action => "Only this action.",
             Self::Subject => "Only on this subject.",
+            Self::Search => {
+                "Only sales with this text in a title, of the sale or of an item, in any case."
+            }
             Self::From => "The start of the first step.",
             Self::To => "The end of the last step; now if it is absent.",
             Self::Step => "The length of a step, in seconds.",
@@ -253,6 +259,7 @@ impl Param {
             Self::By => "key_8Qm2Zr".into(),
             Self::Action => "sale.opened".into(),
             Self::Subject => "sale:spring".into(),
+            Self::Search => "phone".into(),
             Self::From => "2026-11-20T10:00:00.000Z".into(),
             Self::To => "2026-11-20T11:00:00.000Z".into(),
             Self::Step => 1.into(),
@@ -305,6 +312,7 @@ impl Param {
             Self::By | Self::Action | Self::Subject => {
                 text().pattern(Some("^[!-~]+$")).max_length(Some(ACTION_FILTER_BYTES_MAX)).into()
             }
+            Self::Search => text().max_length(Some(SEARCH_CHARS_MAX)).into(),
             Self::From | Self::To => {
                 text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
             }

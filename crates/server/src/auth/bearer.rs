@@ -28,9 +28,72 @@ pub fn bearer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str,
     }
 }
 
+/// The cookie in which the buyer's pages keep the shop's token.
+pub const BUYER_COOKIE: &str = "doorbuster_buyer";
+/// The header that a request with the cookie needs to change something. Another site cannot make a
+/// browser send it.
+pub const PAGE_HEADER: &str = "x-doorbuster-page";
+
+/// The token of a buyer: from `Authorization`, or without that header from the cookie. `may_change`:
+/// the request has the header that a change with the cookie needs, or changes nothing.
+///
+/// # Errors
+/// As [`bearer`]; also if the header of the pages is missing.
+pub fn buyer_token<'a>(
+    authorization: impl IntoIterator<Item = &'a [u8]>,
+    cookies: impl IntoIterator<Item = &'a [u8]>,
+    may_change: bool,
+) -> Result<&'a str, Denied> {
+    let denied = match bearer(authorization) {
+        Err(Denied::Missing) => Denied::Missing,
+        other => return other,
+    };
+    let Some(token) = cookie(cookies, BUYER_COOKIE) else { return Err(denied) };
+    match (may_change, token.len()) {
+        (_, 0) => Err(denied),
+        (false, _) => {
+            Err(Denied::Bad("with the cookie of a page, send the header X-Doorbuster-Page: 1"))
+        }
+        (true, 1..=TOKEN_BYTES_MAX) => Ok(token),
+        (true, _) => Err(Denied::Bad("the token is too long")),
+    }
+}
+
+/// The value of the first cookie with this name.
+fn cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
+    let values = headers.into_iter().filter_map(|value| std::str::from_utf8(value).ok());
+    let mut pairs =
+        values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cookie_counts_without_authorization_and_a_change_needs_the_header() {
+        let check = |headers: &[&str], cookies: &[&str], may_change: bool| {
+            let bytes = |values: &[&str]| -> Vec<Vec<u8>> {
+                values.iter().map(|value| value.as_bytes().to_vec()).collect()
+            };
+            let (headers, cookies) = (bytes(headers), bytes(cookies));
+            buyer_token(
+                headers.iter().map(Vec::as_slice),
+                cookies.iter().map(Vec::as_slice),
+                may_change,
+            )
+            .map(str::to_owned)
+            .map_err(|denied| matches!(denied, Denied::Missing))
+        };
+        let cookie = ["a=1; doorbuster_buyer=a.b.c; b=2"];
+        assert_eq!(check(&[], &cookie, true), Ok("a.b.c".to_owned()));
+        assert_eq!(check(&[], &cookie, false), Err(false));
+        assert_eq!(check(&["Bearer x"], &cookie, false), Ok("x".to_owned()));
+        assert_eq!(check(&["Basic x"], &cookie, true), Err(false));
+        assert_eq!(check(&[], &["doorbuster_buyer="], true), Err(true));
+        assert_eq!(check(&[], &["other=a.b.c"], true), Err(true));
+    }
 
     #[test]
     fn exactly_one_bearer_token_is_accepted() {

@@ -47,6 +47,7 @@ pub(super) fn check(
     let shop = shop(&mut read);
     let page_origin = origin(&mut read, "page.origin");
     let page_url = origin(&mut read, "page.url");
+    let page = super::page::page(&mut read);
     let auth = auth(&mut read, demo);
     let payment = payment::payment(&mut read, demo);
     let pass_keys = pass_keys(&mut read);
@@ -75,6 +76,7 @@ pub(super) fn check(
             shop: shop?,
             page_origin,
             page_url,
+            page,
             auth,
             payment: payment?,
             pass_keys,

@@ -28,7 +28,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 39] = [
+pub const SETTINGS: [Setting; 49] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -38,6 +38,16 @@ pub const SETTINGS: [Setting; 39] = [
     plain("page.shop"),
     plain("page.origin"),
     plain("page.url"),
+    plain("page.time_zone"),
+    plain("page.shop_url"),
+    plain("page.next_steps"),
+    plain("page.theme.accent"),
+    plain("page.theme.on_accent"),
+    plain("page.theme.accent_text"),
+    plain("page.theme.accent_wash"),
+    plain("page.theme.logo"),
+    plain("page.theme.font"),
+    plain("page.theme.footer"),
     secret("auth.buyer_secret"),
     plain("auth.buyer_jwks"),
     plain("auth.issuer"),

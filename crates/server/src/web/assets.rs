@@ -4,23 +4,23 @@
 //! and recursively the sources of the files that it names. So it may be cached forever. Pages name
 //! assets by these addresses and are cached briefly.
 
+mod bundle;
+mod compress;
 mod folder;
 mod names;
+mod theme;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{Path, State};
 use bytes::Bytes;
 use doorbuster_api::header::if_none_match;
 use doorbuster_api::problem::Problem;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rust_embed::RustEmbed;
@@ -29,9 +29,10 @@ use super::App;
 use super::reply::{Answer, Reply, ReplyBody, empty};
 use super::sale_views::Rendered;
 use crate::config::{ProviderSettings, Settings};
+use compress::Coding;
 use names::{hashed, rewrite};
 
-pub use folder::{FolderFile, folder};
+pub use folder::{ExportedSale, FolderFile, folder};
 
 /// The buyer's pages.
 #[derive(RustEmbed)]
@@ -62,7 +63,7 @@ struct ViewerFiles;
 /// Pages may load, run and fetch only files of this origin. Images of items may come from other
 /// origins.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-                              img-src 'self' data: https:; connect-src 'self'; \
+                              img-src 'self' data: https:; font-src 'self'; connect-src 'self'; \
                               form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// For addresses that contain a hash: their content never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -73,8 +74,9 @@ const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60"
 #[derive(Debug)]
 pub(crate) struct AssetFile {
     plain: Rendered,
-    /// Compressed at the first request for it; `None` if that does not make it smaller.
-    gzip: OnceLock<Option<Rendered>>,
+    /// For each coding: compressed at the first request for it; `None` if that does not make it
+    /// smaller.
+    packed: [OnceLock<Option<Rendered>>; Coding::ALL.len()],
     media_type: HeaderValue,
     cache: HeaderValue,
 }
@@ -103,6 +105,12 @@ impl AssetSource {
         Self { data: text.into_bytes().into(), hash, names_others: true }
     }
 
+    /// A file that names no others.
+    fn data(data: Vec<u8>) -> Self {
+        let hash = blake3::hash(&data).into();
+        Self { data: data.into(), hash, names_others: false }
+    }
+
     fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.data)
     }
@@ -113,10 +121,17 @@ impl Assets {
     /// origin.
     pub(crate) fn prepare(settings: &Settings, api: Option<&str>) -> Self {
         let mut sources = embedded();
-        sources.insert("site.js".into(), AssetSource::generated(site_script(settings, api)));
+        if let Some(first) = sources.get_mut("first.js") {
+            *first = AssetSource::generated(site_script(settings, api) + &first.text());
+        }
+        let bundles = bundle::ENTRIES.map(|entry| (entry, bundle::bundle(entry, &sources)));
+        for (entry, text) in bundles {
+            sources.insert(entry.to_owned(), AssetSource::generated(text));
+        }
         if let Some(docs) = sources.get_mut("docs.html") {
             *docs = AssetSource::generated(super::docs::complete(&docs.text()));
         }
+        theme::apply(&settings.page.theme, &mut sources);
         let addresses = hashed(&sources);
         let (mut assets, mut pages) = (HashMap::new(), HashMap::new());
         for (name, source) in sources {
@@ -125,14 +140,9 @@ impl Assets {
                 true => Rendered::from_bytes(rewrite(&source.text(), &addresses).into()),
                 false => Rendered::with_hash(bytes(source.data), &source.hash),
             };
-            let file = Arc::new(AssetFile {
-                plain,
-                gzip: OnceLock::new(),
-                media_type: HeaderValue::from_static(
-                    text_media_type(&name).unwrap_or("application/octet-stream"),
-                ),
-                cache: if is_page { CACHE_BRIEFLY } else { CACHE_FOREVER },
-            });
+            let media_type = media_type_of(&name).unwrap_or("application/octet-stream");
+            let cache = if is_page { CACHE_BRIEFLY } else { CACHE_FOREVER };
+            let file = Arc::new(AssetFile::new(plain, media_type, cache));
             match addresses.get(&name) {
                 Some(address) if !is_page => assets.insert(address.clone(), file),
                 _ => pages.insert(name, file),
@@ -148,6 +158,20 @@ impl Assets {
             .get(name)
             .ok_or_else(|| Problem::not_found("this program has no such page"))?;
         Ok(file.reply(headers))
+    }
+
+    /// The text of the page from the file `name`; empty if there is no such page.
+    pub(crate) fn page_text(&self, name: &str) -> Cow<'_, str> {
+        self.pages.get(name).map_or_else(Default::default, |file| file.text())
+    }
+
+    /// The shop's mark, for browsers that request `/favicon.ico`.
+    pub(crate) fn icon(&self, headers: &HeaderMap) -> Answer {
+        let icon = self.assets.iter().find(|(name, _)| name.starts_with("mark."));
+        let (_, file) = icon.ok_or_else(|| Problem::not_found("this program has no icon"))?;
+        let mut reply = file.reply(headers);
+        reply.headers_mut().insert(CACHE_CONTROL, CACHE_BRIEFLY);
+        Ok(reply)
     }
 
     /// The same page with status 404, for an address that has no content. The page itself tells the
@@ -191,7 +215,7 @@ fn embedded() -> HashMap<String, AssetSource> {
 
 /// Collects the files of one directory. Licences and notes beside them are not served.
 fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
-    for name in F::iter().filter(|name| text_media_type(name).is_some()) {
+    for name in F::iter().filter(|name| media_type_of(name).is_some()) {
         if let Some(file) = F::get(&name) {
             let source =
                 AssetSource { data: file.data, hash: file.metadata.sha256_hash(), names_others };
@@ -213,6 +237,9 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
+        "shop_url": settings.page.shop_url,
+        "next_steps": settings.page.next_steps,
+        "time_zone": settings.page.time_zone,
         "guest": settings.demo,
         "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),
         "api": api,
@@ -220,21 +247,35 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
     format!("window.doorbuster = {page_settings};\n")
 }
 
-/// The media type of a text file.
-fn text_media_type(name: &str) -> Option<&'static str> {
+/// The media type of a file of the pages.
+fn media_type_of(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),
         "css" => Some("text/css; charset=utf-8"),
         "js" => Some("text/javascript; charset=utf-8"),
         "svg" => Some("image/svg+xml; charset=utf-8"),
+        "png" => Some("image/png"),
+        "webp" => Some("image/webp"),
+        "woff2" => Some("font/woff2"),
         _ => None,
     }
 }
 
 impl AssetFile {
-    fn reply(&self, headers: &HeaderMap) -> Reply {
-        let gzip = if takes_gzip(headers) { self.gzip() } else { None };
-        let it = gzip.unwrap_or(&self.plain);
+    fn new(plain: Rendered, media_type: &'static str, cache: HeaderValue) -> Self {
+        let media_type = HeaderValue::from_static(media_type);
+        Self { plain, packed: Default::default(), media_type, cache }
+    }
+
+    /// A page that was made from a file, and is cached as pages are.
+    pub(crate) fn page(html: String) -> Self {
+        let media_type = media_type_of(".html").unwrap_or_default();
+        Self::new(Rendered::from_bytes(html.into()), media_type, CACHE_BRIEFLY)
+    }
+
+    pub(crate) fn reply(&self, headers: &HeaderMap) -> Reply {
+        let coding = compress::accepted(headers).filter(|coding| self.packed(*coding).is_some());
+        let it = coding.and_then(|coding| self.packed(coding)).unwrap_or(&self.plain);
         let etag = it.etag.to_str().expect("an ETag is ASCII");
         let known =
             if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
@@ -251,43 +292,25 @@ impl AssetFile {
         head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if !known {
             head.insert(CONTENT_TYPE, self.media_type.clone());
-            if gzip.is_some() {
-                head.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            if let Some(coding) = coding {
+                head.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
             }
         }
         reply
     }
 
-    fn gzip(&self) -> Option<&Rendered> {
-        self.gzip
+    fn packed(&self, coding: Coding) -> Option<&Rendered> {
+        self.packed[coding as usize]
             .get_or_init(|| {
-                gzipped(&self.plain.bytes).map(|packed| Rendered::from_bytes(packed.into()))
+                coding.pack(&self.plain.bytes).map(|packed| Rendered::from_bytes(packed.into()))
             })
             .as_ref()
     }
-}
 
-/// The compressed bytes, if they are fewer.
-fn gzipped(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
-    let packed = packer
-        .write_all(bytes)
-        .and_then(|()| packer.finish())
-        .expect("writing to a vector cannot fail");
-    (packed.len() < bytes.len()).then_some(packed)
-}
-
-/// Whether the client accepts gzip.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|element| {
-        let (coding, weight) = element.split_once(';').unwrap_or((element, "q=1"));
-        let refused = weight
-            .trim()
-            .strip_prefix("q=0")
-            .is_some_and(|rest| rest.trim_matches(['.', '0']).is_empty());
-        coding.trim().eq_ignore_ascii_case("gzip") && !refused
-    })
+    /// The text of a page.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.plain.bytes)
+    }
 }
 
 #[cfg(test)]
@@ -334,7 +357,7 @@ mod tests {
     #[test]
     fn different_settings_give_the_script_a_different_address() {
         let address =
-            |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("site.")).cloned();
+            |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("first.")).cloned();
         let (plain, demo) = (assets(false), assets(true));
         assert_ne!(address(&plain), address(&demo));
         let site = &demo.assets[&address(&demo).expect("it is served")];
@@ -343,20 +366,5 @@ mod tests {
             text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#),
             "{text}"
         );
-    }
-
-    #[test]
-    fn gzip_is_sent_only_to_clients_that_accept_it() {
-        let check = |value: &'static str, expected: bool| {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
-            assert_eq!(takes_gzip(&headers), expected, "{value}");
-        };
-        check("gzip, deflate, br", true);
-        check("br;q=1, GZIP;q=0.5", true);
-        check("gzip;q=0", false);
-        check("gzip; q=0.000", false);
-        check("identity", false);
-        check("", false);
     }
 }

@@ -12,6 +12,9 @@ use super::reply::Reply;
 /// before the opening.
 const AT_OPENING: &str = "-open";
 
+/// The part of the list of sales that the front page requests.
+const INDEX_PAGE: &str = "limit=48";
+
 /// Sets `no-store` on a public answer that was requested under an address that pages do not use.
 pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMap) {
     let is_public =
@@ -39,6 +42,9 @@ fn is_plain(path: &str) -> bool {
 
 fn is_known(app: &App, uri: &Uri) -> bool {
     let Some(query) = uri.query().filter(|query| !query.is_empty()) else { return true };
+    if uri.path() == "/v1/sales" {
+        return query == INDEX_PAGE;
+    }
     if !uri.path().starts_with("/v1/") {
         return matches!(query, "lang=en" | "lang=zh");
     }

@@ -9,9 +9,9 @@ use doorbuster_api::problem::Problem;
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::pass::Membership;
 use doorbuster_store::{FieldChange, NewAction};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 pub(crate) use super::client::Client;
@@ -19,7 +19,7 @@ pub(crate) use super::client::Client;
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::Refused;
-use crate::auth::{BuyerName, Denied, Operator, VerifiedBuyer, bearer};
+use crate::auth::{BuyerName, Denied, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token};
 
 /// Shortest time between two reads of the operators' keys.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
@@ -103,10 +103,13 @@ impl App {
         }
     }
 
-    /// The buyer whose token the headers carry.
-    pub(crate) async fn buyer(&self, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
-        let token =
-            bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
+    /// The buyer whose token the headers carry, in `Authorization` or in the pages' cookie.
+    pub(crate) async fn buyer(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+    ) -> Result<VerifiedBuyer, Problem> {
+        let token = token_of(headers, method).map_err(|denied| self.denied_problem(denied))?;
         self.buyer_of_token(token).await
     }
 
@@ -158,9 +161,12 @@ impl App {
     }
 
     /// The operator or the buyer of a request.
-    pub(crate) async fn requester(&self, headers: &HeaderMap) -> Result<Requester, Problem> {
-        let token =
-            bearer(authorization_values(headers)).map_err(|denied| self.denied_problem(denied))?;
+    pub(crate) async fn requester(
+        &self,
+        headers: &HeaderMap,
+        method: &Method,
+    ) -> Result<Requester, Problem> {
+        let token = token_of(headers, method).map_err(|denied| self.denied_problem(denied))?;
         if self.operators.check(token).is_ok() {
             return Ok(Requester::Operator);
         }
@@ -182,6 +188,14 @@ pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Proble
     }
     let (has, wants) = (operator.role.as_str(), wanted.as_str());
     Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")))
+}
+
+/// The token of a buyer's request.
+fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, Denied> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let has_header = headers.get(PAGE_HEADER).is_some_and(|value| value == "1");
+    let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    buyer_token(authorization_values(headers), cookies, reads || has_header)
 }
 
 /// All values of `Authorization`.

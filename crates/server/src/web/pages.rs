@@ -1,27 +1,36 @@
 //! Pages for people, with the same bytes for everyone, and guests' identities in a demonstration.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
-use doorbuster_core::TicketId;
-use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use doorbuster_core::{Phase, TicketId};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use tokio::time::Instant;
 
+use super::assets::AssetFile;
 use super::input::PathNames;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
-use super::reply::{Answer, json};
+use super::reply::{Answer, empty, json, rendered};
 use super::router::get;
 use super::sales::shown_or_new;
-use super::{App, assets, input, payment};
+use super::shell::Shop;
+use super::{App, assets, input, payment, sales, shell, wire};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
+
+/// How long the list of sales is shown before it is made again.
+const INDEX_EVERY: Duration = Duration::from_secs(1);
+/// The detail where there is nothing.
+const NOTHING_HERE: &str = "there is nothing at this address";
 
 /// Routes beside the API: path, name, handler.
 pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
@@ -31,9 +40,12 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
         })
     };
     let mut routes = vec![
-        ("/", "page", page("index.html")),
+        ("/", "page", get(index)),
+        ("/orders", "page", get(|| async { redirect(StatusCode::FOUND, "/#orders") })),
+        ("/favicon.ico", "asset", get(icon)),
         ("/console", "console", page("console.html")),
         ("/sale/{sale}", "page", get(sale)),
+        ("/sale/{sale}/calendar.ics", "page", get(calendar)),
         ("/order/{order}", "page", get(order)),
         ("/assets/{name}", "asset", get(assets::get)),
     ];
@@ -46,14 +58,65 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
+/// The list of sales, made again after a second, so that it follows the sales without a store.
+async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    let mut kept = app.index.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((made_at, page)) = kept.as_ref()
+        && made_at.elapsed() < INDEX_EVERY
+    {
+        return Ok(page.reply(&headers));
+    }
+    let (sales, _) = sales::page(&app, None, shell::LISTED_MAX, |phase| phase != Phase::Draft)?;
+    let sales: Vec<_> =
+        sales.iter().map(|sale| (wire::sale(&sale.row), wire::phase(sale.row.phase))).collect();
+    let html = shell::index_page(&app.assets.page_text("index.html"), &sales, shop(&app));
+    let page = match kept.take() {
+        // The same page keeps its compressed copies.
+        Some((_, page)) if page.text() == html => page,
+        _ => Arc::new(AssetFile::page(html)),
+    };
+    *kept = Some((Instant::now(), page.clone()));
+    Ok(page.reply(&headers))
+}
+
+fn shop(app: &App) -> Shop<'_> {
+    Shop { name: &app.shop.0, url: app.shop.1.as_deref() }
+}
+
+async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    app.assets.icon(&headers)
+}
+
 /// The page of a sale. It exists if any node knows the sale.
 async fn sale(
     State(app): State<Arc<App>>,
     PathNames([name]): PathNames<1>,
     headers: HeaderMap,
 ) -> Answer {
-    let is_there = shown_or_new(&app, &name).await.is_ok();
-    page_reply(&app, is_there, "sale.html", &headers)
+    let Ok(sale) = shown_or_new(&app, &name).await else {
+        return missing(&app, "sale.html", &headers);
+    };
+    let page = app.views.page(&app.engine, &sale, || {
+        let (shown, phase) = (wire::sale(&sale.row), wire::phase(sale.row.phase));
+        let template = app.assets.page_text("sale.html");
+        AssetFile::page(shell::sale_page(&template, &shown, phase, shop(&app), true))
+    });
+    Ok(page.reply(&headers))
+}
+
+/// The start of a sale for a buyer's calendar.
+async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
+    let sale = wire::sale(&shown_or_new(&app, &name).await?.row);
+    let starts_at = sale
+        .starts_at
+        .ok_or_else(|| Problem::not_found("the start of this sale is not known yet"))?;
+    let entry = shell::calendar(&sale, starts_at, shop(&app));
+    let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", entry.into());
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers
+        .insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"sale.ics\""));
+    Ok(reply)
 }
 
 /// The page of an order. The page exists for every well-formed id, because only the buyer may know
@@ -63,18 +126,43 @@ async fn order(
     PathNames([id]): PathNames<1>,
     headers: HeaderMap,
 ) -> Answer {
-    page_reply(&app, TicketId::parse(&id).is_some(), "order.html", &headers)
+    match TicketId::parse(&id) {
+        Some(_) => app.assets.page("order.html", &headers),
+        None => missing(&app, "order.html", &headers),
+    }
 }
 
-fn page_reply(app: &App, is_there: bool, page: &str, headers: &HeaderMap) -> Answer {
-    if is_there {
-        return app.assets.page(page, headers);
+/// The answer for an address without content: an address that people type or that ends with a slash
+/// leads to the page that it means; a browser gets a page.
+pub(crate) async fn fallback(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answer {
+    let path = uri.path();
+    let trimmed = path.trim_end_matches('/');
+    let is_page = ["/sale/", "/order/"].iter().any(|start| trimmed.starts_with(start))
+        || matches!(trimmed, "/docs" | "/console" | "/orders");
+    if trimmed.len() < path.len() && is_page && !trimmed[1..].contains("//") {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return redirect(StatusCode::PERMANENT_REDIRECT, &format!("{trimmed}{query}"));
     }
-    // A browser asks for HTML and gets a page; another client gets the usual problem.
+    match path.starts_with("/v1/") {
+        true => Err(Problem::not_found(NOTHING_HERE).into()),
+        false => missing(&app, "missing.html", &headers),
+    }
+}
+
+fn redirect(status: StatusCode, to: &str) -> Answer {
+    let to = HeaderValue::from_str(to).map_err(|_| Problem::not_found(NOTHING_HERE))?;
+    let mut reply = empty(status);
+    reply.headers_mut().insert(LOCATION, to);
+    Ok(reply)
+}
+
+/// The answer where nothing is: `page` for a browser, which asks for HTML; the usual problem for
+/// another client.
+fn missing(app: &App, page: &str, headers: &HeaderMap) -> Answer {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.assets.missing_page(page, headers);
     }
-    Err(Problem::not_found("there is nothing at this address").into())
+    Err(Problem::not_found(NOTHING_HERE).into())
 }
 
 /// Issues guests' tokens, with a limit per minute.

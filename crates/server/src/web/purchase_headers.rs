@@ -6,7 +6,7 @@ use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
 use doorbuster_api::problem::Fault;
 
 use super::client::{self, Client};
-use crate::auth::{Denied, bearer};
+use crate::auth::{Denied, PAGE_HEADER, buyer_token};
 use crate::config::Cidr;
 use crate::gate::PresentedPass;
 
@@ -16,8 +16,10 @@ pub(crate) enum PurchaseHeader {
     Accept,
     Authorization,
     ContentType,
+    Cookie,
     Forwarded,
     Key,
+    Page,
     Pass,
     Prefer,
     XForwardedFor,
@@ -33,6 +35,8 @@ impl PurchaseHeader {
             Self::Accept => "accept",
             Self::Authorization => "authorization",
             Self::ContentType => "content-type",
+            Self::Cookie => "cookie",
+            Self::Page => PAGE_HEADER,
             Self::Forwarded => "forwarded",
             Self::Key => "idempotency-key",
             Self::Pass => "purchase-pass",
@@ -74,13 +78,18 @@ impl<'a> PurchaseHeaders<'a> {
             (types.next(), types.next()),
             (Some(one), None) if BodyType::Json.matches(one)
         );
+        let from_page = values(PurchaseHeader::Page).any(|value| value == b"1");
         let (forwarded, x_forwarded_for) =
             (|| values(PurchaseHeader::Forwarded), || values(PurchaseHeader::XForwardedFor));
         Self {
             takes_json: accepts(values(PurchaseHeader::Accept), "application/json"),
             is_json,
             key: idempotency_key(values(PurchaseHeader::Key)),
-            token: bearer(values(PurchaseHeader::Authorization)),
+            token: buyer_token(
+                values(PurchaseHeader::Authorization),
+                values(PurchaseHeader::Cookie),
+                from_page,
+            ),
             pass: PresentedPass::new(values(PurchaseHeader::Pass)),
             prefer: Prefer::parse(values(PurchaseHeader::Prefer)),
             client: client::from_headers(peer, proxies, forwarded, x_forwarded_for),

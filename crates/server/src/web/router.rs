@@ -23,8 +23,8 @@ use super::identity::{
 use super::rate_limits::LimitedRequest;
 use super::reply::Refused;
 use super::{
-    App, admin, docs, events, gate, health, orders, pages, payment, purchase_handler, sales,
-    session, waitlist,
+    App, admin, buyer_session, docs, events, gate, health, orders, pages, payment,
+    purchase_handler, sales, session, waitlist,
 };
 use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
@@ -44,9 +44,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         );
     }
     router
-        .fallback(|| async {
-            Refused::from(Problem::not_found("there is nothing at this address"))
-        })
+        .fallback(pages::fallback)
         .method_not_allowed_fallback(|| async { Refused::from(Problem::method_not_allowed()) })
         .with_state(app.clone())
 }
@@ -80,6 +78,9 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "get_place" => on(filter, gate::waiting_room::get),
         "get_draw" => on(filter, gate::waiting_room::draw),
         "export_draw" => on(filter, gate::waiting_room::export),
+        "keep_buyer" => on(filter, buyer_session::keep),
+        "get_buyer_session" => on(filter, buyer_session::get),
+        "forget_buyer" => on(filter, buyer_session::forget),
         "stream_events" => on(filter, events::stream),
         "open_websocket" => on(filter, events::websocket),
         "health" => on(filter, health::alive),
@@ -253,13 +254,13 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
         Auth::Public => {}
         Auth::Buyer => {
-            let shopper = app.buyer(request.headers()).await?;
+            let shopper = app.buyer(request.headers(), request.method()).await?;
             request.extensions_mut().insert(Buyer(buyer_id(shopper.name)));
             request.extensions_mut().insert(BuyerMembership(shopper.standing));
             request.extensions_mut().insert(TokenExpiry(shopper.expires_secs));
         }
         Auth::BuyerOrOperator => {
-            let asker = app.requester(request.headers()).await?;
+            let asker = app.requester(request.headers(), request.method()).await?;
             request.extensions_mut().insert(asker);
         }
         Auth::Operator(role) => {

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use http::HeaderValue;
 use serde::Serialize;
 
+use super::assets::AssetFile;
 use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
 use super::wire;
 use crate::cache::ItemNumbers;
@@ -64,6 +65,8 @@ struct RenderedSale {
 #[derive(Debug)]
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
+    /// Its page, and the version of the sale that the page shows.
+    page: Mutex<Option<(Arc<SaleState>, Arc<AssetFile>)>>,
     /// Held while the views are rendered. Others get the previous ones, or wait.
     making: tokio::sync::Mutex<()>,
     /// The latencies of its purchases.
@@ -100,6 +103,7 @@ impl SaleViews {
             let (latencies, window) = (Histogram::default(), Mutex::new(RateWindow::new(now)));
             Arc::new(SaleView {
                 shown: Mutex::default(),
+                page: Mutex::default(),
                 making: tokio::sync::Mutex::default(),
                 latencies,
                 window,
@@ -118,6 +122,25 @@ impl SaleViews {
             let now = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
             view.window.lock().unwrap_or_else(PoisonError::into_inner).tick(now);
         }
+    }
+
+    /// The sale's page, which `make` makes once for each version of the sale.
+    pub(crate) fn page(
+        &self,
+        engine: &Engine,
+        sale: &Arc<SaleState>,
+        make: impl FnOnce() -> AssetFile,
+    ) -> Arc<AssetFile> {
+        let view = self.sale_view(engine, sale);
+        let mut page = view.page.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, page)) = page.as_ref()
+            && Arc::ptr_eq(of, sale)
+        {
+            return page.clone();
+        }
+        let made = Arc::new(make());
+        *page = Some((sale.clone(), made.clone()));
+        made
     }
 
     /// The sale as buyers see it.

@@ -8,6 +8,7 @@ use doorbuster_api::header::if_none_match;
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::SaleQuery;
 use doorbuster_core::Phase;
+use doorbuster_store::SaleRow;
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -20,7 +21,7 @@ use crate::catalogue::SaleState;
 
 /// A sale changes rarely.
 const SALE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
-/// A status is at most a second old.
+/// A status is at most a second old, and so is a list of sales with their status.
 const STATUS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `GET /v1/sales`
@@ -31,18 +32,32 @@ pub(crate) async fn list(
 ) -> Answer {
     let query = SaleQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
-    let (sales, next) =
-        page(&app, query.page.cursor.as_deref(), limit, |phase| phase != Phase::Draft)?;
+    let is_wanted = |row: &SaleRow| {
+        row.phase != Phase::Draft && query.search.as_deref().is_none_or(|text| has_text(row, text))
+    };
+    let (sales, next) = page_of(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
     let mut body = BytesMut::from(&br#"{"sales":["#[..]);
     for (index, sale) in sales.iter().enumerate() {
         if index > 0 {
             body.put_u8(b',');
         }
-        body.extend_from_slice(&app.views.sale(&app.engine, sale).await.bytes);
+        // A sale's object, with its status as one more member.
+        let shown = app.views.sale(&app.engine, sale).await.bytes;
+        body.extend_from_slice(&shown[..shown.len() - 1]);
+        body.extend_from_slice(br#","status":"#);
+        body.extend_from_slice(&app.views.status(&app.engine, sale).await.bytes);
+        body.put_u8(b'}');
     }
     let next = serde_json::to_string(&next).expect("a text or null serialises");
     body.extend_from_slice(format!(r#"],"next_cursor":{next}}}"#).as_bytes());
-    Ok(cached(&headers, &Rendered::from_bytes(body.freeze()), SALE_CACHE))
+    Ok(cached(&headers, &Rendered::from_bytes(body.freeze()), STATUS_CACHE))
+}
+
+/// Whether a title of the sale or of its items contains this text, in any case.
+fn has_text(row: &SaleRow, text: &str) -> bool {
+    let wanted = text.to_lowercase();
+    let mut titles = std::iter::once(&row.title).chain(row.items.iter().map(|item| &item.title));
+    titles.any(|title| title.to_lowercase().contains(&wanted))
 }
 
 /// `GET /v1/sales/{sale}`
@@ -90,6 +105,15 @@ pub(crate) fn page(
     limit: usize,
     is_wanted: impl Fn(Phase) -> bool,
 ) -> Result<(Vec<Arc<SaleState>>, Option<String>), Problem> {
+    page_of(app, after, limit, |row| is_wanted(row.phase))
+}
+
+fn page_of(
+    app: &App,
+    after: Option<&str>,
+    limit: usize,
+    is_wanted: impl Fn(&SaleRow) -> bool,
+) -> Result<(Vec<Arc<SaleState>>, Option<String>), Problem> {
     let after = position(List::Sales, after)?;
     let place = |sale: &SaleState| (std::cmp::Reverse(sale.row.created_at.0), sale.row.id.clone());
     let after = after.map(|(created_at, name)| (std::cmp::Reverse(created_at), name));
@@ -97,7 +121,7 @@ pub(crate) fn page(
     let mut sales: Vec<_> = catalogue
         .sales()
         .filter(|sale| {
-            is_wanted(sale.row.phase) && after.as_ref().is_none_or(|after| place(sale) > *after)
+            is_wanted(&sale.row) && after.as_ref().is_none_or(|after| place(sale) > *after)
         })
         .cloned()
         .collect();

@@ -6,13 +6,29 @@
 
 use std::path::PathBuf;
 
-use super::{AssetFile, Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, text_media_type};
+use doorbuster_api::sale::ListedSale;
+
+use super::compress::Coding;
+use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of};
 use crate::config::Settings;
+use crate::web::shell::{self, Shop};
 
 /// The place of a page's own policy.
 const HEAD: &str = "<meta charset=\"utf-8\">";
 /// The pages for buyers. The viewer of the documentation is left out.
-const PAGES: [&str; 3] = ["index.html", "sale.html", "order.html"];
+const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "404.html"];
+/// The file of the page for addresses without content; CDNs expect it under the name `404.html`.
+const MISSING: &str = "missing.html";
+
+/// A sale whose page is exported.
+#[derive(Clone, Debug)]
+pub struct ExportedSale {
+    /// The sale's id.
+    pub id: String,
+    /// The sale as the list shows it; without it, its page has no texts of the sale until the
+    /// page's script has read them.
+    pub listed: Option<ListedSale>,
+}
 
 /// A file of the folder.
 #[derive(Debug)]
@@ -26,44 +42,58 @@ pub struct FolderFile {
 /// The folder's files for these sales. `api` is the server's address, `https://shop.example`;
 /// `None`: the address of the folder itself.
 #[must_use]
-pub fn folder(settings: &Settings, api: Option<&str>, sales: &[String]) -> Vec<FolderFile> {
+pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, api);
+    let url = settings.page_origin.as_deref().or(settings.page_url.as_deref());
+    let shop = Shop { name: &settings.shop, url };
     let mut files = Vec::new();
-    let mut add = |path: PathBuf, file: &AssetFile, bytes: Option<&[u8]>| {
-        let packed = match bytes {
-            Some(bytes) => super::gzipped(bytes),
-            None => file.gzip().map(|packed| packed.bytes.to_vec()),
-        };
-        if let Some(packed) = packed {
-            let mut beside = path.clone().into_os_string();
-            beside.push(".gz");
-            files.push(FolderFile { path: beside.into(), bytes: packed });
+    let mut texts = Vec::new();
+    for name in PAGES {
+        let file = if name == "404.html" { MISSING } else { name };
+        let page = with_policy(&assets.page_text(file), api);
+        match name {
+            "index.html" => {
+                let listed = sales.iter().filter_map(|sale| sale.listed.as_ref());
+                let listed: Vec<_> =
+                    listed.map(|listed| (listed.sale.clone(), listed.status.phase)).collect();
+                add(&mut files, name.into(), shell::index_page(&page, &listed, shop).as_bytes());
+            }
+            _ => add(&mut files, name.into(), page.as_bytes()),
         }
-        files.push(FolderFile { path, bytes: bytes.unwrap_or(&file.plain.bytes).to_vec() });
-    };
-    let pages: Vec<(&str, &AssetFile, String)> = PAGES
-        .iter()
-        .filter_map(|&name| {
-            let file = assets.pages.get(name)?;
-            Some((name, &**file, with_policy(&String::from_utf8_lossy(&file.plain.bytes), api)))
-        })
-        .collect();
-    for (name, file, text) in &pages {
-        add(PathBuf::from(name), file, Some(text.as_bytes()));
-        if *name == "sale.html" {
+        if name == "sale.html" {
             for sale in sales {
-                add(["sale", sale, "index.html"].iter().collect(), file, Some(text.as_bytes()));
+                let text = match &sale.listed {
+                    Some(ListedSale { sale, status }) => {
+                        shell::sale_page(&page, sale, status.phase, shop, false)
+                    }
+                    None => page.clone(),
+                };
+                let path = ["sale", &sale.id, "index.html"].iter().collect();
+                add(&mut files, path, text.as_bytes());
             }
         }
+        texts.push(page);
     }
-    let named = reachable_assets(&assets, pages.iter().map(|(_, _, text)| text.as_str()));
-    for name in &named {
-        add(["assets", name].iter().collect(), &assets.assets[name], None);
+    for name in &reachable_assets(&assets, texts.iter().map(String::as_str)) {
+        let path = ["assets", name].iter().collect();
+        add(&mut files, path, &assets.assets[name].plain.bytes);
     }
     files.push(FolderFile { path: "_headers".into(), bytes: headers(api).into_bytes() });
     files.push(FolderFile { path: "_redirects".into(), bytes: REDIRECTS.as_bytes().to_vec() });
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
+}
+
+/// Adds a file, and its compressed copies beside it.
+fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
+    for coding in Coding::ALL {
+        if let Some(packed) = coding.pack(bytes) {
+            let mut beside = path.clone().into_os_string();
+            beside.push(coding.extension());
+            files.push(FolderFile { path: beside.into(), bytes: packed });
+        }
+    }
+    files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
 /// For sales that are created later, and for orders: their pages are one file.
@@ -86,11 +116,7 @@ fn asset_names(text: &str) -> Vec<String> {
     let name = |part: &str| -> String {
         part.chars().take_while(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect()
     };
-    text.split("/assets/")
-        .skip(1)
-        .map(name)
-        .filter(|name| text_media_type(name).is_some())
-        .collect()
+    text.split("/assets/").skip(1).map(name).filter(|name| media_type_of(name).is_some()).collect()
 }
 
 /// The content security policy of the pages, with the server's address.
@@ -146,7 +172,8 @@ mod tests {
     fn made(api: Option<&str>) -> Vec<FolderFile> {
         let flags = Flags { data_dir: Some("/tmp".into()), ..Flags::default() };
         let settings = load(&flags, []).expect("the defaults");
-        folder(&settings, api, &["spring".to_owned(), "a:b".to_owned()])
+        let sale = |id: &str| ExportedSale { id: id.to_owned(), listed: None };
+        folder(&settings, api, &[sale("spring"), sale("a:b")])
     }
 
     fn text(files: &[FolderFile], path: &str) -> String {
@@ -167,7 +194,9 @@ mod tests {
         }
         let all: Vec<&str> = files.iter().filter_map(|file| file.path.to_str()).collect();
         assert!(
-            all.contains(&"index.html") && all.contains(&"sale/spring/index.html.gz"),
+            ["index.html", "404.html", "sale/spring/index.html.gz", "sale/spring/index.html.br"]
+                .iter()
+                .all(|name| all.contains(name)),
             "{all:?}"
         );
         assert!(
@@ -192,7 +221,7 @@ mod tests {
             let path = |file: &FolderFile| {
                 file.path
                     .to_str()
-                    .filter(|path| path.starts_with("assets/site."))
+                    .filter(|path| path.starts_with("assets/first."))
                     .map(str::to_owned)
             };
             files.iter().filter_map(path).find(|path| path.ends_with(".js")).expect("it is there")

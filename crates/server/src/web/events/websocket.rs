@@ -14,8 +14,8 @@ use bytes::Bytes;
 use doorbuster_api::event::BEARER_SUBPROTOCOL_PREFIX;
 use doorbuster_api::problem::Problem;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -77,7 +77,7 @@ pub(crate) async fn websocket(
 /// The buyer, by the header or by the second subprotocol.
 async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
     if headers.contains_key(AUTHORIZATION) {
-        return app.buyer(headers).await;
+        return app.buyer(headers, &Method::GET).await;
     }
     let offered =
         headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
@@ -86,8 +86,20 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
         .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX));
     match token {
         Some(token) => app.buyer_of_token(token).await,
-        None => app.buyer(headers).await,
+        // A browser sends the cookie with a WebSocket that a page of another origin opens, too.
+        None if is_foreign(headers) => {
+            Err(Problem::forbidden("the pages' cookie works only for pages of this server"))
+        }
+        None => app.buyer(headers, &Method::GET).await,
     }
+}
+
+/// Whether a page of another origin opens the WebSocket. A client that is no browser sends no origin.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(origin) = text(ORIGIN) else { return false };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    host.is_none() || host != text(HOST)
 }
 
 /// The reader of a WebSocket, active or idle.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use doorbuster_api::limits::BODY_BYTES_MAX;
 
+use crate::auth::PAGE_HEADER;
 use crate::config::Cidr;
 use crate::web::framing::is_host;
 use crate::web::purchase_headers::{PurchaseHeader, PurchaseHeaders};
@@ -43,6 +44,7 @@ impl<'a> RawHeaders<'a> {
             }
             6 if is("accept") => PurchaseHeader::Accept,
             6 if is("prefer") => PurchaseHeader::Prefer,
+            6 if is("cookie") => PurchaseHeader::Cookie,
             6 if is("expect") => return false,
             7 if is("upgrade") || is("trailer") => return false,
             9 if is("forwarded") => PurchaseHeader::Forwarded,
@@ -54,6 +56,7 @@ impl<'a> RawHeaders<'a> {
             15 if is("idempotency-key") => PurchaseHeader::Key,
             15 if is("x-forwarded-for") => PurchaseHeader::XForwardedFor,
             17 if is("transfer-encoding") => return false,
+            17 if is(PAGE_HEADER) => PurchaseHeader::Page,
             _ => return true,
         };
         self.fields[field as usize].replace(value).is_none()

@@ -176,6 +176,7 @@ impl RequestGenerator {
             Param::By => "configured".into(),
             Param::Action => pick(rng, &["sale.opened", "key.created"]).to_string(),
             Param::Subject => "sale:spring".into(),
+            Param::Search => "phone".into(),
             Param::From => {
                 pick(rng, &["2026-11-20T10:00:00Z", "2026-11-20T10:30:00%2B01:00"]).to_string()
             }

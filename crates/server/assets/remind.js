@@ -1,0 +1,113 @@
+/* Reaches a buyer who looks elsewhere. The tab's title and icon count down and change at the opening,
+   at the buyer's turn, and when a unit came back. A sound and a system notification follow only if
+   the buyer switched them on, on this page. */
+import { origin } from '/assets/api.js';
+import { left } from '/assets/format.js';
+import { $, attr, put, text } from '/assets/words.js';
+import { starts } from '/assets/sale-state.js';
+
+const HOUR_MS = 3_600_000;
+/* the sound: notes in hertz, each this long */
+const NOTES = [660, 880, 660],
+  NOTE_SECS = 0.18;
+const ICON_PX = 64;
+let audio = null,
+  notifies = false,
+  last = '',
+  icon = '';
+
+/** Prepares the buttons; the calendar's link names the sale. */
+export function bindReminders(m) {
+  attr($('#calendar'), 'href', `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics`);
+  $('#calendar').hidden = !starts(m);
+  $('#notify').hidden = !('Notification' in window);
+  $('#sound').onclick = () => {
+    audio = audio ? null : new AudioContext();
+    attr($('#sound'), 'aria-pressed', !!audio);
+    if (audio) play();
+  };
+  $('#notify').onclick = async () => {
+    notifies = !notifies && (await Notification.requestPermission()) === 'granted';
+    attr($('#notify'), 'aria-pressed', notifies);
+    const denied = Notification.permission === 'denied';
+    put($('#remind-note'), text(denied ? 'remind.denied' : 'remind.note'));
+  };
+}
+
+/** Called with each drawing of the page. */
+export function remind(m, scene, deal, t, turn) {
+  const opens = starts(m),
+    soon = scene === 'before' && opens && opens - t < HOUR_MS ? opens - t : 0,
+    reserved = deal === 'reserved' ? Date.parse(m.order.pay_by) - t : 0;
+  $('#remind').hidden = scene === 'ended' || scene === 'sold';
+  const news = turn
+    ? 'turn'
+    : deal === 'reserved' && m.order.id === m.came
+      ? 'came'
+      : scene === 'live'
+        ? 'open'
+        : scene;
+  const start = {
+    turn: () => text('remind.turn'),
+    came: () => text('remind.came'),
+    open: () => (reserved > 0 ? left(reserved) : text('pill.live')),
+  }[news];
+  const head = soon ? text('remind.soon', { left: left(soon) }) : (start?.() ?? '');
+  const title = head ? `${head} – ${m.title}` : m.title;
+  if (document.title !== title) document.title = title;
+  const rest = soon || Math.max(0, reserved);
+  drawIcon(
+    rest ? String(rest < 60_000 ? Math.ceil(rest / 1000) : Math.ceil(rest / 60_000)) : '',
+    ['turn', 'came', 'open'].includes(news),
+  );
+  const told = { turn: 'remind.turn', came: 'remind.came', open: 'remind.open' }[news];
+  if (last && last !== news && told && !(news === 'open' && last !== 'before')) call(text(told), m);
+  last = news;
+}
+
+/* The icon: the number of minutes, or in the last minute of seconds; filled when the buyer can act. */
+function drawIcon(number, lit) {
+  const wanted = number + lit;
+  if (wanted === icon) return;
+  icon = wanted;
+  const link = $('link[rel=icon]');
+  if (!number && !lit) return attr(link, 'href', link.dataset.plain ?? link.href);
+  link.dataset.plain ??= link.href;
+  const canvas = document.createElement('canvas'),
+    draw = canvas.getContext('2d');
+  canvas.width = canvas.height = ICON_PX;
+  draw.fillStyle = lit || number ? '#ffb000' : '#1b1810';
+  draw.beginPath();
+  draw.roundRect(0, 0, ICON_PX, ICON_PX, 14);
+  draw.fill();
+  draw.fillStyle = '#1b1400';
+  draw.textAlign = 'center';
+  draw.textBaseline = 'middle';
+  draw.font = '700 42px system-ui, sans-serif';
+  draw.fillText(number || '!', ICON_PX / 2, ICON_PX / 2 + 3);
+  link.type = 'image/png';
+  link.href = canvas.toDataURL();
+}
+function call(words, m) {
+  if (audio) play();
+  if (notifies && document.hidden) {
+    const shown = new Notification(words, { body: m.title, tag: 'doorbuster.' + m.id });
+    shown.onclick = () => {
+      window.focus();
+      shown.close();
+    };
+  }
+}
+function play() {
+  NOTES.forEach((note, i) => {
+    const from = audio.currentTime + i * NOTE_SECS,
+      tone = audio.createOscillator(),
+      volume = audio.createGain();
+    tone.frequency.value = note;
+    volume.gain.setValueAtTime(0.2, from);
+    volume.gain.exponentialRampToValueAtTime(0.001, from + NOTE_SECS);
+    tone.connect(volume).connect(audio.destination);
+    tone.start(from);
+    tone.stop(from + NOTE_SECS);
+  });
+}

@@ -1,0 +1,212 @@
+//! Settings of the buyers' pages: the shop's texts, and its brand. Colours are checked for contrast,
+//! so that a brand cannot make a page unreadable.
+
+use std::path::PathBuf;
+
+use super::check::SettingsReader;
+use super::{PageSettings, Theme, ThemeColors, ThemeFile};
+
+/// Characters of the text about what happens after a payment.
+const NEXT_STEPS_CHARS_MAX: usize = 500;
+/// Links at the end of each page.
+const FOOTER_LINKS_MAX: usize = 8;
+/// Bytes of a logo or of a font.
+const FILE_BYTES_MAX: u64 = 262_144;
+/// The least contrast of text, by WCAG 2.2 (1.4.3), level AA.
+const CONTRAST_MIN: f64 = 4.5;
+/// The grounds of the light scheme on which coloured text stands; see `look.css`.
+const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
+/// The ground of the dark scheme.
+const DARK_GROUND: &str = "#1c1912";
+
+const COLORS: [&str; 4] = [
+    "page.theme.accent",
+    "page.theme.on_accent",
+    "page.theme.accent_text",
+    "page.theme.accent_wash",
+];
+
+/// The settings of the pages.
+pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
+    PageSettings {
+        time_zone: time_zone(read),
+        shop_url: shop_url(read),
+        next_steps: next_steps(read),
+        theme: Theme {
+            colors: colors(read),
+            logo: file(read, "page.theme.logo", &["svg", "png", "webp"]),
+            font: file(read, "page.theme.font", &["woff2"]),
+            footer: footer(read),
+        },
+    }
+}
+
+fn time_zone(read: &mut SettingsReader<'_>) -> Option<String> {
+    let name = read.text("page.time_zone")?;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte);
+    if !name.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) || !name.bytes().all(is_part) {
+        read.fault("page.time_zone", "is not the name of a time zone; write it like Asia/Shanghai");
+    }
+    Some(name)
+}
+
+fn shop_url(read: &mut SettingsReader<'_>) -> Option<String> {
+    let url = read.text("page.shop_url")?;
+    if !is_link(&url) {
+        read.fault("page.shop_url", LINK_RULE);
+    }
+    Some(url)
+}
+
+const LINK_RULE: &str = "must begin with https://, http:// or /, in visible ASCII";
+
+/// Whether a page may link there: `//host` would lead to another site, and `javascript:` would run a
+/// script.
+fn is_link(url: &str) -> bool {
+    let absolute = ["https://", "http://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme) && url.len() > scheme.len());
+    let path = url.starts_with('/') && !url.starts_with("//") && !url.starts_with("/\\");
+    url.bytes().all(|byte| byte.is_ascii_graphic()) && (absolute || path)
+}
+
+fn next_steps(read: &mut SettingsReader<'_>) -> Option<String> {
+    let text = read.text("page.next_steps")?;
+    if text.chars().count() > NEXT_STEPS_CHARS_MAX {
+        read.fault(
+            "page.next_steps",
+            format!("must have at most {NEXT_STEPS_CHARS_MAX} characters"),
+        );
+    }
+    Some(text)
+}
+
+/// The four colours, all or none of them.
+fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
+    let texts = COLORS.map(|path| read.text(path));
+    if texts.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut is_complete = true;
+    for (path, text) in COLORS.into_iter().zip(&texts) {
+        match text {
+            None => read.fault(path, "is missing; give all four colours of page.theme"),
+            Some(text) if luminance(text).is_none() => {
+                read.fault(path, "is not a colour; write it like #ffb000");
+            }
+            Some(_) => continue,
+        }
+        is_complete = false;
+    }
+    let [accent, on_accent, accent_text, accent_wash] = texts.map(Option::unwrap_or_default);
+    if is_complete {
+        let pairs = [
+            (COLORS[1], &*on_accent, "page.theme.accent", &*accent),
+            (COLORS[2], &*accent_text, "page.theme.accent_wash", &*accent_wash),
+            (COLORS[2], &*accent_text, "the light page", LIGHT_GROUNDS[0]),
+            (COLORS[2], &*accent_text, "the light card", LIGHT_GROUNDS[1]),
+            (COLORS[0], &*accent, "the dark card", DARK_GROUND),
+        ];
+        for (path, text, name, ground) in pairs {
+            let contrast = contrast(text, ground);
+            if contrast < CONTRAST_MIN {
+                read.fault(
+                    path,
+                    format!(
+                        "{text} has a contrast of {contrast:.1} on {name} ({ground}); text needs \
+                         at least {CONTRAST_MIN}"
+                    ),
+                );
+            }
+        }
+    }
+    Some(ThemeColors { accent, on_accent, accent_text, accent_wash })
+}
+
+/// The relative luminance of `#rrggbb`, from 0 to 1.
+fn luminance(color: &str) -> Option<f64> {
+    let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii())?;
+    let part = |at: usize| {
+        let value = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
+        let share = f64::from(value) / 255.0;
+        Some(if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) })
+    };
+    Some(0.2126 * part(0)? + 0.7152 * part(2)? + 0.0722 * part(4)?)
+}
+
+/// The contrast of two colours, from 1 to 21: WCAG 2.2, "contrast ratio".
+fn contrast(one: &str, other: &str) -> f64 {
+    let (one, other) = (luminance(one).unwrap_or(0.0), luminance(other).unwrap_or(0.0));
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+/// A file of the shop, read at the start.
+fn file(
+    read: &mut SettingsReader<'_>,
+    path: &'static str,
+    extensions: &[&str],
+) -> Option<ThemeFile> {
+    let file = PathBuf::from(read.text(path)?);
+    let extension = file.extension().and_then(|name| name.to_str()).unwrap_or_default();
+    if !extensions.contains(&extension) {
+        read.fault(path, format!("must name a file that ends with .{}", extensions.join(" or .")));
+        return None;
+    }
+    let size = std::fs::metadata(&file).map(|about| about.len());
+    let bytes = match size {
+        Ok(size) if size > FILE_BYTES_MAX => {
+            read.fault(path, format!("the file has more than {FILE_BYTES_MAX} bytes"));
+            return None;
+        }
+        Ok(_) => std::fs::read(&file),
+        Err(error) => Err(error),
+    };
+    match bytes {
+        Ok(bytes) => Some(ThemeFile { extension: extension.to_owned(), bytes }),
+        Err(error) => {
+            read.fault(path, format!("cannot read {}: {error}", file.display()));
+            None
+        }
+    }
+}
+
+fn footer(read: &mut SettingsReader<'_>) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    for text in read.list("page.theme.footer").unwrap_or_default() {
+        match text.split_once('=').map(|(name, url)| (name.trim(), url.trim())) {
+            Some((name, url)) if !name.is_empty() && is_link(url) => {
+                links.push((name.to_owned(), url.to_owned()));
+            }
+            _ => read.fault(
+                "page.theme.footer",
+                format!(
+                    "{text:?} is not a link; write it like Imprint=https://shop.example/imprint"
+                ),
+            ),
+        }
+    }
+    if links.len() > FOOTER_LINKS_MAX {
+        read.fault("page.theme.footer", format!("must have at most {FOOTER_LINKS_MAX} links"));
+    }
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contrast_is_measured_as_wcag_defines_it() {
+        let check = |one: &str, other: &str, expected: f64| {
+            let found = contrast(one, other);
+            assert!((found - expected).abs() < 0.01, "{one} on {other}: {found}");
+        };
+        check("#000000", "#ffffff", 21.0);
+        check("#777777", "#ffffff", 4.48);
+        check("#767676", "#ffffff", 4.54);
+        check("#1b1400", "#1b1400", 1.0);
+        assert_eq!(luminance("#12345"), None);
+        assert_eq!(luminance("red"), None);
+        assert_eq!(luminance("#äöü"), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! Joins a page's modules into one script, so that a page needs one request instead of twenty.
+//!
+//! Each module becomes a function that is called once; its exports become an object, and an import
+//! becomes a destructuring of that object. The modules import only by name, from `/assets/`, and
+//! not in a circle. A module that is imported while the page runs, such as the texts of one
+//! language, stays a file of its own.
+
+use std::collections::{HashMap, HashSet};
+
+use super::AssetSource;
+
+/// The scripts of the pages, each of which is joined with the modules that it imports.
+pub(super) const ENTRIES: [&str; 4] = ["sale.js", "order.js", "sales.js", "sandbox.js"];
+
+const IMPORT: &str = "import {";
+const FROM: &str = "} from '/assets/";
+/// The declarations that a module can export.
+const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function "];
+
+/// One script that does what the module `entry` does.
+pub(super) fn bundle(entry: &str, sources: &HashMap<String, AssetSource>) -> String {
+    let (mut out, mut done) = (String::new(), HashSet::new());
+    add(entry, sources, &mut done, &mut out);
+    out
+}
+
+/// Appends `name` after the modules that it imports.
+fn add(
+    name: &str,
+    sources: &HashMap<String, AssetSource>,
+    done: &mut HashSet<String>,
+    out: &mut String,
+) {
+    let Some(source) = sources.get(name).filter(|_| done.insert(name.to_owned())) else { return };
+    let text = source.text();
+    let module = Module::parse(&text);
+    for (from, _) in &module.imports {
+        add(from, sources, done, out);
+    }
+    let constant = constant(name);
+    out.push_str(&format!("const {constant} = await (async () => {{\n"));
+    for (from, names) in &module.imports {
+        out.push_str(&format!("const {{ {} }} = {};\n", names.join(", "), self::constant(from)));
+    }
+    out.push_str(&module.body);
+    out.push_str(&format!("return {{ {} }};\n}})();\n", module.exports.join(", ")));
+}
+
+/// The constant that holds a module's exports: `sale-state.js` becomes `sale_state_js`.
+fn constant(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("m_{}", name.chars().map(plain).collect::<String>())
+}
+
+/// The parts of a module.
+#[derive(Debug, Default)]
+struct Module {
+    /// Each imported module, and the names that are taken from it, as in a destructuring.
+    imports: Vec<(String, Vec<String>)>,
+    /// The exported names.
+    exports: Vec<String>,
+    /// The statements, without imports and without the word `export`.
+    body: String,
+}
+
+impl Module {
+    fn parse(text: &str) -> Self {
+        let mut module = Self::default();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at(rest.find('\n').map_or(rest.len(), |end| end + 1));
+            rest = match line.starts_with(IMPORT) {
+                true => module.import(rest),
+                false => {
+                    module.statement(line);
+                    after
+                }
+            };
+        }
+        module
+    }
+
+    /// Takes one import; returns the text after it.
+    fn import<'t>(&mut self, text: &'t str) -> &'t str {
+        let taken = text.split_once(FROM).and_then(|(names, rest)| {
+            let (file, rest) = rest.split_once("';\n")?;
+            Some((&names[IMPORT.len()..], file, rest))
+        });
+        let Some((names, file, rest)) = taken else { return "" };
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = names.map(|name| name.replace(" as ", ": ")).collect();
+        self.imports.push((file.to_owned(), names));
+        rest
+    }
+
+    fn statement(&mut self, line: &str) {
+        let Some(declared) = line.strip_prefix("export ") else {
+            return self.body.push_str(line);
+        };
+        let name = DECLARATIONS.iter().find_map(|word| declared.strip_prefix(word));
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "_$".contains(c);
+        let name = name.map(|name| name.chars().take_while(|c| is_part(*c)).collect::<String>());
+        self.exports.extend(name);
+        self.body.push_str(declared);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::assets::embedded;
+
+    fn sources(files: &[(&str, &str)]) -> HashMap<String, AssetSource> {
+        let source = |text: &str| AssetSource::generated(text.to_owned());
+        files.iter().map(|(name, text)| ((*name).to_owned(), source(text))).collect()
+    }
+
+    #[test]
+    fn a_module_follows_the_modules_that_it_imports_and_takes_their_names() {
+        let files = sources(&[
+            ("a.js", "import { b,\n  c as d } from '/assets/b-c.js';\nexport const a = b + d;\n"),
+            ("b-c.js", "export function b() {}\nexport const c = 1;\nlet mine = 2;\n"),
+        ]);
+        assert_eq!(
+            bundle("a.js", &files),
+            "const m_b_c_js = await (async () => {\nfunction b() {}\nconst c = 1;\nlet mine = 2;\n\
+             return { b, c };\n})();\n\
+             const m_a_js = await (async () => {\nconst { b, c: d } = m_b_c_js;\n\
+             const a = b + d;\nreturn { a };\n})();\n"
+        );
+    }
+
+    #[test]
+    fn a_bundle_of_a_page_has_no_imports_and_uses_no_module_before_its_definition() {
+        let files = embedded();
+        for entry in ENTRIES {
+            let text = bundle(entry, &files);
+            let mut defined = HashSet::new();
+            for line in text.lines() {
+                assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
+                if let Some((name, _)) =
+                    line.strip_prefix("const ").and_then(|line| line.split_once(" = await (async"))
+                {
+                    defined.insert(name.to_owned());
+                } else if let Some((_, from)) = line.rsplit_once("} = m_") {
+                    assert!(
+                        defined.contains(&format!("m_{}", from.trim_end_matches(';'))),
+                        "{line}"
+                    );
+                }
+            }
+            assert!(defined.len() > 5, "{entry}: {defined:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A buyer's session on the pages: the shop's token in a cookie, so that a new tab, or the way back
+//! from a payment page, knows the buyer.
+//!
+//! The cookie holds the token itself, so every node accepts it and the store keeps nothing. It ends
+//! with the token. Scripts cannot read it, other sites cannot use it: `HttpOnly`, `SameSite=Lax`,
+//! and a change needs a header that other sites cannot make a browser send.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::order::BuyerSession;
+use http::header::{AUTHORIZATION, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::App;
+use super::identity::{Buyer, BuyerMembership, TokenExpiry};
+use super::reply::{Answer, Reply, empty, json};
+use super::wire;
+use crate::auth::{BUYER_COOKIE, bearer};
+
+/// `POST /v1/session`
+pub(crate) async fn keep(
+    State(app): State<Arc<App>>,
+    TokenExpiry(expires_secs): TokenExpiry,
+    headers: HeaderMap,
+) -> Answer {
+    // A request with the cookie alone keeps the session as it is.
+    let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };
+    let now_secs = app.engine.now().0.div_euclid(1_000);
+    Ok(with_cookie(&app, &headers, token, (expires_secs - now_secs).max(0)))
+}
+
+/// `GET /v1/session`
+pub(crate) async fn get(
+    Buyer(buyer): Buyer,
+    BuyerMembership(membership): BuyerMembership,
+    TokenExpiry(expires_secs): TokenExpiry,
+) -> Answer {
+    let session = BuyerSession {
+        buyer: buyer.as_str().to_owned(),
+        member: membership.member,
+        level: membership.level,
+        expires_at: wire::time(doorbuster_core::Millis(expires_secs.saturating_mul(1_000))),
+    };
+    Ok(json(StatusCode::OK, &session))
+}
+
+/// `DELETE /v1/session`
+pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    Ok(with_cookie(&app, &headers, "", 0))
+}
+
+/// An empty answer that sets the cookie for this many seconds; 0 removes it.
+fn with_cookie(app: &App, headers: &HeaderMap, token: &str, secs: i64) -> Reply {
+    let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let secure = if app.is_https || by_proxy { "; Secure" } else { "" };
+    let cookie =
+        format!("{BUYER_COOKIE}={token}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Lax{secure}");
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        reply.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    reply
+}

@@ -1,0 +1,375 @@
+//! Fills a page's HTML with the texts of a sale: what search engines, links in chats and browsers
+//! without JavaScript show. The page is the same for every visitor, and changes only with the sale.
+//!
+//! The files have marks where these texts belong; without them they are complete pages, too.
+
+use std::fmt::Write;
+
+use doorbuster_api::sale::{Item, Phase, Sale};
+use doorbuster_api::value::{Money, Time};
+use serde_json::{Value, json};
+
+/// The mark in a page's head.
+const HEAD_MARK: &str = "<!-- shell: head -->";
+/// The mark where visitors without JavaScript read.
+const BODY_MARK: &str = "<!-- shell: body -->";
+/// The mark for the data that the page's script reads.
+const DATA_MARK: &str = "<!-- shell: data -->";
+/// Most characters of a description for search engines.
+const DESCRIPTION_CHARS: usize = 200;
+/// Most sales on the list for visitors without JavaScript.
+pub(crate) const LISTED_MAX: usize = 48;
+
+/// The shop, as pages name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shop<'a> {
+    pub name: &'a str,
+    /// The origin of the pages, if it is known.
+    pub url: Option<&'a str>,
+}
+
+impl Shop<'_> {
+    /// The absolute address of `path`, if the origin is known.
+    fn absolute(&self, path: &str) -> Option<String> {
+        match path.contains("://") {
+            true => Some(path.to_owned()),
+            false => Some(format!("{}/{}", self.url?, path.trim_start_matches('/'))),
+        }
+    }
+}
+
+/// The page of one sale. `with_data`: the page's script reads the sale from the page, so that it
+/// need not request it; not in an exported page, which may be older than the sale.
+pub(crate) fn sale_page(
+    template: &str,
+    sale: &Sale,
+    phase: Phase,
+    shop: Shop<'_>,
+    with_data: bool,
+) -> String {
+    let data = match with_data {
+        true => data_block("application/json", "sale-data", &json!(sale)),
+        false => String::new(),
+    };
+    fill(template, &title(sale, shop), &head(sale, phase, shop), &body(sale, phase), &data)
+}
+
+/// The list of sales.
+pub(crate) fn index_page(template: &str, sales: &[(Sale, Phase)], shop: Shop<'_>) -> String {
+    let mut list = String::from("<ul>");
+    for (sale, phase) in sales.iter().take(LISTED_MAX) {
+        let (id, title) = (escaped(&sale.id), escaped(&sale.title));
+        let price = sale.items.first().map(|item| item.price.to_string()).unwrap_or_default();
+        let state = phase_words(*phase);
+        let when = sale.starts_at.map(|time| format!(" · {}", time_tag(time))).unwrap_or_default();
+        write!(
+            list,
+            "<li><a href=\"/sale/{id}\">{title}</a> · {} · {state}{when}</li>",
+            escaped(&price)
+        )
+        .expect("writing to a string cannot fail");
+    }
+    list.push_str("</ul>");
+    let head = format!(
+        "<meta property=\"og:site_name\" content=\"{0}\">\n<meta property=\"og:title\" \
+         content=\"{0}\">\n<meta property=\"og:type\" content=\"website\">",
+        escaped(shop.name)
+    );
+    fill(template, &format!("{} – Sales", shop.name), &head, &list, "")
+}
+
+/// Puts the texts at the marks of a page. The title replaces the page's own.
+fn fill(template: &str, title: &str, head: &str, body: &str, data: &str) -> String {
+    let (before, after) = template.split_once("<title>").unwrap_or((template, ""));
+    let after = after.split_once("</title>").map_or(after, |(_, after)| after);
+    let page = format!("{before}<title>{}</title>{after}", escaped(title));
+    page.replacen(HEAD_MARK, head, 1).replacen(BODY_MARK, body, 1).replacen(DATA_MARK, data, 1)
+}
+
+fn title(sale: &Sale, shop: Shop<'_>) -> String {
+    match sale.items.as_slice() {
+        [only] if only.title != sale.title => {
+            format!("{} – {} – {}", only.title, sale.title, shop.name)
+        }
+        _ => format!("{} – {}", sale.title, shop.name),
+    }
+}
+
+/// The tags that describe the sale to other programs.
+fn head(sale: &Sale, phase: Phase, shop: Shop<'_>) -> String {
+    let mut out = String::new();
+    let mut tag = |property: &str, content: &str| {
+        let kind = if property.contains(':') { "property" } else { "name" };
+        writeln!(out, "<meta {kind}=\"{property}\" content=\"{}\">", escaped(content))
+            .expect("writing to a string cannot fail");
+    };
+    let first = sale.items.first();
+    let text = description(sale, first);
+    tag("description", &text);
+    tag("og:type", "product");
+    tag("og:site_name", shop.name);
+    tag("og:title", first.map_or(&sale.title, |item| &item.title));
+    tag("og:description", &text);
+    if let Some(url) = shop.absolute(&format!("/sale/{}", sale.id)) {
+        tag("og:url", &url);
+    }
+    let image = first.and_then(|item| shop.absolute(item.image.as_deref()?));
+    if let Some(image) = &image {
+        tag("og:image", image);
+        tag("twitter:card", "summary_large_image");
+    }
+    if let Some(item) = first {
+        tag("product:price:amount", &decimal(item.price));
+        tag("product:price:currency", item.price.currency.as_str());
+    }
+    let products: Vec<Value> =
+        sale.items.iter().map(|item| product(sale, item, phase, shop)).collect();
+    let graph = json!({"@context": "https://schema.org", "@graph": products});
+    out + &data_block("application/ld+json", "schema", &graph)
+}
+
+/// An item in the words of schema.org.
+fn product(sale: &Sale, item: &Item, phase: Phase, shop: Shop<'_>) -> Value {
+    let availability = match phase {
+        Phase::Draft | Phase::Scheduled => "PreSale",
+        Phase::Open | Phase::Paused => "LimitedAvailability",
+        Phase::Closed => "SoldOut",
+    };
+    let mut offer = json!({
+        "@type": "Offer",
+        "price": decimal(item.price),
+        "priceCurrency": item.price.currency,
+        "availability": format!("https://schema.org/{availability}"),
+        "eligibleQuantity": {"@type": "QuantitativeValue", "maxValue": item.limit_per_buyer},
+    });
+    let optional = [
+        ("url", shop.absolute(&format!("/sale/{}", sale.id))),
+        ("availabilityStarts", sale.starts_at.map(|time| time.to_string())),
+        ("availabilityEnds", sale.ends_at.map(|time| time.to_string())),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            offer[name] = value.into();
+        }
+    }
+    let mut product = json!({"@type": "Product", "name": item.title, "offers": offer});
+    if !item.description.is_empty() {
+        product["description"] = item.description.clone().into();
+    }
+    if let Some(image) = item.image.as_deref().and_then(|image| shop.absolute(image)) {
+        product["image"] = image.into();
+    }
+    product
+}
+
+fn description(sale: &Sale, first: Option<&Item>) -> String {
+    let mut text = first.map(|item| item.price.to_string()).unwrap_or_default();
+    if let Some(starts_at) = sale.starts_at {
+        write!(text, ", on sale from {}", time_words(starts_at)).expect("writing to a string");
+    }
+    let rest = first.map_or("", |item| item.description.as_str());
+    let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !rest.is_empty() {
+        write!(text, ". {rest}").expect("writing to a string");
+    }
+    text.chars().take(DESCRIPTION_CHARS).collect()
+}
+
+/// A calendar entry (RFC 5545) for the start of a sale, with a reminder ten minutes earlier.
+pub(crate) fn calendar(sale: &Sale, starts_at: Time, shop: Shop<'_>) -> String {
+    let stamp = |time: Time| {
+        jiff::Timestamp::from_millisecond(time.millis())
+            .map(|time| time.strftime("%Y%m%dT%H%M%SZ").to_string())
+            .unwrap_or_default()
+    };
+    let plain = |text: &str| {
+        let text = text.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let start = stamp(starts_at);
+    let mut lines = vec![
+        "BEGIN:VCALENDAR".to_owned(),
+        "VERSION:2.0".to_owned(),
+        "PRODID:-//Doorbuster//EN".to_owned(),
+        "BEGIN:VEVENT".to_owned(),
+        format!("UID:{}@doorbuster", sale.id),
+        format!("DTSTAMP:{start}"),
+        format!("DTSTART:{start}"),
+        format!("SUMMARY:{}", plain(&format!("{} ({})", sale.title, shop.name))),
+    ];
+    lines.extend(sale.ends_at.map(|time| format!("DTEND:{}", stamp(time))));
+    lines.extend(shop.absolute(&format!("/sale/{}", sale.id)).map(|url| format!("URL:{url}")));
+    let alarm = ["BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT10M"];
+    lines.extend(alarm.map(str::to_owned));
+    lines.push(format!("DESCRIPTION:{}", plain(&sale.title)));
+    lines.extend(["END:VALARM", "END:VEVENT", "END:VCALENDAR"].map(str::to_owned));
+    lines.iter().flat_map(|line| folded(line)).collect::<Vec<_>>().join("\r\n") + "\r\n"
+}
+
+/// A line in pieces of at most 75 bytes; each continuation begins with a space.
+fn folded(line: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for char in line.chars() {
+        let last = pieces.last_mut().expect("there is one");
+        match last.len() + char.len_utf8() > 75 {
+            true => pieces.push(format!(" {char}")),
+            false => last.push(char),
+        }
+    }
+    pieces
+}
+
+/// What a visitor without JavaScript reads.
+fn body(sale: &Sale, phase: Phase) -> String {
+    let mut out = format!("<h1>{}</h1>", escaped(&sale.title));
+    for item in &sale.items {
+        if item.title != sale.title {
+            write!(out, "<h2>{}</h2>", escaped(&item.title)).expect("writing to a string");
+        }
+        if let Some(image) = &item.image {
+            write!(
+                out,
+                "<img src=\"{}\" alt=\"{}\" loading=\"lazy\">",
+                escaped(image),
+                escaped(&item.title)
+            )
+            .expect("writing to a string");
+        }
+        write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
+            .expect("writing to a string");
+        if !item.description.is_empty() {
+            write!(out, "<p>{}</p>", escaped(&item.description)).expect("writing to a string");
+        }
+    }
+    write!(out, "<p>{}", phase_words(phase)).expect("writing to a string");
+    for (label, time) in [("Start / 开抢", sale.starts_at), ("End / 结束", sale.ends_at)] {
+        if let Some(time) = time {
+            write!(out, " · {label} {}", time_tag(time)).expect("writing to a string");
+        }
+    }
+    out + "</p>"
+}
+
+const fn phase_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Draft | Phase::Scheduled => "Opens soon / 即将开抢",
+        Phase::Open => "Open now / 正在抢购",
+        Phase::Paused => "Paused / 已暂停",
+        Phase::Closed => "Ended / 已结束",
+    }
+}
+
+fn time_tag(time: Time) -> String {
+    format!("<time datetime=\"{time}\">{}</time>", time_words(time))
+}
+
+/// `27 Nov 2026, 20:00 UTC`
+fn time_words(time: Time) -> String {
+    jiff::Timestamp::from_millisecond(time.millis())
+        .map(|time| time.strftime("%-d %b %Y, %H:%M UTC").to_string())
+        .unwrap_or_else(|_| time.to_string())
+}
+
+/// The amount alone: `49.00`.
+fn decimal(money: Money) -> String {
+    let text = money.to_string();
+    text.split_once(' ').map_or(text.clone(), |(amount, _)| amount.to_owned())
+}
+
+/// A block of data in a page. A policy against inline scripts does not concern it, because browsers
+/// do not run it.
+fn data_block(media_type: &str, id: &str, data: &Value) -> String {
+    let text = data.to_string().replace('<', "\\u003c");
+    format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")
+}
+
+/// Text for HTML, also inside quotes.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = "<head>\n<title>Sale</title>\n<!-- shell: head -->\n</head><body>\
+                            <div class=\"nojs\"><!-- shell: body --></div><!-- shell: data --></body>";
+
+    fn sale() -> Sale {
+        serde_json::from_value(json!({
+            "id": "spring", "title": "Spring </script><b>drop</b>",
+            "starts_at": "2026-11-27T20:00:00.000Z", "ends_at": null,
+            "items": [{"id": "lamp", "title": "Ora \"lamp\"", "description": "Oak & linen.",
+                       "image": "/pictures/lamp.webp", "price": {"amount_minor": 4900, "currency": "EUR"},
+                       "list_price": null, "limit_per_buyer": 2, "hold_secs": 900}],
+        }))
+        .expect("a sale")
+    }
+
+    #[test]
+    fn a_sales_page_names_title_price_time_and_picture_for_programs_and_for_people() {
+        let shop = Shop { name: "Ora & Sons", url: Some("https://shop.example") };
+        let page = sale_page(TEMPLATE, &sale(), Phase::Scheduled, shop, true);
+        for part in [
+            "<title>Ora &quot;lamp&quot; – Spring &lt;/script&gt;&lt;b&gt;drop&lt;/b&gt; – Ora &amp; Sons</title>",
+            "<meta property=\"og:image\" content=\"https://shop.example/pictures/lamp.webp\">",
+            "<meta property=\"og:url\" content=\"https://shop.example/sale/spring\">",
+            "<meta name=\"description\" content=\"49.00 EUR, on sale from 27 Nov 2026, 20:00 UTC. Oak &amp; linen.\">",
+            "\"price\":\"49.00\"",
+            "https://schema.org/PreSale",
+            "<img src=\"/pictures/lamp.webp\" alt=\"Ora &quot;lamp&quot;\" loading=\"lazy\">",
+            "<time datetime=\"2026-11-27T20:00:00.000Z\">27 Nov 2026, 20:00 UTC</time>",
+            "id=\"sale-data\">{",
+        ] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
+        assert_eq!(
+            page.matches("</script>").count(),
+            2,
+            "no text of the sale ends a script: {page}"
+        );
+        assert!(!page.contains("<b>drop") && !page.contains("shell:"), "{page}");
+        let exported = sale_page(TEMPLATE, &sale(), Phase::Open, shop, false);
+        assert!(!exported.contains("sale-data"), "{exported}");
+    }
+
+    #[test]
+    fn an_address_is_absolute_only_if_the_shops_origin_is_known() {
+        let nowhere = Shop { name: "Ora", url: None };
+        let page = sale_page(TEMPLATE, &sale(), Phase::Closed, nowhere, true);
+        assert!(!page.contains("og:url") && !page.contains("og:image"), "{page}");
+        assert!(page.contains("https://schema.org/SoldOut"), "{page}");
+    }
+
+    #[test]
+    fn a_calendar_entry_has_the_start_in_utc_and_no_line_over_75_bytes() {
+        let mut sale = sale();
+        sale.title = format!("灯, lamp; {}", "x".repeat(100));
+        let shop = Shop { name: "Ora", url: Some("https://shop.example") };
+        let starts_at = sale.starts_at.expect("a start");
+        let entry = calendar(&sale, starts_at, shop);
+        assert!(entry.contains("\r\nDTSTART:20261127T200000Z\r\n"), "{entry}");
+        assert!(entry.contains("SUMMARY:灯\\, lamp\\; xxx"), "{entry}");
+        assert!(entry.ends_with("END:VCALENDAR\r\n"), "{entry}");
+        assert!(entry.split("\r\n").all(|line| line.len() <= 75), "{entry}");
+    }
+
+    #[test]
+    fn the_list_names_each_sale_with_its_price_and_state() {
+        let shop = Shop { name: "Ora", url: None };
+        let page = index_page(TEMPLATE, &[(sale(), Phase::Open)], shop);
+        assert!(page.contains("<a href=\"/sale/spring\">Spring &lt;/script&gt;"), "{page}");
+        assert!(page.contains("49.00 EUR · Open now"), "{page}");
+    }
+}
