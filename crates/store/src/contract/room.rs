@@ -1,4 +1,4 @@
-//! Rows of waiting rooms. The rules are in [`doorbuster_core::check_accepting::room`].
+//! Rows of waiting rooms. The rules are in [`doorbuster_core::gate::room`].
 use doorbuster_core::gate::draw::{Lot, Seed};
 use doorbuster_core::gate::room::{QueuePosition, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};

@@ -1,4 +1,4 @@
-//! Where a poll ended: a snapshot of the committed transactions, and its history.
+//! The position where a poll ended: a snapshot of the committed transactions, and its history.
 use std::time::Instant;
 
 use tokio_postgres::Row;
@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::failure::Failure;
 
 /// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
-/// again from where it stood.
+/// again, from the last id that it received.
 pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
      FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8),
@@ -17,7 +17,7 @@ pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(ext
 /// The snapshot that includes nothing.
 const UNKNOWN: &str = "1:1:";
 
-/// Where one poll ended and the next begins.
+/// The position where one poll ended and the next one begins.
 #[derive(Clone, Debug)]
 pub(super) struct SnapshotPosition {
     /// The snapshot.
