@@ -250,7 +250,7 @@ pub enum AdjustOutcome {
     /// The key was used with other units.
     KeyReused,
     /// The pool has too few units; recall units into it first (see
-    /// [`doorbuster_core::stock::StockAdjustment`]). Holds the current pool.
+    /// [`doorbuster_core::stock::AdjustResult`]). Holds the current pool.
     NotInPool(u64),
     /// The total would exceed its bound.
     TooMuch,

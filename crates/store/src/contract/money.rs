@@ -14,7 +14,7 @@ pub struct CheckoutDeferral {
     /// The delay, from now.
     pub ms: i64,
     /// Whether a query was sent to the provider and got no answer: see
-    /// [`doorbuster_core::money::asked_in_vain`]. False: no request reached the provider.
+    /// [`doorbuster_core::money::record_unanswered_check`]. False: no request reached the provider.
     pub no_answer: bool,
 }
 

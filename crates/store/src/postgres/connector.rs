@@ -205,8 +205,8 @@ impl Connector {
     ) -> (Vec<Opened>, Vec<(usize, Failure)>) {
         let (mut opened, mut failures, mut until) = (Vec::new(), Vec::new(), None);
         let connect = |host| {
-            let listener = listener.clone();
-            async move { self.connect(host, options, listener).await.map_err(|error| (host, error)) }
+            let connecting = self.connect(host, options, listener.clone());
+            async move { connecting.await.map_err(|error| (host, error)) }
         };
         let mut connecting: FuturesUnordered<_> = (0..self.0.hosts.len()).map(connect).collect();
         loop {

@@ -14,8 +14,8 @@ use super::ledger::SqliteLedger;
 use super::read::as_limit;
 use super::rows::parse_text;
 
-/// A failed reversal cancels the recorded amount, and no more: a refund that failed says nothing
-/// about another one. A cancelled amount no longer counts.
+/// A failed reversal cancels the recorded amount, and no more: the failure of one refund says
+/// nothing about another refund. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6
      FROM payment p
@@ -29,7 +29,7 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// The latest report wins, and among reports of the same time the one that the dispute failed.
+/// The newest report wins; among reports of the same time, a report that the dispute failed wins.
 /// Without an id, the report that arrives last wins, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at,
                         said_at)

@@ -51,8 +51,8 @@ impl Store {
     }
 
     /// Serves the buyers who have waited longest, as many as the pool has units for and at most
-    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`] ([`doorbuster_core::waitlist::serve`]). Without
-    /// a unit in the pool, or without a waiting buyer, it writes nothing and locks nothing.
+    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See [`doorbuster_core::waitlist::serve`].
+    /// Without a unit in the pool, or without a waiting buyer, it writes nothing and locks nothing.
     ///
     /// Its changes are published like those of any commit, even if a lost answer left the outcome
     /// unknown; then the returned value may lack them.
@@ -64,8 +64,9 @@ impl Store {
     }
 
     /// Ends the entries that still wait after the sale has ended, at most
-    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`] ([`doorbuster_core::waitlist::end_with_sale`]).
-    /// If the sale has not ended, or no buyer waits, it writes nothing.
+    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See
+    /// [`doorbuster_core::waitlist::end_with_sale`]. If the sale has not ended, or no buyer waits,
+    /// it writes nothing.
     ///
     /// Its changes are published like those of any commit, even if a lost answer left the outcome
     /// unknown; then the returned value may lack them.
@@ -77,7 +78,7 @@ impl Store {
     }
 
     /// The order that the buyer's last entry in the item's waitlist became, in its current state.
-    /// `None`: there was no entry, or the last one became no order, or still waits.
+    /// `None`: the buyer has no entry, or the last entry still waits or became no order.
     pub async fn waitlist_order_of(
         &self,
         item: ItemId,
