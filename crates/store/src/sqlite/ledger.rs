@@ -38,8 +38,7 @@ pub struct SqliteLedger<'c> {
     pub(super) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// What the commit publishes: changed orders, items whose units moved, and whether there are
-    /// events.
+    /// What the commit publishes: changed orders, items with moved units, and if it has events.
     pub(super) orders: Vec<Order>,
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,

@@ -114,7 +114,8 @@ every! {
         an_answer_older_than_a_message_is_ignored, a_late_acceptance_revives_a_failed_refund,
         a_reversal_is_recorded_once, each_dispute_has_its_newest_report;
     pages:
-        money_is_listed_page_by_page, a_document_is_swapped_by_one, reversed_money_is_reported;
+        money_is_listed_page_by_page, a_document_changes_only_from_its_expected_content,
+        reversed_money_is_reported;
     checkouts:
         an_order_keeps_one_checkout, expiry_waits_for_the_provider,
         an_unanswered_check_starts_the_grace, a_page_of_checkouts_is_postponed,
