@@ -57,7 +57,7 @@ pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
 }
 
 /// Of many answers at the same moment exactly one is the first.
-pub async fn of_concurrent_answers_exactly_one_is_first(fixture: Fixture) {
+pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     for id in 0..20 {
         let answers: Vec<_> = (0..16)
             .map(|_| {

@@ -100,7 +100,7 @@ pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
 }
 
 /// A sale's codes are deleted with it, and are not valid for a new sale with the same id.
-pub async fn codes_go_with_their_sale(fixture: Fixture) {
+pub async fn codes_are_deleted_with_their_sale(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);
     assert!(spend(&fixture, 1, "anna").await);

@@ -36,7 +36,7 @@ pub async fn a_grant_takes_no_more_than_the_pool_holds(fixture: Fixture) {
 }
 
 /// No item, no grant.
-pub async fn a_slot_of_no_item_gets_no_grant(fixture: Fixture) {
+pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     let slot = SlotKey { item: ItemId(404), index: 0 };
     assert_eq!(fixture.store.open_grant(slot, GrantId(1), 1).await.expect("writes"), None);
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);

@@ -114,7 +114,7 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
 }
 
 /// A second payment for a paid order is refunded and reported.
-pub async fn a_second_payment_goes_back(fixture: Fixture) {
+pub async fn a_second_payment_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
@@ -303,7 +303,7 @@ pub async fn a_late_payment_without_any_units_left_is_refunded(fixture: Fixture)
 }
 
 /// A failed payment is recorded and changes nothing; it may succeed later.
-pub async fn a_failed_payment_may_succeed_yet(fixture: Fixture) {
+pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     let report = message(&order, "evt_1", "pay_1");

@@ -124,7 +124,7 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
 
 /// Concurrent expiries share the due orders: none finds the orders that another call is about to
 /// expire, and returns nothing.
-pub async fn expiries_at_once_end_different_orders(fixture: Fixture) {
+pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=AT_ONCE * 5 {
@@ -256,7 +256,7 @@ pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
 }
 
 /// Paid too late when its units are gone, an order stays ended and the money goes back.
-pub async fn a_late_payment_without_units_goes_back(fixture: Fixture) {
+pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
@@ -269,7 +269,7 @@ pub async fn a_late_payment_without_units_goes_back(fixture: Fixture) {
 }
 
 /// Paid too late when the buyer holds others, an order stays ended and the money goes back.
-pub async fn a_late_payment_beyond_the_limit_goes_back(fixture: Fixture) {
+pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(9, 8, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
@@ -289,7 +289,7 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
 }
 
 /// Paying, cancelling and expiring at the same instant: exactly one wins.
-pub async fn of_several_changes_at_the_same_instant_one_wins(fixture: Fixture) {
+pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
         let order = fixture.reserve(&grant, n, &format!("buyer-{n}"), 2).await;

@@ -77,7 +77,7 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
 }
 
 /// However often a buyer enters, at once or later, there is one position.
-pub async fn a_buyer_has_one_place(fixture: Fixture) {
+pub async fn a_buyer_has_one_position(fixture: Fixture) {
     sale(&fixture, 5, 1).await;
     let first = enter(&fixture, &["anna", "anna", "bert"]).await;
     let EnterOutcome::New(place) = &first[0] else { panic!("{first:?}") };
@@ -187,7 +187,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
 
 /// A visitor who does not come in time loses the position, the next one gets the unit, and a
 /// returning visitor gets a position at the end.
-pub async fn an_admission_lapses(fixture: Fixture) {
+pub async fn an_unused_admission_expires(fixture: Fixture) {
     sale(&fixture, 1, 1).await;
     enter(&fixture, &["early-1", "early-2"]).await;
     open(&fixture).await;

@@ -135,7 +135,7 @@ pub async fn the_limit_holds_within_a_batch_and_over_batches(fixture: Fixture) {
 }
 
 /// A buyer of many items has a limit for each.
-pub async fn limits_are_an_items_own(fixture: Fixture) {
+pub async fn each_item_has_its_own_limit(fixture: Fixture) {
     let mut grants = Vec::new();
     for _ in 0..7 {
         grants.push(fixture.slot(10, 10, 1).await);
@@ -170,7 +170,7 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
 
 /// Under a closed grant nothing is consumed and nothing credited: the units went back when it was
 /// closed.
-pub async fn a_closed_grant_takes_no_ticket(fixture: Fixture) {
+pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     fixture.store.close_grant(grant.id, CloseCause::LeaseLapsed).await.expect("writes");
     let resolved = fixture.settle(&fixture.ticket(&grant, 1, "anna", "a", 1)).await;
@@ -181,7 +181,7 @@ pub async fn a_closed_grant_takes_no_ticket(fixture: Fixture) {
 }
 
 /// More than was granted shows a slot's fault: nothing is sold, the grant is closed.
-pub async fn asking_more_than_was_granted_closes_the_grant(fixture: Fixture) {
+pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 3, 9).await;
     let tickets = vec![
         fixture.ticket(&grant, 1, "anna", "a", 2),
@@ -257,7 +257,7 @@ pub async fn numbers_come_in_any_order(fixture: Fixture) {
 }
 
 /// A ticket of a grant that never was is returned and leaves nothing.
-pub async fn a_ticket_of_no_grant_leaves_nothing(fixture: Fixture) {
+pub async fn a_ticket_of_an_unknown_grant_leaves_no_row(fixture: Fixture) {
     let mut grant = fixture.slot(10, 10, 1).await;
     grant.id = GrantId(404);
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -284,7 +284,7 @@ pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
 }
 
 /// An empty batch is answered.
-pub async fn an_empty_batch_is_nothing(fixture: Fixture) {
+pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
@@ -343,7 +343,7 @@ pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
 }
 
 /// Many settlers at once never sell a unit twice.
-pub async fn settlers_at_once_sell_each_unit_once(fixture: Fixture) {
+pub async fn concurrent_settlers_sell_each_unit_once(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(60), 2).await;
     let grant = fixture.open(doorbuster_core::SlotKey { item, index: 0 }, 60).await;
     let mut settlers = tokio::task::JoinSet::new();

@@ -118,7 +118,7 @@ async fn judge(
 }
 
 /// Due orders are paid, cancelled, extended and expired concurrently.
-pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) {
+pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();
     for at in 0..WAVES {
@@ -174,7 +174,7 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
 
 /// Two concurrent payments for one order, and an end of it: at most one pays, the others are
 /// refunded once.
-pub async fn two_payments_and_an_ending_at_once(fixture: Fixture) {
+pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();
     for at in 0..WAVES {
