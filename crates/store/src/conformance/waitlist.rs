@@ -144,8 +144,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// Only an item whose units are all held has a waitlist: not an item that is available, sold out or
-/// not on sale.
+/// Only a held-out item has a waitlist: not an item that is available, sold out or not on sale.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
