@@ -21,7 +21,7 @@ pub struct WaitingRoom {
 pub struct RoomVisitor {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The lot of a buyer who came before the opening.
+    /// The lot of a buyer who entered before the opening.
     pub lot: Option<Lot>,
     /// The rank, once it is stored. A buyer in the draw gets it at admission; until then the rank
     /// is the position of the lot among all lots.

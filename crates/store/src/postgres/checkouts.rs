@@ -132,8 +132,8 @@ impl Postgres {
                  WHERE s.key = t.key AND s.value = t.value";
             ledger.run(sql, &[&keys, &values])
         };
-        let gone = self.job(RetryUnknown::Allowed, forget).await?;
-        Ok(usize::try_from(gone).unwrap_or(usize::MAX))
+        let deleted = self.job(RetryUnknown::Allowed, forget).await?;
+        Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
     }
 
     pub(crate) async fn sandbox_list(

@@ -87,12 +87,12 @@ impl Clock {
 
     /// Adds a sample: the database's time, read between these two instants. A sample with a long
     /// round trip is too imprecise and is discarded.
-    pub(super) fn add_sample(&self, asked: Instant, reported: Millis, answered: Instant) {
-        let round_trip = answered.duration_since(asked);
+    pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
+        let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {
             return;
         }
-        let since_birth = asked.saturating_duration_since(self.born) + round_trip / 2;
+        let since_birth = sent.saturating_duration_since(self.born) + round_trip / 2;
         let is_first = self.at_birth.swap(reported.0 - millis(since_birth), Ordering::AcqRel) == 0;
         self.slew(reported.0 - millis(since_birth), millis(since_birth), is_first);
     }
@@ -132,11 +132,11 @@ mod tests {
     #[test]
     fn a_time_sample_belongs_to_the_middle_of_its_round_trip() {
         let clock = Clock::new(None);
-        let asked = clock.born + Duration::from_millis(10);
-        clock.add_sample(asked, Millis(1_000_000), asked + Duration::from_millis(20));
+        let sent = clock.born + Duration::from_millis(10);
+        clock.add_sample(sent, Millis(1_000_000), sent + Duration::from_millis(20));
         let now = clock.now().0;
         assert!((999_980..1_000_500).contains(&now), "{now}");
-        clock.add_sample(asked, Millis(5), asked + PG_CLOCK_ROUND_TRIP_MAX * 2);
+        clock.add_sample(sent, Millis(5), sent + PG_CLOCK_ROUND_TRIP_MAX * 2);
         assert!(clock.now().0 >= now, "a slow answer is discarded");
     }
 

@@ -131,9 +131,9 @@ impl Poller {
 
     /// The position that includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
-        since(&row, asked, Instant::now(), clock)
+        since(&row, sent, Instant::now(), clock)
     }
 
     /// Polls once. Orders of the transactions in `own` are known and left out. `publish` receives
@@ -207,7 +207,7 @@ impl Poller {
         clock: &Clock,
         publish: &mut (dyn FnMut(Changes) + Send),
     ) -> Done<Result<(SnapshotPosition, Changes), SnapshotPosition>> {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let (snapshot, xmin) = (&since_then.snapshot, since_then.xmin());
         let (orders_snapshot, orders_xmin) = (&of_orders.snapshot, of_orders.xmin());
         let (limit, node, none) = (PG_POLL_ROWS as i64, i64::from(self.node.0), -1_i64);
@@ -227,7 +227,7 @@ impl Poller {
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
-        let position = since(&position?, asked, answered, clock)?;
+        let position = since(&position?, sent, answered, clock)?;
         if position.timeline != since_then.timeline {
             self.client.batch_execute("ROLLBACK").await?;
             return Ok(Err(position));

@@ -68,10 +68,11 @@ fn money(row: &Row) -> Result<Money, Failure> {
 }
 
 /// Records a reversal, and returns its current amount if the reversal is new.
-fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
-    let Reversal { payment, provider, stands, .. } = told;
-    let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
-    let Some((id, reported_at)) = told.dispute(ledger.now) else {
+fn write(ledger: &PostgresLedger<'_>, reversal: &Reversal) -> Result<Option<Money>, Failure> {
+    let Reversal { payment, provider, stands, .. } = reversal;
+    let (minor, currency) =
+        reversal.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
+    let Some((id, reported_at)) = reversal.dispute(ledger.now) else {
         return ledger.one(
             RETURNED,
             &[&payment.0, provider, &minor, &currency, stands, &ledger.now.0],
@@ -82,17 +83,17 @@ fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, 
     let values: [&(dyn ToSql + Sync); 8] =
         [&payment.0, provider, &minor, &currency, stands, &ledger.now.0, &id, &reported_at.0];
     let written = ledger.one(DISPUTED, &values, money)?;
-    Ok(written.filter(|written| told.is_change(before, written)))
+    Ok(written.filter(|written| reversal.is_change(before, written)))
 }
 
 impl Postgres {
-    pub(crate) async fn record_reversal(&self, told: Reversal) -> StoreResult<ReversalOutcome> {
+    pub(crate) async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         let put = move |ledger: &mut PostgresLedger<'_>| {
-            let payment = match told.take(ledger, ledger.now)? {
+            let payment = match reversal.take(ledger, ledger.now)? {
                 Ok(payment) => payment,
                 Err(nothing) => return Ok(nothing),
             };
-            let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
+            let Some(money) = write(ledger, &reversal)? else { return Ok(ReversalOutcome::Known) };
             // An event takes its order's number, which never changes, from the cached row: no row
             // of the order is locked or written here.
             if let Some(id) = TicketId::parse(&payment.order)
@@ -101,7 +102,7 @@ impl Postgres {
                 ledger.cache.cache_order(order);
             }
             let at = ledger.now;
-            ledger.append_event(&told.event(payment.order, money, at))?;
+            ledger.append_event(&reversal.event(payment.order, money, at))?;
             Ok(ReversalOutcome::Noted)
         };
         self.job(RetryUnknown::Allowed, put).await

@@ -61,11 +61,11 @@ impl SnapshotPosition {
 /// Reads the position, and the database's time for the clock.
 pub(super) fn since(
     row: &Row,
-    asked: Instant,
+    sent: Instant,
     answered: Instant,
     clock: &Clock,
 ) -> Result<SnapshotPosition, Failure> {
-    clock.add_sample(asked, Millis(row.try_get(1)?), answered);
+    clock.add_sample(sent, Millis(row.try_get(1)?), answered);
     let (snapshot, timeline, fence) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
     Ok(SnapshotPosition { snapshot, timeline, fence })
 }

@@ -55,11 +55,11 @@ fn money(row: &Row<'_>) -> Result<Money, Failure> {
 }
 
 /// Records a reversal, and returns its current amount if the reversal is new.
-fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
-    let Reversal { payment, provider, stands, .. } = told;
+fn write(ledger: &mut SqliteLedger<'_>, reversal: &Reversal) -> Result<Option<Money>, Failure> {
+    let Reversal { payment, provider, stands, .. } = reversal;
     let (minor, currency) =
-        told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
-    let Some((id, reported_at)) = told.dispute(ledger.now) else {
+        reversal.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
+    let Some((id, reported_at)) = reversal.dispute(ledger.now) else {
         return ledger.sql.one(
             RETURNED,
             params![payment.0, provider, minor, currency, stands, ledger.now.0],
@@ -71,19 +71,19 @@ fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>
     let values =
         params![payment.0, provider, minor, currency, stands, ledger.now.0, id, reported_at.0];
     let written = ledger.sql.one(DISPUTED, values, money)?;
-    Ok(written.filter(|written| told.is_change(before, written)))
+    Ok(written.filter(|written| reversal.is_change(before, written)))
 }
 
 impl Sqlite {
-    pub(crate) async fn record_reversal(&self, told: Reversal) -> StoreResult<ReversalOutcome> {
+    pub(crate) async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         self.job(move |ledger| {
-            let payment = match told.take(ledger, ledger.now)? {
+            let payment = match reversal.take(ledger, ledger.now)? {
                 Ok(payment) => payment,
                 Err(nothing) => return Ok(nothing),
             };
             let now = ledger.now;
-            let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
-            ledger.append_event(&told.event(payment.order, money, now))?;
+            let Some(money) = write(ledger, &reversal)? else { return Ok(ReversalOutcome::Known) };
+            ledger.append_event(&reversal.event(payment.order, money, now))?;
             Ok(ReversalOutcome::Noted)
         })
         .await

@@ -18,18 +18,18 @@ use super::{Store, StoreResult};
 impl Store {
     /// See [`doorbuster_core::money::capture`]. After [`CaptureOutcome::UnitsMissing`] nothing was
     /// written.
-    pub async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
+    pub async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         match self {
-            Self::Sqlite(s) => s.capture(told, last).await,
-            Self::Postgres(s) => Box::pin(s.capture(told, last)).await,
+            Self::Sqlite(s) => s.capture(report, last).await,
+            Self::Postgres(s) => Box::pin(s.capture(report, last)).await,
         }
     }
 
     /// See [`doorbuster_core::money::record_failure`].
-    pub async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
+    pub async fn fail_payment(&self, report: Capture) -> StoreResult<bool> {
         match self {
-            Self::Sqlite(s) => s.fail_payment(told).await,
-            Self::Postgres(s) => Box::pin(s.fail_payment(told)).await,
+            Self::Sqlite(s) => s.fail_payment(report).await,
+            Self::Postgres(s) => Box::pin(s.fail_payment(report)).await,
         }
     }
 
@@ -62,12 +62,12 @@ impl Store {
     /// See [`doorbuster_core::money::answer_refund`].
     pub async fn answer_refund(
         &self,
-        asked: Refund,
+        requested: Refund,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         match self {
-            Self::Sqlite(s) => s.answer_refund(asked, news).await,
-            Self::Postgres(s) => Box::pin(s.answer_refund(asked, news)).await,
+            Self::Sqlite(s) => s.answer_refund(requested, news).await,
+            Self::Postgres(s) => Box::pin(s.answer_refund(requested, news)).await,
         }
     }
 
