@@ -61,7 +61,7 @@ impl Fixture {
             .expect("writes")
     }
 
-    /// The numbers of pages in the log that are not checkpointed, and of those that are.
+    /// The number of pages in the log that are not checkpointed, and of the checkpointed pages.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (pages, carried) =

@@ -200,12 +200,12 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
         "UPDATE item SET waiting = 1",
-        "the item has 2 waiting, 1 entries wait",
+        "the item counts 2 waiting, but 1 entries wait",
     ),
     (
         "UPDATE waitlist SET state = 'left' WHERE state = 'waiting'",
         "UPDATE waitlist SET state = 'waiting' WHERE state = 'left' AND ended_at IS NULL",
-        "is left, its order is none and its refusal none",
+        "has state left, order none and refusal none",
     ),
     (
         "UPDATE waitlist SET state = 'passed_over' WHERE state = 'served'",
@@ -215,12 +215,12 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE waitlist SET state = 'served' WHERE state = 'left'",
         "UPDATE waitlist SET state = 'left' WHERE n = 2",
-        "is served, its order is none",
+        "has state served, order none",
     ),
     (
         "UPDATE resolution SET n = 77 WHERE n = 2",
         "UPDATE resolution SET n = 2 WHERE n = 77",
-        "is left, its order is none and its refusal none",
+        "has state left, order none and refusal none",
     ),
 ];
 

@@ -181,7 +181,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
     }
-    // An extension starts the checks anew.
+    // An extension resets the checks.
     let pay_by = later(&fixture, 5_000);
     let extended = fixture
         .store

@@ -115,7 +115,7 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
 }
 
 /// A provider's answer from before a manual refund failed does not settle the engine's refund: the
-/// provider is requested again.
+/// provider is checked again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
