@@ -43,13 +43,13 @@ pub fn id_key() -> IdKey {
 pub struct Clock(Arc<AtomicI64>);
 
 impl Clock {
-    /// Some morning.
+    /// A clock at a fixed time.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(AtomicI64::new(1_795_000_000_000)))
     }
 
-    /// What a store reads.
+    /// This clock as a function, for a store's options.
     #[must_use]
     pub fn reader(&self) -> Arc<dyn Fn() -> Millis + Send + Sync> {
         let clock = self.clone();
@@ -62,7 +62,7 @@ impl Clock {
         Millis(self.0.load(Ordering::SeqCst))
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn advance(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }

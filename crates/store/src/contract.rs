@@ -250,7 +250,7 @@ pub enum AdjustOutcome {
     /// The key was used with other units.
     KeyReused,
     /// The pool has too few units; recall units into it first (see
-    /// [`doorbuster_core::stock::StockAdjustment`]). Holds the current pool.
+    /// [`doorbuster_core::stock::AdjustResult`]). Holds the current pool.
     NotInPool(u64),
     /// The total would exceed its bound.
     TooMuch,
@@ -270,7 +270,7 @@ pub struct ItemCounts {
     pub total: Stock,
     /// Units in the pool.
     pub pool: u64,
-    /// Units of the pool that are reserved for the waitlist ([`doorbuster_core::line`]).
+    /// Units of the pool that are reserved for the waitlist ([`doorbuster_core::waitlist`]).
     pub kept: u64,
     /// Units that are granted and not settled, in open grants.
     pub in_slots: u64,
@@ -293,10 +293,11 @@ pub struct Committed {
     pub orders: Vec<Order>,
     /// Verdicts of this node's tickets that another node settled. Always empty in an embedded
     /// store.
-    pub told: Vec<(Token, Resolved)>,
+    pub verdicts: Vec<(Token, Resolved)>,
     /// Another node changed sales or the descriptions of items: the catalogue must be read again.
     pub sales: bool,
-    /// The commit may have appended events to deliver. May be true without need.
+    /// Whether the commit may have appended events to deliver. It may be true for a commit without
+    /// events.
     pub events: bool,
 }
 

@@ -53,8 +53,8 @@ fn parse_verdict(word: &str, order: Option<TicketId>) -> Option<Verdict> {
 /// The JSON document of a subject that other columns do not hold completely.
 pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     let document = match subject {
-        Subject::Ticket { id, buyer, units, verdict: said, .. } => {
-            let (verdict, order) = verdict(said);
+        Subject::Ticket { id, buyer, units, verdict: decided, .. } => {
+            let (verdict, order) = verdict(decided);
             let order = order.map(|id| id.to_string());
             json!({"id": id.to_string(), "buyer": buyer.as_str(), "units": units, "verdict": verdict, "order": order})
         }

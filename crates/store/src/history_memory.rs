@@ -54,7 +54,7 @@ impl HistoryMemory {
         memory
     }
 
-    /// Sets how other places are asked. Only the first call has an effect.
+    /// Sets the function that asks the other places. Only the first call has an effect.
     pub fn set_elsewhere(&self, ask: AskElsewhere) {
         let _ = self.0.elsewhere.set(ask);
     }
@@ -110,7 +110,7 @@ impl HistoryMemory {
         self.announce(state, before);
     }
 
-    /// Whether a connection that was opened then must be checked again.
+    /// Whether a connection that was opened at this time must be checked again.
     pub(crate) fn is_outdated(&self, opened: Instant) -> bool {
         self.state().raised_at.is_some_and(|raised_at| opened < raised_at)
     }

@@ -17,8 +17,8 @@ pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// Remaining pages that the writer copies itself, so that the log can restart from its beginning.
 /// Callers wait for this, a few milliseconds.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// The same bound as a fraction of a long log. While orders arrive at full speed, the rest of a
-/// long log may never become as small as the bound above.
+/// The same bound as a fraction of a long log. While orders arrive at full speed, the remaining
+/// pages of a long log may never become as few as the bound above.
 pub const CHECKPOINT_LAST_PART: i64 = 100;
 /// Remaining pages from which the writer pauses after each commit while a checkpoint runs, so that
 /// the disk keeps up with the log. While a reader holds an old snapshot no page can be copied, and
@@ -34,9 +34,9 @@ pub const FILES_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long a connection waits for a lock that another process holds on the file; then the job is
 /// refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// Prepared statements that a connection keeps; past it the least used statement is prepared again.
+/// Prepared statements that a connection keeps; beyond it, the least used statement is dropped.
 pub const STATEMENTS_MAX: usize = 128;
-/// Page cache of the writer, in KiB; past it pages are read from the file again.
+/// Page cache of the writer, in KiB; pages beyond it are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;
 /// Page cache of a reader, in KiB.
 pub const READER_CACHE_KIB: i64 = 4_096;
@@ -68,11 +68,11 @@ pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
 pub const FINDINGS_MAX: usize = 100;
 /// Notices that one check reports, newest first; the lists of payments contain all of them.
 pub const NOTICES_MAX: usize = 100;
-/// Differences of one kind that a reconciliation reports at once; past it the report gives the
+/// Differences of one kind that a reconciliation reports at once; for more, the report gives the
 /// position to continue after.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
-const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "in their order");
+const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "a checkpoint starts before the pauses");
 const _: () = assert!(
     GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX,
     "a settle job fits in a group"
@@ -84,13 +84,13 @@ pub const OUTAGE_LOGGED_EVERY: Duration = Duration::from_secs(10);
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it committed, to compare them after a failover.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
-/// Orders that a node remembers so; past it the oldest are forgotten.
+/// Orders that a node remembers for that; beyond it, the oldest are forgotten.
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// Orders that one query compares; further queries compare the rest.
 pub const COMPARED_AT_ONCE: usize = 2_000;
-/// Ids of lost orders that a node records; their number is complete.
+/// Ids of lost orders that a node records. The number that it records counts all lost orders.
 pub const LOST_SAMPLE_MAX: usize = 100;
-/// Reports of nodes about lost orders that are read; further ones are left out.
+/// Reports of nodes about lost orders that are read; further reports are left out.
 pub const LOST_ROWS_MAX: i64 = 100;
 /// Sessions of one node that write to PostgreSQL; when all are busy, callers wait.
 pub const PG_WRITERS: usize = 6;
@@ -136,8 +136,8 @@ pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
 pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
 /// The shortest time between two polls; notifications that arrive closer together share one poll.
 pub const PG_POLLS_APART: Duration = Duration::from_millis(5);
-/// Orders, and resolutions, that one poll reads at once; the rest is read in further pages of the
-/// same snapshot.
+/// Orders, and resolutions, that one poll reads at once; the remaining ones are read in further
+/// pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
 /// Commits of this node that wait to be published; at the bound further commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;
@@ -153,14 +153,13 @@ pub const PG_CLOCK_SLEW_MAX: Duration = Duration::from_millis(20);
 
 const _: () = assert!(
     4 * PG_ANSWER_WAIT.as_millis() < SPENT_KEPT_MS.unsigned_abs() as u128,
-    "a transaction of a few statements is over before what was not over at its beginning is \
-     forgotten"
+    "a short transaction ends before a row that was valid at its beginning is deleted"
 );
 const _: () = assert!(
     PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(),
-    "a lock is given up before its statement"
+    "a wait for a lock ends before the statement times out"
 );
 const _: () = assert!(
     PG_STATEMENT_WAIT.as_millis() < PG_ANSWER_WAIT.as_millis(),
-    "the server gives up before the node does"
+    "PostgreSQL ends a statement before the node stops waiting for it"
 );

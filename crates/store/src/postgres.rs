@@ -97,12 +97,12 @@ impl Postgres {
         drop(client);
         let (writes, reads) =
             (connect::writers(&connector, PG_WRITERS)?, connect::readers(&connector, PG_READERS)?);
-        let (commits, heard) = mpsc::channel(PG_COMMITS_MAX);
+        let (commits, received) = mpsc::channel(PG_COMMITS_MAX);
         let clock = Clock::new(clock);
         let parts =
             Parts { id_key, node, clock, sink, on_fatal, connector, writes, reads, commits };
         let shared = Arc::new(Shared::new(parts));
-        let publisher = publisher::Publisher::new(Arc::clone(&shared), heard).await?;
+        let publisher = publisher::Publisher::new(Arc::clone(&shared), received).await?;
         let publisher = Mutex::new(Some(tokio::spawn(publisher.run())));
         Ok(Self(Arc::new(Handle { shared, warnings, publisher })))
     }

@@ -110,7 +110,7 @@ macro_rules! payments {
          i.id = o.item_id"
     };
 }
-/// A payment of a refund with its order and item.
+/// The payment of a refund, with its order and item.
 macro_rules! its_payment {
     () => {
         "payment p ON p.id = r.payment_id LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = \
@@ -130,7 +130,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::CapturedWithoutPaidOrder,
         concat!(
             "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' \
-             captured, the order is ' || coalesce(o.state, 'not there'), p.seq FROM ",
+             captured, the order is ' || coalesce(o.state, 'missing'), p.seq FROM ",
             payments!(),
             " WHERE p.state = 'captured' AND coalesce(o.state, '') <> 'paid'",
             of_sale!(),
@@ -142,7 +142,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         concat!(
             "SELECT o.item_id, o.id, CAST(NULL AS text),
              'paid, ' || (o.units * i.price_minor) || ' ' || i.currency ||
-             ', and no payment stands for it', o.seq
+             ', but without a captured payment', o.seq
              FROM orders o JOIN item i ON i.id = o.item_id
              WHERE o.state = 'paid' AND NOT EXISTS (SELECT 1 FROM payment p
              WHERE p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured')",
@@ -154,8 +154,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         DifferenceKind::WrongAmount,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
-                    p.amount_minor || ' ' || p.currency || ' for what costs ' || (o.units *
-                    i.price_minor) || ' ' || i.currency, p.seq FROM ",
+                    p.amount_minor || ' ' || p.currency || ' captured, the order costs ' ||
+                    (o.units * i.price_minor) || ' ' || i.currency, p.seq FROM ",
             payments!(),
             " WHERE p.state = 'captured' AND o.id IS NOT NULL AND (p.amount_minor <> o.units * \
              i.price_minor OR p.currency <> i.currency)",
@@ -166,7 +166,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::PaidTwice,
         concat!(
-            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' payments stand for it, of \
+            "SELECT max(o.item_id), p.order_id, max(p.id), count(*) || ' captured payments, of \
              ' || sum(p.amount_minor) || ' in minor units', min(p.seq) FROM ",
             payments!(),
             " WHERE p.state = 'captured'",
@@ -178,8 +178,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::RefundMissing,
         concat!(
-            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' goes \
-             back, and has no refund', p.seq FROM ",
+            "SELECT o.item_id, p.order_id, p.id, p.amount_minor || ' ' || p.currency || ' is \
+             refunded, but the refund is missing', p.seq FROM ",
             payments!(),
             " WHERE p.state = 'refunded' AND NOT EXISTS (SELECT 1 FROM refund r WHERE r.payment_id \
              = p.id)",
@@ -192,7 +192,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         concat!(
             "SELECT o.item_id, r.order_id, r.payment_id,
                     'refund ' || r.id || ' of ' || r.amount_minor || ' ' || r.currency ||
-                    ', the payment is ' || coalesce(p.state, 'not there'), r.seq
+                    ', the payment is ' || coalesce(p.state, 'missing'), r.seq
              FROM refund r LEFT JOIN ",
             its_payment!(),
             " WHERE coalesce(p.state, '') <> 'refunded'",
@@ -205,7 +205,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
                     p.amount_minor || ' ' || p.currency || ' captured, ' || r.amount_minor || ' ' ||
-                    r.currency || ' goes back', r.seq FROM refund r JOIN ",
+                    r.currency || ' refunded', r.seq FROM refund r JOIN ",
             its_payment!(),
             " WHERE (p.amount_minor <> r.amount_minor OR p.currency <> r.currency)",
             of_sale!(),
@@ -215,7 +215,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::RefundedTwice,
         concat!(
-            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds of it, of ' || \
+            "SELECT max(o.item_id), max(p.order_id), p.id, count(*) || ' refunds, of ' || \
              sum(r.amount_minor) || ' in minor units', min(r.seq) FROM refund r JOIN ",
             its_payment!(),
             " WHERE 1 = 1",
@@ -237,8 +237,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // A disputed amount of a payment whose own refund was not settled was paid back once, which
-        // is correct.
+        // If a payment is disputed and its own refund was not settled, the money was paid back only
+        // once, which is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
@@ -291,7 +291,8 @@ macro_rules! moved {
 /// Columns: position, order, item, units, type, at, actor, why, previous type. In commit order: an
 /// embedded store has one writer.
 pub(crate) const TRANSITIONS_BY_SEQ: &str = moved!("seq");
-/// The same where several transactions commit at once: only `position` skips no event.
+/// The same for a store in which several transactions commit at once: only `position` skips no
+/// event.
 pub(crate) const TRANSITIONS_BY_POSITION: &str = moved!("position");
 
 /// The state of an order after an event of this type.
@@ -325,8 +326,8 @@ pub(crate) fn kinds_to_read(
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
-        // One payment may have several rows with the same position. They stay together; there are
-        // never as many of them as the bound.
+        // One payment may have several rows with the same position. They stay together; they are
+        // always fewer than the bound.
         let whole = rows.partition_point(|(place, _)| *place < beyond);
         rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
         after = rows.last().map(|(place, _)| *place);
@@ -334,8 +335,7 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     (rows.into_iter().map(|(_, difference)| difference).collect(), after)
 }
 
-/// Builds the report. When a report continues, its first part has already listed units that do not
-/// add up.
+/// Builds the report. Units that do not add up are listed only in the first part of a report.
 pub(crate) fn assemble(
     rows: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneyTotals)>,

@@ -159,8 +159,8 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // The queues may be full, and waiting for room must not block the runtime. A failed send
-        // means that the thread has already ended.
+        // The queues may be full, and waiting for a free entry must not block the runtime. A failed
+        // send means that the thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::Job::Stop)));
             drop(writes.send(writer::Job::Stop));

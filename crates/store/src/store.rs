@@ -157,8 +157,8 @@ impl Store {
         }
     }
 
-    /// Does what a change of the database's history requires and was not done yet: pauses sales,
-    /// and compares the orders that this node acknowledged with the database.
+    /// Reacts once to each change of the database's history: pauses sales, and compares the orders
+    /// that this node acknowledged with the database.
     pub async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         match self {
             Self::Sqlite(_) => Ok(HistoryReaction::default()),

@@ -5,7 +5,7 @@
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",
-        "SELECT coalesce(i.id, w.item_id), format('the item has %s waiting, %s entries wait',
+        "SELECT coalesce(i.id, w.item_id), format('the item counts %s waiting, but %s entries wait',
          coalesce(i.waiting, 0), coalesce(w.places, 0))
          FROM item i FULL JOIN (SELECT item_id, count(*) AS places FROM waitlist
          WHERE state = 'waiting' GROUP BY item_id) w ON w.item_id = i.id
@@ -13,7 +13,7 @@ pub(crate) const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "I8",
-        "SELECT w.item_id, format('waitlist entry %s is %s, its order is %s and its refusal %s',
+        "SELECT w.item_id, format('waitlist entry %s has state %s, order %s and refusal %s',
          w.id, w.state, coalesce(o.id, 'none'),
                                  coalesce(r.ticket, 'none'))
          FROM waitlist w

@@ -1,5 +1,5 @@
-//! The store's tests: every expectation of the conformance suite on each backend, what only SQLite
-//! or only PostgreSQL must do, and the rules on both SQLite and the model.
+//! The store's tests: the conformance suite on each backend, the behaviour that only SQLite or only
+//! PostgreSQL has, and the rules on a store and on the model.
 
 #[path = "it/again.rs"]
 mod again;

@@ -63,7 +63,7 @@ impl NodeMemory {
                 self.control.wake(counts.item);
             }
         }
-        for (token, resolved) in &committed.told {
+        for (token, resolved) in &committed.verdicts {
             let refused = !matches!(resolved.verdict, Verdict::Reserved);
             let delivery = self.waiters.deliver(*token, resolved.clone());
             match delivery {

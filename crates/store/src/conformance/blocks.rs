@@ -5,7 +5,7 @@ use doorbuster_core::Millis;
 use super::Fixture;
 use crate::contract::{Block, BlockKind, BlocksVersion};
 
-/// Room for so many.
+/// The maximum number of blocks.
 const MOST: usize = 20;
 
 async fn put(
@@ -26,7 +26,7 @@ async fn version(fixture: &Fixture) -> BlocksVersion {
     fixture.store.blocks_version().await.expect("reads")
 }
 
-/// A block holds until its time, is replaced by one of the same name, and ends when it is deleted.
+/// A block holds until its end. A new block of the same value replaces it. A deletion ends it.
 pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     assert_eq!(
         (blocked(&fixture).await, version(&fixture).await),
@@ -52,10 +52,10 @@ pub async fn blocks_hold_until_they_end(fixture: Fixture) {
         Some(&longer)
     );
     fixture.clock.advance(2_000);
-    assert_eq!(blocked(&fixture).await, [farm], "what is over is not shown");
+    assert_eq!(blocked(&fixture).await, [farm], "an ended block is not listed");
     assert!(
         !fixture.store.delete_block(BlockKind::Buyer, "robot").await.expect("writes"),
-        "it was over"
+        "the block had ended"
     );
     assert!(fixture.store.delete_block(BlockKind::Ip, "192.0.2.0/24").await.expect("writes"));
     assert!(!fixture.store.delete_block(BlockKind::Ip, "192.0.2.0/24").await.expect("writes"));
@@ -70,7 +70,7 @@ pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
         marks.push(version(&fixture).await);
     }
     fixture.store.delete_block(BlockKind::Buyer, "b").await.expect("writes");
-    assert_eq!(version(&fixture).await, marks[1], "as it was before b");
+    assert_eq!(version(&fixture).await, marks[1], "the version before block b");
     for (at, version) in marks.iter().enumerate() {
         assert!(!marks[..at].contains(version), "{marks:?}");
     }
@@ -86,8 +86,8 @@ pub async fn blocks_are_bounded(fixture: Fixture) {
     }
     assert_eq!(put(&fixture, BlockKind::Buyer, "one-more", None, "").await, None);
     assert!(
-        put(&fixture, BlockKind::Buyer, "robot-7", Some(soon), "said again").await.is_some(),
-        "it has its place"
+        put(&fixture, BlockKind::Buyer, "robot-7", Some(soon), "replaced").await.is_some(),
+        "an existing block can be replaced"
     );
     assert_eq!(blocked(&fixture).await.len(), MOST);
     fixture.clock.advance(1_000);

@@ -5,7 +5,7 @@ use crate::contract::{AnswerSpend, SpendOutcome};
 use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
 
 const WINDOW_MS: i64 = 10_000;
-/// How long a challenge may be answered.
+/// The time in which a challenge may be answered.
 const LIVES_MS: i64 = 120_000;
 
 fn spending(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> AnswerSpend {
@@ -24,13 +24,13 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Sends all answers at the same moment. Returns for each whether it is right, and the number of
-/// wrong answers that it got.
+/// Spends all answers concurrently. Returns for each whether it is right, and the returned number
+/// of earlier wrong answers.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
 ) -> Vec<(bool, u32)> {
-    let asked: Vec<_> = answers
+    let tasks: Vec<_> = answers
         .map(|spending| {
             let store = fixture.store.clone();
             tokio::spawn(async move {
@@ -38,26 +38,26 @@ async fn at_once(
             })
         })
         .collect();
-    let mut heard = Vec::new();
-    for answer in asked {
-        let (is_correct, spent_answers) = answer.await.expect("no panic");
-        let SpendOutcome::Now { misses, .. } = spent_answers else { panic!("each is spent once") };
-        heard.push((is_correct, misses));
+    let mut counts = Vec::new();
+    for answer in tasks {
+        let (is_correct, outcome) = answer.await.expect("no panic");
+        let SpendOutcome::Now { misses, .. } = outcome else { panic!("each is spent once") };
+        counts.push((is_correct, misses));
     }
-    heard
+    counts
 }
 
 /// A challenge is spent by its first answer, right or wrong, and no other.
 pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
-    assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "nor by anybody else");
+    assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "another buyer cannot spend it");
     assert_eq!(spend_answer(&fixture, 2, 1, false).await, Some(0));
-    assert_eq!(spend_answer(&fixture, 2, 1, true).await, None, "nor after a wrong answer");
+    assert_eq!(spend_answer(&fixture, 2, 1, true).await, None, "a wrong answer spends it");
 }
 
-/// Of many answers at the same moment exactly one is the first.
-pub async fn of_concurrent_answers_exactly_one_is_first(fixture: Fixture) {
+/// Exactly one of many concurrent answers is the first.
+pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     for id in 0..20 {
         let answers: Vec<_> = (0..16)
             .map(|_| {
@@ -81,29 +81,36 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(
         spend_answer(&fixture, 10, 1, true).await,
         Some(4),
-        "a right answer hears of them and adds none"
+        "a right answer gets the count and does not change it"
     );
     assert_eq!(spend_answer(&fixture, 11, 1, true).await, Some(4));
     assert_eq!(spend_answer(&fixture, 12, 2, true).await, Some(0), "another buyer has none");
-    assert_eq!(spend_answer(&fixture, 13, 2, false).await, Some(0), "a right one added none");
+    assert_eq!(
+        spend_answer(&fixture, 13, 2, false).await,
+        Some(0),
+        "the right answer was not counted"
+    );
     fixture.clock.advance(WINDOW_MS + 1_000);
     assert_eq!(spend_answer(&fixture, 14, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 15, 1, false).await, Some(0));
     assert_eq!(spend_answer(&fixture, 16, 1, true).await, Some(1));
 }
 
-/// Each of several concurrent wrong answers gets another number of earlier wrong answers, however
-/// many right ones are among them: so no more are accepted than allowed. A later right answer gets
-/// the full count.
+/// Each of several concurrent wrong answers gets a different number of earlier wrong answers,
+/// however many right answers are among them. So no more answers are accepted than allowed. A later
+/// right answer gets the full count.
 pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
     const WRONG: u32 = 30;
     for by in 0..4 {
         let answers = (0..40).map(|n| spending(&fixture, 50 * by + n, by, n % 4 == 3));
-        let heard = at_once(&fixture, answers).await;
-        assert!(heard.iter().all(|(_, misses)| *misses <= WRONG), "{heard:?}");
-        let mut wrong: Vec<u32> =
-            heard.iter().filter(|(is_correct, _)| !is_correct).map(|(_, misses)| *misses).collect();
+        let counts = at_once(&fixture, answers).await;
+        assert!(counts.iter().all(|(_, misses)| *misses <= WRONG), "{counts:?}");
+        let mut wrong: Vec<u32> = counts
+            .iter()
+            .filter(|(is_correct, _)| !is_correct)
+            .map(|(_, misses)| *misses)
+            .collect();
         wrong.sort_unstable();
         assert_eq!(wrong, (0..WRONG).collect::<Vec<_>>());
         let looked_at = wrong.iter().filter(|misses| **misses < LOOKED_AT).count();
@@ -111,7 +118,7 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
         assert_eq!(
             spend_answer(&fixture, 200 + by, by, true).await,
             Some(WRONG),
-            "also a right one"
+            "a right answer gets the full count"
         );
     }
 }
@@ -119,33 +126,33 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
 /// An answer that reaches the store after the end of its challenge does not count, whether or not
 /// the challenge was spent before.
 pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
-    let (spent_answers, unspent) =
-        (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
+    let (spent, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(
-        fixture.store.spend_answer(spent_answers).await.expect("writes"),
+        fixture.store.spend_answer(spent).await.expect("writes"),
         SpendOutcome::Now { misses: 0, .. }
     ));
     fixture.clock.advance(LIVES_MS);
     for _ in 0..3 {
-        for late in [spent_answers, unspent] {
+        for late in [spent, unspent] {
             assert_eq!(
                 fixture.store.spend_answer(late).await.expect("writes"),
                 SpendOutcome::Expired
             );
         }
     }
-    assert_eq!(spend_answer(&fixture, 3, 2, true).await, Some(0), "nor is it a wrong answer");
+    assert_eq!(
+        spend_answer(&fixture, 3, 2, true).await,
+        Some(0),
+        "a late answer is not counted as wrong"
+    );
     fixture.clock.advance(SPENT_KEPT_MS);
     assert_eq!(spend_answer(&fixture, 4, 1, true).await, Some(0));
     assert_eq!(
         fixture.store.spent_answers().await.expect("reads"),
         2,
-        "the first is forgotten, the late ones were never kept"
+        "the first one is deleted, and the late answers were never stored"
     );
-    assert_eq!(
-        fixture.store.spend_answer(spent_answers).await.expect("writes"),
-        SpendOutcome::Expired
-    );
+    assert_eq!(fixture.store.spend_answer(spent).await.expect("writes"), SpendOutcome::Expired);
 }
 
 /// Ended challenges are deleted a while later, when others are spent, so that the table stays
@@ -174,7 +181,7 @@ pub async fn ended_challenges_are_deleted(fixture: Fixture) {
         assert_eq!(spend_answer(&fixture, id, id, true).await, Some(0));
         let before =
             std::mem::replace(&mut left, fixture.store.spent_answers().await.expect("reads"));
-        assert!(left < before, "more are forgotten than come");
+        assert!(left < before, "more are deleted than added");
         id += 1;
     }
 }

@@ -1,12 +1,12 @@
-//! Access codes: all or none are added, and each is spent by a bounded number of buyers, once by
-//! each.
+//! Access codes: either all or none are added, and a bounded number of buyers spend each code, each
+//! buyer once.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
 use crate::contract::{CodeCounts, CodeSelection, CodesOutcome, DeleteOutcome};
 use crate::store::CodeHash;
 
-/// Buyers that come at once.
+/// The number of concurrent calls.
 const CROWD: usize = 64;
 
 fn hash(n: u8) -> CodeHash {
@@ -39,7 +39,7 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
     fixture.store.code_counts("spring").await.expect("reads")
 }
 
-/// A code is spent by as many buyers as it has uses; the same buyer is not charged twice.
+/// As many buyers can spend a code as it has uses. A repeated call of a buyer spends no other use.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;
@@ -47,8 +47,8 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[2], 2).await, CodesOutcome::Done);
     assert!(!spend(&fixture, 9, "anna").await, "there is no such code");
     assert!(spend(&fixture, 1, "anna").await);
-    assert!(spend(&fixture, 1, "anna").await, "it is hers");
-    assert!(!spend(&fixture, 1, "bert").await, "it is spent");
+    assert!(spend(&fixture, 1, "anna").await, "anna has the code");
+    assert!(!spend(&fixture, 1, "bert").await, "the code is spent");
     assert!(spend(&fixture, 2, "bert").await && spend(&fixture, 2, "carl").await);
     assert!(!spend(&fixture, 2, "anna").await);
     assert!(spend(&fixture, 2, "bert").await);
@@ -75,7 +75,7 @@ pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 2, spent: 2 });
 }
 
-/// Of many concurrent buyers, as many get a code as it has uses.
+/// Of many concurrent buyers, as many spend a code as it has uses.
 pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1], 3).await, CodesOutcome::Done);
@@ -92,15 +92,15 @@ pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
             let_in.push(buyer);
         }
     }
-    let asked = let_in.len();
+    let calls = let_in.len();
     let_in.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     let_in.dedup();
-    assert_eq!((let_in.len(), asked), (3, 6), "each buyer asked twice and heard the same twice");
+    assert_eq!((let_in.len(), calls), (3, 6), "both calls of a buyer return the same answer");
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
 }
 
 /// A sale's codes are deleted with it, and are not valid for a new sale with the same id.
-pub async fn codes_go_with_their_sale(fixture: Fixture) {
+pub async fn codes_are_deleted_with_their_sale(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);
     assert!(spend(&fixture, 1, "anna").await);

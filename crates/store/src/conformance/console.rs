@@ -23,8 +23,8 @@ pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     assert_eq!(found(2).await, None);
 }
 
-/// The list of nodes says when each lease expires, which node leads, and what a node says about
-/// itself.
+/// The list of nodes shows when each lease expires, which node leads, and each node's description
+/// of itself.
 pub async fn nodes_describe_themselves(fixture: Fixture) {
     let store = &fixture.store;
     let now = fixture.clock.now();

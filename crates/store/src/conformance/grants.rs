@@ -24,7 +24,7 @@ pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     assert_eq!(fixture.store.open_grants().await.expect("reads"), [first]);
 }
 
-/// A grant takes what there is, also nothing.
+/// A grant takes the units that the pool has, which may be none.
 pub async fn a_grant_takes_no_more_than_the_pool_holds(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(5), 1).await;
     let all = fixture.open(SlotKey { item, index: 0 }, 50).await;
@@ -35,8 +35,8 @@ pub async fn a_grant_takes_no_more_than_the_pool_holds(fixture: Fixture) {
     assert_eq!(open.iter().map(|g| g.slot.index).collect::<Vec<_>>(), [0, 1], "by slot");
 }
 
-/// No item, no grant.
-pub async fn a_slot_of_no_item_gets_no_grant(fixture: Fixture) {
+/// An unknown item gets no grant.
+pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     let slot = SlotKey { item: ItemId(404), index: 0 };
     assert_eq!(fixture.store.open_grant(slot, GrantId(1), 1).await.expect("writes"), None);
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
@@ -56,7 +56,7 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     let step = async |step| fixture.store.step_sale("spring", step).await.expect("writes");
     assert_eq!(open().await, None, "a draft");
     step(PhaseStep::Open).await;
-    let first = open().await.expect("it is open");
+    let first = open().await.expect("the sale is open");
     fixture.reserve(&first, 1, "anna", 2).await;
     step(PhaseStep::Pause).await;
     assert_eq!(fixture.grant(&first).await.closed, Some(CloseCause::Rolled));
@@ -67,7 +67,7 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     assert_eq!(open().await, None, "paused");
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
     step(PhaseStep::Resume).await;
-    let second = open().await.expect("it goes on");
+    let second = open().await.expect("the sale is open again");
     assert_eq!(second.epoch, Epoch(2));
     step(PhaseStep::Close).await;
     assert_eq!(fixture.grant(&second).await.closed, Some(CloseCause::Ended));
@@ -75,7 +75,7 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// An id opens one grant, also when the transaction is run again after that grant was closed.
+/// An id opens one grant, even if the transaction runs again after that grant was closed.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -83,7 +83,7 @@ pub async fn an_id_opens_one_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// A grant is refilled once its slot took it, from the pool, through the feed.
+/// A grant is refilled from the pool, through the feed, once its slot has acknowledged it.
 pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
@@ -92,14 +92,14 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     assert_eq!(
         fixture.store.refill(grant.id, 5, Counter::A).await.expect("writes"),
         0,
-        "its slot did not take it yet"
+        "its slot has not acknowledged it"
     );
     fixture.store.acknowledge_init(grant.id).await.expect("writes");
     assert_eq!(fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 60);
     assert_eq!(
         fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"),
         30,
-        "what is left"
+        "the rest of the pool"
     );
     assert_eq!(fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 0);
     assert_eq!(fixture.store.refill(GrantId(404), 1, Counter::A).await.expect("writes"), 0);
@@ -133,11 +133,11 @@ pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) 
     assert_eq!(
         fixture.store.refill(grant.id, 1, Counter::A).await.expect("writes"),
         0,
-        "closed grants get nothing"
+        "a closed grant gets no units"
     );
 }
 
-/// Closings are counted by cause, and those that mended a failed slot are repairs.
+/// Closings are counted by cause. Closings because of a failed slot are repairs.
 pub async fn closings_are_counted_by_cause(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     for cause in [CloseCause::EpochMissing, CloseCause::Ended, CloseCause::EpochMissing] {
@@ -150,7 +150,7 @@ pub async fn closings_are_counted_by_cause(fixture: Fixture) {
     assert_eq!(fixture.store.repairs().await.expect("reads"), 2);
 }
 
-/// Whatever rows are appended, a feed counts from one without gaps, and can be read from any row.
+/// The rows of a feed are numbered from 1 without gaps, and can be read from any row.
 pub async fn a_feed_has_no_gaps(fixture: Fixture) {
     let grant = fixture.slot(100, 20, 5).await;
     let kept = fixture.reserve(&grant, 1, "anna", 1).await;
@@ -209,12 +209,12 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     };
     assert_eq!((raised.total, raised.pool), (Stock::Counted(150), 90));
     let AdjustOutcome::Repeated(again) = adjust(by(item, 50, "a")).await else {
-        panic!("the same again")
+        panic!("a repeated call")
     };
     assert_eq!(again, raised);
     assert_eq!(adjust(by(item, 51, "a")).await, AdjustOutcome::KeyReused);
     let AdjustOutcome::Done(lowered) = adjust(by(item, -90, "b")).await else {
-        panic!("the pool holds them")
+        panic!("the pool has the units")
     };
     assert_eq!((lowered.total, lowered.pool), (Stock::Counted(60), 0));
     assert_eq!(adjust(by(item, -1, "c")).await, AdjustOutcome::NotInPool(0));

@@ -6,7 +6,7 @@ use doorbuster_core::{Grant, Order, OrderState};
 use super::{Fixture, buyer, id_key};
 use crate::contract::OrderQuery;
 
-/// Seven orders of two items and three buyers, in the order of their making.
+/// Seven orders of two items and three buyers, in the order of their creation.
 async fn seven(fixture: &Fixture) -> (Grant, Grant, Vec<Order>) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     let mut orders = Vec::new();
@@ -81,7 +81,7 @@ pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     );
 }
 
-/// New orders do not disturb a listing that goes on.
+/// New orders do not change the following pages of a list.
 pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
     let first = fixture
@@ -100,17 +100,17 @@ pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;
     let half = |o: &Order| id_key().request_hash(o.buyer.as_str(), o.key.as_str()).low_64_bits();
-    let mut told = Vec::new();
+    let mut hashes = Vec::new();
     let (mut after, mut rounds) = (Some(0), 0);
     while let Some(at) = after {
         let (requests, next) =
             fixture.store.request_hashes_of(&[item], at, 2).await.expect("reads");
-        told.extend(requests);
+        hashes.extend(requests);
         (after, rounds) = (next, rounds + 1);
     }
     let of_item: Vec<_> = orders.iter().filter(|order| order.item == item).map(half).collect();
-    assert_eq!(told, of_item);
-    assert!(rounds > 1 && told.len() < 7, "{rounds} pages, {} of 7", told.len());
+    assert_eq!(hashes, of_item);
+    assert!(rounds > 1 && hashes.len() < 7, "{rounds} pages, {} of 7", hashes.len());
     let all: Vec<_> = orders.iter().map(|order| order.item).collect();
     let (all, next) = fixture.store.request_hashes_of(&all, 0, 100).await.expect("reads");
     assert_eq!((all.len(), next), (7, None));
@@ -120,7 +120,7 @@ pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     );
 }
 
-/// No dead letters without a reason for one.
+/// A new store has no dead letters.
 pub async fn a_store_starts_without_dead_letters(fixture: Fixture) {
     seven(&fixture).await;
     assert_eq!(fixture.store.dead_tickets(10).await.expect("reads"), []);

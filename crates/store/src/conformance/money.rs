@@ -22,7 +22,7 @@ pub mod races;
 
 const PROVIDER: &str = "paybank";
 
-/// What `units` of a test's item cost.
+/// The price of `units` of a test's item.
 fn price(units: u32) -> Money {
     Money { minor: 1_999 * i64::from(units), currency: "EUR".to_owned() }
 }
@@ -38,14 +38,14 @@ pub(super) fn message(order: &Order, event: &str, payment: &str) -> Capture {
     }
 }
 
-async fn capture(fixture: &Fixture, told: &Capture) -> CaptureOutcome {
-    fixture.store.capture(told.clone(), false).await.expect("writes")
+async fn capture(fixture: &Fixture, report: &Capture) -> CaptureOutcome {
+    fixture.store.capture(report.clone(), false).await.expect("writes")
 }
 
 fn refunded(captured: CaptureOutcome) -> Refund {
     match captured {
         CaptureOutcome::Refund(refund) => refund,
-        other => panic!("no refund: {other:?}"),
+        other => panic!("expected a refund: {other:?}"),
     }
 }
 
@@ -75,18 +75,18 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
     fixture.clock.advance(7);
     fixture.commits.forget();
-    let told = message(&order, "evt_1", "pay_1");
-    let CaptureOutcome::Paid(paid) = capture(&fixture, &told).await else {
-        panic!("it is the right amount")
+    let report = message(&order, "evt_1", "pay_1");
+    let CaptureOutcome::Paid(paid) = capture(&fixture, &report).await else {
+        panic!("the amount is right")
     };
     assert_eq!((paid.state, paid.paid_at), (OrderState::Paid, Some(fixture.clock.now())));
     assert_eq!(now(&fixture, &order).await, paid);
     assert!(
         fixture.commits.take().iter().any(|t| t.events && t.orders == [paid.clone()]),
-        "publishers and pages hear of it"
+        "the payment is published"
     );
     let payment = Payment {
-        id: told.payment.clone(),
+        id: report.payment.clone(),
         provider: PROVIDER.to_owned(),
         order: order.id.to_string(),
         money: price(3),
@@ -95,35 +95,35 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     };
     assert_eq!(payments(&fixture, for_payment(&order)).await, from_ref(&payment));
     fixture.clock.advance(1);
-    assert_eq!(capture(&fixture, &told).await, CaptureOutcome::Repeated, "the same message");
-    let other = Capture { event: "evt_2".to_owned(), ..told.clone() };
+    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "the same message");
+    let other = Capture { event: "evt_2".to_owned(), ..report.clone() };
     assert_eq!(
         capture(&fixture, &other).await,
         CaptureOutcome::Repeated,
-        "the same payment in another message"
+        "the same payment in a second message"
     );
     assert_eq!(capture(&fixture, &other).await, CaptureOutcome::Repeated);
     assert_eq!(payments(&fixture, for_payment(&order)).await, [payment]);
     assert_eq!(refunds(&fixture, for_payment(&order)).await, []);
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
     assert_eq!(notices(&fixture).await, []);
-    // What one provider calls its message says nothing about another's.
+    // Two providers may use the same message id.
     let second =
-        Capture { provider: "other".to_owned(), payment: PaymentId("pay_2".to_owned()), ..told };
+        Capture { provider: "other".to_owned(), payment: PaymentId("pay_2".to_owned()), ..report };
     assert_eq!(refunded(capture(&fixture, &second).await).cause, RefundCause::Second);
 }
 
 /// A second payment for a paid order is refunded and reported.
-pub async fn a_second_payment_goes_back(fixture: Fixture) {
+pub async fn a_second_payment_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
     fixture.clock.advance(5);
-    let told = message(&order, "evt_2", "pay_2");
-    let refund = refunded(capture(&fixture, &told).await);
+    let report = message(&order, "evt_2", "pay_2");
+    let refund = refunded(capture(&fixture, &report).await);
     let wanted = Refund {
-        id: RefundId::for_payment(&told.payment),
-        payment: told.payment.clone(),
+        id: RefundId::for_payment(&report.payment),
+        payment: report.payment.clone(),
         provider: PROVIDER.to_owned(),
         order: order.id.to_string(),
         money: price(2),
@@ -144,7 +144,7 @@ pub async fn a_second_payment_goes_back(fixture: Fixture) {
     let notice = RefundNotice {
         what: RefundCause::Second,
         item: Some(order.item),
-        payment: told.payment,
+        payment: report.payment,
         order: order.id.to_string(),
         money: price(2),
         at: fixture.clock.now(),
@@ -173,7 +173,7 @@ pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
         );
         assert_eq!((refund.cause, refund.money), (RefundCause::Mismatch, money));
     }
-    assert_eq!(now(&fixture, &order).await, order, "it waits for its payment still");
+    assert_eq!(now(&fixture, &order).await, order, "the order still waits for payment");
     assert_eq!(notices(&fixture).await.len(), 5);
     assert!(matches!(
         capture(&fixture, &message(&order, "evt_9", "pay_9")).await,
@@ -186,13 +186,13 @@ pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
 pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
-    // The same grant and number, another request: an id that somebody made up.
+    // A forged id: the same grant and number with another request.
     let forged = id_of(&fixture.ticket(&grant, 1, "anna", "another", 2)).to_string();
     assert_ne!(forged, order.id.to_string());
     for (n, named) in ["", "ord_x", "nothing", &forged].into_iter().enumerate() {
         let right = message(&order, &format!("evt_{n}"), &format!("pay_{n}"));
-        let told = Capture { order: named.to_owned(), ..right };
-        let refund = refunded(capture(&fixture, &told).await);
+        let report = Capture { order: named.to_owned(), ..right };
+        let refund = refunded(capture(&fixture, &report).await);
         assert_eq!((refund.cause, refund.order.as_str()), (RefundCause::UnknownOrder, named));
         assert_eq!(
             refunds(&fixture, MoneyQuery { order: Some(named.to_owned()), ..for_payment(&order) })
@@ -203,13 +203,13 @@ pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     assert_eq!(now(&fixture, &order).await, order);
     assert_eq!(payments(&fixture, for_payment(&order)).await, []);
     let items = |item| MoneyQuery { items: Some(vec![item]), ..MoneyQuery::default() };
-    assert_eq!(payments(&fixture, items(order.item)).await, [], "none of them is of an item");
+    assert_eq!(payments(&fixture, items(order.item)).await, [], "an unknown order has no item");
     let noticed = notices(&fixture).await;
     assert_eq!(
         noticed.iter().map(|n| (n.what, n.item)).collect::<Vec<_>>(),
         vec![(RefundCause::UnknownOrder, None); 4]
     );
-    assert_eq!(noticed[0].order, forged, "the newest first");
+    assert_eq!(noticed[0].order, forged, "newest first");
     fixture.check_invariants().await;
 }
 
@@ -221,7 +221,7 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     assert_eq!(fixture.store.expire_due(10).await.expect("writes").len(), 1);
     let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&order, "evt_1", "pay_1")).await
     else {
-        panic!("3 lie there")
+        panic!("3 units are in the pool")
     };
     assert_eq!(
         (paid.state, paid.ended_at, paid.paid_at),
@@ -234,7 +234,7 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
-/// Units that the pool lacks may be in slots: nothing is decided before they are recalled.
+/// A late payment is not decided while missing units may be in slots: they are recalled first.
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -244,10 +244,10 @@ pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
         .await
         .expect("writes");
     assert_eq!(fixture.store.refill(grant.id, 2, Counter::A).await.expect("writes"), 2);
-    let told = message(&order, "evt_1", "pay_1");
+    let late = message(&order, "evt_1", "pay_1");
     let cancelled = now(&fixture, &order).await;
     assert_eq!(
-        capture(&fixture, &told).await,
+        capture(&fixture, &late).await,
         CaptureOutcome::UnitsMissing { order: cancelled.clone(), units: 2 }
     );
     assert_eq!(
@@ -256,17 +256,17 @@ pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
             refunds(&fixture, for_payment(&order)).await
         ),
         (vec![], vec![]),
-        "not written"
+        "nothing is written"
     );
-    let late = fixture.store.capture(told.clone(), true).await.expect("writes");
-    assert_eq!(refunded(late).cause, RefundCause::Late);
-    assert_eq!(fixture.store.capture(told, true).await.expect("writes"), CaptureOutcome::Repeated);
+    let last = fixture.store.capture(late.clone(), true).await.expect("writes");
+    assert_eq!(refunded(last).cause, RefundCause::Late);
+    assert_eq!(fixture.store.capture(late, true).await.expect("writes"), CaptureOutcome::Repeated);
     assert_eq!(now(&fixture, &order).await, cancelled);
-    assert_eq!(notices(&fixture).await, [], "nobody did anything wrong");
+    assert_eq!(notices(&fixture).await, [], "a late payment is not a mistake");
     fixture.expect_units(grant.slot.item, 1, 9, 0, 0).await;
 }
 
-/// A late payment beyond the limit goes back, though there are units.
+/// A late payment beyond the limit is refunded, although units are free.
 pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -283,7 +283,7 @@ pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 5, 2, 0).await;
 }
 
-/// A late payment when nothing is left anywhere goes back at once.
+/// A late payment is refunded at once if neither the pool nor a slot has units.
 pub async fn a_late_payment_without_any_units_left_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(3, 3, 3).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -303,21 +303,21 @@ pub async fn a_late_payment_without_any_units_left_is_refunded(fixture: Fixture)
 }
 
 /// A failed payment is recorded and changes nothing; it may succeed later.
-pub async fn a_failed_payment_may_succeed_yet(fixture: Fixture) {
+pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
-    let told = message(&order, "evt_1", "pay_1");
-    assert!(fixture.store.fail_payment(told.clone()).await.expect("writes"));
-    assert!(!fixture.store.fail_payment(told.clone()).await.expect("writes"));
-    assert_eq!(capture(&fixture, &told).await, CaptureOutcome::Repeated, "the message was taken");
+    let report = message(&order, "evt_1", "pay_1");
+    assert!(fixture.store.fail_payment(report.clone()).await.expect("writes"));
+    assert!(!fixture.store.fail_payment(report.clone()).await.expect("writes"));
+    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "handled before");
     assert_eq!(payments(&fixture, for_payment(&order)).await[0].state, PaymentState::Failed);
     assert_eq!(now(&fixture, &order).await, order);
     assert!(matches!(
         capture(&fixture, &message(&order, "evt_2", "pay_1")).await,
         CaptureOutcome::Paid(_)
     ));
-    let late = Capture { event: "evt_3".to_owned(), ..told };
-    assert!(fixture.store.fail_payment(late).await.expect("writes"), "a message that came late");
+    let late = Capture { event: "evt_3".to_owned(), ..report };
+    assert!(fixture.store.fail_payment(late).await.expect("writes"), "a late message");
     let states: Vec<_> =
         payments(&fixture, for_payment(&order)).await.iter().map(|p| p.state).collect();
     assert_eq!(states, [PaymentState::Captured]);
@@ -342,16 +342,16 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(payments(&fixture, for_payment(&order)).await[0].state, PaymentState::Refunded);
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
     fixture.clock.advance(9);
-    let tell = async |event: &str, id: &RefundId, news| {
+    let send = async |event: &str, id: &RefundId, news| {
         let (provider, event) = (PROVIDER.to_owned(), event.to_owned());
         fixture.store.settle_refund(provider, event, id.clone(), news).await.expect("writes")
     };
     assert_eq!(
-        tell("evt_2", &refund.id, RefundUpdate::Settled).await,
+        send("evt_2", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
     );
     assert_eq!(
-        tell("evt_2", &refund.id, RefundUpdate::Settled).await,
+        send("evt_2", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Repeated
     );
     let settled = refunds(&fixture, for_payment(&order)).await.remove(0);
@@ -361,7 +361,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     );
     fixture.clock.advance(9);
     assert_eq!(
-        tell("evt_3", &refund.id, RefundUpdate::Settled).await,
+        send("evt_3", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
     );
     let failed = fixture
@@ -369,22 +369,22 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         .note_refund(refund.id.clone(), RefundUpdate::Failed("?".to_owned()))
         .await
         .expect("writes");
-    assert_eq!(failed, Some(settled.clone()), "what arrived has arrived");
-    let nobodys = RefundId("re_none".to_owned());
+    assert_eq!(failed, Some(settled.clone()), "a settled refund stays");
+    let unknown = RefundId("re_none".to_owned());
     for _ in 0..2 {
         assert_eq!(
-            tell("evt_4", &nobodys, RefundUpdate::Settled).await,
+            send("evt_4", &unknown, RefundUpdate::Settled).await,
             RefundMessageOutcome::NoRefund,
-            "it is not taken"
+            "it is not recorded"
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
-    // But for the money itself: the provider says that it came back.
+    // A settled refund fails only if the provider reports that the money came back.
     let news = async |news| {
         fixture.store.note_refund(refund.id.clone(), news).await.expect("writes").expect("a refund")
     };
     let why = || RefundUpdate::CameBack("the account is closed".to_owned());
-    assert_eq!(tell("evt_5", &refund.id, why()).await, RefundMessageOutcome::Applied);
+    assert_eq!(send("evt_5", &refund.id, why()).await, RefundMessageOutcome::Applied);
     let back = refunds(&fixture, for_payment(&order)).await.remove(0);
     assert_eq!((back.state, back.settled_at, back.accepted), (RefundState::Failed, None, false));
     assert!(
@@ -394,10 +394,10 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads").refunds,
         1,
-        "an operator is to look"
+        "an operator must resolve it"
     );
     assert_eq!(
-        tell("evt_6", &refund.id, RefundUpdate::Settled).await,
+        send("evt_6", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
     );
     for late in [
@@ -405,7 +405,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         RefundUpdate::Accepted { again_ms: 5 },
         RefundUpdate::Failed("?".to_owned()),
     ] {
-        assert_eq!(news(late).await, back, "nothing late undoes it");
+        assert_eq!(news(late).await, back, "late news change nothing");
     }
     // An operator requests it again; older messages concern the earlier attempt.
     let again = fixture
@@ -413,23 +413,23 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         .retry_refund(refund.id.clone())
         .await
         .expect("writes")
-        .expect("it was given up");
+        .expect("it had failed");
     assert_eq!((again.state, again.accepted, again.tries), (RefundState::Pending, false, 0));
     assert_eq!(
-        tell("evt_7", &refund.id, RefundUpdate::Settled).await,
+        send("evt_7", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
     );
     assert_eq!(refunds(&fixture, for_payment(&order)).await[0].state, RefundState::Pending);
-    assert!(news(RefundUpdate::Accepted { again_ms: 5 }).await.accepted, "an answer is believed");
+    assert!(news(RefundUpdate::Accepted { again_ms: 5 }).await.accepted, "the answer is recorded");
     assert_eq!(
-        tell("evt_8", &refund.id, RefundUpdate::Settled).await,
+        send("evt_8", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
     );
     let doubted = refunds(&fixture, for_payment(&order)).await.remove(0);
     assert_eq!(
         (doubted.state, doubted.next_at),
         (RefundState::Pending, fixture.clock.now()),
-        "it may be about what came back"
+        "it may concern the first attempt"
     );
     assert_eq!(news(RefundUpdate::Settled).await.state, RefundState::Settled);
     fixture.check_invariants().await;
@@ -460,7 +460,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let news = async |news| {
         fixture.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund")
     };
-    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "the longest due first");
+    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "longest due first");
     assert_eq!(fixture.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundUpdate::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
@@ -479,14 +479,14 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
         let (wait, about) = (failed.next_at.0 - fixture.clock.now().0, backoff_ms(tries));
         assert!(
             (about * 3 / 4..=about * 5 / 4).contains(&wait) && failed.accepted,
-            "{wait} is about {about}"
+            "{wait} is near {about}"
         );
         spread |= wait != about;
         fixture.clock.advance(wait - 1);
         assert_eq!(due().await, []);
         fixture.clock.advance(1);
     }
-    assert!(spread, "what fails together is not asked for together");
+    assert!(spread, "the pauses vary");
     let discard = async || {
         fixture
             .store
@@ -494,7 +494,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
             .await
             .expect("writes")
     };
-    assert!(!discard().await, "it may still succeed");
+    assert!(!discard().await, "it is still pending");
     assert_eq!(fixture.store.retry_refund(first.id.clone()).await.expect("writes"), None);
     assert_eq!(news(RefundUpdate::Failed("no".to_owned())).await.state, RefundState::Failed);
     assert_eq!(
@@ -502,13 +502,9 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
         (vec![], None)
     );
     assert!(discard().await);
-    assert!(!discard().await, "once");
-    let again = fixture
-        .store
-        .retry_refund(first.id.clone())
-        .await
-        .expect("writes")
-        .expect("it was given up");
+    assert!(!discard().await, "it is discarded");
+    let again =
+        fixture.store.retry_refund(first.id.clone()).await.expect("writes").expect("it had failed");
     assert_eq!(
         (again.state, again.tries, again.next_at),
         (RefundState::Pending, 0, fixture.clock.now())

@@ -21,13 +21,13 @@ fn state(changed: &ChangeOutcome) -> Option<OrderState> {
     }
 }
 
-/// Cancelling gives units to the pool and the limit back, to the slot too, once.
+/// A cancellation returns the units to the pool, and the quota to the buyer and to the slot, once.
 pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     fixture.clock.advance(70);
     let ChangeOutcome::Done(cancelled) = end(&fixture, &order, EndReason::Cancel).await else {
-        panic!("it was reserved")
+        panic!("the order was reserved")
     };
     assert_eq!(
         (cancelled.state, cancelled.ended_at),
@@ -49,14 +49,14 @@ pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
     assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
-    let told: Vec<_> = feed.iter().map(|f| (f.cause, f.units, f.quota_delta, f.ticket)).collect();
-    assert_eq!(told, [(FeedCause::OrderEnded, 0, -4, None)]);
+    let rows: Vec<_> = feed.iter().map(|f| (f.cause, f.units, f.quota_delta, f.ticket)).collect();
+    assert_eq!(rows, [(FeedCause::OrderEnded, 0, -4, None)]);
     let again = fixture.reserve(&grant, 2, "anna", 4).await;
-    assert_eq!(again.state, OrderState::Reserved, "the limit is free again");
+    assert_eq!(again.state, OrderState::Reserved, "the quota is free again");
     fixture.check_invariants().await;
 }
 
-/// No order, no change.
+/// An unknown order cannot be changed.
 pub async fn an_unknown_order_cannot_change(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let id: TicketId = id_of(&fixture.ticket(&grant, 1, "anna", "a", 1));
@@ -73,7 +73,7 @@ pub async fn an_unknown_order_cannot_change(fixture: Fixture) {
     assert_eq!(fixture.store.verdict(id).await.expect("reads"), None);
 }
 
-/// A hold lasts for its payment window, then it expires with the other due holds.
+/// A hold lasts for its payment window; then it expires with the other due holds.
 pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     assert_eq!(fixture.store.next_due().await.expect("reads"), None);
@@ -86,7 +86,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     assert_eq!(
         end(&fixture, &first, EndReason::Expire).await,
         ChangeOutcome::WrongState(first.clone()),
-        "not yet"
+        "it is not due"
     );
     assert_eq!(fixture.store.expire_due(10).await.expect("writes"), []);
     fixture.clock.advance(1);
@@ -122,9 +122,9 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent expiries share the due orders: none finds the orders that another call is about to
-/// expire, and returns nothing.
-pub async fn expiries_at_once_end_different_orders(fixture: Fixture) {
+/// Concurrent expiries share the due orders: no call returns nothing because it found only orders
+/// that another call was about to expire.
+pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=AT_ONCE * 5 {
@@ -163,10 +163,10 @@ pub async fn expiry_returns_every_quota(fixture: Fixture) {
     for (item, used) in [(first.slot.item, stays.units.get()), (other.slot.item, 0)] {
         assert_eq!(fixture.store.quota(item, buyer("anna")).await.expect("reads"), used);
     }
-    for (grant, told) in [(&first, vec![-1, -4]), (&second, vec![-2]), (&other, vec![-3])] {
+    for (grant, deltas) in [(&first, vec![-1, -4]), (&second, vec![-2]), (&other, vec![-3])] {
         let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
         let given_back = feed.iter().filter(|row| row.cause == FeedCause::OrderEnded);
-        assert_eq!(given_back.map(|row| row.quota_delta).collect::<Vec<_>>(), told);
+        assert_eq!(given_back.map(|row| row.quota_delta).collect::<Vec<_>>(), deltas);
     }
     fixture.expect_units(first.slot.item, 7, 11, 2, 0).await;
 }
@@ -223,7 +223,7 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
     assert_eq!(state(&end(&fixture, &order, EndReason::Refund).await), None, "nothing was paid");
     fixture.clock.advance(5);
-    let PayOutcome::Done(paid) = pay(&fixture, &order).await else { panic!("it was reserved") };
+    let PayOutcome::Done(paid) = pay(&fixture, &order).await else { panic!("a reserved order") };
     assert_eq!(
         (paid.state, paid.paid_at, paid.ended_at),
         (OrderState::Paid, Some(fixture.clock.now()), None)
@@ -233,30 +233,30 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     assert_eq!(end(&fixture, &order, EndReason::Cancel).await, ChangeOutcome::WrongState(paid));
     assert_eq!(state(&end(&fixture, &order, EndReason::Refund).await), Some(OrderState::Refunded));
     let ChangeOutcome::Already(refunded) = end(&fixture, &order, EndReason::Refund).await else {
-        panic!("once")
+        panic!("it is refunded once")
     };
     assert_eq!(pay(&fixture, &order).await, PayOutcome::Refund(refunded));
     fixture.expect_units(grant.slot.item, 3, 7, 0, 0).await;
     assert_eq!(fixture.store.quota(grant.slot.item, buyer("anna")).await.expect("reads"), 0);
 }
 
-/// Paid too late, an order lives again if a unit and the limit allow it.
+/// A late payment revives an order if the pool has its units and the limit allows it.
 pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
     let PayOutcome::Done(revived) = pay(&fixture, &order).await else {
-        panic!("the units lie in the pool")
+        panic!("the pool has the units")
     };
     assert_eq!((revived.state, revived.ended_at), (OrderState::Paid, None));
     fixture.expect_units(grant.slot.item, 0, 0, 0, 4).await;
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
-    let told: Vec<_> = feed.iter().map(|f| (f.cause, f.quota_delta)).collect();
-    assert_eq!(told, [(FeedCause::OrderEnded, -4), (FeedCause::OrderRevived, 4)]);
+    let rows: Vec<_> = feed.iter().map(|f| (f.cause, f.quota_delta)).collect();
+    assert_eq!(rows, [(FeedCause::OrderEnded, -4), (FeedCause::OrderRevived, 4)]);
 }
 
-/// Paid too late when its units are gone, an order stays ended and the money goes back.
-pub async fn a_late_payment_without_units_goes_back(fixture: Fixture) {
+/// If a late payment finds too few units, the order stays ended and the payment is refunded.
+pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(4, 4, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
@@ -268,8 +268,8 @@ pub async fn a_late_payment_without_units_goes_back(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 1, 0, 0).await;
 }
 
-/// Paid too late when the buyer holds others, an order stays ended and the money goes back.
-pub async fn a_late_payment_beyond_the_limit_goes_back(fixture: Fixture) {
+/// If a late payment would exceed the limit, the order stays ended and the payment is refunded.
+pub async fn a_late_payment_beyond_the_limit_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(9, 8, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
@@ -288,8 +288,8 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
-/// Paying, cancelling and expiring at the same instant: exactly one wins.
-pub async fn of_several_changes_at_the_same_instant_one_wins(fixture: Fixture) {
+/// Of a concurrent payment, cancellation and expiry, one wins.
+pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
         let order = fixture.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
@@ -312,8 +312,7 @@ pub async fn of_several_changes_at_the_same_instant_one_wins(fixture: Fixture) {
         let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
         let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may come after the ending, and then revives the order: both happened, in that
-        // order.
+        // A payment may follow the end and revive the order; then both calls succeed.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "it ended {endings} times");
@@ -334,10 +333,10 @@ pub async fn order_changes_are_published(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     fixture.commits.forget();
     end(&fixture, &order, EndReason::Cancel).await;
-    let told = fixture.commits.take();
-    let states: Vec<_> = told.iter().flat_map(|t| &t.orders).map(|o| (o.id, o.state)).collect();
+    let commits = fixture.commits.take();
+    let states: Vec<_> = commits.iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     assert_eq!(states, [(order.id, OrderState::Cancelled)]);
-    let counts: Vec<_> = told.iter().flat_map(|t| &t.counts).collect();
+    let counts: Vec<_> = commits.iter().flat_map(|c| &c.counts).collect();
     assert_eq!(counts, [&fixture.counts(grant.slot.item).await]);
     end(&fixture, &order, EndReason::Cancel).await;
     assert!(fixture.commits.take().iter().all(|t| t.orders.is_empty()), "nothing changed");

@@ -42,8 +42,8 @@ fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("a row as it was written")).collect()
 }
 
-/// Every event so far, with its position.
-async fn told(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
+/// Every event after this position, with its own position.
+async fn events_after(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
     while fixture.store.sequence_events(2).await.expect("writes") == 2 {}
     whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
 }
@@ -57,15 +57,15 @@ async fn pending(fixture: &Fixture, id: &str) -> Vec<PendingDelivery> {
     fixture.store.pending_deliveries(id, 100).await.expect("reads")
 }
 
-/// Three orders' events, and where an endpoint stands that was there before them.
+/// The events of three orders, and the position of an endpoint that was added before them.
 async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     let grant = fixture.slot(10, 10, 5).await;
-    told(fixture, 0).await;
+    events_after(fixture, 0).await;
     let from = add(fixture, "end_1").await.position;
     for n in 1..=3 {
         fixture.reserve(&grant, n, "anna", 1).await;
     }
-    let events = told(fixture, from).await;
+    let events = events_after(fixture, from).await;
     assert_eq!(events.len(), 3);
     (from, events)
 }
@@ -73,16 +73,16 @@ async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
 /// Events are read in the order in which they happened, each order as it was after the change.
 pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
-    let opened = told(&fixture, 0).await;
-    assert!(opened.iter().any(|told| told.event.what == EventType::SaleOpened), "{opened:?}");
+    let opened = events_after(&fixture, 0).await;
+    assert!(opened.iter().any(|one| one.event.what == EventType::SaleOpened), "{opened:?}");
     let from = fixture.store.last_position().await.expect("reads");
     let first = fixture.reserve(&grant, 1, "anna", 1).await;
     let second = fixture.reserve(&grant, 2, "bert", 2).await;
     fixture.clock.advance(5);
     let by = Attribution { why: Some("changed her mind".to_owned()), ..Attribution::BUYER.clone() };
     fixture.store.end_order(first.id, EndReason::Cancel, by.clone()).await.expect("writes");
-    let events = told(&fixture, from).await;
-    let what: Vec<_> = events.iter().map(|told| told.event.what).collect();
+    let events = events_after(&fixture, from).await;
+    let what: Vec<_> = events.iter().map(|one| one.event.what).collect();
     assert_eq!(
         what,
         [EventType::OrderReserved, EventType::OrderReserved, EventType::OrderCancelled]
@@ -91,7 +91,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(
         events[0].event.subject,
         Subject::Order(first.clone()),
-        "though it is cancelled by now"
+        "the state after the change, not the current state"
     );
     assert_eq!(events[1].event.subject, Subject::Order(second));
     let Subject::Order(cancelled) = &events[2].event.subject else { panic!("an order") };
@@ -105,10 +105,10 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(fixture.store.event_at(last).await.expect("reads"), Some(Ok(events[2].clone())));
     assert_eq!(fixture.store.event_at(last + 1).await.expect("reads"), None);
     assert_eq!(whole(fixture.store.events_after(from, 1).await.expect("reads")), events[..1]);
-    assert_eq!(told(&fixture, last).await, []);
+    assert_eq!(events_after(&fixture, last).await, []);
 }
 
-/// Endpoints come, change and go; each begins with what happens after it came.
+/// Endpoints are added, changed and removed. Each receives the events after it was added.
 pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     fixture.slot(10, 10, 5).await;
     let first = add(&fixture, "end_1").await;
@@ -121,7 +121,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(
         fixture.store.insert_endpoint(new("end_4"), MOST).await.expect("writes"),
         None,
-        "as many as there may be"
+        "the maximum is reached"
     );
     let wanted = EventFilter::Only(vec!["order.paid".to_owned(), "sale.moved".to_owned()]);
     let url = "https://other.example/".to_owned();
@@ -136,7 +136,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
         .update_endpoint("end_2", change.clone())
         .await
         .expect("writes")
-        .expect("it is there");
+        .expect("the endpoint exists");
     assert_eq!(changed, Endpoint { url, wanted, enabled: false, ..second.clone() });
     assert_eq!(fixture.store.update_endpoint("end_9", change).await.expect("writes"), None);
     let ids = |endpoints: Vec<Endpoint>| {
@@ -150,7 +150,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// A new secret signs from now on, the ones before it for a while.
+/// A new secret signs from now on; the earlier secrets continue to sign until their end.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -162,7 +162,7 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
             .update_endpoint("end_1", change)
             .await
             .expect("writes")
-            .expect("it is there");
+            .expect("the endpoint exists");
         endpoint
             .secrets
             .into_iter()
@@ -175,9 +175,9 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
         rotate("three", 500).await,
         [named("three", None), named("two", Some(500)), named("one", Some(100))]
     );
-    assert_eq!(rotate("four", 500).await.len(), 3, "no more than are kept");
+    assert_eq!(rotate("four", 500).await.len(), 3, "the maximum is kept");
     fixture.clock.advance(500);
-    assert_eq!(rotate("five", 0).await, [named("five", None)], "what does not sign any more goes");
+    assert_eq!(rotate("five", 0).await, [named("five", None)], "ended secrets are removed");
 }
 
 /// If several calls move a position from the same place, one succeeds.
@@ -198,7 +198,7 @@ pub async fn an_endpoint_advances_once_from_each_position(fixture: Fixture) {
 /// An undelivered event is kept until it is delivered, dead or discarded.
 pub async fn undelivered_events_are_kept(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
-    let at: Vec<i64> = events.iter().map(|told| told.position).collect();
+    let at: Vec<i64> = events.iter().map(|one| one.position).collect();
     let failed =
         vec![parcel(at[0], "a", false), parcel(at[1], "b", false), parcel(at[2], "c", true)];
     assert!(
@@ -223,7 +223,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     assert_eq!(
         pending(&fixture, "end_1").await,
         std::slice::from_ref(&again),
-        "one was told, and a dead one is not touched"
+        "one was delivered, and the dead one does not change"
     );
     let page = |state, after, limit| {
         fixture.store.deliveries(DeliveryQuery {
@@ -238,7 +238,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     let rest = page(None, all.next, 1).await.expect("reads");
     assert_eq!((rest.rows[0].position, rest.rows[0].tries, rest.next), (at[0], 2, None));
     let seen = (EventType::OrderReserved.as_str().to_owned(), events[0].event.at);
-    assert_eq!(rest.rows[0].event, Some(seen), "what makes its id");
+    assert_eq!(rest.rows[0].event, Some(seen), "its type and time");
     assert_eq!(page(Some(DeliveryState::Discarded), None, 9).await.expect("reads").rows, []);
     fixture.clock.advance(3);
     fixture
@@ -261,7 +261,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads"),
         DeadLetterCounts::default(),
-        "they go with their endpoint"
+        "they are deleted with their endpoint"
     );
 }
 
@@ -279,19 +279,19 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.clock.advance(5);
     fixture.reserve(&grant, 2, "bert", 1).await;
-    assert_eq!(waits().await, (2, first), "before anybody put them in their order");
-    let last = told(&fixture, 0).await.last().expect("events").position;
-    assert_eq!(waits().await, (2, first), "and after that");
+    assert_eq!(waits().await, (2, first), "before they have positions");
+    let last = events_after(&fixture, 0).await.last().expect("events").position;
+    assert_eq!(waits().await, (2, first), "after they have positions");
     fixture.clock.advance(5);
     fixture.reserve(&grant, 3, "carl", 1).await;
-    assert_eq!(waits().await, (3, first), "some have one and some do not");
+    assert_eq!(waits().await, (3, first), "with and without positions");
     let from = fixture.store.endpoints().await.expect("reads")[0].position;
     let to = PositionAdvance { from, to: last, failed: vec![] };
     assert!(fixture.store.advance_endpoint("end_1", to).await.expect("writes"));
-    assert_eq!(waits().await, (1, Some(fixture.clock.now())), "what it was told waits no more");
+    assert_eq!(waits().await, (1, Some(fixture.clock.now())), "delivered events do not wait");
 }
 
-/// One node at a time delivers to an endpoint, until its lease ends.
+/// One node at a time has the lease of an endpoint, until the lease expires.
 pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let lease = async |node, ms| {
@@ -300,14 +300,14 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(lease(1, 100).await && !lease(2, 100).await && lease(1, 100).await);
     fixture.clock.advance(100);
     assert!(lease(2, 100).await && !lease(1, 100).await);
-    assert!(lease(2, 0).await && lease(1, 100).await, "given up");
+    assert!(lease(2, 0).await && lease(1, 100).await, "a released lease");
     assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
 }
 
 /// A dead letter is retried from the first attempt, or discarded with a reason; each works once.
 pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
-    let at: Vec<i64> = events.iter().map(|told| told.position).collect();
+    let at: Vec<i64> = events.iter().map(|one| one.position).collect();
     let failed = at.iter().map(|at| parcel(*at, "a", true)).collect();
     assert!(
         fixture
@@ -339,7 +339,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
         async |id: &DeadLetterId| fixture.store.dead_letter(id.clone()).await.expect("reads");
     for (letter, event) in letters.iter().zip(events.iter().rev()) {
         let Some((dead, DeadLetterContent::Event(Some(read)))) = show(&letter.id).await else {
-            panic!("it holds its event")
+            panic!("it contains its event")
         };
         assert_eq!(
             (&dead, read.as_ref().as_ref().expect("a row as it was written")),
@@ -391,10 +391,10 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
 }
 
-/// An event is delivered once more, whatever happened to its delivery before.
+/// An event is delivered again on request, whatever the state of its delivery.
 pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
-    let at: Vec<i64> = events.iter().map(|told| told.position).collect();
+    let at: Vec<i64> = events.iter().map(|one| one.position).collect();
     let again = async |id: &str, at: i64, most| {
         fixture.store.redeliver(id, at, most).await.expect("writes")
     };
@@ -405,10 +405,10 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     assert_eq!(again("end_1", at[2], 9).await, Redelivery::Ahead);
     assert_eq!(again("end_1", at[0], 0).await, Redelivery::Full);
     fixture.clock.advance(5_000);
-    let asked = fixture.clock.now();
+    let requested_at = fixture.clock.now();
     assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done);
-    assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done, "repeating is harmless");
-    assert_eq!(again("end_1", at[1], 9).await, Redelivery::Done, "also what was dead");
+    assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done, "a repeated request");
+    assert_eq!(again("end_1", at[1], 9).await, Redelivery::Done, "a dead delivery");
     let rows = pending(&fixture, "end_1").await;
     assert_eq!(
         rows.iter().map(|row| (row.position, row.tries)).collect::<Vec<_>>(),
@@ -420,19 +420,19 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     assert_eq!((standing.waiting, standing.pending), (1, 2));
     let to = PositionAdvance { from: at[1], to: at[2], failed: vec![] };
     assert!(
-        events[2].event.at < asked
+        events[2].event.at < requested_at
             && fixture.store.advance_endpoint("end_1", to).await.expect("writes")
     );
     let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
     assert_eq!(
         (standing.waiting, standing.oldest_at),
-        (0, Some(asked)),
-        "an old event waits since it was asked for"
+        (0, Some(requested_at)),
+        "an old event waits since its request"
     );
 }
 
-/// Events of no order are deleted after every endpoint has passed them, dead or discarded
-/// deliveries after a while. An order's history stays.
+/// Events that concern no order are deleted after every endpoint has passed them, and dead or
+/// discarded deliveries after a time. The history of an order stays.
 pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);
@@ -455,7 +455,7 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
-        "it is to be told once more"
+        "it will be delivered again"
     );
     let dead = PendingDelivery { dead: true, ..parcel(sale.position, "sale", true) };
     fixture.store.record_deliveries("end_1", vec![RowChange::Pending(dead)]).await.expect("writes");
@@ -470,13 +470,13 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
-        "nor what may be tried again"
+        "its dead letter is not old enough"
     );
     fixture.clock.advance(1);
-    let forgotten = fixture.store.delete_expired(before(0), 100).await.expect("writes");
-    assert_eq!(forgotten, 2, "the dead letter, and then its event");
+    let deleted = fixture.store.delete_expired(before(0), 100).await.expect("writes");
+    assert_eq!(deleted, 2, "the dead letter, and then its event");
     let left = whole(fixture.store.events_after(0, 100).await.expect("reads"));
-    assert_eq!(left, events, "orders' events stay");
+    assert_eq!(left, events, "events of orders stay");
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads"),
         DeadLetterCounts::default()
@@ -496,17 +496,17 @@ async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Orde
         fixture.store.fail_payment(message(order, event, "pay_1")).await.expect("writes")
     };
     assert!(matches!(capture().await, CaptureOutcome::Paid(_)));
-    assert!(fail("evt_2").await, "a message that came late");
+    assert!(fail("evt_2").await, "a late message");
     fixture.clock.advance(1_000);
     assert!(fail("evt_3").await);
     let what = RetentionCutoffs { inbox_before: fixture.clock.now(), ..RetentionCutoffs::NONE };
     assert_eq!(
         fixture.store.delete_expired(what, 100).await.expect("writes"),
         2,
-        "the two old ones"
+        "the two old messages"
     );
-    assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the young one is known");
-    assert_eq!(capture().await, CaptureOutcome::Repeated, "and so is the payment");
+    assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the newer one is known");
+    assert_eq!(capture().await, CaptureOutcome::Repeated, "the payment is known");
     let all = MoneyQuery { limit: 9, ..MoneyQuery::default() };
     let payments = fixture.store.payments(all.clone()).await.expect("reads").rows;
     assert_eq!(

@@ -5,7 +5,7 @@ use doorbuster_core::{CloseCause, Counter, GrantId, RecallId, RecallTarget, Seq,
 use super::Fixture;
 use crate::contract::GrantTransfers;
 
-/// Units recalled to the pool lie there once.
+/// Units that are recalled to the pool arrive there once.
 pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let begin = async || {
@@ -15,7 +15,7 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
             .await
             .expect("writes")
     };
-    let recall = begin().await.expect("something to ask");
+    let recall = begin().await.expect("units to recall");
     assert_eq!((recall.grant, recall.asked, recall.taken, recall.done), (grant.id, 6, 0, false));
     assert_eq!(begin().await, Some(recall.clone()));
     assert_eq!(fixture.store.pending_recalls().await.expect("reads"), [recall]);
@@ -23,7 +23,7 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 4);
     assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 0);
     assert_eq!(fixture.store.pending_recalls().await.expect("reads"), []);
-    let done = begin().await.expect("remembered");
+    let done = begin().await.expect("the finished recall");
     assert_eq!((done.taken, done.done), (4, true));
     assert_eq!(fixture.grant(&grant).await.granted, 6);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
@@ -41,7 +41,7 @@ pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
         .begin_recall(RecallId(1), from.id, target, 5)
         .await
         .expect("writes")
-        .expect("something to ask");
+        .expect("units to recall");
     fixture.commits.forget();
     assert_eq!(fixture.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
     assert!(
@@ -49,7 +49,7 @@ pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
             .commits
             .take()
             .iter()
-            .flat_map(|told| &told.counts)
+            .flat_map(|commit| &commit.counts)
             .any(|counts| counts.item == item)
     );
     assert_eq!((fixture.grant(&from).await.granted, fixture.grant(&to).await.granted), (1, 9));
@@ -61,7 +61,7 @@ pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     fixture.expect_units(item, 0, 10, 0, 0).await;
 }
 
-/// A target that was closed meanwhile leaves the units to the pool.
+/// If the target was closed meanwhile, the units go to the pool.
 pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -72,7 +72,7 @@ pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
         .begin_recall(RecallId(1), from.id, target, 5)
         .await
         .expect("writes")
-        .expect("something to ask");
+        .expect("units to recall");
     fixture.store.close_grant(to.id, CloseCause::Ended).await.expect("writes");
     assert_eq!(fixture.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
     fixture.expect_units(item, 9, 1, 0, 0).await;
@@ -104,10 +104,7 @@ pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
         refills,
         recalls,
     });
-    assert_eq!(
-        moves, due,
-        "what is asked and not answered, and what a slot got, is none of its moves"
-    );
+    assert_eq!(moves, due, "unanswered recalls, and units that a slot received, are not counted");
 }
 
 /// No more units leave a grant than are unsettled, whatever number its slot reports.
@@ -143,10 +140,10 @@ pub async fn closing_finishes_recalls(fixture: Fixture) {
         .begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3)
         .await
         .expect("writes");
-    assert_eq!(begun, None, "nothing to ask of a closed grant");
+    assert_eq!(begun, None, "a closed grant has no units to recall");
 }
 
-/// What cannot be recalled is not begun.
+/// A recall that could return no units is not begun.
 pub async fn a_recall_of_nothing_is_not_begun(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     let begin = async |grant, units| {

@@ -8,21 +8,21 @@ use super::{Fixture, HOLD_MS};
 use crate::contract::{AdjustOutcome, Adjustment, MoneyTotals, OrderTransition, Reconciliation};
 
 async fn pay(fixture: &Fixture, order: &Order, payment: &str, minor: i64) -> CaptureOutcome {
-    let told = Capture {
+    let report = Capture {
         event: payment.to_owned(),
         provider: "paybank".to_owned(),
         payment: PaymentId(payment.to_owned()),
         order: order.id.to_string(),
         money: Money { minor, currency: "EUR".to_owned() },
     };
-    fixture.store.capture(told, true).await.expect("writes")
+    fixture.store.capture(report, true).await.expect("writes")
 }
 
 async fn reconcile(fixture: &Fixture, sale: Option<&str>) -> Reconciliation {
     fixture.store.reconcile(sale.map(str::to_owned), None).await.expect("reads")
 }
 
-/// Every movement, three at a time.
+/// Every state change, read in pages of three.
 async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTransition> {
     while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
     let (mut all, mut after) = (Vec::new(), 0);
@@ -41,7 +41,7 @@ async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTr
     }
 }
 
-/// Orders in every state, one of them paid after it had ended; two items.
+/// Orders of two items in every state; one order was paid after it had ended.
 async fn a_busy_sale(fixture: &Fixture) -> Vec<Order> {
     let grant = fixture.slot(20, 12, 3).await;
     let other = fixture.slot(5, 5, 3).await;
@@ -103,7 +103,7 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
     ];
     assert_eq!(steps, [&begun[..], &ended[..]].concat());
     let all = order_transitions(&fixture, None).await;
-    assert_eq!(all.len(), steps.len() + 2, "with the other item's: {all:?}");
+    assert_eq!(all.len(), steps.len() + 2, "two more for the other item: {all:?}");
     assert!(
         all.iter()
             .any(|m| (m.order, m.units, &*m.by) == (other, 1, "engine") && m.after == Expired),
@@ -161,7 +161,7 @@ pub async fn a_reconciliation_adds_up(fixture: Fixture) {
 /// Money for unknown orders is only in the report of all sales.
 pub async fn money_for_unknown_orders_is_listed_separately(fixture: Fixture) {
     fixture.item(Stock::Unlimited, 1).await;
-    let told = Capture {
+    let report = Capture {
         event: "evt".to_owned(),
         provider: "paybank".to_owned(),
         payment: PaymentId("pay".to_owned()),
@@ -169,7 +169,7 @@ pub async fn money_for_unknown_orders_is_listed_separately(fixture: Fixture) {
         money: Money { minor: 7, currency: "EUR".to_owned() },
     };
     assert!(matches!(
-        fixture.store.capture(told.clone(), true).await.expect("writes"),
+        fixture.store.capture(report.clone(), true).await.expect("writes"),
         CaptureOutcome::Refund(_)
     ));
     let found = reconcile(&fixture, None).await;
@@ -179,13 +179,13 @@ pub async fn money_for_unknown_orders_is_listed_separately(fixture: Fixture) {
     );
     assert_eq!(found.differences, []);
     assert_eq!(reconcile(&fixture, Some("sale-0")).await.unattributed, []);
-    // Sums are longer than any amount.
+    // The sum may exceed the range of one amount.
     for payment in ["most", "more"] {
         let money = Money { minor: i64::MAX, currency: "EUR".to_owned() };
         let (event, payment) = (payment.to_owned(), PaymentId(payment.to_owned()));
-        let told = Capture { event, payment, money, ..told.clone() };
+        let report = Capture { event, payment, money, ..report.clone() };
         assert!(matches!(
-            fixture.store.capture(told, true).await.expect("writes"),
+            fixture.store.capture(report, true).await.expect("writes"),
             CaptureOutcome::Refund(_)
         ));
     }

@@ -21,7 +21,7 @@ fn buyers(names: &[&str]) -> Vec<BuyerId> {
     names.iter().map(|name| buyer(name)).collect()
 }
 
-/// A draft of so many units.
+/// A draft with this number of units.
 async fn sale(fixture: &Fixture, units: u64, limit: u32) -> ItemId {
     let new = new_sale(SALE, vec![new_item("phone", Stock::Counted(units), limit)]);
     fixture.store.create_sale(new).await.expect("writes").expect("a free id").items[0].id
@@ -31,7 +31,7 @@ async fn open(fixture: &Fixture) {
     fixture.store.step_sale(SALE, PhaseStep::Open).await.expect("writes");
 }
 
-/// Enters these, and gives their places.
+/// Enters these buyers, and returns the outcomes.
 async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
     fixture.store.enter_room(SALE, seed(), buyers(names)).await.expect("writes").expect("a sale").1
 }
@@ -76,8 +76,8 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(held[0].open_until, Some(fixture.clock.now().plus(500)));
 }
 
-/// However often a buyer enters, at once or later, there is one position.
-pub async fn a_buyer_has_one_place(fixture: Fixture) {
+/// A buyer gets one position, however often the buyer enters, concurrently or later.
+pub async fn a_buyer_has_one_position(fixture: Fixture) {
     sale(&fixture, 5, 1).await;
     let first = enter(&fixture, &["anna", "anna", "bert"]).await;
     let EnterOutcome::New(place) = &first[0] else { panic!("{first:?}") };
@@ -119,7 +119,7 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     enter(&fixture, &names).await;
-    assert!(call(&fixture).await.is_empty(), "nobody before the opening");
+    assert!(call(&fixture).await.is_empty(), "no buyer is admitted before the opening");
     open(&fixture).await;
     enter(&fixture, &["late-1", "late-2"]).await;
     let drawn = draw::drawn_order(&seed(), names.iter().copied());
@@ -133,7 +133,7 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
         listed.extend(page.iter().map(|(lot, _)| *lot));
     }
     assert_eq!(listed.len(), 40);
-    assert_eq!(call(&fixture).await[..40], drawn, "all at once: there is enough");
+    assert_eq!(call(&fixture).await[..40], drawn, "there are enough units for all");
     let called = fixture.store.admitted_after(SALE, 38, 10).await.expect("reads");
     let ranks: Vec<_> = called.iter().map(|place| (place.buyer.as_str(), place.rank)).collect();
     let last =
@@ -148,7 +148,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
     open(&fixture).await;
     enter(&fixture, &["a", "b", "c", "d", "e", "f"]).await;
-    // Two who look at the same time call once.
+    // Two admissions with the same snapshot admit each visitor once.
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
     let (one, two) = tokio::join!(
@@ -156,16 +156,16 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS)
     );
     assert_eq!(one.expect("writes").len() + two.expect("writes").len(), 3);
-    assert!(call(&fixture).await.is_empty(), "three are on the way to three units");
+    assert!(call(&fixture).await.is_empty(), "three visitors are admitted for three units");
     let grant = fixture.open(SlotKey { item, index: 0 }, 3).await;
-    assert_eq!(shop(&fixture).await.1.free, Some(3), "units in a slot are still there");
+    assert_eq!(shop(&fixture).await.1.free, Some(3), "units in a slot are free");
     let order = fixture.reserve(&grant, 1, "a", 1).await;
     assert_eq!(
         shop(&fixture).await.1,
         RoomSupply { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 }
     );
     assert!(call(&fixture).await.is_empty());
-    // A unit that comes back is the next one's.
+    // A returned unit is for the next visitor.
     fixture
         .store
         .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
@@ -185,9 +185,9 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     assert_eq!(call(&fixture).await, ["d"]);
 }
 
-/// A visitor who does not come in time loses the position, the next one gets the unit, and a
-/// returning visitor gets a position at the end.
-pub async fn an_admission_lapses(fixture: Fixture) {
+/// A visitor who does not buy in time loses the admission, and the next visitor gets the unit. A
+/// visitor who returns gets a position at the end.
+pub async fn an_unused_admission_expires(fixture: Fixture) {
     sale(&fixture, 1, 1).await;
     enter(&fixture, &["early-1", "early-2"]).await;
     open(&fixture).await;
@@ -208,17 +208,17 @@ pub async fn an_admission_lapses(fixture: Fixture) {
     assert_eq!(
         fixture.store.drawn_after(SALE, None, 10).await.expect("reads").len(),
         2,
-        "the draw stays what it was"
+        "the draw does not change"
     );
     fixture.clock.advance(FOR_MS);
     assert_eq!(call(&fixture).await, ["late"]);
     fixture.clock.advance(FOR_MS);
     assert_eq!(call(&fixture).await, drawn[..1]);
     fixture.clock.advance(FOR_MS);
-    assert!(call(&fixture).await.is_empty(), "nobody is left");
+    assert!(call(&fixture).await.is_empty(), "no visitor is left");
 }
 
-/// Unlimited stock is never gone.
+/// With unlimited stock, every visitor is admitted.
 pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     let items = vec![new_item("a", Stock::Counted(0), 3), new_item("b", Stock::Unlimited, 2)];
     fixture.store.create_sale(new_sale(SALE, items)).await.expect("writes").expect("a free id");
@@ -230,6 +230,6 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     );
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     let called = fixture.store.admit_visitors(SALE, &seen, 2, FOR_MS).await.expect("writes");
-    assert_eq!(called.len(), 2, "as many as may be at once");
+    assert_eq!(called.len(), 2, "the maximum of one call");
     assert_eq!(call(&fixture).await, ["c"]);
 }

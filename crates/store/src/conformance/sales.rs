@@ -14,7 +14,7 @@ async fn create(fixture: &Fixture, id: &str) -> SaleRow {
     fixture.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
 }
 
-/// A created sale is a draft with its stock in the pool, items in the shop's order.
+/// A created sale is a draft with its stock in the pools and its items in the shop's order.
 pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     fixture.commits.forget();
     let sale = create(&fixture, "spring").await;
@@ -29,9 +29,9 @@ pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     assert_eq!(fixture.store.create_sale(again).await.expect("writes"), None, "the id is taken");
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(sale.clone()));
     fixture.expect_units(sale.items[0].id, 5, 0, 0, 0).await;
-    let told: Vec<_> =
+    let items: Vec<_> =
         fixture.commits.take().into_iter().flat_map(|t| t.counts).map(|c| c.item).collect();
-    assert_eq!(told, [sale.items[0].id, sale.items[1].id]);
+    assert_eq!(items, [sale.items[0].id, sale.items[1].id]);
 }
 
 /// The catalogue is newest first.
@@ -44,18 +44,18 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// The catalogue has another version after each change of it, and the same version after any other
-/// change. A store of a single process has no version.
+/// The catalogue's version changes with each change of the catalogue, and only then. A store of a
+/// single process has no version.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
-        let (read, asked) = (
+        let (read, version) = (
             store.catalogue().await.expect("reads"),
             store.catalogue_version().await.expect("reads"),
         );
-        assert_eq!(read.version, asked);
+        assert_eq!(read.version, version);
         assert_eq!(read.sales, store.sales().await.expect("reads"));
-        asked
+        version
     };
     let mut seen = vec![version().await];
     let alone = seen[0].is_empty();
@@ -104,19 +104,19 @@ pub async fn a_patch_raises_the_version(fixture: Fixture) {
         fixture.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
     let PatchOutcome::Done(after) = outcome else { panic!("{outcome:?}") };
     let mut wanted = before.clone();
-    patch(&mut wanted).expect("it does not refuse");
+    patch(&mut wanted).expect("the patch succeeds");
     wanted.version = 2;
     assert_eq!(after, wanted);
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(wanted));
     let stale = fixture.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
     assert_eq!(stale, PatchOutcome::VersionMismatch(2));
     let same = fixture.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
-    assert_eq!(same, PatchOutcome::Done(after), "nothing changed, so neither does the version");
+    assert_eq!(same, PatchOutcome::Done(after), "without a change, the version stays");
     let none = fixture.store.patch_sale("autumn", None, Box::new(patch)).await.expect("writes");
     assert_eq!(none, PatchOutcome::NotFound);
 }
 
-/// A patch that refuses changes nothing and is handed back.
+/// A patch that returns an error changes nothing, and the error is returned.
 pub async fn a_refused_patch_changes_nothing(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
@@ -142,7 +142,7 @@ pub async fn a_patch_cannot_change_fields_of_the_store(fixture: Fixture) {
         Ok(())
     };
     fixture.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
-    let after = fixture.store.sale("spring").await.expect("reads").expect("it stays");
+    let after = fixture.store.sale("spring").await.expect("reads").expect("the sale exists");
     assert_eq!(SaleRow { version: before.version, ..after }, before);
     fixture.expect_units(before.items[0].id, 5, 0, 0, 0).await;
 }
@@ -162,7 +162,7 @@ pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     assert_eq!(delete(None).await, DeleteOutcome::WrongState(Phase::Scheduled));
 }
 
-/// Phases follow their table; repeating a step is harmless.
+/// A sale passes through its phases. A repeated step changes nothing.
 pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
     create(&fixture, "spring").await;
     let step = async |step| fixture.store.step_sale("spring", step).await.expect("writes");
@@ -176,18 +176,18 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
         .into_iter()
         .chain([(PhaseStep::Resume, Phase::Open), (PhaseStep::Close, Phase::Closed)]);
     let mut version = 1;
-    for (asked, phase) in walk {
+    for (next, phase) in walk {
         fixture.clock.advance(1_000);
         version += 1;
         for changed in [true, false] {
-            let StepOutcome::Done { sale, changed: moved } = step(asked).await else {
-                panic!("{asked:?}")
+            let StepOutcome::Done { sale, changed: moved } = step(next).await else {
+                panic!("{next:?}")
             };
             assert_eq!((sale.phase, sale.version, moved), (phase, version, changed));
         }
     }
     let closed = fixture.store.sale("spring").await.expect("reads").expect("created");
-    assert_eq!(closed.opened_at, Some(closed.created_at.plus(2_000)), "when it opened first");
+    assert_eq!(closed.opened_at, Some(closed.created_at.plus(2_000)), "the first opening");
     assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
     assert_eq!(step(PhaseStep::Open).await, StepOutcome::WrongState(Phase::Closed));
     let none = fixture.store.step_sale("autumn", PhaseStep::Open).await.expect("writes");
@@ -301,7 +301,7 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     assert_eq!(store.actions(by_another_key).await.expect("reads"), []);
 }
 
-/// A spread is changed until the sale opens, and raises the version.
+/// A spread can change until the sale opens. A change increases the version.
 pub async fn a_spread_changes_before_the_sale_opens(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
     let item = sale.items[1].id;
@@ -314,7 +314,7 @@ pub async fn a_spread_changes_before_the_sale_opens(fixture: Fixture) {
         refill: 100,
     };
     let set = async |item, spread| fixture.store.set_spread(item, spread).await.expect("writes");
-    let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft takes it") };
+    let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft can change") };
     assert_eq!(
         (after.version, after.items[0].spread, after.items[1].spread),
         (2, Spread::default(), spread)

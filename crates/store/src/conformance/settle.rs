@@ -68,11 +68,11 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
         assert_eq!(again[1].order, first[0].order);
     }
     assert_eq!((fixture.grant(&grant).await, fixture.counts(consumed.item).await), before);
-    for (ticket, told) in [(&consumed, &first[0]), (&returned, &first[1])] {
+    for (ticket, resolved) in [(&consumed, &first[0]), (&returned, &first[1])] {
         let verdict = fixture.store.verdict(id_of(ticket)).await.expect("reads").expect("resolved");
         assert_eq!(
             (verdict.id, verdict.verdict, &verdict.order),
-            (told.id, told.verdict, &told.order)
+            (resolved.id, resolved.verdict, &resolved.order)
         );
     }
     fixture.check_invariants().await;
@@ -111,7 +111,7 @@ pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     assert_eq!((more.verdict, elsewhere.verdict), (Verdict::KeyReused, Verdict::KeyReused));
     assert_eq!((more.order, elsewhere.order), (None, None));
     let another_buyer = fixture.settle(&fixture.ticket(&grant, 3, "bert", "k", 1)).await;
-    assert_eq!(another_buyer.verdict, Verdict::Reserved, "keys are a buyer's own");
+    assert_eq!(another_buyer.verdict, Verdict::Reserved, "each buyer has keys of their own");
     fixture.expect_units(grant.slot.item, 0, 7, 3, 0).await;
     fixture.expect_units(other.slot.item, 0, 10, 0, 0).await;
 }
@@ -135,7 +135,7 @@ pub async fn the_limit_holds_within_a_batch_and_over_batches(fixture: Fixture) {
 }
 
 /// A buyer of many items has a limit for each.
-pub async fn limits_are_an_items_own(fixture: Fixture) {
+pub async fn each_item_has_its_own_limit(fixture: Fixture) {
     let mut grants = Vec::new();
     for _ in 0..7 {
         grants.push(fixture.slot(10, 10, 1).await);
@@ -151,7 +151,7 @@ pub async fn limits_are_an_items_own(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Past its `decide_by` a ticket is returned.
+/// A ticket is returned after its `decide_by`.
 pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let (just, late) =
@@ -160,7 +160,7 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     assert_eq!(
         fixture.settle(&just).await.verdict,
         Verdict::Reserved,
-        "at the instant it still is in time"
+        "its `decide_by` is included"
     );
     fixture.clock.advance(1);
     assert_eq!(fixture.settle(&late).await.verdict, Verdict::Unavailable);
@@ -168,9 +168,9 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
 }
 
-/// Under a closed grant nothing is consumed and nothing credited: the units went back when it was
-/// closed.
-pub async fn a_closed_grant_takes_no_ticket(fixture: Fixture) {
+/// Tickets of a closed grant are neither consumed nor credited: the units went back when the grant
+/// was closed.
+pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     fixture.store.close_grant(grant.id, CloseCause::LeaseLapsed).await.expect("writes");
     let resolved = fixture.settle(&fixture.ticket(&grant, 1, "anna", "a", 1)).await;
@@ -180,8 +180,9 @@ pub async fn a_closed_grant_takes_no_ticket(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// More than was granted shows a slot's fault: nothing is sold, the grant is closed.
-pub async fn asking_more_than_was_granted_closes_the_grant(fixture: Fixture) {
+/// A ticket beyond the granted units shows a fault of the slot: the ticket is returned, and the
+/// grant is closed.
+pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 3, 9).await;
     let tickets = vec![
         fixture.ticket(&grant, 1, "anna", "a", 2),
@@ -200,7 +201,8 @@ pub async fn asking_more_than_was_granted_closes_the_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
 
-/// A number that belongs to another ticket shows a slot's fault; the ticket is recorded without it.
+/// A number that belongs to another ticket shows a fault of the slot. The second ticket is recorded
+/// without the number.
 pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 9).await;
     let first = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -218,12 +220,12 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     assert_eq!(
         fixture.store.order(id_of(&twin)).await.expect("reads"),
         None,
-        "its number is another's"
+        "the number belongs to another ticket"
     );
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
 
-/// A returned ticket's number is as taken as an order's.
+/// The number of a returned ticket cannot be used again, like the number of an order.
 pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
@@ -239,7 +241,7 @@ pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Tickets may come in any order.
+/// Tickets may arrive in any order of their numbers.
 pub async fn numbers_come_in_any_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     let numbers = [5, 2, 9, 1];
@@ -256,8 +258,8 @@ pub async fn numbers_come_in_any_order(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 6, 4, 0).await;
 }
 
-/// A ticket of a grant that never was is returned and leaves nothing.
-pub async fn a_ticket_of_no_grant_leaves_nothing(fixture: Fixture) {
+/// A ticket of an unknown grant is returned without a record.
+pub async fn a_ticket_of_an_unknown_grant_leaves_no_row(fixture: Fixture) {
     let mut grant = fixture.slot(10, 10, 1).await;
     grant.id = GrantId(404);
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -266,7 +268,7 @@ pub async fn a_ticket_of_no_grant_leaves_nothing(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// A whole batch is one transaction, told to the sink before its caller hears.
+/// A whole batch is one transaction, which is published before the caller gets its answer.
 pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     let grant = fixture.slot(1_000, 400, 1).await;
     fixture.commits.forget();
@@ -275,24 +277,24 @@ pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     let resolved = fixture.store.settle(tickets).await.expect("settles");
     assert_eq!(resolved.len(), 500);
     assert_eq!(resolved.iter().filter(|r| r.verdict == Verdict::Reserved).count(), 400);
-    let told = fixture.commits.take();
-    let [told] = &told[..] else { panic!("one commit, not {}", told.len()) };
+    let commits = fixture.commits.take();
+    let [commit] = &commits[..] else { panic!("one commit, not {}", commits.len()) };
     let orders: Vec<_> = resolved.iter().filter_map(|r| r.order.clone()).collect();
-    assert_eq!(told.orders, orders);
-    assert_eq!(told.counts, [fixture.counts(grant.slot.item).await]);
+    assert_eq!(commit.orders, orders);
+    assert_eq!(commit.counts, [fixture.counts(grant.slot.item).await]);
     fixture.expect_units(grant.slot.item, 600, 0, 400, 0).await;
 }
 
-/// An empty batch is answered.
-pub async fn an_empty_batch_is_nothing(fixture: Fixture) {
+/// An empty batch gets an empty answer.
+pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
-/// A verdict is forced once the ticket's time is over, and is the verdict from then on.
+/// A verdict is forced once the ticket's time is over, and it never changes after that.
 pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);
-    let (id, parts) = (id_of(&ticket), id_key().open(&id_of(&ticket), "anna").expect("our own id"));
+    let (id, parts) = (id_of(&ticket), id_key().open(&id_of(&ticket), "anna").expect("a valid id"));
     fixture.clock.advance(10_000);
     assert_eq!(
         fixture.store.force(id, parts, buyer("anna")).await.expect("writes"),
@@ -326,7 +328,7 @@ pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     fixture.clock.advance(10_001);
     let force = async |ticket| {
         let id = id_of(ticket);
-        let parts = id_key().open(&id, "anna").expect("our own id");
+        let parts = id_key().open(&id, "anna").expect("a valid id");
         fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("resolved")
     };
     let first = force(&*consumed).await;
@@ -342,8 +344,8 @@ pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 2, 0).await;
 }
 
-/// Many settlers at once never sell a unit twice.
-pub async fn settlers_at_once_sell_each_unit_once(fixture: Fixture) {
+/// Concurrent settlers never sell a unit twice.
+pub async fn concurrent_settlers_sell_each_unit_once(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(60), 2).await;
     let grant = fixture.open(doorbuster_core::SlotKey { item, index: 0 }, 60).await;
     let mut settlers = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! Lines: who joins, who is served, and how a place ends.
+//! Waitlists: which buyers join, which are served, and how an entry ends.
 use futures_util::future::join_all;
 
 use doorbuster_core::event::{Attribution, EventType};
@@ -17,7 +17,7 @@ use crate::contract::WaitlistServed;
 pub mod ends;
 pub mod orders;
 
-/// An item whose every unit is in a reserved order, one for each.
+/// An item with each unit in a reserved order of its own.
 async fn all_on_hold(fixture: &Fixture, stock: u64, limit: u32) -> (Grant, Vec<Order>) {
     let grant = fixture.slot(stock, stock, limit).await;
     let mut orders = Vec::new();
@@ -31,10 +31,10 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str, key: &str) -> JoinOutc
     fixture.store.join_waitlist(item, buyer(who), request_key(key)).await.expect("writes")
 }
 
-/// Joins and expects a new place.
+/// Joins and expects a new entry.
 async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
     let JoinOutcome::Done(place) = join(fixture, item, who, &format!("line-{who}")).await else {
-        panic!("{who} gets a place")
+        panic!("{who} gets an entry")
     };
     place
 }
@@ -53,11 +53,11 @@ async fn cancel(fixture: &Fixture, order: &Order) {
 
 /// The state of a waitlist entry, and the number of entries before it.
 async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
-    let found = fixture.store.waitlist_position(id).await.expect("reads").expect("a place");
+    let found = fixture.store.waitlist_position(id).await.expect("reads").expect("an entry");
     (found.place.state, found.ahead)
 }
 
-/// Asserts how many wait, and how many units are kept for them.
+/// Asserts how many entries wait, and how many units are kept for them.
 async fn expect_waitlist(fixture: &Fixture, item: ItemId, waiting: u64, kept: u64) {
     let c = fixture.counts(item).await;
     assert_eq!((c.waiting, c.kept), (waiting, kept), "waiting, kept");
@@ -68,14 +68,14 @@ fn names(orders: &[Order]) -> Vec<&str> {
     orders.iter().map(|order| order.buyer.as_str()).collect()
 }
 
-/// A place is by turn, one for each buyer; asking again is answered with it.
-pub async fn a_buyer_has_one_place(fixture: Fixture) {
+/// Each buyer has one entry, in the order of joining. A repeated call returns it.
+pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     let (grant, _) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
     fixture.commits.forget();
     let anna = join_new(&fixture, item, "anna").await;
-    let told = fixture.commits.take();
-    let counts = told.iter().flat_map(|c| &c.counts).next_back().expect("counts are told");
+    let commits = fixture.commits.take();
+    let counts = commits.iter().flat_map(|c| &c.counts).next_back().expect("published counts");
     assert_eq!((counts.waiting, counts.kept, counts.held), (1, 0, 2));
     assert_eq!(
         (anna.state, anna.n.0, anna.joined_at),
@@ -94,7 +94,7 @@ pub async fn a_buyer_has_one_place(fixture: Fixture) {
         .waitlist_position_of(item, &buyer("bert"))
         .await
         .expect("reads")
-        .expect("a place");
+        .expect("an entry");
     assert_eq!((&found.place, found.ahead), (&bert, 1));
     assert_eq!(
         fixture.store.waitlist_position_of(item, &buyer("cleo")).await.expect("reads"),
@@ -102,18 +102,18 @@ pub async fn a_buyer_has_one_place(fixture: Fixture) {
     );
     expect_waitlist(&fixture, item, 2, 0).await;
     let (grants, closings) = (fixture.store.grants(item).await, fixture.store.closings().await);
-    assert_eq!(grants.expect("reads").len(), 1, "a line has no slot");
-    assert_eq!(closings.expect("reads"), [], "and nothing of it was closed");
+    assert_eq!(grants.expect("reads").len(), 1, "a waitlist has no slot");
+    assert_eq!(closings.expect("reads"), [], "no grant was closed");
 }
 
-/// However many ask at once, also for the first place of all: each buyer has one, and each place
-/// its turn.
-pub async fn a_crowd_joins_at_once(fixture: Fixture) {
+/// However many calls join concurrently, even for the first entry, each buyer has one entry, and
+/// each entry has its own turn.
+pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
     let (grant, _) = all_on_hold(&fixture, BUYERS as u64, 1).await;
     let item = grant.slot.item;
-    let asked = (0..BUYERS * EACH).map(|i| {
+    let calls = (0..BUYERS * EACH).map(|i| {
         let store = fixture.store.clone();
         let (who, key) = (format!("b{}", i % BUYERS), format!("k{i}"));
         tokio::spawn(async move {
@@ -121,7 +121,7 @@ pub async fn a_crowd_joins_at_once(fixture: Fixture) {
         })
     });
     let answers: Vec<JoinOutcome> =
-        join_all(asked).await.into_iter().map(|a| a.expect("no panic")).collect();
+        join_all(calls).await.into_iter().map(|a| a.expect("no panic")).collect();
     let mut new: Vec<WaitlistEntry> = Vec::new();
     for answer in &answers {
         match answer {
@@ -137,26 +137,26 @@ pub async fn a_crowd_joins_at_once(fixture: Fixture) {
     );
     for answer in answers {
         let (JoinOutcome::Done(place) | JoinOutcome::Already(place)) = answer else {
-            panic!("a place")
+            panic!("an entry")
         };
         assert!(new.contains(&place), "{place:?}");
     }
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// A waitlist is for items that are held out: not for available, sold or closed ones.
+/// Only a held-out item has a waitlist: not an item that is available, sold out or not on sale.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
         join(&fixture, in_pool, "anna", "k").await,
         JoinOutcome::UnitsFree,
-        "it lies in the pool"
+        "a unit is in the pool"
     );
     let in_slot = fixture.slot(1, 1, 1).await;
     assert_eq!(
         join(&fixture, in_slot.slot.item, "anna", "k").await,
         JoinOutcome::UnitsFree,
-        "it is in a slot"
+        "a unit is in a slot"
     );
     let endless = fixture.item(Stock::Unlimited, 1).await;
     assert_eq!(join(&fixture, endless, "anna", "k").await, JoinOutcome::UnitsFree);
@@ -183,7 +183,7 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     assert_eq!(
         join(&fixture, full.slot.item, "holder-2", "key-2").await,
         JoinOutcome::KeyReused,
-        "of another item's order"
+        "the key has an order of another item"
     );
     expect_waitlist(&fixture, item, 1, 0).await;
 }
@@ -193,18 +193,18 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
-    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody waits");
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "no buyer waits");
     let (anna, bert) =
         (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
-    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "there is nothing to give");
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "the pool has no unit");
     cancel(&fixture, &orders[0]).await;
     expect_waitlist(&fixture, item, 2, 1).await;
     assert_eq!(
         fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes"),
         0,
-        "it is kept"
+        "the unit is kept"
     );
-    assert_eq!(fixture.open(SlotKey { item, index: 1 }, 9).await.granted, 0, "it is kept");
+    assert_eq!(fixture.open(SlotKey { item, index: 1 }, 9).await.granted, 0, "the unit is kept");
     fixture.clock.advance(1_000);
     fixture.commits.forget();
     let served = serve(&fixture, item).await;
@@ -223,13 +223,13 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
         fixture.store.verdict(anna.id).await.expect("reads").map(|r| r.verdict),
         Some(Verdict::Reserved)
     );
-    let told = fixture.commits.take();
-    assert!(told.iter().any(|c| c.orders.contains(order) && c.events), "{told:?}");
-    let counts = told.iter().flat_map(|c| &c.counts).next_back().expect("counts are told");
+    let commits = fixture.commits.take();
+    assert!(commits.iter().any(|c| c.orders.contains(order) && c.events), "{commits:?}");
+    let counts = commits.iter().flat_map(|c| &c.counts).next_back().expect("published counts");
     assert_eq!((counts.waiting, counts.kept, counts.pool, counts.held), (1, 0, 0, 3));
     let history = fixture.store.history(anna.id).await.expect("reads");
-    let said: Vec<_> = history.iter().map(|t| (t.event.what, t.event.by.why.is_some())).collect();
-    assert_eq!(said, [(EventType::OrderReserved, true)]);
+    let rows: Vec<_> = history.iter().map(|t| (t.event.what, t.event.by.why.is_some())).collect();
+    assert_eq!(rows, [(EventType::OrderReserved, true)]);
     assert_eq!(
         (entry_state(&fixture, anna.id).await, entry_state(&fixture, bert.id).await),
         ((WaitlistState::Served, 0), (WaitlistState::Waiting, 0))
@@ -281,22 +281,22 @@ pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     assert_eq!(
         all.iter().map(|order| order.id).collect::<Vec<_>>(),
         first,
-        "those who had waited longest"
+        "the entries that waited longest"
     );
     expect_waitlist(&fixture, item, WAIT - UNITS, 0).await;
     fixture.expect_units(item, 0, 0, WAIT, 0).await;
 }
 
-/// When their turn comes, who holds as much as they may, or whose key holds an order, are passed
-/// over; the next one is served.
+/// A buyer who is at the limit, or whose key already has an order, is passed over, and the next
+/// buyer is served.
 pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     let anna = join_new(&fixture, item, "anna").await;
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
-    // Three for those in line, two for everybody: the first two buy one, the second under the key
-    // of the place.
+    // Three units are kept for the waitlist, and two go to the slot: the first two waiting buyers
+    // buy them, the second one with the key of its entry.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -319,7 +319,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
         passed,
         [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]
     );
-    assert!(fixture.commits.take().iter().any(|c| c.events), "they are told");
+    assert!(fixture.commits.take().iter().any(|c| c.events), "events are appended");
     let verdict = async |id| fixture.store.verdict(id).await.expect("reads").expect("a verdict");
     assert_eq!(verdict(anna.id).await.verdict, Verdict::LimitReached);
     let of_bert = verdict(bert.id).await;
@@ -334,7 +334,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// An entry is given up once, and the later entries move forward.
+/// A buyer leaves an entry once, and the later entries move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -344,7 +344,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     fixture.commits.forget();
     let LeaveOutcome::Done(left) = fixture.store.leave_waitlist(anna.id).await.expect("writes")
     else {
-        panic!("it waited")
+        panic!("the entry waited")
     };
     assert_eq!((left.state, left.ended_at), (WaitlistState::Left, Some(fixture.clock.now())));
     assert!(
@@ -359,18 +359,18 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
         Some(Verdict::Unavailable)
     );
     assert_eq!(entry_state(&fixture, bert.id).await, (WaitlistState::Waiting, 0));
-    // The same key as before: a refusal is not remembered by key.
+    // The same key as before: a key remembers no refusal.
     let again = join_new(&fixture, item, "anna").await;
     assert_eq!(
         entry_state(&fixture, again.id).await,
         (WaitlistState::Waiting, 1),
-        "at the end of the line"
+        "at the end of the waitlist"
     );
-    let stranger = TicketId::parse(&orders[0].id.to_string()).expect("an id");
+    let bought = TicketId::parse(&orders[0].id.to_string()).expect("an id");
     assert_eq!(
-        fixture.store.leave_waitlist(stranger).await.expect("writes"),
+        fixture.store.leave_waitlist(bought).await.expect("writes"),
         LeaveOutcome::NotFound,
-        "an order is no place"
+        "an order is not an entry"
     );
     cancel(&fixture, &orders[0]).await;
     let served = serve(&fixture, item).await.orders;
@@ -378,7 +378,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let LeaveOutcome::Already(served) =
         fixture.store.leave_waitlist(bert.id).await.expect("writes")
     else {
-        panic!("it was served")
+        panic!("the entry was served")
     };
     assert_eq!(served.state, WaitlistState::Served);
     expect_waitlist(&fixture, item, 1, 0).await;
@@ -426,12 +426,12 @@ pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
             fixture.store.leave_waitlist(bert.id).await.expect("writes"),
             LeaveOutcome::Done(_)
         ),
-        "nobody has to stay"
+        "a buyer can leave after the end"
     );
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// The verdict on a place is not forced while it waits, however long that is.
+/// The verdict of an entry is not forced while the entry waits, however long it waits.
 pub async fn the_verdict_of_a_waiting_entry_is_not_forced(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -439,7 +439,7 @@ pub async fn the_verdict_of_a_waiting_entry_is_not_forced(fixture: Fixture) {
         (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
     fixture.clock.advance(HOLD_MS);
     let force = async |place: &WaitlistEntry, who: &BuyerId| {
-        let parts = place.id.parts().expect("an id of ours");
+        let parts = place.id.parts().expect("a valid id");
         fixture.store.force(place.id, parts, who.clone()).await.expect("writes").map(|r| r.verdict)
     };
     assert_eq!(force(&anna, &anna.buyer).await, None);

@@ -13,11 +13,11 @@ pub struct NodeRow {
     pub lease_until: Millis,
     /// Whether it has the leader's lease.
     pub leader: bool,
-    /// What it says about itself, as JSON.
+    /// The node's description of itself, as JSON.
     pub about: String,
 }
 
-/// What one node counted for a sale in one step.
+/// The numbers that one node counted for a sale in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SalePoint {
     /// The sale.

@@ -34,5 +34,5 @@ pub type EventRead = Result<StoredEvent, UnreadableEvent>;
 /// The subject of an event row, including one that cannot be read.
 pub(crate) fn event_about(read: &EventRead) -> String {
     read.as_ref()
-        .map_or_else(|unreadable| unreadable.about.clone(), |told| ordering_key(&told.event))
+        .map_or_else(|unreadable| unreadable.about.clone(), |stored| ordering_key(&stored.event))
 }

@@ -8,8 +8,8 @@ use super::PausedSale;
 pub struct HistoryReaction {
     /// The sales that it paused.
     pub paused: Vec<PausedSale>,
-    /// What it found when it compared the orders that it had acknowledged with the database, if the
-    /// database lacks some.
+    /// The orders that it had acknowledged and that the database lacks. `None`: the database lacks
+    /// none.
     pub lost: Option<LostOrders>,
 }
 
@@ -22,24 +22,24 @@ pub struct LostOrders {
     pub fence: i64,
     /// When the node compared them.
     pub at: Millis,
-    /// The orders that the node compared.
+    /// The number of orders that the node compared.
     pub acknowledged: u64,
-    /// Of these, the orders that are missing or in an earlier state.
+    /// The number of these orders that are missing or in an earlier state.
     pub lost: u64,
     /// Ids of some of them.
     pub sample: Vec<String>,
 }
 
-/// Whether commits wait for standbys, and which take them.
+/// Whether commits wait for standbys, and which standbys confirm them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replication {
     /// `synchronous_commit`.
     pub synchronous_commit: String,
     /// `synchronous_standby_names`.
     pub standby_names: String,
-    /// How many standbys must take a commit; 0 if commits wait for none.
+    /// How many standbys must confirm a commit; 0 if commits wait for none.
     pub required: u64,
-    /// How many connected standbys take commits synchronously. `None`: the database user may not
+    /// How many connected standbys confirm commits synchronously. `None`: the database user may not
     /// see that (it needs the role `pg_monitor`).
     pub synchronous: Option<u64>,
     /// The standbys that `synchronous_standby_names` names and that are not connected.
@@ -53,7 +53,7 @@ impl Replication {
         self.required > 0
     }
 
-    /// Whether commits wait for standbys that are not there.
+    /// Whether commits wait for standbys that are not connected.
     #[must_use]
     pub fn lacks_standbys(&self) -> bool {
         self.synchronous.is_some_and(|there| there < self.required)

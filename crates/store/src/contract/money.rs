@@ -13,19 +13,19 @@ pub struct CheckoutDeferral {
     pub session: String,
     /// The delay, from now.
     pub ms: i64,
-    /// Whether the provider was asked and gave no answer: see
-    /// [`doorbuster_core::money::asked_in_vain`]. False: no request reached the provider.
+    /// Whether a query was sent to the provider and got no answer: see
+    /// [`doorbuster_core::money::record_unanswered_check`]. False: no request reached the provider.
     pub no_answer: bool,
 }
 
 /// A filter for a list of payments or refunds.
 #[derive(Clone, Debug, Default)]
 pub struct MoneyQuery {
-    /// Only those that name this order, in the provider's spelling.
+    /// Only rows that name this order, in the provider's spelling.
     pub order: Option<String>,
-    /// Only those of orders of these items. A payment for an unknown order belongs to no item.
+    /// Only rows for orders of these items. A payment for an unknown order belongs to no item.
     pub items: Option<Vec<ItemId>>,
-    /// Only those that a provider or a buyer caused by mistake ([`RefundCause::is_notice`]).
+    /// Only rows that a provider or a buyer caused by mistake ([`RefundCause::is_notice`]).
     pub notices: bool,
     /// Continue after this position (from [`MoneyPage::next`]).
     pub after: Option<i64>,

@@ -1,4 +1,4 @@
-//! Rows of waiting rooms. The rules are in [`doorbuster_core::check_accepting::room`].
+//! Rows of waiting rooms. The rules are in [`doorbuster_core::gate::room`].
 use doorbuster_core::gate::draw::{Lot, Seed};
 use doorbuster_core::gate::room::{QueuePosition, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
@@ -21,7 +21,7 @@ pub struct WaitingRoom {
 pub struct RoomVisitor {
     /// The buyer.
     pub buyer: BuyerId,
-    /// The lot of a buyer who came before the opening.
+    /// The lot of a buyer who entered before the opening.
     pub lot: Option<Lot>,
     /// The rank, once it is stored. A buyer in the draw gets it at admission; until then the rank
     /// is the position of the lot among all lots.

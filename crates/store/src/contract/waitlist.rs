@@ -1,4 +1,4 @@
-//! Entries of items' waitlists. The rules are in [`doorbuster_core::line`].
+//! Entries of items' waitlists. The rules are in [`doorbuster_core::waitlist`].
 use doorbuster_core::WaitlistEntry;
 pub use doorbuster_core::waitlist::WaitlistServed;
 

@@ -1,5 +1,5 @@
-//! The orders that this node committed in the last minutes: what buyers were told. After a failover
-//! they are compared with the database.
+//! The orders that this node committed in the last minutes and acknowledged to buyers. After a
+//! failover they are compared with the database.
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -36,10 +36,10 @@ impl Acknowledged {
     }
 }
 
-/// Whether the database lacks what a buyer was told: the order, or its later state.
-pub(super) fn is_lost(told: OrderState, found: Option<OrderState>) -> bool {
+/// Whether the database lacks an acknowledged order, or has it only in an earlier state.
+pub(super) fn is_lost(acknowledged: OrderState, found: Option<OrderState>) -> bool {
     use OrderState::{Cancelled, Expired, Paid, Reserved};
-    match (told, found) {
+    match (acknowledged, found) {
         (_, None) => true,
         (Reserved, Some(_)) => false,
         (_, Some(Reserved)) => true,
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn an_order_is_lost_if_it_is_missing_or_went_back() {
         use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
-        for (told, found, lost) in [
+        for (acknowledged, found, lost) in [
             (Reserved, None, true),
             (Paid, Some(Reserved), true),
             (Expired, Some(Reserved), true),
@@ -68,7 +68,7 @@ mod tests {
             (Paid, Some(Refunded), false),
             (Expired, Some(Paid), false),
         ] {
-            assert_eq!(is_lost(told, found), lost, "{told:?} {found:?}");
+            assert_eq!(is_lost(acknowledged, found), lost, "{acknowledged:?} {found:?}");
         }
     }
 }

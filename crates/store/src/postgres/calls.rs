@@ -47,11 +47,11 @@ impl Postgres {
         id: RecallId,
         grant: GrantId,
         target: RecallTarget,
-        asked: u64,
+        units: u64,
     ) -> StoreResult<Option<Recall>> {
         let begin = move |ledger: &mut PostgresLedger<'_>| {
             ledger.lock_grants(&[grant])?;
-            recall::begin(ledger, id, grant, target, asked)
+            recall::begin(ledger, id, grant, target, units)
         };
         self.job(RetryUnknown::Allowed, begin).await
     }

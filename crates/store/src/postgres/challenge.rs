@@ -1,5 +1,5 @@
-//! Challenges, in PostgreSQL. Of two answers to one challenge, or of one buyer, the second waits
-//! for the transaction of the first.
+//! Challenges, in PostgreSQL. Two answers to one challenge, or from one buyer, are recorded one
+//! after the other: the second transaction waits for the first.
 use doorbuster_core::Millis;
 
 use crate::contract::{AnswerSpend, SpendOutcome};

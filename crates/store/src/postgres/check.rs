@@ -54,7 +54,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I6",
-        "SELECT item_id, format('grant %s: a feed of %s rows, rows %s and last %s', id, feed_len,
+        "SELECT item_id, format('grant %s: feed length %s, rows %s, last row %s', id, feed_len,
          coalesce(rows, 0), coalesce(last, 0))
          FROM slot_grant g LEFT JOIN (SELECT grant_id, count(*) AS rows, max(seq) AS last FROM feed
          GROUP BY grant_id) f ON f.grant_id = g.id
@@ -74,7 +74,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I1",
-        "SELECT i.id, format('%s units active, %s in all', active, total)
+        "SELECT i.id, format('%s units in active orders, total %s', active, total)
          FROM item i JOIN (SELECT item_id, sum(units) AS active FROM orders
          WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
               ON o.item_id = i.id
@@ -96,7 +96,7 @@ const QUERIES: &[(&str, &str)] = &[
     (
         "I5",
         "SELECT o.item_id, format('payment %s is captured, and its order %s is %s', p.id,
-         p.order_id, coalesce(o.state, 'not there'))
+         p.order_id, coalesce(o.state, 'missing'))
          FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
          WHERE p.state = 'captured' AND o.state IS DISTINCT FROM 'paid'",
     ),
@@ -108,8 +108,8 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I5",
-        "SELECT o.item_id, format('payment %s: %s %s for what costs %s %s', p.id, p.amount_minor,
-         p.currency, o.units * i.price_minor, i.currency)
+        "SELECT o.item_id, format('payment %s: captured %s %s, the order costs %s %s', p.id,
+         p.amount_minor, p.currency, o.units * i.price_minor, i.currency)
          FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n JOIN item i
          ON i.id = o.item_id
          WHERE p.state = 'captured' AND (p.amount_minor, p.currency) <> (o.units * i.price_minor,
@@ -117,7 +117,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I5",
-        "SELECT o.item_id, format('order %s is paid, and no payment stands for it', o.id)
+        "SELECT o.item_id, format('order %s is paid, but has no captured payment', o.id)
          FROM event e JOIN orders o ON o.grant_id = e.grant_id AND o.n = e.n
               LEFT JOIN payment p ON p.grant_id = o.grant_id AND p.n = o.n AND p.state = 'captured'
          WHERE e.type = 'order.paid' AND e.actor LIKE 'provider:%' AND o.state = 'paid'
@@ -127,7 +127,7 @@ const QUERIES: &[(&str, &str)] = &[
         "I5",
         "SELECT o.item_id, format('payment %s of %s %s is %s, its refund %s of %s %s', p.id,
          p.amount_minor, p.currency, p.state,
-                                 coalesce(r.id, 'is not there,'), r.amount_minor, r.currency)
+                                 coalesce(r.id, 'is missing,'), r.amount_minor, r.currency)
          FROM payment p LEFT JOIN refund r ON r.payment_id = p.id LEFT JOIN orders o
          ON o.grant_id = p.grant_id AND o.n = p.n
          WHERE (p.state = 'refunded') <> (r.id IS NOT NULL)

@@ -71,8 +71,8 @@ impl Postgres {
         .await
     }
 
-    /// If the outcome is unknown, the caller may run it again: the result is the same, and the
-    /// delay starts then.
+    /// If the outcome is unknown, the caller may repeat the call. The result is the same, except
+    /// that the delay starts at the repeated call.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
@@ -132,8 +132,8 @@ impl Postgres {
                  WHERE s.key = t.key AND s.value = t.value";
             ledger.run(sql, &[&keys, &values])
         };
-        let gone = self.job(RetryUnknown::Allowed, forget).await?;
-        Ok(usize::try_from(gone).unwrap_or(usize::MAX))
+        let deleted = self.job(RetryUnknown::Allowed, forget).await?;
+        Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
     }
 
     pub(crate) async fn sandbox_list(
@@ -167,7 +167,7 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
             if it.no_answer {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
-            // An order whose payment window was extended meanwhile is not due before that.
+            // An order whose payment window was extended meanwhile is not due before its new end.
             let waits = ledger
                 .cache
                 .orders
@@ -178,7 +178,7 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
         }
         let writer = shared.writer();
         let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
-        // After the write of the checkout, which sets `due` to the order's due time.
+        // This comes after the write of the checkout, which sets `due` to the order's due time.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))

@@ -1,8 +1,9 @@
 //! The database's time on this node: measured, then advanced by the local monotonic clock.
 //!
-//! The database's clock is the store's time; otherwise its own transactions and this node would
-//! differ. A second, monotonic clock follows a step of the database's clock only slowly: an expiry
-//! or an opening must not come early because the database's clock was set forward.
+//! The database's clock is the store's time. With another clock, this node and the database's
+//! transactions would use different times. A second, monotonic clock follows a step of the
+//! database's clock only slowly: an expiry or an opening must not come early because the database's
+//! clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ pub(super) struct Clock {
     slewed_at: AtomicI64,
     /// Whether the two clocks differ by more than the permitted step.
     stepped: AtomicBool,
-    /// When the latest published poll began, in milliseconds since `born`.
+    /// When the newest published poll began, in milliseconds since `born`.
     saw: AtomicI64,
 }
 
@@ -61,7 +62,7 @@ impl Clock {
         self.stepped.load(Ordering::Acquire)
     }
 
-    /// Records that this node has published the result of a poll that began then.
+    /// Records that this node has published the result of a poll that began at this instant.
     pub(super) fn set_seen(&self, began: Instant) {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
@@ -80,20 +81,20 @@ impl Clock {
     }
 
     /// The time of a transaction to which the database reported its own time.
-    pub(super) fn for_transaction(&self, told: Millis) -> Millis {
-        self.fixed.as_ref().map_or(told, |fixed| fixed())
+    pub(super) fn for_transaction(&self, reported: Millis) -> Millis {
+        self.fixed.as_ref().map_or(reported, |fixed| fixed())
     }
 
     /// Adds a sample: the database's time, read between these two instants. A sample with a long
     /// round trip is too imprecise and is discarded.
-    pub(super) fn add_sample(&self, asked: Instant, told: Millis, answered: Instant) {
-        let round_trip = answered.duration_since(asked);
+    pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
+        let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {
             return;
         }
-        let since_birth = asked.saturating_duration_since(self.born) + round_trip / 2;
-        let is_first = self.at_birth.swap(told.0 - millis(since_birth), Ordering::AcqRel) == 0;
-        self.slew(told.0 - millis(since_birth), millis(since_birth), is_first);
+        let since_birth = sent.saturating_duration_since(self.born) + round_trip / 2;
+        let is_first = self.at_birth.swap(reported.0 - millis(since_birth), Ordering::AcqRel) == 0;
+        self.slew(reported.0 - millis(since_birth), millis(since_birth), is_first);
     }
 
     /// Moves the monotonic clock toward this time at `born`, by a bounded amount.
@@ -129,44 +130,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_goes_on_from_the_middle_of_the_round_trip() {
+    fn a_time_sample_belongs_to_the_middle_of_its_round_trip() {
         let clock = Clock::new(None);
-        let asked = clock.born + Duration::from_millis(10);
-        clock.add_sample(asked, Millis(1_000_000), asked + Duration::from_millis(20));
+        let sent = clock.born + Duration::from_millis(10);
+        clock.add_sample(sent, Millis(1_000_000), sent + Duration::from_millis(20));
         let now = clock.now().0;
         assert!((999_980..1_000_500).contains(&now), "{now}");
-        clock.add_sample(asked, Millis(5), asked + PG_CLOCK_ROUND_TRIP_MAX * 2);
-        assert!(clock.now().0 >= now, "a slow answer is no measurement");
+        clock.add_sample(sent, Millis(5), sent + PG_CLOCK_ROUND_TRIP_MAX * 2);
+        assert!(clock.now().0 >= now, "a slow answer is discarded");
     }
 
     #[test]
     fn the_monotonic_clock_does_not_follow_a_step_of_the_databases_clock() {
         let clock = Clock::new(None);
-        let tell = |after_ms: i64, told: i64| {
+        let add_sample = |after_ms: i64, at_birth: i64| {
             let at = clock.born + Duration::from_millis(after_ms.unsigned_abs());
-            clock.add_sample(at, Millis(told + after_ms), at);
+            clock.add_sample(at, Millis(at_birth + after_ms), at);
         };
-        tell(0, 10_000_000);
+        add_sample(0, 10_000_000);
         assert!(!clock.has_stepped());
-        tell(10, 13_600_000);
+        add_sample(10, 13_600_000);
         assert!(
             clock.has_stepped() && clock.now().0 >= 13_600_000,
-            "the database's time is the time"
+            "the store's time is the database's time"
         );
         assert!((10_000_000..10_001_000).contains(&clock.monotonic().0), "{:?}", clock.monotonic());
-        tell(20, 13_600_000);
-        tell(5_000, 13_600_000);
+        add_sample(20, 13_600_000);
+        add_sample(5_000, 13_600_000);
         assert!(
             clock.monotonic().0 < 10_001_000,
-            "it is pulled by little: {:?}",
+            "one correction is small: {:?}",
             clock.monotonic()
         );
-        tell(6_500, 6_400_000);
+        add_sample(6_500, 6_400_000);
         assert!(
             clock.has_stepped() && clock.monotonic().0 < 6_401_000,
-            "nothing is late by a clock that was set back"
+            "the monotonic clock follows a clock that was set back"
         );
-        tell(8_000, 10_000_000);
+        add_sample(8_000, 10_000_000);
         assert!(!clock.has_stepped());
     }
 

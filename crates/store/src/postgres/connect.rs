@@ -19,11 +19,11 @@ use crate::limits::{
 use super::connector::{Connector, Session};
 use super::failure::Failure;
 
-/// The oldest server that has what the statements use, by `server_version_num`.
+/// The oldest server version that supports the statements, as `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// Plans are made once, while the tables are still empty, and are kept. Only index scans may be
-/// chosen then.
+/// A plan is made once, possibly while the tables are still empty, and kept. So only index scans
+/// may be chosen.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
@@ -96,14 +96,15 @@ impl Connect for PoolConnector {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Sql(error) => error,
-                // The connector keeps the reason: the library's errors cannot be made.
+                // The connector keeps the reason, because the client library cannot create such an
+                // error.
                 _ => no_connection(),
             })
         })
     }
 }
 
-/// Some error of the client library.
+/// An arbitrary error of the client library.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,

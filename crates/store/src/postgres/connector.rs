@@ -35,7 +35,7 @@ pub(super) enum SessionMessage {
 }
 
 /// Receives the messages of a session.
-pub(super) type Heard = Box<dyn Fn(SessionMessage) + Send + Sync>;
+pub(super) type SessionListener = Box<dyn Fn(SessionMessage) + Send + Sync>;
 
 /// A session and the task that drives it, which ends with it.
 pub(super) type Session = (Client, JoinHandle<()>);
@@ -61,8 +61,8 @@ struct Inner {
     slot: i32,
     /// The host that passed the last inspection, until one of its connections fails.
     current: AtomicUsize,
-    /// Whether a connection was accepted before. Later ones may show commits of a server that
-    /// crashed, which its standby lacks.
+    /// Whether a connection was accepted before. If so, a further connection first commits a row:
+    /// its server may have crashed and may show commits that its standby lacks.
     used: AtomicBool,
     /// Whether commits waited for a standby when this node looked last.
     was_synchronous: AtomicBool,
@@ -99,16 +99,20 @@ impl Connector {
         }))
     }
 
-    /// Opens a session with further options. Its messages go to `heard`.
-    pub(super) async fn open(&self, options: &str, heard: Option<Heard>) -> Done<Session> {
-        let heard = heard.map(Arc::new);
-        let opened = match self.open_at_current(options, heard.clone()).await {
+    /// Opens a session with further options. Its messages go to `listener`.
+    pub(super) async fn open(
+        &self,
+        options: &str,
+        listener: Option<SessionListener>,
+    ) -> Done<Session> {
+        let listener = listener.map(Arc::new);
+        let opened = match self.open_at_current(options, listener.clone()).await {
             Some(session) => Ok(session),
             None => {
                 let _guard = self.0.inspecting.lock().await;
-                match self.open_at_current(options, heard.clone()).await {
+                match self.open_at_current(options, listener.clone()).await {
                     Some(session) => Ok(session),
-                    None => self.open_newest(options, heard).await,
+                    None => self.open_newest(options, listener).await,
                 }
             }
         };
@@ -132,7 +136,7 @@ impl Connector {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a connection that was opened then must be checked again.
+    /// Whether a connection that was opened at this time must be checked again.
     pub(super) fn is_outdated(&self, opened: Instant) -> bool {
         self.0.memory.is_outdated(opened)
     }
@@ -148,12 +152,16 @@ impl Connector {
     }
 
     /// A session at the host that passed the last inspection, if it passes again.
-    async fn open_at_current(&self, options: &str, heard: Option<Arc<Heard>>) -> Option<Session> {
+    async fn open_at_current(
+        &self,
+        options: &str,
+        listener: Option<Arc<SessionListener>>,
+    ) -> Option<Session> {
         let host = self.0.current.load(Ordering::Acquire);
         if host == NO_HOST {
             return None;
         }
-        let opened = self.connect(host, options, heard).await.ok()?;
+        let opened = self.connect(host, options, listener).await.ok()?;
         let known = self.0.memory.known_for(opened.found.deployment.as_deref());
         if decide(known.as_ref(), &opened.found.seen) != DatabaseDecision::Accept {
             self.distrust_host();
@@ -164,8 +172,12 @@ impl Connector {
     }
 
     /// Inspects all hosts, and opens a session at the one with the newest history.
-    async fn open_newest(&self, options: &str, heard: Option<Arc<Heard>>) -> Done<Session> {
-        let inspected = self.inspect_all(options, heard);
+    async fn open_newest(
+        &self,
+        options: &str,
+        listener: Option<Arc<SessionListener>>,
+    ) -> Done<Session> {
+        let inspected = self.inspect_all(options, listener);
         let ((mut opened, mut failures), ()) =
             tokio::join!(inspected, self.0.memory.ask_elsewhere());
         opened.sort_by_key(|opened| opened.found.seen.age_key());
@@ -189,12 +201,12 @@ impl Connector {
     async fn inspect_all(
         &self,
         options: &str,
-        heard: Option<Arc<Heard>>,
+        listener: Option<Arc<SessionListener>>,
     ) -> (Vec<Opened>, Vec<(usize, Failure)>) {
         let (mut opened, mut failures, mut until) = (Vec::new(), Vec::new(), None);
         let connect = |host| {
-            let heard = heard.clone();
-            async move { self.connect(host, options, heard).await.map_err(|error| (host, error)) }
+            let connecting = self.connect(host, options, listener.clone());
+            async move { connecting.await.map_err(|error| (host, error)) }
         };
         let mut connecting: FuturesUnordered<_> = (0..self.0.hosts.len()).map(connect).collect();
         loop {
@@ -204,7 +216,7 @@ impl Connector {
             };
             match next {
                 Some(Ok(found)) => {
-                    // A process that starts knows least, so it waits for every host.
+                    // A process that has used no database yet waits for every host.
                     let wait = match self.0.used.load(Ordering::Acquire) {
                         true => PG_OTHER_HOSTS_WAIT,
                         false => PG_CONNECT_WAIT,
@@ -314,14 +326,19 @@ impl Connector {
     }
 
     /// Connects to one host and inspects its database.
-    async fn connect(&self, host: usize, options: &str, heard: Option<Arc<Heard>>) -> Done<Opened> {
+    async fn connect(
+        &self,
+        host: usize,
+        options: &str,
+        listener: Option<Arc<SessionListener>>,
+    ) -> Done<Opened> {
         let Address { mut config, tls } = self.0.hosts[host].address.clone();
         let all = format!("{}{options}", config.get_options().unwrap_or_default());
         config.options(all);
         let connect = async {
             let (client, connection) = config.connect(tls).await?;
             let connector = Arc::downgrade(&self.0);
-            let driver = tokio::spawn(drive(connection, heard, connector));
+            let driver = tokio::spawn(drive(connection, listener, connector));
             match inspect_database::inspect(&client).await? {
                 Some(found) => Ok(Opened { host, session: (client, driver), found }),
                 None => Err(Failure::NoConnection(
@@ -342,14 +359,14 @@ impl Connector {
 /// Drives a session until it ends.
 async fn drive<T>(
     mut connection: tokio_postgres::Connection<Socket, T>,
-    heard: Option<Arc<Heard>>,
+    listener: Option<Arc<SessionListener>>,
     connector: Weak<Inner>,
 ) where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let tell = |message| {
-        if let Some(heard) = &heard {
-            heard(message);
+        if let Some(listener) = &listener {
+            listener(message);
         }
     };
     loop {
@@ -357,8 +374,8 @@ async fn drive<T>(
             Some(Ok(AsyncMessage::Notification(notification))) => {
                 tell(SessionMessage::Notification(notification));
             }
-            // The commit is only on the primary. Without its answer the outcome is unknown, so
-            // nobody is told that it succeeded.
+            // The commit is only on the primary. Without its answer the outcome is unknown, so no
+            // caller learns that it succeeded.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {
@@ -369,7 +386,7 @@ async fn drive<T>(
                 break;
             }
             Some(Ok(_)) => {}
-            // The server may be another one when it is back.
+            // The server may be a different one when it is reachable again.
             Some(Err(_)) => break,
             None => return tell(SessionMessage::Ended),
         }

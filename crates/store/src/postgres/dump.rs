@@ -93,14 +93,14 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
 /// Events (except events of sales, which the rules do not know), prices, messages, payments,
 /// refunds and checkouts.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
-    let told = concat!(
+    let sql = concat!(
         "SELECT ",
         events::event_columns!(),
         " FROM ",
         events::event_rows!(),
         " ORDER BY e.seq"
     );
-    let events = all(client, told, events::told).await?.into_iter().map(|told| told.event);
+    let events = all(client, sql, events::stored_event).await?.into_iter().map(|row| row.event);
     model.events.extend(events.filter(|event| !matches!(event.subject, Subject::Sale(_))));
     let prices = all(client, "SELECT id, price_minor, currency FROM item", |row| {
         Ok((ItemId(row.try_get(0)?), Money { minor: row.try_get(1)?, currency: row.try_get(2)? }))

@@ -2,10 +2,10 @@
 //!
 //! A row gets its `seq` before its commit, and transactions may commit in another order. A reader
 //! that continued by `seq` would skip rows. So readers continue by `position`, which one
-//! transaction at a time assigns to visible rows, in the order of `seq`. Readers see positions only
-//! grow at the end. The later of two events of one order has the higher `seq` and becomes visible
-//! later, because it is written under the lock that the earlier transaction held. So positions keep
-//! the order of each order's events.
+//! transaction at a time assigns to visible rows, in the order of `seq`. New positions are always
+//! higher than those that readers have seen. The later of two events of one order has the higher
+//! `seq` and becomes visible later, because it is written under the lock that the earlier
+//! transaction held. So positions keep the order of each order's events.
 use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, TicketId};
@@ -23,7 +23,7 @@ use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
-// The columns in the order in which `told` reads them, and their tables, as macros so that
+// The columns in the order in which `stored_event` reads them, and their tables, as macros so that
 // `concat!` accepts them.
 macro_rules! event_columns {
     () => {
@@ -42,7 +42,7 @@ macro_rules! event_rows {
 pub(super) use {event_columns, event_rows};
 
 /// A row of `event_columns`.
-pub(super) fn told(row: &Row) -> Done<StoredEvent> {
+pub(super) fn stored_event(row: &Row) -> Done<StoredEvent> {
     let order = match row.try_get::<_, Option<&str>>(0)? {
         Some(_) => Some(rows::order(row)?),
         None => None,
@@ -71,7 +71,7 @@ pub(super) fn told(row: &Row) -> Done<StoredEvent> {
 pub(super) fn read(row: &Row) -> Done<EventRead> {
     let position = row.try_get::<_, Option<i64>>(12)?.unwrap_or(0);
     let word = |at: usize| row.try_get::<_, Option<String>>(at).ok().flatten();
-    Ok(told(row).map_err(|failure| UnreadableEvent {
+    Ok(stored_event(row).map_err(|failure| UnreadableEvent {
         position,
         what: word(14).unwrap_or_default(),
         about: unreadable_about(position, word(0), word(16)),
@@ -106,7 +106,7 @@ impl Postgres {
     /// Assigns positions to at most `limit` committed events, and returns their number. If it is
     /// less than `limit`, every event that was committed before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Usually there is no such event; a query without a transaction shows that.
+        // Usually no event lacks a position; a query without a transaction shows that.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

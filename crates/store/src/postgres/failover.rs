@@ -1,5 +1,5 @@
 //! What a node does when the database's history changes: it pauses sales where promises may be
-//! lost, and compares what it told buyers with the database.
+//! lost, and compares the orders that it acknowledged to buyers with the database.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,7 +53,7 @@ impl Postgres {
         .await
     }
 
-    /// Does what a new history requires and was not done yet.
+    /// Does the work that a new history requires, unless it was done before.
     pub(crate) async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         let lost = self.compare_acknowledged().await?;
         let pending = "SELECT 1 FROM store_history WHERE pause = 'pending'";
@@ -73,9 +73,9 @@ impl Postgres {
         if shared.compared.load(Ordering::Acquire) >= fence {
             return Ok(None);
         }
-        let told = shared.acknowledged.recent();
+        let acknowledged = shared.acknowledged.recent();
         let mut lost: Vec<TicketId> = Vec::new();
-        let ids: Vec<TicketId> = told.keys().copied().collect();
+        let ids: Vec<TicketId> = acknowledged.keys().copied().collect();
         for ids in ids.chunks(COMPARED_AT_ONCE) {
             let parts = ids.iter().filter_map(TicketId::parts);
             let (grants, numbers): (Vec<i64>, Vec<i64>) =
@@ -86,7 +86,7 @@ impl Postgres {
             };
             let found = self.all(STATES, &[&grants, &numbers], read).await?;
             let found: HashMap<TicketId, OrderState> = found.into_iter().collect();
-            let missing = |id: &&TicketId| is_lost(told[*id], found.get(*id).copied());
+            let missing = |id: &&TicketId| is_lost(acknowledged[*id], found.get(*id).copied());
             lost.extend(ids.iter().filter(missing));
         }
         lost.sort_unstable_by_key(ToString::to_string);
@@ -94,7 +94,7 @@ impl Postgres {
             node: shared.node,
             fence,
             at: self.now(),
-            acknowledged: told.len() as u64,
+            acknowledged: acknowledged.len() as u64,
             lost: lost.len() as u64,
             sample: lost.iter().take(LOST_SAMPLE_MAX).map(ToString::to_string).collect(),
         };
@@ -131,8 +131,8 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
     let sql = "INSERT INTO lost_orders (fence, node, at, acknowledged, lost, sample)
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fence, node) DO NOTHING";
     let (node, sample) = (i64::from(row.node.0), Value::from(row.sample.clone()).to_string());
-    let (told, lost) = (int(row.acknowledged), int(row.lost));
-    ledger.run(sql, &[&row.fence, &node, &row.at.0, &told, &lost, &sample])?;
+    let (compared, lost) = (int(row.acknowledged), int(row.lost));
+    ledger.run(sql, &[&row.fence, &node, &row.at.0, &compared, &lost, &sample])?;
     let pause = "UPDATE store_history SET pause = 'pending' WHERE fence = $1";
     ledger.run(pause, &[&row.fence]).map(drop)
 }
@@ -158,7 +158,7 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         return Ok(None);
     };
     match sale.was {
-        // It is not allowed to operators: a sale that never opened is paused only here.
+        // Operators cannot pause a sale that never opened; only this code can.
         Phase::Scheduled => phases::pause_scheduled(ledger, &sale.sale)?,
         _ => drop(phases::apply_step(ledger, &sale.sale, PhaseStep::Pause)?),
     }

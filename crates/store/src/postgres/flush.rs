@@ -43,7 +43,7 @@ impl Query {
     }
 }
 
-/// A commit that waits for its standby has no time limit in the database. A commit that is cut off
+/// A commit that waits for its standby has no time limit in the database: if it were cancelled, it
 /// would become visible without being on the standby.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 /// The channel on which a node notifies others of a commit. A notification is a hint: nothing
@@ -188,7 +188,7 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// A new row must not have appeared meanwhile, or the statement fails and the transaction runs
-/// again. Existing rows are locked, or only decrease. They are written as differences, in lock
+/// again. Existing rows are locked, or they only decrease. They are written as differences, in lock
 /// order, and never fall below 0, as in the rules.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
@@ -319,7 +319,7 @@ pub(super) struct CommitNotice {
     pub(super) events: bool,
 }
 
-/// The suffix behind the writer that means that events were written. A node of the version before
+/// The suffix behind the writer that means that events were written. A node of the previous version
 /// reads the text as an unknown writer, which still serves as a hint.
 const WITH_EVENTS: char = '+';
 
@@ -330,7 +330,7 @@ impl CommitNotice {
         text
     }
 
-    /// Parses a notification. One that cannot be parsed is from another program.
+    /// Parses a notification. A text that cannot be parsed is from another program.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let writer = text.strip_suffix(WITH_EVENTS);
         Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })

@@ -16,7 +16,7 @@ pub(super) fn split(address: &Address) -> Vec<DatabaseHost> {
     let config = &address.config;
     let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addrs.len());
-    // The client library reports an address that lists another number of each.
+    // Lists of different lengths are left to the client library, which reports them as an error.
     let lists_differ = !hosts.is_empty() && !addrs.is_empty() && hosts.len() != addrs.len();
     if count <= 1 || lists_differ || (ports.len() > 1 && ports.len() != count) {
         let name = hosts.first().map_or_else(String::new, |host| host_name(host, ports.first()));
@@ -51,7 +51,7 @@ fn host_name(host: &Host, port: Option<&u16>) -> String {
     }
 }
 
-/// The same settings for a host that is still to be named: a configuration can only add hosts.
+/// The same settings without a host, because a configuration can only add hosts.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));
@@ -87,7 +87,7 @@ mod tests {
             assert_eq!((config.get_hosts().len(), config.get_ports()), (1, &[port][..]));
             let mut again = without_hosts(config);
             again.host("a").host("b").port(1).port(2);
-            assert_eq!(again, whole.config, "nothing is lost");
+            assert_eq!(again, whole.config, "no setting is lost");
         }
     }
 

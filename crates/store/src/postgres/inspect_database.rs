@@ -11,7 +11,7 @@ type Done<T> = Result<T, Failure>;
 
 /// "Dbrf": the advisory lock that a node holds while it adds a row to the history.
 const LOCK: i64 = 0x4462_7266;
-/// The database cluster, its timeline, and which tables are there. A standby has no timeline of its
+/// The database cluster, its timeline, and which tables exist. A standby has no timeline of its
 /// own.
 const SERVER: &str = "SELECT pg_is_in_recovery(),
         (SELECT system_identifier::text FROM pg_control_system()),
@@ -36,7 +36,8 @@ pub(super) struct Inspected {
 /// Inspects a database. `None`: it is a standby.
 pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     let server = rows(client, SERVER).await?.into_iter().next();
-    let server = server.ok_or_else(|| Failure::Row("the server says nothing".to_owned()))?;
+    let server =
+        server.ok_or_else(|| Failure::Row("the server returned no row about itself".to_owned()))?;
     if word(&server, 0)? == "t" {
         return Ok(None);
     }
@@ -116,7 +117,7 @@ async fn rows(client: &Client, sql: &str) -> Done<Vec<SimpleQueryRow>> {
 }
 
 fn word(row: &SimpleQueryRow, at: usize) -> Done<&str> {
-    row.try_get(at)?.ok_or_else(|| Failure::Row("a database without an identity".to_owned()))
+    row.try_get(at)?.ok_or_else(|| Failure::Row("the database has no identity".to_owned()))
 }
 
 fn number(row: &SimpleQueryRow, at: usize) -> Done<i64> {

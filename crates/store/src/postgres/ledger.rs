@@ -40,7 +40,7 @@ impl LiveConnection<'_> {
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Done<T> {
-        // The timer needs the runtime, so it is created inside.
+        // The timer needs the runtime, so it is created inside the future.
         let answer =
             self.runtime.block_on(async { tokio::time::timeout(self.wait_max, work).await });
         Ok(answer.map_err(|_| Failure::TimedOut)??)
@@ -222,8 +222,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order changes only under its grant's lock: a read under that lock is cached, an earlier
-    /// read is not.
+    /// An order changes only under its grant's lock: a read under that lock is cached, and an
+    /// earlier read is not.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));

@@ -50,9 +50,9 @@ pub async fn migrate_postgres(url: &str, memory: &HistoryMemory) -> Result<(), O
 /// Migrates the schema to the newest version that this program knows, in one transaction.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     let failed = |error: tokio_postgres::Error| {
-        let said =
+        let reason =
             error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
-        OpenError::Failed(format!("failed to migrate the store's schema: {said}"))
+        OpenError::Failed(format!("failed to migrate the store's schema: {reason}"))
     };
     let transaction = client.transaction().await.map_err(failed)?;
     let wait = WAIT.as_millis();
@@ -89,7 +89,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 }
 
 /// Rows that were copied from another database, for example by a dump, name transaction ids that
-/// this database has not reached yet. Every poll would read them as new, so they are written again.
+/// this database has not reached yet. Every poll would read such rows as new, so they are written
+/// again.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
         // The migration's own rows are ahead of its snapshot too.

@@ -68,19 +68,19 @@ const REFUNDS: MoneyTable<Refund> = MoneyTable {
 };
 
 impl Postgres {
-    pub(crate) async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
+    pub(crate) async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         let capture = move |ledger: &mut PostgresLedger<'_>| {
-            lock_order_named(ledger, &told.order)?;
+            lock_order_named(ledger, &report.order)?;
             let now = ledger.now;
-            money::capture(ledger, &told, now, last)
+            money::capture(ledger, &report, now, last)
         };
         self.job(RetryUnknown::Allowed, capture).await
     }
 
-    pub(crate) async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
+    pub(crate) async fn fail_payment(&self, report: Capture) -> StoreResult<bool> {
         let fail = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
-            money::record_failure(ledger, &told, now)
+            money::record_failure(ledger, &report, now)
         };
         self.job(RetryUnknown::Allowed, fail).await
     }
@@ -114,12 +114,12 @@ impl Postgres {
 
     pub(crate) async fn answer_refund(
         &self,
-        asked: Refund,
+        requested: Refund,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         let answer = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
-            money::answer_refund(ledger, &asked, &news, now)
+            money::answer_refund(ledger, &requested, &news, now)
         };
         self.job(RetryUnknown::Allowed, answer).await
     }

@@ -163,8 +163,8 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
-            // An order that is due by this clock but not by the database's stays as it is: the
-            // rules decide under the locks.
+            // An order that is due by this clock but not by the database's clock stays as it is:
+            // the rules decide under the locks.
             let now = shared.clock.monotonic();
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
@@ -223,8 +223,8 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The provider still has time: the version before wrote another `provider_wait_ms`. The
-            // rewritten row is found once its time is over.
+            // The provider still has time: the previous version wrote another `provider_wait_ms`.
+            // The rewritten row is found once that time is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.rewrite_checkout(&order.id);
             }

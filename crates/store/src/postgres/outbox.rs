@@ -180,7 +180,7 @@ fn redeliver(
     let Some(endpoint) = ledger.one(FIND, &[&id], endpoint)? else {
         return Ok(Redelivery::NoEndpoint);
     };
-    let Some(told) = ledger.one(EVENT_AT, &[&position], events::read)? else {
+    let Some(event) = ledger.one(EVENT_AT, &[&position], events::read)? else {
         return Ok(Redelivery::NoEvent);
     };
     if position > endpoint.position {
@@ -194,7 +194,7 @@ fn redeliver(
          ON CONFLICT (endpoint_id, position) DO UPDATE
          SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL,
          at = excluded.at";
-    ledger.run(sql, &[&id, &position, &event_about(&told), &ledger.now.0])?;
+    ledger.run(sql, &[&id, &position, &event_about(&event), &ledger.now.0])?;
     ledger.record(&[])?;
     Ok(Redelivery::Done)
 }

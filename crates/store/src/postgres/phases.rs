@@ -38,7 +38,7 @@ pub(super) fn pause_scheduled(ledger: &mut PostgresLedger<'_>, id: &str) -> Done
     }
 }
 
-/// Writes a locked sale's next phase, and closes its grants where the phase has none.
+/// Writes a locked sale's next phase, and closes its grants if that phase allows none.
 fn enter_phase(ledger: &mut PostgresLedger<'_>, sale: &SaleRow, phase: Phase) -> Done<()> {
     let closing = match phase {
         Phase::Draft | Phase::Paused => Some(CloseCause::Rolled),

@@ -1,5 +1,5 @@
-//! One poll of the committed changes: a snapshot, and every row that it shows and the previous
-//! snapshot did not.
+//! One poll of the committed changes: it takes a snapshot and reads every row that the previous
+//! snapshot did not include.
 //!
 //! A row names the transaction that wrote it last. In whatever order transactions commit, a row is
 //! new exactly once: when the new snapshot includes its transaction and the old one did not. Counts
@@ -64,7 +64,7 @@ const RESOLUTIONS: &str = concat!(
 const ORDER: &str =
     concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
 
-/// Earlier orders that must still be read: everything that the poll's snapshot includes, from here
+/// Earlier orders that must still be read: all orders in the poll's snapshot, from this position
 /// on.
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -129,11 +129,11 @@ impl Poller {
         self.client.is_closed()
     }
 
-    /// The position that includes everything that is committed now.
+    /// The position that includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
-        since(&row, asked, Instant::now(), clock)
+        since(&row, sent, Instant::now(), clock)
     }
 
     /// Polls once. Orders of the transactions in `own` are known and left out. `publish` receives
@@ -173,12 +173,12 @@ impl Poller {
                 let old = Backlog { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }
-            // It failed over once more: the next poll starts again.
+            // The database failed over once more: the next poll starts again.
             Err(_) => Err(Failure::TimedOut),
         }
     }
 
-    /// Reads some of the backlog and continues after it. True: the backlog is empty.
+    /// Reads a part of the backlog and continues after it. True: the backlog is empty.
     pub(super) async fn read_backlog(
         &self,
         old: &mut Backlog,
@@ -197,8 +197,8 @@ impl Poller {
         Ok(page.len() < PG_POLL_ROWS)
     }
 
-    /// Polls for orders since `of_orders` and for everything else since `since_then`. Returns the
-    /// database's timeline as an error if it is another one.
+    /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the
+    /// database's timeline has changed, returns the new position as an error.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -207,7 +207,7 @@ impl Poller {
         clock: &Clock,
         publish: &mut (dyn FnMut(Changes) + Send),
     ) -> Done<Result<(SnapshotPosition, Changes), SnapshotPosition>> {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let (snapshot, xmin) = (&since_then.snapshot, since_then.xmin());
         let (orders_snapshot, orders_xmin) = (&of_orders.snapshot, of_orders.xmin());
         let (limit, node, none) = (PG_POLL_ROWS as i64, i64::from(self.node.0), -1_i64);
@@ -217,7 +217,7 @@ impl Poller {
             [orders_snapshot, &orders_xmin, &own, &"0", &none, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
-        // COMMIT is not among them: further pages must read the same snapshot.
+        // COMMIT is not sent with them: further pages must read the same snapshot.
         let (begun, (position, answered), counts, catalogue, orders, resolutions) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
@@ -227,7 +227,7 @@ impl Poller {
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
-        let position = since(&position?, asked, answered, clock)?;
+        let position = since(&position?, sent, answered, clock)?;
         if position.timeline != since_then.timeline {
             self.client.batch_execute("ROLLBACK").await?;
             return Ok(Err(position));
@@ -268,7 +268,7 @@ impl Poller {
         }
     }
 
-    /// Adds orders, and the verdicts of those that this node waits for and that another node
+    /// Adds orders, and the verdicts of the orders that this node waits for and that another node
     /// settled.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {

@@ -39,8 +39,8 @@ pub(super) const QUOTAS: &str =
 /// Orders that the requests hold, and orders with a ticket's number. No number above `max_n` was
 /// ever resolved.
 ///
-/// Each order is looked up alone, behind `OFFSET 0`, which the planner does not optimise across. A
-/// plan from a time with hardly any rows must not read all orders of a grant later.
+/// Each order is looked up alone, behind `OFFSET 0`, which the planner does not optimise across.
+/// Otherwise a plan that was made for a nearly empty table could later read all orders of a grant.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -103,17 +103,18 @@ pub(super) async fn tickets(
     tickets: &[Arc<Ticket>],
     new: NewBuyerInsert,
 ) -> Done<(RowCache, Millis)> {
-    let asked = TicketColumns::from_tickets(key, tickets);
+    let columns = TicketColumns::from_tickets(key, tickets);
     let statements = [GRANTS, NEW_QUOTAS, QUOTAS, ORDERS, RESOLUTIONS, ITEMS, RECALLS, NOW];
     let [grants, new_quotas, quotas, orders, resolutions, items, recalls, now] =
         prepare(client, statements).await?;
-    let buyers: [&(dyn ToSql + Sync); 2] = [&asked.quota_buyers, &asked.quota_items];
+    let buyers: [&(dyn ToSql + Sync); 2] = [&columns.quota_buyers, &columns.quota_items];
     let of_orders: [&(dyn ToSql + Sync); 4] =
-        [&asked.buyers, &asked.keys, &asked.grants, &asked.numbers];
-    let of_resolutions: [&(dyn ToSql + Sync); 3] = [&asked.ids, &asked.grants, &asked.numbers];
-    let locked: [&(dyn ToSql + Sync); 1] = [&asked.locked];
-    let of_items: [&(dyn ToSql + Sync); 1] = [&asked.items];
-    // Each is sent when it is first polled, which gives this order.
+        [&columns.buyers, &columns.keys, &columns.grants, &columns.numbers];
+    let of_resolutions: [&(dyn ToSql + Sync); 3] =
+        [&columns.ids, &columns.grants, &columns.numbers];
+    let locked: [&(dyn ToSql + Sync); 1] = [&columns.locked];
+    let of_items: [&(dyn ToSql + Sync); 1] = [&columns.items];
+    // Each query is sent when it is first polled, so the queries are sent in this order.
     let (begun, grants, made, quotas, orders, resolutions, items, recalls, now) = tokio::join!(
         client.batch_execute(BEGIN),
         client.query(&grants, &locked),
@@ -130,7 +131,7 @@ pub(super) async fn tickets(
         client.query(&recalls, &locked),
         client.query_one(&now, &[]),
     );
-    // The first failure is the reason; the later ones only report an aborted transaction.
+    // The first failure is the reason; later failures only report an aborted transaction.
     begun?;
     let mut cache = RowCache::default();
     for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
@@ -188,7 +189,7 @@ pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCac
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// The parameter columns of a batch.
+/// The columns of a batch, as parameters.
 #[derive(Default)]
 struct TicketColumns<'a> {
     ids: Vec<String>,
@@ -205,22 +206,23 @@ struct TicketColumns<'a> {
 
 impl<'a> TicketColumns<'a> {
     fn from_tickets(key: &IdKey, tickets: &'a [Arc<Ticket>]) -> Self {
-        let mut asked = Self::default();
+        let mut columns = Self::default();
         let (mut quotas, mut grants, mut items) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for ticket in tickets {
-            asked.ids.push(key.id_of(ticket).to_string());
-            asked.buyers.push(ticket.buyer.as_str());
-            asked.keys.push(ticket.key.as_str());
-            asked.grants.push(int(ticket.grant.0));
-            asked.numbers.push(int(ticket.n.0));
+            columns.ids.push(key.id_of(ticket).to_string());
+            columns.buyers.push(ticket.buyer.as_str());
+            columns.keys.push(ticket.key.as_str());
+            columns.grants.push(int(ticket.grant.0));
+            columns.numbers.push(int(ticket.n.0));
             quotas.insert((ticket.buyer.as_str(), ticket.item.0));
             grants.insert(int(ticket.grant.0));
             items.insert(ticket.item.0);
         }
-        (asked.quota_buyers, asked.quota_items) = quotas.into_iter().unzip();
-        (asked.locked, asked.items) = (grants.into_iter().collect(), items.into_iter().collect());
-        asked
+        (columns.quota_buyers, columns.quota_items) = quotas.into_iter().unzip();
+        (columns.locked, columns.items) =
+            (grants.into_iter().collect(), items.into_iter().collect());
+        columns
     }
 }
 

@@ -48,7 +48,7 @@ struct OwnCommits {
     orders: Vec<Order>,
     /// Whether one of them appended events.
     events: bool,
-    /// Callers that wait until all of it is published.
+    /// Callers that wait until these commits are published.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -110,9 +110,9 @@ impl Publisher {
         let (mut own, mut next) = (OwnCommits::default(), first);
         loop {
             match next {
-                Some(CommitMessage::Committed(transaction, orders, events, told)) => {
-                    // A poll before the announcement has already published these orders; they may
-                    // have changed since.
+                Some(CommitMessage::Committed(transaction, orders, events, done)) => {
+                    // If a poll before the announcement included this transaction, its orders are
+                    // published already; they may have changed since.
                     let lives = self.old.is_none()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known =
@@ -121,7 +121,7 @@ impl Publisher {
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
-                    own.waiting.push(told);
+                    own.waiting.push(done);
                 }
                 Some(CommitMessage::Stop) | None => return (own, true),
             }
@@ -158,14 +158,14 @@ impl Publisher {
         if self.old.is_some() {
             self.shared.clock.forget_seen();
         }
-        let heard = self.shared.events.swap(false, Ordering::AcqRel);
-        self.publish(orders, seen, events || heard);
+        let announced = self.shared.events.swap(false, Ordering::AcqRel);
+        self.publish(orders, seen, events || announced);
         if is_seen && self.old.is_none() {
             self.shared.clock.set_seen(began);
         }
-        for told in waiting {
-            // A caller that no longer waits needs no answer.
-            let _ = told.send(());
+        for done in waiting {
+            // A send fails if the caller no longer waits.
+            let _ = done.send(());
         }
     }
 
@@ -190,7 +190,7 @@ impl Publisher {
         let committed = Committed {
             counts: seen.counts,
             orders,
-            told: seen.verdicts,
+            verdicts: seen.verdicts,
             sales: seen.sales,
             events,
         };
@@ -227,8 +227,8 @@ impl Publisher {
     }
 
     /// Compares the database's newest fencing number with the one that this deployment has used.
-    /// Another one means that this session is at an old primary, or that another node registered a
-    /// change: a new session inspects the database again.
+    /// Another number means that this session is at an old primary, or that another node registered
+    /// a change: a new session inspects the database again.
     fn check_history(&self, fence: Option<i64>) -> Result<(), Failure> {
         let connector = &self.shared.connector;
         let Some(known) = connector.memory().known().map(|known| known.fence) else {
@@ -264,7 +264,7 @@ fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> 
     let shared = Arc::clone(shared);
     move |seen: Changes| {
         let committed =
-            Committed { orders: seen.orders, told: seen.verdicts, ..Committed::default() };
+            Committed { orders: seen.orders, verdicts: seen.verdicts, ..Committed::default() };
         if !is_empty(&committed) {
             (shared.sink)(&committed);
         }
@@ -277,14 +277,14 @@ fn empty_commit() -> CommitMessage {
 }
 
 fn is_empty(committed: &Committed) -> bool {
-    let Committed { counts, orders, told, sales, events } = committed;
-    counts.is_empty() && orders.is_empty() && told.is_empty() && !sales && !events
+    let Committed { counts, orders, verdicts, sales, events } = committed;
+    counts.is_empty() && orders.is_empty() && verdicts.is_empty() && !sales && !events
 }
 
 /// A connection that listens for notifications and polls.
 async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
     let weak = Arc::downgrade(shared);
-    let heard = move |message| {
+    let listener = move |message| {
         let Some(shared) = weak.upgrade() else { return };
         match message {
             SessionMessage::Notification(wake) => {
@@ -300,8 +300,8 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
             SessionMessage::Ended => shared.wake.notify_one(),
         }
     };
-    // It must read by indexes even if its tables were empty when it connected.
-    let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(heard)));
+    // It must read by indexes, even if its tables were empty when the connection was opened.
+    let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(listener)));
     let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
     Poller::new(client, shared.node).await

@@ -72,8 +72,8 @@ impl Postgres {
     }
 
     pub(crate) async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
-        // Refills are counted grant by grant, by their own index, whatever the planner knew: nearly
-        // all rows of a feed are something else.
+        // Refills are counted grant by grant, by their own index, whatever the planner's statistics
+        // say: nearly all rows of a feed are of another kind.
         let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id
                    AND f.cause = 'refill'), coalesce(r.times, 0)
              FROM slot_grant g

@@ -16,8 +16,8 @@ use super::read::as_limit;
 use super::rows::parse_text;
 use super::run::RetryUnknown;
 
-/// A failed reversal cancels the recorded amount, and no more: a refund that failed says nothing
-/// about another one. A cancelled amount no longer counts.
+/// A failed reversal cancels the recorded amount, and no more: the failure of one refund says
+/// nothing about another refund. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency),
      $5::boolean, $6::bigint FROM payment p
@@ -31,7 +31,7 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// The latest report wins, and among reports of the same time the one that the dispute failed.
+/// The newest report wins; among reports of the same time, a report that the dispute failed wins.
 /// Without an id, the report that arrives last wins, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at,
                         said_at)
@@ -68,10 +68,11 @@ fn money(row: &Row) -> Result<Money, Failure> {
 }
 
 /// Records a reversal, and returns its current amount if the reversal is new.
-fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
-    let Reversal { payment, provider, stands, .. } = told;
-    let (minor, currency) = told.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
-    let Some((id, reported_at)) = told.dispute(ledger.now) else {
+fn write(ledger: &PostgresLedger<'_>, reversal: &Reversal) -> Result<Option<Money>, Failure> {
+    let Reversal { payment, provider, stands, .. } = reversal;
+    let (minor, currency) =
+        reversal.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
+    let Some((id, reported_at)) = reversal.dispute(ledger.now) else {
         return ledger.one(
             RETURNED,
             &[&payment.0, provider, &minor, &currency, stands, &ledger.now.0],
@@ -82,17 +83,17 @@ fn write(ledger: &PostgresLedger<'_>, told: &Reversal) -> Result<Option<Money>, 
     let values: [&(dyn ToSql + Sync); 8] =
         [&payment.0, provider, &minor, &currency, stands, &ledger.now.0, &id, &reported_at.0];
     let written = ledger.one(DISPUTED, &values, money)?;
-    Ok(written.filter(|written| told.is_change(before, written)))
+    Ok(written.filter(|written| reversal.is_change(before, written)))
 }
 
 impl Postgres {
-    pub(crate) async fn record_reversal(&self, told: Reversal) -> StoreResult<ReversalOutcome> {
+    pub(crate) async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         let put = move |ledger: &mut PostgresLedger<'_>| {
-            let payment = match told.take(ledger, ledger.now)? {
+            let payment = match reversal.take(ledger, ledger.now)? {
                 Ok(payment) => payment,
                 Err(nothing) => return Ok(nothing),
             };
-            let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
+            let Some(money) = write(ledger, &reversal)? else { return Ok(ReversalOutcome::Known) };
             // An event takes its order's number, which never changes, from the cached row: no row
             // of the order is locked or written here.
             if let Some(id) = TicketId::parse(&payment.order)
@@ -101,7 +102,7 @@ impl Postgres {
                 ledger.cache.cache_order(order);
             }
             let at = ledger.now;
-            ledger.append_event(&told.event(payment.order, money, at))?;
+            ledger.append_event(&reversal.event(payment.order, money, at))?;
             Ok(ReversalOutcome::Noted)
         };
         self.job(RetryUnknown::Allowed, put).await

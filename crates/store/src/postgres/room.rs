@@ -131,7 +131,7 @@ fn enter(
         found.into_iter().map(|visitor| (visitor.buyer.clone(), visitor)).collect();
     let before = room.line;
     let mut entered = Vec::with_capacity(buyers.len());
-    let (mut came, mut lots, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut new_buyers, mut lots, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
     for buyer in buyers {
         if let Some(known) =
             known.get(buyer).filter(|known| known.until.is_none_or(|until| now < until))
@@ -147,7 +147,7 @@ fn enter(
             Arrival::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
             Arrival::Ranked(rank) => (None, Some(rank)),
         };
-        came.push(buyer.as_str());
+        new_buyers.push(buyer.as_str());
         lots.push(lot.map(|lot| lot.bytes().to_vec()));
         ranks.push(rank.map(int));
         let visitor = RoomVisitor { buyer: buyer.clone(), lot, rank, until: None };
@@ -162,7 +162,7 @@ fn enter(
              ON CONFLICT (sale_id, buyer) DO UPDATE
              SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL,
              admitted_until = NULL";
-        ledger.run(sql, &[&sale, &came, &lots, &ranks, &now.0])?;
+        ledger.run(sql, &[&sale, &new_buyers, &lots, &ranks, &now.0])?;
         put_progress(ledger, sale, &room.line)?;
     }
     Ok(Some((room, entered)))

@@ -10,7 +10,7 @@ use doorbuster_core::{
 
 use super::flush::CommitNotice;
 
-/// A row, with the version that the table has.
+/// A row, with the version of it that the table has.
 #[derive(Clone, Debug)]
 pub(super) struct CachedRow<T> {
     pub(super) row: T,
@@ -30,7 +30,7 @@ impl<T: Clone + PartialEq> CachedRow<T> {
 }
 
 /// A buyer's units of an item: the current number, and the number in the table (`None`: no row).
-/// Written as a difference.
+/// The row is written as a difference.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -38,7 +38,7 @@ pub(super) struct CachedQuota {
 }
 
 impl CachedQuota {
-    /// A quota that only decreases and was not read: larger than any decrease.
+    /// A quota that only decreases and was not read. The number is larger than any decrease.
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
@@ -54,7 +54,7 @@ pub(super) struct RowCache {
     pub(super) orders: HashMap<TicketId, Order>,
     /// Orders by request.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
-    /// The order that has a number.
+    /// The order with a number.
     pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
     /// Returned tickets.
     pub(super) resolutions: HashMap<TicketId, Resolution>,

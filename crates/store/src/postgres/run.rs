@@ -1,5 +1,5 @@
 //! Runs transactions: on a thread that may block, to completion even if the caller stops waiting,
-//! and again where a retry is right.
+//! and again where a retry is safe.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub(super) struct RetryState {
     began: Instant,
     conflicts: u32,
     pause: Duration,
-    /// An attempt may have been committed.
+    /// Whether an attempt may have been committed.
     unknown: bool,
 }
 
@@ -49,7 +49,7 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// After an attempt with an unknown outcome: confirms that everything that this node can read
+    /// After an attempt with an unknown outcome: makes sure that everything that this node can read
     /// is as durable as a commit. The attempt may have been committed without its standby.
     pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
         match self.unknown {
@@ -230,8 +230,8 @@ pub(super) async fn return_connection(object: Object, failure: &Failure) {
     }
 }
 
-/// One attempt, on a thread that may block. The thread is acquired first: a session that waited for
-/// a thread would be missing where no thread is needed, as in settling.
+/// One attempt, on a thread that may block. The thread is acquired first. Otherwise a session would
+/// be blocked while it waits for a thread, although settling could use it without a thread.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
 where
     T: Send + 'static,

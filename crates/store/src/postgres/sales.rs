@@ -46,7 +46,7 @@ macro_rules! version {
     };
 }
 const VERSION: &str = concat!("SELECT ", version!());
-/// All sales, newest first; each row has the version.
+/// All sales, newest first; each row contains the catalogue's version.
 const CATALOGUE: &str = concat!(
     "SELECT ",
     sale_columns!(),
@@ -133,7 +133,7 @@ impl Postgres {
         let mut version = String::new();
         let read = |row: &Row| {
             version = row.try_get(27)?;
-            // A shop without sales still has one row.
+            // A store without sales still returns one row.
             row.try_get::<_, Option<&str>>(0)?.map(|_| pair(row)).transpose()
         };
         let pairs = self.all(CATALOGUE, &[], read).await?;
@@ -205,7 +205,7 @@ impl Postgres {
     }
 }
 
-/// A draft with all its stock in the pools. `None`: the id is taken.
+/// Creates a draft with all its stock in the pools. `None`: the id is taken.
 fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
     let made = ledger.run(
         "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
@@ -417,7 +417,8 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
         },
     }
     let counts = ledger.one(&format!("{COUNTS} WHERE i.id = $1"), &[&item.0], rows::counts)?;
-    // The item is written at the end: its changes are only in the row cache.
+    // The item is written at the end of the transaction: until then its changes are only in the row
+    // cache.
     let now = ledger.item(*item)?;
     let counts = counts.zip(now).map(|(mut counts, item)| {
         (counts.total, counts.pool) = (item.total, item.pool);

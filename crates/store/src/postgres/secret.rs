@@ -8,8 +8,8 @@ use super::connector::{Connector, ConnectorUse};
 use super::failure::Failure;
 use super::migrate;
 
-/// The deployment's secret of this name: the stored one, or else `fresh`, which is then stored. It
-/// runs before any store is opened, so it migrates the schema itself.
+/// The deployment's stored secret of this name; if none is stored, stores `fresh` and returns it.
+/// The call runs before any store is opened, so it migrates the schema itself.
 ///
 /// # Errors
 ///

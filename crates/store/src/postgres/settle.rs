@@ -71,7 +71,8 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Reso
     Ok(resolved)
 }
 
-/// After its `decide_by` a ticket is never consumed: the rules can only return it.
+/// Returns a ticket that cannot be settled, and records a dead letter. After its `decide_by`, the
+/// rules can only return the ticket.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
@@ -87,7 +88,7 @@ async fn settle_poisoned(
     let one = std::slice::from_ref(ticket);
     let failure = match run_with_retries(shared, one, SettleTask::GiveUp(&reason)).await {
         Ok(mut resolved) if !resolved.is_empty() => return Ok(resolved.swap_remove(0)),
-        Ok(_) => Failure::Row("a ticket got no verdict".to_owned()),
+        Ok(_) => Failure::Row("the ticket got no verdict".to_owned()),
         Err(failure) if matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) => {
             failure
         }

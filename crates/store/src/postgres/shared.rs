@@ -22,7 +22,7 @@ use super::run::await_commit;
 /// A time in which the database cannot be used.
 struct Outage {
     began: Instant,
-    /// When it was logged last.
+    /// When the outage was last logged.
     logged_at: Instant,
     /// The newest error.
     error: String,
@@ -49,21 +49,21 @@ pub(super) struct Shared {
     pub(super) commits: mpsc::Sender<CommitMessage>,
     /// Signals that another node announced a commit.
     pub(super) wake: Notify,
-    /// Another node announced events, and this node has not published that yet.
+    /// Whether another node announced events that this node has not published yet.
     pub(super) events: AtomicBool,
-    /// Held from finding due orders to the commit of their expiry. The next expiry finds them
-    /// ended, and may begin while the commit is still being published.
+    /// Held while due orders are found, expired and committed. The next expiry finds them ended,
+    /// and may begin while the commit is still being published.
     pub(super) expiring: tokio::sync::Mutex<()>,
-    /// The orders that this node committed lately.
+    /// The orders that this node committed recently.
     pub(super) acknowledged: Acknowledged,
-    /// The newest history with which they were compared.
+    /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
     /// The writer number that marks the verdicts of this node's settlers, and its own changes of
     /// the catalogue.
     writer: i32,
-    /// The present outage of the database, if there is one.
+    /// The current outage of the database, if there is one.
     unavailable: Mutex<Option<Outage>>,
-    /// Why the store failed permanently, if so.
+    /// Why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
 }
@@ -114,22 +114,22 @@ impl Shared {
         self.writer
     }
 
-    /// Publishes a commit of this node, and returns when that is done.
+    /// Publishes a commit of this node, and returns when it is published.
     pub(super) async fn publish(
         &self,
         transaction: Option<String>,
         orders: Vec<Order>,
         events: bool,
     ) {
-        let (told, heard) = oneshot::channel();
+        let (done, published) = oneshot::channel();
         if self
             .commits
-            .send(CommitMessage::Committed(transaction, orders, events, told))
+            .send(CommitMessage::Committed(transaction, orders, events, done))
             .await
             .is_ok()
         {
             // An error means that the store is closing: nothing is published any more.
-            let _ = heard.await;
+            let _ = published.await;
         }
     }
 
@@ -195,7 +195,8 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// The first failure is reported to the program; from then on every call is refused.
+    /// Fails the store. The first failure is reported to the program; from then on every call is
+    /// refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
             tracing::error!(reason, "the store failed and must not be used further");

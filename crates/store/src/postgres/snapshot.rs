@@ -1,4 +1,4 @@
-//! Where a poll ended: a snapshot of the committed transactions, and its history.
+//! The position where a poll ended: a snapshot of the committed transactions, and its history.
 use std::time::Instant;
 
 use tokio_postgres::Row;
@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::failure::Failure;
 
 /// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
-/// again from where it stood.
+/// again, from the last id that it received.
 pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
      FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8),
@@ -17,7 +17,7 @@ pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(ext
 /// The snapshot that includes nothing.
 const UNKNOWN: &str = "1:1:";
 
-/// Where one poll ended and the next begins.
+/// The position where one poll ended and the next one begins.
 #[derive(Clone, Debug)]
 pub(super) struct SnapshotPosition {
     /// The snapshot.
@@ -61,11 +61,11 @@ impl SnapshotPosition {
 /// Reads the position, and the database's time for the clock.
 pub(super) fn since(
     row: &Row,
-    asked: Instant,
+    sent: Instant,
     answered: Instant,
     clock: &Clock,
 ) -> Result<SnapshotPosition, Failure> {
-    clock.add_sample(asked, Millis(row.try_get(1)?), answered);
+    clock.add_sample(sent, Millis(row.try_get(1)?), answered);
     let (snapshot, timeline, fence) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
     Ok(SnapshotPosition { snapshot, timeline, fence })
 }

@@ -1,8 +1,8 @@
 //! Waitlist entries of items: the rows that the rules read, and the store's methods.
 //!
 //! An entry changes only under the lock of its waitlist's grant: a read under that lock is cached,
-//! an earlier read is not. Serving locks the sale, the waitlist, and the quotas of all buyers that
-//! it may serve before it locks the item: the lock order of every transaction.
+//! and an earlier read is not. Serving locks the sale, the waitlist, the quotas of all buyers that
+//! it may serve, and then the item. Every transaction locks in this order.
 use tokio_postgres::Row;
 
 use doorbuster_core::event::Actor;
@@ -35,7 +35,7 @@ macro_rules! entry_columns {
 }
 pub(super) use entry_columns;
 
-/// The entry's columns, with `ahead` behind them.
+/// The entry's columns, followed by `ahead`.
 macro_rules! select_position {
     () => {
         concat!(
@@ -137,7 +137,7 @@ pub(super) fn waitlist_entry_of(
         return Ok(Some(kept.row.clone()));
     }
     let found = ledger.one(SQL, &[&item.0, &buyer.as_str()], row)?;
-    // A cached entry that ended here is still among the rows.
+    // The query still finds a cached entry that ended here.
     Ok(found.map(|place| cache_if_locked(ledger, place)).filter(waits))
 }
 
@@ -151,7 +151,7 @@ pub(super) fn waiting_entries(
         entry_columns!(),
         " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' ORDER BY w.n LIMIT $2"
     );
-    // Cached entries may have ended here.
+    // Cached entries may have ended here, so as many more rows are read.
     let among = as_limit(limit.saturating_add(ledger.cache.waitlist.len()));
     let mut places = ledger.all(SQL, &[&item.0, &among], row)?;
     places.retain(|place| !ledger.cache.waitlist.contains_key(&(place.item, place.n)));

@@ -1,8 +1,8 @@
 //! Backups: a consistent copy of a store that stays in use, with the files beside it.
 //!
-//! A backup is a SQLite file. It contains the tables of the store and two more: when it was made,
-//! and the files. Its application id differs from the id of a store, so that it cannot be opened as
-//! one: `restore` also pauses the sales.
+//! A backup is a SQLite file. It contains the tables of the store and two more: the time of the
+//! backup, and the files. Its application id differs from the id of a store, so that no program
+//! opens it as a store: only `restore` reads it, which also pauses the sales.
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;

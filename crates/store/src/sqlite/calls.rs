@@ -151,9 +151,9 @@ impl Sqlite {
         id: RecallId,
         grant: GrantId,
         target: RecallTarget,
-        asked: u64,
+        units: u64,
     ) -> StoreResult<Option<Recall>> {
-        self.job(move |ledger| recall::begin(ledger, id, grant, target, asked)).await
+        self.job(move |ledger| recall::begin(ledger, id, grant, target, units)).await
     }
 
     pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {

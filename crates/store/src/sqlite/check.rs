@@ -1,9 +1,9 @@
 //! The check of all rows: one pass over the orders, in one snapshot, compared with the other
 //! tables.
 //!
-//! It reads every order, a fraction of a microsecond each, on a reader's thread, and never blocks
-//! the writer. It pauses after every few orders: without pauses it would take one core from the
-//! buyers for longer than an order takes.
+//! It reads every order, in a fraction of a microsecond each, on a reader's thread, and never
+//! blocks the writer. It pauses after every few orders. Without pauses it would take one core from
+//! the buyers for longer than an order takes.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -101,10 +101,10 @@ fn quota<'a>(row: &'a Row<'_>) -> Done<QuotaRow<'a>> {
 }
 
 fn text<'a>(row: &'a Row<'_>, at: usize) -> Done<&'a str> {
-    row.get_ref(at)?.as_str().map_err(|_| Failure::Row("a buyer is no text".to_owned()))
+    row.get_ref(at)?.as_str().map_err(|_| Failure::Row("a buyer's id is not text".to_owned()))
 }
 
-/// Counts rows, and pauses after every few.
+/// Counts rows, and pauses after every few rows.
 #[derive(Default)]
 struct Pacer {
     read: usize,
@@ -133,11 +133,11 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: run.findings })
 }
 
-/// Compares buyers' orders with their quotas, reading each table once in storage order, which is
-/// several times as fast as buyer by buyer. For each item, the units of active orders and the units
-/// in quotas must have one fingerprint: the sum of a keyed hash of the buyer for each unit
-/// (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The key is
-/// secret and random; a difference stays undetected once in 2⁶⁰ checks.
+/// Compares buyers' orders with their quotas. It reads each table once in storage order, which is
+/// several times as fast as reading buyer by buyer. For each item, the units of active orders and
+/// the units in quotas must have one fingerprint: the sum of a keyed hash of the buyer for each
+/// unit (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The
+/// key is secret and random; a difference stays undetected once in 2⁶⁰ checks.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
@@ -209,7 +209,7 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
             run.report(
                 "I6",
                 item,
-                format!("grant {id}: a feed of {len} rows, rows and last {feed:?}"),
+                format!("grant {id}: feed length {len}, (rows, last row) {feed:?}"),
             );
         }
     }
@@ -247,7 +247,7 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
             run.report(
                 "I1",
                 Some(item.id),
-                format!("{} units active, {total} in all", sums.active),
+                format!("{} units in active orders, total {total}", sums.active),
             );
         }
         let in_slots = in_slots.get(&item.id).copied().unwrap_or(0);

@@ -209,14 +209,14 @@ impl Sqlite {
         documents: Vec<(String, String)>,
     ) -> StoreResult<usize> {
         self.job(move |ledger| {
-            let mut gone = 0;
+            let mut deleted = 0;
             for (key, value) in &documents {
-                gone += ledger.sql.run(
+                deleted += ledger.sql.run(
                     "DELETE FROM sandbox WHERE key = ?1 AND value = ?2",
                     params![key, value],
                 )?;
             }
-            Ok(gone)
+            Ok(deleted)
         })
         .await
     }

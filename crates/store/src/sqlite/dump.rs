@@ -82,7 +82,7 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
 
 /// Events, prices, messages, payments, refunds and checkouts.
 fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
-    let told = sql.all(
+    let events = sql.all(
         concat!(
             "SELECT ",
             events::event_columns!(),
@@ -91,9 +91,9 @@ fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
             " WHERE e.sale_id IS NULL ORDER BY e.seq"
         ),
         [],
-        events::told,
+        events::stored_event,
     )?;
-    model.events.extend(told.into_iter().map(|told| told.event));
+    model.events.extend(events.into_iter().map(|stored| stored.event));
     model.prices.extend(sql.all("SELECT id, price_minor, currency FROM item", [], |row| {
         Ok((ItemId(row.get(0)?), Money { minor: row.get(1)?, currency: row.get(2)? }))
     })?);

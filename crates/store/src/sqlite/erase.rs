@@ -125,7 +125,7 @@ impl Sqlite {
                 orders: erase_orders(ledger, &names)? as u64,
                 other: erase_other_rows(ledger, &names, &found)? as u64,
             };
-            // Cached quotas were written above, and are read again.
+            // The erasure changed quota rows directly, so all cached rows are written and dropped.
             ledger.flush()?;
             ledger.reset();
             if erased != Erased::default() {

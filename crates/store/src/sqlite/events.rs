@@ -15,7 +15,7 @@ use super::rows::{self, int};
 
 type Done<T> = Result<T, Failure>;
 
-// The columns in the order in which `told` reads them, and their tables, as macros so that
+// The columns in the order in which `stored_event` reads them, and their tables, as macros so that
 // `concat!` accepts them.
 macro_rules! event_columns {
     () => {
@@ -92,7 +92,7 @@ pub(super) fn order_numbers(
 }
 
 /// A row of [`event_columns`].
-pub(super) fn told(row: &Row<'_>) -> Done<StoredEvent> {
+pub(super) fn stored_event(row: &Row<'_>) -> Done<StoredEvent> {
     let time = |at: usize| row.get::<_, Option<i64>>(at).map(|t| t.map(Millis));
     let order = match row.get_ref(0)? {
         rusqlite::types::ValueRef::Null => None,
@@ -122,7 +122,7 @@ pub(super) fn told(row: &Row<'_>) -> Done<StoredEvent> {
 pub(super) fn read(row: &Row<'_>) -> Done<EventRead> {
     let position = row.get(12)?;
     let word = |at: usize| row.get::<_, Option<String>>(at).ok().flatten();
-    Ok(told(row).map_err(|failure| UnreadableEvent {
+    Ok(stored_event(row).map_err(|failure| UnreadableEvent {
         position,
         what: word(13).unwrap_or_default(),
         about: unreadable_about(position, word(0), word(15)),

@@ -29,8 +29,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether no further write is allowed: the disk is full or failed, or the file was replaced. A
-    /// retry could make a confirmed order look durable that is not.
+    /// Whether no further write is allowed: the disk is full or failed, or the file was replaced.
+    /// After a retry, a confirmed order could look durable although it is not.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => true,

@@ -38,7 +38,7 @@ pub struct SqliteLedger<'c> {
     pub(super) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// What the commit publishes: changed orders, items whose units moved, and if there are events.
+    /// What the commit publishes: changed orders, items with moved units, and if it has events.
     pub(super) orders: Vec<Order>,
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,
@@ -90,7 +90,7 @@ impl<'c> SqliteLedger<'c> {
                 used,
             });
         }
-        Ok(self.quotas.as_mut().expect("set above if it was not"))
+        Ok(self.quotas.as_mut().expect("the rows are cached"))
     }
 
     fn find_order(&mut self, id: &TicketId) -> Done<Option<Order>> {

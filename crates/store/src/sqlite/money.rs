@@ -274,18 +274,18 @@ fn page<T>(sql: &mut Reader<'_>, list: &MoneyTable<T>, query: &MoneyQuery) -> Do
 }
 
 impl Sqlite {
-    pub(crate) async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
+    pub(crate) async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         self.job(move |ledger| {
             let now = ledger.now;
-            money::capture(ledger, &told, now, last)
+            money::capture(ledger, &report, now, last)
         })
         .await
     }
 
-    pub(crate) async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
+    pub(crate) async fn fail_payment(&self, report: Capture) -> StoreResult<bool> {
         self.job(move |ledger| {
             let now = ledger.now;
-            money::record_failure(ledger, &told, now)
+            money::record_failure(ledger, &report, now)
         })
         .await
     }
@@ -318,12 +318,12 @@ impl Sqlite {
 
     pub(crate) async fn answer_refund(
         &self,
-        asked: Refund,
+        requested: Refund,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         self.job(move |ledger| {
             let now = ledger.now;
-            money::answer_refund(ledger, &asked, &news, now)
+            money::answer_refund(ledger, &requested, &news, now)
         })
         .await
     }

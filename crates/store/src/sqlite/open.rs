@@ -28,8 +28,8 @@ pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-/// Whether the directory contains a store. After a crash the store may be in its log alone, so the
-/// lock file says it.
+/// Whether the directory contains a store. After a crash the whole store may be in its log, so the
+/// lock file records that there is a store.
 #[must_use]
 pub fn is_store(dir: &Path) -> bool {
     fs::metadata(lock_path(dir)).is_ok_and(|there| there.len() > 0)
@@ -75,8 +75,8 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a store that others can read private, with its log, the log's index and the lock: it
-/// contains buyers' ids and keys.
+/// Lets only the owner read a store's file, its log, the log's index and the lock: they contain
+/// buyers' ids and keys.
 fn restrict_mode(path: &Path) -> io::Result<()> {
     let files = ["", "-wal", "-shm"].map(|end| with_suffix(path, end));
     let lock = path.parent().map(lock_path);
@@ -96,8 +96,8 @@ fn restrict_mode(path: &Path) -> io::Result<()> {
 /// The content of a directory's lock file once the directory contains a store.
 const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
-/// Refuses to create a new store in place of one whose file was removed: the new file would destroy
-/// what is left of the old store.
+/// Refuses to create a new store in place of a store whose file was removed: the new file would
+/// destroy what is left of the old store.
 fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
@@ -244,12 +244,13 @@ fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {
 
 /// Migrates the schema to the newest version that this program knows.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
-    // One transaction, with its history: a program that is killed meanwhile starts again.
+    // All migrations and their history are one transaction: after a crash, the next start runs them
+    // again.
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
         // The first line is the reason; the migration's text follows it and does not help an
         // operator.
-        let said = error.to_string();
-        failed("failed to migrate the store's schema", said.lines().next().unwrap_or_default())
+        let text = error.to_string();
+        failed("failed to migrate the store's schema", text.lines().next().unwrap_or_default())
     })?;
     for migration in report.applied_migrations() {
         tracing::info!(

@@ -54,7 +54,7 @@ impl OpenFiles {
         Ok(Self(files))
     }
 
-    /// Fails unless every path leads to the file that it led to at the opening.
+    /// Fails unless every path leads to the same file as when the store was opened.
     pub(super) fn check_in_place(&self) -> Result<(), Failure> {
         for (path, id) in &self.0 {
             let what = match fs::metadata(path) {

@@ -99,7 +99,7 @@ pub(super) fn actions(sql: &mut Reader<'_>, query: &ActionQuery) -> Done<Vec<Act
                     action: row.get(3)?,
                     subject: row.get(4)?,
                     changes: actions::changes_from_json(&changes)
-                        .ok_or_else(|| Failure::Row("the changes of an action".to_owned()))?,
+                        .ok_or_else(|| Failure::Row("invalid changes of an action".to_owned()))?,
                     address: row.get(6)?,
                     request_id: row.get(7)?,
                 },

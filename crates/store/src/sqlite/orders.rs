@@ -181,8 +181,8 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The provider still has time: the version before wrote another `provider_wait_ms`. The
-            // rewritten row is found once its time is over.
+            // The provider still has time: the previous version wrote another `provider_wait_ms`.
+            // The rewritten row is found once that time is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

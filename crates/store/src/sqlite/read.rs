@@ -53,8 +53,8 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
             }
             Err(failure) => run(Err(failure.into())),
         }
-        // It only read, so it does not matter whether this or the connection's end closes the
-        // snapshot.
+        // The transaction only read, so it does not matter whether this statement or the end of the
+        // connection closes the snapshot.
         let _ = reader.run("ROLLBACK", []);
     }
 }

@@ -19,7 +19,7 @@ fn redeliver(
 ) -> Done<Redelivery> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let Some(endpoint) = find(sql, id)? else { return Ok(Redelivery::NoEndpoint) };
-    let Some(told) = event_at(sql, position)? else { return Ok(Redelivery::NoEvent) };
+    let Some(event) = event_at(sql, position)? else { return Ok(Redelivery::NoEvent) };
     if position > endpoint.position {
         return Ok(Redelivery::Ahead);
     }
@@ -32,7 +32,7 @@ fn redeliver(
          ON CONFLICT (endpoint_id, position) DO UPDATE
          SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL,
          at = excluded.at",
-        params![id, position, event_about(&told), now.0],
+        params![id, position, event_about(&event), now.0],
     )?;
     ledger.record(&[])?;
     Ok(Redelivery::Done)

@@ -18,7 +18,7 @@ use crate::history::paused_json;
 use super::backup::BACKUP_ID;
 use super::open::{self, APPLICATION_ID, create_private, data_path, lock_path, with_suffix};
 
-/// The file mode of what a restore writes: only the owner may read it.
+/// The mode of the files that a restore writes: only the owner may read them.
 const FILE_MODE: u32 = 0o600;
 
 /// Writes the backup `file` as the store of `dir`, with the files that belong to it, and pauses its
@@ -66,7 +66,7 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> RestoreError {
     RestoreError::Failed(format!("{}: {error}", path.display()))
 }
 
-/// When the backup was made, and the files in it.
+/// Reads when the backup was made, and the files in it.
 fn read_backup(file: &Path) -> Result<(Millis, Vec<BackupFile>), RestoreError> {
     let no_backup = |_| RestoreError::NotABackup(file.to_owned());
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;

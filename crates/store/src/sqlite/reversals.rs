@@ -14,8 +14,8 @@ use super::ledger::SqliteLedger;
 use super::read::as_limit;
 use super::rows::parse_text;
 
-/// A failed reversal cancels the recorded amount, and no more: a refund that failed says nothing
-/// about another one. A cancelled amount no longer counts.
+/// A failed reversal cancels the recorded amount, and no more: the failure of one refund says
+/// nothing about another refund. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6
      FROM payment p
@@ -29,7 +29,7 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// The latest report wins, and among reports of the same time the one that the dispute failed.
+/// The newest report wins; among reports of the same time, a report that the dispute failed wins.
 /// Without an id, the report that arrives last wins, whatever the clock says.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at,
                         said_at)
@@ -55,11 +55,11 @@ fn money(row: &Row<'_>) -> Result<Money, Failure> {
 }
 
 /// Records a reversal, and returns its current amount if the reversal is new.
-fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>, Failure> {
-    let Reversal { payment, provider, stands, .. } = told;
+fn write(ledger: &mut SqliteLedger<'_>, reversal: &Reversal) -> Result<Option<Money>, Failure> {
+    let Reversal { payment, provider, stands, .. } = reversal;
     let (minor, currency) =
-        told.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
-    let Some((id, reported_at)) = told.dispute(ledger.now) else {
+        reversal.money.as_ref().map(|money| (money.minor, money.currency.as_str())).unzip();
+    let Some((id, reported_at)) = reversal.dispute(ledger.now) else {
         return ledger.sql.one(
             RETURNED,
             params![payment.0, provider, minor, currency, stands, ledger.now.0],
@@ -71,19 +71,19 @@ fn write(ledger: &mut SqliteLedger<'_>, told: &Reversal) -> Result<Option<Money>
     let values =
         params![payment.0, provider, minor, currency, stands, ledger.now.0, id, reported_at.0];
     let written = ledger.sql.one(DISPUTED, values, money)?;
-    Ok(written.filter(|written| told.is_change(before, written)))
+    Ok(written.filter(|written| reversal.is_change(before, written)))
 }
 
 impl Sqlite {
-    pub(crate) async fn record_reversal(&self, told: Reversal) -> StoreResult<ReversalOutcome> {
+    pub(crate) async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         self.job(move |ledger| {
-            let payment = match told.take(ledger, ledger.now)? {
+            let payment = match reversal.take(ledger, ledger.now)? {
                 Ok(payment) => payment,
                 Err(nothing) => return Ok(nothing),
             };
             let now = ledger.now;
-            let Some(money) = write(ledger, &told)? else { return Ok(ReversalOutcome::Known) };
-            ledger.append_event(&told.event(payment.order, money, now))?;
+            let Some(money) = write(ledger, &reversal)? else { return Ok(ReversalOutcome::Known) };
+            ledger.append_event(&reversal.event(payment.order, money, now))?;
             Ok(ReversalOutcome::Noted)
         })
         .await

@@ -10,9 +10,9 @@ use super::statements::Statements;
 
 struct CachedRow<T> {
     row: T,
-    /// It is not in the table yet.
+    /// Whether the row is not in the table yet.
     new: bool,
-    /// The table holds an older version.
+    /// Whether the table holds an older version.
     dirty: bool,
 }
 

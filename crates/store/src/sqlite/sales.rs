@@ -114,7 +114,7 @@ pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
     Ok(Some(sale))
 }
 
-/// A draft with all its stock in the pools. `None`: the id is taken.
+/// Creates a draft with all its stock in the pools. `None`: the id is taken.
 pub(super) fn create(ledger: &mut SqliteLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let made = sql.run(

@@ -15,7 +15,7 @@ pub(super) struct Shared {
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     /// Remaining pages from which the writer pauses.
     pub(super) log_pages_max: i64,
-    /// Why the store failed permanently, if so.
+    /// Why the store failed permanently, if it did.
     pub(super) failed: OnceLock<String>,
     /// Whether a checkpoint is running.
     pub(super) is_checkpointing: AtomicBool,
@@ -42,7 +42,8 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// The first failure is reported to the program; from then on every call is refused.
+    /// Fails the store. The first failure is reported to the program; from then on every call is
+    /// refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
             tracing::error!(reason, "the store failed and must not be used further");

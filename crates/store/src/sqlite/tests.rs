@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Fixture {
     store: Sqlite,
     dir: PathBuf,
-    /// When each commit was published; after that the writer maintains the log.
-    told: Receiver<Instant>,
+    /// The time when each commit was published. The writer maintains the log after that.
+    published: Receiver<Instant>,
     /// A second connection, which reads the length of the log.
     shell: Connection,
 }
@@ -31,20 +31,20 @@ impl Fixture {
     fn open() -> Self {
         let name = format!("doorbuster-log-{}-{:?}", std::process::id(), thread::current().id());
         let dir = std::env::temp_dir().join(name);
-        let (tells, told) = sync_channel(10_000);
+        let (publish, published) = sync_channel(10_000);
         let options = SqliteOptions {
             dir: dir.clone(),
             id_key: IdKey::new([5; 32]),
             clock: Arc::new(|| Millis(1)),
             // A test that is slow to receive misses some commits.
             sink: Arc::new(move |_| {
-                let _ = tells.try_send(Instant::now());
+                let _ = publish.try_send(Instant::now());
             }),
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
         let store = Sqlite::open_bounded(options, LONG).expect("opens");
         let shell = Connection::open(open::data_path(&dir)).expect("the store's file");
-        Self { store, dir, told, shell }
+        Self { store, dir, published, shell }
     }
 
     /// Writes this number of bytes, and returns the start time.
@@ -57,11 +57,11 @@ impl Fixture {
         });
         tokio::time::timeout(PATIENCE, written)
             .await
-            .expect("no commit waits for ever")
+            .expect("the commit ends in time")
             .expect("writes")
     }
 
-    /// The numbers of pages in the log that are not checkpointed, and of those that are.
+    /// The number of pages in the log that are not checkpointed, and of the checkpointed pages.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (pages, carried) =
@@ -84,25 +84,25 @@ impl Fixture {
     /// checkpoint runs.
     async fn is_checkpointing(&self, is_so: bool) {
         let shared = Arc::clone(&self.store.0.shared);
-        let said = self.store.job(move |_| {
+        let job = self.store.job(move |_| {
             while is_so && shared.is_checkpointing.load(Ordering::Acquire) {
                 thread::yield_now();
             }
             shared.is_checkpointing.store(is_so, Ordering::Release);
             Ok(())
         });
-        said.await.expect("no job fails");
+        job.await.expect("writes");
     }
 
     /// The pause of the writer after each commit.
     async fn pauses(&self) -> Vec<Duration> {
         let mut began = Vec::new();
-        while self.told.try_recv().is_ok() {}
+        while self.published.try_recv().is_ok() {}
         for _ in 0..=COMMITS {
             began.push(self.write(1).await);
         }
-        let told: Vec<Instant> = self.told.try_iter().collect();
-        began[1..].iter().zip(told).map(|(next, told)| next.duration_since(told)).collect()
+        let published: Vec<Instant> = self.published.try_iter().collect();
+        began[1..].iter().zip(published).map(|(next, last)| next.duration_since(last)).collect()
     }
 }
 
@@ -124,7 +124,7 @@ async fn while_a_long_log_is_checkpointed_the_writer_pauses_and_copies_no_pages_
     drop(reads);
     let (_, carried) = fixture.log();
     fixture.pauses().await;
-    assert_eq!(fixture.log().1, carried, "the writer checkpoints nothing of a long log");
+    assert_eq!(fixture.log().1, carried, "the writer copies no page of a long log");
     fixture.is_checkpointing(false).await;
     let begun = Instant::now();
     while fixture.log().0 >= LONG {
@@ -132,7 +132,8 @@ async fn while_a_long_log_is_checkpointed_the_writer_pauses_and_copies_no_pages_
         assert!(begun.elapsed() < PATIENCE, "the log is checkpointed: {:?}", fixture.log());
     }
     fixture.is_checkpointing(true).await;
-    assert!(fixture.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "it is short again");
+    let pauses = fixture.pauses().await;
+    assert!(pauses.iter().any(|pause| *pause < LOG_PAUSE), "the log is short again");
     fixture.is_checkpointing(false).await;
     fixture.store.close().await;
 }
@@ -154,23 +155,23 @@ async fn while_a_reader_holds_an_old_snapshot_the_log_grows_and_close_does_not_w
 
 #[test]
 fn a_thread_that_panics_fails_the_store() {
-    let (told, reasons) = sync_channel(1_000);
+    let (report, reasons) = sync_channel(1_000);
     let shared = Arc::new(Shared {
         id_key: IdKey::new([5; 32]),
         clock: Arc::new(|| Millis(1)),
         sink: Arc::new(|_| {}),
-        on_fatal: Arc::new(move |reason| told.send(reason.to_owned()).expect("the test listens")),
+        on_fatal: Arc::new(move |reason| report.send(reason.to_owned()).expect("the test listens")),
         log_pages_max: LONG,
         failed: OnceLock::new(),
         is_checkpointing: false.into(),
         closed: false.into(),
     });
-    spawn("store-test", &shared, || {}).expect("a thread").join().expect("a good end");
-    assert!(shared.check_accepting().is_ok(), "an end is no panic");
+    spawn("store-test", &shared, || {}).expect("a thread").join().expect("the thread ends");
+    assert!(shared.check_accepting().is_ok(), "a thread that ends does not fail the store");
     spawn("store-test", &shared, || panic!("on purpose"))
         .expect("a thread")
         .join()
-        .expect_err("it panicked");
+        .expect_err("the thread panicked");
     assert_eq!(reasons.try_iter().collect::<Vec<_>>(), ["a thread of the store panicked"]);
     assert!(
         matches!(shared.check_accepting(), Err(StoreError::Fatal(_))),

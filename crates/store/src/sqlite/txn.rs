@@ -25,7 +25,7 @@ impl<'c> Txn<'c> {
         Self { ledger: SqliteLedger::new(sql), is_clean: true }
     }
 
-    /// The store's time that the current job was given.
+    /// The store's time for the current job.
     pub(super) fn now(&self) -> Millis {
         self.ledger.now
     }
@@ -51,7 +51,7 @@ impl<'c> Txn<'c> {
             self.ledger.sql.run("SAVEPOINT job", [])?;
         }
         self.is_clean = false;
-        let told = self.ledger.orders.len();
+        let orders_before = self.ledger.orders.len();
         // A panic leaves incomplete cached rows; they are dropped below, and the rows are rolled
         // back.
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -71,7 +71,7 @@ impl<'c> Txn<'c> {
             Err(failure) if failure.is_fatal() => Err(failure),
             Err(failure) => {
                 self.ledger.reset();
-                self.ledger.orders.truncate(told);
+                self.ledger.orders.truncate(orders_before);
                 self.roll_back(savepoint, &failure)?;
                 Err(failure)
             }

@@ -108,7 +108,7 @@ impl Writer {
     }
 }
 
-/// However the writer ends, even by a panic, the callers that still wait get an error.
+/// Gives the callers that still wait an error when the writer ends, even by a panic.
 struct WriterGuard(Arc<Shared>);
 
 impl Drop for WriterGuard {

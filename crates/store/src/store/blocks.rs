@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// A value that changes with the blocks and is cheaper to read than they are.
+    /// A value that changes whenever the blocks change and that is cheaper to read than the blocks.
     pub async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
         match self {
             Self::Sqlite(s) => s.blocks_version().await,

@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// Takes or renews the node's own lease for `lease_ms` from now, by the store's time. `about`
-    /// is what the node says about itself, as JSON.
+    /// is the node's description of itself, as JSON.
     pub async fn renew_node_lease(
         &self,
         node: NodeId,

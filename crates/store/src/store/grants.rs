@@ -98,11 +98,11 @@ impl Store {
         id: RecallId,
         grant: GrantId,
         target: RecallTarget,
-        asked: u64,
+        units: u64,
     ) -> StoreResult<Option<Recall>> {
         match self {
-            Self::Sqlite(s) => s.begin_recall(id, grant, target, asked).await,
-            Self::Postgres(s) => Box::pin(s.begin_recall(id, grant, target, asked)).await,
+            Self::Sqlite(s) => s.begin_recall(id, grant, target, units).await,
+            Self::Postgres(s) => Box::pin(s.begin_recall(id, grant, target, units)).await,
         }
     }
 

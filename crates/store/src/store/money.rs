@@ -18,18 +18,18 @@ use super::{Store, StoreResult};
 impl Store {
     /// See [`doorbuster_core::money::capture`]. After [`CaptureOutcome::UnitsMissing`] nothing was
     /// written.
-    pub async fn capture(&self, told: Capture, last: bool) -> StoreResult<CaptureOutcome> {
+    pub async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         match self {
-            Self::Sqlite(s) => s.capture(told, last).await,
-            Self::Postgres(s) => Box::pin(s.capture(told, last)).await,
+            Self::Sqlite(s) => s.capture(report, last).await,
+            Self::Postgres(s) => Box::pin(s.capture(report, last)).await,
         }
     }
 
-    /// See [`doorbuster_core::money::fail`].
-    pub async fn fail_payment(&self, told: Capture) -> StoreResult<bool> {
+    /// See [`doorbuster_core::money::record_failure`].
+    pub async fn fail_payment(&self, report: Capture) -> StoreResult<bool> {
         match self {
-            Self::Sqlite(s) => s.fail_payment(told).await,
-            Self::Postgres(s) => Box::pin(s.fail_payment(told)).await,
+            Self::Sqlite(s) => s.fail_payment(report).await,
+            Self::Postgres(s) => Box::pin(s.fail_payment(report)).await,
         }
     }
 
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::note_refund`].
+    /// See [`doorbuster_core::money::apply_refund_update`].
     pub async fn note_refund(
         &self,
         id: RefundId,
@@ -62,12 +62,12 @@ impl Store {
     /// See [`doorbuster_core::money::answer_refund`].
     pub async fn answer_refund(
         &self,
-        asked: Refund,
+        requested: Refund,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         match self {
-            Self::Sqlite(s) => s.answer_refund(asked, news).await,
-            Self::Postgres(s) => Box::pin(s.answer_refund(asked, news)).await,
+            Self::Sqlite(s) => s.answer_refund(requested, news).await,
+            Self::Postgres(s) => Box::pin(s.answer_refund(requested, news)).await,
         }
     }
 
@@ -113,7 +113,7 @@ impl Store {
         }
     }
 
-    /// A page of payments. With `notices`: those whose refund is a notice.
+    /// A page of payments. With `notices`, only payments whose refund is a notice.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         match self {
             Self::Sqlite(s) => s.payments(query).await,
@@ -233,8 +233,8 @@ impl Store {
         }
     }
 
-    /// Writes `new` if the current document is `old` (`None`: no document). False: it is another
-    /// one.
+    /// Writes `new` if the current document is `old` (`None`: no document). False: the current
+    /// document differs.
     pub async fn sandbox_swap(
         &self,
         key: String,
@@ -247,7 +247,8 @@ impl Store {
         }
     }
 
-    /// Deletes those of these documents that have the given content, and returns their number.
+    /// Deletes each of these documents that has the given content. Returns the number of deleted
+    /// ones.
     pub async fn sandbox_delete(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.sandbox_delete(documents).await,

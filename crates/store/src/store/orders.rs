@@ -24,7 +24,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::settle::force`]. `None`: the ticket may still be settled.
+    /// See [`doorbuster_core::settle::force_verdict`]. `None`: the ticket may still be settled.
     pub async fn force(
         &self,
         id: TicketId,
@@ -102,8 +102,8 @@ impl Store {
     /// and returns them. An order with an open checkout first waits for its provider, for
     /// [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
-    /// Of two concurrent calls the second begins when the first has committed, while that commit is
-    /// still being published.
+    /// A second concurrent call begins when the first call has committed. It does not wait until
+    /// that commit is published.
     pub async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         match self {
             Self::Sqlite(s) => s.expire_due(limit).await,
@@ -120,9 +120,9 @@ impl Store {
         }
     }
 
-    /// The requests ([`doorbuster_core::RequestHash::half`]) of at most `limit` orders of these
-    /// items, oldest first, and the position to continue after (`after`, 0 at first); `None`: no
-    /// more.
+    /// The requests ([`doorbuster_core::RequestHash::low_64_bits`]) of at most `limit` orders of
+    /// these items, oldest first, and the position to continue after (`after`, 0 at first); `None`:
+    /// no further page.
     pub async fn request_hashes_of(
         &self,
         items: &[ItemId],

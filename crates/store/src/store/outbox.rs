@@ -192,8 +192,8 @@ impl Store {
         }
     }
 
-    /// Retries it, starting from the first attempt; at most `most` deliveries may be pending at its
-    /// endpoint.
+    /// Retries a dead letter, starting from the first attempt; at most `most` deliveries may be
+    /// pending at its endpoint.
     pub async fn retry_dead_letter(
         &self,
         id: DeadLetterId,
@@ -213,8 +213,8 @@ impl Store {
         }
     }
 
-    /// Discards it, and stores the reason. False: it does not exist, or an operator has resolved
-    /// it.
+    /// Discards a dead letter, and stores the reason. False: it does not exist, or an operator has
+    /// resolved it.
     pub async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
         if let DeadLetterId::Refund(refund) = id {
             return self.discard_refund(refund, why).await;

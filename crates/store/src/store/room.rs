@@ -15,8 +15,8 @@ impl Store {
         Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
-    /// Does the same, and gives a position to each of these buyers who has none or whose admission
-    /// has expired. The answers have the buyers' order.
+    /// Does the same as [`Store::open_room`], and gives a position to each of these buyers who has
+    /// none or whose admission has expired. The answers have the buyers' order.
     pub async fn enter_room(
         &self,
         sale: &str,

@@ -11,7 +11,7 @@ use super::{Store, StoreResult};
 
 /// Waitlists.
 impl Store {
-    /// Adds a buyer to an item's waitlist, for one unit. See [`doorbuster_core::line::join`].
+    /// Adds a buyer to an item's waitlist, for one unit. See [`doorbuster_core::waitlist::join`].
     ///
     /// After the commit, a call with the same key returns the same entry, or the order that it
     /// became. So the call may be repeated after any error.
@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    /// Ends an entry for its buyer. See [`doorbuster_core::line::leave`].
+    /// Ends an entry for its buyer. See [`doorbuster_core::waitlist::leave`].
     pub async fn leave_waitlist(&self, id: TicketId) -> StoreResult<LeaveOutcome> {
         match self {
             Self::Sqlite(s) => s.leave_waitlist(id).await,
@@ -51,8 +51,8 @@ impl Store {
     }
 
     /// Serves the buyers who have waited longest, as many as the pool has units for and at most
-    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`] ([`doorbuster_core::line::serve`]). Without
-    /// a unit in the pool, or without a waiting buyer, it writes nothing and locks nothing.
+    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See [`doorbuster_core::waitlist::serve`].
+    /// Without a unit in the pool, or without a waiting buyer, it writes nothing and locks nothing.
     ///
     /// Its changes are published like those of any commit, even if a lost answer left the outcome
     /// unknown; then the returned value may lack them.
@@ -64,8 +64,9 @@ impl Store {
     }
 
     /// Ends the entries that still wait after the sale has ended, at most
-    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`] ([`doorbuster_core::line::end_with_sale`]).
-    /// If the sale has not ended, or no buyer waits, it writes nothing.
+    /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See
+    /// [`doorbuster_core::waitlist::end_with_sale`]. If the sale has not ended, or no buyer waits,
+    /// it writes nothing.
     ///
     /// Its changes are published like those of any commit, even if a lost answer left the outcome
     /// unknown; then the returned value may lack them.
@@ -77,7 +78,7 @@ impl Store {
     }
 
     /// The order that the buyer's last entry in the item's waitlist became, in its current state.
-    /// `None`: there was no entry, or the last one became no order, or still waits.
+    /// `None`: the buyer has no entry, or the last entry still waits or became no order.
     pub async fn waitlist_order_of(
         &self,
         item: ItemId,

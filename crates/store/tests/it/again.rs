@@ -1,5 +1,5 @@
-//! What a node reads again when its earlier knowledge is not reliable, and what it must not read
-//! repeatedly.
+//! The rows that a node reads again when its earlier position is unusable, and the rows that it
+//! must not read repeatedly.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use doorbuster_store::conformance::Fixture;
 use crate::cluster::{self, Cluster};
 use crate::fixture::open_postgres;
 
-/// More than fit in two pages.
+/// More orders than fit in two pages.
 const ORDERS: usize = 11_000;
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// Waits until this many orders were published to the node; returns their keys.
-async fn told(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
+/// Waits until this many orders were published to the node, and returns their keys.
+async fn wait_for_orders(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     let (since, mut keys) = (Instant::now(), BTreeSet::new());
     while keys.len() < orders {
-        assert!(since.elapsed() < WITHIN, "told of {} of {orders}", keys.len());
+        assert!(since.elapsed() < WITHIN, "published {} of {orders}", keys.len());
         keys.extend(
             fixture
                 .commits
@@ -30,7 +30,7 @@ async fn told(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     keys
 }
 
-/// Copies of the only order, under other keys.
+/// Copies the only order, with other keys.
 fn copy_orders(cluster: &Cluster, database: &str) {
     let sql = format!(
         "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
@@ -50,26 +50,27 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
-    told(&fixture, ORDERS + 1).await;
-    // A node that has run for less time than it goes back knows nothing after its session broke.
-    let looks = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    wait_for_orders(&fixture, ORDERS + 1).await;
+    // A node that has run for less than `PG_POLL_BACK` has no usable position after its session
+    // ended.
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    cluster.psql(&database, looks).expect("a session of its own");
+    cluster.psql(&database, kill).expect("a session of its own");
     let since = Instant::now();
     while fixture.store.staleness() < Duration::from_secs(60) {
-        assert!(since.elapsed() < WITHIN, "until all is read, what it shows counts for nothing");
+        assert!(since.elapsed() < WITHIN, "the published state is not outdated");
         tokio::task::yield_now().await;
     }
-    told(&fixture, ORDERS + 1).await;
+    wait_for_orders(&fixture, ORDERS + 1).await;
     while fixture.store.staleness() > Duration::from_secs(2) {
-        assert!(since.elapsed() < WITHIN, "then it counts again");
+        assert!(since.elapsed() < WITHIN, "the published state stays outdated");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     fixture.store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
+async fn rows_from_a_dump_are_not_published_at_every_poll() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
@@ -84,13 +85,13 @@ async fn rows_that_came_with_a_dump_are_not_news_at_every_look() {
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
     again.commits.forget();
-    // Three polls; each of them would publish it.
+    // Three polls, each of which would publish the rows.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
-        let told = again.commits.take();
-        let keys: Vec<_> = told.iter().flat_map(|c| &c.orders).map(|order| order.id).collect();
+        let commits = again.commits.take();
+        let keys: Vec<_> = commits.iter().flat_map(|c| &c.orders).map(|order| order.id).collect();
         assert_eq!(keys, [made.id]);
-        assert!(told.iter().all(|c| !c.sales), "nobody changed a sale");
+        assert!(commits.iter().all(|c| !c.sales), "no sale was changed");
     }
     again.check_invariants().await;
     again.store.close().await;

@@ -1,5 +1,5 @@
-//! A database one version ahead: a node of this version continues with it, another one starts, and
-//! both leave the newer version's data unchanged.
+//! A database one version ahead: a running node of this version continues with it, a second node
+//! starts, and both leave the newer version's data unchanged.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
@@ -8,7 +8,7 @@ use crate::cluster;
 use crate::fixture::open_postgres;
 use crate::nodes::two;
 
-/// A version that adds a column to every table, which every row so far has.
+/// A newer version adds a column to every table and fills it in the existing rows.
 const LATER: &str = "DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
     AND tablename <> 'schema_migration' LOOP
@@ -17,7 +17,7 @@ const LATER: &str = "DO $$ DECLARE name text; BEGIN
     END LOOP; END $$;
     INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later'
     FROM schema_migration";
-/// How many rows have the new column's value, in tables whose rows change and stay.
+/// The number of rows with the new column's value, in tables whose rows are updated in place.
 const LEFT: &str = "SELECT (SELECT count(later) FROM sale), (SELECT count(later) FROM item),
     (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later)
     FROM quota)";
@@ -38,14 +38,14 @@ async fn rows_of_a_newer_version_are_kept() {
     let starts = open_postgres(&cluster.url(&database), 3).await;
     for (fixture, order, n) in [(&runs, &first, 4), (&starts, &second, 5)] {
         let new = fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await;
-        let read = fixture.store.order(new.id).await.expect("reads").expect("it is there");
+        let read = fixture.store.order(new.id).await.expect("reads").expect("the order exists");
         assert_eq!((read.units, read.state), (new.units, OrderState::Reserved));
         fixture
             .store
             .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
             .await
             .expect("writes");
-        let ended = fixture.store.order(order.id).await.expect("reads").expect("it is there");
+        let ended = fixture.store.order(order.id).await.expect("reads").expect("the order exists");
         assert_eq!(ended.state, OrderState::Cancelled);
     }
     // The cancelled units are in the pool again.

@@ -1,5 +1,5 @@
-//! What the audit finds when units and money do not add up, on each backend; and the migration of a
-//! database of the previous version.
+//! The audit's findings when units and money do not add up, on each backend. Also the migration of
+//! a database of the previous version.
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
 use doorbuster_store::conformance::{Fixture, HOLD_MS};
@@ -64,16 +64,16 @@ const DAMAGES: [(&str, &str, &str); 10] = [
     ("UPDATE refund SET payment_id = 'pay_1'", "UPDATE refund SET payment_id = 'pay_2'", "pay_1"),
 ];
 
-/// A paid order, and one with a payment of another amount.
+/// Creates a paid order, and an order with a payment of a wrong amount.
 async fn one_paid_and_one_mistaken(fixture: &Fixture) {
     let grant = fixture.slot(20, 10, 3).await;
     let (paid, mistaken) =
         (fixture.reserve(&grant, 1, "anna", 2).await, fixture.reserve(&grant, 2, "bert", 1).await);
-    let came = fixture.store.capture(message(&paid, "pay_1", 3_998), true).await.expect("writes");
-    assert!(matches!(came, CaptureOutcome::Paid(_)));
-    let came = fixture.store.capture(message(&mistaken, "pay_2", 1), true).await.expect("writes");
+    let right = fixture.store.capture(message(&paid, "pay_1", 3_998), true).await.expect("writes");
+    assert!(matches!(right, CaptureOutcome::Paid(_)));
+    let wrong = fixture.store.capture(message(&mistaken, "pay_2", 1), true).await.expect("writes");
     assert!(
-        matches!(came, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Mismatch)
+        matches!(wrong, CaptureOutcome::Refund(refund) if refund.cause == RefundCause::Mismatch)
     );
     fixture.check_invariants().await;
 }
@@ -178,7 +178,7 @@ async fn an_order_is_never_paid_by_two_payments() {
     let second = "INSERT INTO payment SELECT seq + 9, 'pay_9', provider, order_id, grant_id, n,
                   amount_minor, currency, state, at
                   FROM payment WHERE id = 'pay_1'";
-    let refused = dir.shell().execute(second, []).expect_err("it is refused").to_string();
+    let refused = dir.shell().execute(second, []).expect_err("refused").to_string();
     assert!(refused.contains("UNIQUE"), "{refused}");
     let changed = dir
         .shell()
@@ -189,8 +189,8 @@ async fn an_order_is_never_paid_by_two_payments() {
     fixture.store.close().await;
 }
 
-/// Rows of the previous version: a hold that waits, and an order that was paid without a payment,
-/// which was the only way then.
+/// Rows of the previous version: a reserved order, and a paid order without a payment row, because
+/// that version had none.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
     VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);
@@ -203,8 +203,8 @@ const BEFORE: &str = "
     INSERT INTO quota (buyer, item_id, used) VALUES ('anna', 1, 1), ('bert', 1, 2);";
 
 #[tokio::test]
-async fn a_database_of_the_version_before_is_taken_over() {
-    // The orders' ids come from another store that draws the same ones.
+async fn a_database_of_the_previous_version_is_migrated() {
+    // Another store issues the orders' ids.
     let model = Dir::new();
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;
@@ -247,7 +247,7 @@ async fn a_database_of_the_version_before_is_taken_over() {
     assert_eq!(
         fixture.store.history(anna.id).await.expect("reads"),
         [],
-        "what happened before was not kept"
+        "the previous version stored no events"
     );
     fixture.expect_units(item, 10, 7, 1, 2).await;
     fixture.clock.advance(HOLD_MS);

@@ -1,4 +1,4 @@
-//! Answers to challenges in PostgreSQL: those of one buyer wait for each other, on all nodes.
+//! Answers to challenges in PostgreSQL: the answers of one buyer wait for each other, on all nodes.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};
@@ -9,18 +9,18 @@ use crate::fixture::open_postgres;
 
 /// Longest wait for events, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many sessions wait for a row that another one holds.
+/// The number of sessions that wait for a row that another session has locked.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                        AND wait_event_type = 'Lock'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_answer_waits_for_the_wrong_ones_on_their_way() {
+async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
     let (by, until) = ([7; 16], fixture.store.now().plus(120_000));
     let (node, watch) = (session(&database).await, session(&database).await);
-    // The last wrong answers that are looked at, at a node that has not committed them yet.
+    // The wrong answers up to the limit, in a transaction that is not committed yet.
     run(&node, "BEGIN").await;
     let wrong = format!(
         "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",
@@ -33,12 +33,12 @@ async fn a_right_answer_waits_for_the_wrong_ones_on_their_way() {
     let answered = tokio::spawn(async move { store.spend_answer(right).await.expect("writes") });
     let since = Instant::now();
     loop {
-        let waiting: i64 = watch.query_one(WAITING, &[]).await.expect("it is SQL").get(0);
+        let waiting: i64 = watch.query_one(WAITING, &[]).await.expect("a query").get(0);
         if waiting > 0 {
             break;
         }
-        assert!(!answered.is_finished(), "it was answered before them");
-        assert!(since.elapsed() < PATIENCE, "it waits for them");
+        assert!(!answered.is_finished(), "the answer did not wait");
+        assert!(since.elapsed() < PATIENCE, "the answer does not wait in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     run(&node, "COMMIT").await;

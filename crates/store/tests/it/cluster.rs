@@ -1,5 +1,5 @@
-//! A private PostgreSQL for the tests, on a socket in a directory of its own, which goes with the
-//! test program however that ends.
+//! A private PostgreSQL server for the tests, on a socket in a directory of its own. The directory
+//! is removed when the test program ends, however it ends.
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -8,13 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long PostgreSQL may need to start.
+/// The time limit for a start of PostgreSQL.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// The user that it runs as when the tests run as root, whom PostgreSQL refuses.
+/// The user that runs PostgreSQL when the tests run as root, because PostgreSQL refuses root.
 const USER: &str = "postgres";
 
-/// Runs PostgreSQL and does what it is told on its input; at the end of that, which is also the end
-/// of the test program, it stops and cleans up.
+/// Runs PostgreSQL and executes the commands on its input. When the input ends, which is also when
+/// the test program ends, it stops PostgreSQL and removes the directory.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 dir=$1; shift
@@ -31,7 +31,7 @@ kill -INT $pg; wait $pg
 rm -rf "$dir"
 "#;
 
-/// A PostgreSQL of its own.
+/// A PostgreSQL server with its own data directory.
 pub struct Cluster {
     dir: PathBuf,
     keeper: Mutex<Child>,
@@ -39,18 +39,18 @@ pub struct Cluster {
 
 static SHARED: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["-c", "fsync=off"]));
 
-/// The one that most tests share, each with a database of its own.
+/// The server that most tests share, each test with a database of its own.
 pub fn shared() -> &'static Cluster {
     &SHARED
 }
 
 impl Cluster {
-    /// Starts one with these settings.
+    /// Starts a server with these settings.
     pub fn start(settings: &[&str]) -> Self {
         Self::create(settings, None)
     }
 
-    /// Starts a streaming standby of this server. Its primary knows it by this name.
+    /// Starts a streaming standby of this server, with this name at its primary.
     pub fn start_standby(&self, name: &str) -> Self {
         let name = format!("cluster_name={name}");
         Self::create(&["-c", &name], Some(self))
@@ -60,10 +60,10 @@ impl Cluster {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-pg-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
-        let user = (said(&["id", "-u"]).trim() == "0").then_some(USER);
+        let user = (run_program(&["id", "-u"]).trim() == "0").then_some(USER);
         if let Some(user) = user {
-            let id = said(&["id", "-u", user]).trim().parse().expect("a user has a number");
-            chown(&dir, Some(id), None).expect("root gives its directories away");
+            let id = run_program(&["id", "-u", user]).trim().parse().expect("a number");
+            chown(&dir, Some(id), None).expect("root may change the owner");
         }
         let prefix: &[&str] = match user {
             Some(user) => &["setpriv", "--reuid", user, "--regid", user, "--clear-groups"],
@@ -91,7 +91,7 @@ impl Cluster {
             "--no-sync",
         ];
         let init = [&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"];
-        said(&[prefix, if primary.is_some() { &copy } else { &init }].concat());
+        run_program(&[prefix, if primary.is_some() { &copy } else { &init }].concat());
         let postgres = bin.join("postgres").display().to_string();
         let run = [
             &postgres,
@@ -119,7 +119,7 @@ impl Cluster {
 
     fn wait_until_ready(&self) {
         let since = Instant::now();
-        while !self.psql("postgres", "SELECT 1").is_ok_and(|said| said.trim() == "1") {
+        while !self.psql("postgres", "SELECT 1").is_ok_and(|answer| answer.trim() == "1") {
             assert!(
                 since.elapsed() < READY_WITHIN,
                 "{}",
@@ -129,32 +129,32 @@ impl Cluster {
         }
     }
 
-    /// A file that the server may read and nobody else.
+    /// Lets only the server's user read a file.
     pub fn give(&self, file: &Path) {
-        let owner = std::fs::metadata(&self.dir).expect("it is there").uid();
-        chown(file, Some(owner), None).expect("root gives its files away");
-        std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("it is its owner's");
+        let owner = std::fs::metadata(&self.dir).expect("the directory exists").uid();
+        chown(file, Some(owner), None).expect("root may change the owner");
+        std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("the mode can change");
     }
 
-    /// A new, empty database: its name.
+    /// Creates an empty database, and returns its name.
     pub fn database(&self) -> String {
         let name = format!("t{:016x}", rand::random::<u64>());
         self.psql("postgres", &format!("CREATE DATABASE {name}")).expect("a fresh name");
         name
     }
 
-    /// How a program finds the database.
+    /// The connection string of a database.
     pub fn url(&self, database: &str) -> String {
         format!("host={} user={USER} dbname={database}", self.dir.display())
     }
 
-    /// How a program finds the database on the one of these two that is the primary.
+    /// The connection string of a database on the primary of these two servers.
     pub fn url_of_either(&self, other: &Self, database: &str) -> String {
         let (here, there) = (self.dir.display(), other.dir.display());
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")
     }
 
-    /// What a person with a shell does.
+    /// Runs SQL with psql, and returns its output, or its error output.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let (psql, here) = (programs().join("psql"), self.dir.display().to_string());
         let words = [
@@ -185,37 +185,35 @@ impl Cluster {
         let dump = programs().join("pg_dump").display().to_string();
         let file = self.dir.join("dump.sql").display().to_string();
         let here = self.dir.display().to_string();
-        said(&[&dump, "-h", &here, "-U", USER, "-d", database, "-f", &file]);
+        run_program(&[&dump, "-h", &here, "-U", USER, "-d", database, "-f", &file]);
         let (psql, there) =
             (programs().join("psql").display().to_string(), other.dir.display().to_string());
         let stop = "ON_ERROR_STOP=1";
-        said(&[&psql, "-h", &there, "-U", USER, "-d", copy, "-q", "-v", stop, "-f", &file]);
+        run_program(&[&psql, "-h", &there, "-U", USER, "-d", copy, "-q", "-v", stop, "-f", &file]);
     }
 
-    fn tell(&self, word: &str) {
+    fn send(&self, word: &str) {
         let mut keeper = self.keeper.lock().expect("no test panics with it");
-        let input = keeper.stdin.as_mut().expect("it is piped");
-        writeln!(input, "{word}")
-            .and_then(|()| input.flush())
-            .expect("the keeper lives as long as its input");
+        let input = keeper.stdin.as_mut().expect("a pipe");
+        writeln!(input, "{word}").and_then(|()| input.flush()).expect("the keeper reads its input");
         let mut answer = [0; 5];
-        let output = keeper.stdout.as_mut().expect("it is piped");
+        let output = keeper.stdout.as_mut().expect("a pipe");
         std::io::Read::read_exact(output, &mut answer).expect("the keeper answers");
     }
 
-    /// Ends every session and stops, in good order.
+    /// Ends every session and shuts the server down normally.
     pub fn stop(&self) {
-        self.tell("stop");
+        self.send("stop");
     }
 
-    /// Dies as in a crash: the log is all that is left.
+    /// Stops the server as a crash does: only the write-ahead log is complete.
     pub fn crash(&self) {
-        self.tell("crash");
+        self.send("crash");
     }
 
-    /// Starts again, and returns when it is there.
+    /// Starts the server again, and returns when it accepts connections.
     pub fn restart(&self) {
-        self.tell("start");
+        self.send("start");
         self.wait_until_ready();
     }
 }
@@ -224,7 +222,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         drop(keeper.stdin.take());
-        // It has cleaned up when it ends.
+        // The keeper removes the directory before it ends.
         let _ = keeper.wait();
     }
 }
@@ -242,12 +240,12 @@ fn programs() -> &'static Path {
     &PROGRAMS
 }
 
-fn said(words: &[&str]) -> String {
+fn run_program(words: &[&str]) -> String {
     let output = Command::new(words[0])
         .args(&words[1..])
         .current_dir("/")
         .output()
-        .expect("it is installed");
+        .expect("the program is installed");
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -1,7 +1,7 @@
 //! The conformance suite on every backend.
 use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
-use doorbuster_store::conformance::waitlist::{ends as line_ends, orders as line_orders};
+use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{
     Fixture, blocks, challenge, codes, console, grants, lists, money, orders, outbox, recalls,
     reconciliation, rooms, sales, settle, waitlist,
@@ -50,28 +50,28 @@ async fn on_postgres<F: Future<Output = ()>>(body: impl FnOnce(Fixture) -> F) {
 every! {
     grants:
         a_slot_has_one_open_grant, a_grant_takes_no_more_than_the_pool_holds,
-        a_slot_of_no_item_gets_no_grant, only_an_open_sale_has_grants, an_id_opens_one_grant,
+        an_unknown_item_gets_no_grant, only_an_open_sale_has_grants, an_id_opens_one_grant,
         a_refill_reaches_the_slot_through_its_feed,
         closing_a_grant_returns_its_unsettled_units_once, closings_are_counted_by_cause,
-        a_feed_has_no_gaps, unlimited_stock_is_not_counted,
-        an_adjustment_happens_once, an_impossible_adjustment_does_nothing;
+        a_feed_has_no_gaps, unlimited_stock_is_not_counted, an_adjustment_happens_once,
+        an_impossible_adjustment_does_nothing;
     settle:
         a_consumed_ticket_is_an_order, a_ticket_is_resolved_once,
         a_second_ticket_of_a_request_gets_its_order, a_key_with_other_content_is_refused,
-        the_limit_holds_within_a_batch_and_over_batches, limits_are_an_items_own,
-        a_late_ticket_is_returned, a_closed_grant_takes_no_ticket,
-        asking_more_than_was_granted_closes_the_grant, a_reused_number_closes_the_grant,
+        the_limit_holds_within_a_batch_and_over_batches, each_item_has_its_own_limit,
+        a_late_ticket_is_returned, a_closed_grant_consumes_no_ticket,
+        a_ticket_beyond_the_granted_units_closes_the_grant, a_reused_number_closes_the_grant,
         a_returned_tickets_number_is_taken, numbers_come_in_any_order,
-        a_ticket_of_no_grant_leaves_nothing, a_batch_is_published_before_it_is_answered,
-        an_empty_batch_is_nothing, a_verdict_is_forced_after_its_time,
-        a_forced_verdict_finds_the_order, settlers_at_once_sell_each_unit_once;
+        a_ticket_of_an_unknown_grant_leaves_no_row, a_batch_is_published_before_it_is_answered,
+        an_empty_batch_is_settled, a_verdict_is_forced_after_its_time,
+        a_forced_verdict_finds_the_order, concurrent_settlers_sell_each_unit_once;
     orders:
         an_order_is_cancelled_once, an_unknown_order_cannot_change, holds_expire_when_they_are_due,
-        expiry_is_bounded, expiries_at_once_end_different_orders, expiry_returns_every_quota,
+        expiry_is_bounded, concurrent_expiries_end_different_orders, expiry_returns_every_quota,
         expiry_beside_purchases_of_the_same_buyers_loses_no_quota, a_paid_order_is_refunded_once,
-        a_late_payment_revives_an_expired_order, a_late_payment_without_units_goes_back,
-        a_late_payment_beyond_the_limit_goes_back, an_order_outlives_its_grant,
-        of_several_changes_at_the_same_instant_one_wins, order_changes_are_published;
+        a_late_payment_revives_an_expired_order, a_late_payment_without_units_is_refunded,
+        a_late_payment_beyond_the_limit_is_refunded, an_order_outlives_its_grant,
+        one_of_several_concurrent_changes_wins, order_changes_are_published;
     recalls:
         a_recall_to_the_pool_happens_once, a_recall_for_a_slot_reaches_it,
         a_recall_for_a_closed_slot_goes_to_the_pool, a_recall_is_clamped,
@@ -84,7 +84,7 @@ every! {
         keys_are_added_and_deleted, one_node_leads_at_a_time, operator_actions_are_recorded,
         a_spread_changes_before_the_sale_opens, nodes_live_until_their_leases_expire;
     challenge:
-        a_spent_challenge_stays_spent, of_concurrent_answers_exactly_one_is_first,
+        a_spent_challenge_stays_spent, exactly_one_of_concurrent_answers_is_first,
         wrong_answers_are_counted_for_a_while, concurrent_wrong_answers_are_each_counted,
         an_answer_after_the_end_does_not_count, ended_challenges_are_deleted;
     blocks:
@@ -94,19 +94,19 @@ every! {
         money_for_unknown_orders_is_listed_separately;
     codes:
         a_code_is_spent_once_by_each_buyer, concurrent_buyers_spend_a_code_at_most_its_uses,
-        codes_go_with_their_sale, revoked_codes_admit_no_further_buyer;
+        codes_are_deleted_with_their_sale, revoked_codes_admit_no_further_buyer;
     console:
         a_session_lasts_until_it_ends_or_expires, nodes_describe_themselves,
         the_numbers_of_a_step_are_written_once_and_expire;
     rooms:
-        a_room_has_one_seed, a_buyer_has_one_place, buyers_in_the_draw_are_admitted_first,
-        no_visitor_is_admitted_without_a_free_unit, an_admission_lapses,
+        a_room_has_one_seed, a_buyer_has_one_position, buyers_in_the_draw_are_admitted_first,
+        no_visitor_is_admitted_without_a_free_unit, an_unused_admission_expires,
         unlimited_stock_admits_every_visitor;
     money:
-        a_payment_pays_once, a_second_payment_goes_back, a_payment_of_another_amount_is_refunded,
+        a_payment_pays_once, a_second_payment_is_refunded, a_payment_of_another_amount_is_refunded,
         a_payment_for_an_unknown_order_is_refunded, a_late_payment_takes_units_of_the_pool,
         a_late_payment_waits_for_units_in_slots, a_late_payment_beyond_the_limit_is_refunded,
-        a_late_payment_without_any_units_left_is_refunded, a_failed_payment_may_succeed_yet,
+        a_late_payment_without_any_units_left_is_refunded, a_failed_payment_may_succeed_later,
         a_refunded_order_refunds_its_payment, a_refund_is_retried_and_becomes_a_dead_letter;
     operator:
         a_manual_refund_makes_the_provider_check_due_at_once,
@@ -114,7 +114,8 @@ every! {
         an_answer_older_than_a_message_is_ignored, a_late_acceptance_revives_a_failed_refund,
         a_reversal_is_recorded_once, each_dispute_has_its_newest_report;
     pages:
-        money_is_listed_page_by_page, a_document_is_swapped_by_one, reversed_money_is_reported;
+        money_is_listed_page_by_page, a_document_changes_only_from_its_expected_content,
+        reversed_money_is_reported;
     checkouts:
         an_order_keeps_one_checkout, expiry_waits_for_the_provider,
         an_unanswered_check_starts_the_grace, a_page_of_checkouts_is_postponed,
@@ -129,19 +130,20 @@ every! {
         one_node_at_a_time_has_an_endpoint, dead_letters_are_listed_until_they_are_resolved,
         an_event_is_delivered_again_on_request, rows_that_nothing_needs_are_deleted;
     races:
-        paying_cancelling_expiring_and_extending_at_once, two_payments_and_an_ending_at_once;
+        concurrent_changes_of_due_orders_have_one_result,
+        at_most_one_of_two_concurrent_payments_pays;
     late:
         late_payments_and_rivals_compete_for_returned_units;
     waitlist:
-        a_buyer_has_one_place, a_crowd_joins_at_once, a_waitlist_is_for_held_out_items,
-        waiting_buyers_are_served_in_order, concurrent_serving_serves_each_buyer_once,
-        a_buyer_at_the_limit_is_passed_over, a_waitlist_entry_is_left_once,
-        a_waitlist_is_bounded_by_the_units_that_may_come_back, a_waitlist_lasts_as_long_as_its_sale,
-        the_verdict_of_a_waiting_entry_is_not_forced;
-    line_ends:
+        a_buyer_has_one_waitlist_entry, concurrent_joins_give_each_buyer_one_entry,
+        a_waitlist_is_for_held_out_items, waiting_buyers_are_served_in_order,
+        concurrent_serving_serves_each_buyer_once, a_buyer_at_the_limit_is_passed_over,
+        a_waitlist_entry_is_left_once, a_waitlist_is_bounded_by_the_units_that_may_come_back,
+        a_waitlist_lasts_as_long_as_its_sale, the_verdict_of_a_waiting_entry_is_not_forced;
+    waitlist_ends:
         a_waitlist_ends_with_its_sale, a_long_waitlist_ends_in_batches,
         the_last_entry_of_a_buyer_is_found_by_its_order;
-    line_orders:
+    waitlist_orders:
         the_payment_window_of_a_served_order_is_the_shorter_one,
         an_order_from_a_waitlist_behaves_like_others,
         a_late_payment_competes_with_the_next_waiting_buyer, the_units_of_a_waitlist_add_up,

@@ -1,5 +1,4 @@
-//! What a disk does to a store: it is full, or the process dies. Whatever was told is there
-//! afterwards.
+//! Stores whose disk is full or whose process dies. Every confirmed order exists afterwards.
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,17 +10,16 @@ use doorbuster_store::{Store, StoreError};
 use crate::fixture::{Dir, open, options};
 
 const DIR: &str = "DOORBUSTER_TEST_DIR";
-const CHILD: &str = "disk::child_that_settles_until_it_cannot";
+const CHILD: &str = "disk::child_that_settles_until_the_store_fails";
 
-/// Settles and reports each result, until the store fails.
+/// Settles tickets and prints each confirmed order, until the store fails.
 #[tokio::test]
 #[ignore = "other tests run it in a process of its own"]
-async fn child_that_settles_until_it_cannot() {
-    let dir = std::env::var(DIR).expect("the parent names it");
-    let (clock, told) = (Clock::new(), CommitLog::default());
-    let (options, fatal) = options(Path::new(&dir), &clock, &told);
-    let fixture =
-        Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
+async fn child_that_settles_until_the_store_fails() {
+    let dir = std::env::var(DIR).expect("the parent sets it");
+    let (clock, commits) = (Clock::new(), CommitLog::default());
+    let (options, fatal) = options(Path::new(&dir), &clock, &commits);
+    let fixture = Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits };
     let grant = fixture.slot(900_000_000, 900_000_000, 1).await;
     for batch in 0_u64.. {
         let numbers = batch * 20 + 1..=batch * 20 + 20;
@@ -31,18 +29,18 @@ async fn child_that_settles_until_it_cannot() {
         match fixture.store.settle(tickets.collect()).await {
             Ok(resolved) => {
                 assert!(resolved.iter().all(|r| r.verdict == Verdict::Reserved));
-                resolved.iter().for_each(|r| println!("told {}", r.id));
+                resolved.iter().for_each(|r| println!("confirmed {}", r.id));
             }
             Err(StoreError::Fatal(reason)) => {
                 println!("fatal {reason}");
                 break;
             }
-            Err(other) => panic!("not an error to go on from: {other}"),
+            Err(other) => panic!("expected a fatal error: {other}"),
         }
         fixture.commits.forget();
     }
-    let reasons = fatal.lock().expect("nobody panicked").clone();
-    assert_eq!(reasons.len(), 1, "told once: {reasons:?}");
+    let reasons = fatal.lock().expect("no panic").clone();
+    assert_eq!(reasons.len(), 1, "reported once: {reasons:?}");
     for refused in [
         fixture.store.health().await.err(),
         fixture.store.take_leader_lease(1, 1).await.err(),
@@ -51,10 +49,10 @@ async fn child_that_settles_until_it_cannot() {
         assert!(matches!(refused, Some(StoreError::Fatal(_))), "{refused:?}");
     }
     fixture.store.close().await;
-    println!("stopped in good order");
+    println!("stopped normally");
 }
 
-/// Runs the child by a shell line in which `"$@"` stands for it.
+/// Runs the child with a shell line. `"$@"` in the line is the child's command.
 fn child(dir: &Dir, line: &str) -> Child {
     let program = std::env::current_exe().expect("this test");
     let mut shell = Command::new("bash");
@@ -68,30 +66,30 @@ fn child(dir: &Dir, line: &str) -> Child {
     shell.spawn().expect("a shell")
 }
 
-/// What the child said, to its end or until `stop`.
+/// The orders that the child confirmed and its other lines, until it ends or `stop` is true.
 fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketId>, Vec<String>) {
-    let (mut told, mut said) = (Vec::new(), Vec::new());
+    let (mut confirmed, mut lines) = (Vec::new(), Vec::new());
     for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
         let line = line.expect("text");
-        match line.strip_prefix("told ") {
-            Some(id) => told.extend(TicketId::parse(id)),
-            None => said.push(line.clone()),
+        match line.strip_prefix("confirmed ") {
+            Some(id) => confirmed.extend(TicketId::parse(id)),
+            None => lines.push(line.clone()),
         }
         if stop(&line) {
-            child.kill().expect("it runs");
+            child.kill().expect("the child runs");
         }
     }
-    child.wait().expect("it ran");
-    (told, said)
+    child.wait().expect("the child ends");
+    (confirmed, lines)
 }
 
-/// Opens what the child left, and looks for everything that it told.
-async fn expect_told(dir: &Dir, told: &[TicketId]) {
+/// Opens the child's store, and asserts that every confirmed order exists.
+async fn expect_confirmed(dir: &Dir, confirmed: &[TicketId]) {
     let fixture = open(dir.path());
-    for id in told {
+    for id in confirmed {
         assert!(
             fixture.store.order(*id).await.expect("reads").is_some(),
-            "{id} was told and is not there"
+            "{id} was confirmed and does not exist"
         );
     }
     fixture.check_invariants().await;
@@ -105,36 +103,36 @@ async fn expect_told(dir: &Dir, told: &[TicketId]) {
 #[tokio::test]
 async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
     let dir = Dir::new();
-    // Past the limit a write fails with EFBIG, as the signal is ignored.
+    // A write beyond the limit fails with EFBIG, because the signal is ignored.
     let mut child = child(&dir, r#"trap "" XFSZ; ulimit -f 3000; exec "$@""#);
-    let (told, said) = listen(&mut child, |_| false);
-    assert!(said.iter().any(|line| line.starts_with("fatal ")), "{said:?}");
-    assert!(said.iter().any(|line| line == "stopped in good order"), "{said:?}");
-    assert!(told.len() > 100, "it worked before: {}", told.len());
-    expect_told(&dir, &told).await;
+    let (confirmed, lines) = listen(&mut child, |_| false);
+    assert!(lines.iter().any(|line| line.starts_with("fatal ")), "{lines:?}");
+    assert!(lines.iter().any(|line| line == "stopped normally"), "{lines:?}");
+    assert!(confirmed.len() > 100, "orders before the failure: {}", confirmed.len());
+    expect_confirmed(&dir, &confirmed).await;
 }
 
 #[tokio::test]
 async fn a_full_disk_stops_the_store_and_loses_nothing() {
     let (dir, kept) = (Dir::new(), Dir::new());
-    // A small disk of its own, gone with the process, so what is on it at the end is copied out.
+    // The process mounts a small disk, which ends with the process, so the files are copied first.
     let line = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=3m small "${DIR}" || exit 77; "$@"; cp "${DIR}"/* {}' bash "$@" || echo no disk"#,
         kept.path().display()
     );
     let mut child = child(&dir, &line);
-    let (told, said) = listen(&mut child, |_| false);
-    if said.iter().any(|line| line == "no disk") {
+    let (confirmed, lines) = listen(&mut child, |_| false);
+    if lines.iter().any(|line| line == "no disk") {
         eprintln!("not run: this system gives no disk to a test without privileges");
         return;
     }
     assert!(
-        said.iter().any(|line| line.starts_with("fatal ") && line.contains("full")),
-        "{said:?}"
+        lines.iter().any(|line| line.starts_with("fatal ") && line.contains("full")),
+        "{lines:?}"
     );
-    assert!(said.iter().any(|line| line == "stopped in good order"), "{said:?}");
-    assert!(told.len() > 100, "it worked before: {}", told.len());
-    expect_told(&kept, &told).await;
+    assert!(lines.iter().any(|line| line == "stopped normally"), "{lines:?}");
+    assert!(confirmed.len() > 100, "orders before the failure: {}", confirmed.len());
+    expect_confirmed(&kept, &confirmed).await;
 }
 
 #[tokio::test]
@@ -142,12 +140,12 @@ async fn a_killed_process_loses_no_published_order() {
     for lines in [1, 333, 2_000] {
         let dir = Dir::new();
         let mut child = child(&dir, r#"exec "$@""#);
-        let mut heard = 0;
-        let (told, _) = listen(&mut child, |line| {
-            heard += usize::from(line.starts_with("told "));
-            heard == lines
+        let mut count = 0;
+        let (confirmed, _) = listen(&mut child, |line| {
+            count += usize::from(line.starts_with("confirmed "));
+            count == lines
         });
-        assert!(told.len() >= lines);
-        expect_told(&dir, &told).await;
+        assert!(confirmed.len() >= lines);
+        expect_confirmed(&dir, &confirmed).await;
     }
 }

@@ -1,6 +1,6 @@
-//! Erases a buyer in both stores. Afterwards no column of any table contains the id. The test takes
-//! the columns from the database's own catalogue, so it covers later columns too. All else adds up
-//! under the replacement name.
+//! Erases a buyer in both stores. Afterwards no column of any table contains the id. The test reads
+//! the columns from the database's catalogue, so it covers later columns too. All other values stay
+//! as they were, under the replacement name.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -70,14 +70,14 @@ async fn reserve(fixture: &Fixture, grant: &Grant, n: u64) -> Order {
 }
 
 async fn pay(fixture: &Fixture, order: &Order) {
-    let told = Capture {
+    let paid = Capture {
         event: format!("evt_{}", order.id),
         provider: "paybank".to_owned(),
         payment: PaymentId(format!("pay_{}", order.id)),
         order: order.id.to_string(),
         money: Money { minor: 1_999 * i64::from(order.units.get()), currency: "EUR".to_owned() },
     };
-    assert!(matches!(fixture.store.capture(told, false).await, Ok(CaptureOutcome::Paid(_))));
+    assert!(matches!(fixture.store.capture(paid, false).await, Ok(CaptureOutcome::Paid(_))));
 }
 
 async fn end(fixture: &Fixture, order: &Order, how: EndReason) {
@@ -102,13 +102,13 @@ async fn grant(fixture: &Fixture, item: ItemId, units: u64) -> Grant {
     fixture.open(SlotKey { item, index: 0 }, units).await
 }
 
-/// Erases until nothing more can be erased; returns what was erased.
+/// Erases until nothing more can be erased, and returns the number of erased rows.
 async fn erase(fixture: &Fixture) -> Erased {
     let mut all = Erased::default();
     loop {
         let some = fixture.store.erase_batch(&anna()).await.expect("writes");
         assert!(some.orders <= ERASE_ROWS_MAX as u64, "{some:?}");
-        // After every commit, whatever is left.
+        // The rows are consistent after each commit.
         fixture.check_invariants().await;
         if some == Erased::default() {
             return all;
@@ -167,7 +167,7 @@ async fn buy(fixture: &Fixture, grant: &Grant) -> Orders {
     orders
 }
 
-/// Leaves the buyer in every table that can hold one, in the sale `spring`.
+/// Adds the buyer to every table that can contain a buyer, in the sale `spring`.
 async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let items = sale(fixture, "spring").await;
     assert_eq!(
@@ -234,7 +234,7 @@ const FILLED: [&str; 13] = [
     "waitlist.request_key",
 ];
 
-async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
+async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let orders = everywhere(&fixture, &shell).await;
     assert_eq!(shell.holding(BUYER), FILLED.map(str::to_owned).into());
     for column in shell
@@ -244,7 +244,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     {
         assert!(
             FILLED.contains(&column.as_str()),
-            "{column} can hold a buyer and is not filled here"
+            "{column} can contain a buyer and has no value here"
         );
     }
     a_finding_contains_no_buyers_id(&fixture, &shell).await;
@@ -253,7 +253,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // While sales are open, nothing is erased.
+    // No row of an open sale is erased.
     let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 0, true));
     assert_eq!(
@@ -283,10 +283,10 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     assert_eq!(
         (shares(anna()).await, shares(other_name()).await),
         (1, 1),
-        "what is reserved, what is paid"
+        "the reserved order, the paid order"
     );
 
-    // Everything that waited for money has ended.
+    // All orders that waited for money end.
     end(&fixture, &orders.reserved, EndReason::Cancel).await;
     assert!(
         fixture
@@ -305,7 +305,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     assert_eq!(erase(&fixture).await, Erased { orders: 3, other: 0 });
     step(&fixture, "autumn", PhaseStep::Close).await;
     assert_eq!(erase(&fixture).await, Erased { orders: 1, other: 1 });
-    assert_eq!(shell.holding(BUYER), ["block.value".to_owned()].into(), "an operator's own word");
+    assert_eq!(shell.holding(BUYER), ["block.value".to_owned()].into(), "an active block stays");
     let soon = fixture.clock.now().plus(1_000);
     fixture
         .store
@@ -314,7 +314,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
         .expect("writes")
         .expect("there is room");
     fixture.clock.advance(2_000);
-    assert!(!traces(&fixture).await.blocked, "it is over");
+    assert!(!traces(&fixture).await.blocked, "the block has ended");
     assert_eq!(erase(&fixture).await, Erased { orders: 0, other: 1 });
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     assert_eq!(traces(&fixture).await, BuyerTraces::default());
@@ -323,7 +323,7 @@ async fn nothing_is_left(fixture: Fixture, shell: Shell) -> Shell {
     shell
 }
 
-/// The audit's findings, for the log.
+/// Asserts that the audit's findings, which are logged, do not contain the buyer's id.
 async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
     for (change, is_sound) in [('+', false), ('-', true)] {
         shell.ask(&format!("UPDATE quota SET used = used {change} 1 WHERE buyer = '{BUYER}'"));
@@ -336,19 +336,14 @@ async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
     }
 }
 
-/// Everything is as before under the replacement name.
+/// Asserts that all values are as before, under the replacement name.
 async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     let query = |buyer| OrderQuery { buyer: Some(buyer), limit: 100, ..OrderQuery::default() };
     assert_eq!(fixture.store.orders(query(anna())).await.expect("reads").orders, []);
     let found = fixture.store.orders(query(other_name())).await.expect("reads").orders;
     assert_eq!(found.len(), 6);
     for before in orders.all() {
-        let now = fixture
-            .store
-            .order(before.id)
-            .await
-            .expect("reads")
-            .expect("an operator finds it by its id");
+        let now = fixture.store.order(before.id).await.expect("reads").expect("the order exists");
         assert_eq!(
             (&now.buyer, &now.key),
             (&other_name(), &id_key().erased_key(&anna(), before.key.as_str()))
@@ -357,13 +352,13 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
             (now.item, now.units, now.reserved_at),
             (before.item, before.units, before.reserved_at)
         );
-        let told = fixture.store.history(before.id).await.expect("reads");
-        assert!(told.len() >= 2, "{told:?}");
+        let events = fixture.store.history(before.id).await.expect("reads");
+        assert!(events.len() >= 2, "{events:?}");
         let found =
             fixture.store.order_of(now.buyer.clone(), now.key.clone()).await.expect("reads");
         assert_eq!(found, Some(now));
     }
-    // The seed does not reveal the name behind a lot.
+    // The lots do not reveal the erased name.
     let drawn = fixture.store.drawn_after("spring", None, 9).await.expect("reads");
     assert!(drawn.iter().any(|(_, buyer)| *buyer == other_name()) && drawn.len() == 3, "{drawn:?}");
     assert!(
@@ -377,7 +372,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
 }
 
 /// More orders than one transaction erases, all expired.
-async fn many_take_several_transactions(fixture: Fixture, shell: Shell) -> Shell {
+async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> Shell {
     let many = ERASE_ROWS_MAX as u64 + 50;
     let item = fixture.item(Stock::Counted(many), 1_000).await;
     let grant = grant(&fixture, item, many).await;
@@ -393,14 +388,14 @@ async fn many_take_several_transactions(fixture: Fixture, shell: Shell) -> Shell
     assert_eq!(
         (rest.orders, first.other + rest.other),
         (50, many),
-        "each slot's feed has each end"
+        "one feed row for each expired order"
     );
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     shell
 }
 
 /// Two erasures and a refund run on the same orders.
-async fn erasing_and_refunding_at_once(fixture: Fixture, shell: Shell) -> Shell {
+async fn erasures_and_refunds_agree(fixture: Fixture, shell: Shell) -> Shell {
     const ORDERS: u64 = 20;
     let item = fixture.item(Stock::Counted(ORDERS), 100).await;
     let grant = grant(&fixture, item, ORDERS).await;
@@ -457,11 +452,11 @@ macro_rules! both {
     };
 }
 
-both!(nothing_is_left, many_take_several_transactions, erasing_and_refunding_at_once);
+both!(a_buyer_is_left_in_no_column, many_orders_take_several_batches, erasures_and_refunds_agree);
 
 /// Rewriting the file clears its free pages; then neither the file nor the log contains the name.
 #[tokio::test]
-async fn a_file_that_is_written_anew_holds_nothing() {
+async fn a_rewritten_file_does_not_contain_the_erased_name() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let item = fixture.item(Stock::Counted(300), 1_000).await;
@@ -475,12 +470,12 @@ async fn a_file_that_is_written_anew_holds_nothing() {
     fixture.store.close().await;
     dir.shell()
         .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
-        .expect("nobody else has it");
-    for entry in std::fs::read_dir(dir.path()).expect("it exists") {
-        let path = entry.expect("it can be read").path();
-        let bytes = std::fs::read(&path).expect("it can be read");
+        .expect("no other connection is open");
+    for entry in std::fs::read_dir(dir.path()).expect("reads") {
+        let path = entry.expect("reads").path();
+        let bytes = std::fs::read(&path).expect("reads");
         let found = bytes.windows(BUYER.len()).any(|part| part == BUYER.as_bytes());
-        assert!(!found, "{} holds the name", path.display());
+        assert!(!found, "{} contains the name", path.display());
     }
     let again = open(dir.path());
     again.check_invariants().await;

@@ -1,5 +1,5 @@
-//! Events in PostgreSQL: readers that continue by position miss nothing, in whatever order
-//! transactions commit; and payments that are reported at two nodes at once.
+//! Events in PostgreSQL: readers that continue by position miss no event, in whatever order
+//! transactions commit. Also payments that are reported to two nodes at once.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,42 +15,42 @@ use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
 use crate::cluster;
-use crate::nodes::{told, two};
+use crate::nodes::{two, wait};
 
 /// Longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
-/// Another session.
+/// Opens a session.
 pub async fn session(database: &str) -> Client {
     let (client, connection) =
         tokio_postgres::connect(&cluster::shared().url(database), NoTls).await.expect("connects");
-    // It ends with its client.
+    // The task ends with the client.
     tokio::spawn(connection);
     client
 }
 
 pub async fn run(client: &Client, sql: &str) {
-    client.batch_execute(sql).await.expect("it is SQL");
+    client.batch_execute(sql).await.expect("valid SQL");
 }
 
-fn happen(sale: &str) -> String {
+fn insert_event(sale: &str) -> String {
     format!(
         "INSERT INTO event (type, sale_id, at, actor) VALUES ('sale.opened', '{sale}', 1, 'engine')"
     )
 }
 
-/// The events after a position: the sales that they name, and the last position.
+/// Reads the events after a position, and returns the sales that they name. Moves the position.
 async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
-    let told = store.events_after(*position, 100).await.expect("reads");
-    let mut sale = |told: StoredEvent| {
-        assert!(told.position > *position);
-        *position = told.position;
-        match told.event.subject {
+    let events = store.events_after(*position, 100).await.expect("reads");
+    let mut sale = |stored: StoredEvent| {
+        assert!(stored.position > *position);
+        *position = stored.position;
+        match stored.event.subject {
             Subject::Sale(sale) => sale,
             other => panic!("{other:?}"),
         }
     };
-    told.into_iter().map(|read| sale(read.expect("readable"))).collect()
+    events.into_iter().map(|read| sale(read.expect("readable"))).collect()
 }
 
 #[tokio::test]
@@ -58,10 +58,10 @@ async fn a_late_commit_reaches_readers_that_continue() {
     let (a, b, database) = two().await;
     let (slow, quick) = (session(&database).await, session(&database).await);
     run(&slow, "BEGIN").await;
-    run(&slow, &happen("first")).await;
+    run(&slow, &insert_event("first")).await;
     run(&quick, "BEGIN").await;
-    run(&quick, &happen("second")).await;
-    run(&quick, &happen("third")).await;
+    run(&quick, &insert_event("second")).await;
+    run(&quick, &insert_event("third")).await;
     let mut position = 0;
     assert_eq!(a.store.sequence_events(100).await.expect("writes"), 0);
     assert_eq!(read_on(&a.store, &mut position).await, Vec::<String>::new());
@@ -69,25 +69,25 @@ async fn a_late_commit_reaches_readers_that_continue() {
     assert_eq!(
         read_on(&a.store, &mut position).await,
         Vec::<String>::new(),
-        "it has no position yet"
+        "the events have no positions yet"
     );
     assert_eq!(b.store.sequence_events(1).await.expect("writes"), 1);
     assert_eq!(a.store.sequence_events(100).await.expect("writes"), 1);
     assert_eq!(read_on(&a.store, &mut position).await, ["second", "third"]);
-    run(&slow, &happen("fourth")).await;
+    run(&slow, &insert_event("fourth")).await;
     run(&slow, "COMMIT").await;
     assert_eq!(a.store.sequence_events(100).await.expect("writes"), 2);
     assert_eq!(
         read_on(&a.store, &mut position).await,
         ["first", "fourth"],
-        "the one whose number was drawn before all"
+        "the event with the lowest `seq`"
     );
     assert_eq!(a.store.last_position().await.expect("reads"), position);
     run(&slow, "BEGIN").await;
-    run(&slow, &happen("never")).await;
-    run(&quick, &happen("fifth")).await;
+    run(&slow, &insert_event("never")).await;
+    run(&quick, &insert_event("fifth")).await;
     run(&slow, "ROLLBACK").await;
-    // A deleted event's position is not used again.
+    // The position of a deleted event is not used again.
     run(&quick, "DELETE FROM event WHERE position IS NOT NULL").await;
     let (x, y) = tokio::join!(a.store.sequence_events(100), b.store.sequence_events(100));
     assert_eq!(x.expect("writes") + y.expect("writes"), 1);
@@ -97,15 +97,15 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// A transaction that numbers events waits for another one, and sees its numbers.
+/// A transaction that assigns positions waits for another one, and sees its positions.
 #[tokio::test]
-async fn numbers_are_given_by_one_at_a_time() {
+async fn one_transaction_at_a_time_assigns_positions() {
     let (a, b, database) = two().await;
     let (other, quick) = (session(&database).await, session(&database).await);
-    run(&quick, &happen("first")).await;
+    run(&quick, &insert_event("first")).await;
     run(&other, "BEGIN; SELECT position FROM event_turn FOR NO KEY UPDATE").await;
     run(&other, "UPDATE event SET position = 7; UPDATE event_turn SET position = 7").await;
-    run(&quick, &happen("second")).await;
+    run(&quick, &insert_event("second")).await;
     let store = a.store.clone();
     let waits = tokio::spawn(async move { store.sequence_events(100).await.expect("writes") });
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
@@ -114,7 +114,7 @@ async fn numbers_are_given_by_one_at_a_time() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     run(&other, "COMMIT").await;
-    assert_eq!(waits.await.expect("runs"), 1, "the other one's has its position");
+    assert_eq!(waits.await.expect("runs"), 1, "the other event has its position");
     let mut position = 0;
     assert_eq!(read_on(&b.store, &mut position).await, ["first", "second"]);
     assert_eq!(position, 8);
@@ -138,10 +138,10 @@ fn operator() -> Attribution {
     Attribution { actor: Actor::Operator("key_1".to_owned()), why: Some("they asked".to_owned()) }
 }
 
-/// Everything that can happen to an order, at once and on both nodes.
-fn storm(rigs: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<()>) {
+/// Starts all changes of an order concurrently on both nodes.
+fn change_concurrently(nodes: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<()>) {
     let (id, units) = (order.id, order.units.get());
-    for (at, fixture) in rigs.into_iter().enumerate() {
+    for (at, fixture) in nodes.into_iter().enumerate() {
         let (store, pay_by) = (fixture.store.clone(), order.pay_by.plus(at as i64 + 1));
         let text = id.to_string();
         // The same payment in two messages, one at each node, and a second payment.
@@ -179,26 +179,26 @@ fn storm(rigs: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<()>) {
     }
 }
 
-/// Reads and numbers events until no more come and all are read.
+/// Assigns positions and reads events until `done` is set and all events are read.
 async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<StoredEvent> {
     let (mut all, mut position): (Vec<StoredEvent>, i64) = (Vec::new(), 0);
     loop {
         let last = done.load(Ordering::SeqCst);
         while store.sequence_events(7).await.expect("writes") == 7 {}
-        let told = store.events_after(position, 1_000).await.expect("reads");
-        let told: Vec<_> = told.into_iter().map(|read| read.expect("readable")).collect();
-        assert!(told.is_sorted_by(|a, b| a.position < b.position));
-        if last && told.is_empty() {
+        let page = store.events_after(position, 1_000).await.expect("reads");
+        let page: Vec<_> = page.into_iter().map(|read| read.expect("readable")).collect();
+        assert!(page.is_sorted_by(|a, b| a.position < b.position));
+        if last && page.is_empty() {
             return all;
         }
-        position = told.last().map_or(position, |told| told.position);
-        all.extend(told);
+        position = page.last().map_or(position, |stored| stored.position);
+        all.extend(page);
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_once() {
+async fn readers_miss_no_event_and_each_payment_has_one_result_under_concurrent_changes() {
     let (a, b, database) = two().await;
     let grant = a.slot(600, 500, 4).await;
     let done = Arc::new(AtomicBool::new(false));
@@ -223,10 +223,10 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
         for resolved in b.store.settle(tickets).await.expect("settles") {
             let Some(order) = resolved.order else { continue };
             orders.insert(order.id);
-            storm([&a, &b], &order, &mut tasks);
+            change_concurrently([&a, &b], &order, &mut tasks);
         }
         if round % 4 == 3 {
-            // Some of them are due meanwhile.
+            // Some of the orders become due.
             a.clock.advance(HOLD_MS);
             b.clock.advance(HOLD_MS);
             let store = b.store.clone();
@@ -235,19 +235,19 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
         tasks.join_all().await;
     }
     done.store(true, Ordering::SeqCst);
-    let mut heard = Vec::new();
+    let mut read = Vec::new();
     for reader in readers {
-        heard.push(reader.await.expect("runs"));
+        read.push(reader.await.expect("runs"));
     }
-    let second = heard.pop().expect("two");
-    assert_eq!(heard[0], second, "each reader hears the same in the same order");
-    holds(&a.store, &orders, &heard[0]).await;
+    let second = read.pop().expect("two readers");
+    assert_eq!(read[0], second, "each reader reads the same events in the same order");
+    check_events(&a.store, &orders, &read[0]).await;
     let events = session(&database)
         .await
         .query_one("SELECT count(*) FROM event", &[])
         .await
         .expect("a query");
-    assert_eq!(events.get::<_, i64>(0), heard[0].len() as i64);
+    assert_eq!(events.get::<_, i64>(0), read[0].len() as i64);
     a.check_invariants().await;
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     for fixture in [a, b] {
@@ -257,13 +257,13 @@ async fn readers_miss_nothing_and_money_comes_to_one_thing_whatever_happens_at_o
     assert_eq!(deadlocks.get::<_, i64>(0), 0);
 }
 
-/// Each change of an order was read once, in order, up to the present state. Each captured payment
-/// belongs to its order or has one refund.
-async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[StoredEvent]) {
+/// Asserts that each change of an order was read once, in order, up to the current state, and that
+/// each captured payment belongs to its order or has one refund.
+async fn check_events(store: &Store, orders: &BTreeSet<TicketId>, read: &[StoredEvent]) {
     let mut changes: BTreeMap<TicketId, Vec<(EventType, Order)>> = BTreeMap::new();
-    for told in heard {
-        if let Subject::Order(order) = &told.event.subject {
-            changes.entry(order.id).or_default().push((told.event.what, order.clone()));
+    for stored in read {
+        if let Subject::Order(order) = &stored.event.subject {
+            changes.entry(order.id).or_default().push((stored.event.what, order.clone()));
         }
     }
     assert_eq!(changes.keys().copied().collect::<BTreeSet<_>>(), *orders);
@@ -293,15 +293,15 @@ async fn holds(store: &Store, orders: &BTreeSet<TicketId>, heard: &[StoredEvent]
 #[tokio::test]
 async fn another_node_is_notified_of_events() {
     let (a, b, _) = two().await;
-    let heard = |all: &[doorbuster_store::Committed]| all.iter().any(|committed| committed.events);
+    let appended = |all: &[doorbuster_store::Committed]| all.iter().any(|commit| commit.events);
     let grant = a.slot(10, 10, 4).await;
-    told(&b, KNOWN_WITHIN, heard).await;
+    wait(&b, KNOWN_WITHIN, appended).await;
     b.commits.forget();
-    // There are no order and no units, only a buyer who gets the money back.
+    // The payment names no order, so it moves no units; it is only refunded.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
-    told(&b, KNOWN_WITHIN, heard).await;
+    wait(&b, KNOWN_WITHIN, appended).await;
     assert!(a.commits.take().iter().any(|committed| committed.events));
-    // Acknowledging a grant is no event.
+    // The acknowledgement of a grant appends no event.
     b.store.acknowledge_init(grant.id).await.expect("writes");
     b.store.refill(grant.id, 0, doorbuster_core::Counter::A).await.expect("writes");
     for fixture in [a, b] {

@@ -1,5 +1,5 @@
-//! A standby of PostgreSQL takes over: what was promised is kept where commits were synchronous,
-//! what was lost is named where they were not, and the old primary is never used again.
+//! A standby of PostgreSQL takes over. If commits were synchronous, no confirmed order is lost. If
+//! they were not, the lost orders are named. The old primary is never used again.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Both run, and the standby has the database.
+    /// Starts both servers, and waits until the standby has the database.
     async fn start() -> Self {
         tokio::task::block_in_place(|| {
             let primary = Cluster::start(&[]);
@@ -40,39 +40,39 @@ impl Pair {
         self.primary.url_of_either(&self.standby, &self.database)
     }
 
-    /// Commits wait for the standby from now on.
+    /// Makes commits wait for the standby.
     fn make_synchronous(&self) {
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'");
         self.primary.psql("postgres", &set).expect("a setting");
         self.primary.psql("postgres", "SELECT pg_reload_conf()").expect("reloads");
         let state = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        wait_until("it is synchronous", || {
+        wait_until("the standby is synchronous", || {
             self.primary.psql("postgres", state).unwrap().trim() == "1"
         });
     }
 
-    /// The standby has everything that the primary has.
+    /// Waits until the standby has everything that the primary has.
     fn wait_for_standby(&self) {
         let sql = "SELECT count(*) FROM pg_stat_replication
                    WHERE replay_lsn >= pg_current_wal_lsn()";
         wait_until("the standby is up to date", || {
-            self.primary.psql("postgres", sql).is_ok_and(|said| said.trim() == "1")
+            self.primary.psql("postgres", sql).is_ok_and(|count| count.trim() == "1")
         });
     }
 
-    /// The standby receives nothing any more.
+    /// Disconnects the standby from the primary.
     fn cut_replication(&self) {
         self.standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo = ''").expect("a setting");
         self.standby.psql("postgres", "SELECT pg_reload_conf()").expect("reloads");
         let senders = "SELECT count(*) FROM pg_stat_replication";
-        wait_until("it is cut off", || {
+        wait_until("the standby is disconnected", || {
             self.primary.psql("postgres", senders).unwrap().trim() == "0"
         });
     }
 
     fn promote_standby(&self) {
-        let said = self.standby.psql("postgres", "SELECT pg_promote()").expect("promotes");
-        assert_eq!(said.trim(), "t");
+        let promoted = self.standby.psql("postgres", "SELECT pg_promote()").expect("promotes");
+        assert_eq!(promoted.trim(), "t");
     }
 }
 
@@ -138,7 +138,7 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     let known = fixture.store.database().expect("a database");
     assert_eq!((known.fence, known.timeline), (2, 2));
 
-    // The old primary comes back, first in the address.
+    // The old primary starts again, as the first host of the address.
     tokio::task::block_in_place(|| pair.primary.restart());
     let refused = pair.primary.url(&pair.database);
     let memory = HistoryMemory::default();
@@ -147,11 +147,11 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     for part in ["older history (fence 1, timeline 1)", "(fence 2, timeline 2)", "old primary"] {
         assert!(refused.contains(part), "{refused}");
     }
-    // A node that knows nothing compares both.
+    // A node that knows no history compares both servers.
     let other = open(&pair.url(), 3, HistoryMemory::default()).await.expect("opens");
     assert_eq!(other.store.database(), Some(known));
     other.store.close().await;
-    // A node that lost its connections does not fall back.
+    // A node that lost its connections does not use the old primary.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
     tokio::task::block_in_place(|| pair.standby.psql(&pair.database, kill)).expect("kills");
@@ -181,7 +181,7 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     });
     let mut changes = fixture.store.history_changes().expect("a database");
     let seen = tokio::time::timeout(AGAIN_WITHIN, changes.wait_for(|fence| *fence == 2)).await;
-    assert!(seen.is_ok(), "the node notices by itself");
+    assert!(seen.is_ok(), "the node notices the failover");
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     let found = reaction.lost.expect("the new primary lacks orders");
     assert_eq!((found.acknowledged, found.lost, found.fence), (20, 10, 2));
@@ -194,7 +194,7 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     let history = fixture.store.store_history().await.expect("reads");
     assert_eq!(history[0].paused, [paused]);
 
-    // An operator decides, and no node pauses the sale again.
+    // An operator resumes the sale, and no node pauses it again.
     fixture.store.step_sale("sale-0", PhaseStep::Resume).await.expect("resumes");
     let again = fixture.store.react_to_history().await.expect("reacts");
     assert_eq!((again.paused.len(), again.lost), (0, None));

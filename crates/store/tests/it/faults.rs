@@ -10,14 +10,14 @@ use doorbuster_store::{DeadLetterContent, DeadLetterId, OpenError, Store, StoreE
 
 use crate::cluster::{self, Cluster};
 use crate::fixture::{open_postgres, postgres_options};
-use crate::nodes::told;
+use crate::nodes::wait;
 
-/// Longest time until work that waits for PostgreSQL is done.
+/// The time limit of work that waits for PostgreSQL.
 pub const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// Sessions that are killed in the middle of something.
+/// The number of sessions that are killed during their work.
 const KILLS: usize = 25;
-/// After this time no session is killed, also if a test failed.
+/// After this time no session is killed, even if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
@@ -25,7 +25,7 @@ pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<V
     (0..count).map(|b| (0..size).map(|i| ticket(b * size + i + 1)).collect()).collect()
 }
 
-/// Settles like a settler: tickets without an answer are delivered again.
+/// Settles as a settler does: tickets without an answer are delivered again.
 pub async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
     let since = Instant::now();
     loop {
@@ -43,7 +43,7 @@ pub async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
+async fn killed_sessions_lose_no_order_and_repeat_none() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
@@ -83,18 +83,18 @@ async fn sessions_that_are_killed_lose_nothing_and_double_nothing() {
     }
     let promised: BTreeSet<TicketId> = settlers.join_all().await.into_iter().flatten().collect();
     stop.store(true, Ordering::SeqCst);
-    let kills = killer.await.expect("it kills");
+    let kills = killer.await.expect("no panic");
     assert!(kills > 0);
     assert_eq!(promised.len(), 3_000);
     let known: BTreeSet<_> =
         fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
-    assert_eq!(known, promised, "every promise was told to the node before it was answered");
+    assert_eq!(known, promised, "every order was published before its caller got the answer");
     fixture.expect_units(grant.slot.item, 0, 7_000, 3_000, 0).await;
     fixture.store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_of_the_database_is_survived_with_every_promise() {
+async fn a_crash_of_the_database_loses_no_confirmed_order() {
     let cluster = Cluster::start(&[]);
     let url = cluster.url(&cluster.database());
     let (fixture, other) = (open_postgres(&url, 1).await, open_postgres(&url, 2).await);
@@ -115,17 +115,17 @@ async fn a_crash_of_the_database_is_survived_with_every_promise() {
             ));
             tokio::task::block_in_place(|| cluster.restart());
         }
-        promised.extend(settling.await.expect("it settles in the end"));
+        promised.extend(settling.await.expect("no panic"));
     }
     assert_eq!(promised.len(), 120);
-    let known = told(&other, AGAIN_WITHIN, |all| {
+    let known = wait(&other, AGAIN_WITHIN, |all| {
         all.iter().flat_map(|c| &c.orders).map(|o| o.id).collect::<BTreeSet<_>>().len() >= 120
     });
     let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
-    assert_eq!(known, promised, "the other node learnt of all of them");
+    assert_eq!(known, promised, "the other node knows all orders");
     let since = Instant::now();
     while fixture.store.health().await.is_err() {
-        assert!(since.elapsed() < AGAIN_WITHIN, "it is there again");
+        assert!(since.elapsed() < AGAIN_WITHIN, "the database is not available again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     fixture.expect_units(grant.slot.item, 0, 880, 120, 0).await;
@@ -145,7 +145,7 @@ fn poison(database: &str, table: &str, condition: &str) {
 }
 
 #[tokio::test]
-async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
+async fn a_ticket_that_cannot_settle_becomes_a_dead_letter_and_the_others_settle() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
@@ -176,7 +176,7 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
             .dead_letter(DeadLetterId::Ticket(id))
             .await
             .expect("reads")
-            .expect("it is there");
+            .expect("the dead letter exists");
         let DeadLetterContent::Request { item, buyer, units } = held else { panic!("{held:?}") };
         assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
         let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
@@ -196,15 +196,15 @@ async fn a_poisonous_ticket_is_given_up_alone_and_the_rest_settles() {
 }
 
 #[tokio::test]
-async fn a_job_that_panics_is_undone_and_the_store_goes_on() {
+async fn a_job_that_panics_is_rolled_back_and_the_store_keeps_working() {
     let cluster = cluster::shared();
     let fixture = open_postgres(&cluster.url(&cluster.database()), 1).await;
     fixture.item(doorbuster_core::Stock::Counted(1), 1).await;
     let bug = |_: &mut doorbuster_store::SaleRow| panic!("a bug in a patch");
     let panicked = fixture.store.patch_sale("sale-0", None, Box::new(bug)).await;
-    let Err(StoreError::Unexpected(said)) = panicked else { panic!("{panicked:?}") };
-    assert!(said.contains("a bug in a patch"), "{said}");
-    assert!(fixture.store.delete_sale("sale-0", Some(9)).await.is_ok(), "no lock stays");
+    let Err(StoreError::Unexpected(reason)) = panicked else { panic!("{panicked:?}") };
+    assert!(reason.contains("a bug in a patch"), "{reason}");
+    assert!(fixture.store.delete_sale("sale-0", Some(9)).await.is_ok(), "no lock remains");
     fixture.store.close().await;
     assert!(matches!(fixture.store.sales().await, Err(StoreError::Unavailable { .. })), "closed");
 }
@@ -253,7 +253,7 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_time_is_the_databases() {
+async fn the_stores_time_is_the_databases_time() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let store = opened(&cluster.url(&database), |o| o.clock = None).await.expect("opens");

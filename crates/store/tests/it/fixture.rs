@@ -11,7 +11,7 @@ use doorbuster_store::{HistoryMemory, PostgresOptions, SqliteOptions, Store};
 pub struct Dir(PathBuf);
 
 impl Dir {
-    /// A new one.
+    /// Creates an empty directory.
     pub fn new() -> Self {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-store-{:016x}", rand::random::<u64>()));
@@ -19,12 +19,12 @@ impl Dir {
         Self(dir)
     }
 
-    /// Where it is.
+    /// The directory's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The database in it.
+    /// The path of the store's file.
     pub fn file(&self) -> PathBuf {
         self.0.join("doorbuster.sqlite3")
     }
@@ -42,16 +42,15 @@ impl Drop for Dir {
     }
 }
 
-/// The reasons that `on_fatal` got.
+/// The reasons that `on_fatal` received.
 pub type Fatal = Arc<Mutex<Vec<String>>>;
 
 /// The options of a test's store.
 pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions, Fatal) {
     let fatal = Fatal::default();
-    let heard = Arc::clone(&fatal);
-    let on_fatal = Arc::new(move |reason: &str| {
-        heard.lock().expect("no test panics with it").push(reason.to_owned())
-    });
+    let reasons = Arc::clone(&fatal);
+    let on_fatal =
+        Arc::new(move |reason: &str| reasons.lock().expect("no panic").push(reason.to_owned()));
     let dir = dir.to_owned();
     (
         SqliteOptions {

@@ -1,5 +1,5 @@
-//! A store's files are removed while it is open. It stops with the reason, and confirms nothing
-//! that the next start would not find.
+//! A store whose files are removed while it is open. It stops and reports the reason, and confirms
+//! no order that the next start would not find.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -28,10 +28,10 @@ struct Shop {
 
 impl Shop {
     async fn open(dir: &Path) -> Self {
-        let (clock, told) = (Clock::new(), CommitLog::default());
-        let (options, fatal) = options(dir, &clock, &told);
+        let (clock, commits) = (Clock::new(), CommitLog::default());
+        let (options, fatal) = options(dir, &clock, &commits);
         let fixture =
-            Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits: told };
+            Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits };
         let grant = fixture.slot(100, 100, 1).await;
         let order = fixture.reserve(&grant, 1, "anna", 1).await.id;
         fixture.commits.forget();
@@ -44,7 +44,7 @@ impl Shop {
         self.fixture.store.settle(vec![ticket]).await
     }
 
-    /// Settles a ticket, which must stop the store; returns the reason.
+    /// Settles a ticket, which must stop the store, and returns the reason.
     async fn stops(self) -> String {
         let answer = self.settle(2).await;
         let reason = self.stopped().await;
@@ -52,8 +52,8 @@ impl Shop {
         reason
     }
 
-    /// Checks that nothing was confirmed since the order, that no work is done, and that the reason
-    /// was reported once.
+    /// Asserts that nothing was confirmed since the order, that the store refuses work, and that
+    /// the reason was reported once. Returns the reason.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [
@@ -67,25 +67,25 @@ impl Shop {
             "{refused:?}"
         );
         store.close().await;
-        assert!(self.fixture.commits.take().is_empty(), "nothing more is told");
-        let mut reasons = self.fatal.lock().expect("nobody panicked").clone();
-        assert_eq!(reasons.len(), 1, "told once: {reasons:?}");
+        assert!(self.fixture.commits.take().is_empty(), "no further commit is published");
+        let mut reasons = self.fatal.lock().expect("no panic").clone();
+        assert_eq!(reasons.len(), 1, "reported once: {reasons:?}");
         reasons.remove(0)
     }
 }
 
-/// Opens the store again, and looks for the confirmed order.
-async fn expect_told(dir: &Dir, order: TicketId) {
+/// Opens the store again, and asserts that the confirmed order exists.
+async fn expect_confirmed(dir: &Dir, order: TicketId) {
     let fixture = open(dir.path());
     assert!(
         fixture.store.order(order).await.expect("reads").is_some(),
-        "it was told and is not there"
+        "the order was confirmed and does not exist"
     );
     fixture.check_invariants().await;
     fixture.store.close().await;
 }
 
-/// No new store is created in place of one that is gone.
+/// Asserts that no new store is created in place of a store that was removed.
 #[track_caller]
 fn expect_refused(dir: &Dir) {
     let (options, _) = options(dir.path(), &Clock::new(), &CommitLog::default());
@@ -97,20 +97,20 @@ fn expect_refused(dir: &Dir) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_moved_away_stops_the_store_before_it_tells_more() {
+async fn a_moved_file_stops_the_store_before_it_confirms_more() {
     for name in NAMES {
         let (dir, away) = (Dir::new(), Dir::new());
         let shop = Shop::open(dir.path()).await;
         let order = shop.order;
-        fs::rename(dir.path().join(name), away.path().join(name)).expect("ours");
+        fs::rename(dir.path().join(name), away.path().join(name)).expect("the file can change");
         let reason = shop.stops().await;
         assert!(reason.contains(&format!("/{name} cannot be found any more: ")), "{reason}");
         if name == NAMES[0] {
             expect_refused(&dir);
             assert!(!dir.file().exists());
         }
-        fs::rename(away.path().join(name), dir.path().join(name)).expect("ours");
-        expect_told(&dir, order).await;
+        fs::rename(away.path().join(name), dir.path().join(name)).expect("the file can change");
+        expect_confirmed(&dir, order).await;
     }
 }
 
@@ -120,29 +120,29 @@ async fn published_data_is_in_the_file_when_its_log_is_removed() {
     let shop = Shop::open(dir.path()).await;
     let order = shop.order;
     for name in &NAMES[1..3] {
-        fs::remove_file(dir.path().join(name)).expect("ours");
+        fs::remove_file(dir.path().join(name)).expect("the file can change");
     }
     shop.stops().await;
-    expect_told(&dir, order).await;
+    expect_confirmed(&dir, order).await;
 }
 
 #[tokio::test]
-async fn a_store_that_was_moved_whole_is_whole_without_its_log() {
+async fn a_moved_store_file_is_complete_without_its_log() {
     let (dir, away) = (Dir::new(), Dir::new());
     let shop = Shop::open(dir.path()).await;
     let order = shop.order;
-    fs::rename(dir.file(), away.file()).expect("ours");
+    fs::rename(dir.file(), away.file()).expect("the file can change");
     shop.stops().await;
-    expect_told(&away, order).await;
+    expect_confirmed(&away, order).await;
 }
 
 #[tokio::test]
-async fn another_file_in_the_place_of_one_stops_the_store_before_it_tells_more() {
+async fn a_replaced_file_stops_the_store_before_it_confirms_more() {
     for name in NAMES {
         let dir = Dir::new();
         let shop = Shop::open(dir.path()).await;
         let order = shop.order;
-        fs::remove_file(dir.path().join(name)).expect("ours");
+        fs::remove_file(dir.path().join(name)).expect("the file can change");
         fs::write(dir.path().join(name), "").expect("writes");
         let reason = shop.stops().await;
         assert!(
@@ -151,7 +151,7 @@ async fn another_file_in_the_place_of_one_stops_the_store_before_it_tells_more()
         );
         match name == NAMES[0] {
             true => expect_refused(&dir),
-            false => expect_told(&dir, order).await,
+            false => expect_confirmed(&dir, order).await,
         }
     }
 }
@@ -161,22 +161,22 @@ async fn a_directory_that_is_moved_away_stops_the_store_and_loses_nothing() {
     let (dir, away) = (Dir::new(), Dir::new());
     let shop = Shop::open(dir.path()).await;
     let (order, moved) = (shop.order, away.path().join("moved"));
-    fs::rename(dir.path(), &moved).expect("ours");
+    fs::rename(dir.path(), &moved).expect("the file can change");
     let reason = shop.stops().await;
     assert!(reason.contains("/doorbuster.sqlite3 cannot be found any more: "), "{reason}");
-    fs::rename(&moved, dir.path()).expect("ours");
-    expect_told(&dir, order).await;
+    fs::rename(&moved, dir.path()).expect("the file can change");
+    expect_confirmed(&dir, order).await;
 }
 
 #[tokio::test]
-async fn a_store_without_work_notices_that_a_file_is_gone() {
+async fn an_idle_store_notices_that_a_file_is_gone() {
     for name in ["doorbuster.sqlite3", "lock"] {
         let dir = Dir::new();
         let shop = Shop::open(dir.path()).await;
-        fs::remove_file(dir.path().join(name)).expect("ours");
+        fs::remove_file(dir.path().join(name)).expect("the file can change");
         let begun = Instant::now();
         while shop.fixture.store.health().await.is_ok() {
-            assert!(begun.elapsed() < PATIENCE, "it goes on without {name}");
+            assert!(begun.elapsed() < PATIENCE, "the store works without {name}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let reason = shop.stopped().await;
@@ -190,13 +190,13 @@ async fn a_store_behind_a_link_works_until_the_link_is_gone() {
     fs::write(elsewhere.file(), "").expect("writes");
     symlink(elsewhere.file(), dir.file()).expect("a fresh name");
     let shop = Shop::open(dir.path()).await;
-    fs::remove_file(dir.file()).expect("ours");
+    fs::remove_file(dir.file()).expect("the file can change");
     let reason = shop.stops().await;
     assert!(reason.contains("/doorbuster.sqlite3 cannot be found any more: "), "{reason}");
 }
 
 #[tokio::test]
-async fn copies_and_writing_the_file_anew_stop_nothing() {
+async fn a_backup_and_a_vacuum_do_not_stop_the_store() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
     let shop = Shop::open(dir.path()).await;
     doorbuster_store::backup(dir.path(), &elsewhere.file(), doorbuster_core::Millis(0), &[])
@@ -204,10 +204,10 @@ async fn copies_and_writing_the_file_anew_stop_nothing() {
     shop.settle(2).await.expect("settles");
     dir.shell()
         .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
-        .expect("nobody else is at work");
+        .expect("no other connection works");
     shop.settle(3).await.expect("settles");
-    assert_eq!(shop.fixture.commits.take().len(), 2, "each commit was told");
+    assert_eq!(shop.fixture.commits.take().len(), 2, "each commit was published");
     shop.fixture.check_invariants().await;
     shop.fixture.store.close().await;
-    assert!(shop.fatal.lock().expect("nobody panicked").is_empty());
+    assert!(shop.fatal.lock().expect("no panic").is_empty());
 }

@@ -1,5 +1,5 @@
-//! How long an order waits for its provider if a program of the previous version writes the row:
-//! expiry finds it too early, leaves it, and writes the row again.
+//! The time that an order waits for its provider if a program of the previous version writes the
+//! row. Expiry finds the order too early, does not expire it, and writes the row again.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
@@ -15,13 +15,13 @@ async fn expire(fixture: &Fixture) -> Vec<TicketId> {
     fixture.store.expire_due(9).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
-async fn ask_without_answer(fixture: &Fixture, order: TicketId) {
+async fn record_no_answer(fixture: &Fixture, order: TicketId) {
     let it = CheckoutDeferral { order, session: SESSION.to_owned(), ms: 300, no_answer: true };
     assert_eq!(fixture.store.defer_checkouts(vec![it]).await.expect("writes"), 1);
 }
 
-/// `run` runs SQL beside the store.
-async fn is_written_anew(fixture: Fixture, run: impl Fn(&str)) {
+/// Asserts that the row is rewritten. `run` runs SQL beside the store.
+async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     let next_due = async || fixture.store.next_due().await.expect("reads");
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 1).await;
@@ -39,21 +39,21 @@ async fn is_written_anew(fixture: Fixture, run: impl Fn(&str)) {
     run("UPDATE orders SET ask_ms = 120000");
     assert_eq!(next_due().await, Some(order.pay_by.plus(PROVIDER_GRACE_MS)));
     fixture.clock.advance(HOLD_MS + PROVIDER_GRACE_MS);
-    assert_eq!(expire(&fixture).await, [], "nobody could ask yet");
+    assert_eq!(expire(&fixture).await, [], "no check was made yet");
     assert_eq!(
         next_due().await,
         Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "and it is not found again and again"
+        "it is not found repeatedly"
     );
-    ask_without_answer(&fixture, order.id).await;
+    record_no_answer(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
-    // That version extends the time; the earlier query stays in the row and does not count.
+    // The previous version extends the time. The earlier check stays in the row and does not count.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);
     assert_eq!(expire(&fixture).await, []);
     assert_eq!(next_due().await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
-    ask_without_answer(&fixture, order.id).await;
+    record_no_answer(&fixture, order.id).await;
     fixture.clock.advance(PROVIDER_GRACE_MS - 1);
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);
@@ -63,16 +63,16 @@ async fn is_written_anew(fixture: Fixture, run: impl Fn(&str)) {
 }
 
 #[tokio::test]
-async fn in_sqlite_a_wait_of_the_version_before_is_written_anew() {
+async fn in_sqlite_a_wait_of_the_previous_version_is_rewritten() {
     let dir = Dir::new();
     let fixture = open(dir.path());
-    is_written_anew(fixture, |sql| dir.shell().execute_batch(sql).expect("a change")).await;
+    is_rewritten(fixture, |sql| dir.shell().execute_batch(sql).expect("a change")).await;
 }
 
 #[tokio::test]
-async fn in_postgresql_a_wait_of_the_version_before_is_written_anew() {
+async fn in_postgresql_a_wait_of_the_previous_version_is_rewritten() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
-    is_written_anew(fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
+    is_rewritten(fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
 }

@@ -15,11 +15,11 @@ use crate::fixture::{Dir, open};
 fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
     let mut job = Box::pin(job);
     let poll = job.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    assert!(poll.is_pending(), "it was answered at once");
+    assert!(poll.is_pending(), "the job waits");
     job
 }
 
-/// Blocks the writer inside a job until the sender is dropped; returns once it is blocked.
+/// Blocks the writer inside a job until the sender is dropped. Returns once the writer is blocked.
 async fn hold_writer(fixture: &Fixture) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
     let sale = fixture.store.sales().await.expect("reads").remove(0).id;
     let (go, wait) = mpsc::sync_channel::<()>(1);
@@ -60,8 +60,8 @@ async fn waiting_jobs_are_committed_together() {
     for job in jobs {
         assert_eq!(job.await.expect("settles")[0].verdict, Verdict::Reserved);
     }
-    let told: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
-    assert_eq!(told, [0, 20], "one commit for all that waited");
+    let sizes: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
+    assert_eq!(sizes, [0, 20], "one commit for all waiting jobs");
     fixture.store.close().await;
 }
 
@@ -83,8 +83,8 @@ async fn a_group_is_bounded() {
     for job in jobs {
         job.await.expect("settles");
     }
-    let told: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
-    assert_eq!(told, [0, limits::GROUP_WEIGHT_MAX, 3_000 - limits::GROUP_WEIGHT_MAX]);
+    let sizes: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
+    assert_eq!(sizes, [0, limits::GROUP_WEIGHT_MAX, 3_000 - limits::GROUP_WEIGHT_MAX]);
     fixture.check_invariants().await;
     fixture.store.close().await;
 }
@@ -103,7 +103,7 @@ async fn a_full_queue_refuses_at_once_and_keeps_accepted_jobs() {
         matches!(refused, Err(StoreError::Unavailable { may_have_happened: false, .. })),
         "{refused:?}"
     );
-    assert_eq!(fixture.store.sales().await.expect("readers are apart").len(), 1);
+    assert_eq!(fixture.store.sales().await.expect("readers are not blocked").len(), 1);
     drop(go);
     held.await.expect("runs");
     for job in waiting {
@@ -113,7 +113,7 @@ async fn a_full_queue_refuses_at_once_and_keeps_accepted_jobs() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_changes_nothing() {
+async fn a_job_runs_even_if_its_caller_stops_waiting() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(10, 10, 1).await;
@@ -121,7 +121,7 @@ async fn a_caller_that_goes_away_changes_nothing() {
     drop(send(fixture.store.settle(vec![fixture.ticket(&grant, 1, "anna", "k", 1)])));
     drop(go);
     held.await.expect("runs");
-    fixture.store.take_leader_lease(1, 1).await.expect("the job before it was done");
+    fixture.store.take_leader_lease(1, 1).await.expect("writes");
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
     fixture.store.close().await;
 }

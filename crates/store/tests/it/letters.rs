@@ -1,4 +1,4 @@
-//! Dead letters of tickets are deleted after a while, in both stores; the tickets' results stay.
+//! Dead letters of tickets are deleted after a time, in both stores. The tickets' verdicts stay.
 use doorbuster_core::{Millis, Ticket, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, RetentionCutoffs};
@@ -13,13 +13,14 @@ fn id(ticket: &Ticket) -> DeadLetterId {
     DeadLetterId::Ticket(id_key().id_of(ticket))
 }
 
-/// Deletes at most `limit` dead letters from before this time, and nothing else; returns how many.
+/// Deletes at most `limit` dead letters from before this time, and no other rows. Returns the
+/// number of deleted rows.
 async fn delete_expired(fixture: &Fixture, before: Millis, limit: usize) -> usize {
     let what = RetentionCutoffs { dead_before: before, ..RetentionCutoffs::NONE };
     fixture.store.delete_expired(what, limit).await.expect("writes")
 }
 
-async fn old_letters_go_and_verdicts_stay(fixture: Fixture, shell: Shell) -> Shell {
+async fn old_dead_letters_are_deleted_and_verdicts_stay(fixture: Fixture, shell: Shell) -> Shell {
     let grant = fixture.slot(20, 20, 9).await;
     shell.poison(POISON);
     let lose = async |n: u64| {
@@ -35,9 +36,13 @@ async fn old_letters_go_and_verdicts_stay(fixture: Fixture, shell: Shell) -> She
     let young = lose(3).await;
     let now = fixture.clock.now();
     assert_eq!(delete_expired(&fixture, now.plus(-1_000), 9).await, 0, "not old enough");
-    assert_eq!(delete_expired(&fixture, now, 1).await, 1, "no more than at once");
-    assert_eq!(delete_expired(&fixture, now, 9).await, 1, "resolved or not");
-    assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a young one stays");
+    assert_eq!(delete_expired(&fixture, now, 1).await, 1, "at most `limit`");
+    assert_eq!(
+        delete_expired(&fixture, now, 9).await,
+        1,
+        "resolved and unresolved ones are deleted"
+    );
+    assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a new one stays");
     let left = async || {
         let letters = fixture.store.dead_tickets(9).await.expect("reads");
         letters.into_iter().map(|letter| DeadLetterId::Ticket(letter.ticket)).collect::<Vec<_>>()
@@ -58,17 +63,17 @@ async fn old_letters_go_and_verdicts_stay(fixture: Fixture, shell: Shell) -> She
         let again = fixture.settle(ticket).await;
         assert_eq!((again.verdict, again.fresh), (Verdict::Unavailable, false), "delivered again");
     }
-    assert_eq!(left().await, [id(&young)], "none is written anew");
+    assert_eq!(left().await, [id(&young)], "none is written again");
     fixture.expect_units(grant.slot.item, 0, 20, 0, 0).await;
     shell
 }
 
 #[tokio::test]
-async fn in_sqlite_old_letters_go_and_verdicts_stay() {
-    on_sqlite(old_letters_go_and_verdicts_stay).await;
+async fn in_sqlite_old_dead_letters_are_deleted_and_verdicts_stay() {
+    on_sqlite(old_dead_letters_are_deleted_and_verdicts_stay).await;
 }
 
 #[tokio::test]
-async fn in_postgres_old_letters_go_and_verdicts_stay() {
-    on_postgres(old_letters_go_and_verdicts_stay).await;
+async fn in_postgres_old_dead_letters_are_deleted_and_verdicts_stay() {
+    on_postgres(old_dead_letters_are_deleted_and_verdicts_stay).await;
 }

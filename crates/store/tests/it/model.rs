@@ -1,5 +1,5 @@
-//! Random lists of transactions on a backend and on the model: after each, the answers and the rows
-//! are equal.
+//! Random lists of transactions on a backend and on the model. After each transaction, the answers
+//! and the rows are equal.
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl World {
     }
 }
 
-fn said(answer: impl std::fmt::Debug) -> String {
+fn text(answer: impl std::fmt::Debug) -> String {
     format!("{answer:?}")
 }
 
@@ -139,8 +139,8 @@ fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Every due order, the longest due first. An order with an open checkout is due after its provider
-/// had time to answer.
+/// Every due order, longest due first. An order with an open checkout is due after its provider had
+/// time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -178,43 +178,43 @@ fn by_the_rules<L: Ledger>(
     Ok(match op {
         Op::Open { slot, id, units } => {
             let slot = SlotKey { item: world.item_of(*id), index: *slot };
-            said(stock::open(ledger, slot, GrantId(*id), *units)?)
+            text(stock::open(ledger, slot, GrantId(*id), *units)?)
         }
         Op::Ack(id) => {
             stock::acknowledge_init(ledger, GrantId(*id))?;
             String::new()
         }
         Op::Refill(id, units) => {
-            said(stock::refill(ledger, GrantId(*id), *units, counter_of(*units))?)
+            text(stock::refill(ledger, GrantId(*id), *units, counter_of(*units))?)
         }
-        Op::Close(id, cause) => said(stock::close(ledger, GrantId(*id), CloseCause::ALL[*cause])?),
+        Op::Close(id, cause) => text(stock::close(ledger, GrantId(*id), CloseCause::ALL[*cause])?),
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
-            said(recall::begin(ledger, RecallId(*id), GrantId(*grant), to, *units)?)
+            text(recall::begin(ledger, RecallId(*id), GrantId(*grant), to, *units)?)
         }
-        Op::FinishRecall(id, units) => said(recall::finish(ledger, RecallId(*id), *units)?),
-        Op::Adjust(item, units) => said(stock::adjust(ledger, world.items[*item], *units, now)?),
+        Op::FinishRecall(id, units) => text(recall::finish(ledger, RecallId(*id), *units)?),
+        Op::Adjust(item, units) => text(stock::adjust(ledger, world.items[*item], *units, now)?),
         Op::Settle(_) | Op::Again(_) => {
             let mut resolved = Vec::new();
             for ticket in tickets {
                 resolved.push(settle::settle(ledger, &key, ticket, now)?);
             }
-            said(resolved)
+            text(resolved)
         }
         Op::Force(_) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
-            let parts = id(ticket).parts().expect("our own id");
-            said(settle::force_verdict(ledger, &key, id(ticket), &parts, &ticket.buyer, now)?)
+            let parts = id(ticket).parts().expect("a valid id");
+            text(settle::force_verdict(ledger, &key, id(ticket), &parts, &ticket.buyer, now)?)
         }
         Op::End(_, how) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
-            said(order::end(ledger, &id(ticket), *how, Attribution::ENGINE, now)?)
+            text(order::end(ledger, &id(ticket), *how, Attribution::ENGINE, now)?)
         }
         Op::Pay(_) => {
             let Some(ticket) = tickets.first() else { return Ok(String::new()) };
-            said(order::pay(ledger, &id(ticket), Attribution::ENGINE, now)?)
+            text(order::pay(ledger, &id(ticket), Attribution::ENGINE, now)?)
         }
-        Op::ExpireDue => said(expire_due(world, ledger)?),
+        Op::ExpireDue => text(expire_due(world, ledger)?),
         Op::OnSale(item, false) => {
             stock::close_item_grants(ledger, world.items[*item], CloseCause::Rolled)?;
             String::new()
@@ -245,21 +245,21 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
     match op {
         Op::Open { slot, id, units } => {
             let slot = SlotKey { item: world.item_of(*id), index: *slot };
-            said(store.open_grant(slot, GrantId(*id), *units).await.expect("writes"))
+            text(store.open_grant(slot, GrantId(*id), *units).await.expect("writes"))
         }
         Op::Ack(id) => {
             store.acknowledge_init(GrantId(*id)).await.expect("writes");
             String::new()
         }
         Op::Refill(id, units) => {
-            said(store.refill(GrantId(*id), *units, counter_of(*units)).await.expect("writes"))
+            text(store.refill(GrantId(*id), *units, counter_of(*units)).await.expect("writes"))
         }
         Op::Close(id, cause) => {
-            said(store.close_grant(GrantId(*id), CloseCause::ALL[*cause]).await.expect("writes"))
+            text(store.close_grant(GrantId(*id), CloseCause::ALL[*cause]).await.expect("writes"))
         }
         Op::BeginRecall { id, grant, to, units } => {
             let to = to.map_or(RecallTarget::Pool, |to| RecallTarget::Grant(GrantId(to)));
-            said(
+            text(
                 store
                     .begin_recall(RecallId(*id), GrantId(*grant), to, *units)
                     .await
@@ -267,32 +267,32 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
             )
         }
         Op::FinishRecall(id, units) => {
-            said(store.finish_recall(RecallId(*id), *units).await.expect("writes"))
+            text(store.finish_recall(RecallId(*id), *units).await.expect("writes"))
         }
         Op::Settle(_) | Op::Again(_) => {
-            said(store.settle(tickets.to_vec()).await.expect("settles"))
+            text(store.settle(tickets.to_vec()).await.expect("settles"))
         }
         Op::Force(_) => match first {
             Some(t) => {
-                let parts = id(t).parts().expect("our own id");
-                said(store.force(id(t), parts, t.buyer.clone()).await.expect("writes"))
+                let parts = id(t).parts().expect("a valid id");
+                text(store.force(id(t), parts, t.buyer.clone()).await.expect("writes"))
             }
             None => String::new(),
         },
         Op::End(_, how) => match first {
-            Some(t) => said(
+            Some(t) => text(
                 store.end_order(id(t), *how, Attribution::ENGINE.clone()).await.expect("writes"),
             ),
             None => String::new(),
         },
         Op::Pay(_) => match first {
-            Some(t) => said(store.pay_order(id(t)).await.expect("writes")),
+            Some(t) => text(store.pay_order(id(t)).await.expect("writes")),
             None => String::new(),
         },
         Op::ExpireDue => {
             let expired = store.expire_due(1_000).await.expect("writes");
             world.expired.replace(expired.iter().map(|order| order.id).collect());
-            said(expired)
+            text(expired)
         }
         Op::OnSale(item, on) => {
             let step = if *on { PhaseStep::Resume } else { PhaseStep::Pause };
@@ -447,12 +447,12 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
             .await
             .expect("reads")
             .into_iter()
-            .map(|told| told.event)
+            .map(|row| row.event)
             .collect();
         let text = id.to_string();
         let about = |event: &&Event| match &event.subject {
             Subject::Order(order) => order.id == *id,
-            // A payment that named the order before it existed is refunded, and stays so.
+            // A payment that named the order before the order existed stays refunded.
             Subject::Payment { order, cause, .. } => {
                 *order == text && *cause != RefundCause::UnknownOrder
             }

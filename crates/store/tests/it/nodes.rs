@@ -36,8 +36,8 @@ pub async fn two() -> (Fixture, Fixture, String) {
     (open_postgres(&url, 1).await, open_postgres(&url, 2).await, database)
 }
 
-/// Collects what is published to a node until it is enough.
-pub async fn told(
+/// Waits until the commits that are published to a node are enough, and returns them.
+pub async fn wait(
     fixture: &Fixture,
     within: Duration,
     enough: impl Fn(&[Committed]) -> bool,
@@ -48,7 +48,7 @@ pub async fn told(
         if enough(&all) {
             return all;
         }
-        assert!(since.elapsed() < within, "not told within {within:?}: {all:?}");
+        assert!(since.elapsed() < within, "not published within {within:?}: {all:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -57,8 +57,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// A node whose slot gets units from another slot learns of them only by this, because no count
-/// changes.
+/// A node whose slot gets units from another slot learns of them only by such a publication,
+/// because no count changes.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;
@@ -70,14 +70,14 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
         .await
         .expect("writes");
     let now = b.counts(item).await;
-    told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // Late events of earlier steps must not be taken for it: one poll shows each of them once.
+    wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+    // Late commits of earlier steps must not be mistaken for it: one poll publishes each once.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(a.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
-    told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    assert_eq!(b.counts(item).await, now, "they are in slots as before");
+    wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+    assert_eq!(b.counts(item).await, now, "the units are in slots as before");
     let feed = b.store.feed_after(into.id, Seq(0), 9).await.expect("reads");
     assert_eq!(feed.iter().map(|row| row.units).collect::<Vec<_>>(), [5]);
     for fixture in [a, b] {
@@ -91,17 +91,17 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     let grant = a.slot(100, 50, 5).await;
     let item = grant.slot.item;
     let now = a.counts(item).await;
-    let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    assert!(all.iter().any(|c| c.sales), "a sale was made and opened: {all:?}");
+    let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+    assert!(all.iter().any(|c| c.sales), "a sale was created and opened: {all:?}");
     for (n, held) in [(1, 2), (2, 4)] {
         let order = a.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
         let now = a.counts(item).await;
         assert_eq!(now.held, held);
-        let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
+        let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
         let at = all.iter().position(|c| c.counts.contains(&now)).expect("waited for");
         let known: Vec<_> = all[..=at].iter().flat_map(|c| &c.orders).collect();
         assert_eq!(known, [&order], "published counts include only published orders");
-        assert!(all.iter().all(|c| !c.sales && c.told.is_empty()), "{all:?}");
+        assert!(all.iter().all(|c| !c.sales && c.verdicts.is_empty()), "{all:?}");
     }
     let id = a
         .store
@@ -113,10 +113,10 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     a.store.end_order(id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
     let ended =
         |c: &Committed| c.orders.iter().any(|o| o.id == id && o.state == OrderState::Cancelled);
-    told(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
+    wait(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
     b.store.step_sale("sale-0", PhaseStep::Pause).await.expect("writes");
-    told(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
-    assert!(b.commits.take().iter().all(|c| !c.sales), "its own doing");
+    wait(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
+    assert!(b.commits.take().iter().all(|c| !c.sales), "its own change");
     a.store.close().await;
     b.store.close().await;
 }
@@ -135,26 +135,27 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     b.commits.forget();
     let resolved = a.store.settle(tickets.clone()).await.expect("settles");
     let all =
-        told(&b, KNOWN_WITHIN, |all| all.iter().map(|c| c.told.len()).sum::<usize>() >= 3).await;
-    let mut heard: Vec<_> = all.into_iter().flat_map(|c| c.told).collect();
-    heard.sort_by_key(|(token, _)| *token);
+        wait(&b, KNOWN_WITHIN, |all| all.iter().map(|c| c.verdicts.len()).sum::<usize>() >= 3)
+            .await;
+    let mut verdicts: Vec<_> = all.into_iter().flat_map(|c| c.verdicts).collect();
+    verdicts.sort_by_key(|(token, _)| *token);
     let mut wanted: Vec<_> =
         tickets[..3].iter().zip(&resolved).map(|(t, r)| (t.token, r.clone())).collect();
     wanted.sort_by_key(|(token, _)| *token);
-    assert_eq!(heard, wanted);
+    assert_eq!(verdicts, wanted);
     assert_eq!(resolved[1].verdict, Verdict::LimitReached);
     assert_eq!(resolved[2].verdict, Verdict::Order(resolved[0].id));
-    assert!(a.commits.take().iter().all(|c| c.told.is_empty()), "it settled them itself");
+    assert!(a.commits.take().iter().all(|c| c.verdicts.is_empty()), "it settled them itself");
     a.store.close().await;
     b.store.close().await;
 }
 
-/// Requests of the same buyers, on two grants and two nodes, some of them twice.
+/// Requests of the same buyers, on two grants and two nodes; some requests are repeated.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {
             let buyer = (i * 7 + side * 3) % 40;
-            // A third of the requests goes to both nodes.
+            // A third of the requests go to both nodes.
             let key =
                 if i % 3 == 0 { format!("both-{}", i / 40) } else { format!("{side}-{}", i / 40) };
             let ticket = fixture.ticket(grant, i + 1, &format!("buyer-{buyer:02}"), &key, 1);
@@ -165,7 +166,7 @@ fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Ve
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settlers_on_two_nodes_never_pass_a_limit() {
+async fn settlers_on_two_nodes_never_exceed_a_limit() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(1_000), 3).await;
     let grants = [
@@ -183,16 +184,16 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
     assert_eq!(resolved.len(), 480);
     let reserved: BTreeSet<TicketId> =
         resolved.iter().filter(|r| r.verdict == Verdict::Reserved).map(|r| r.id).collect();
-    assert_eq!(reserved.len(), 40 * 3, "each buyer has what the limit allows, no more and no less");
+    assert_eq!(reserved.len(), 40 * 3, "each buyer has exactly the limit");
     for buyer in 0..40 {
         let buyer = BuyerId::new(&format!("buyer-{buyer:02}")).expect("a name");
         assert_eq!(a.store.quota(item, buyer).await.expect("reads"), 3);
     }
     let letters = a.store.dead_tickets(9).await.expect("reads");
-    assert_eq!(letters, [], "nobody is given up because others were faster");
+    assert_eq!(letters, [], "a conflict makes no dead letter");
     a.expect_units(item, 0, 880, 120, 0).await;
     for fixture in [&a, &b] {
-        let known = told(fixture, KNOWN_WITHIN, |all| {
+        let known = wait(fixture, KNOWN_WITHIN, |all| {
             all.iter().flat_map(|c| &c.orders).map(|o| o.id).collect::<BTreeSet<_>>().len() >= 120
         });
         let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
@@ -202,7 +203,7 @@ async fn settlers_on_two_nodes_never_pass_a_limit() {
     b.store.close().await;
 }
 
-/// An order that two nodes changed at once: its events, its state and its payments agree.
+/// Asserts that an order's events, state and payments agree after concurrent changes.
 async fn judge(
     fixture: &Fixture,
     order: &Order,
@@ -229,7 +230,7 @@ async fn judge(
                 (PaymentState::Refunded, RefundCause::Late)
             );
         }
-        None => assert_eq!((payments.len(), refunds.len()), (0, 0), "nobody paid"),
+        None => assert_eq!((payments.len(), refunds.len()), (0, 0), "no payment was made"),
         other => panic!("neither paid nor refunded: {other:?}"),
     }
     let is_paid = now.state == OrderState::Paid;
@@ -237,8 +238,9 @@ async fn judge(
     assert_eq!(is_paid, matches!(captured, Some(CaptureOutcome::Paid(_))), "{captured:?}");
     assert!(is_paid || ended, "{now:?}");
     let history = fixture.store.history(order.id).await.expect("reads");
-    let times =
-        |what: &[EventType]| history.iter().filter(|told| what.contains(&told.event.what)).count();
+    let times = |what: &[EventType]| {
+        history.iter().filter(|stored| what.contains(&stored.event.what)).count()
+    };
     assert_eq!(times(&[EventType::OrderPaid]), usize::from(is_paid), "{history:?}");
     assert_eq!(
         times(&[EventType::OrderCancelled, EventType::OrderExpired]),
@@ -248,8 +250,8 @@ async fn judge(
     now.state
 }
 
-/// One node pays two of three orders, the other cancels each, both expire orders, and a slot takes
-/// some of the returned units.
+/// One node pays two of three orders, the other node cancels each order, both nodes expire orders,
+/// and a slot takes some of the returned units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;
@@ -287,8 +289,8 @@ async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
             if matches!(changed, ChangeOutcome::Done(_)) { vec![id] } else { Vec::new() }
         });
         if at % 3 > 0 {
-            let told = message(&id.to_string(), 2, &format!("evt_{at}"), &format!("pay_{at}"));
-            pays.spawn(async move { (id, from_a.capture(told, true).await.expect("writes")) });
+            let paid = message(&id.to_string(), 2, &format!("evt_{at}"), &format!("pay_{at}"));
+            pays.spawn(async move { (id, from_a.capture(paid, true).await.expect("writes")) });
         }
     }
     let captured: BTreeMap<_, _> = pays.join_all().await.into_iter().collect();
@@ -301,14 +303,14 @@ async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
         let state = judge(&b, order, once.contains(&order.id), captured.get(&order.id)).await;
         paid += if state == OrderState::Paid { 2 } else { 0 };
     }
-    assert_eq!(a.store.expire_due(100).await.expect("writes"), [], "nothing is held any more");
+    assert_eq!(a.store.expire_due(100).await.expect("writes"), [], "no order is reserved");
     a.expect_units(grant.slot.item, 120 - paid - given, 80 + given, 0, paid).await;
     a.store.close().await;
     b.store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_is_one_adjustment_and_one_slot_has_one_grant_whichever_node_asks() {
+async fn one_key_makes_one_adjustment_and_one_slot_has_one_grant_over_all_nodes() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(100), 3).await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -321,7 +323,7 @@ async fn one_key_is_one_adjustment_and_one_slot_has_one_grant_whichever_node_ask
                 .await
                 .expect("writes")
                 .expect("an item");
-            let (reason, key) = ("more came".to_owned(), "one".to_owned());
+            let (reason, key) = ("recount".to_owned(), "one".to_owned());
             let adjustment = doorbuster_store::Adjustment { item, units: 7, reason, key };
             (grant.id, store.adjust(adjustment).await.expect("writes"))
         });
@@ -350,14 +352,14 @@ async fn a_forced_verdict_reaches_every_node_that_may_wait() {
     let grant = a.slot(10, 10, 5).await;
     let ticket = for_node(&a.ticket(&grant, 1, "anna", "a", 2), 2);
     let id = id_key().id_of(&ticket);
-    let parts = id_key().open(&id, "anna").expect("our own id");
+    let parts = id_key().open(&id, "anna").expect("a valid id");
     a.clock.advance(10_001);
     b.commits.forget();
     let forced =
         a.store.force(id, parts, ticket.buyer.clone()).await.expect("writes").expect("due");
-    let all = told(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.told.is_empty())).await;
-    let heard: Vec<_> = all.into_iter().flat_map(|c| c.told).collect();
-    assert_eq!(heard, [(ticket.token, forced)]);
+    let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.verdicts.is_empty())).await;
+    let verdicts: Vec<_> = all.into_iter().flat_map(|c| c.verdicts).collect();
+    assert_eq!(verdicts, [(ticket.token, forced)]);
     let key = RequestKey::new("a").expect("a key");
     assert_eq!(b.store.order_of(ticket.buyer.clone(), key).await.expect("reads"), None);
     a.store.close().await;
@@ -399,7 +401,7 @@ async fn published_orders_are_complete_up_to_the_counts() {
     };
     for fixture in [&a, &b] {
         let mut known = BTreeSet::new();
-        for committed in told(fixture, KNOWN_WITHIN, done).await {
+        for committed in wait(fixture, KNOWN_WITHIN, done).await {
             known.extend(committed.orders.iter().map(|o| o.id));
             for counts in committed.counts.iter().filter(|c| c.item == item) {
                 assert!(

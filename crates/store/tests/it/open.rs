@@ -1,5 +1,5 @@
-//! Opening and closing: one process for each directory, foreign files, file modes, and the state
-//! after a reopening.
+//! Opening and closing: one process for each directory, foreign files, file modes, and the state of
+//! a reopened store.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -14,7 +14,7 @@ fn try_open(dir: &Dir) -> Result<Store, OpenError> {
 }
 
 fn error(dir: &Dir) -> OpenError {
-    try_open(dir).err().expect("it must not open")
+    try_open(dir).err().expect("an error")
 }
 
 #[tokio::test]
@@ -25,11 +25,11 @@ async fn a_directory_has_one_store_at_a_time() {
     assert!(matches!(&second, OpenError::Locked(path) if path == dir.path()), "{second}");
     assert!(second.to_string().contains("in use by another doorbuster process"), "{second}");
     first.close().await;
-    try_open(&dir).expect("it is free again").close().await;
+    try_open(&dir).expect("the directory is free again").close().await;
 }
 
-/// Opens a store that was closed. A process that another test starts holds the lock's file from its
-/// fork to its exec.
+/// Opens a store that was closed. It retries, because a process that another test starts shares the
+/// lock file between its fork and its exec.
 async fn reopen(dir: &Dir) -> Store {
     let started = std::time::Instant::now();
     loop {
@@ -45,17 +45,16 @@ async fn reopen(dir: &Dir) -> Store {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // Like a directory that existed before, with an older store in it.
+    // As in a directory that already existed, with an older store in it.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };
     let modes = || -> Vec<(String, u32)> {
         let files = fs::read_dir(dir.path())
-            .expect("it is there")
-            .map(|entry| entry.expect("it can be read"));
-        let mode = |entry: &fs::DirEntry| {
-            entry.metadata().expect("it can be read").permissions().mode() & 0o777
-        };
+            .expect("the directory exists")
+            .map(|entry| entry.expect("an entry"));
+        let mode =
+            |entry: &fs::DirEntry| entry.metadata().expect("metadata").permissions().mode() & 0o777;
         files.map(|entry| (entry.file_name().display().to_string(), mode(&entry))).collect()
     };
     set(dir.path(), 0o755);
@@ -68,11 +67,11 @@ async fn only_its_owner_can_read_a_store_or_its_copy() {
     }
     let copy = dir.path().join("copy");
     backup(dir.path(), &copy, Millis(0), &[]).expect("copies");
-    assert_eq!(fs::metadata(&copy).expect("it is there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&copy).expect("metadata").permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
-async fn a_store_comes_back_as_it_was() {
+async fn a_reopened_store_has_the_same_rows() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(100, 50, 3).await;
@@ -86,7 +85,7 @@ async fn a_store_comes_back_as_it_was() {
     );
     fixture.store.close().await;
     let log = std::fs::metadata(dir.path().join("doorbuster.sqlite3-wal"));
-    assert!(log.is_ok_and(|log| log.len() == 0), "closed in good order: the log was carried whole");
+    assert!(log.is_ok_and(|log| log.len() == 0), "the close checkpoints the whole log");
     let again = open(dir.path());
     assert_eq!(again.store.sales().await.expect("reads"), sales);
     assert_eq!(inspect::dump(&again.store).await.expect("reads"), rows);
@@ -113,7 +112,7 @@ async fn a_handle_that_is_dropped_closes_the_store() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_ours_is_left_alone() {
+async fn a_file_of_another_program_is_refused_and_not_changed() {
     let dir = Dir::new();
     fs::write(
         dir.file(),

@@ -1,5 +1,5 @@
-//! Payments in PostgreSQL: reported at several nodes at once, over broken sessions, and by the
-//! previous version.
+//! Payments in PostgreSQL: reported to several nodes at once, over broken sessions, and with rows
+//! of the previous version.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +16,24 @@ use tokio::task::JoinSet;
 use crate::cluster;
 use crate::events::{message, run, session};
 use crate::fixture::open_postgres;
-use crate::nodes::{told, two};
+use crate::nodes::{two, wait};
 
 /// Longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-/// Longest time until work that waits for PostgreSQL is done.
+/// The time limit of work that waits for PostgreSQL.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
-/// Sessions that are killed in the middle of something.
+/// The number of sessions that are killed during their work.
 const KILLS: usize = 25;
-/// After this time no session is killed, also if a test failed.
+/// After this time no session is killed, even if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_payment_reported_to_two_nodes_at_once_is_taken_once() {
+async fn one_payment_reported_to_two_nodes_at_once_is_recorded_once() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
-        // It names no order, so only its own id tells the two apart.
-        let told = |at: u32| {
+        // The report names no order, so only the payment's id identifies it.
+        let report = |at: u32| {
             message(
                 "basket 7",
                 1,
@@ -41,7 +41,8 @@ async fn one_payment_reported_to_two_nodes_at_once_is_taken_once() {
                 &format!("pay_{round}"),
             )
         };
-        let (x, y) = tokio::join!(a.store.capture(told(1), false), b.store.capture(told(2), false));
+        let (x, y) =
+            tokio::join!(a.store.capture(report(1), false), b.store.capture(report(2), false));
         let (x, y) = (x.expect("writes"), y.expect("writes"));
         let refund = |captured: &CaptureOutcome| matches!(captured, CaptureOutcome::Refund(_));
         assert!(refund(&x) != refund(&y), "{x:?} {y:?}");
@@ -58,13 +59,13 @@ async fn one_payment_reported_to_two_nodes_at_once_is_taken_once() {
 
 /// Nodes are upgraded one after another, so the previous version's rows are understood.
 #[tokio::test]
-async fn rows_of_the_version_before_are_read() {
+async fn rows_of_the_previous_version_are_read() {
     let (a, b, database) = two().await;
     let grant = a.slot(10, 10, 4).await;
     let [first, second] =
         [a.reserve(&grant, 1, "anna", 1).await, a.reserve(&grant, 2, "bert", 1).await];
     let older = session(&database).await;
-    // A cancellation and an expiry as that version writes them.
+    // A cancellation as that version writes it.
     let end = |state: &str, order: &Order| {
         format!(
             "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at,
@@ -88,13 +89,13 @@ async fn rows_of_the_version_before_are_read() {
         second.pay_by.0
     );
     assert_eq!(older.query(&due, &[]).await.expect("a query").len(), 1);
-    told(&b, KNOWN_WITHIN, |all| {
+    wait(&b, KNOWN_WITHIN, |all| {
         all.iter().any(|c| c.orders.iter().any(|o| o.state == OrderState::Cancelled))
     })
     .await;
     let history = b.store.history(first.id).await.expect("reads");
     assert_eq!(
-        history.iter().map(|told| told.event.what).collect::<Vec<_>>(),
+        history.iter().map(|stored| stored.event.what).collect::<Vec<_>>(),
         [EventType::OrderReserved]
     );
     let paid = b
@@ -109,11 +110,11 @@ async fn rows_of_the_version_before_are_read() {
     }
 }
 
-/// Repeats the message until it is accepted, as providers do.
-async fn insist(store: &Store, told: &Capture) -> CaptureOutcome {
+/// Repeats the message until the store accepts it, as providers do.
+async fn retry(store: &Store, report: &Capture) -> CaptureOutcome {
     let since = Instant::now();
     loop {
-        match store.capture(told.clone(), true).await {
+        match store.capture(report.clone(), true).await {
             Ok(captured) => return captured,
             Err(StoreError::Unavailable { .. }) if since.elapsed() < AGAIN_WITHIN => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -123,7 +124,7 @@ async fn insist(store: &Store, told: &Capture) -> CaptureOutcome {
     }
 }
 
-/// Kills working sessions until it is stopped; returns how many.
+/// Kills working sessions until it is stopped, and returns their number.
 fn kill(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -147,7 +148,7 @@ async fn reserved(fixture: &Fixture, count: u64) -> (doorbuster_core::Grant, Vec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn payments_over_sessions_that_are_killed_pay_once() {
+async fn payments_over_killed_sessions_pay_once() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;
@@ -164,9 +165,9 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
             for order in share {
                 let id = order.id.to_string();
                 let captured =
-                    insist(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
+                    retry(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
                         .await;
-                // Repeated: an earlier try with a lost answer had this effect.
+                // `Repeated`: an earlier attempt, whose answer was lost, had this effect.
                 assert!(
                     matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::Repeated),
                     "{captured:?}"
@@ -176,22 +177,22 @@ async fn payments_over_sessions_that_are_killed_pay_once() {
     }
     payers.join_all().await;
     stop.store(true, Ordering::SeqCst);
-    assert!(killer.await.expect("it kills") > 0);
+    assert!(killer.await.expect("no panic") > 0);
     fixture.expect_units(grant.slot.item, 0, 600, 0, 400).await;
     let paid: BTreeSet<_> =
         fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     for order in orders {
         assert!(paid.contains(&(order.id, OrderState::Paid)), "the node published it");
         let history = fixture.store.history(order.id).await.expect("reads");
-        let what: Vec<_> = history.iter().map(|told| told.event.what).collect();
+        let what: Vec<_> = history.iter().map(|stored| stored.event.what).collect();
         assert_eq!(what, [EventType::OrderReserved, EventType::OrderPaid]);
     }
     fixture.store.close().await;
 }
 
-/// A payment for an ended order looks at all slots of its item while they sell.
+/// A payment for an ended order reads and locks all slots of its item while the slots sell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
+async fn late_payments_and_settlers_cause_no_deadlock() {
     let (a, b, database) = two().await;
     let (first, orders) = reserved(&a, 60).await;
     for order in &orders {
@@ -215,9 +216,9 @@ async fn late_payments_and_settlers_do_not_stand_in_each_others_way() {
     }
     for (at, order) in orders.iter().enumerate() {
         let store = if at % 2 == 0 { a.store.clone() } else { b.store.clone() };
-        let told = message(&order.id.to_string(), 1, &format!("evt_{at}"), &format!("pay_{at}"));
+        let paid = message(&order.id.to_string(), 1, &format!("evt_{at}"), &format!("pay_{at}"));
         tasks.spawn(async move {
-            let captured = store.capture(told, false).await.expect("writes");
+            let captured = store.capture(paid, false).await.expect("writes");
             assert!(
                 matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::UnitsMissing { .. }),
                 "{captured:?}"

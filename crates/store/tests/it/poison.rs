@@ -32,7 +32,7 @@ fn wanted() -> Vec<Verdict> {
 }
 
 #[tokio::test]
-async fn a_poisonous_ticket_is_returned_and_the_rest_settles() {
+async fn a_ticket_that_cannot_settle_is_returned_and_the_others_settle() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(10, 10, 3).await;
@@ -51,16 +51,13 @@ async fn a_poisonous_ticket_is_returned_and_the_rest_settles() {
         [(ticket, fixture.clock.now())]
     );
     assert!(letters[0].reason.contains("poison"), "{}", letters[0].reason);
-    let (list_dead_letters, held) = fixture
+    let (letter, held) = fixture
         .store
         .dead_letter(DeadLetterId::Ticket(ticket))
         .await
         .expect("reads")
-        .expect("it is there");
-    assert_eq!(
-        (&list_dead_letters.reason, list_dead_letters.about),
-        (&letters[0].reason, ticket.to_string())
-    );
+        .expect("the dead letter exists");
+    assert_eq!((&letter.reason, letter.about), (&letters[0].reason, ticket.to_string()));
     let DeadLetterContent::Request { item, buyer, units } = held else { panic!("{held:?}") };
     assert_eq!((item, buyer.as_str(), units), (grant.slot.item, "poison", 1));
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
@@ -76,7 +73,7 @@ async fn a_poisonous_ticket_is_returned_and_the_rest_settles() {
 }
 
 #[tokio::test]
-async fn a_ticket_that_cannot_even_be_returned_does_not_hold_up_the_rest() {
+async fn a_ticket_that_cannot_be_returned_does_not_delay_the_others() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(10, 10, 3).await;
@@ -92,7 +89,7 @@ async fn a_ticket_that_cannot_even_be_returned_does_not_hold_up_the_rest() {
 }
 
 #[tokio::test]
-async fn a_job_that_fails_or_panics_is_undone_alone() {
+async fn a_job_that_fails_or_panics_is_rolled_back_alone() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let grant = fixture.slot(10, 10, 3).await;
@@ -116,8 +113,8 @@ async fn a_job_that_fails_or_panics_is_undone_alone() {
     let order = fixture.store.settle(vec![ticket]);
     let (failed, panicked, settled) = tokio::join!(fixture.store.adjust(change), panics, order);
     assert!(matches!(failed, Err(StoreError::Unexpected(_))), "{failed:?}");
-    let Err(StoreError::Unexpected(said)) = panicked else { panic!("{panicked:?}") };
-    assert!(said.contains("a bug in a patch"), "{said}");
+    let Err(StoreError::Unexpected(reason)) = panicked else { panic!("{panicked:?}") };
+    assert!(reason.contains("a bug in a patch"), "{reason}");
     assert_eq!(settled.expect("settles")[0].verdict, Verdict::Reserved);
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
     let rename = |sale: &mut SaleRow| {
@@ -127,7 +124,7 @@ async fn a_job_that_fails_or_panics_is_undone_alone() {
     let renamed = fixture.store.patch_sale(&sale, Some(2), Box::new(rename)).await;
     assert!(
         matches!(renamed, Ok(PatchOutcome::Done(row)) if row.title == "whole"),
-        "the store goes on"
+        "the store keeps working"
     );
     fixture.store.close().await;
 }

@@ -20,8 +20,8 @@ fn batch(fixture: &Fixture, grant: &Grant, at: usize) -> Vec<Arc<Ticket>> {
     (first..first + SETTLE_BATCH_MAX).map(ticket).collect()
 }
 
-/// Settles every batch, as many at once as there are grants; returns orders per second, and the
-/// slowest batch.
+/// Settles every batch, with one task for each grant. Returns the orders per second and the time of
+/// the slowest batch.
 async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     let mut settlers = tokio::task::JoinSet::new();
     let began = Instant::now();
@@ -83,7 +83,7 @@ async fn orders_settled_a_second_in_sqlite() {
     .await;
 }
 
-/// Holds that end at the same instant, and how many of them one transaction ends.
+/// Holds that end at the same instant. The array lists how many of them one transaction ends.
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
 
@@ -96,13 +96,13 @@ async fn expire(fixture: &Fixture, at_once: usize) {
     fixture.clock.advance(HOLD_MS * 2);
     let (began, mut ended, mut slowest) = (Instant::now(), 0, Duration::ZERO);
     loop {
-        let asked = Instant::now();
+        let start = Instant::now();
         let expired = fixture.store.expire_due(at_once).await.expect("expires").len();
         if expired == 0 {
             break;
         }
         ended += expired;
-        slowest = slowest.max(asked.elapsed());
+        slowest = slowest.max(start.elapsed());
     }
     let each = began.elapsed().as_secs_f64() * 1e6 / ended as f64;
     println!(

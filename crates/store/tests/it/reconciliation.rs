@@ -1,4 +1,4 @@
-//! The reconciliation names each way in which money and units may not add up, on each backend.
+//! The reconciliation names each kind of difference in units and money, on each backend.
 use std::collections::BTreeSet;
 
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
@@ -56,7 +56,7 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "refund_unfounded",
     ),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
-    // SQLite keeps a unique index as long as its table, so another table of the name replaces it.
+    // SQLite cannot drop the unique index of a table, so a new table of the same name replaces it.
     (
         "ALTER TABLE refund RENAME TO refund_once;
          CREATE TABLE refund AS SELECT * FROM refund_once;
@@ -78,7 +78,7 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "DELETE FROM dispute",
         "reversed",
     ),
-    // A dispute that an earlier program recorded counts until its payment has one with an id.
+    // A dispute that an earlier program recorded counts until its payment has a dispute with an id.
     (
         "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM \
          payment",
@@ -91,15 +91,15 @@ async fn each_is_named(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(20, 10, 3).await;
     for (n, who, minor) in [(1, "anna", 3_998), (2, "bert", 1)] {
         let order = fixture.reserve(&grant, n, who, 2).await;
-        let told = Capture {
+        let report = Capture {
             event: format!("evt_{n}"),
             provider: "paybank".to_owned(),
             payment: PaymentId(format!("pay_{n}")),
             order: order.id.to_string(),
             money: Money { minor, currency: "EUR".to_owned() },
         };
-        let came = fixture.store.capture(told, true).await.expect("writes");
-        assert_eq!(matches!(came, CaptureOutcome::Paid(_)), n == 1);
+        let outcome = fixture.store.capture(report, true).await.expect("writes");
+        assert_eq!(matches!(outcome, CaptureOutcome::Paid(_)), n == 1);
     }
     let differences = async || {
         let books = fixture.store.reconcile(Some("sale-0".to_owned()), None).await.expect("reads");
@@ -132,7 +132,7 @@ async fn differences_in_postgresql_are_listed() {
     each_is_named(&fixture, |sql| drop(cluster.psql(&database, sql).expect("a change"))).await;
 }
 
-/// Payments for no order, more than one page names: two pages and a part of a third.
+/// The number of payments for unknown orders: two pages, and a part of a third page.
 const MANY: usize = 2 * DIFFERENCES_MAX + 500;
 
 async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {
@@ -148,19 +148,19 @@ async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {
         for found in books.differences {
             match found.kind {
                 DifferenceKind::CapturedWithoutPaidOrder => {
-                    assert!(named.insert(found.payment.clone()), "once: {found:?}");
+                    assert!(named.insert(found.payment.clone()), "named once: {found:?}");
                 }
                 other => {
                     assert_eq!(
                         (other, pages),
                         (DifferenceKind::PaidTwice, 0),
-                        "all of a kind at first: {found:?}"
+                        "the first page lists the other kinds: {found:?}"
                     )
                 }
             }
         }
         pages += 1;
-        assert_eq!(books.unattributed[0].captured, MANY as i128, "the sums are whole each time");
+        assert_eq!(books.unattributed[0].captured, MANY as i128, "each report has the full sums");
         if books.more.is_empty() {
             break;
         }
@@ -171,7 +171,7 @@ async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {
 }
 
 #[tokio::test]
-async fn more_than_are_named_at_once_are_read_on() {
+async fn more_differences_than_one_page_are_read_in_pages() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     let shell = dir.shell();
@@ -179,7 +179,7 @@ async fn more_than_are_named_at_once_are_read_on() {
 }
 
 #[tokio::test]
-async fn more_than_are_named_at_once_are_read_on_in_postgresql() {
+async fn more_differences_than_one_page_are_read_in_pages_in_postgresql() {
     let cluster = cluster::shared();
     let database = cluster.database();
     let fixture = open_postgres(&cluster.url(&database), 1).await;

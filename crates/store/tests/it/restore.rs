@@ -1,4 +1,5 @@
-//! Backups and restores: what a backup contains, and that a restored store sells nothing by itself.
+//! Backups and restores: a backup contains one instant of the store, and a restored store sells
+//! nothing until an operator resumes its sales.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -50,7 +51,7 @@ async fn a_backup_is_a_store_of_one_instant() {
     let copy = open(restored.path());
     copy.check_invariants().await;
     let held = copy.counts(grant.slot.item).await.held;
-    assert!(held % 50 == 0 && held <= 5_000, "whole commits only: {held}");
+    assert!(held % 50 == 0 && held <= 5_000, "only whole commits: {held}");
     copy.store.close().await;
     fixture.store.close().await;
 }

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL: every `sslmode`, against a server with a self-signed certificate, with one of
-//! an authority, and without any.
+//! TLS to PostgreSQL: every `sslmode`, against a server with a self-signed certificate, with a
+//! certificate of an authority, and without a certificate.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use doorbuster_store::conformance::{Clock, CommitLog};
 use crate::cluster::Cluster;
 use crate::fixture::{Dir, postgres_options};
 
-/// Longest time until the server uses other settings.
+/// The time limit until the server uses new settings.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
-/// Only loopback, so that a name in a certificate needs no name server.
+/// A loopback address, so that a name in a certificate needs no name server.
 const ADDRESS: &str = "127.83.76.83";
 
 /// A PostgreSQL that also listens on a port, and its certificate files.
@@ -66,17 +66,17 @@ impl Server {
         let set = |what: &str, to: &Path| {
             self.cluster
                 .psql("postgres", &format!("ALTER SYSTEM SET {what} = '{}'", to.display()))
-                .expect("its owner");
+                .expect("a superuser");
         };
         set("ssl_cert_file", &certificate);
         set("ssl_key_file", &key);
         set("ssl", Path::new("on"));
-        self.cluster.psql("postgres", "SELECT pg_reload_conf()").expect("its owner");
+        self.cluster.psql("postgres", "SELECT pg_reload_conf()").expect("a superuser");
         let since = Instant::now();
         while self.cluster.psql("postgres", "SHOW ssl_cert_file").expect("a session").trim()
             != certificate.display().to_string()
         {
-            assert!(since.elapsed() < TAKEN_WITHIN, "the server does not take its certificate");
+            assert!(since.elapsed() < TAKEN_WITHIN, "the server does not use the certificate");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -85,8 +85,8 @@ impl Server {
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
         let url =
             format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");
-        let (clock, told) = (Clock::new(), CommitLog::default());
-        match Store::open_postgres(postgres_options(&url, 1, &clock, &told)).await {
+        let (clock, commits) = (Clock::new(), CommitLog::default());
+        match Store::open_postgres(postgres_options(&url, 1, &clock, &commits)).await {
             Ok(store) => {
                 store.close().await;
                 Ok(())
@@ -99,8 +99,8 @@ impl Server {
         let opened = self.open(host, words).await;
         match (&opened, refusal) {
             (Ok(()), None) => {}
-            (Err(told), Some(wanted)) if told.contains(wanted) => {}
-            _ => panic!("{host} {words}: {opened:?}, and wanted {refusal:?}"),
+            (Err(error), Some(wanted)) if error.contains(wanted) => {}
+            _ => panic!("{host} {words}: {opened:?}, expected {refusal:?}"),
         }
     }
 
@@ -110,9 +110,9 @@ impl Server {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_sslmode_protects_as_much_as_it_says() {
+async fn every_sslmode_protects_as_documented() {
     let server = Server::start();
-    // As PostgreSQL's manual creates one: it signs itself and is its own authority.
+    // As in PostgreSQL's manual: the certificate signs itself and is its own authority.
     server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.example -addext subjectAltName=DNS:db.example -keyout own.key -out own.pem");
     server.openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",
@@ -137,7 +137,7 @@ async fn every_sslmode_protects_as_much_as_it_says() {
         )
         .await;
 
-    // With a self-signed one, and without unprotected connections.
+    // With a self-signed certificate, and without unprotected connections.
     server.show("own");
     server.check("db.example", "&sslmode=disable", Some("no encryption")).await;
     for words in ["", "&sslmode=prefer", "&sslmode=require"] {
@@ -168,7 +168,7 @@ async fn every_sslmode_protects_as_much_as_it_says() {
         .await;
     server.check("other.example", &server.trusting("verify-ca", "own.pem"), None).await;
 
-    // With one that an authority signed.
+    // With a certificate that an authority signed.
     server.show("signed");
     server.check("db.example", &server.trusting("verify-full", "ca.pem"), None).await;
     server

@@ -1,5 +1,5 @@
-//! A damaged row of `event`, or one of a newer program: it hides no other row, and later events
-//! continue after an operator discards it.
+//! A damaged row of `event`, or a row of a newer program, hides no other row. Later events continue
+//! after an operator discards it.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;
@@ -14,7 +14,7 @@ use crate::events::{run, session};
 use crate::fixture::{Dir, open};
 use crate::nodes::two;
 
-/// Three sales that opened, and one that closed, whose event no program can read.
+/// Events that this program can and cannot read.
 const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data) VALUES
     ('sale.opened', 'first', NULL, 1, 'engine', NULL),
     ('sale.moved', 'first', NULL, 2, 'engine', NULL),
@@ -24,14 +24,14 @@ const EVENTS: &str = "INSERT INTO event (type, sale_id, item_id, at, actor, data
 
 async fn expect(fixture: &Fixture) {
     while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
-    let read = fixture.store.events_after(0, 100).await.expect("the rows around them are read");
+    let read = fixture.store.events_after(0, 100).await.expect("the other rows are read");
     let positions: Vec<_> =
         read.iter().map(|r| r.as_ref().map_or_else(|bad| bad.position, |t| t.position)).collect();
     assert_eq!(positions, [1, 2, 3, 4, 5]);
     let bad: Vec<&UnreadableEvent> = read.iter().filter_map(|read| read.as_ref().err()).collect();
-    let told: Vec<_> = bad.iter().map(|bad| (bad.what.as_str(), bad.about.as_str())).collect();
+    let subjects: Vec<_> = bad.iter().map(|bad| (bad.what.as_str(), bad.about.as_str())).collect();
     assert_eq!(
-        told,
+        subjects,
         [
             ("sale.moved", "sale:first"),
             ("payment.refunded", "event:3"),
@@ -40,10 +40,10 @@ async fn expect(fixture: &Fixture) {
     );
     assert!(bad.iter().all(|bad| bad.reason.contains("unknown type or invalid data")), "{bad:?}");
     assert_eq!(
-        fixture.store.event_at(3).await.expect("reads").expect("it is there").as_ref().err(),
+        fixture.store.event_at(3).await.expect("reads").expect("the row exists").as_ref().err(),
         Some(bad[1])
     );
-    // As a dead letter it is listed, retried and sent again like any other.
+    // Its dead letter is listed, retried and sent again like any other dead letter.
     let parcel = PendingDelivery {
         position: 3,
         about: Arc::from("event:3"),
@@ -83,17 +83,17 @@ fn endpoint() -> NewEndpoint {
 }
 
 #[tokio::test]
-async fn one_row_that_cannot_be_read_hides_no_other_in_sqlite() {
+async fn an_unreadable_row_hides_no_other_row_in_sqlite() {
     let dir = Dir::new();
     let fixture = open(dir.path());
     fixture.store.insert_endpoint(endpoint(), 9).await.expect("writes");
-    dir.shell().execute_batch(EVENTS).expect("it is SQL");
+    dir.shell().execute_batch(EVENTS).expect("inserts");
     expect(&fixture).await;
     fixture.store.close().await;
 }
 
 #[tokio::test]
-async fn one_row_that_cannot_be_read_hides_no_other_in_postgres() {
+async fn an_unreadable_row_hides_no_other_row_in_postgres() {
     let (a, b, database) = two().await;
     a.store.insert_endpoint(endpoint(), 9).await.expect("writes");
     run(&session(&database).await, EVENTS).await;

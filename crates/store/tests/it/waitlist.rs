@@ -1,5 +1,5 @@
-//! Waitlists with several nodes: what another node publishes, the bound of a waitlist, and what the
-//! audit finds in damaged ones.
+//! Waitlists with several nodes: publication to another node, the bound of a waitlist, and the
+//! audit's findings about damaged waitlists.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,16 +17,16 @@ use doorbuster_store::{OrderQuery, StoreError, StoreResult};
 
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
-use crate::nodes::{told, two};
+use crate::nodes::{two, wait};
 
 const SOON: Duration = Duration::from_secs(5);
-/// Longest time of work while sessions are killed.
+/// The time limit of the work while sessions are killed.
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 /// Sessions that are killed.
 const KILLS: usize = 15;
-/// After this time no session is killed, also if a test failed.
+/// After this time no session is killed, even if the test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
-/// Returned units; and waiting buyers for each, as many as units are held at first.
+/// The number of returned units. The number of waiting buyers is also the number of held units.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 
@@ -35,9 +35,9 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str) -> JoinOutcome {
     fixture.store.join_waitlist(item, buyer, key).await.expect("writes")
 }
 
-async fn stand(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
+async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
     let JoinOutcome::Done(place) = join(fixture, item, who).await else {
-        panic!("{who} gets a place")
+        panic!("{who} gets an entry")
     };
     place
 }
@@ -56,18 +56,18 @@ async fn waitlist_changes_reach_another_node() {
     let grant = a.slot(1, 1, 1).await;
     let item = grant.slot.item;
     let held = a.reserve(&grant, 1, "holder", 1).await;
-    let place = stand(&a, item, "anna").await;
+    let place = join_new(&a, item, "anna").await;
     let waits = |all: &[doorbuster_store::Committed]| {
         all.iter().flat_map(|c| &c.counts).any(|c| c.waiting == 1)
     };
-    told(&b, SOON, waits).await;
+    wait(&b, SOON, waits).await;
     let JoinOutcome::Already(there) = join(&b, item, "anna").await else {
-        panic!("the place is there")
+        panic!("the entry exists")
     };
     assert_eq!(there, place);
     cancel(&b, &held).await;
     let served = b.store.serve_waitlist(item).await.expect("writes").orders;
-    let all = told(&a, SOON, |all| all.iter().any(|c| c.orders.contains(&served[0]))).await;
+    let all = wait(&a, SOON, |all| all.iter().any(|c| c.orders.contains(&served[0]))).await;
     let at = all.iter().position(|c| c.orders.contains(&served[0])).expect("waited for");
     assert!(
         all[at..].iter().any(|c| c.counts.iter().any(|c| c.waiting == 0 && c.held == 1)),
@@ -83,11 +83,11 @@ async fn waitlist_changes_reach_another_node() {
     }
 }
 
-/// Retries until it is answered: the next try finds the effect of the earlier one.
-async fn insist<T>(ask: impl AsyncFn() -> StoreResult<T>) -> T {
+/// Repeats a call until it gets an answer. A repeated call finds the effect of the earlier call.
+async fn retry<T>(call: impl AsyncFn() -> StoreResult<T>) -> T {
     let since = Instant::now();
     loop {
-        match ask().await {
+        match call().await {
             Ok(answer) => return answer,
             Err(StoreError::Unavailable { .. }) if since.elapsed() < AGAIN_WITHIN => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -97,7 +97,7 @@ async fn insist<T>(ask: impl AsyncFn() -> StoreResult<T>) -> T {
     }
 }
 
-/// Kills working sessions until it is stopped; returns how many.
+/// Kills working sessions until it is stopped, and returns their number.
 fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -126,8 +126,8 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
         let stop = Arc::clone(&stop);
         move || kill_sessions(&database, &stop)
     });
-    let came = AtomicUsize::new(0);
-    let came = &came;
+    let joined_count = AtomicUsize::new(0);
+    let joined_count = &joined_count;
     let mut all: Vec<LocalBoxFuture<'_, ()>> = Vec::new();
     for n in 0..BUYERS {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
@@ -135,7 +135,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
             let (who, key) = (BuyerId::new(&format!("b{n}")), RequestKey::new("k"));
             let (who, key) = (who.expect("a name"), key.expect("a key"));
             let joined =
-                insist(async || store.join_waitlist(item, who.clone(), key.clone()).await).await;
+                retry(async || store.join_waitlist(item, who.clone(), key.clone()).await).await;
             assert!(
                 matches!(
                     joined,
@@ -143,18 +143,18 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
                 ),
                 "{joined:?}"
             );
-            came.fetch_add(1, Ordering::SeqCst);
+            joined_count.fetch_add(1, Ordering::SeqCst);
         }));
     }
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // As many buyers as returned units wait first; otherwise anybody may buy the unit.
-            while came.load(Ordering::SeqCst) <= n {
+            // More buyers must wait than units were returned; otherwise any buyer may buy the unit.
+            while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let by = Attribution::BUYER.clone();
-            insist(async || store.end_order(order.id, EndReason::Cancel, by.clone()).await).await;
+            retry(async || store.end_order(order.id, EndReason::Cancel, by.clone()).await).await;
         }));
     }
     for fixture in [&a, &b] {
@@ -163,11 +163,11 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
             let since = Instant::now();
             let orders =
                 OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
-            while insist(async || store.orders(orders.clone()).await).await.orders.len()
+            while retry(async || store.orders(orders.clone()).await).await.orders.len()
                 < (BUYERS + UNITS) as usize
             {
-                insist(async || store.serve_waitlist(item).await).await;
-                assert!(since.elapsed() < AGAIN_WITHIN, "they are served");
+                retry(async || store.serve_waitlist(item).await).await;
+                assert!(since.elapsed() < AGAIN_WITHIN, "the waiting buyers are not served");
             }
         }));
     }
@@ -175,11 +175,11 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     stop.store(true, Ordering::SeqCst);
     assert!(killer.await.expect("no panic") > 0, "sessions were killed");
     let orders = OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
-    let made = insist(async || a.store.orders(orders.clone()).await).await.orders;
+    let made = retry(async || a.store.orders(orders.clone()).await).await.orders;
     let served: BTreeSet<u64> =
         made.iter().filter(|o| o.grant != grant.id).map(|o| o.n.0).collect();
-    assert_eq!(served, (1..=UNITS).collect(), "those who came first");
-    let counts = insist(async || a.store.counts(Some(vec![item])).await).await[0];
+    assert_eq!(served, (1..=UNITS).collect(), "the first entries");
+    let counts = retry(async || a.store.counts(Some(vec![item])).await).await[0];
     assert_eq!(
         (counts.waiting, counts.kept, counts.pool, counts.held),
         (BUYERS - UNITS, 0, 0, BUYERS)
@@ -188,7 +188,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
         let ids: BTreeSet<_> = all.iter().flat_map(|c| &c.orders).map(|order| order.id).collect();
         made.iter().all(|order| ids.contains(&order.id))
     };
-    told(&b, AGAIN_WITHIN, known).await;
+    wait(&b, AGAIN_WITHIN, known).await;
     a.check_invariants().await;
     for fixture in [a, b] {
         fixture.store.close().await;
@@ -200,12 +200,12 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE item SET waiting = 2",
         "UPDATE item SET waiting = 1",
-        "the item has 2 waiting, 1 entries wait",
+        "the item counts 2 waiting, but 1 entries wait",
     ),
     (
         "UPDATE waitlist SET state = 'left' WHERE state = 'waiting'",
         "UPDATE waitlist SET state = 'waiting' WHERE state = 'left' AND ended_at IS NULL",
-        "is left, its order is none and its refusal none",
+        "has state left, order none and refusal none",
     ),
     (
         "UPDATE waitlist SET state = 'passed_over' WHERE state = 'served'",
@@ -215,12 +215,12 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     (
         "UPDATE waitlist SET state = 'served' WHERE state = 'left'",
         "UPDATE waitlist SET state = 'left' WHERE n = 2",
-        "is served, its order is none",
+        "has state served, order none",
     ),
     (
         "UPDATE resolution SET n = 77 WHERE n = 2",
         "UPDATE resolution SET n = 2 WHERE n = 77",
-        "is left, its order is none and its refusal none",
+        "has state left, order none and refusal none",
     ),
 ];
 
@@ -232,9 +232,9 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let held = fixture.reserve(&grant, 1, "holder", 1).await;
     fixture.reserve(&grant, 2, "other", 1).await;
     fixture.reserve(&grant, 3, "third", 1).await;
-    stand(fixture, item, "anna").await;
-    let bert = stand(fixture, item, "bert").await;
-    stand(fixture, item, "cleo").await;
+    join_new(fixture, item, "anna").await;
+    let bert = join_new(fixture, item, "bert").await;
+    join_new(fixture, item, "cleo").await;
     fixture.store.leave_waitlist(bert.id).await.expect("writes");
     cancel(fixture, &held).await;
     fixture.store.serve_waitlist(item).await.expect("writes");

@@ -1,8 +1,8 @@
 //! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
 //!
 //! On a shared machine, a test or its disk can stop for seconds. A thread that only wakes up, and
-//! sometimes syncs a byte, measures such pauses, and a [`Watch`] leaves them out. Delays of the
-//! server alone count in full.
+//! sometimes syncs a byte, measures such pauses, and a [`Watch`] subtracts them. Delays of only the
+//! server count in full.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_millis(10);
 const LOOKS_A_SYNC: u32 = 25;
 /// A shorter delay is not counted as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
-/// However often the machine stops, at least this part of the real time counts, so every wait ends.
+/// At least one part in this number of the real time counts, so that every wait ends.
 const COUNTS_AT_LEAST: u32 = 10;
 
 /// The time of the last measurement, and the sum of all pauses before it.
@@ -32,7 +32,7 @@ impl Seen {
 }
 
 static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(|| {
-    // It ends with the test program.
+    // The thread ends with the test program.
     std::thread::spawn(look);
     Mutex::new(Seen { last: Instant::now(), stalls: Duration::ZERO })
 });
@@ -41,8 +41,8 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // No other code needs its name.
-    std::fs::remove_file(&path).expect("it was made just now");
+    // The file needs no name.
+    std::fs::remove_file(&path).expect("the file exists");
     for looks in 0_u32.. {
         std::thread::sleep(EVERY);
         if looks.is_multiple_of(LOOKS_A_SYNC) {
@@ -70,7 +70,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts one.
+    /// Starts a stopwatch.
     pub fn start() -> Self {
         let begun = Instant::now();
         Self { begun, stalls: stalls(begun) }

@@ -47,8 +47,8 @@ fn put_off(order: &Order, session: &str, ms: i64, no_answer: bool) -> CheckoutDe
     CheckoutDeferral { order: order.id, session: session.to_owned(), ms, no_answer }
 }
 
-/// Records that the provider gave no answer; returns whether the order has that session, open.
-async fn ask_without_answer(fixture: &Fixture, order: &Order, session: &str) -> bool {
+/// Records that the provider gave no answer. Returns whether the order has that session open.
+async fn record_no_answer(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
 }
@@ -65,7 +65,7 @@ async fn expire(fixture: &Fixture) -> Vec<TicketId> {
     fixture.store.expire_due(100).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
-/// An order keeps its first checkout until it is closed, then it can have another.
+/// An order keeps its first checkout until it is closed; then it can have another one.
 pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -76,12 +76,12 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert_eq!(
         keep(&fixture, &order, "two").await,
         CheckoutOutcome::Kept(first.clone()),
-        "there is one already"
+        "the first one is kept"
     );
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(first.clone()));
-    assert!(!close(&fixture, &order, "two").await, "that one was not kept");
+    assert!(!close(&fixture, &order, "two").await, "it was not kept");
     assert!(close(&fixture, &order, "one").await);
-    assert!(close(&fixture, &order, "one").await, "repeating it is harmless");
+    assert!(close(&fixture, &order, "one").await, "a repeated call succeeds");
     let closed = Checkout { open: false, ..first };
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(closed));
     let third = checkout(&fixture, order.id, "three");
@@ -112,8 +112,8 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
         orders.push(fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await);
         fixture.clock.advance(1);
     }
-    let [asked, silent, plain, closed] = &orders[..] else { panic!("four") };
-    for (order, session) in [(asked, "asked"), (silent, "silent"), (closed, "closed")] {
+    let [answered, silent, plain, closed] = &orders[..] else { panic!("four orders") };
+    for (order, session) in [(answered, "answered"), (silent, "silent"), (closed, "closed")] {
         keep(&fixture, order, session).await;
     }
     close(&fixture, closed, "closed").await;
@@ -123,65 +123,65 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(
         fixture.store.expire_due(1).await.expect("writes")[0].id,
         plain.id,
-        "those that wait do not stand before it"
+        "waiting orders do not delay it"
     );
     assert_eq!(expire(&fixture).await, [closed.id]);
     assert_eq!(expire(&fixture).await, []);
-    assert_eq!(next_due(&fixture).await, Some(asked.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
+    assert_eq!(next_due(&fixture).await, Some(answered.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     let ending = fixture
         .store
-        .end_order(asked.id, EndReason::Expire, Attribution::ENGINE.clone())
+        .end_order(answered.id, EndReason::Expire, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert_eq!(ending, ChangeOutcome::WrongState(asked.clone()), "its provider was not asked");
+    assert_eq!(ending, ChangeOutcome::WrongState(answered.clone()), "its provider gave no answer");
     let due = fixture.store.checkouts_to_close(100).await.expect("reads");
     let found: Vec<_> =
         due.iter().map(|(checkout, order)| (checkout.session.as_str(), order)).collect();
-    assert_eq!(found, [("asked", asked), ("silent", silent)]);
+    assert_eq!(found, [("answered", answered), ("silent", silent)]);
     assert_eq!(fixture.store.checkouts_to_close(1).await.expect("reads").len(), 1);
-    close(&fixture, asked, "asked").await;
+    close(&fixture, answered, "answered").await;
     assert_eq!(to_close(&fixture).await, ["silent"]);
-    assert_eq!(expire(&fixture).await, [asked.id]);
+    assert_eq!(expire(&fixture).await, [answered.id]);
     fixture.clock.advance(PROVIDER_GRACE_MS);
-    assert_eq!(expire(&fixture).await, [], "nobody could ask yet");
-    assert!(ask_without_answer(&fixture, silent, "silent").await);
+    assert_eq!(expire(&fixture).await, [], "no check was made yet");
+    assert!(record_no_answer(&fixture, silent, "silent").await);
     fixture.clock.advance(PROVIDER_GRACE_MS - 1);
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);
-    assert_eq!(expire(&fixture).await, [silent.id], "not for ever");
+    assert_eq!(expire(&fixture).await, [silent.id], "the wait is bounded");
     assert_eq!(
         to_close(&fixture).await,
         ["silent"],
-        "it may still take money, and that would be late"
+        "it may still take money, which would be late"
     );
     assert_eq!(next_due(&fixture).await, None);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// How long an order waits for its provider: a while from the first unanswered check since it is
-/// due, and never longer than without a check.
+/// An order waits for its provider for a bounded time after the first unanswered check since it
+/// became due, and never longer than without a check.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     keep(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
-    assert!(ask_without_answer(&fixture, &order, "one").await);
-    assert_eq!(asked_at(&fixture, &order).await, None, "it is not due");
+    assert!(record_no_answer(&fixture, &order, "one").await);
+    assert_eq!(asked_at(&fixture, &order).await, None, "the order is not due");
     fixture.clock.advance(300);
-    assert_eq!(to_close(&fixture).await, [""; 0], "nor is its checkout to be closed yet");
+    assert_eq!(to_close(&fixture).await, [""; 0], "its checkout is not due");
     fixture.clock.advance(HOLD_MS);
-    assert!(!ask_without_answer(&fixture, &order, "two").await, "it keeps another");
+    assert!(!record_no_answer(&fixture, &order, "two").await, "its session is another");
     assert_eq!(asked_at(&fixture, &order).await, None);
     let first = fixture.clock.now();
     for _ in 0..3 {
-        assert!(ask_without_answer(&fixture, &order, "one").await);
-        assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first question counts");
-        assert_eq!(to_close(&fixture).await, [""; 0], "and each puts off the next");
+        assert!(record_no_answer(&fixture, &order, "one").await);
+        assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first check counts");
+        assert_eq!(to_close(&fixture).await, [""; 0], "each check postpones the next");
         assert_eq!(next_due(&fixture).await, Some(first.plus(PROVIDER_GRACE_MS)));
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
     }
-    // More time: it is asked about anew.
+    // An extension resets the checks.
     let pay_by = later(&fixture, 5_000);
     let extended = fixture
         .store
@@ -192,24 +192,24 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert_eq!((asked_at(&fixture, &order).await, to_close(&fixture).await.len()), (None, 0));
     assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     fixture.clock.advance(5_000 + PROVIDER_CHECK_WITHIN_MS - 10);
-    assert!(ask_without_answer(&fixture, &order, "one").await);
+    assert!(record_no_answer(&fixture, &order, "one").await);
     assert_eq!(
         next_due(&fixture).await,
         Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "no question makes it wait longer"
+        "a check never prolongs the wait"
     );
     assert_eq!(expire(&fixture).await, []);
-    // Another session knows of no question.
+    // A new session has no checks yet.
     close(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
     assert_eq!(asked_at(&fixture, &order).await, None);
-    assert!(!ask_without_answer(&fixture, &order, "one").await, "that one is closed");
+    assert!(!record_no_answer(&fixture, &order, "one").await, "the first session is closed");
     assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     fixture.clock.advance(9);
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);
-    assert_eq!(expire(&fixture).await, [order.id], "nobody could ask for long");
+    assert_eq!(expire(&fixture).await, [order.id], "the wait is bounded");
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
 }
 
@@ -228,7 +228,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.clock.advance(HOLD_MS);
     assert_eq!(to_close(&fixture).await.len(), 5);
     let now = fixture.clock.now();
-    // The same grant and number, another request.
+    // An unknown order: the same grant and number with another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
     // In reverse order: the grants are still locked in one order.
     let mut all: Vec<_> = (0..6)
@@ -243,14 +243,14 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
         no_answer: true,
     });
     assert_eq!(fixture.store.defer_checkouts(all).await.expect("writes"), 5, "one was closed");
-    let mut asked = Vec::new();
+    let mut times = Vec::new();
     for order in &orders {
-        asked.push(asked_at(&fixture, order).await);
+        times.push(asked_at(&fixture, order).await);
     }
     assert_eq!(
-        asked,
+        times,
         [Some(now), None, None, Some(now), None, Some(now)],
-        "one ended, one is closed, one nobody could ask"
+        "one ended, one is closed, one was not checked"
     );
     assert_eq!(to_close(&fixture).await, [""; 0]);
     fixture.clock.advance(699);
@@ -279,7 +279,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
         keep(&fixture, &order, &format!("session-{n}")).await;
         orders.push(order);
     }
-    assert_eq!(to_close(&fixture).await, [""; 0], "all wait for their payment");
+    assert_eq!(to_close(&fixture).await, [""; 0], "all orders wait for payment");
     cancel(&fixture, &orders[1]).await;
     assert_eq!(to_close(&fixture).await, ["session-2"]);
     assert!(matches!(
@@ -290,7 +290,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     due.sort();
     assert_eq!(due, ["session-1", "session-2"]);
     let put_off =
-        async |order: &Order, session: &str| ask_without_answer(&fixture, order, session).await;
+        async |order: &Order, session: &str| record_no_answer(&fixture, order, session).await;
     assert!(put_off(&orders[1], "session-2").await);
     assert!(!put_off(&orders[1], "session-1").await);
     assert_eq!(to_close(&fixture).await, ["session-1"]);
@@ -300,7 +300,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     close(&fixture, &orders[1], "session-2").await;
     assert!(!put_off(&orders[1], "session-2").await, "it is closed");
     assert_eq!(to_close(&fixture).await, [""; 0]);
-    // One that was put off is due again when its order ends.
+    // A postponed checkout is due again when its order ends.
     assert!(put_off(&orders[2], "session-3").await);
     cancel(&fixture, &orders[2]).await;
     assert_eq!(to_close(&fixture).await, ["session-3"]);
@@ -321,29 +321,39 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     };
     let later_by = order.pay_by.plus(500);
     fixture.commits.forget();
-    let ChangeOutcome::Done(extended) = extend(later_by).await else { panic!("it is later") };
+    let ChangeOutcome::Done(extended) = extend(later_by).await else {
+        panic!("the new time is later")
+    };
     assert_eq!(extended, Order { pay_by: later_by, ..order.clone() });
     assert_eq!(now(&fixture, &order).await, extended);
     assert!(
         fixture.commits.take().iter().any(|t| t.events && t.orders == [extended.clone()]),
-        "the buyer's page hears of it"
+        "the extension is published"
     );
     assert_eq!(extend(later_by).await, ChangeOutcome::Already(extended.clone()));
-    assert_eq!(extend(order.pay_by).await, ChangeOutcome::WrongState(extended.clone()), "not less");
+    assert_eq!(
+        extend(order.pay_by).await,
+        ChangeOutcome::WrongState(extended.clone()),
+        "it is earlier"
+    );
     let too_late = later(&fixture, EXTEND_MS_MAX + 1);
-    assert_eq!(extend(too_late).await, ChangeOutcome::WrongState(extended.clone()), "not for ever");
+    assert_eq!(
+        extend(too_late).await,
+        ChangeOutcome::WrongState(extended.clone()),
+        "it is too late"
+    );
     fixture.clock.advance(HOLD_MS);
     assert_eq!((expire(&fixture).await, to_close(&fixture).await), (vec![], vec![]));
     assert_eq!(next_due(&fixture).await, Some(later_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     fixture.clock.advance(500);
     assert_eq!(to_close(&fixture).await, ["session"]);
     let ChangeOutcome::Done(_) = extend(later(&fixture, EXTEND_MS_MAX)).await else {
-        panic!("it was not expired yet")
+        panic!("it has not expired")
     };
-    assert_eq!(to_close(&fixture).await, [""; 0], "it waits for its payment again");
+    assert_eq!(to_close(&fixture).await, [""; 0], "it waits for payment again");
     assert!(matches!(cancel(&fixture, &order).await, ChangeOutcome::Done(_)));
     let ChangeOutcome::WrongState(ended) = extend(later(&fixture, EXTEND_MS_MAX - 1)).await else {
-        panic!("it ended")
+        panic!("the order has ended")
     };
     assert_eq!(ended.state, OrderState::Cancelled);
     let none = id_of(&fixture.ticket(&grant, 9, "anna", "another", 2));

@@ -8,9 +8,9 @@ use super::{PROVIDER, capture, message, price};
 use crate::conformance::{Fixture, id_of, new_item, new_sale};
 
 async fn history(fixture: &Fixture, id: TicketId) -> Vec<Event> {
-    let told = fixture.store.history(id).await.expect("reads");
-    assert!(told.is_sorted_by(|a, b| a.seq < b.seq), "the oldest first: {told:?}");
-    told.into_iter().map(|told| told.event).collect()
+    let events = fixture.store.history(id).await.expect("reads");
+    assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "oldest first: {events:?}");
+    events.into_iter().map(|stored| stored.event).collect()
 }
 
 fn operator() -> Attribution {
@@ -20,34 +20,34 @@ fn operator() -> Attribution {
     }
 }
 
-/// Each change of an order stands in its history, with the order as it was then.
+/// Each change of an order is in its history, with the order as it was after the change.
 pub async fn an_order_has_a_history(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let reserved = fixture.reserve(&grant, 1, "anna", 2).await;
     fixture.clock.advance(10);
     let pay_by = reserved.pay_by.plus(77);
     let extend = fixture.store.extend_order(reserved.id, pay_by, operator()).await.expect("writes");
-    let ChangeOutcome::Done(extended) = extend else { panic!("it is later") };
+    let ChangeOutcome::Done(extended) = extend else { panic!("the new time is later") };
     fixture.clock.advance(10);
     let cancel = fixture
         .store
         .end_order(reserved.id, EndReason::Cancel, Attribution::BUYER.clone())
         .await
         .expect("writes");
-    let ChangeOutcome::Done(cancelled) = cancel else { panic!("it was reserved") };
+    let ChangeOutcome::Done(cancelled) = cancel else { panic!("the order was reserved") };
     fixture.clock.advance(10);
     let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&reserved, "e1", "p1")).await
     else {
-        panic!("units are there")
+        panic!("the pool has units")
     };
     fixture.clock.advance(10);
     let second = message(&reserved, "e2", "p2");
-    let CaptureOutcome::Refund(_) = capture(&fixture, &second).await else { panic!("it was paid") };
+    let CaptureOutcome::Refund(_) = capture(&fixture, &second).await else { panic!("a refund") };
     let twice = fixture.clock.now();
     fixture.clock.advance(10);
     let refund =
         fixture.store.end_order(reserved.id, EndReason::Refund, operator()).await.expect("writes");
-    let ChangeOutcome::Done(refunded) = refund else { panic!("it was paid") };
+    let ChangeOutcome::Done(refunded) = refund else { panic!("the order was paid") };
     let provider = Attribution::from_actor(Actor::Provider(PROVIDER.to_owned()));
     let order = |what, order: &Order, by: &Attribution, at| Event {
         what,
@@ -66,7 +66,7 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
         by: provider.clone(),
         at: twice,
     };
-    let at = |order: &Order| order.ended_at.or(order.paid_at).expect("it is not reserved any more");
+    let at = |order: &Order| order.ended_at.or(order.paid_at).expect("the order ended or was paid");
     let wanted = [
         order(EventType::OrderReserved, &reserved, Attribution::BUYER, reserved.reserved_at),
         order(EventType::OrderExtended, &extended, &operator(), reserved.reserved_at.plus(10)),
@@ -101,21 +101,21 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
         .extend_order(order.id, order.pay_by, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert!(fixture.commits.take().iter().all(|t| !t.events), "nothing happened");
+    assert!(fixture.commits.take().iter().all(|t| !t.events), "no event was appended");
     for of in [&order, &other] {
-        let told: Vec<_> = history(&fixture, of.id)
+        let events: Vec<_> = history(&fixture, of.id)
             .await
             .into_iter()
             .map(|event| (event.what, event.subject))
             .collect();
-        assert_eq!(told, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
+        assert_eq!(events, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
     // A number that is in use belongs to its order; another ticket with that number appends no
     // event to that order.
-    let taken = fixture.ticket(&grant, 1, "cleo", "k", 1);
-    assert!(fixture.settle(&taken).await.order.is_none());
+    let reused = fixture.ticket(&grant, 1, "cleo", "k", 1);
+    assert!(fixture.settle(&reused).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);
-    assert_eq!(history(&fixture, id_of(&taken)).await, []);
+    assert_eq!(history(&fixture, id_of(&reused)).await, []);
     fixture.check_invariants().await;
 }
 
@@ -130,14 +130,14 @@ pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     fixture.store.settle(tickets).await.expect("settles");
     let reserved = resolved.iter().filter(|r| r.verdict == Verdict::Reserved);
     let orders: Vec<&Order> = reserved.filter_map(|r| r.order.as_ref()).collect();
-    assert_eq!(orders.len(), 15, "the others name the first of their buyer");
+    assert_eq!(orders.len(), 15, "the other tickets name their buyer's first order");
     for order in orders {
-        let told: Vec<_> = history(&fixture, order.id)
+        let events: Vec<_> = history(&fixture, order.id)
             .await
             .into_iter()
             .map(|event| (event.what, event.subject))
             .collect();
-        assert_eq!(told, [(EventType::OrderReserved, Subject::Order(order.clone()))]);
+        assert_eq!(events, [(EventType::OrderReserved, Subject::Order(order.clone()))]);
     }
     fixture.check_invariants().await;
 }
@@ -155,10 +155,10 @@ pub async fn a_sale_appends_events_when_it_opens_and_closes(fixture: Fixture) {
         fixture.store.step_sale("spring", step).await.expect("writes");
     }
     while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
-    let told = fixture.store.events_after(0, 100).await.expect("reads");
-    let told: Vec<_> =
-        told.into_iter().map(|read| read.expect("a row as it was written")).collect();
-    assert!(told.is_sorted_by(|a, b| a.position < b.position));
+    let events = fixture.store.events_after(0, 100).await.expect("reads");
+    let events: Vec<_> =
+        events.into_iter().map(|read| read.expect("a row as it was written")).collect();
+    assert!(events.is_sorted_by(|a, b| a.position < b.position));
     let event = |what, ago: i64| Event {
         what,
         subject: Subject::Sale("spring".to_owned()),
@@ -166,6 +166,6 @@ pub async fn a_sale_appends_events_when_it_opens_and_closes(fixture: Fixture) {
         at: fixture.clock.now().plus(-ago),
     };
     let wanted = [event(EventType::SaleOpened, 6), event(EventType::SaleClosed, 2)];
-    assert_eq!(told.into_iter().map(|told| told.event).collect::<Vec<_>>(), wanted);
+    assert_eq!(events.into_iter().map(|stored| stored.event).collect::<Vec<_>>(), wanted);
     fixture.check_invariants().await;
 }

@@ -13,8 +13,8 @@ use crate::contract::{
     DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
 };
 
-/// A manual refund decides nothing about the engine's refund: its provider is asked at once, and a
-/// finished refund is only checked.
+/// A message about a manual refund does not decide the engine's refund: the provider is checked at
+/// once, and a finished refund is only checked.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -29,7 +29,7 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
         fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
     };
     let failed = || RefundUpdate::Failed("away".to_owned());
-    let told = async |event: &str, lost: bool| -> Refund {
+    let send = async |event: &str, lost: bool| -> Refund {
         fixture.clock.advance(1);
         let settle = fixture.store.settle_refund(
             PROVIDER.to_owned(),
@@ -45,21 +45,21 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
         assert!(is_due && refund.accepted == accepted && refund.settled_at.is_none(), "{refund:?}");
     };
     note(failed()).await;
-    asks(&told("evt_2", false).await, false);
+    asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
-    asks(&told("evt_3", true).await, true);
-    // What arrived has arrived, unless it was theirs that did not.
+    asks(&send("evt_3", true).await, true);
+    // A settled refund stays settled, unless the lost refund may be the engine's.
     let settled = note(RefundUpdate::Settled).await;
-    assert_eq!(told("evt_4", false).await, settled);
-    asks(&told("evt_5", true).await, true);
-    // One that was given up is asked about again, as often as any, and stays given up if that is in
-    // vain.
+    assert_eq!(send("evt_4", false).await, settled);
+    asks(&send("evt_5", true).await, true);
+    // A failed refund is checked again, with all of its attempts, and stays failed if every attempt
+    // fails.
     note(RefundUpdate::Settled).await;
-    asks(&told("evt_6", true).await, true);
+    asks(&send("evt_6", true).await, true);
     for _ in 0..REFUND_TRIES_MAX {
         note(failed()).await;
     }
-    asks(&told("evt_7", false).await, true);
+    asks(&send("evt_7", false).await, true);
     for tries in 1..REFUND_TRIES_MAX {
         let refund = note(failed()).await;
         assert_eq!((refund.state, refund.tries), (RefundState::Pending, tries));
@@ -67,7 +67,7 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     assert_eq!(note(failed()).await.state, RefundState::Failed);
     // A refund that the bank returned waits for an operator.
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
-    assert_eq!(told("evt_8", true).await, back);
+    assert_eq!(send("evt_8", true).await, back);
     fixture.check_invariants().await;
 }
 
@@ -94,10 +94,10 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     };
     let show =
         async || fixture.store.dead_letter(DeadLetterId::Refund(id.clone())).await.expect("reads");
-    assert!(show().await.is_none(), "it is not given up yet");
+    assert!(show().await.is_none(), "it is still pending");
     assert_eq!(give_up().await, 1);
     let Some((letter, DeadLetterContent::Refund(refund))) = show().await else {
-        panic!("it holds its refund")
+        panic!("the dead letter contains its refund")
     };
     assert_eq!((letter.reason.as_str(), letter.about), ("away", order.id.to_string()));
     assert_eq!(*refund, refunds(&fixture, for_payment(&order)).await.remove(0));
@@ -105,17 +105,17 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     assert_eq!(dead().await, 0);
     assert!(show().await.is_none(), "it was discarded");
     note(RefundUpdate::Accepted { again_ms: 5 }).await;
-    assert_eq!(give_up().await, 1, "it was taken after all, and failed");
+    assert_eq!(give_up().await, 1, "it was accepted after all, and failed");
     assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     assert_eq!(dead().await, 0, "it was discarded");
-    fixture.store.retry_refund(id.clone()).await.expect("writes").expect("it was given up");
-    assert_eq!(give_up().await, 1, "it was asked for again");
+    fixture.store.retry_refund(id.clone()).await.expect("writes").expect("it had failed");
+    assert_eq!(give_up().await, 1, "it was retried");
     fixture.check_invariants().await;
 }
 
 /// A provider's answer from before a manual refund failed does not settle the engine's refund: the
-/// provider is asked again.
+/// provider is checked again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -126,32 +126,37 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
         .await
         .expect("writes");
     let due = async || fixture.store.refunds_due(9).await.expect("reads").pop();
-    let answer = async |asked: &Refund, news| {
-        fixture.store.answer_refund(asked.clone(), news).await.expect("writes").expect("a refund")
+    let answer = async |requested: &Refund, news| {
+        fixture
+            .store
+            .answer_refund(requested.clone(), news)
+            .await
+            .expect("writes")
+            .expect("a refund")
     };
-    let asked = due().await.expect("it is due");
+    let requested = due().await.expect("it is due");
     fixture.clock.advance(1);
     let (provider, event) = (PROVIDER.to_owned(), "evt_2".to_owned());
-    let told = fixture.store.settle_refund(
+    let update = fixture.store.settle_refund(
         provider,
         event,
-        asked.id.clone(),
+        requested.id.clone(),
         RefundUpdate::CheckAgain { lost: true },
     );
-    assert_eq!(told.await.expect("writes"), RefundMessageOutcome::Applied);
-    let again = due().await.expect("it is due still");
+    assert_eq!(update.await.expect("writes"), RefundMessageOutcome::Applied);
+    let again = due().await.expect("it is still due");
     let back = RefundUpdate::CameBack("the account is closed".to_owned());
-    assert_eq!(answer(&asked, back.clone()).await, again, "the answer is older");
+    assert_eq!(answer(&requested, back.clone()).await, again, "the answer is older");
     let again = Refund { accepted: true, ..again };
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
         assert_eq!(
-            answer(&asked, late).await,
+            answer(&requested, late).await,
             again,
-            "the provider took it, and is asked how far it is"
+            "the provider accepted it, and is checked again"
         );
     }
     assert_eq!(due().await.as_ref(), Some(&again));
-    let again = answer(&asked, RefundUpdate::Failed("away".to_owned())).await;
+    let again = answer(&requested, RefundUpdate::Failed("away".to_owned())).await;
     assert_eq!(
         (again.state, again.tries),
         (RefundState::Pending, 1),
@@ -161,15 +166,15 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     assert_eq!(settled.state, RefundState::Settled);
     fixture.clock.advance(1);
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
-        assert_eq!(answer(&asked, late).await, settled, "it arrived");
+        assert_eq!(answer(&requested, late).await, settled, "it is settled");
     }
-    // Either may be the older one: only the provider knows.
-    let lost = answer(&asked, back).await;
+    // Either answer may be the older one, so the provider is checked again.
+    let lost = answer(&requested, back).await;
     assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
     assert_eq!(due().await, Some(lost));
-    let nobodys = Refund { id: RefundId("re_none".to_owned()), ..again };
+    let unknown = Refund { id: RefundId("re_none".to_owned()), ..again };
     assert_eq!(
-        fixture.store.answer_refund(nobodys, RefundUpdate::Settled).await.expect("writes"),
+        fixture.store.answer_refund(unknown, RefundUpdate::Settled).await.expect("writes"),
         None
     );
     fixture.check_invariants().await;
@@ -191,9 +196,9 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
         fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
     };
     let now = async || refunds(&fixture, for_payment(&order)).await.remove(0);
-    let took = async |asked: Refund| {
+    let accept = async |requested: Refund| {
         fixture.clock.advance(1);
-        let answer = fixture.store.answer_refund(asked, RefundUpdate::Accepted { again_ms: 5 });
+        let answer = fixture.store.answer_refund(requested, RefundUpdate::Accepted { again_ms: 5 });
         let refund = answer.await.expect("writes").expect("a refund");
         let is_due = refund.state == RefundState::Pending && refund.next_at == fixture.clock.now();
         assert!(
@@ -204,34 +209,34 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // It becomes due anew while it is asked for.
-    let asked = now().await;
+    // The refund becomes due again during the request to the provider.
+    let requested = now().await;
     fixture.clock.advance(1);
     note(RefundUpdate::CheckAgain { lost: false }).await;
-    took(asked).await;
+    accept(requested).await;
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // Two ask for it, and the other one gives it up.
-    let asked = now().await;
+    // Of two concurrent requests, the other one fails for the last time.
+    let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
-    took(asked).await;
+    accept(requested).await;
     // A refund that was returned after it was accepted waits for an operator.
-    let asked = now().await;
+    let requested = now().await;
     let back = note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
-    let late = fixture.store.answer_refund(asked, RefundUpdate::Settled).await.expect("writes");
+    let late = fixture.store.answer_refund(requested, RefundUpdate::Settled).await.expect("writes");
     assert_eq!(late, Some(back));
     fixture.check_invariants().await;
 }
 
-/// A message about reversed money is recorded once, and not before its payment; a failed reversal
-/// cancels no other's notice.
+/// A message about reversed money is recorded once, and not before its payment. A failed reversal
+/// cancels no other reversal.
 pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     use ReversalKind::{Disputed, Returned};
     use ReversalOutcome::{Known, NoPayment, Noted};
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
-    let tell = async |event: &str, kind, minor: Option<i64>, stands| {
+    let send = async |event: &str, kind, minor: Option<i64>, stands| {
         let (event, money) =
             (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
@@ -255,67 +260,67 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     };
     let early = message(&order, "evt_f", "pay_1");
     assert!(fixture.store.fail_payment(early).await.expect("writes"));
-    assert_eq!(tell("evt_1", Disputed, None, true).await, NoPayment, "nothing was captured");
+    assert_eq!(send("evt_1", Disputed, None, true).await, NoPayment, "nothing was captured");
     capture(&fixture, &message(&order, "evt_0", "pay_1")).await;
     assert_eq!(
-        tell("evt_1", Disputed, None, true).await,
+        send("evt_1", Disputed, None, true).await,
         Noted,
-        "it was not taken before its payment"
+        "it was not recorded before its payment"
     );
-    assert_eq!(tell("evt_2", Disputed, None, false).await, Noted, "it was won");
-    assert_eq!(tell("evt_1", Disputed, None, true).await, Known, "the first message comes again");
+    assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "it was won");
+    assert_eq!(send("evt_1", Disputed, None, true).await, Known, "the first message is repeated");
     assert_eq!(stands().await, []);
-    // A part of it went back by hand, and another part did not.
-    assert_eq!(tell("evt_3", Returned, Some(40), true).await, Noted);
+    // One part was refunded by hand; the refunds of two other parts failed.
+    assert_eq!(send("evt_3", Returned, Some(40), true).await, Noted);
     for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
-        assert_eq!(tell(event, Returned, Some(minor), false).await, Known, "that was another one");
+        assert_eq!(send(event, Returned, Some(minor), false).await, Known, "it was another refund");
         assert_eq!(stands().await, [(Returned, 40)]);
     }
-    assert_eq!(tell("evt_6", Returned, Some(40), false).await, Noted);
-    assert_eq!(tell("evt_3", Returned, Some(40), true).await, Known);
+    assert_eq!(send("evt_6", Returned, Some(40), false).await, Noted);
+    assert_eq!(send("evt_3", Returned, Some(40), true).await, Known);
     assert_eq!(stands().await, []);
     // Later, smaller reversals are recorded with their amounts; a larger one is added.
     for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
-        assert_eq!(tell(event, Returned, Some(minor), true).await, Noted);
+        assert_eq!(send(event, Returned, Some(minor), true).await, Noted);
         assert_eq!(stands().await, [(Returned, minor)]);
     }
-    assert_eq!(tell("evt_10", Returned, Some(70), false).await, Noted);
-    // What names no refund of ours leaves its id to what it says beside that.
+    assert_eq!(send("evt_10", Returned, Some(70), false).await, Noted);
+    // A message that names no refund of the engine is still recorded as a reversal.
     let no_refund = RefundId::for_payment(&PaymentId("pay_1".to_owned()));
-    for (taken, first, came) in [
+    for (event, first, second) in [
         ("evt_7", RefundMessageOutcome::NoRefund, Noted),
         ("evt_7", RefundMessageOutcome::Repeated, Known),
     ] {
         let settled = fixture.store.settle_refund(
             PROVIDER.to_owned(),
-            taken.to_owned(),
+            event.to_owned(),
             no_refund.clone(),
             RefundUpdate::CheckAgain { lost: false },
         );
         assert_eq!(settled.await.expect("writes"), first);
-        assert_eq!(tell(taken, Returned, Some(50), true).await, came);
+        assert_eq!(send(event, Returned, Some(50), true).await, second);
     }
     fixture.check_invariants().await;
 }
 
-/// Each dispute of a payment is recorded alone, and the provider's newest report wins, in whatever
-/// order the reports arrive.
+/// Each dispute of a payment is recorded separately, and the provider's newest report wins, in
+/// whatever order the reports arrive.
 pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     capture(&fixture, &message(&order, "evt_0", "pay_1")).await;
-    let heard = std::cell::Cell::new(0);
-    let tell = async |dispute: Option<(&str, i64)>, minor: Option<i64>, stands| {
-        heard.set(heard.get() + 1);
+    let sent = std::cell::Cell::new(0);
+    let send = async |dispute: Option<(&str, i64)>, minor: Option<i64>, stands| {
+        sent.set(sent.get() + 1);
         let (event, money) =
-            (Some(format!("evt_{}", heard.get())), minor.map(|minor| Money { minor, ..price(2) }));
+            (Some(format!("evt_{}", sent.get())), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment, kind) =
             (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
         let dispute =
             dispute.map(|(id, at)| Dispute { id: id.to_owned(), reported_at: Some(Millis(at)) });
-        let told = Reversal { event, provider, payment, kind, money, stands, dispute };
-        fixture.store.record_reversal(told).await.expect("writes")
+        let report = Reversal { event, provider, payment, kind, money, stands, dispute };
+        fixture.store.record_reversal(report).await.expect("writes")
     };
     let stands = async || {
         let found = fixture.store.reversals().await.expect("reads");
@@ -323,52 +328,52 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
         minors.sort_unstable();
         minors
     };
-    // Two at once, of different amounts and then of the same; each ends by itself.
-    assert_eq!(tell(Some(("dp_1", 10)), Some(60), true).await, Noted);
-    assert_eq!(tell(Some(("dp_2", 11)), Some(40), true).await, Noted);
-    assert_eq!(tell(Some(("dp_3", 12)), Some(40), true).await, Noted);
+    // Three disputes at once, two of them with the same amount; each ends separately.
+    assert_eq!(send(Some(("dp_1", 10)), Some(60), true).await, Noted);
+    assert_eq!(send(Some(("dp_2", 11)), Some(40), true).await, Noted);
+    assert_eq!(send(Some(("dp_3", 12)), Some(40), true).await, Noted);
     assert_eq!(stands().await, [40, 40, 60]);
-    assert_eq!(tell(Some(("dp_1", 20)), Some(60), false).await, Noted);
+    assert_eq!(send(Some(("dp_1", 20)), Some(60), false).await, Noted);
     assert_eq!(stands().await, [40, 40]);
-    assert_eq!(tell(Some(("dp_2", 20)), Some(40), false).await, Noted);
+    assert_eq!(send(Some(("dp_2", 20)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [40]);
-    // A late report changes nothing; a newer one does, also after the dispute ended.
-    assert_eq!(tell(Some(("dp_1", 15)), Some(60), true).await, Known);
+    // An old report changes nothing; a newer report does, also after the dispute ended.
+    assert_eq!(send(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
-    assert_eq!(tell(Some(("dp_1", 30)), Some(50), true).await, Noted, "lost after all");
-    assert_eq!(tell(Some(("dp_1", 31)), Some(50), true).await, Known, "nothing new");
+    assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "lost after all");
+    assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "an equal report");
     assert_eq!(stands().await, [40, 50]);
-    assert_eq!(tell(Some(("dp_1", 32)), Some(55), true).await, Noted, "more of it");
-    assert_eq!(tell(Some(("dp_1", 29)), Some(55), false).await, Known, "an old end");
+    assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount");
+    assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an older report");
     assert_eq!(stands().await, [40, 55]);
-    // Of one moment the end is the last, whichever is heard first. One whose end is heard first was
-    // never more.
-    assert_eq!(tell(Some(("dp_1", 32)), Some(55), false).await, Noted);
-    assert_eq!(tell(Some(("dp_4", 40)), Some(70), false).await, Noted);
+    // Of two reports of the same time, the end wins, in either order. A dispute whose end arrives
+    // first never counts.
+    assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
+    assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {
-        assert_eq!(tell(Some(dispute), Some(minor), true).await, Known);
+        assert_eq!(send(Some(dispute), Some(minor), true).await, Known);
     }
-    assert_eq!(tell(Some(("dp_3", 40)), Some(40), false).await, Noted);
+    assert_eq!(send(Some(("dp_3", 40)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // A dispute without an id or an amount is about the whole payment, and the newest report
-    // counts.
-    assert_eq!(tell(None, None, true).await, Noted);
-    assert_eq!(tell(None, None, true).await, Known);
+    // A dispute without an id or an amount concerns the whole payment, and the report that arrives
+    // last wins.
+    assert_eq!(send(None, None, true).await, Noted);
+    assert_eq!(send(None, None, true).await, Known);
     assert_eq!(stands().await, [price(2).minor]);
-    assert_eq!(tell(None, None, false).await, Noted);
-    assert_eq!(tell(None, None, true).await, Noted);
+    assert_eq!(send(None, None, false).await, Noted);
+    assert_eq!(send(None, None, true).await, Noted);
     assert_eq!(stands().await, [price(2).minor]);
-    assert_eq!(tell(None, None, false).await, Noted);
+    assert_eq!(send(None, None, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
     // Each dispute is reported under its id.
     let history = fixture.store.history(order.id).await.expect("reads");
-    let told = history.into_iter().filter_map(|it| match it.event.subject {
+    let reports = history.into_iter().filter_map(|it| match it.event.subject {
         Subject::Reversal { dispute, money, stands, .. } => Some((dispute, money.minor, stands)),
         _ => None,
     });
     let of = |n: u32, minor, stands| (Some(format!("dp_{n}")), minor, stands);
     let first =
         [of(1, 60, true), of(2, 40, true), of(3, 40, true), of(1, 60, false), of(2, 40, false)];
-    assert_eq!(told.take(5).collect::<Vec<_>>(), first);
+    assert_eq!(reports.take(5).collect::<Vec<_>>(), first);
     fixture.check_invariants().await;
 }

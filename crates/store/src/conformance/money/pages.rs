@@ -14,8 +14,8 @@ pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     for n in 1..=7 {
         let order = fixture.reserve(if n % 2 == 1 { &a } else { &b }, n, "anna", 1).await;
         let wrong = Money { minor: 1, ..price(1) };
-        let told = message(&order, &format!("evt_{n}"), &format!("pay_{n}"));
-        capture(&fixture, &Capture { money: if n > 4 { wrong } else { price(1) }, ..told }).await;
+        let paid = message(&order, &format!("evt_{n}"), &format!("pay_{n}"));
+        capture(&fixture, &Capture { money: if n > 4 { wrong } else { price(1) }, ..paid }).await;
         fixture.clock.advance(1);
         if n == 2 {
             fixture
@@ -45,7 +45,7 @@ pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The numbers of the payments, and of the payments of the refunds, gathered two by two.
+/// The numbers of the payments, and of the refunds' payments, read in pages of two.
 async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     let number = |id: &PaymentId| id.0[4..].parse::<u64>().expect("a test's payment");
     let (mut payments, mut refunds) = (Vec::new(), Vec::new());
@@ -67,7 +67,7 @@ async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
 }
 
 /// A document of the built-in provider is changed only by a caller that knows its current content.
-pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
+pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture) {
     let swap = async |key: &str, old: Option<&str>, new: &str| {
         fixture
             .store
@@ -77,10 +77,10 @@ pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
     };
     let get = async |key: &str| fixture.store.sandbox_get(key).await.expect("reads");
     assert_eq!(get("s/1").await, None);
-    assert!(!swap("s/1", Some("a"), "b").await, "there is none");
+    assert!(!swap("s/1", Some("a"), "b").await, "there is no document");
     assert!(swap("s/1", None, "a").await);
-    assert!(!swap("s/1", None, "b").await, "there is one");
-    assert!(!swap("s/1", Some("c"), "b").await, "another one");
+    assert!(!swap("s/1", None, "b").await, "there is a document");
+    assert!(!swap("s/1", Some("c"), "b").await, "its content differs");
     assert!(swap("s/1", Some("a"), "b").await);
     assert_eq!(get("s/1").await.as_deref(), Some("b"));
     for key in ["s/3", "s/2", "t/1", "r/1", "S/1", "s%"] {
@@ -99,14 +99,14 @@ pub async fn a_document_is_swapped_by_one(fixture: Fixture) {
     assert_eq!(list("s/", "s/2", 2).await, ["s/3"]);
     assert_eq!(list("s%", "", 9).await, ["s%"]);
     let (one, other) = tokio::join!(swap("s/1", Some("b"), "x"), swap("s/1", Some("b"), "y"));
-    assert!(one ^ other, "of two at once one wins");
-    let now = get("s/1").await.expect("it is there");
+    assert!(one ^ other, "one of two concurrent calls wins");
+    let now = get("s/1").await.expect("the document exists");
     let old = [("s/1", "w"), ("s/2", "s/2"), ("s/9", "s/9"), ("t/1", "t/1")];
     let old = old.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
     assert_eq!(
         fixture.store.sandbox_delete(old).await.expect("writes"),
         2,
-        "what is as it was seen"
+        "only documents with the given content"
     );
     assert_eq!(
         (get("s/1").await, list("s/", "", 9).await),
@@ -125,7 +125,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         orders.push(order);
     }
     fixture.clock.advance(1);
-    let told = |n: u32, kind, minor: Option<i64>, stands| Reversal {
+    let make = |n: u32, kind, minor: Option<i64>, stands| Reversal {
         event: None,
         provider: super::PROVIDER.to_owned(),
         payment: PaymentId(format!("pay_{n}")),
@@ -134,28 +134,28 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         stands,
         dispute: None,
     };
-    let record_reversal = async |told: Reversal| {
-        fixture.store.record_reversal(told).await.expect("writes") == ReversalOutcome::Noted
+    let record_reversal = async |reversal: Reversal| {
+        fixture.store.record_reversal(reversal).await.expect("writes") == ReversalOutcome::Noted
     };
     let listed = async || {
         let found = fixture.store.reversals().await.expect("reads");
         found.iter().map(|r| (r.payment.0.clone(), r.kind, r.money.minor)).collect::<Vec<_>>()
     };
     use ReversalKind::{Disputed, Returned};
-    assert!(record_reversal(told(1, Returned, Some(5), true)).await);
-    assert!(!record_reversal(told(1, Returned, Some(5), true)).await, "told again");
-    assert!(record_reversal(told(1, Returned, Some(7), true)).await, "more of it");
-    assert!(!record_reversal(told(1, Returned, Some(5), true)).await, "an old message");
-    assert!(!record_reversal(told(9, Returned, None, true)).await, "no payment of ours");
+    assert!(record_reversal(make(1, Returned, Some(5), true)).await);
+    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "a repeated report");
+    assert!(record_reversal(make(1, Returned, Some(7), true)).await, "a larger amount");
+    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "an old message");
+    assert!(!record_reversal(make(9, Returned, None, true)).await, "an unknown payment");
     assert!(
         !record_reversal(Reversal {
             provider: "other".to_owned(),
-            ..told(2, Returned, None, true)
+            ..make(2, Returned, None, true)
         })
         .await
     );
     fixture.clock.advance(1);
-    assert!(record_reversal(told(2, Disputed, None, true)).await);
+    assert!(record_reversal(make(2, Disputed, None, true)).await);
     assert_eq!(
         listed().await,
         [("pay_2".to_owned(), Disputed, price(1).minor), ("pay_1".to_owned(), Returned, 7)]
@@ -167,18 +167,18 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .end_order(orders[2].id, EndReason::Refund, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert!(!record_reversal(told(3, Returned, None, true)).await, "that is our own refund");
-    assert!(record_reversal(told(2, Disputed, None, false)).await, "it was won");
+    assert!(!record_reversal(make(3, Returned, None, true)).await, "the engine's own refund");
+    assert!(record_reversal(make(2, Disputed, None, false)).await, "it was won");
     fixture
         .store
         .end_order(orders[0].id, EndReason::Refund, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert_eq!(listed().await, [], "an operator saw to it");
+    assert_eq!(listed().await, [], "an operator resolved it");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
     // Each reversal that changed something appended an event, with the order that its payment
     // named.
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     for order in &orders {
         for it in fixture.store.history(order.id).await.expect("reads") {
             if let Subject::Reversal { payment, order: named, money, kind, dispute, stands } =
@@ -193,7 +193,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
                     it.event.by,
                     Attribution::from_actor(Actor::Provider(super::PROVIDER.to_owned()))
                 );
-                told.push((payment.0, kind, money, stands));
+                events.push((payment.0, kind, money, stands));
             }
         }
     }
@@ -202,7 +202,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
     };
     let all = price(1).minor;
     assert_eq!(
-        told,
+        events,
         [
             of(1, Returned, 5, true),
             of(1, Returned, 7, true),

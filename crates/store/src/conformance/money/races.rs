@@ -15,7 +15,7 @@ use crate::store::Store;
 
 pub mod late;
 
-/// Orders that are fought for at once.
+/// Orders of one wave: their changes run concurrently.
 const WAVE: u64 = 50;
 /// Waves of a test.
 const WAVES: u64 = 40;
@@ -29,9 +29,9 @@ async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
 }
 
 /// A capture as a repeated message of the provider: units in slots do not matter any more.
-fn pay(store: &Store, told: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
+fn pay(store: &Store, report: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
-    tokio::spawn(async move { store.capture(told, true).await.expect("writes") })
+    tokio::spawn(async move { store.capture(report, true).await.expect("writes") })
 }
 
 fn end(store: &Store, order: &Order, how: EndReason) -> tokio::task::JoinHandle<bool> {
@@ -39,7 +39,7 @@ fn end(store: &Store, order: &Order, how: EndReason) -> tokio::task::JoinHandle<
     tokio::spawn(async move { store.end_order(id, how, Attribution::BUYER.clone()).await.is_ok() })
 }
 
-/// What became of the payments that came for one order.
+/// The number of paid payments among those for one order, and the causes of the refunds.
 fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
     let paid = captured.iter().filter(|c| matches!(c, CaptureOutcome::Paid(_))).count();
     let back = captured.iter().filter_map(|c| match c {
@@ -49,15 +49,15 @@ fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
     (paid, back.collect())
 }
 
-/// The states that an order went through, each from one that it may come from; the last is what it
-/// is now.
+/// The states of an order's history. Asserts that each change is permitted and that the last state
+/// is the order's current state.
 fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
     let mut states = Vec::new();
     let mut last = None;
     for event in history {
         let Subject::Order(then) = &event.subject else { continue };
         let from: Option<&Order> = last;
-        let may = match (from.map(|o| o.state), event.what) {
+        let is_permitted = match (from.map(|o| o.state), event.what) {
             (None, EventType::OrderReserved) => true,
             (Some(OrderState::Reserved), EventType::OrderExtended) => {
                 from.is_some_and(|o| o.pay_by < then.pay_by)
@@ -70,11 +70,11 @@ fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
             (Some(OrderState::Paid), EventType::OrderRefunded) => true,
             _ => false,
         };
-        assert!(may, "{from:?} cannot become {then:?}: {history:?}");
+        assert!(is_permitted, "{from:?} cannot become {then:?}: {history:?}");
         states.push(then.state);
         last = Some(then);
     }
-    assert_eq!(last, Some(order), "the last that was told is how it is");
+    assert_eq!(last, Some(order), "the last event has the current state");
     states
 }
 
@@ -85,12 +85,12 @@ async fn history(fixture: &Fixture, order: &Order) -> Vec<Event> {
         .await
         .expect("reads")
         .into_iter()
-        .map(|told| told.event)
+        .map(|stored| stored.event)
         .collect()
 }
 
-/// Each captured payment stands for the one paid order, or has its one refund. Says how the order
-/// is, and whether it is paid after it had ended.
+/// Asserts that each payment pays for the order or has one refund. Returns the order's state, and
+/// whether the order is paid although it had ended.
 async fn judge(
     fixture: &Fixture,
     order: &Order,
@@ -117,10 +117,10 @@ async fn judge(
     (order.state, had_ended && order.state == OrderState::Paid)
 }
 
-/// At the time when they are due, orders are paid, cancelled, extended and expired at once.
-pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) {
+/// Due orders are paid, cancelled, extended and expired concurrently.
+pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
-    let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
+    let mut states = std::collections::BTreeMap::<OrderState, u64>::new();
     for at in 0..WAVES {
         let orders = wave(&fixture, &grant, at).await;
         fixture.clock.advance(HOLD_MS);
@@ -129,9 +129,9 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
             let extend = async move {
                 store.extend_order(id, later, Attribution::ENGINE.clone()).await.is_ok()
             };
-            let told = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
-            let again = Capture { event: format!("more_{at}_{n}"), ..told.clone() };
-            // Who is asked first goes round.
+            let paid = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
+            let again = Capture { event: format!("more_{at}_{n}"), ..paid.clone() };
+            // The order of the calls rotates.
             let order = order.clone();
             let store = fixture.store.clone();
             async move {
@@ -139,7 +139,7 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
                 for turn in 0..4 {
                     match (turn + n as u64 + at) % 4 {
                         0 => pays
-                            .extend([&told, &told, &again].map(|told| pay(&store, told.clone()))),
+                            .extend([&paid, &paid, &again].map(|paid| pay(&store, paid.clone()))),
                         1 => others.push(end(&store, &order, EndReason::Cancel)),
                         2 => others.extend(extend.take().map(tokio::spawn)),
                         _ => {
@@ -153,7 +153,7 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
                 let captured: Vec<_> =
                     join_all(pays).await.into_iter().map(|c| c.expect("runs")).collect();
                 let done = join_all(others).await.into_iter().map(|task| task.expect("runs"));
-                assert!(done.into_iter().all(|done| done), "each was answered");
+                assert!(done.into_iter().all(|done| done), "each call returned an answer");
                 (order, captured)
             }
         });
@@ -161,12 +161,12 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
             let repeated = captured.iter().filter(|c| **c == CaptureOutcome::Repeated).count();
             assert_eq!(repeated, 2, "one payment has one effect: {captured:?}");
             let (state, _) = judge(&fixture, &order, &captured).await;
-            *came_to.entry(state).or_default() += 1;
+            *states.entry(state).or_default() += 1;
         }
         fixture.check_invariants().await;
     }
     assert_eq!(
-        came_to.get(&OrderState::Paid),
+        states.get(&OrderState::Paid),
         Some(&(WAVE * WAVES)),
         "units and limits allow each late payment"
     );
@@ -174,33 +174,33 @@ pub async fn paying_cancelling_expiring_and_extending_at_once(fixture: Fixture) 
 
 /// Two concurrent payments for one order, and an end of it: at most one pays, the others are
 /// refunded once.
-pub async fn two_payments_and_an_ending_at_once(fixture: Fixture) {
+pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
-    let mut came_to = std::collections::BTreeMap::<OrderState, u64>::new();
+    let mut states = std::collections::BTreeMap::<OrderState, u64>::new();
     for at in 0..WAVES {
         let orders = wave(&fixture, &grant, at).await;
         let races = orders.into_iter().enumerate().map(|(n, order)| {
             let store = fixture.store.clone();
-            let told = message(&order, &format!("a_{at}_{n}"), &format!("a_{at}_{n}"));
+            let one = message(&order, &format!("a_{at}_{n}"), &format!("a_{at}_{n}"));
             let other = Capture {
                 event: format!("b_{at}_{n}"),
                 payment: PaymentId(format!("b_{at}_{n}")),
-                ..told.clone()
+                ..one.clone()
             };
             async move {
                 let how = if n % 2 == 0 { EndReason::Refund } else { EndReason::Cancel };
                 let tasks = match n % 3 {
-                    0 => (end(&store, &order, how), pay(&store, told), pay(&store, other)),
+                    0 => (end(&store, &order, how), pay(&store, one), pay(&store, other)),
                     1 => {
-                        let first = pay(&store, told);
+                        let first = pay(&store, one);
                         (end(&store, &order, how), first, pay(&store, other))
                     }
                     _ => {
-                        let (first, second) = (pay(&store, told), pay(&store, other));
+                        let (first, second) = (pay(&store, one), pay(&store, other));
                         (end(&store, &order, how), first, second)
                     }
                 };
-                assert!(tasks.0.await.expect("runs"), "it was answered");
+                assert!(tasks.0.await.expect("runs"), "the call returned an answer");
                 (order, [tasks.1.await.expect("runs"), tasks.2.await.expect("runs")])
             }
         });
@@ -212,12 +212,12 @@ pub async fn two_payments_and_an_ending_at_once(fixture: Fixture) {
                 matches!(state, OrderState::Paid | OrderState::Refunded),
                 "{state:?} {captured:?}"
             );
-            *came_to.entry(state).or_default() += 1;
+            *states.entry(state).or_default() += 1;
         }
         fixture.check_invariants().await;
     }
     assert!(
-        came_to.contains_key(&OrderState::Paid) && came_to.contains_key(&OrderState::Refunded),
-        "{came_to:?}"
+        states.contains_key(&OrderState::Paid) && states.contains_key(&OrderState::Refunded),
+        "{states:?}"
     );
 }

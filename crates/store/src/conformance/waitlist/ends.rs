@@ -1,5 +1,5 @@
-//! The end of a line: with its sale, for everybody who still stands there, once; and what the last
-//! place of a buyer became.
+//! The end of a waitlist: each waiting entry ends once with the sale. Also the order that a buyer's
+//! last entry became.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::contract::WaitlistServed;
 
-/// More than anything here tells of.
-const TOLD_MAX: usize = 1_000;
+/// More events than any test here appends.
+const EVENTS_MAX: usize = 1_000;
 
 async fn step(fixture: &Fixture, step: PhaseStep) {
     let sale = fixture.store.sales().await.expect("reads")[0].id.clone();
@@ -26,10 +26,10 @@ async fn end(fixture: &Fixture, item: ItemId) -> WaitlistEnded {
 }
 
 /// The entries whose events say that they ended with their sale.
-async fn told(fixture: &Fixture) -> Vec<TicketId> {
-    while fixture.store.sequence_events(TOLD_MAX).await.expect("writes") > 0 {}
-    let told = fixture.store.events_after(0, TOLD_MAX).await.expect("reads");
-    let events = told.into_iter().map(|read| read.expect("a row as it was written").event);
+async fn reported(fixture: &Fixture) -> Vec<TicketId> {
+    while fixture.store.sequence_events(EVENTS_MAX).await.expect("writes") > 0 {}
+    let rows = fixture.store.events_after(0, EVENTS_MAX).await.expect("reads");
+    let events = rows.into_iter().map(|read| read.expect("a row as it was written").event);
     let of = |event: Event| match event.subject {
         Subject::Ticket { id, .. } => Some(id),
         _ => None,
@@ -44,13 +44,17 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let item = grant.slot.item;
     let (anna, bert) =
         (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
-    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "it is on");
+    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "the sale is open");
     step(&fixture, PhaseStep::Pause).await;
     cancel(&fixture, &orders[0]).await;
-    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "it is paused");
+    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "the sale is paused");
     expect_waitlist(&fixture, item, 2, 1).await;
     step(&fixture, PhaseStep::Close).await;
-    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody is served any more");
+    assert_eq!(
+        serve(&fixture, item).await,
+        WaitlistServed::default(),
+        "no entry is served any more"
+    );
     fixture.clock.advance(500);
     fixture.commits.forget();
     let ended = end(&fixture, item).await;
@@ -73,13 +77,13 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
             .iter()
             .any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0)))
     );
-    assert_eq!(told(&fixture).await, [anna.id, bert.id], "each is told once, by turn");
+    assert_eq!(reported(&fixture).await, [anna.id, bert.id], "one event for each, by turn");
     expect_waitlist(&fixture, item, 0, 0).await;
     fixture.expect_units(item, 1, 0, 2, 0).await;
-    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "nobody is left");
+    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "no entry is left");
     assert_eq!(serve(&fixture, item).await, WaitlistServed::default());
     assert_eq!(join(&fixture, item, "anna", "new").await, JoinOutcome::NotOnSale);
-    assert_eq!(told(&fixture).await.len(), 2);
+    assert_eq!(reported(&fixture).await.len(), 2);
 }
 
 /// A long waitlist ends in batches. Each entry ends once, however many nodes run the batches.
@@ -99,16 +103,16 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     expect_waitlist(&fixture, item, u64::from(WAIT) - WAITLIST_BATCH_MAX as u64, 0).await;
     let (one, other) = tokio::join!(end(&fixture, item), end(&fixture, item));
     let all = [first, one, other].map(|ended| ended.places).concat();
-    assert_eq!(all.len(), waiting.len(), "none twice");
+    assert_eq!(all.len(), waiting.len(), "each entry once");
     assert_eq!(all.iter().map(|place| place.id).collect::<BTreeSet<_>>(), waiting);
     assert_eq!(end(&fixture, item).await, WaitlistEnded::default());
-    let told = told(&fixture).await;
-    assert_eq!((told.len(), told.into_iter().collect::<BTreeSet<_>>()), (waiting.len(), waiting));
+    let ids = reported(&fixture).await;
+    assert_eq!((ids.len(), ids.into_iter().collect::<BTreeSet<_>>()), (waiting.len(), waiting));
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// What a buyer's last place became is found though the place is gone; a place that waits, or
-/// became nothing, is no order.
+/// The order that a buyer's last entry became is found after the entry ended. An entry that waits,
+/// or that ended without an order, has none.
 pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
     let item = grant.slot.item;
@@ -116,29 +120,29 @@ pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
         async |who: &str| fixture.store.waitlist_order_of(item, &buyer(who)).await.expect("reads");
     let served = async |who: &str, held: &Order| {
         join_new(&fixture, item, who).await;
-        assert_eq!(of(who).await, None, "it waits");
+        assert_eq!(of(who).await, None, "the entry waits");
         cancel(&fixture, held).await;
         let mut orders = serve(&fixture, item).await.orders;
         assert_eq!(orders.len(), 1, "{orders:?}");
         orders.remove(0)
     };
-    assert_eq!(of("anna").await, None, "there was no place");
+    assert_eq!(of("anna").await, None, "there was no entry");
     let anna = served("anna", &orders[0]).await;
     assert_eq!(of("anna").await.as_ref(), Some(&anna));
-    assert_eq!(of("bert").await, None, "somebody else's");
-    assert_eq!(of("holder-2").await, None, "an order that was bought");
+    assert_eq!(of("bert").await, None, "the entry is another buyer's");
+    assert_eq!(of("holder-2").await, None, "the order is not from the waitlist");
     fixture.store.pay_order(anna.id).await.expect("writes");
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
-    // Another place of hers, that she leaves: there is nothing to take back.
+    // Anna's second entry, which she leaves, becomes no order.
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
-        panic!("a place")
+        panic!("an entry")
     };
-    assert_eq!(of("anna").await, None, "it waits");
+    assert_eq!(of("anna").await, None, "the entry waits");
     assert!(matches!(
         fixture.store.leave_waitlist(again.id).await.expect("writes"),
         LeaveOutcome::Done(_)
     ));
-    assert_eq!(of("anna").await, None, "it was left");
+    assert_eq!(of("anna").await, None, "the buyer left");
     let bert = served("bert", &orders[1]).await;
     cancel(&fixture, &bert).await;
     assert_eq!(

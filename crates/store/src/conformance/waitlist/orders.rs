@@ -16,7 +16,7 @@ async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
     orders.remove(0)
 }
 
-/// Where an item's own window is shorter, it holds.
+/// If an item's own payment window is shorter than the waitlist's, it applies.
 pub async fn the_payment_window_of_a_served_order_is_the_shorter_one(fixture: Fixture) {
     let short =
         super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
@@ -89,7 +89,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     cancel(&fixture, &served[0]).await;
     fixture.clock.advance(WAITLIST_HOLD_MS);
     fixture.store.expire_due(9).await.expect("writes");
-    // The returned units are bought again: the item is held out as before.
+    // The returned units are bought again, so all units are held as before.
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     fixture.reserve(&grant, 5, "dora", 1).await;
     fixture.reserve(&grant, 6, "emil", 1).await;
@@ -118,14 +118,14 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     for who in ["cleo", "holder-1"] {
         assert!(
             matches!(join(&fixture, item, who, "new").await, JoinOutcome::Done(_)),
-            "{who} may"
+            "{who} may join"
         );
     }
     expect_waitlist(&fixture, item, 2, 0).await;
 }
 
-/// What an operator cancelled was not its buyer's doing: they join again, at the end. What they let
-/// lapse themselves still keeps them out.
+/// A buyer whose order an operator cancelled may join again, at the end. An order that the buyer
+/// let expire still prevents the buyer from joining.
 pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
@@ -134,16 +134,16 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     let first = served(&fixture, item).await;
     let operator = Attribution::from_actor(Actor::Operator("key_1".to_owned()));
     fixture.store.end_order(first.id, EndReason::Cancel, operator).await.expect("writes");
-    // A buyer of returned units holds them as before: the item is held out.
+    // The returned units are bought again, so all units are held as before.
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     let bought = fixture.reserve(&grant, 3, "anna", 1).await;
     cancel(&fixture, &bought).await;
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     let bert = fixture.reserve(&grant, 4, "bert", 1).await;
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
-        panic!("anna gets a place")
+        panic!("anna gets an entry")
     };
-    assert_eq!(again.n.0, 2, "a turn of its own");
+    assert_eq!(again.n.0, 2, "a new turn");
     cancel(&fixture, &bert).await;
     let second = served(&fixture, item).await;
     assert_eq!((second.id, names(std::slice::from_ref(&second))), (again.id, vec!["anna"]));
@@ -155,12 +155,12 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     assert_eq!(
         join(&fixture, item, "anna", "new").await,
         JoinOutcome::Lapsed(expired),
-        "not for the order that was taken away"
+        "the expired order counts, not the cancelled one"
     );
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// The books know an order out of a line like any other, and its money.
+/// Reconciliation includes an order from a waitlist, and its money, like any other order.
 pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -168,7 +168,7 @@ pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     join_new(&fixture, item, "bert").await;
     cancel(&fixture, &orders[0]).await;
     let anna = served(&fixture, item).await;
-    let told = Capture {
+    let paid = Capture {
         event: "msg_1".to_owned(),
         provider: "paybank".to_owned(),
         payment: PaymentId("pay_1".to_owned()),
@@ -176,7 +176,7 @@ pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
         money: Money { minor: 1_999, currency: "EUR".to_owned() },
     };
     assert!(matches!(
-        fixture.store.capture(told, true).await.expect("writes"),
+        fixture.store.capture(paid, true).await.expect("writes"),
         CaptureOutcome::Paid(_)
     ));
     cancel(&fixture, &orders[1]).await;
@@ -198,8 +198,8 @@ pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Money that comes after the window takes a unit that lies in the pool, also one that is kept;
-/// else it goes back, and the next in line has the unit.
+/// A payment after the window takes a unit of the pool, even a kept one. If the next waiting buyer
+/// has the unit, the payment is refunded.
 pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -226,7 +226,7 @@ pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixtur
             fixture.store.pay_order(orders[0].id).await.expect("writes"),
             PayOutcome::Refund(_)
         ),
-        "it is bert's now"
+        "bert has the unit"
     );
     fixture.expect_units(item, 0, 0, 2, 0).await;
 }

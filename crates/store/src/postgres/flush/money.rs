@@ -148,7 +148,7 @@ fn due_at(order: &Order) -> i64 {
 }
 
 /// Sets when open checkouts must be closed at their provider: when their orders no longer wait for
-/// payment, or are due.
+/// payment, or when the orders are due.
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(kept) => kept.row.open,

@@ -89,7 +89,10 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
                     run.report(
                         "I5",
                         Some(*item),
-                        format!("payment {payment}: {} for what costs {price}", amount(money)),
+                        format!(
+                            "payment {payment}: captured {}, the order costs {price}",
+                            amount(money)
+                        ),
                     );
                 }
             }
@@ -97,23 +100,27 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
                 run.report(
                     "I5",
                     item,
-                    format!("payment {payment} stands for an order that is {}", state.as_str()),
+                    format!("payment {payment} is captured, and its order is {}", state.as_str()),
                 );
             }
-            None => run.report("I5", None, format!("payment {payment} stands for no order")),
+            None => {
+                let detail = format!("payment {payment} is captured, and its order is missing");
+                run.report("I5", None, detail);
+            }
         },
         PaymentState::Refunded => match refund {
             Some(back) if back == money => {}
             Some(back) => {
                 let detail = format!(
-                    "payment {payment}: {} came, {} goes back",
+                    "payment {payment}: captured {}, but its refund is {}",
                     amount(money),
                     amount(back)
                 );
                 run.report("I5", item, detail);
             }
             None => {
-                run.report("I5", item, format!("payment {payment} goes back and has no refund"))
+                let detail = format!("payment {payment} is refunded, but its refund is missing");
+                run.report("I5", item, detail);
             }
         },
         PaymentState::Failed => {}
@@ -138,11 +145,7 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
         |row| Ok(row.get::<_, String>(0)?),
     )?;
     for order in orders {
-        run.report(
-            "I5",
-            Some(item),
-            format!("order {order} is paid, and no payment stands for it"),
-        );
+        run.report("I5", Some(item), format!("order {order} is paid, but has no captured payment"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A store as SQL shells show it.
+//! A store as an SQL shell shows it.
 use std::collections::BTreeSet;
 
 use crate::cluster;
@@ -11,18 +11,18 @@ pub enum Shell {
 }
 
 impl Shell {
-    /// The first column of every row.
+    /// Runs a query, and returns the first column of every row.
     pub fn ask(&self, sql: &str) -> Vec<String> {
         match self {
             Self::Sqlite(dir) => {
                 let shell = dir.shell();
-                let mut statement = shell.prepare(sql).expect("it is SQL");
-                let rows = statement.query_map([], |row| row.get(0)).expect("it can be asked");
+                let mut statement = shell.prepare(sql).expect("valid SQL");
+                let rows = statement.query_map([], |row| row.get(0)).expect("a query");
                 rows.collect::<Result<_, _>>().expect("text")
             }
             Self::Postgres(database) => {
-                let said = cluster::shared().psql(database, sql).expect("a session of its own");
-                said.lines().map(str::to_owned).collect()
+                let output = cluster::shared().psql(database, sql).expect("a session of its own");
+                output.lines().map(str::to_owned).collect()
             }
         }
     }

@@ -12,7 +12,7 @@ use doorbuster_store::{CheckoutDeferral, Store};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::said;
+use super::text;
 
 /// One transaction. Numbers stand for names from a small range; an index stands for a ticket, which
 /// may be an order.
@@ -132,28 +132,28 @@ pub fn by_the_rules<L: Ledger>(
     let id = id_key().id_of(ticket);
     Ok(match op {
         Op::Capture { event, payment, how, last } => {
-            said(capture(ledger, &message(ticket, *event, *payment, *how), now, *last)?)
+            text(capture(ledger, &message(ticket, *event, *payment, *how), now, *last)?)
         }
-        Op::Fail { event, payment } => said(money::record_failure(
+        Op::Fail { event, payment } => text(money::record_failure(
             ledger,
             &message(ticket, *event, *payment, How::Right),
             now,
         )?),
         Op::Extend(ms) => {
             let pay_by = ledger.order(&id)?.map_or(now, |order| order.pay_by.plus(*ms));
-            said(order::extend(ledger, &id, pay_by, &operator(), now)?)
+            text(order::extend(ledger, &id, pay_by, &operator(), now)?)
         }
-        Op::Checkout(n) => said(keep_checkout(ledger, &session(id, *n, now))?),
-        Op::CloseCheckout(n) => said(close_checkout(ledger, &id, &session(id, *n, now).session)?),
+        Op::Checkout(n) => text(keep_checkout(ledger, &session(id, *n, now))?),
+        Op::CloseCheckout(n) => text(close_checkout(ledger, &id, &session(id, *n, now).session)?),
         Op::CheckoutDeferral { n, no_answer: true } => {
-            said(record_unanswered_check(ledger, &id, &session(id, *n, now).session, now)?)
+            text(record_unanswered_check(ledger, &id, &session(id, *n, now).session, now)?)
         }
         Op::CheckoutDeferral { n, no_answer: false } => {
             let kept = ledger.checkout(&id)?.filter(|kept| kept.open);
-            said(kept.is_some_and(|kept| kept.session == session(id, *n, now).session))
+            text(kept.is_some_and(|kept| kept.session == session(id, *n, now).session))
         }
         Op::Refund(payment, news) => {
-            said(apply_refund_update(ledger, &refund(*payment), news, now)?)
+            text(apply_refund_update(ledger, &refund(*payment), news, now)?)
         }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
@@ -165,9 +165,9 @@ pub fn by_the_rules<L: Ledger>(
                     now,
                 )?;
             }
-            said(last)
+            text(last)
         }
-        Op::SettleRefund { event, payment, news } => said(settle_refund(
+        Op::SettleRefund { event, payment, news } => text(settle_refund(
             ledger,
             PROVIDER,
             &format!("evt_{event}"),
@@ -175,7 +175,7 @@ pub fn by_the_rules<L: Ledger>(
             news,
             now,
         )?),
-        Op::RetryRefund(payment) => said(retry_refund(ledger, &refund(*payment), now)?),
+        Op::RetryRefund(payment) => text(retry_refund(ledger, &refund(*payment), now)?),
     })
 }
 
@@ -183,19 +183,19 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
     let id = id_key().id_of(ticket);
     match op.clone() {
         Op::Capture { event, payment, how, last } => {
-            said(store.capture(message(ticket, event, payment, how), last).await.expect("writes"))
+            text(store.capture(message(ticket, event, payment, how), last).await.expect("writes"))
         }
-        Op::Fail { event, payment } => said(
+        Op::Fail { event, payment } => text(
             store.fail_payment(message(ticket, event, payment, How::Right)).await.expect("writes"),
         ),
         Op::Extend(ms) => {
             let pay_by =
                 store.order(id).await.expect("reads").map_or(now, |order| order.pay_by.plus(ms));
-            said(store.extend_order(id, pay_by, operator()).await.expect("writes"))
+            text(store.extend_order(id, pay_by, operator()).await.expect("writes"))
         }
-        Op::Checkout(n) => said(store.keep_checkout(session(id, n, now)).await.expect("writes")),
+        Op::Checkout(n) => text(store.keep_checkout(session(id, n, now)).await.expect("writes")),
         Op::CloseCheckout(n) => {
-            said(store.close_checkout(id, session(id, n, now).session).await.expect("writes"))
+            text(store.close_checkout(id, session(id, n, now).session).await.expect("writes"))
         }
         Op::CheckoutDeferral { n, no_answer } => {
             let it = CheckoutDeferral {
@@ -204,10 +204,10 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
                 ms: 50,
                 no_answer,
             };
-            said(store.defer_checkouts(vec![it]).await.expect("writes") == 1)
+            text(store.defer_checkouts(vec![it]).await.expect("writes") == 1)
         }
         Op::Refund(payment, news) => {
-            said(store.note_refund(refund(payment), news).await.expect("writes"))
+            text(store.note_refund(refund(payment), news).await.expect("writes"))
         }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
@@ -215,14 +215,14 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
                 let no = RefundUpdate::Failed("no".to_owned());
                 last = store.note_refund(refund(payment), no).await.expect("writes");
             }
-            said(last)
+            text(last)
         }
         Op::SettleRefund { event, payment, news } => {
             let (provider, event) = (PROVIDER.to_owned(), format!("evt_{event}"));
-            said(store.settle_refund(provider, event, refund(payment), news).await.expect("writes"))
+            text(store.settle_refund(provider, event, refund(payment), news).await.expect("writes"))
         }
         Op::RetryRefund(payment) => {
-            said(store.retry_refund(refund(payment)).await.expect("writes"))
+            text(store.retry_refund(refund(payment)).await.expect("writes"))
         }
     }
 }

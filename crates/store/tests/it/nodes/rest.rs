@@ -1,4 +1,4 @@
-//! A node at rest, in PostgreSQL: its periodic queries use indexes, however long the tables are.
+//! An idle node in PostgreSQL: its periodic queries use indexes, however long the tables are.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::cluster;
 use crate::fixture::open_postgres;
 use crate::watch::Watch;
 
-/// Rows of each table; none of them is due.
+/// The number of rows of each table. No row is due.
 const ROWS: u64 = 2_000;
-/// Deliveries that are pending among them.
+/// The number of pending deliveries among them.
 const PENDING: u64 = 5;
-/// How often each query runs.
+/// The number of runs of each query.
 const ROUNDS: i64 = 20;
-/// A query, and the index that it must use.
-const ASKED: [(&str, &str); 4] = [
+/// Each table, and the index that its query must use.
+const INDEXES: [(&str, &str); 4] = [
     ("orders", "orders_due"),
     ("checkout", "checkout_due"),
     ("refund", "refund_due"),
@@ -33,7 +33,7 @@ const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
 /// Longest time until the sessions of a closed store end.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Orders, checkouts, refunds and deliveries whose time comes in an hour.
+/// Inserts orders, checkouts, refunds and deliveries that become due in an hour.
 async fn fill(fixture: &Fixture, database: &str) {
     let grant = fixture.slot(ROWS, ROWS, 4).await;
     let tickets: Vec<_> =
@@ -70,12 +70,12 @@ async fn fill(fixture: &Fixture, database: &str) {
     );
     // PostgreSQL does this by itself when tables grow.
     for sql in [sql.as_str(), "ANALYZE"] {
-        cluster::shared().psql(database, sql).expect("it is SQL");
+        cluster::shared().psql(database, sql).expect("valid SQL");
     }
 }
 
-/// Runs all queries of a node at rest. No row is due.
-async fn ask(fixture: &Fixture) {
+/// Runs all periodic queries of an idle node.
+async fn run_queries(fixture: &Fixture) {
     let store = &fixture.store;
     for _ in 0..ROUNDS {
         assert!(store.expire_due(100).await.expect("writes").is_empty());
@@ -95,7 +95,7 @@ async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Watch::start();
     while psql(SESSIONS).trim() != "0" {
-        assert!(since.elapsed() < GONE_WITHIN, "the sessions of a closed store stay");
+        assert!(since.elapsed() < GONE_WITHIN, "the sessions of the closed store do not end");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut read = BTreeMap::new();
@@ -119,12 +119,12 @@ async fn queries_of_an_idle_node_use_an_index() {
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;
-    ask(&fixture).await;
+    run_queries(&fixture).await;
     fixture.store.close().await;
-    let asked = read_so_far(&database).await;
-    for (table, index) in ASKED {
-        let more = |name: &str| (asked[name] - opened[name]) - (opened[name] - filled[name]);
+    let queried = read_so_far(&database).await;
+    for (table, index) in INDEXES {
+        let more = |name: &str| (queried[name] - opened[name]) - (opened[name] - filled[name]);
         assert!(more(table) < ROWS as i64, "{table} was read row by row: {}", more(table));
-        assert!(more(index) >= ROUNDS, "{index} was asked {} times", more(index));
+        assert!(more(index) >= ROUNDS, "{index} was used {} times", more(index));
     }
 }

@@ -18,7 +18,7 @@ use crate::store::Store;
 /// Waves of the test.
 const ROUNDS: u64 = 12;
 
-/// The slot of a wave: it gives no unit to two.
+/// The slot of a wave. It gives each unit only once.
 struct Slot {
     store: Store,
     grant: Grant,
@@ -30,7 +30,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// An empty one. No recall of two waves has the same number.
+    /// An empty slot. Recalls of different waves have different numbers.
     fn new(fixture: &Fixture, grant: &Grant, at: u64) -> Self {
         let (store, grant) = (fixture.store.clone(), grant.clone());
         Self {
@@ -42,7 +42,7 @@ impl Slot {
         }
     }
 
-    /// Gives up as many units as it has, at most so many.
+    /// Gives up the units that it has, at most this many.
     fn give(&self, most: u64) -> u64 {
         let mut units = self.units.lock().expect("no test panics with it");
         let given = most.min(*units);
@@ -54,9 +54,10 @@ impl Slot {
         *self.units.lock().expect("no test panics with it") += units;
     }
 
-    /// Takes a payment as a node does: what the pool lacks is recalled, and then the pool decides.
-    async fn take(&self, told: Capture) -> CaptureOutcome {
-        let first = self.store.capture(told.clone(), false).await.expect("writes");
+    /// Handles a payment as a node does: it recalls the units that the pool lacks, and then the
+    /// pool decides.
+    async fn handle_payment(&self, report: Capture) -> CaptureOutcome {
+        let first = self.store.capture(report.clone(), false).await.expect("writes");
         let CaptureOutcome::UnitsMissing { units, .. } = &first else { return first };
         self.lacked.fetch_add(1, Ordering::SeqCst);
         let id = RecallId(self.recall.fetch_add(1, Ordering::SeqCst) + 1);
@@ -68,25 +69,25 @@ impl Slot {
         assert!(begun.is_some(), "the grant is open");
         let given = self.give(*units);
         assert_eq!(self.store.finish_recall(id, given).await.expect("writes"), given);
-        self.store.capture(told, true).await.expect("writes")
+        self.store.capture(report, true).await.expect("writes")
     }
 
-    /// Brings two units that came back to the slot, if they still lie in the pool, and buys one
-    /// that is there. True: it was bought.
+    /// Refills the slot with up to two returned units from the pool, and buys one unit. False: the
+    /// slot has none.
     async fn buy(&self, ticket: Arc<Ticket>) -> bool {
         self.get(self.store.refill(self.grant.id, 2, Counter::A).await.expect("writes"));
         if self.give(1) == 0 {
             return false;
         }
         let resolved = self.store.settle(vec![ticket]).await.expect("settles");
-        assert_eq!(resolved[0].verdict, Verdict::Reserved, "the slot had it");
+        assert_eq!(resolved[0].verdict, Verdict::Reserved, "the slot had the unit");
         true
     }
 }
 
-fn pay(slot: &Arc<Slot>, told: &Capture) -> JoinHandle<CaptureOutcome> {
-    let (slot, told) = (Arc::clone(slot), told.clone());
-    tokio::spawn(async move { slot.take(told).await })
+fn pay(slot: &Arc<Slot>, report: &Capture) -> JoinHandle<CaptureOutcome> {
+    let (slot, report) = (Arc::clone(slot), report.clone());
+    tokio::spawn(async move { slot.handle_payment(report).await })
 }
 
 fn expire(store: &Store) -> JoinHandle<bool> {
@@ -94,20 +95,20 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// One order: its payment, reported twice, its end, and a rival at once, in rotating order. Returns
-/// the payment's result, and whether the rival bought.
+/// Pays for one order with two reports, ends it, and lets a rival buy, all concurrently and started
+/// in rotating order. Returns the payments' results, and whether the rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
     rival: Arc<Ticket>,
     first: u64,
 ) -> (Order, Vec<CaptureOutcome>, bool) {
-    let told = message(&order, &format!("evt_{}", order.id), &format!("pay_{}", order.id));
+    let paid = message(&order, &format!("evt_{}", order.id), &format!("pay_{}", order.id));
     let (mut pays, mut ends, mut buys) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..4 {
         match (turn + first) % 4 {
             0 => ends.push(end(&slot.store, &order, EndReason::Cancel)),
-            1 => pays.extend([pay(&slot, &told), pay(&slot, &told)]),
+            1 => pays.extend([pay(&slot, &paid), pay(&slot, &paid)]),
             2 => {
                 let (slot, rival) = (Arc::clone(&slot), Arc::clone(&rival));
                 buys.push(tokio::spawn(async move { slot.buy(rival).await }));
@@ -117,13 +118,13 @@ async fn fight(
     }
     let captured = join_all(pays).await.into_iter().map(|task| task.expect("runs")).collect();
     let ended = join_all(ends).await.into_iter().map(|task| task.expect("runs"));
-    assert!(ended.into_iter().all(|done| done), "each was answered");
+    assert!(ended.into_iter().all(|done| done), "each call returned an answer");
     let bought = join_all(buys).await.into_iter().map(|task| task.expect("runs"));
     (order, captured, bought.into_iter().any(|bought| bought))
 }
 
-/// Orders that are due are paid, cancelled and expired at once, and rivals buy what comes back:
-/// some payments are for an order after all, the rest goes back.
+/// Due orders are paid, cancelled and expired concurrently, and rivals buy returned units: some
+/// payments revive their order, and the others are refunded.
 pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixture) {
     let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
     for at in 0..ROUNDS {
@@ -158,7 +159,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
         assert_eq!((c.in_slots, c.held, c.paid), (in_slot, held, paid), "in slots, held, paid");
         fixture.check_invariants().await;
         lacked += slot.lacked.load(Ordering::SeqCst);
-        // What the rivals hold ends here: the expiries of the next wave find its own orders.
+        // The rivals' orders expire here: the next wave's expiries find only its own orders.
         fixture.clock.advance(HOLD_MS);
         let expired = fixture.store.expire_due(WAVE as usize).await.expect("writes");
         assert_eq!(expired.len() as u64, held);
