@@ -299,8 +299,8 @@ fn serve_first<L: Ledger>(
 }
 
 /// Ends the entries of a waitlist whose sale has ended, by turn: at most this many at once. No
-/// entry is served after its sale's end, so none of them can become an order. The rest is read from
-/// the rows, so a repeated call continues behind the ended entries, whatever happened in between.
+/// entry is served after its sale's end, so none of them can become an order. The entries that
+/// still wait are read from the rows, so a repeated call continues after the ended ones.
 pub fn end_with_sale<L: Ledger>(
     ledger: &mut L,
     id: ItemId,

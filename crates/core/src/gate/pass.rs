@@ -35,7 +35,7 @@ const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(
     ISSUE_EARLY_MS + TTL_MAX_MS < PERIOD_MS,
-    "a pass expires in the period after its key's at the latest"
+    "a pass expires at the latest in the period after its key's period"
 );
 
 /// What the shop's token says about a buyer.
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_for_one_sale_and_item_is_of_no_use_for_another() {
+    fn a_pass_is_invalid_for_another_sale_or_item() {
         let pass = key().sign(&TERMS, "spring", "phone");
         for (sale, item) in
             [("spring", "case"), ("autumn", "phone"), ("springp", "hone"), ("sprin", "gphone")]
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_master_or_period_does_not_hold() {
+    fn a_pass_is_invalid_under_the_key_of_another_period_or_master() {
         let pass = key().sign(&TERMS, "spring", "phone");
         for other in [PassKey::derive(&[7; 32], 43), PassKey::derive(&[8; 32], 42)] {
             assert!(!holds(&pass, &other, "spring", "phone"));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_bit_anywhere_is_noticed_and_so_is_a_changed_length() {
+    fn a_pass_with_a_changed_bit_or_length_is_invalid() {
         let pass = key().sign(&TERMS, "spring", "phone");
         for bit in 0..pass.len() * 8 {
             let mut bent = pass.clone();
