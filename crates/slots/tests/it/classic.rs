@@ -76,7 +76,7 @@ impl Both {
 }
 
 #[test]
-fn the_classic_script_and_the_slot_book_the_same() {
+fn the_classic_script_and_the_slot_give_the_same_answers() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let both = Both::start();

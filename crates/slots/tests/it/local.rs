@@ -20,7 +20,7 @@ crate::conforms!(slots);
 /// Threads ask for more units than there are, while a settler takes and acknowledges tickets: every
 /// unit is issued once, and every ticket is delivered once.
 #[test]
-fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
+fn threads_that_share_a_slot_issue_every_unit_once() {
     const STOCK: u64 = 20_000;
     let slots = Slots::local(conformance::id_key(), SlotBounds::default());
     let slot = SlotKey { item: ItemId(1), index: 0 };
@@ -29,10 +29,10 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     runtime
         .block_on(slots.init(slot, conformance::terms(GrantId(1), Epoch(1), STOCK)))
         .expect("local");
-    let cut = Arc::new(AtomicU64::new(0));
+    let issued = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (slots, cut) = (slots.clone(), cut.clone());
+            let (slots, issued) = (slots.clone(), issued.clone());
             scope.spawn(move || {
                 let runtime =
                     tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -45,7 +45,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
                     );
                     request.token = Token(thread * 1_000_000 + i);
                     match runtime.block_on(slots.ticket(slot, &request)).expect("local") {
-                        TicketAnswer::Issued(_) => drop(cut.fetch_add(1, Ordering::Relaxed)),
+                        TicketAnswer::Issued(_) => drop(issued.fetch_add(1, Ordering::Relaxed)),
                         TicketAnswer::Short { .. } => {}
                         other => panic!("{other:?}"),
                     }
@@ -77,7 +77,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
             }
         });
     });
-    assert_eq!(cut.load(Ordering::Relaxed), STOCK);
+    assert_eq!(issued.load(Ordering::Relaxed), STOCK);
     let view = runtime.block_on(slots.view(slot)).expect("local").expect("has an epoch");
     assert_eq!((view.available, view.unacknowledged, view.n.0), (0, 0, STOCK));
 }
@@ -99,7 +99,7 @@ struct Attacked {
     slots: Slots,
     slot: SlotKey,
     /// Issued tickets.
-    cut: AtomicU64,
+    issued: AtomicU64,
     /// Threads that may still change the slot.
     working: AtomicU64,
 }
@@ -125,9 +125,9 @@ impl Attacked {
         for i in (0..Self::BUYERS * Self::KEYS).chain(0..Self::BUYERS * Self::KEYS) {
             let (buyer, key) = (format!("b{}", i % Self::BUYERS), format!("k{}", i / Self::BUYERS));
             let mut request = conformance::request(&buyer, &key, 1, Self::LIMIT);
-            request.token = Token(thread << 32 | self.cut.load(Ordering::Relaxed) << 16 | i);
+            request.token = Token(thread << 32 | self.issued.load(Ordering::Relaxed) << 16 | i);
             match runtime.block_on(self.slots.ticket(self.slot, &request)).expect("local") {
-                TicketAnswer::Issued(_) => drop(self.cut.fetch_add(1, Ordering::Relaxed)),
+                TicketAnswer::Issued(_) => drop(self.issued.fetch_add(1, Ordering::Relaxed)),
                 TicketAnswer::Repeated(_) | TicketAnswer::Short { .. } => {}
                 TicketAnswer::LimitReached { used } => assert_eq!(used, Self::LIMIT),
                 other => panic!("{other:?}"),
@@ -158,7 +158,7 @@ impl Attacked {
             let recall = self.slots.recall(self.slot, RecallId(step), Self::GRANT, Self::EPOCH, 2);
             match runtime.block_on(recall).expect("local") {
                 RecallOutcome::Taken(units) => recalled += units,
-                RecallOutcome::Refused => panic!("it has room for as many"),
+                RecallOutcome::Refused => panic!("the slot remembers this many recalls"),
             }
         }
         recalled
@@ -170,16 +170,16 @@ impl Attacked {
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let mut taken = Vec::new();
         while self.working.load(Ordering::Acquire) > 0
-            || (taken.len() as u64) < self.cut.load(Ordering::Acquire)
+            || (taken.len() as u64) < self.issued.load(Ordering::Acquire)
         {
             // A ticket may be taken before it is counted.
-            if taken.len() as u64 >= self.cut.load(Ordering::Acquire) {
+            if taken.len() as u64 >= self.issued.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;
             }
             let take = runtime
                 .block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
-            let batch = take.expect("what was cut is delivered").expect("local");
+            let batch = take.expect("every issued ticket is delivered").expect("local");
             let done = |t: &Taken| DeliveryRef {
                 slot: t.slot,
                 at: t.delivery.at,
@@ -202,7 +202,7 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
     let attacked = Attacked {
         slots: Slots::local(conformance::id_key(), bounds),
         slot: SlotKey { item: ItemId(1), index: 0 },
-        cut: AtomicU64::new(0),
+        issued: AtomicU64::new(0),
         working: AtomicU64::new(5),
     };
     let Attacked { slots, slot, .. } = &attacked;
@@ -227,11 +227,11 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
         *used.entry(&ticket.buyer).or_default() += ticket.units.get();
     }
     assert!(used.values().all(|&used| used <= Attacked::LIMIT), "{used:?}");
-    let (view, cut) =
+    let (view, issued) =
         (Attacked::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
     let view = view.expect("has an epoch");
-    assert_eq!((view.unacknowledged, view.n.0), (0, cut));
+    assert_eq!((view.unacknowledged, view.n.0), (0, issued));
     let units = Attacked::STOCK + Attacked::REFILL * Attacked::STEPS;
-    assert_eq!(view.available + cut + recalled, units, "every unit is accounted for");
-    assert!(recalled > 0 && cut >= Attacked::STOCK, "{recalled} recalled, {cut} cut");
+    assert_eq!(view.available + issued + recalled, units, "every unit is accounted for");
+    assert!(recalled > 0 && issued >= Attacked::STOCK, "{recalled} recalled, {issued} issued");
 }
