@@ -46,10 +46,7 @@ const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// Shortest distance between two gaps, so that they do not touch.
 const GAP_DISTANCE_MIN: i32 = 66;
 
-const _: () = assert!(
-    X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX,
-    "every gap fits into the picture"
-);
+const _: () = assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "every gap has room");
 
 /// A picture with gaps, and a piece.
 #[derive(Clone, Debug)]
@@ -337,8 +334,7 @@ mod tests {
             sorted.sort_unstable();
             assert!(sorted.windows(2).all(|w| w[1] - w[0] >= GAP_DISTANCE_MIN), "{sorted:?}");
             assert!(sorted[0] >= X_MIN && sorted[2] <= X_MAX, "{sorted:?}");
-            thirds[sorted.iter().position(|x| *x == places[0]).expect("one of the three gaps")] +=
-                1;
+            thirds[sorted.iter().position(|x| *x == places[0]).expect("a gap")] += 1;
         }
         assert!(thirds.iter().all(|n| (900..1_100).contains(n)), "{thirds:?}");
     }

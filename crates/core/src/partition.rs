@@ -154,11 +154,11 @@ mod tests {
 
     #[test]
     fn a_request_goes_to_its_home_or_the_next_listed_partition() {
-        let ways = spread(4, PartitionChoice::RoundRobin);
+        let in_turn = spread(4, PartitionChoice::RoundRobin);
         let listed = Registry::from_units(0, [0, 1, 0, 1]);
-        let tries: Vec<_> = (0..5).map(|n| first_try(&ways, listed, 9, n)).collect();
+        let tries: Vec<_> = (0..5).map(|n| first_try(&in_turn, listed, 9, n)).collect();
         assert_eq!(tries, [Some(1), Some(1), Some(3), Some(3), Some(1)]);
-        assert_eq!(first_try(&ways, Registry::default(), 9, 0), None);
+        assert_eq!(first_try(&in_turn, Registry::default(), 9, 0), None);
         let by_buyer = spread(4, PartitionChoice::Buyer);
         let quarters = [0, 1 << 62, 1 << 63, u64::MAX].map(|hash| home(&by_buyer, hash, 7));
         assert_eq!(quarters, [0, 1, 2, 3]);

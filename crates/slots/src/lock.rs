@@ -111,9 +111,9 @@ impl Locks {
         }
         // This includes servers whose answer was lost: the lock may have been taken there.
         self.release(name, &owner).await;
-        let away = taken.iter().filter(|answer| answer.is_err()).count();
+        let unreachable = taken.iter().filter(|answer| answer.is_err()).count();
         match taken.into_iter().find_map(Result::err) {
-            Some(error) if self.is_majority(away) => Err(error),
+            Some(error) if self.is_majority(unreachable) => Err(error),
             _ => Ok(None),
         }
     }

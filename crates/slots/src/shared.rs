@@ -351,19 +351,19 @@ async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Redis
 
 /// The server to which a cluster redirects the call.
 fn redirect_target(reply: &Result<Value, RedisError>) -> Option<(String, u16)> {
-    let place = match reply {
+    let details = match reply {
         Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::Moved) => {
             error.details()?
         }
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
-            return error.redirect_node().and_then(|(place, _)| parse_host_port(place));
+            return error.redirect_node().and_then(|(address, _)| parse_host_port(address));
         }
         _ => return None,
     };
-    parse_host_port(place.split_whitespace().next_back()?)
+    parse_host_port(details.split_whitespace().next_back()?)
 }
 
-fn parse_host_port(place: &str) -> Option<(String, u16)> {
-    let (host, port) = place.rsplit_once(':')?;
+fn parse_host_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
     Some((host.to_owned(), port.parse().ok()?))
 }

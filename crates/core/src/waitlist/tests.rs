@@ -288,7 +288,7 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     for more in [true, false] {
         let some = unwrap_infallible(end_with_sale(&mut model, ITEM, 1, NOW));
         assert_eq!((some.places.len(), some.more), (1, more));
-        ended.extend(some.places.iter().map(|place| (place.id, place.state)));
+        ended.extend(some.places.iter().map(|entry| (entry.id, entry.state)));
     }
     assert_eq!(ended, [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]);
     assert_eq!(

@@ -135,10 +135,10 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
     // While the replica loads its file, it answers only with an error.
-    let said = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
+    let value = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
     while keys
         .iter()
-        .any(|key| said(replica, key).is_none_or(|found| Some(found) != said(primary, key)))
+        .any(|key| value(replica, key).is_none_or(|found| Some(found) != value(primary, key)))
     {
         assert!(Instant::now() < until, "the replica does not follow");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -158,10 +158,10 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;
-    let way = || Shared::new(&urls, "shop").expect("addresses");
-    let (mine, others) = (way(), way());
+    let connect = || Shared::new(&urls, "shop").expect("addresses");
+    let (mine, others) = (connect(), connect());
     let locks =
-        |way: &Shared| Locks::with_lease(vec![way.clone()], LONG).expect("there is a server");
+        |shared: &Shared| Locks::with_lease(vec![shared.clone()], LONG).expect("there is a server");
     let (one, other) = (locks(&mine), locks(&others));
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;

@@ -167,8 +167,8 @@ impl World {
             assert_eq!(self.line.called, 0, "no admission before the opening");
         }
         for row in self.rows.values() {
-            let place = QueuePosition { rank: row.rank, until: row.until };
-            match place.status(&self.line, Some(self.free), self.now) {
+            let position = QueuePosition { rank: row.rank, until: row.until };
+            match position.status(&self.line, Some(self.free), self.now) {
                 VisitorStatus::Waiting(position) => {
                     assert!(position <= self.free, "waits although no unit is left")
                 }

@@ -89,13 +89,13 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
 #[test]
 fn neither_a_shorter_pause_nor_a_refusal_ends_a_pause() {
     let mut queue = wide(10);
-    let flying = sent(&mut queue, AT);
-    for at in &flying[..6] {
+    let in_flight = sent(&mut queue, AT);
+    for at in &in_flight[..6] {
         queue.done(*at, asks(60_000), AT, 0);
     }
     assert!(queue.is_open());
-    queue.done(flying[6], asks(1_000), AT, 0);
-    queue.done(flying[7], refused(), AT, 0);
+    queue.done(in_flight[6], asks(1_000), AT, 0);
+    queue.done(in_flight[7], refused(), AT, 0);
     keep(&mut queue);
     assert!(!queue.is_open(), "an endpoint that refuses an event is up");
     assert_eq!(sent(&mut queue, AT.plus(59_999)), [] as [i64; 0]);

@@ -101,11 +101,11 @@ fn deliver_all(seed: u64) {
                 assert!(received.contains(&before) || dead, "{at} before {before}, seed {seed}");
             }
         }
-        let flying: Vec<i64> = queue.in_flight.keys().copied().collect();
-        if !flying.is_empty() && dice.roll(2) == 0 {
-            let mut flying = flying;
-            flying.sort_unstable();
-            let at = flying[dice.roll(flying.len() as u64) as usize];
+        let in_flight: Vec<i64> = queue.in_flight.keys().copied().collect();
+        if !in_flight.is_empty() && dice.roll(2) == 0 {
+            let mut in_flight = in_flight;
+            in_flight.sort_unstable();
+            let at = in_flight[dice.roll(in_flight.len() as u64) as usize];
             let outcome = dice.outcome(ill);
             let is_gone = outcome == SendOutcome::Gone;
             if outcome == SendOutcome::Delivered || dice.roll(3) == 0 {
