@@ -80,9 +80,9 @@ pub fn next_portion(
     Some(Portion { units: most.min(pool), counter })
 }
 
-/// The default spread for slots in the memory of nodes, which other nodes cannot sell from: a small
-/// part of the stock for each slot, refilled early, so that a node that dies withholds few units
-/// for a while.
+/// The default spread for slots in the memory of nodes, which other nodes cannot sell from. Each
+/// slot gets a small part of the stock and is refilled early. So a node that dies withholds few
+/// units for a while.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
     /// Number of portions into which each slot's share of the stock is divided.

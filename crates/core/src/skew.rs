@@ -1,4 +1,4 @@
-//! Tests a popular item with eight partitions and a crowd that uses mostly one of them: all units
+//! Tests a popular item with eight partitions and a crowd that uses mostly one of them. All units
 //! are sold, no slot holds many, and no buyer is refused while units are left.
 use crate::id::IdKey;
 use crate::partition::{Registry, first_try, second_try};

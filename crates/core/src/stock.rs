@@ -63,9 +63,9 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
 
 /// Moves at most `units` from the pool to an open grant, for one of its slot's counters. Returns
 /// how many; 0 has no effect.
+///
 /// A grant that its slot has not taken yet gets no units: `init` will carry all granted units, and
 /// the feed would carry these a second time.
-/// the feed would carry these again.
 pub fn refill<L: Ledger>(
     ledger: &mut L,
     id: GrantId,

@@ -3,9 +3,9 @@
 //!
 //! A pass is at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
 //! and `expires_at` in milliseconds (6 each), flags for membership and for a pass that was issued
-//! without a waiting room (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed
-//! hash of all that with the sale and the item. The sale and the item are not in the pass: a
-//! purchase names them, and the MAC does not match for another sale or item.
+//! without a waiting room (1), the buyer's level (1), the buyer, and a tag (16). The tag is the
+//! start of a keyed hash of all that with the sale and the item. The sale and the item are not in
+//! the pass: a purchase names them, and the tag does not match for another sale or item.
 //!
 //! Keys are derived from a master key for each [`PERIOD_MS`], so a derived key serves for hours and
 //! a master key does not expire. Several master keys may be known at a time: the first one signs,

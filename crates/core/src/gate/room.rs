@@ -146,7 +146,7 @@ pub enum VisitorStatus {
     BeyondStock(u64),
     /// May buy until this time.
     Admitted(Millis),
-    /// Was admitted and did not buy in time: the rank is lost.
+    /// Was admitted, and the admission has ended: the rank is lost.
     Lapsed,
 }
 

@@ -86,16 +86,16 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A running thread, until it ends or panics.
-struct Works<'a>(&'a AtomicU64);
+struct RunningThread<'a>(&'a AtomicU64);
 
-impl Drop for Works<'_> {
+impl Drop for RunningThread<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
 /// A slot that several threads use at once, and their results.
-struct Attacked {
+struct ContendedSlot {
     slots: Slots,
     slot: SlotKey,
     /// Issued tickets.
@@ -104,7 +104,7 @@ struct Attacked {
     working: AtomicU64,
 }
 
-impl Attacked {
+impl ContendedSlot {
     const BUYERS: u64 = 50;
     const KEYS: u64 = 40;
     const LIMIT: u32 = 25;
@@ -120,7 +120,7 @@ impl Attacked {
 
     /// Each buyer sends each key twice, so that refused requests are repeated.
     fn ask(&self, thread: u64) {
-        let _works = Works(&self.working);
+        let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
         for i in (0..Self::BUYERS * Self::KEYS).chain(0..Self::BUYERS * Self::KEYS) {
             let (buyer, key) = (format!("b{}", i % Self::BUYERS), format!("k{}", i / Self::BUYERS));
@@ -137,7 +137,7 @@ impl Attacked {
 
     /// Adds units and takes some away, step by step; returns how many were taken away.
     fn refill_and_recall(&self) -> u64 {
-        let _works = Works(&self.working);
+        let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
         let mut recalled = 0;
         for step in 1..=Self::STEPS {
@@ -198,23 +198,24 @@ impl Attacked {
 /// Each request has one ticket, no buyer exceeds the limit, and every unit is accounted for.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
-    let bounds = SlotBounds { recalls: Attacked::STEPS as usize, ..SlotBounds::default() };
-    let attacked = Attacked {
+    let bounds = SlotBounds { recalls: ContendedSlot::STEPS as usize, ..SlotBounds::default() };
+    let contended = ContendedSlot {
         slots: Slots::local(conformance::id_key(), bounds),
         slot: SlotKey { item: ItemId(1), index: 0 },
         issued: AtomicU64::new(0),
         working: AtomicU64::new(5),
     };
-    let Attacked { slots, slot, .. } = &attacked;
-    let terms = conformance::terms(Attacked::GRANT, Attacked::EPOCH, Attacked::STOCK);
-    Attacked::runtime().block_on(slots.init(*slot, terms)).expect("local");
+    let ContendedSlot { slots, slot, .. } = &contended;
+    let terms =
+        conformance::terms(ContendedSlot::GRANT, ContendedSlot::EPOCH, ContendedSlot::STOCK);
+    ContendedSlot::runtime().block_on(slots.init(*slot, terms)).expect("local");
     let (taken, recalled) = std::thread::scope(|scope| {
-        let buyers: Vec<_> = (0..4).map(|thread| (thread, &attacked)).collect();
-        for (thread, attacked) in buyers {
-            scope.spawn(move || attacked.ask(thread));
+        let buyers: Vec<_> = (0..4).map(|thread| (thread, &contended)).collect();
+        for (thread, contended) in buyers {
+            scope.spawn(move || contended.ask(thread));
         }
-        let refills = scope.spawn(|| attacked.refill_and_recall());
-        let settler = scope.spawn(|| attacked.settle());
+        let refills = scope.spawn(|| contended.refill_and_recall());
+        let settler = scope.spawn(|| contended.settle());
         (settler.join().expect("no panic"), refills.join().expect("no panic"))
     });
     let mut requests = HashSet::new();
@@ -226,12 +227,12 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
         );
         *used.entry(&ticket.buyer).or_default() += ticket.units.get();
     }
-    assert!(used.values().all(|&used| used <= Attacked::LIMIT), "{used:?}");
+    assert!(used.values().all(|&used| used <= ContendedSlot::LIMIT), "{used:?}");
     let (view, issued) =
-        (Attacked::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
+        (ContendedSlot::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
     let view = view.expect("has an epoch");
     assert_eq!((view.unacknowledged, view.n.0), (0, issued));
-    let units = Attacked::STOCK + Attacked::REFILL * Attacked::STEPS;
+    let units = ContendedSlot::STOCK + ContendedSlot::REFILL * ContendedSlot::STEPS;
     assert_eq!(view.available + issued + recalled, units, "every unit is accounted for");
-    assert!(recalled > 0 && issued >= Attacked::STOCK, "{recalled} recalled, {issued} issued");
+    assert!(recalled > 0 && issued >= ContendedSlot::STOCK, "{recalled} recalled, {issued} issued");
 }

@@ -1,6 +1,6 @@
-//! Random calls of three threads at once on one slot in memory, checked for linearizability: there
-//! must be an order of the calls that fits the times of calls and answers, and in which the
-//! reference slot gives the same answers.
+//! Random calls of three threads at once on one slot in memory, checked for linearizability. There
+//! must be an order of the calls that fits the times of calls and answers. In this order, the
+//! reference slot must give the same answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! The same seed draws the same calls, but their interleaving is random.
@@ -354,7 +354,7 @@ fn shown(threads: &[Vec<Did>]) -> String {
 }
 
 /// Calls that overlapped with others.
-fn met(threads: &[Vec<Did>]) -> usize {
+fn overlapping(threads: &[Vec<Did>]) -> usize {
     let all = || threads.iter().flatten();
     let meets = |one: &&Did| {
         all().filter(|did| did.called < one.answered && one.called < did.answered).count() > 1
@@ -381,7 +381,7 @@ fn concurrent_answers_equal_those_of_some_sequence() {
         );
         reached.extend(threads.iter().flatten().map(|did| did.answer.word()));
         calls += threads.iter().flatten().count();
-        together += met(&threads);
+        together += overlapping(&threads);
     }
     println!("{together} of {calls} calls overlapped with others");
     let missed: Vec<_> = REACHED.iter().filter(|word| !reached.contains(**word)).collect();
