@@ -6,8 +6,8 @@
 //! endpoint: every event up to it was delivered, or has a row of its own with its state. So a
 //! healthy endpoint needs no row for each event.
 //!
-//! These rules hold whatever fails, and whenever the driver dies (it starts again from the store's
-//! rows):
+//! These rules hold despite any failure, also if the driver crashes (it starts again from the
+//! store's rows):
 //! - each event that the endpoint wants is sent at least once, until it is delivered or dead;
 //! - of events about the same order, item or sale, none is sent before an earlier one is delivered
 //!   or dead;

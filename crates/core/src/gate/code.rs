@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_parsed_whatever_its_case_separators_and_similar_letters() {
+    fn a_code_is_parsed_with_any_case_any_separators_and_similar_letters() {
         let random = [0x00, 0x44, 0x32, 0x14, 0xC7, 0x42, 0x54, 0xB6, 0x35, 0xCF];
         let code = format_code(random);
         assert_eq!(code, "0123-4567-89AB-CDEF");

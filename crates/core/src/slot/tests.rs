@@ -42,7 +42,7 @@ fn feed(slot: &mut Slot, seq: u64, units: u64, counter: Counter, cause: FeedCaus
 }
 
 fn state(slot: &Slot) -> ([u64; 2], Counter, bool) {
-    let view = slot.view().expect("it has an epoch");
+    let view = slot.view().expect("has an epoch");
     assert_eq!(view.available, view.counters.iter().sum::<u64>());
     (view.counters, view.active, view.mark)
 }

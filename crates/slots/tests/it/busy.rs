@@ -39,7 +39,7 @@ async fn open(server: &Server) -> Slots {
 /// Writes a file that takes a second and a half to read.
 fn fill(server: &Server) {
     for n in 0..300 {
-        let _: () = server.ask(&["SET", &format!("somebody-elses-{n}"), &"x".repeat(100)]);
+        let _: () = server.ask(&["SET", &format!("foreign-{n}"), &"x".repeat(100)]);
     }
     let _: () = server.ask(&["SAVE"]);
 }

@@ -140,7 +140,7 @@ fn an_invalid_number_of_units_books_nothing_and_a_negative_one_adds_none() {
     assert_eq!((both.ours("-5"), available()), (false, TOTAL));
     both.classic("-5");
     assert_eq!(both.booked(), -5, "the classic script sells five more than there are");
-    assert!(both.ours("40"), "and still books what can be booked");
+    assert!(both.ours("40"), "the slot sells its whole stock");
     assert_eq!(available(), 0);
 }
 

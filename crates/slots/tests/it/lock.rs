@@ -86,10 +86,10 @@ async fn only_its_owner_can_release_or_renew_a_lock() {
     let locks = on(&[&server], LEASE);
     let key = "shop:{shared}:lock:loader";
     let mine = take(&locks).await;
-    server.ask::<String>(&["SET", key, "somebody else", "PX", "60000"]);
+    server.ask::<String>(&["SET", key, "another owner", "PX", "60000"]);
     tokio::time::timeout(PATIENCE, mine.lost()).await.expect("the next renewal fails");
     mine.release().await;
-    assert_eq!(server.ask::<String>(&["GET", key]), "somebody else");
+    assert_eq!(server.ask::<String>(&["GET", key]), "another owner");
     let left: i64 = server.ask(&["PTTL", key]);
     assert!(left > 10_000, "{left}");
 }

@@ -74,8 +74,8 @@ fn no_pace_is_measured_while_the_shop_fills_or_no_visitor_waits() {
     pace.note_admission(Millis(3));
     steady(&mut pace, 200);
     assert!(pace.estimate(1).is_some());
-    let nobody = RoomProgress { entered: 7, participants: Some(0), called: 7 };
-    pace.note_progress(Millis(300_000), &nobody, None, 1);
+    let none_waiting = RoomProgress { entered: 7, participants: Some(0), called: 7 };
+    pace.note_progress(Millis(300_000), &none_waiting, None, 1);
     assert_eq!(pace.estimate(1), None);
 }
 
