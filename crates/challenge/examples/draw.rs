@@ -1,4 +1,4 @@
-//! Draws pictures into a directory and says what one costs: `cargo run --release -p
+//! Draws pictures into a directory and prints the cost of each kind: `cargo run --release -p
 //! doorbuster-challenge --example draw -- DIR [COUNT]`.
 
 use std::path::PathBuf;

@@ -9,16 +9,15 @@ use std::ops::Range;
 
 use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
 
-/// Into how many straight pieces a curve is cut.
+/// Number of straight pieces that replace a curve.
 const PIECES: u16 = 6;
 
-/// Pixels, and room to sum coverage in.
+/// Pixels, and a buffer in which coverage is summed.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// Red, green, blue and how far it covers what is below it; colours are not multiplied by the
-    /// last.
+    /// Red, green, blue and alpha. The colours are not premultiplied by alpha.
     pub(crate) pixels: Vec<[u8; 4]>,
     sums: Vec<f32>,
 }
@@ -30,15 +29,15 @@ struct TouchedArea {
 }
 
 impl Canvas {
-    /// A clear one.
+    /// A transparent canvas.
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
-        // What leaves a row at its right is kept in two columns that nobody sees.
+        // Coverage right of the canvas goes to two extra columns that are never drawn.
         let sums = vec![0.0; (width + 2) * height];
         Self { width, height, pixels: vec![[0; 4]; width * height], sums }
     }
 
-    /// Colours every row from one colour at the top to another at the bottom, by way of a third.
+    /// Fills the rows with a gradient from `top` through `middle` to `bottom`.
     pub(crate) fn fill_gradient(&mut self, top: Color, middle: Color, bottom: Color) {
         let height = self.height as f32;
         for (y, row) in self.pixels.chunks_exact_mut(self.width).enumerate() {
@@ -72,11 +71,11 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with what lies `shift` away among other pixels of the same size, mirrored at
-    /// their edges.
+    /// Fills a path with the pixels that lie `shift` away in another picture of the same size,
+    /// mirrored at its edges.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
-        // A shift is shorter than a side, so what is beyond an edge is beyond it once.
+        // A shift is shorter than a side, so one mirroring is enough.
         let mirror = |at: usize, of: usize| if at < of { at } else { 2 * of - 1 - at };
         debug_assert!(shift.0 < width && shift.1 < height);
         self.for_covered_pixels(path, |pixel, (x, y), covered| {
@@ -86,7 +85,7 @@ impl Canvas {
         });
     }
 
-    /// Keeps only what lies under a path.
+    /// Keeps only the pixels under a path.
     pub(crate) fn clip(&mut self, path: &Path) {
         let mut kept = vec![[0; 4]; self.pixels.len()];
         let whole = self.pixels.clone();
@@ -98,8 +97,8 @@ impl Canvas {
         self.pixels = kept;
     }
 
-    /// Calls `paint` with every pixel that the path touches, where it is, and how much of it is
-    /// covered.
+    /// Calls `paint` with every pixel that the path touches, its position, and the fraction of it
+    /// that is covered.
     fn for_covered_pixels(
         &mut self,
         path: &Path,
@@ -125,7 +124,7 @@ impl Canvas {
         }
     }
 
-    /// Sums up a path's edges.
+    /// Adds the coverage of a path's edges.
     fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());
@@ -174,7 +173,7 @@ impl Canvas {
         }
     }
 
-    /// Sums up one straight edge, row by row.
+    /// Adds the coverage of one straight edge, row by row.
     fn add_edge(&mut self, from: Point, to: Point) {
         if from.y == to.y {
             return;
@@ -194,8 +193,8 @@ impl Canvas {
     }
 }
 
-/// Shares an edge that crosses part of a row out to the pixels it touches: each gets what lies
-/// right of the edge, as a difference to its left neighbour.
+/// Distributes an edge that crosses part of a row over the pixels that it touches. Each pixel gets
+/// the area right of the edge, as a difference to its left neighbour.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);
@@ -231,7 +230,7 @@ fn lerp_quadratic(from: Point, by: Point, to: Point, t: f32) -> Point {
     lerp(lerp(from, by, t), lerp(by, to, t), t)
 }
 
-/// Lays a colour over a pixel.
+/// Blends a colour over a pixel.
 fn blend(pixel: &mut [u8; 4], rgb: [f32; 3], alpha: f32) {
     if alpha > 0.999 {
         *pixel = [rgb[0] as u8, rgb[1] as u8, rgb[2] as u8, 255];
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pixel_is_covered_by_as_much_as_lies_in_it() {
+    fn the_coverage_of_a_pixel_is_the_area_of_the_path_in_it() {
         let mut canvas = Canvas::new(4, 2);
         canvas.fill(&path(&[(0.5, 0.0), (3.0, 0.0), (3.0, 1.5), (0.5, 1.5)]), WHITE);
         assert_eq!(alphas(&canvas), [127, 255, 255, 0, 63, 127, 127, 0]);

@@ -34,7 +34,7 @@ pub fn normalize_answer(read: &str) -> String {
         .collect()
 }
 
-/// How one picture is bent: two waves across it.
+/// The distortion of one picture: two waves across it.
 struct Waves {
     across: (f32, f32, f32),
     down: (f32, f32, f32),
@@ -99,7 +99,7 @@ fn draw_noise(canvas: &mut Canvas, random: &mut RandomSource, ink: Color) {
     }
 }
 
-/// Draws the characters and says which.
+/// Draws the characters and returns them.
 fn draw_letters(
     canvas: &mut Canvas,
     random: &mut RandomSource,
@@ -128,7 +128,8 @@ fn draw_letters(
     text
 }
 
-/// A character round `(middle, …)`: sized, sheared, turned, then bent with everything else.
+/// The outline of a character centred at `middle`: sized, sheared, turned, then bent with the whole
+/// picture.
 fn letter_path(
     glyph: &Glyph,
     random: &mut RandomSource,
@@ -149,7 +150,7 @@ fn letter_path(
     })
 }
 
-/// Filled, or hollow with a thick line.
+/// Draws a character filled, or hollow with a thick line.
 fn draw_letter(canvas: &mut Canvas, random: &mut RandomSource, path: &Path, ink: Color) {
     if random.int(0..3) > 0 {
         return canvas.fill(path, ink);
@@ -160,7 +161,7 @@ fn draw_letter(canvas: &mut Canvas, random: &mut RandomSource, path: &Path, ink:
     canvas.stroke(path, ink, random.float(2.2..3.0));
 }
 
-/// A wavy line through all characters, in their colour or in that of the ground.
+/// Draws a wavy line through all characters, in their colour or in that of the background.
 fn cross_out(
     canvas: &mut Canvas,
     random: &mut RandomSource,
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_as_a_person_means_it() {
+    fn case_and_spaces_of_an_answer_are_ignored() {
         assert_eq!(normalize_answer(" K7q2M "), "k7q2m");
         assert_eq!(normalize_answer("k7 q2m"), "k7q2m");
         assert_eq!(normalize_answer(&"x".repeat(1_000)).len(), CAPTCHA_CHARACTERS + 1);

@@ -1,4 +1,4 @@
-//! Characters as outlines, and how one is bent.
+//! Characters as outlines, and how an outline is bent.
 
 use tiny_skia::{Path, PathBuilder};
 
@@ -7,11 +7,11 @@ mod outlines;
 /// A step of the pen along an outline, in units of 1/[`EM`] em, y upwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PathStep {
-    /// To here, without drawing.
+    /// Moves to this point without drawing.
     M(i16, i16),
-    /// A straight line to here.
+    /// Draws a straight line to this point.
     L(i16, i16),
-    /// A curve past the first point to the second.
+    /// Draws a curve to the second point, with the first one as the control point.
     Q(i16, i16, i16, i16),
 }
 
@@ -20,20 +20,20 @@ pub(crate) enum PathStep {
 pub(crate) struct Glyph {
     /// The character.
     pub(crate) character: char,
-    /// How far the next one stands.
+    /// The distance to the next character.
     pub(crate) advance: i16,
     outline: &'static [PathStep],
 }
 
 /// Units of an em.
 pub(crate) const EM: f32 = 2_048.0;
-/// The faces there are.
+/// The faces.
 pub(crate) const FACES: [&[Glyph]; 3] = [outlines::SANS, outlines::SANS_BOLD, outlines::SERIF_BOLD];
-/// Into how many straight pieces a step is cut before it is bent.
+/// Number of straight pieces that replace a step before it is bent.
 const PIECES: u16 = 5;
 
 impl Glyph {
-    /// The outline with every point of it moved by `bend`.
+    /// The outline, with each of its points moved by `bend`.
     pub(crate) fn warped_path(&self, mut bend: impl FnMut(f32, f32) -> (f32, f32)) -> Option<Path> {
         let mut path = PathBuilder::new();
         let mut here = (0.0, 0.0);

@@ -6,14 +6,14 @@ use tiny_skia::Color;
 use crate::canvas::Canvas;
 use crate::random::RandomSource;
 
-/// A picture's colours, without those that can be seen through.
+/// Encodes a picture without its alpha channel.
 pub(crate) fn encode_rgb(canvas: &Canvas) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(3 * canvas.pixels.len());
     canvas.pixels.iter().for_each(|pixel| rgb.extend_from_slice(&pixel[..3]));
     encode_png(canvas, &rgb, ColorType::Rgb)
 }
 
-/// A picture with what can be seen through.
+/// Encodes a picture with its alpha channel.
 pub(crate) fn encode_rgba(canvas: &Canvas) -> Vec<u8> {
     encode_png(canvas, canvas.pixels.as_flattened(), ColorType::Rgba)
 }
@@ -40,11 +40,11 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         (lightness - reach * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0)).clamp(0.0, 1.0)
     };
     Color::from_rgba(part(0.0), part(8.0), part(4.0), alpha.clamp(0.0, 1.0))
-        .expect("every part is from 0 to 1")
+        .expect("every component is from 0 to 1")
 }
 
-/// Grain over a picture, in squares of two pixels, so that no two places look exactly alike. Only
-/// some have any: grain is what makes a file large.
+/// Adds grain to a picture, in squares of two pixels, so that no two places look exactly alike.
+/// Only a few squares get grain, because it makes a file large.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {
@@ -83,7 +83,7 @@ pub(crate) mod tests {
             names.push(String::from_utf8_lossy(&rest[4..8]).into_owned());
             rest = &rest[12 + length..];
         }
-        assert!(rest.is_empty(), "nothing comes after the end");
+        assert!(rest.is_empty(), "no bytes follow the last chunk");
         names.dedup();
         names
     }
@@ -99,7 +99,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_hue_is_the_colour_it_is_called_by() {
+    fn hues_give_the_expected_colours() {
         let rgb = |hue: f32| {
             let c = colour(hue, 1.0, 0.5, 1.0);
             [c.red(), c.green(), c.blue()].map(|part| (part * 255.0).round() as u8)

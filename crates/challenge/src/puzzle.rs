@@ -24,31 +24,29 @@ pub const TOLERANCE_PX: u16 = 5;
 const SIDE: i32 = PIECE_SIDE as i32;
 /// Side of a piece without its tongues.
 const BODY: f32 = 44.0;
-/// Radius of a tongue or notch; a gap's is a fraction of it.
+/// Radius of a tongue or notch. A gap has a fraction of it.
 const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 /// The number of line segments of a tongue's circle.
 const CIRCLE_STEPS: usize = 12;
 /// The largest displacement of a gap's outline, in pixels.
 const BEND_MAX: f32 = 3.0;
-/// Into how many pieces a straight part of an outline is cut, so that it can be bent.
+/// Number of pieces that replace a straight part of an outline, so that it can be bent.
 const STEPS: usize = 3;
 /// Gaps in a picture: one that fits and others that do not.
 const GAPS: usize = 3;
-/// The piece starts at the left; its gap is not there.
+/// Leftmost position of a gap: the piece starts at the left.
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
-/// How strong the grain is.
+/// Strength of the grain.
 const GRAIN: u8 = 18;
-/// How much darker or lighter a gap is, and how clear its rim: enough for a person to see each side
-/// at once.
+/// How much darker or lighter a gap is. This and its rim let a person see each side at once.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// Shortest distance between two gaps, so that they do not touch.
 const GAP_DISTANCE_MIN: i32 = 66;
 
-const _: () =
-    assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "there is room for every gap");
+const _: () = assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "every gap has room");
 
 /// A picture with gaps, and a piece.
 #[derive(Clone, Debug)]
@@ -57,9 +55,9 @@ pub struct Puzzle {
     pub background: Vec<u8>,
     /// The piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] that is clear where the piece is not.
     pub piece: Vec<u8>,
-    /// How far down the piece's file lies on the picture.
+    /// Distance of the piece's file from the top of the picture.
     pub piece_y: u16,
-    /// How far from the left it lies when the piece is in its gap: the answer.
+    /// Distance from the left at which the piece is in its gap: the answer.
     pub x: u16,
 }
 
@@ -69,7 +67,7 @@ pub fn is_in_place(at: u32, x: u16) -> bool {
     at.abs_diff(x.into()) <= TOLERANCE_PX.into()
 }
 
-/// What may be at one side of a piece.
+/// The kind of one side of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Straight,
@@ -87,7 +85,7 @@ impl Side {
     }
 }
 
-/// A side of a piece: what is at it, how far along it sits, and how large it is.
+/// A side of a piece: its kind, and the position and radius of its tongue or notch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Edge {
     side: Side,
@@ -95,7 +93,7 @@ struct Edge {
     radius: f32,
 }
 
-/// The form of a piece: its four sides.
+/// The shape of a piece: its four sides.
 #[derive(Clone, Debug, PartialEq)]
 struct PieceShape([Edge; 4]);
 
@@ -107,7 +105,7 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Another shape: one side differs visibly. A robot must read all four sides to find it.
+    /// Another shape: one side differs visibly. A robot must compare all four sides to notice it.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -126,7 +124,7 @@ impl PieceShape {
         }))
     }
 
-    /// Its outline, seen from its middle.
+    /// The outline, relative to the middle of the piece.
     fn outline(&self) -> Vec<Point> {
         let side = |(n, edge): (usize, &Edge)| {
             let straight = |from: f32, to: f32| {
@@ -135,7 +133,7 @@ impl PieceShape {
                 })
             };
             let middle = BODY * edge.along;
-            // Where a tongue begins and ends.
+            // The tongue begins and ends here.
             let (from, to) = (middle - edge.radius * 0.7, middle + edge.radius * 0.7);
             straight(0.0, from)
                 .chain(edge.tongue_points(n))
@@ -147,7 +145,8 @@ impl PieceShape {
 }
 
 impl Edge {
-    /// What is at side `n`: three quarters of a circle whose middle lies half a radius out.
+    /// The tongue or notch of side `n`: three quarters of a circle whose middle lies half a radius
+    /// outside the side.
     fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),
@@ -162,23 +161,23 @@ impl Edge {
     }
 }
 
-/// A place on side `n`, counted clockwise from the top, so far along and so far outwards; seen from
-/// the middle of the piece.
+/// A point of side `n`, counted clockwise from the top, at this distance along the side and
+/// outwards. It is relative to the middle of the piece.
 fn point_on_side(n: usize, along: f32, out: f32) -> Point {
     let (x, y) = (along - BODY / 2.0, -BODY / 2.0 - out);
     let (x, y) = [(x, y), (-y, x), (-x, -y), (y, -x)][n];
     Point::from_xy(x, y)
 }
 
-/// How a gap lies in the picture: bent, turned and sized a little, round its middle.
+/// The position of a gap in the picture: it is bent, turned and scaled a little around its middle.
 struct Pose {
     place: Transform,
-    /// How far it is bent and where, across and down.
+    /// The strength and the phase of the bend, across and down.
     bends: [(f32, f32); 2],
 }
 
 impl Pose {
-    /// Upright, with the corner of the piece's file at `(x, y)`.
+    /// An unturned position, with the corner of the piece's file at `(x, y)`.
     fn upright(x: i32, y: i32) -> Self {
         let half = PIECE_SIDE as f32 / 2.0;
         Self {
@@ -195,10 +194,10 @@ impl Pose {
         Self { place: place.pre_scale(size, size), bends }
     }
 
-    /// The outline of a form that lies like this.
+    /// The outline of a shape at this position.
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
-        // A wave as long as a body, so that its middle stays where it is.
+        // The wave is as long as a body, so the middle of the shape stays where it is.
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
         let mut path = PathBuilder::new();
         for (n, point) in form.outline().into_iter().enumerate() {
@@ -208,7 +207,7 @@ impl Pose {
             if n == 0 { path.move_to(at.x, at.y) } else { path.line_to(at.x, at.y) }
         }
         path.close();
-        path.finish().expect("it has an area")
+        path.finish().expect("the outline has an area")
     }
 }
 
@@ -220,8 +219,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let form = PieceShape::draw_scene(random);
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
-    // From a random part: if the colours of the gap's own place continued across its rim, a robot
-    // would see that better than a person.
+    // The piece shows a random part of the picture. If the colours around the gap continued in the
+    // piece, a robot would see that better than a person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);
@@ -235,8 +234,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     Puzzle {
         background: encode_rgb(&picture),
         piece: encode_rgba(&piece),
-        piece_y: u16::try_from(y).expect("it lies within the picture"),
-        x: u16::try_from(places[0]).expect("it lies within the picture"),
+        piece_y: u16::try_from(y).expect("a position within the picture"),
+        x: u16::try_from(places[0]).expect("a position within the picture"),
     }
 }
 
@@ -255,7 +254,7 @@ fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     places
 }
 
-/// The piece, cut out before the gaps are made: a little lighter or darker than where it came from.
+/// The piece, cut out before the gaps are drawn. It is a little lighter or darker than its source.
 fn cut_piece(
     picture: &Canvas,
     form: &PieceShape,
@@ -296,7 +295,7 @@ mod tests {
     use crate::picture::tests::chunks;
 
     #[test]
-    fn the_piece_fits_its_gap_and_files_tell_nothing() {
+    fn the_piece_lies_in_the_picture_and_files_have_no_metadata() {
         let mut random = RandomSource::from_seed(5);
         for _ in 0..50 {
             let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut random);
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_that_do_not_fit_differ_at_one_side_and_wear_changes_none() {
+    fn a_wrong_shape_differs_at_one_side_and_a_worn_copy_at_none() {
         let mut random = RandomSource::from_seed(7);
         for _ in 0..500 {
             let form = PieceShape::draw_scene(&mut random);
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_do_not_touch_and_every_place_is_as_likely() {
+    fn gaps_do_not_touch_and_the_right_one_is_equally_likely_at_each_place() {
         let mut random = RandomSource::from_seed(6);
         let mut thirds = [0; 3];
         for _ in 0..3_000 {
@@ -335,7 +334,7 @@ mod tests {
             sorted.sort_unstable();
             assert!(sorted.windows(2).all(|w| w[1] - w[0] >= GAP_DISTANCE_MIN), "{sorted:?}");
             assert!(sorted[0] >= X_MIN && sorted[2] <= X_MAX, "{sorted:?}");
-            thirds[sorted.iter().position(|x| *x == places[0]).expect("it is one of them")] += 1;
+            thirds[sorted.iter().position(|x| *x == places[0]).expect("a gap")] += 1;
         }
         assert!(thirds.iter().all(|n| (900..1_100).contains(n)), "{thirds:?}");
     }

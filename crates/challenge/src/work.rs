@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 use crate::random::RandomSource;
 
-/// Most bytes of a payload; a longer one is wrong.
+/// Most bytes of a payload; a longer one is refused.
 pub const PAYLOAD_MAX: usize = 4_096;
 /// The key derivation, which every browser's own cryptography supports.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
@@ -71,7 +71,7 @@ pub struct WorkChallenge {
 }
 
 impl WorkKeys {
-    /// Keys out of two secrets.
+    /// Creates the keys from two secrets.
     #[must_use]
     pub fn new(challenge: &[u8; 32], answer: &[u8; 32]) -> Self {
         Self { challenge: STANDARD.encode(challenge), answer: STANDARD.encode(answer) }
@@ -120,8 +120,8 @@ impl WorkKeys {
 }
 
 /// Solves a challenge as a device would, and returns the payload: for tests and other clients
-/// without a browser. `None` if it is not a challenge of the protocol, or is unsolved after a
-/// minute and a half.
+/// without a browser. `None` if the text is not a challenge of the protocol, or if it is unsolved
+/// after 90 seconds.
 #[must_use]
 pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;
@@ -153,10 +153,10 @@ mod tests {
     /// The answer of the protocol's own solver.
     fn solved(work: &WorkChallenge) -> Payload {
         let challenge: Challenge =
-            serde_json::from_value(work.json.clone()).expect("it was made from one");
+            serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");
         let solution =
-            solve_challenge(SolveChallengeOptions::new(&challenge)).expect("it is well formed");
-        Payload { solution: solution.expect("it is easy"), challenge }
+            solve_challenge(SolveChallengeOptions::new(&challenge)).expect("a valid challenge");
+        Payload { solution: solution.expect("an easy challenge"), challenge }
     }
 
     fn wire(payload: &Payload) -> String {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_effort_is_an_average() {
+    fn the_default_effort_has_an_average_of_5_000_keys() {
         assert_eq!(Effort::DEFAULT, Effort { rounds: 1_000, keys_min: 2_000, keys_max: 8_000 });
         for keys in [0, 1, 100, 50_000, u32::MAX] {
             let Effort { keys_min, keys_max, .. } = Effort::from_keys(keys);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_right() {
+    fn every_other_payload_is_refused() {
         let (keys, mut random) = (keys(), RandomSource::from_seed(2));
         let (work, other) =
             (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));
@@ -192,7 +192,7 @@ mod tests {
         assert!(!keys.check(&wire(&good), &other.mark), "an answer to another challenge");
         assert!(
             !WorkKeys::new(&[3; 32], &[2; 32]).check(&wire(&good), &work.mark),
-            "another deployment's"
+            "a challenge of another deployment"
         );
         let altered = |change: &dyn Fn(&mut Payload)| {
             let mut payload = good.clone();
@@ -200,22 +200,25 @@ mod tests {
             keys.check(&wire(&payload), &work.mark)
         };
         assert!(altered(&|_| {}));
-        assert!(!altered(&|p| p.challenge.parameters.cost = 1), "made easier");
+        assert!(!altered(&|p| p.challenge.parameters.cost = 1), "a lower cost");
         assert!(
             !altered(&|p| p.challenge.parameters.key_signature = None),
-            "made to be derived again"
+            "no signature of the key"
         );
-        assert!(!altered(&|p| p.challenge.signature = None), "unsigned");
+        assert!(!altered(&|p| p.challenge.signature = None), "no signature");
         assert!(!altered(&|p| p.solution.derived_key = "00".repeat(32)), "another key");
         let prefix = good.challenge.parameters.key_prefix.clone();
-        assert!(!altered(&|p| p.solution.derived_key = prefix.clone()), "only what was told");
+        assert!(
+            !altered(&|p| p.solution.derived_key = prefix.clone()),
+            "only the published prefix"
+        );
         for bad in ["", "e30=", "not base64!", "bnVsbA==", &"A".repeat(PAYLOAD_MAX + 4)] {
             assert!(!keys.check(bad, &work.mark), "{bad:.20}");
         }
     }
 
     #[test]
-    fn a_challenge_does_not_tell_its_answer() {
+    fn a_challenge_does_not_contain_its_answer() {
         let work = keys().new_challenge(&mut RandomSource::from_seed(3), EASY);
         let text = work.json.to_string();
         let answer = solved(&work).solution.derived_key;

@@ -203,7 +203,7 @@ pub struct Event {
 /// The reason of an order that was created from a waitlist entry. Stored rows contain this text.
 pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the waitlist";
 
-/// The reason of a waitlist entry that ended unserved with its sale. Stored rows contain this text.
+/// The reason why a waitlist entry ended unserved: its sale ended. Stored rows contain this text.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {

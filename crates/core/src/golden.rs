@@ -101,7 +101,8 @@ fn ten_thousand_units_in_portions() {
     // The slot asks for more; 100 are allocated, for the counter that is not selling: 9,500, 470.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
-    let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0).expect("it is low");
+    let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)
+        .expect("the counter is below its threshold");
     assert_eq!(portion, Portion { units: 100, counter: Counter::B });
     assert_eq!(
         unwrap_infallible(stock::refill(&mut model, grant.id, portion.units, portion.counter)),

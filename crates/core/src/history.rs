@@ -2,7 +2,7 @@
 //!
 //! A database keeps a row for each change of the server that runs it, with a fencing number that
 //! rises and a random token. A deployment remembers the newest row that any of its nodes has used.
-//! A database without that row is older than what buyers were told, or forked from it.
+//! A database without that row is older than the answers that buyers received, or has forked.
 
 /// One row of a database's history: the server that ran the database from then on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl SeenDatabase {
         self.rows.first()
     }
 
-    /// The order in which databases of one deployment are tried, newest history last.
+    /// The order in which databases of one deployment are tried: the newest history is last.
     #[must_use]
     pub fn age_key(&self) -> (i64, i64) {
         (self.newest().map_or(0, |newest| newest.fence), self.timeline)
@@ -66,7 +66,7 @@ pub enum DatabaseDecision {
     Register(HistoryChange),
     /// Refuse it: its history ended before the known row.
     Older,
-    /// Refuse it: it went on without the known row.
+    /// Refuse it: it has newer rows, but not the known row.
     Forked,
 }
 

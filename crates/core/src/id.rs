@@ -168,7 +168,7 @@ impl IdKey {
         BuyerId::new(&name).expect("39 bytes of its alphabet")
     }
 
-    /// The same for a request key, which may contain personal data.
+    /// The name that replaces an erased buyer's request key, which may contain personal data.
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -268,12 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn an_id_survives_its_text_form_and_keeps_its_contents() {
+    fn an_id_parsed_from_its_text_has_the_same_contents() {
         let key = IdKey::new([7; 32]);
         let id = key.sign(&parts(), "anna");
         let text = id.text();
         assert_eq!(text.as_str().len(), 56);
-        let again = TicketId::parse(text.as_str()).expect("our own text");
+        let again = TicketId::parse(text.as_str()).expect("the text of an id");
         assert_eq!(again, id);
         assert_eq!(key.open(&again, "anna"), Some(parts()));
     }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn an_erased_buyer_has_one_name_by_each_key() {
+    fn an_erased_buyer_always_has_the_same_name_under_one_key() {
         let buyer = |name: &str| BuyerId::new(name).expect("a name");
         let (key, anna) = (IdKey::new([7; 32]), buyer("anna"));
         let name = key.erased_buyer(&anna);

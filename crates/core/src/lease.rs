@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_of_the_dead_are_closed_by_the_living() {
+    fn a_live_leader_closes_the_grants_of_nodes_without_a_lease() {
         let grants = [grant(1), grant(2), Grant { open: false, ..grant(3) }];
         let ids = |live: &[u32], leader| {
             let live: Vec<_> = live.iter().copied().map(NodeId).collect();

@@ -101,7 +101,7 @@ pub trait Ledger {
         limit: usize,
     ) -> Result<Vec<WaitlistEntry>, Self::Error>;
     /// Writes a waitlist entry, new or changed.
-    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Result<(), Self::Error>;
+    fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Result<(), Self::Error>;
 
     /// Appends an event.
     fn append_event(&mut self, event: &Event) -> Result<(), Self::Error>;

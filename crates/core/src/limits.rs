@@ -35,7 +35,7 @@ pub const PARK_MS: i64 = 1_000;
 pub const PARKED_MAX: usize = 20_000;
 /// Longest payment window, in seconds; more is refused at the edge.
 pub const HOLD_SECS_MAX: u32 = 86_400;
-/// Entries in one item's waitlist; at the bound nobody can join.
+/// Entries in one item's waitlist; at the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
 /// Waitlist entries that one transaction serves, or ends with their sale; the rest waits for the
 /// next transaction.
@@ -59,7 +59,7 @@ pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 /// Failed deliveries of one event to one endpoint, unless settings say otherwise; at the bound the
 /// event is a dead letter. With the pauses this takes a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
-/// Largest value of that setting.
+/// Largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// Fewest refusals of one event by an endpoint, without another kind of failure between them,
 /// before the event is a dead letter. With the pauses this takes half a minute. An endpoint that

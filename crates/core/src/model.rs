@@ -235,8 +235,8 @@ impl Ledger for Model {
         Ok(self.places.values().filter(waits).take(limit).cloned().collect())
     }
 
-    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Result<(), Infallible> {
-        self.places.insert((place.item, place.n), place.clone());
+    fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Result<(), Infallible> {
+        self.places.insert((entry.item, entry.n), entry.clone());
         Ok(())
     }
 

@@ -57,7 +57,7 @@ pub fn capture<L: Ledger>(
     now: Millis,
     last: bool,
 ) -> Result<CaptureOutcome, L::Error> {
-    // As everywhere, the order's locks are taken first.
+    // The order's locks are taken first, as in every transaction that changes an order.
     let id = TicketId::parse(&message.order);
     let order = match id {
         Some(id) => order::lock_order(ledger, &id)?,

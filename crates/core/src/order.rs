@@ -27,9 +27,8 @@ pub enum ChangeOutcome {
 pub enum EndReason {
     /// Cancelled: only a reserved order.
     Cancel,
-    /// Not paid in time: only a reserved order whose `pay_by` has passed, and whose checkout the
-    /// provider has closed or did not answer about for as long as
-    /// [`money::Checkout::provider_wait_ms`] says.
+    /// Not paid in time: only a reserved order whose `pay_by` has passed. An open checkout delays
+    /// this by [`money::Checkout::provider_wait_ms`].
     Expire,
     /// Refunded: only a paid order. Each of its captured payments gets a refund.
     Refund,
@@ -52,7 +51,7 @@ impl EndReason {
     }
 }
 
-/// The order, with its grant and itself locked until the transaction ends.
+/// Locks an order's grant, then the order, until the transaction ends. Returns the order.
 pub(crate) fn lock_order<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,

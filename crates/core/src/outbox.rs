@@ -6,8 +6,8 @@
 //! endpoint: every event up to it was delivered, or has a row of its own with its state. So a
 //! healthy endpoint needs no row for each event.
 //!
-//! These rules hold whatever fails, and whenever the driver dies (it starts again from the store's
-//! rows):
+//! These rules hold despite any failure, also if the driver crashes (it starts again from the
+//! store's rows):
 //! - each event that the endpoint wants is sent at least once, until it is delivered or dead;
 //! - of events about the same order, item or sale, none is sent before an earlier one is delivered
 //!   or dead;
@@ -44,7 +44,8 @@ pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // Also when no order has this id: the shop and the provider know the payment by it.
+        // The order's id is the key even if no such order exists: the shop and the provider know
+        // the payment by it.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
@@ -86,7 +87,7 @@ pub struct DeliveryQueue {
     later: HashMap<i64, u32>,
     /// Events in delivery, and whether a failure counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
-    /// The new position, once the store has taken it.
+    /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
     breaker: Breaker,
 }
@@ -139,8 +140,8 @@ impl DeliveryQueue {
         fresh.count() + self.rows.len()
     }
 
-    /// Adds the next event, which must follow the last one that was read; an event that the
-    /// endpoint does not want is passed.
+    /// Adds the next event, which must follow the last one that was read. An event that the
+    /// endpoint does not want is passed over.
     pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events are read in their order");
         self.read = position;
@@ -221,12 +222,12 @@ impl DeliveryQueue {
         let about = match (self.rows.get(&at), self.window.get_mut(&at)) {
             (Some(row), _) => row.parcel.about.clone(),
             (None, Some(fresh)) => {
-                let NewEvent::Waiting(about) = fresh else { unreachable!("what is ready waits") };
+                let NewEvent::Waiting(about) = fresh else { unreachable!("a ready event waits") };
                 let about = about.clone();
                 *fresh = NewEvent::InFlight;
                 about
             }
-            (None, None) => unreachable!("what is ready is a row or was read"),
+            (None, None) => unreachable!("a ready event has a row or was read"),
         };
         // A try before its time, at an endpoint that is down, does not count against the event.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
@@ -280,7 +281,8 @@ impl DeliveryQueue {
                 if self.rows.len() >= self.bounds.pending && enforces(Rule::PendingBound) {
                     break;
                 }
-                // Also a row that is given up: the events behind it continue once the store knows.
+                // This includes a row that is given up: the events behind it continue once the
+                // store has recorded that.
                 if !parcel.dead || enforces(Rule::GivenUpOnceKept) {
                     self.rows.insert(at, PendingRow { parcel: parcel.clone(), saved: false });
                 }

@@ -153,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_goes_home_or_to_the_next_that_is_listed() {
-        let ways = spread(4, PartitionChoice::RoundRobin);
+    fn a_request_goes_to_its_home_or_the_next_listed_partition() {
+        let in_turn = spread(4, PartitionChoice::RoundRobin);
         let listed = Registry::from_units(0, [0, 1, 0, 1]);
-        let tries: Vec<_> = (0..5).map(|n| first_try(&ways, listed, 9, n)).collect();
+        let tries: Vec<_> = (0..5).map(|n| first_try(&in_turn, listed, 9, n)).collect();
         assert_eq!(tries, [Some(1), Some(1), Some(3), Some(3), Some(1)]);
-        assert_eq!(first_try(&ways, Registry::default(), 9, 0), None);
+        assert_eq!(first_try(&in_turn, Registry::default(), 9, 0), None);
         let by_buyer = spread(4, PartitionChoice::Buyer);
         let quarters = [0, 1 << 62, 1 << 63, u64::MAX].map(|hash| home(&by_buyer, hash, 7));
         assert_eq!(quarters, [0, 1, 2, 3]);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_try_goes_everywhere_and_home_first() {
+    fn the_last_try_goes_to_every_partition_with_the_home_first() {
         let tries = last_tries(&spread(4, PartitionChoice::RoundRobin), 0, 6).collect::<Vec<_>>();
         assert_eq!(tries, [2, 3, 0, 1]);
         assert_eq!(last_tries(&Spread::default(), u64::MAX, 0).collect::<Vec<_>>(), [0]);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn homes_are_even() {
+    fn home_partitions_are_evenly_distributed() {
         for choose in PartitionChoice::ALL {
             let mut counts = [0_u32; 8];
             for n in 0..8_000_u64 {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_try_goes_to_the_fullest_elsewhere_or_nowhere() {
+    fn a_second_try_goes_to_the_fullest_other_partition_that_has_enough() {
         let seen = [9, 4, 6, 6];
         let units = |n| Units::new(n).expect("in range");
         let try_for =

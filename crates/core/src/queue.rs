@@ -23,7 +23,7 @@ struct QueuedTicket {
     done: bool,
 }
 
-/// Tickets from the first one not yet acknowledged on.
+/// Tickets from the first unacknowledged one on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueuedTicket>,
@@ -36,12 +36,12 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Entries kept, the acknowledged ones behind an unacknowledged one among them.
+    /// Number of kept entries, including acknowledged ones behind an unacknowledged one.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The last instant of the oldest ticket not yet acknowledged.
+    /// The `decide_by` of the oldest ticket not yet acknowledged.
     pub(crate) fn oldest(&self) -> Option<Millis> {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
@@ -79,7 +79,7 @@ impl Queue {
         self.delivered = until;
     }
 
-    /// Makes what was delivered and not acknowledged deliverable again (its settler died).
+    /// Makes delivered tickets that were not acknowledged deliverable again (their settler died).
     pub(crate) fn redeliver(&mut self) {
         self.entries.retain(|e| !e.done);
         self.first += 1 << 32;

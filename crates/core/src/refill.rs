@@ -12,7 +12,7 @@ use crate::spread::{Counter, PartitionChoice, Spread};
 pub struct Portion {
     /// How many.
     pub units: u64,
-    /// Where.
+    /// The counter that gets them.
     pub counter: Counter,
 }
 
@@ -80,9 +80,9 @@ pub fn next_portion(
     Some(Portion { units: most.min(pool), counter })
 }
 
-/// The default spread for slots in the memory of nodes, which other nodes cannot sell from: a small
-/// part of the stock for each slot, refilled early, so that a node that dies withholds few units
-/// for a while.
+/// The default spread for slots in the memory of nodes, which other nodes cannot sell from. Each
+/// slot gets a small part of the stock and is refilled early. So a node that dies withholds few
+/// units for a while.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
     /// Number of portions into which each slot's share of the stock is divided.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn warming_up_is_fair() {
+    fn new_slots_get_equal_first_portions() {
         assert_eq!(initial_portions(&SPREAD, 10_000, 4), [400; 4]);
         assert_eq!(initial_portions(&SPREAD, 402, 4), [101, 101, 100, 100]);
         assert_eq!(initial_portions(&Spread::default(), 10, 4), [3, 3, 2, 2]);
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_the_pool_is_shared() {
+    fn the_last_units_of_the_pool_are_shared() {
         check(300, &view([0, 0], Counter::A, true), 0, Some((75, Counter::B)));
         check(60, &view([0, 0], Counter::A, true), 0, Some((50, Counter::B)));
         check(20, &view([0, 0], Counter::A, true), 0, Some((20, Counter::B)));
     }
 
     #[test]
-    fn small_portions_make_a_sound_spread() {
+    fn the_node_memory_spread_is_valid_for_any_total() {
         for total in [0, 1, 7, 100, 1_000_000_000] {
             assert_eq!(node_memory_spread(total, 3, PartitionChoice::Buyer).fault(), None);
         }

@@ -24,8 +24,8 @@ pub struct SoldOut {
 impl FreeUnits {
     /// The refusal that this snapshot allows, if any.
     ///
-    /// The caller reads the snapshot *first* and the set of requests that hold an order *second*
-    /// (the set is complete up to the snapshot), so that a repeated request with an order is never
+    /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
+    /// The set is complete up to the snapshot. So a repeated request with an order is never
     /// answered "sold out".
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {

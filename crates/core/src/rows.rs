@@ -239,9 +239,9 @@ pub struct FeedRow {
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
-    /// By how many units the buyer's quota changes (negative: given back).
+    /// The counter that gets the units.
     pub counter: Counter,
-    /// By how many units the buyer's share changes (negative: given back).
+    /// By how many units the buyer's quota changes (negative: given back).
     pub quota_delta: i64,
     /// Why.
     pub cause: FeedCause,

@@ -114,8 +114,8 @@ rules! {
     /// A request that was parked for the longest time is sent to its slots once more before it is
     /// refused.
     LastTry,
-    /// This last attempt goes to every partition, because an earlier attempt may be undecided in
-    /// any of them.
+    /// The last attempt of a parked request goes to every partition, because an earlier attempt may
+    /// be undecided in any of them.
     LastTryEverywhere,
     /// Paused and ended are published only after the drain.
     PhaseAfterDrain,
@@ -260,7 +260,7 @@ rules! {
     RefundWithOrder,
     /// A refund whose money arrived does not change again.
     SettledStays,
-    /// The exception to that rule: a refund whose money came back.
+    /// A refund whose money came back changes again, although it was settled.
     CameBackUndoes,
     /// An answer that is older than the refund's last change only makes the server ask the provider
     /// again.
@@ -284,7 +284,7 @@ rules! {
     AskBeforeExpiry,
     /// An unavailable provider delays an expiry for a bounded time.
     GraceEnds,
-    /// This time starts with the first failed question to the provider, not at `pay_by`.
+    /// The grace period starts with the first failed question to the provider, not at `pay_by`.
     GraceAfterQuestion,
     /// An order waits only for a bounded time for the first answer of its provider.
     AskedWithin,

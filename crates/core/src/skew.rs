@@ -1,4 +1,4 @@
-//! Tests a popular item with eight partitions and a crowd that uses mostly one of them: all units
+//! Tests a popular item with eight partitions and a crowd that uses mostly one of them. All units
 //! are sold, no slot holds many, and no buyer is refused while units are left.
 use crate::id::IdKey;
 use crate::partition::{Registry, first_try, second_try};
@@ -137,7 +137,7 @@ impl SimulatedSale {
             let from = &mut self.slots[part.from.index as usize];
             let view = from.view().expect("an epoch");
             let taken = from.recall(RecallId(self.asked), view.grant, view.epoch, part.units);
-            assert_eq!(taken, RecallOutcome::Taken(part.units), "nothing is sold meanwhile");
+            assert_eq!(taken, RecallOutcome::Taken(part.units), "no unit is sold meanwhile");
             self.feed_units(into, part.units, Counter::A, FeedCause::Recalled);
         }
         self.ticket(gathered.into.index, units)
@@ -153,7 +153,7 @@ fn mix(n: u64) -> u64 {
 }
 
 #[test]
-fn a_lopsided_crowd_buys_everything_and_no_slot_hoards() {
+fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
     let mut shop = SimulatedSale::open();
     let (mut sold, mut refused) = (0, 0);
     for n in 0..20_000 {

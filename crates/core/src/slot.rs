@@ -259,9 +259,9 @@ impl Slot {
         if let Some(known) = term.requests.get(&memory)
             && enforces(Rule::SlotRemembers)
         {
-            let cut = known.unpack(term.grant);
-            let same = cut.units == request.units || !enforces(Rule::SlotDigest);
-            return if same { TicketAnswer::Repeated(cut) } else { TicketAnswer::KeyReused };
+            let issued = known.unpack(term.grant);
+            let same = issued.units == request.units || !enforces(Rule::SlotDigest);
+            return if same { TicketAnswer::Repeated(issued) } else { TicketAnswer::KeyReused };
         }
         if (self.stopped && enforces(Rule::SlotStops))
             || term.requests.len() >= self.bounds.requests
@@ -290,7 +290,7 @@ impl Slot {
             term.units.deduct(request.units.to_u64());
         }
         term.n += 1;
-        let cut = IssuedTicket {
+        let issued = IssuedTicket {
             token: request.token,
             grant: term.grant,
             n: TicketN(term.n),
@@ -298,11 +298,11 @@ impl Slot {
             decide_by: request.decide_by,
         };
         term.buyers.insert(buyer, used.saturating_add(request.units.get()));
-        term.requests.insert(memory, PackedTicket::new(&cut));
+        term.requests.insert(memory, PackedTicket::new(&issued));
         self.queue.push(Arc::new(Ticket {
             token: request.token,
             grant: term.grant,
-            n: cut.n,
+            n: issued.n,
             item: self.item,
             buyer: request.buyer.clone(),
             key: request.key.clone(),
@@ -310,7 +310,7 @@ impl Slot {
             decide_by: request.decide_by,
             node: request.node,
         }));
-        TicketAnswer::Issued(cut)
+        TicketAnswer::Issued(issued)
     }
 
     /// Applies one feed row in order, if grant and epoch are the slot's own.

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_that_makes_no_sense_is_refused() {
+    fn an_invalid_spread_is_refused() {
         check(|_| {}, None);
         check(|s| *s = Spread::default(), None);
         check(|s| s.partitions = 64, None);

@@ -12,9 +12,9 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 /// If the slot has an open grant, that grant is returned, and `init` is sent again for it. Opening
 /// a grant does not give the slot its units; they reach it with `init`.
 ///
-/// `None` if the item does not exist; or its sale is not announced or open in this transaction; or
-/// this id opened a grant before that is closed now (a transaction with an unknown outcome is run
-/// again).
+/// `None` if the item does not exist, if its sale is not announced or open in this transaction, or
+/// if this id opened a grant that is closed now. The last case occurs when a transaction with an
+/// unknown outcome is run again.
 pub fn open<L: Ledger>(
     ledger: &mut L,
     slot: SlotKey,
@@ -64,8 +64,8 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
 /// Moves at most `units` from the pool to an open grant, for one of its slot's counters. Returns
 /// how many; 0 has no effect.
 ///
-/// A grant that its slot has not taken yet gets nothing: `init` will carry all granted units, and
-/// the feed would carry these again.
+/// A grant that its slot has not taken yet gets no units: `init` will carry all granted units, and
+/// the feed would carry these a second time.
 pub fn refill<L: Ledger>(
     ledger: &mut L,
     id: GrantId,
@@ -152,7 +152,7 @@ pub(crate) fn close_locked<L: Ledger>(
 pub enum AdjustResult {
     /// Done; the item as it is now.
     Done(Item),
-    /// More than the pool holds, with the pool's units: recall units first, or give up.
+    /// The pool has only this many units, which are too few: recall units first, or give up.
     NotInPool(u64),
     /// The total would exceed the bound.
     TooMuch,

@@ -13,14 +13,15 @@ pub struct SlotHolding {
     /// The slot.
     pub slot: SlotKey,
     /// Units that it can issue tickets for ([`crate::slot::SlotView::available`]). For a slot that
-    /// only another node reaches, granted units that are not settled: a recall takes what is there.
+    /// only another node reaches: granted units that are not settled, because a recall takes only
+    /// the units that it finds.
     pub available: u64,
     /// Units on their way to it: in feed rows that it has not applied, and in unfinished recalls
     /// for it.
     pub on_its_way: u64,
     /// Whether the parked request can use it.
     pub reachable: bool,
-    /// Whether a recall from it is unfinished: it gets no second recall before.
+    /// Whether a recall from it is unfinished. Until it finishes, the slot gets no second recall.
     pub asked: bool,
 }
 
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_moved_twice() {
+    fn units_on_their_way_are_not_requested_again() {
         let mut some = holdings(&[2, 5, 3]);
         (some[1].on_its_way, some[0].asked, some[2].asked) = (5, true, true);
         check(10, 0, 0, &some, Some((1, 0, &[])));
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn units_go_where_the_request_can_be_put() {
+    fn units_are_gathered_in_a_slot_that_the_request_can_use() {
         let mut some = holdings(&[2, 5, 3]);
         (some[1].reachable, some[2].reachable) = (false, false);
         check(4, 0, 0, &some, Some((0, 0, &[(1, 2)])));

@@ -119,7 +119,7 @@ impl Stock {
     }
 }
 
-/// A slot: one of an item's small counters close to the crowd.
+/// A slot: one of the counters that issue an item's tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
     /// The item whose units it hands out.

@@ -112,10 +112,10 @@ pub fn join<L: Ledger>(
     let JoinRequest { buyer, key: request, .. } = joiner;
     let on_sale = ledger.on_sale(id)?;
     let waitlist = ledger.waitlist(id)?;
-    if let Some(place) = ledger.waitlist_entry_of(id, buyer)?
+    if let Some(entry) = ledger.waitlist_entry_of(id, buyer)?
         && enforces(Rule::OnePlace)
     {
-        return Ok(JoinOutcome::Already(place));
+        return Ok(JoinOutcome::Already(entry));
     }
     let used = ledger.quota(id, buyer)?;
     if let Some(order) = ledger.order_of(buyer, request)? {
@@ -152,7 +152,7 @@ pub fn join<L: Ledger>(
         units: ONE_UNIT,
         request: key.request_hash(buyer.as_str(), request.as_str()).id_bits(),
     };
-    let place = WaitlistEntry {
+    let entry = WaitlistEntry {
         id: key.sign(&parts, buyer.as_str()),
         item: id,
         n: waitlist.max_n,
@@ -165,8 +165,8 @@ pub fn join<L: Ledger>(
     item.waiting += 1;
     ledger.put_item(&item)?;
     ledger.put_grant(&waitlist)?;
-    ledger.put_waitlist_entry(&place)?;
-    Ok(JoinOutcome::Done(place))
+    ledger.put_waitlist_entry(&entry)?;
+    Ok(JoinOutcome::Done(entry))
 }
 
 /// The buyer's order from this waitlist that expired or that the buyer cancelled; an order that
@@ -200,38 +200,38 @@ pub fn leave<L: Ledger>(
     id: &TicketId,
     now: Millis,
 ) -> Result<LeaveOutcome, L::Error> {
-    let Some(place) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
-    let Some(mut waitlist) = ledger.waitlist(place.item)? else {
+    let Some(entry) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
+    let Some(mut waitlist) = ledger.waitlist(entry.item)? else {
         return Ok(LeaveOutcome::NotFound);
     };
     // Read again under the waitlist's lock.
-    let Some(mut place) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
-    if place.state != WaitlistState::Waiting && enforces(Rule::PlaceEndsOnce) {
-        return Ok(LeaveOutcome::Already(place));
+    let Some(mut entry) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
+    if entry.state != WaitlistState::Waiting && enforces(Rule::PlaceEndsOnce) {
+        return Ok(LeaveOutcome::Already(entry));
     }
-    let Some(mut item) = ledger.item(place.item)? else { return Ok(LeaveOutcome::NotFound) };
-    end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::Left, now)?;
-    record_unserved(ledger, &waitlist, &place, Verdict::Unavailable, now)?;
+    let Some(mut item) = ledger.item(entry.item)? else { return Ok(LeaveOutcome::NotFound) };
+    end_entry(ledger, &mut waitlist, &mut item, &mut entry, WaitlistState::Left, now)?;
+    record_unserved(ledger, &waitlist, &entry, Verdict::Unavailable, now)?;
     ledger.put_item(&item)?;
     ledger.put_grant(&waitlist)?;
-    Ok(LeaveOutcome::Done(place))
+    Ok(LeaveOutcome::Done(entry))
 }
 
 /// Serves the oldest entries with units of the pool, one after the other: at most this many.
 pub fn serve<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
-    places: usize,
+    at_most: usize,
     now: Millis,
 ) -> Result<WaitlistServed, L::Error> {
     let mut served = WaitlistServed::default();
     if !ledger.on_sale(id)? && enforces(Rule::LineOnSale) {
         return Ok(served);
     }
-    for _ in 0..places {
+    for _ in 0..at_most {
         match serve_first(ledger, id, now)? {
             FirstOutcome::Order(order) => served.orders.push(order),
-            FirstOutcome::PassedOver(place) => served.passed_over.push(place),
+            FirstOutcome::PassedOver(entry) => served.passed_over.push(entry),
             FirstOutcome::Nothing => return Ok(served),
         }
     }
@@ -247,34 +247,34 @@ fn serve_first<L: Ledger>(
 ) -> Result<FirstOutcome, L::Error> {
     let Some(mut waitlist) = ledger.waitlist(id)? else { return Ok(FirstOutcome::Nothing) };
     let turn = if enforces(Rule::LineInTurn) { 1 } else { 2 };
-    let Some(mut place) = ledger.waiting_entries(id, turn)?.pop() else {
+    let Some(mut entry) = ledger.waiting_entries(id, turn)?.pop() else {
         return Ok(FirstOutcome::Nothing);
     };
-    let used = ledger.quota(id, &place.buyer)?;
-    let existing = ledger.order_of(&place.buyer, &place.key)?;
+    let used = ledger.quota(id, &entry.buyer)?;
+    let existing = ledger.order_of(&entry.buyer, &entry.key)?;
     let Some(mut item) = ledger.item(id)? else { return Ok(FirstOutcome::Nothing) };
     if item.pool == 0 {
         return Ok(FirstOutcome::Nothing);
     }
     let beyond = used >= item.limit && enforces(Rule::LineHoldsLimit);
     if beyond || (existing.is_some() && enforces(Rule::LineFindsOrder)) {
-        end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::PassedOver, now)?;
+        end_entry(ledger, &mut waitlist, &mut item, &mut entry, WaitlistState::PassedOver, now)?;
         let verdict = existing.map_or(Verdict::LimitReached, |order| Verdict::Order(order.id));
-        record_unserved(ledger, &waitlist, &place, verdict, now)?;
+        record_unserved(ledger, &waitlist, &entry, verdict, now)?;
         ledger.put_item(&item)?;
         ledger.put_grant(&waitlist)?;
-        return Ok(FirstOutcome::PassedOver(place));
+        return Ok(FirstOutcome::PassedOver(entry));
     }
-    end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::Served, now)?;
+    end_entry(ledger, &mut waitlist, &mut item, &mut entry, WaitlistState::Served, now)?;
     let order = Order {
-        id: place.id,
+        id: entry.id,
         item: id,
-        buyer: place.buyer,
-        key: place.key,
+        buyer: entry.buyer,
+        key: entry.key,
         units: ONE_UNIT,
         state: OrderState::Reserved,
         grant: waitlist.id,
-        n: place.n,
+        n: entry.n,
         reserved_at: now,
         pay_by: now.plus(item.hold_ms.min(WAITLIST_HOLD_MS)),
         paid_at: None,
@@ -299,12 +299,12 @@ fn serve_first<L: Ledger>(
 }
 
 /// Ends the entries of a waitlist whose sale has ended, by turn: at most this many at once. No
-/// entry is served after its sale's end, so none of them can become an order. The rest is read from
-/// the rows, so a repeated call continues behind the ended entries, whatever happened in between.
+/// entry is served after its sale's end, so none of them can become an order. The entries that
+/// still wait are read from the rows, so a repeated call continues after the ended ones.
 pub fn end_with_sale<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
-    places: usize,
+    at_most: usize,
     now: Millis,
 ) -> Result<WaitlistEnded, L::Error> {
     let mut ended = WaitlistEnded::default();
@@ -313,15 +313,15 @@ pub fn end_with_sale<L: Ledger>(
         return Ok(ended);
     }
     let Some(mut waitlist) = ledger.waitlist(id)? else { return Ok(ended) };
-    let first = ledger.waiting_entries(id, places)?;
+    let first = ledger.waiting_entries(id, at_most)?;
     if first.is_empty() {
         return Ok(ended);
     }
     let Some(mut item) = ledger.item(id)? else { return Ok(ended) };
-    for mut place in first {
-        end_entry(ledger, &mut waitlist, &mut item, &mut place, WaitlistState::PassedOver, now)?;
-        record_unserved(ledger, &waitlist, &place, Verdict::Unavailable, now)?;
-        ended.places.push(place);
+    for mut entry in first {
+        end_entry(ledger, &mut waitlist, &mut item, &mut entry, WaitlistState::PassedOver, now)?;
+        record_unserved(ledger, &waitlist, &entry, Verdict::Unavailable, now)?;
+        ended.places.push(entry);
     }
     ended.more = item.waiting > 0;
     ledger.put_item(&item)?;
@@ -355,12 +355,12 @@ fn end_entry<L: Ledger>(
     ledger: &mut L,
     waitlist: &mut Grant,
     item: &mut Item,
-    place: &mut WaitlistEntry,
+    entry: &mut WaitlistEntry,
     state: WaitlistState,
     now: Millis,
 ) -> Result<(), L::Error> {
-    (place.state, place.ended_at) = (state, Some(now));
-    ledger.put_waitlist_entry(place)?;
+    (entry.state, entry.ended_at) = (state, Some(now));
+    ledger.put_waitlist_entry(entry)?;
     waitlist.resolved += 1;
     item.waiting = item.waiting.saturating_sub(1);
     Ok(())
@@ -370,15 +370,15 @@ fn end_entry<L: Ledger>(
 fn record_unserved<L: Ledger>(
     ledger: &mut L,
     waitlist: &Grant,
-    place: &WaitlistEntry,
+    entry: &WaitlistEntry,
     verdict: Verdict,
     now: Millis,
 ) -> Result<(), L::Error> {
-    let (id, item, buyer) = (place.id, place.item, place.buyer.clone());
+    let (id, item, buyer) = (entry.id, entry.item, entry.buyer.clone());
     ledger.insert_resolution(&Resolution {
         ticket: id,
         grant: waitlist.id,
-        n: Some(place.n),
+        n: Some(entry.n),
         verdict,
     })?;
     if let Verdict::Order(_) = verdict {
@@ -386,7 +386,7 @@ fn record_unserved<L: Ledger>(
         return Ok(());
     }
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
-    let by = match (place.state, verdict) {
+    let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
         // An entry whose turn came is refused only because of the limit.
         (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),

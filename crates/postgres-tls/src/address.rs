@@ -1,4 +1,4 @@
-//! An address of PostgreSQL, as a person writes it.
+//! Parses an address of PostgreSQL.
 
 use std::path::PathBuf;
 
@@ -8,22 +8,22 @@ use tokio_postgres::config::SslMode;
 use crate::connect::{Tls, TlsError};
 use crate::verify::CertCheck;
 
-/// Where the database is, and how its connections are protected.
+/// The address of a database, and the protection of its connections.
 #[derive(Clone, Debug)]
 pub struct Address {
-    /// Everything but the certificates.
+    /// The connection settings, without the certificates.
     pub config: Config,
-    /// What connections are made with; used as far as the configuration asks for TLS.
+    /// The TLS settings, used as far as `config` requests TLS.
     pub tls: Tls,
 }
 
 /// An address that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    /// It is not written as one.
-    #[error("it is not an address for PostgreSQL: {0}")]
+    /// The text is not an address.
+    #[error("not an address of PostgreSQL: {0}")]
     Address(#[from] tokio_postgres::Error),
-    /// It asks for a protection that there is not.
+    /// The requested `sslmode` is not supported.
     #[error(
         "sslmode={0} is not supported; write disable, prefer, require, verify-ca or verify-full"
     )]
@@ -34,26 +34,27 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Reads `postgres://…`, or words such as `host=… user=…`; only the former knows `sslrootcert`
-    /// and the modes that verify.
+    /// Parses a URL `postgres://…`, or a list such as `host=… user=…`. Only a URL can have
+    /// `sslrootcert` and the modes that verify.
     ///
     /// # Errors
-    /// If it is no such address, or when its certificates cannot be read.
+    /// If the text is not an address, its mode is not supported, or its certificates cannot be
+    /// read.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let (text, asked) = TlsParams::split_from(text)?;
+        let (text, params) = TlsParams::split_from(text)?;
         let mut config: Config = text.parse()?;
-        if let Some(mode) = asked.mode {
+        if let Some(mode) = params.mode {
             config.ssl_mode(mode);
         }
         let tls = match config.get_ssl_mode() {
             SslMode::Disable | SslMode::Prefer => Tls::new(CertCheck::Nothing, None)?,
-            _ => Tls::new(asked.check, asked.roots)?,
+            _ => Tls::new(params.check, params.roots)?,
         };
         Ok(Self { config, tls })
     }
 }
 
-/// What the address says about TLS that its reader does not know.
+/// The TLS parameters of a URL that the driver does not know.
 struct TlsParams {
     mode: Option<SslMode>,
     check: CertCheck,
@@ -61,30 +62,31 @@ struct TlsParams {
 }
 
 impl TlsParams {
-    /// Takes the words out of a URL's query; the rest, and they.
+    /// Removes the TLS parameters from a URL's query. Returns the remaining text and the
+    /// parameters.
     fn split_from(text: &str) -> Result<(String, Self), AddressError> {
-        let mut asked = Self { mode: None, check: CertCheck::Nothing, roots: None };
+        let mut params = Self { mode: None, check: CertCheck::Nothing, roots: None };
         let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-        let Some((place, query)) = text.split_once('?').filter(|_| is_url) else {
-            return Ok((text.to_owned(), asked));
+        let Some((base, query)) = text.split_once('?').filter(|_| is_url) else {
+            return Ok((text.to_owned(), params));
         };
         let mut kept = Vec::new();
         for pair in query.split('&') {
             match pair.split_once('=') {
-                Some(("sslmode", mode)) => (asked.mode, asked.check) = parse_mode(mode)?,
+                Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
                 // The system's certificates are trusted if no file is named.
-                Some(("sslrootcert", "system")) => asked.roots = None,
+                Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
-                    asked.roots = Some(PathBuf::from(percent_decode(path)))
+                    params.roots = Some(PathBuf::from(percent_decode(path)))
                 }
                 _ => kept.push(pair),
             }
         }
-        if asked.roots.is_some() && asked.check == CertCheck::Nothing {
-            asked.check = CertCheck::Authority;
+        if params.roots.is_some() && params.check == CertCheck::Nothing {
+            params.check = CertCheck::Authority;
         }
         let question = if kept.is_empty() { "" } else { "?" };
-        Ok((format!("{place}{question}{}", kept.join("&")), asked))
+        Ok((format!("{base}{question}{}", kept.join("&")), params))
     }
 }
 
@@ -100,7 +102,7 @@ fn parse_mode(mode: &str) -> Result<(Option<SslMode>, CertCheck), AddressError> 
     Ok((Some(mode), check))
 }
 
-/// Decodes `%2F` and the like into bytes; other text stays as it is.
+/// Decodes percent-encoded bytes such as `%2F`; other text stays as it is.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -128,15 +130,15 @@ mod tests {
     use super::*;
 
     fn check(text: &str, rest: &str, mode: Option<SslMode>, check: CertCheck, roots: Option<&str>) {
-        let (left, asked) = TlsParams::split_from(text).expect("an address");
+        let (left, params) = TlsParams::split_from(text).expect("an address");
         assert_eq!(left, rest, "{text}");
-        assert_eq!(asked.mode, mode, "{text}");
-        assert_eq!(asked.check, check, "{text}");
-        assert_eq!(asked.roots, roots.map(PathBuf::from), "{text}");
+        assert_eq!(params.mode, mode, "{text}");
+        assert_eq!(params.check, check, "{text}");
+        assert_eq!(params.roots, roots.map(PathBuf::from), "{text}");
     }
 
     #[test]
-    fn the_words_about_tls_are_taken_out_of_an_address_and_the_others_stay() {
+    fn tls_parameters_are_removed_from_an_address_and_the_others_stay() {
         check("postgres://a@b/c", "postgres://a@b/c", None, CertCheck::Nothing, None);
         let (with, without) = ("postgres://a@b/c?sslmode=require", "postgres://a@b/c");
         check(with, without, Some(SslMode::Require), CertCheck::Nothing, None);
@@ -161,7 +163,8 @@ mod tests {
 
     #[test]
     fn an_unsupported_mode_and_missing_certificates_are_reported() {
-        let error = |text: &str| Address::parse(text).expect_err("it cannot be used").to_string();
+        let error =
+            |text: &str| Address::parse(text).expect_err("the address is invalid").to_string();
         assert!(
             error("postgres://a@b/c?sslmode=allow")
                 .contains("sslmode=allow is not supported; write")
@@ -173,7 +176,7 @@ mod tests {
         assert!(error("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
         assert!(
             Address::parse("postgres://a@b/c?sslmode=prefer&sslrootcert=/nowhere.pem").is_ok(),
-            "it is not used"
+            "sslmode=prefer does not read the file"
         );
     }
 }

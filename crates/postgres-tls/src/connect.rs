@@ -21,21 +21,21 @@ use crate::verify::{CertCheck, Verifier};
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of trusted certificates.
+    /// The file of trusted certificates cannot be read.
     #[error("sslrootcert: cannot read certificates from {}: {reason}", path.display())]
     Roots {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The system's certificates.
+    /// The system has no trusted certificates.
     #[error(
-        "this system trusts no certificates (is ca-certificates installed?); name the database's \
-         in sslrootcert"
+        "this system trusts no certificates (is ca-certificates installed?); name the file \
+         of the database's certificates in sslrootcert"
     )]
     System,
-    /// Another requirement of TLS.
+    /// TLS cannot be set up for another reason.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }
@@ -45,7 +45,7 @@ pub enum TlsError {
 pub struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// `roots`: a file of trusted certificates; the system's if `None`.
+    /// TLS settings that trust the certificates in the file `roots`, or the system's if `None`.
     pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let own = match (check, roots) {

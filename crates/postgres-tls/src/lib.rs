@@ -1,17 +1,17 @@
-//! The way to PostgreSQL: an address read with every `sslmode` that PostgreSQL's own programs know
-//! but `allow`, and TLS by rustls.
+//! Connections to PostgreSQL: parses an address with every `sslmode` of PostgreSQL's own programs
+//! except `allow`, and opens TLS connections with rustls.
 //!
 //! | `sslmode` | encrypted | the server's certificate |
 //! |---|---|---|
 //! | `disable` | no | |
-//! | `prefer`, and none given | if the server can | not looked at |
-//! | `require` | yes, or no connection | not looked at; with `sslrootcert` as `verify-ca` |
+//! | `prefer` (the default) | if the server supports it | not verified |
+//! | `require` | yes, or no connection | not verified; with `sslrootcert` as `verify-ca` |
 //! | `verify-ca` | yes | signed by a trusted authority |
-//! | `verify-full` | yes | the same, and for the host of the address, by its subject alternative names |
+//! | `verify-full` | yes | signed by a trusted authority, and valid for the address's host by its subject alternative names |
 //!
-//! Trusted are the certificates of the PEM file `sslrootcert`, or those that the system trusts if
-//! there is none. A server's own certificate may stand in that file itself: then it is trusted
-//! until it is taken out, whatever its dates say. Nothing goes through TLS over a Unix socket.
+//! Connections trust the certificates of the PEM file `sslrootcert`, or the system's certificates
+//! if no file is given. The file may contain a server's own certificate. It is then trusted until
+//! it is removed, even if it has expired. Connections over a Unix socket do not use TLS.
 
 mod address;
 mod connect;

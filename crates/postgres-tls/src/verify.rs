@@ -10,18 +10,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// How strictly a certificate is verified.
+/// How strictly a certificate is verified. The server must hold its key in every case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CertCheck {
-    /// Only that the server holds its key.
+    /// Nothing else is verified.
     Nothing,
-    /// Also that a trusted authority signed it.
+    /// A trusted authority signed it.
     Authority,
-    /// Also that it is for this host.
+    /// A trusted authority signed it, and it is valid for this host.
     AuthorityAndHost,
 }
 
-/// Verifies a certificate as strictly as the address asks.
+/// Verifies a certificate as strictly as the address requires.
 #[derive(Debug)]
 pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,

@@ -145,7 +145,7 @@ pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
 }
 
 /// A ticket deducts at most the units that the slot has.
-pub async fn a_ticket_deducts_exactly_what_is_there(slots: Slots) {
+pub async fn a_ticket_deducts_no_more_than_the_slot_has(slots: Slots) {
     open_slot(&slots, 10).await;
     assert_eq!(issue(&slots, "a", "1", 4).await.n.0, 1);
     assert_eq!(issue(&slots, "b", "1", 4).await.n.0, 2);
@@ -156,7 +156,7 @@ pub async fn a_ticket_deducts_exactly_what_is_there(slots: Slots) {
 }
 
 /// Unlimited stock never runs out, and limits still hold.
-pub async fn unlimited_stock_holds_limits_only(slots: Slots) {
+pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     slots
         .init(SLOT, GrantTerms { counted: false, ..terms(GRANT, EPOCH, 0) })
         .await
@@ -194,7 +194,7 @@ pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
 }
 
 /// A credit gives units and limit back once, and the request is a new one after it.
-pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
+pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     open_slot(&slots, 5).await;
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
     let taken = take(&slots, 1).await;
@@ -212,7 +212,7 @@ pub async fn a_credit_gives_back_once_and_forgets(slots: Slots) {
 
 /// A credit that was forced from an id alone, without the key, also makes the slot forget the
 /// request.
-pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
+pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     open_slot(&slots, 5).await;
     issue(&slots, "a", "k", 5).await;
     let taken = take(&slots, 1).await;
@@ -222,7 +222,7 @@ pub async fn a_credit_without_its_key_forgets_too(slots: Slots) {
 }
 
 /// Feed rows are applied in order, and only rows of the slot's own grant and epoch.
-pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
+pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     open_slot(&slots, 0).await;
     let apply =
         async |epoch, rows: Vec<FeedRow>| slots.apply(SLOT, epoch, &rows).await.expect("reachable");
@@ -235,7 +235,7 @@ pub async fn feed_rows_wait_for_their_turn(slots: Slots) {
 }
 
 /// A recall takes units once for each id, and only from its own epoch.
-pub async fn a_recall_takes_once(slots: Slots) {
+pub async fn a_recall_takes_units_once(slots: Slots) {
     open_slot(&slots, 10).await;
     let recall = async |id, grant, epoch, n| {
         slots.recall(SLOT, RecallId(id), grant, epoch, n).await.expect("reachable")
@@ -248,7 +248,7 @@ pub async fn a_recall_takes_once(slots: Slots) {
     assert_eq!(available(&slots).await, 0);
 }
 
-/// The queue delivers in order, keeps until acknowledged, and delivers again when asked.
+/// The queue delivers in order, keeps tickets until they are acknowledged, and can deliver again.
 pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     open_slot(&slots, 10).await;
     for i in 0..4 {
@@ -279,7 +279,7 @@ pub async fn a_roll_keeps_the_queue(slots: Slots) {
 }
 
 /// A stopped slot issues nothing; a known request still gets its ticket.
-pub async fn a_stopped_slot_cuts_nothing(slots: Slots) {
+pub async fn a_stopped_slot_issues_no_new_ticket(slots: Slots) {
     open_slot(&slots, 10).await;
     let known = issue(&slots, "a", "k", 1).await;
     slots.stop(SLOT, true).await.expect("reachable");
@@ -309,12 +309,12 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
 }
 
 /// The active counter flips when it cannot serve alone or falls below the threshold. Both counters
-/// merge when only together they can serve.
+/// merge when only their sum can serve.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
     slots.init(SLOT, terms).await.expect("reachable");
-    let stands = async || {
+    let state = async || {
         let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
         (view.counters, view.active, view.mark)
     };
@@ -322,24 +322,24 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
         let row = FeedRow { grant: GrantId(2), counter, ..refill(seq, n) };
         slots.apply(SLOT, Epoch(6), &[row]).await.expect("reachable");
     };
-    assert_eq!(stands().await, ([10, 0], Counter::A, false));
+    assert_eq!(state().await, ([10, 0], Counter::A, false));
     fill(1, Counter::B, 5).await;
     issue(&slots, "a", "1", 7).await;
-    assert_eq!(stands().await, ([3, 5], Counter::A, false), "not below the threshold");
+    assert_eq!(state().await, ([3, 5], Counter::A, false), "not below the threshold");
     issue(&slots, "a", "2", 4).await;
-    assert_eq!(stands().await, ([3, 1], Counter::A, true), "B served, and fell below A");
+    assert_eq!(state().await, ([3, 1], Counter::A, true), "B served and has less than A now");
     fill(2, Counter::B, 1).await;
-    assert_eq!(stands().await, ([3, 2], Counter::A, false), "a refill takes the mark away");
+    assert_eq!(state().await, ([3, 2], Counter::A, false), "a refill clears the mark");
     issue(&slots, "a", "3", 5).await;
-    assert_eq!(stands().await, ([0, 0], Counter::A, true), "merged");
+    assert_eq!(state().await, ([0, 0], Counter::A, true), "both counters are merged");
     fill(3, Counter::B, 4).await;
     let recalled =
         slots.recall(SLOT, RecallId(1), GrantId(2), Epoch(6), 3).await.expect("reachable");
-    assert_eq!((recalled, stands().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
+    assert_eq!((recalled, state().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
 }
 
-/// A slot is retired only when its queue is empty, and has no epoch then; a later grant brings it
-/// back.
+/// A slot is retired only when its queue is empty, and then has no epoch. A later grant restores
+/// it.
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
@@ -350,7 +350,7 @@ pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
         DeliveryRef { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
     slots.acknowledge(&[done]).await.expect("reachable");
     for _ in 0..2 {
-        assert!(slots.retire(SLOT).await.expect("reachable"), "and may be again");
+        assert!(slots.retire(SLOT).await.expect("reachable"), "a repeated call succeeds");
     }
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);

@@ -230,7 +230,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Delivers again what was delivered and never acknowledged, because its settler stopped.
+    /// Delivers again the tickets that were delivered and never acknowledged, because their settler
+    /// stopped.
     ///
     /// # Errors
     /// If the queues cannot be reached.

@@ -13,7 +13,7 @@
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local told = {}
+local result = {}
 for i, key in ipairs(KEYS) do
     local charge, reach = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
     local state = tonumber(redis.call('GET', key) or 0) or 0
@@ -25,6 +25,6 @@ for i, key in ipairs(KEYS) do
     if charge > 0 and ahead > 0 then
         redis.call('SET', key, string.format('%.0f', state), 'PX', math.max(1, math.ceil(ahead / 1000)))
     end
-    told[i] = ahead
+    result[i] = ahead
 end
-return told
+return result

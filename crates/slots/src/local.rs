@@ -39,8 +39,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// Takes the lock also after a panic inside the atomic step. Settling still checks whatever state
-/// such a bug left behind.
+/// Takes the lock even if a panic inside the atomic step poisoned it. Settling still checks
+/// whatever state such a bug left behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,9 +3,8 @@
 //!
 //! A lock lives on one server, or on several independent ones by majority. Its holder renews it
 //! until the release, and learns when a renewal fails. The fencing number only grows and is part of
-//! every write under the lock: a write with a smaller number than the last is refused, so a holder
-//! that slept past its lease does no harm. `docs/locks.md` says what locks are for.
-//! where a greater one was seen. `docs/locks.md` says what it is for.
+//! every write under the lock. A write is refused where a greater number was seen, so a holder that
+//! slept past its lease does no harm. `docs/locks.md` says what locks are for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -93,28 +92,28 @@ impl Locks {
     /// If too few servers can be reached.
     pub async fn try_take(&self, name: &str) -> Result<Option<LockGuard>, SlotError> {
         let owner = format!("{:032x}", self.draw(|rng| rng.random::<u128>()));
-        let asked = Instant::now();
-        let taken = self.ask_all(|place, lease| {
+        let started = Instant::now();
+        let taken = self.ask_all(|server, lease| {
             let (name, owner) = (name.to_owned(), owner.clone());
-            async move { place.take(&name, &owner, lease).await }
+            async move { server.take(&name, &owner, lease).await }
         });
         let taken = taken.await;
-        let fences: Vec<u64> = taken.iter().filter_map(|said| *said.as_ref().ok()?).collect();
+        let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
         // With several servers, a majority must know the greatest number before it is used: any
         // later majority then continues from it.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
-        let until = asked + self.valid_for();
+        let until = started + self.valid_for();
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // Also where the answer was lost: the lock may have been taken there.
+        // This includes servers whose answer was lost: the lock may have been taken there.
         self.release(name, &owner).await;
-        let away = taken.iter().filter(|said| said.is_err()).count();
+        let unreachable = taken.iter().filter(|answer| answer.is_err()).count();
         match taken.into_iter().find_map(Result::err) {
-            Some(error) if self.is_majority(away) => Err(error),
+            Some(error) if self.is_majority(unreachable) => Err(error),
             _ => Ok(None),
         }
     }
@@ -140,17 +139,17 @@ impl Locks {
         }
     }
 
-    /// Whether a majority renewed it. `Err` if too few answered to know.
+    /// Whether a majority renewed the lock. `Err` if too few servers answered to decide.
     async fn renew(&self, name: &str, owner: &str, fence: u64) -> Result<bool, SlotError> {
-        let renewed = self.ask_all(|place, lease| {
+        let renewed = self.ask_all(|server, lease| {
             let (name, owner) = (name.to_owned(), owner.to_owned());
-            async move { place.renew(&name, &owner, lease, fence).await }
+            async move { server.renew(&name, &owner, lease, fence).await }
         });
         let renewed = renewed.await;
-        if self.is_majority(renewed.iter().filter(|said| matches!(said, Ok(true))).count()) {
+        if self.is_majority(renewed.iter().filter(|answer| matches!(answer, Ok(true))).count()) {
             return Ok(true);
         }
-        let refused = renewed.iter().filter(|said| matches!(said, Ok(false))).count();
+        let refused = renewed.iter().filter(|answer| matches!(answer, Ok(false))).count();
         match renewed.into_iter().find_map(Result::err) {
             Some(error) if !self.is_majority(refused) => Err(error),
             _ => Ok(false),
@@ -158,9 +157,9 @@ impl Locks {
     }
 
     async fn release(&self, name: &str, owner: &str) {
-        let released = self.ask_all(|place, _| {
+        let released = self.ask_all(|server, _| {
             let (name, owner) = (name.to_owned(), owner.to_owned());
-            async move { place.release(&name, &owner).await }
+            async move { server.release(&name, &owner).await }
         });
         // A lock that cannot be released lapses by itself.
         drop(released.await);
@@ -176,22 +175,22 @@ impl Locks {
         T: Send + 'static,
         F: Future<Output = Result<T, SlotError>> + Send + 'static,
     {
-        if let [place] = self.0.servers.as_slice() {
-            return vec![ask(place.clone(), self.0.lease).await];
+        if let [server] = self.0.servers.as_slice() {
+            return vec![ask(server.clone(), self.0.lease).await];
         }
         let mut asking = JoinSet::new();
-        for place in &self.0.servers {
-            asking.spawn(ask(place.clone(), self.0.lease));
+        for server in &self.0.servers {
+            asking.spawn(ask(server.clone(), self.0.lease));
         }
-        let mut said = Vec::with_capacity(self.0.servers.len());
+        let mut answers = Vec::with_capacity(self.0.servers.len());
         while let Some(one) = asking.join_next().await {
             let lost = |e: tokio::task::JoinError| SlotError {
                 reason: e.to_string(),
                 may_have_happened: true,
             };
-            said.push(one.map_err(lost).and_then(|one| one));
+            answers.push(one.map_err(lost).and_then(|one| one));
         }
-        said
+        answers
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {

@@ -300,8 +300,8 @@ impl Redis {
         })
     }
 
-    /// Makes this node read the queues of these slots and of no others. Above the bound it reads
-    /// only the first.
+    /// Makes this node read the queues of these slots and of no others. If there are more than the
+    /// bound, it reads only the first ones.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();

@@ -4,13 +4,13 @@
 //! With several plain servers, the first one that can be reached is used, so that the nodes agree
 //! as long as possible. In a Redis Cluster the server that has the keys is used. Nothing with an
 //! effect is sent twice: if an answer does not arrive, the call may have taken effect, and the
-//! caller is told so. While no server can be reached, calls fail at once.
+//! error says so. While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
-//! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | as long as it was asked for, unless renewed |
-//! | `PREFIX:{shared}:fence:NAME` | string | how often the lock was taken | for ever: one for each name, and names are few |
-//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until it says what no state says |
+//! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | one lease, unless renewed |
+//! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | does not expire: one key for each name, and names are few |
+//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are worked off |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
 //! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
@@ -298,13 +298,13 @@ impl Shared {
         host: String,
         port: u16,
     ) -> Result<MultiplexedConnection, RedisFailure> {
-        let manner = self
+        let template = self
             .0
             .servers
             .first()
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
-        let host = match manner.addr() {
-            // A server that does not know its own name means the server that was asked.
+        let host = match template.addr() {
+            // An empty or unknown host name in a redirect means the server that was asked.
             ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }
                 if host.is_empty() || host == "?" =>
             {
@@ -312,7 +312,7 @@ impl Shared {
             }
             _ => host,
         };
-        let addr = match manner.addr() {
+        let addr = match template.addr() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
                 host,
                 port,
@@ -321,7 +321,7 @@ impl Shared {
             },
             _ => ConnectionAddr::Tcp(host, port),
         };
-        let connection = connect(&manner.clone().set_addr(addr)).await?;
+        let connection = connect(&template.clone().set_addr(addr)).await?;
         // The server that has the keys counts as the first.
         *self.0.at.lock().await =
             CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
@@ -351,19 +351,19 @@ async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Redis
 
 /// The server to which a cluster redirects the call.
 fn redirect_target(reply: &Result<Value, RedisError>) -> Option<(String, u16)> {
-    let place = match reply {
+    let details = match reply {
         Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::Moved) => {
             error.details()?
         }
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::Moved) => {
-            return error.redirect_node().and_then(|(place, _)| parse_host_port(place));
+            return error.redirect_node().and_then(|(address, _)| parse_host_port(address));
         }
         _ => return None,
     };
-    parse_host_port(place.split_whitespace().next_back()?)
+    parse_host_port(details.split_whitespace().next_back()?)
 }
 
-fn parse_host_port(place: &str) -> Option<(String, u16)> {
-    let (host, port) = place.rsplit_once(':')?;
+fn parse_host_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
     Some((host.to_owned(), port.parse().ok()?))
 }

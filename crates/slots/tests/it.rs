@@ -29,17 +29,17 @@ macro_rules! conforms {
         $crate::conforms! { $open:
             a_slot_without_an_epoch_fails_closed
             init_takes_only_a_higher_epoch
-            a_ticket_deducts_exactly_what_is_there
-            unlimited_stock_holds_limits_only
+            a_ticket_deducts_no_more_than_the_slot_has
+            unlimited_stock_is_bounded_only_by_limits
             a_known_request_gets_its_ticket_again
             the_limit_counts_all_requests_of_a_buyer
-            a_credit_gives_back_once_and_forgets
-            a_credit_without_its_key_forgets_too
-            feed_rows_wait_for_their_turn
-            a_recall_takes_once
+            a_credit_takes_effect_once_and_forgets_the_request
+            a_credit_without_a_key_forgets_the_request_too
+            feed_rows_are_applied_in_order
+            a_recall_takes_units_once
             the_queue_keeps_tickets_until_acknowledged
             a_roll_keeps_the_queue
-            a_stopped_slot_cuts_nothing
+            a_stopped_slot_issues_no_new_ticket
             a_slot_with_an_old_queue_is_full
             the_counters_flip_mark_and_merge
             a_slot_is_retired_once_its_queue_is_empty

@@ -13,12 +13,12 @@ use crate::random::RandomSource;
 
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
-/// How much of what is below it a patch covers: less if a gap may be there, whose sides a person
-/// has to see.
+/// Opacity of a patch. It is lower where a gap may be, because a person must see the sides of a
+/// gap.
 const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
 const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
 
-/// Covers the picture.
+/// Draws the whole background.
 pub(super) fn draw_scene(picture: &mut Canvas, random: &mut RandomSource) {
     let hue = random.float(0.0..1.0);
     draw_sky(picture, random, hue);
@@ -33,7 +33,7 @@ pub(super) fn draw_scene(picture: &mut Canvas, random: &mut RandomSource) {
     }
 }
 
-/// Something in front of the gaps, which lie between these heights.
+/// Draws patches and edges over the gaps, which lie between these heights.
 pub(super) fn draw_foreground(picture: &mut Canvas, random: &mut RandomSource, from: f32, to: f32) {
     let hue = random.float(0.0..1.0);
     for _ in 0..6 {

@@ -12,11 +12,11 @@ use png::{BitDepth, ColorType, Encoder};
 use crate::pixels::Grey;
 
 const ROUNDS: usize = 60;
-/// Captchas of a hundred that a robot may read.
+/// Most captchas of a hundred that a robot may read.
 const MOST: usize = 4;
 
-/// What Tesseract reads when it looks for characters that captchas have, in a line (7) or a word
-/// (8).
+/// The text that Tesseract reads in a line (7) or a word (8), restricted to the characters of
+/// captchas.
 fn reads(png: &[u8], mode: &str) -> Option<String> {
     let mut child = Command::new("tesseract")
         .args([
@@ -33,22 +33,21 @@ fn reads(png: &[u8], mode: &str) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    // Dropped at once, so that it sees the end of the file.
+    // The input is dropped at once, so that Tesseract sees its end.
     child.stdin.take()?.write_all(png).ok()?;
     let output = child.wait_with_output().ok()?;
     output.status.success().then(|| normalize_answer(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// The three ways of reading a picture.
-fn reads_it_each_way(png: &[u8]) -> [String; 3] {
+/// The text that each of the three ways of reading finds.
+fn read_each_way(png: &[u8]) -> [String; 3] {
     let read = [reads(png, "7"), reads(png, "8"), reads(&cleaned(png), "7")];
-    read.map(|read| read.expect("tesseract runs, and has what it needs to read English"))
+    read.map(|read| read.expect("tesseract runs and has its data for English"))
 }
 
-/// A word as plain as can be, black on white: letters of upright and level bars.
+/// A plain word, black on white, with letters of upright and level bars.
 fn plain() -> Vec<u8> {
-    // Of each letter its bars: from the left, from the top, how wide and how high, in tenths of the
-    // letter's width.
+    // The bars of each letter: left, top, width and height, in tenths of the letter's width.
     const T: &[[usize; 4]] = &[[0, 0, 10, 2], [4, 0, 2, 14]];
     const E: &[[usize; 4]] = &[[0, 0, 2, 14], [0, 0, 9, 2], [0, 6, 8, 2], [0, 12, 9, 2]];
     const H: &[[usize; 4]] = &[[0, 0, 2, 14], [8, 0, 2, 14], [0, 6, 10, 2]];
@@ -62,29 +61,29 @@ fn plain() -> Vec<u8> {
             }
         }
     }
-    written(width, height, ColorType::Rgb, &pixels)
+    encode_png(width, height, ColorType::Rgb, &pixels)
 }
 
-fn written(width: usize, height: usize, colours: ColorType, data: &[u8]) -> Vec<u8> {
+fn encode_png(width: usize, height: usize, colours: ColorType, data: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, width as u32, height as u32);
     encoder.set_color(colours);
     encoder.set_depth(BitDepth::Eight);
     encoder
         .write_header()
-        .expect("into memory")
+        .expect("writing into memory")
         .write_image_data(data)
-        .expect("as many as were announced");
+        .expect("as many bytes as the header says");
     file
 }
 
-/// Dark characters on white, at twice the size: grain smoothed away, ink told from paper, thin
-/// lines rubbed out.
+/// The picture as dark characters on white, at twice the size: without grain, without background
+/// and without thin lines.
 fn cleaned(png: &[u8]) -> Vec<u8> {
     let picture = Grey::read(png).smooth();
     let (width, height) = (picture.width, picture.height);
     let mean = picture.light.iter().sum::<f32>() / picture.light.len() as f32;
-    // Most of a picture is paper.
+    // Most of a picture is background.
     let lighter = picture.light.iter().filter(|light| **light > mean).count();
     let is_ink = |light: f32| {
         if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }
@@ -102,22 +101,23 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
     let pixel =
         |n: usize| if kept[n / (width * 2) / 2 * width + n % (width * 2) / 2] { 0 } else { 255 };
     let data: Vec<u8> = (0..width * height * 4).map(pixel).collect();
-    written(width * 2, height * 2, ColorType::Grayscale, &data)
+    encode_png(width * 2, height * 2, ColorType::Grayscale, &data)
 }
 
 #[test]
-fn tesseract_against_the_captcha() {
+fn tesseract_reads_few_captchas() {
     if Command::new("tesseract").arg("--version").output().is_err() {
         println!("SKIPPED: there is no tesseract on this machine; scripts/setup installs it");
         return;
     }
-    // Or a Tesseract that can read nothing would pass for one that cannot read captchas.
-    assert_eq!(reads_it_each_way(&plain()), ["teeth"; 3], "a plain word is read");
+    // Without this check, a Tesseract that reads nothing would count as one that cannot read
+    // captchas.
+    assert_eq!(read_each_way(&plain()), ["teeth"; 3], "a plain word is read");
     let mut random = RandomSource::from_seed(2_026);
     let (mut whole, mut characters) = ([0; 3], [0; 3]);
     for _ in 0..ROUNDS {
         let Captcha { png, text } = draw_captcha(&mut random);
-        for (n, read) in reads_it_each_way(&png).into_iter().enumerate() {
+        for (n, read) in read_each_way(&png).into_iter().enumerate() {
             whole[n] += usize::from(read == text);
             characters[n] += text.chars().zip(read.chars()).filter(|(a, b)| a == b).count();
         }

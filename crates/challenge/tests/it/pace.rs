@@ -5,22 +5,23 @@ use std::time::Duration;
 
 use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
-/// Most processor time that one may take, in a release build.
+/// Most processor time for one challenge, in a release build.
 const MOST: Duration = Duration::from_millis(2);
 /// Challenges of a round.
 const TIMES: u32 = 40;
-/// Rounds; the cheapest counts: what a neighbour does to the caches and the clock of a
-/// processor is charged to the program that runs on it, and can only add.
+/// Rounds; the cheapest counts. Other programs on the machine disturb caches and clock speed, which
+/// can only add to the measured time.
 const ROUNDS: u32 = 5;
 
-/// Processor time of this thread, which does not count what else the machine does.
+/// Processor time of this thread, without the time of other threads and programs.
 fn spent() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")
+        .expect("Linux reports the processor time");
     let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
     Duration::from_nanos(nanos.expect("the first word is a number of nanoseconds"))
 }
 
-/// What one costs, on the average of a round.
+/// The average cost of one challenge, in the cheapest round.
 fn cost(mut make: impl FnMut()) -> Duration {
     make();
     let round = |_| {
@@ -28,7 +29,7 @@ fn cost(mut make: impl FnMut()) -> Duration {
         (0..TIMES).for_each(|_| make());
         (spent() - before) / TIMES
     };
-    (0..ROUNDS).map(round).min().expect("there is a round")
+    (0..ROUNDS).map(round).min().expect("at least one round")
 }
 
 #[test]

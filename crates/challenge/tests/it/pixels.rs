@@ -2,7 +2,7 @@
 
 use png::{ColorType, Decoder};
 
-/// A picture in shades of grey, 0 to 255, and how far each pixel can be seen through.
+/// A picture in shades of grey, 0 to 255, with its alpha channel.
 pub struct Grey {
     pub width: usize,
     pub height: usize,
@@ -47,7 +47,7 @@ impl Grey {
         self.alpha[y * self.width + x] > 127
     }
 
-    /// How steep each pixel is.
+    /// The strength of the edge at each pixel.
     pub fn edges(&self) -> Self {
         let mut light = vec![0.0; self.light.len()];
         for y in 1..self.height - 1 {
@@ -60,7 +60,7 @@ impl Grey {
         Self { width: self.width, height: self.height, light, alpha: self.alpha.clone() }
     }
 
-    /// How much lighter it gets over two pixels in a direction.
+    /// The change of brightness over two pixels in a direction.
     pub fn slope(&self, dx: usize, dy: usize) -> Self {
         let mut light = vec![0.0; self.light.len()];
         for y in 1..self.height - 1 {
@@ -71,7 +71,7 @@ impl Grey {
         Self { width: self.width, height: self.height, light, alpha: self.alpha.clone() }
     }
 
-    /// The same without its grain: each pixel is the mean of those around it.
+    /// The picture without its grain: each pixel is the mean of its neighbourhood.
     pub fn smooth(&self) -> Self {
         let mut light = self.light.clone();
         for y in 1..self.height - 1 {

@@ -15,24 +15,24 @@ mod form;
 mod rim;
 
 const ROUNDS: usize = 300;
-/// Puzzles without any care taken, and how many of a hundred a robot has to solve to be one.
+/// Number of plain puzzles. The next constant is the percentage that a working robot must solve.
 const PLAIN_ROUNDS: usize = 20;
 const PLAIN_LEAST: usize = 75;
 
-/// Where a robot puts the piece.
+/// A robot returns the position at which it puts the piece.
 type Robot = fn(&Seen) -> u16;
 const SIDE: usize = PIECE_SIDE as usize;
-/// Where a robot has to look: the piece starts at the left.
+/// First position that a robot tries: the piece starts at the left.
 const FROM: usize = 40;
 const TO: usize = PUZZLE_WIDTH as usize - SIDE;
 
-/// What a robot is given.
+/// The input of a robot.
 struct Seen {
     picture: Grey,
     piece: Grey,
-    /// The same in colours.
+    /// Picture and piece, in each colour.
     colours: [(Grey, Grey); 3],
-    /// Places inside and outside the piece, all along its rim.
+    /// Pairs of places inside and outside the piece, along its whole rim.
     pairs: Vec<rim::Pair>,
     y: usize,
     round: usize,
@@ -41,7 +41,7 @@ struct Seen {
 impl Seen {
     fn best(&self, score: impl Fn(usize) -> f32) -> u16 {
         let best = (FROM..TO).max_by(|a, b| score(*a).total_cmp(&score(*b)));
-        best.expect("there are places") as u16
+        best.expect("at least one place") as u16
     }
 
     /// Pixels of the piece.
@@ -49,7 +49,7 @@ impl Seen {
         cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
     }
 
-    /// Pixels of the piece that lie within `near` of one that is not.
+    /// Pixels of the piece that lie within `near` of a pixel outside of it.
     fn rim(&self, near: usize) -> Vec<(usize, usize)> {
         let clear = |x: usize, y: usize| x >= SIDE || y >= SIDE || !self.piece.is_solid(x, y);
         let by_it = |&(x, y): &(usize, usize)| {
@@ -66,7 +66,7 @@ fn cells() -> impl Iterator<Item = (usize, usize)> {
     (0..SIDE * SIDE).map(|n| (n % SIDE, n / SIDE))
 }
 
-/// Puts the piece anywhere.
+/// Puts the piece at an arbitrary place.
 fn guesses(seen: &Seen) -> u16 {
     (60 + seen.round * 7_919 % 210) as u16
 }
@@ -77,7 +77,7 @@ fn darkest(seen: &Seen) -> u16 {
     seen.best(|at| -inside.iter().map(|&(x, y)| seen.picture.at(at + x, seen.y + y)).sum::<f32>())
 }
 
-/// Looks for the place where the picture differs most from what is left and right of it.
+/// Looks for the place where the picture differs most from its left and right neighbourhood.
 fn differs(seen: &Seen) -> u16 {
     let mean = |from: usize, to: usize| {
         let all = (from..to).flat_map(|x| (seen.y + 14..seen.y + 54).map(move |y| (x, y)));
@@ -90,20 +90,20 @@ fn differs(seen: &Seen) -> u16 {
     })
 }
 
-/// Template matching: where the picture has the strongest edges along the piece's outline.
+/// Template matching: looks for the strongest edges along the piece's outline.
 fn outline(seen: &Seen) -> u16 {
     let (edges, rim) = (seen.picture.edges(), seen.rim(1));
     seen.best(|at| rim.iter().map(|&(x, y)| edges.at(at + x, seen.y + y)).sum())
 }
 
-/// The same with care: without the grain, every edge as strong as any other, and none elsewhere
-/// under the piece.
+/// Careful template matching: it removes the grain, caps the strength of edges, and subtracts the
+/// edges elsewhere under the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
     seen.best(|at| score[at - FROM])
 }
 
-/// How much each place looks like an outline of the piece, with care.
+/// How much each place looks like an outline of the piece, by careful template matching.
 fn outlines(seen: &Seen) -> Vec<f32> {
     let (edges, rim) = (seen.picture.smooth().edges(), seen.rim(1));
     let strength = |x: usize, y: usize| edges.at(x, y).min(30.0);
@@ -115,7 +115,7 @@ fn outlines(seen: &Seen) -> Vec<f32> {
     (FROM..TO).map(score).collect()
 }
 
-/// Looks for the place whose content is the piece's, a little darker or lighter: their correlation.
+/// Looks for the place whose content correlates best with the piece.
 fn content(seen: &Seen) -> u16 {
     let (picture, piece, inside) = (seen.picture.smooth(), seen.piece.smooth(), seen.inside());
     let count = inside.len() as f32;
@@ -134,22 +134,22 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// The robots, and how many of a hundred puzzles each may solve: fewer, and it is no longer the
-/// robot that the table is about.
+/// The robots, and how many of a hundred puzzles each may solve. The lower bounds show that a robot
+/// still works as the table in the documentation describes it.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
-    ("looks for what is darkest", darkest, 15..=35),
-    ("looks for what differs from its sides", differs, 15..=38),
+    ("looks for the darkest place", darkest, 15..=35),
+    ("looks for the place that differs from its sides", differs, 15..=38),
     ("matches the outline with edges", outline, 30..=52),
-    ("matches the outline with care", outline_with_care, 30..=52),
+    ("matches the outline carefully", outline_with_care, 30..=52),
     ("matches the content", content, 10..=30),
-    ("looks for the gap across whose rim colours go on", rim::goes_on, 22..=44),
-    ("compares how they vary along it", rim::varies_alike, 22..=44),
+    ("looks for the gap across whose rim colours continue", rim::least_change_across_rim, 22..=44),
+    ("compares how colours vary along the rim", rim::most_similar_variation, 22..=44),
     ("was written for the puzzle", form::fits, 80..=95),
 ];
 
-/// A puzzle as an unsuspecting author draws it: soft colours, one dark gap of exactly the piece's
-/// form, a piece that was cut from there.
+/// A puzzle without any protection: soft colours, and one dark gap with exactly the piece's shape
+/// and content.
 fn plain(form: Grey, x: usize, y: usize) -> Seen {
     let light = |part: usize, x: usize, y: usize| {
         let (x, y, part) = (x as f32, y as f32, part as f32);
@@ -177,7 +177,7 @@ fn plain(form: Grey, x: usize, y: usize) -> Seen {
 }
 
 #[test]
-fn every_robot_but_the_one_that_guesses_solves_a_plain_puzzle() {
+fn every_robot_except_the_guessing_one_solves_plain_puzzles() {
     let mut random = RandomSource::from_seed(2_027);
     let mut solved = [0; ROBOTS.len()];
     for _ in 0..PLAIN_ROUNDS {
@@ -191,14 +191,14 @@ fn every_robot_but_the_one_that_guesses_solves_a_plain_puzzle() {
         let least = PLAIN_LEAST * PLAIN_ROUNDS;
         assert!(
             solved[n] * 100 >= least,
-            "a robot that {name} solves {} of {PLAIN_ROUNDS} plain ones",
+            "a robot that {name} solves {} of {PLAIN_ROUNDS} plain puzzles",
             solved[n]
         );
     }
 }
 
 #[test]
-fn robots_against_the_puzzle() {
+fn robots_solve_the_puzzle_as_often_as_documented() {
     let mut random = RandomSource::from_seed(2_026);
     let mut solved = [0; ROBOTS.len()];
     let mut near = [0; ROBOTS.len()];
@@ -206,7 +206,7 @@ fn robots_against_the_puzzle() {
         let Puzzle { background, piece, piece_y, x } = draw_puzzle(&mut random);
         let mut pieces = Grey::channels(&piece).into_iter();
         let colours =
-            Grey::channels(&background).map(|of_it| (of_it, pieces.next().expect("as many")));
+            Grey::channels(&background).map(|of_it| (of_it, pieces.next().expect("three colours")));
         let (picture, grey) = (Grey::read(&background), Grey::read(&piece));
         let pairs = rim::pairs(&grey);
         let seen = Seen { picture, piece: grey, colours, pairs, y: usize::from(piece_y), round };

@@ -1,4 +1,4 @@
-//! A robot against proof of work, which has no shorter way than the work.
+//! Solves proofs of work as a robot does: no way is shorter than the work itself.
 
 use std::time::Instant;
 
@@ -14,12 +14,12 @@ fn solve(work: &WorkChallenge, from: u32) -> Payload {
         serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");
     let mut options = SolveChallengeOptions::new(&challenge);
     options.counter_start = from;
-    let solution = solve_challenge(options).expect("it is well formed").expect("in time");
+    let solution = solve_challenge(options).expect("a valid challenge").expect("solved in time");
     Payload { solution, challenge }
 }
 
 #[test]
-fn work_takes_as_many_keys_as_it_says() {
+fn proof_of_work_is_solved_and_its_cost_is_printed() {
     let keys = WorkKeys::new(&[1; 32], &[2; 32]);
     let mut random = RandomSource::from_seed(2_026);
     let (mut took, mut tried) = (std::time::Duration::ZERO, 0);
@@ -27,8 +27,8 @@ fn work_takes_as_many_keys_as_it_says() {
     for _ in 0..ROUNDS {
         let work = keys.new_challenge(&mut random, Effort::DEFAULT);
         let began = Instant::now();
-        // What lies below the fewest is known to be wrong; a robot that has read this code does not
-        // try it.
+        // Numbers below `keys_min` are never the answer, so a robot that knows this code does not
+        // try them.
         let payload = solve(&work, Effort::DEFAULT.keys_min);
         took += began.elapsed();
         tried += payload.solution.counter - Effort::DEFAULT.keys_min;

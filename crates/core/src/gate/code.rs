@@ -29,8 +29,8 @@ pub fn format_code(random: [u8; CODE_BYTES]) -> String {
     text
 }
 
-/// Parses the first characters of a code, as [`hash_code`] reads them. `None`: there are none or
-/// more than `max`, or a character is in no code.
+/// Parses the first characters of a code, as [`hash_code`] reads them. `None` if the text has no
+/// characters or more than `max`, or contains a character that no code has.
 #[must_use]
 pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     let letters: Option<String> =
@@ -38,7 +38,7 @@ pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     letters.filter(|letters| (1..=max).contains(&letters.len()))
 }
 
-/// A character of a code, as it is written. `None`: no code has it.
+/// Parses one character of a code into its written form. `None` if no code contains it.
 fn parse_letter(char: char) -> Option<char> {
     let letter = match char.to_ascii_uppercase() {
         'O' => '0',
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_is_read_as_a_code_is() {
+    fn a_prefix_is_parsed_by_the_same_rules_as_a_code() {
         for (text, prefix) in [("0l-2", Some("012")), ("abcd", Some("ABCD")), ("z", Some("Z"))] {
             assert_eq!(parse_prefix(text, 4).as_deref(), prefix, "{text}");
         }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_read_however_it_was_typed() {
+    fn a_code_is_parsed_with_any_case_any_separators_and_similar_letters() {
         let random = [0x00, 0x44, 0x32, 0x14, 0xC7, 0x42, 0x54, 0xB6, 0x35, 0xCF];
         let code = format_code(random);
         assert_eq!(code, "0123-4567-89AB-CDEF");

@@ -1,5 +1,5 @@
-//! Estimates in one word how many different buyers use one address. This distinguishes a school, an
-//! office or a mobile network from a robot.
+//! Estimates how many different buyers use one address, and keeps the estimate in one word. This
+//! distinguishes a school, an office or a mobile network from a robot.
 //!
 //! HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear counting for small
 //! numbers. The error is about a quarter, up to some three hundred thousand buyers, which is
@@ -54,7 +54,7 @@ impl DistinctBuyers {
 mod tests {
     use super::*;
 
-    /// A hash as good as any (splitmix64).
+    /// A well-mixed hash (splitmix64).
     fn hash(n: u64) -> u64 {
         let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_is_near_enough_for_a_budget_over_its_whole_range() {
+    fn the_estimate_is_within_its_error_for_1_to_300_000_buyers() {
         let mut mean = 0.0;
         for size in [1_u64, 10, 30, 100, 1_000, 10_000, 100_000, 300_000] {
             let mut worst = (f64::MAX, 0.0_f64);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buyer_who_comes_again_does_not_count_again() {
+    fn a_repeated_buyer_does_not_change_the_estimate() {
         let crowd = (0..50).fold(DistinctBuyers::default(), |crowd, n| crowd.with(hash(n)));
         assert_eq!((0..5_000).fold(crowd, |crowd, n| crowd.with(hash(n % 50))), crowd);
         assert_eq!(DistinctBuyers::default().about(), 0);

@@ -133,7 +133,7 @@ mod tests {
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
     #[test]
-    fn the_order_of_arrival_says_nothing() {
+    fn the_order_of_arrival_does_not_affect_the_draw() {
         let seed = Seed::new([7; 32]);
         let names: Vec<String> = (0..1_000).map(|n| format!("buyer-{n}")).collect();
         let forth = drawn_order(&seed, names.iter().map(String::as_str));
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(forth, back);
         let other = drawn_order(&Seed::new([8; 32]), names.iter().map(String::as_str));
         assert_ne!(forth, other);
-        // A fair draw puts about half of those who came first into the first half of the line.
+        // A fair draw puts about half of the first 500 arrivals into the first half of the order.
         let first: usize = forth[..500]
             .iter()
             .filter(|name| names[..500].iter().any(|early| early == **name))
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_does_not_show_itself() {
+    fn debug_output_does_not_show_the_seed() {
         let shown = format!("{:?}", Seed::new([0xab; 32]));
         assert!(shown.contains("sha256:") && !shown.contains("abab"), "{shown}");
     }

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn membership_is_asked_before_the_level() {
+    fn membership_is_checked_before_the_level() {
         let check = |member, level, members_only, min_level, expected| {
             assert_eq!(
                 check_eligible(Membership { member, level }, members_only, min_level),

@@ -45,7 +45,7 @@ impl RateLimit {
         let (burst, per_minute) =
             (if burst == 0 { 1 } else { burst }, if per_minute == 0 { 1 } else { per_minute });
         let interval = NANOS_PER_MINUTE.div_ceil(per_minute as u64);
-        // At most 2^32 × 6 × 10^10: it takes a limit above ten million to meet the bound.
+        // The product is at most 2^32 × 6 × 10^10. It saturates only for limits above ten million.
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
@@ -128,8 +128,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket as the reference: it counts in sixty-billionths of a token and adds a
-    /// minute's worth each minute.
+    /// A token bucket as the reference. It counts in sixty-billionths of a token and adds
+    /// `per_minute` tokens each minute.
     struct Bucket {
         burst: u128,
         per_minute: u128,
@@ -175,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_token_bucket_wherever_the_interval_is_whole(
+        fn the_limit_equals_a_token_bucket_where_the_interval_is_whole(
             burst in 1u32..=40,
             per_minute in even_rate(),
             pauses in prop::collection::vec((0u64..4, 0u64..2_000), 1..200)
@@ -189,7 +189,7 @@ mod tests {
         }
 
         #[test]
-        fn it_never_lets_in_more_than_the_token_bucket_nor_less_by_more_than_one(
+        fn the_limit_allows_as_many_requests_as_a_token_bucket_or_one_fewer(
             burst in 1u32..=10_000_000,
             per_minute in 1u32..=10_000_000,
             pauses in prop::collection::vec(0u64..20_000_000, 1..300)
@@ -206,7 +206,7 @@ mod tests {
         }
 
         #[test]
-        fn a_client_who_waits_as_long_as_required_is_allowed_and_not_a_nanosecond_earlier(
+        fn a_client_is_allowed_after_the_required_wait_and_not_a_nanosecond_earlier(
             burst in 1u32..=50,
             per_minute in 1u32..=10_000_000,
             tries in 1usize..120,
@@ -229,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn the_remaining_requests_are_the_ones_that_are_allowed(
+        fn the_limit_allows_exactly_the_remaining_requests(
             burst in 1u32..=200, per_minute in 1u32..=10_000_000, before in 0u32..300
         ) {
             let (pace, now, mut state) = (RateLimit::new(burst, per_minute), 5, 0);
@@ -242,7 +242,7 @@ mod tests {
         }
 
         #[test]
-        fn parts_of_a_limit_are_together_no_more_than_it(
+        fn the_parts_of_a_limit_together_allow_no_more_than_the_limit(
             burst in 1u32..=10_000, per_minute in 1u32..=10_000_000, parts in 1u32..64
         ) {
             let whole = RateLimit::new(burst, per_minute);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reported_numbers_are_right() {
+    fn the_reported_burst_window_and_seconds_are_correct() {
         let pace = RateLimit::new(60, 300);
         assert_eq!((pace.burst(), pace.window_secs(), pace.remaining(0, 9)), (60, 12, 60));
         let largest = RateLimit::new(10_000_000, 1);

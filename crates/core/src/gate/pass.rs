@@ -3,9 +3,9 @@
 //!
 //! A pass is at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
 //! and `expires_at` in milliseconds (6 each), flags for membership and for a pass that was issued
-//! without a waiting room (1), the buyer's level (1), the buyer, and the first 16 bytes of a keyed
-//! hash of all that with the sale and the item. The sale and the item are not in the pass: a
-//! purchase names them, and the MAC does not match for another sale or item.
+//! without a waiting room (1), the buyer's level (1), the buyer, and a tag (16). The tag is the
+//! start of a keyed hash of all that with the sale and the item. The sale and the item are not in
+//! the pass: a purchase names them, and the tag does not match for another sale or item.
 //!
 //! Keys are derived from a master key for each [`PERIOD_MS`], so a derived key serves for hours and
 //! a master key does not expire. Several master keys may be known at a time: the first one signs,
@@ -35,7 +35,7 @@ const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(
     ISSUE_EARLY_MS + TTL_MAX_MS < PERIOD_MS,
-    "a pass expires in the period after its key's at the latest"
+    "a pass expires at the latest in the period after its key's period"
 );
 
 /// What the shop's token says about a buyer.
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_for_one_sale_and_item_is_of_no_use_for_another() {
+    fn a_pass_is_invalid_for_another_sale_or_item() {
         let pass = key().sign(&TERMS, "spring", "phone");
         for (sale, item) in
             [("spring", "case"), ("autumn", "phone"), ("springp", "hone"), ("sprin", "gphone")]
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_master_or_period_does_not_hold() {
+    fn a_pass_is_invalid_under_the_key_of_another_period_or_master() {
         let pass = key().sign(&TERMS, "spring", "phone");
         for other in [PassKey::derive(&[7; 32], 43), PassKey::derive(&[8; 32], 42)] {
             assert!(!holds(&pass, &other, "spring", "phone"));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_bit_anywhere_is_noticed_and_so_is_a_changed_length() {
+    fn a_pass_with_a_changed_bit_or_length_is_invalid() {
         let pass = key().sign(&TERMS, "spring", "phone");
         for bit in 0..pass.len() * 8 {
             let mut bent = pass.clone();

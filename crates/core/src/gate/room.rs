@@ -12,7 +12,8 @@ use crate::value::Millis;
 
 /// Visitors of one sale; at the bound the room is full and refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// Admissions that are neither used nor lapsed; at the bound admission pauses until some are.
+/// Admissions that are neither used nor lapsed; at the bound admission pauses until some of them
+/// are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 /// While the units that a buyer takes are unknown, the first admissions leave each buyer at least
 /// this fraction of the stock.
@@ -104,19 +105,18 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// How many ranks to admit now, at most `admissions_max`; the rest follows in the
-    /// next step.
+    /// How many ranks to admit now, at most `admissions_max`; the rest follows in the next step.
     ///
     /// Each admitted buyer finds at least one unit that no earlier buyer is expected to take. So no
     /// buyer is admitted to an empty shop, and while units are free and no buyer is on the way to
     /// them, some buyer is admitted.
     #[must_use]
-    pub fn admissions(&self, line: &RoomProgress, admissions_max: u64) -> u64 {
-        if line.participants.is_none() {
+    pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
+        if progress.participants.is_none() {
             return 0;
         }
         let room =
-            ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(line.waiting());
+            ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(progress.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
         // More admissions may be out than there are units: other buyers took more than was
@@ -144,16 +144,16 @@ pub enum VisitorStatus {
     Waiting(u64),
     /// More visitors are ahead than there are units left.
     BeyondStock(u64),
-    /// May buy until then.
+    /// May buy until this time.
     Admitted(Millis),
-    /// Was admitted and did not come in time: the rank is lost.
+    /// Was admitted, and the admission has ended: the rank is lost.
     Lapsed,
 }
 
 impl QueuePosition {
     /// What the visitor is shown, with this many units free (`None` for unlimited stock).
     #[must_use]
-    pub fn status(&self, line: &RoomProgress, free: Option<u64>, now: Millis) -> VisitorStatus {
+    pub fn status(&self, progress: &RoomProgress, free: Option<u64>, now: Millis) -> VisitorStatus {
         match (self.until, self.rank) {
             (Some(until), _) if now < until => VisitorStatus::Admitted(until),
             (Some(_), _) => VisitorStatus::Lapsed,
@@ -161,7 +161,7 @@ impl QueuePosition {
             (None, Some(rank)) => {
                 // Another node has just admitted this rank; until this node learns that, the
                 // visitor is shown as next.
-                let position = rank.saturating_sub(line.called).max(1);
+                let position = rank.saturating_sub(progress.called).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)
                 } else {

@@ -44,7 +44,7 @@ fn the_old_primary_is_refused() {
 }
 
 #[test]
-fn a_second_standby_that_was_promoted_too_is_refused() {
+fn a_second_promoted_standby_is_refused() {
     let (created, known) = (row(1, "a", "s", 1), row(2, "b", "s", 2));
     let other = row(2, "c", "s", 2);
     let forked = database("s", 2, &[&created, &other]);
@@ -53,7 +53,7 @@ fn a_second_standby_that_was_promoted_too_is_refused() {
 }
 
 #[test]
-fn a_row_of_a_peer_without_its_cluster_is_enough() {
+fn a_known_row_matches_without_its_cluster_id() {
     let created = row(1, "a", "s", 1);
     let known = row(1, "a", "", 1);
     assert_eq!(decide(Some(&known), &database("s", 1, &[&created])), DatabaseDecision::Accept);
@@ -75,7 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     /// Once nodes used a database, they never use one that lacks its newest row.
     #[test]
-    fn a_deployment_never_goes_back(steps in prop::collection::vec(step(), 1..40)) {
+    fn a_deployment_never_uses_an_older_database(steps in prop::collection::vec(step(), 1..40)) {
         let mut databases = vec![database("s", 1, &[])];
         let (mut known, mut tokens) = (None::<DatabaseHistory>, 0);
         let mut used: Vec<DatabaseHistory> = Vec::new();

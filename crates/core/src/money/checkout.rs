@@ -33,8 +33,9 @@ pub struct Checkout {
 
 impl Checkout {
     /// How long an order with this checkout waits for the provider after its `pay_by`, in
-    /// milliseconds: [`PROVIDER_GRACE_MS`] after the first failed question, and at most
-    /// [`PROVIDER_CHECK_WITHIN_MS`] in all, also if no question was possible yet.
+    /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed question. It ends
+    /// at the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`, also if no question was possible
+    /// yet.
     #[must_use]
     pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
         if !self.open {

@@ -123,7 +123,7 @@ pub fn apply_refund_update<L: Ledger>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // It was given up because no answer came, but it is on its way.
+            // The refund may have been given up because no answer came, but it was accepted.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;

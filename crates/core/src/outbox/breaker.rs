@@ -20,11 +20,11 @@ pub(super) struct Breaker {
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
     paused_until: Option<Millis>,
-    /// The last event that it was tried with, and how often in a row.
+    /// The last event that the endpoint was tried with, and how often in a row.
     same: Option<(i64, u32)>,
-    /// The last row that it was tried with, and whether the last try was with a row.
+    /// The last row that the endpoint was tried with.
     last: i64,
-    /// The last new event that it was tried with.
+    /// The last new event that the endpoint was tried with.
     last_fresh: i64,
     last_was_row: bool,
 }
@@ -88,15 +88,15 @@ impl Breaker {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
-    /// The last new event that it was tried with: an event that is refused for itself does not
-    /// block the next one.
+    /// The last new event that the endpoint was tried with. Tries take turns, because the endpoint
+    /// may refuse one event and accept the next.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }
 
     /// Chooses the next try: a new event and a row in turn, and the rows one after another. Each
     /// gets a few tries, so that an endpoint that accepts an event only after some tries is found
-    /// to be up; but no more, because an event may be refused for itself.
+    /// to be up. It gets no more, because the endpoint may refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

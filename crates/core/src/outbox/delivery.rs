@@ -47,9 +47,9 @@ pub enum SendOutcome {
         /// What is invalid.
         error: String,
     },
-    /// This version of the program cannot send the event, which says nothing about the endpoint. A
-    /// newer version, which wrote the event, can send it, or this one can once it has read what it
-    /// lacks. It does not count as a try.
+    /// This version of the program cannot send the event, which says nothing about the endpoint.
+    /// The newer version that wrote the event can send it. This version can too, once it has read
+    /// what it lacks. The attempt does not count as a try.
     Deferred {
         /// What is unknown about it.
         error: String,

@@ -135,8 +135,8 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The endpoint was not contacted, so this is not a try of the event, and it is not
-            // given up soon.
+            // The endpoint was not contacted, so this is not a try of the event, and the event is
+            // not given up soon.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);

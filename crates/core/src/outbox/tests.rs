@@ -5,7 +5,7 @@ use crate::limits::DEFERRED_PAUSE_MAX_MS;
 
 mod down;
 mod pause;
-mod whatever;
+mod random_failures;
 
 const AT: Millis = Millis(1_000_000);
 
@@ -40,15 +40,15 @@ fn is_pending(change: Option<RowChange>, tries: u32, dead: bool) -> bool {
 }
 
 #[test]
-fn events_of_one_order_go_one_after_another_and_others_beside_them() {
+fn events_of_one_order_are_sent_in_turn_and_other_orders_in_parallel() {
     let mut queue = queue(&["a", "a", "b", "c", "d"]);
-    assert_eq!(sent(&mut queue, AT), [1, 3, 4], "three at once, none behind another of its own");
+    assert_eq!(sent(&mut queue, AT), [1, 3, 4], "three at once, one event per order");
     assert_eq!(queue.done(3, SendOutcome::Delivered, AT, 0), None);
-    assert_eq!(queue.go(), None, "the first is still on its way");
+    assert_eq!(queue.go(), None, "the first event is still in delivery");
     assert_eq!(sent(&mut queue, AT), [5]);
     assert_eq!(queue.done(1, SendOutcome::Delivered, AT, 0), None);
     assert_eq!(queue.go(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
-    assert_eq!(queue.go(), None, "one at a time");
+    assert_eq!(queue.go(), None, "the store has not taken the last advance");
     assert_eq!(sent(&mut queue, AT), [2]);
     for at in [2, 4, 5] {
         queue.done(at, SendOutcome::Delivered, AT, 0);
@@ -58,16 +58,16 @@ fn events_of_one_order_go_one_after_another_and_others_beside_them() {
 }
 
 #[test]
-fn a_failed_event_is_retried_later_each_time_and_events_behind_it_wait() {
+fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
     let mut queue = queue(&["a", "a", "b"]);
     assert_eq!(sent(&mut queue, AT), [1, 3]);
     queue.done(1, failed(), AT, 0);
     queue.done(3, SendOutcome::Delivered, AT, 0);
-    let progress = queue.go().expect("all is decided");
+    let progress = queue.go().expect("every event is delivered or failed");
     assert_eq!(
         (progress.to, progress.failed.len()),
         (3, 2),
-        "what failed, and what waits behind it"
+        "the failed event and the one behind it have rows"
     );
     assert_eq!((progress.failed[0].tries, progress.failed[1].tries), (1, 0));
     queue.gone();
@@ -85,15 +85,15 @@ fn a_failed_event_is_retried_later_each_time_and_events_behind_it_wait() {
     let note = queue.done(1, failed(), now, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead),
-        "four tries are all it has"
+        "the event is dead after four tries"
     );
-    assert_eq!(sent(&mut queue, now), [2], "the one behind a dead one goes on at once");
+    assert_eq!(sent(&mut queue, now), [2], "the event behind a dead one is sent at once");
     assert_eq!(queue.done(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
     assert_eq!(queue.waiting(), 0);
 }
 
 #[test]
-fn where_every_place_is_taken_nothing_is_due() {
+fn no_event_is_due_while_every_delivery_place_is_taken() {
     let rows = (1..=4).map(|at| PendingDelivery {
         tries: 1,
         next_at: AT,
@@ -102,11 +102,7 @@ fn where_every_place_is_taken_nothing_is_due() {
     let mut queue = DeliveryQueue::new(bounds(), 4, rows.collect());
     assert_eq!(queue.due(), Some(AT));
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    assert_eq!(
-        queue.due(),
-        None,
-        "or the driver would ask again and again while they are in delivery"
-    );
+    assert_eq!(queue.due(), None, "otherwise the driver would poll while all places are taken");
     assert_eq!(queue.done(2, SendOutcome::Delivered, AT, 0), Some(RowChange::Delivered(2)));
     assert_eq!(queue.due(), Some(AT));
 }
@@ -122,20 +118,20 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
         queue.go();
         queue.gone();
         assert!(!queue.is_open());
-        now = queue.due().expect("it is tried again");
+        now = queue.due().expect("the event is tried again");
     }
 }
 
 #[test]
-fn an_endpoint_that_refuses_many_is_not_down_and_goes_on_hearing_the_others() {
-    // However long it would have: there is no room for so many.
+fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
+    // Refusals become final before `refused_ms`, because they fill half of the pending rows.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
         0,
         Vec::new(),
     );
-    let (mut now, mut told, mut dead) = (AT, 0, 0);
-    // Far more that it refuses than rows may wait, and one that it takes at the end.
+    let (mut now, mut delivered, mut dead) = (AT, 0, 0);
+    // The endpoint refuses far more events than may be pending, and accepts the last one.
     for _ in 0..200 {
         while queue.room() > 0 && queue.read_after() < 40 {
             let at = queue.read_after() + 1;
@@ -143,29 +139,29 @@ fn an_endpoint_that_refuses_many_is_not_down_and_goes_on_hearing_the_others() {
         }
         for at in sent(&mut queue, now) {
             let outcome = if at == 40 { SendOutcome::Delivered } else { refused() };
-            told += u32::from(at == 40);
+            delivered += u32::from(at == 40);
             let note = queue.done(at, outcome, now, 0);
             dead += u32::from(matches!(
                 note,
                 Some(RowChange::Pending(parcel)) if parcel.dead && parcel.tries >= 3
             ));
-            assert!(!queue.is_open(), "it is there: it answers");
+            assert!(!queue.is_open(), "an endpoint that answers is up");
         }
         queue.go();
         queue.gone();
         now = now.plus(1_000);
     }
-    assert_eq!((told, dead, queue.waiting()), (1, 39, 0));
+    assert_eq!((delivered, dead, queue.waiting()), (1, 39, 0));
 }
 
 #[test]
 fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
     let bounds = DeliveryBounds { tries: 20, pending: 100, ..DeliveryBounds::default() };
-    let check = |away_ms: i64, spread: u32, is_told: bool| {
+    let check = |away_ms: i64, spread: u32, arrives: bool| {
         let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
         (1..=3).for_each(|at| queue.read(at, &format!("order-{at}"), true));
         queue.read(4, "order-1", true);
-        let (mut now, mut told, mut dead) = (AT, Vec::new(), 0);
+        let (mut now, mut delivered, mut dead) = (AT, Vec::new(), 0);
         while queue.waiting() > 0 {
             for at in sent(&mut queue, now) {
                 let is_away = now.0 - AT.0 < away_ms && at < 3;
@@ -176,16 +172,16 @@ fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
                     spread,
                 );
                 dead += u32::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
-                told.extend((!is_away).then_some(at));
+                delivered.extend((!is_away).then_some(at));
             }
             queue.go();
             queue.gone();
-            assert!(now.0 - AT.0 < away_ms + 80_000 || !is_told, "it hears soon: {now:?}");
+            assert!(now.0 - AT.0 < away_ms + 80_000 || !arrives, "delivered late: {now:?}");
             now = queue.due().unwrap_or(now).max(now);
         }
-        assert_eq!((told.contains(&1), dead == 0), (is_told, is_told), "{away_ms} {told:?}");
-        assert_eq!(told[0], 3, "others go on");
-        assert_eq!(told.last(), Some(&4), "what is about the same comes after it");
+        assert_eq!((delivered.contains(&1), dead == 0), (arrives, arrives), "{away_ms}");
+        assert_eq!(delivered[0], 3, "other orders' events are not delayed");
+        assert_eq!(delivered.last(), Some(&4), "an order's later event comes last");
     };
     for spread in [0, u32::MAX] {
         check(31_000, spread, true);
@@ -203,18 +199,18 @@ fn an_event_that_cannot_be_rendered_is_dead_at_once_and_does_not_count_against_t
     for _ in 0..3 {
         for at in sent(&mut queue, AT) {
             let outcome = if at < 9 {
-                SendOutcome::Unsendable { error: "it cannot be read".to_owned() }
+                SendOutcome::Unsendable { error: "invalid row".to_owned() }
             } else {
                 SendOutcome::Delivered
             };
             assert_eq!(queue.done(at, outcome, AT, 0), None);
         }
     }
-    let progress = queue.go().expect("it is decided");
+    let progress = queue.go().expect("the event is decided");
     assert!(!queue.is_open() && progress.failed.len() == 9, "{progress:?}");
     assert!(progress.failed[..8].iter().all(|parcel| parcel.dead) && !progress.failed[8].dead);
     queue.gone();
-    assert_eq!(sent(&mut queue, AT), [9], "those behind it go on");
+    assert_eq!(sent(&mut queue, AT), [9], "the event behind a dead one is sent");
 }
 
 #[test]
@@ -228,18 +224,18 @@ fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
         let outcome = if at < 9 { later() } else { SendOutcome::Delivered };
         assert_eq!(queue.done(at, outcome, AT, 0), None);
     }
-    let progress = queue.go().expect("it is decided");
+    let progress = queue.go().expect("the event is decided");
     assert!(!queue.is_open() && progress.to == 10, "{progress:?}");
     assert!(progress.failed.iter().all(|parcel| !parcel.dead && parcel.tries == 0), "{progress:?}");
     assert_eq!(progress.failed.len(), 9, "{progress:?}");
     queue.gone();
-    // The newer program takes the rows over, and sends them in their order.
+    // The newer program takes over the rows and sends them in order.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { at_once: 20, ..bounds() },
         progress.to,
         progress.failed,
     );
-    let now = queue.due().expect("they are tried again");
+    let now = queue.due().expect("the events are tried again");
     assert!(now > AT && now < AT.plus(10_000), "{now:?}");
     let now = now.plus(1_000);
     let sent_now = sent(&mut queue, now);
@@ -251,7 +247,7 @@ fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
 }
 
 #[test]
-fn a_fault_of_this_server_uses_up_no_try() {
+fn a_fault_of_this_server_does_not_count_as_a_try() {
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 2, at_once: 8, window: 8, pending: 8, ..bounds() },
         0,
@@ -269,10 +265,10 @@ fn a_fault_of_this_server_uses_up_no_try() {
                 RowChange::Pending(parcel) if parcel.tries == 0 && !parcel.dead
             )));
         }
-        assert!(!queue.is_open(), "the endpoint was asked nothing");
+        assert!(!queue.is_open(), "the endpoint was not contacted");
         queue.go();
         queue.gone();
-        let due = queue.due().expect("they are tried again");
+        let due = queue.due().expect("the events are tried again");
         pauses.push(due.0 - now.0);
         now = due;
     }
@@ -280,7 +276,7 @@ fn a_fault_of_this_server_uses_up_no_try() {
         pauses.is_sorted() && pauses[0] < 1_000 && pauses[19] <= DEFERRED_PAUSE_MAX_MS,
         "{pauses:?}"
     );
-    // What the endpoint does not take counts from its first try on.
+    // A failure of the endpoint counts as a try.
     assert_eq!(sent(&mut queue, now).len(), 8);
     assert!(is_pending(queue.done(1, failed(), now, 0), 1, false));
     now = now.plus(750);
@@ -302,26 +298,26 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
         .for_each(|at| assert_eq!(queue.done(at, outcome(at), AT, 0), None));
     assert!(queue.is_open() && queue.go().is_some_and(|progress| progress.to == 8));
     queue.gone();
-    let (mut now, mut known, mut tries) = (AT, 0, [0; 9]);
+    let (mut now, mut probes, mut tries) = (AT, 0, [0; 9]);
     while now < AT.plus(3_600_000) {
-        now = queue.due().expect("there is something to try").max(now);
+        now = queue.due().expect("an event is left to try").max(now);
         for at in sent(&mut queue, now) {
-            known += usize::from(at <= 5);
+            probes += usize::from(at <= 5);
             if let Some(RowChange::Pending(parcel)) = queue.done(at, outcome(at), now, 0) {
                 assert!(!parcel.dead, "{parcel:?}");
                 tries[usize::try_from(at).expect("small")] = parcel.tries;
             }
         }
     }
-    // Within an hour an event has its twelfth try at most, by the pauses that double; and the
-    // endpoint is asked each minute or so whether it is there.
+    // The doubled pauses allow an event at most about twelve tries in an hour. The endpoint is
+    // tried about once a minute.
     assert!(tries.iter().all(|tries| *tries <= 13), "{tries:?}");
     assert_eq!(tries[6..], [0; 3]);
-    assert!((30..=150).contains(&known), "{known}");
+    assert!((30..=150).contains(&probes), "{probes}");
 }
 
 #[test]
-fn an_endpoint_that_is_down_and_has_nothing_to_hear_is_not_looked_after() {
+fn an_endpoint_that_is_down_and_has_no_events_is_not_tried() {
     let mut queue = queue(&["a", "b", "c", "d", "e"]);
     while let Some(at) = queue.next(AT) {
         queue.done(at, failed(), AT, 0);
@@ -330,17 +326,17 @@ fn an_endpoint_that_is_down_and_has_nothing_to_hear_is_not_looked_after() {
     queue.gone();
     assert!(queue.is_open() && queue.due().is_some());
     queue.know(Vec::new());
-    assert_eq!(queue.due(), None, "an operator discarded them");
+    assert_eq!(queue.due(), None, "an operator discarded the events");
 }
 
 #[test]
-fn an_endpoint_that_is_gone_loses_nothing_and_nothing_is_counted() {
+fn an_endpoint_that_is_gone_loses_no_event_and_no_try_is_counted() {
     let mut queue = queue(&["a", "a", "b"]);
     assert_eq!(sent(&mut queue, AT), [1, 3]);
     queue.done(1, failed(), AT, 0);
     queue.done(3, SendOutcome::Gone, AT, 0);
-    let progress = queue.go().expect("what failed has a row");
-    assert_eq!((progress.to, progress.failed.len()), (2, 2), "what was sent to nobody has none");
+    let progress = queue.go().expect("the failed event gets a row");
+    assert_eq!((progress.to, progress.failed.len()), (2, 2), "the third event has no row");
     queue.gone();
     let later = AT.plus(10_000);
     assert_eq!(sent(&mut queue, later), [1, 3]);
@@ -350,7 +346,7 @@ fn an_endpoint_that_is_gone_loses_nothing_and_nothing_is_counted() {
 }
 
 #[test]
-fn a_refusal_after_other_failures_is_the_first_and_says_that_an_endpoint_is_up() {
+fn a_refusal_after_other_failures_counts_as_the_first_and_shows_that_the_endpoint_is_up() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
     let mut queue = queue(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut now = AT;
@@ -362,19 +358,19 @@ fn a_refusal_after_other_failures_is_the_first_and_says_that_an_endpoint_is_up()
         queue.gone();
         now = now.plus(1);
     }
-    now = queue.due().expect("it is tried again");
+    now = queue.due().expect("an event is tried again");
     let tried = sent(&mut queue, now);
     let note = queue.done(tried[0], refused(), now, 0);
     assert!(!queue.is_open());
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if !parcel.dead),
-        "one refusal is not enough"
+        "one refusal does not make an event dead"
     );
     assert_eq!(sent(&mut queue, now).len(), bounds().at_once);
 }
 
 #[test]
-fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
+fn an_operators_retry_is_sent_at_once_with_all_tries() {
     let row =
         |tries, next_at| PendingDelivery { tries, next_at, ..blocked_delivery(1, &"a".into()) };
     let mut queue = DeliveryQueue::new(
@@ -388,18 +384,18 @@ fn an_event_that_waits_for_long_is_tried_at_once_when_an_operator_asks() {
     let note = queue.done(1, failed(), AT, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.tries == 1),
-        "it has all its tries again"
+        "an operator's retry restores all tries"
     );
 }
 
 #[test]
-fn events_behind_an_abandoned_event_wait_until_that_is_stored() {
+fn events_behind_a_given_up_event_wait_until_the_store_has_recorded_that() {
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1, ..bounds() }, 0, Vec::new());
     queue.read(1, "a", true);
     queue.read(2, "a", true);
     assert_eq!(sent(&mut queue, AT), [1]);
     queue.done(1, failed(), AT, 0);
-    let progress = queue.go().expect("it is decided");
+    let progress = queue.go().expect("the event is decided");
     assert!(progress.failed[0].dead && !progress.failed[1].dead);
     assert_eq!(
         queue.next(AT),
@@ -422,11 +418,11 @@ fn an_endpoint_with_too_many_pending_rows_gets_no_new_events() {
     assert_eq!(queue.room(), 0);
     assert_eq!(sent(&mut queue, AT), [11]);
     queue.done(11, failed(), AT, 0);
-    assert_eq!(queue.go(), None, "there is no room for another row");
+    assert_eq!(queue.go(), None, "no further row is allowed");
     assert_eq!(
         sent(&mut queue, AT.plus(50_000)),
         [] as [i64; 0],
-        "nor is it sent again without one"
+        "a failed event without a row is not sent again"
     );
     queue.know(vec![]);
     assert!(queue.go().is_some(), "an operator discarded the rows");
@@ -442,7 +438,7 @@ fn an_event_that_an_operator_adds_is_sent_before_later_events_of_its_key() {
     assert_eq!(
         queue.done(position, SendOutcome::Delivered, AT, 0),
         Some(RowChange::Delivered(position)),
-        "what flies is not forgotten"
+        "an event in delivery stays known"
     );
     assert_eq!(sent(&mut queue, AT), [1]);
 }

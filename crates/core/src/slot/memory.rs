@@ -10,12 +10,12 @@ use crate::value::{GrantId, Millis, TicketN, Token, Units};
 pub(super) struct PackedTicket([u8; 20]);
 
 impl PackedTicket {
-    pub(super) fn new(cut: &IssuedTicket) -> Self {
+    pub(super) fn new(issued: &IssuedTicket) -> Self {
         let mut b = [0; 20];
-        b[0..6].copy_from_slice(&cut.token.0.to_be_bytes()[2..]);
-        b[6..11].copy_from_slice(&cut.n.0.to_be_bytes()[3..]);
-        b[11..14].copy_from_slice(&cut.units.get().to_be_bytes()[1..]);
-        b[14..20].copy_from_slice(&cut.decide_by.0.to_be_bytes()[2..]);
+        b[0..6].copy_from_slice(&issued.token.0.to_be_bytes()[2..]);
+        b[6..11].copy_from_slice(&issued.n.0.to_be_bytes()[3..]);
+        b[11..14].copy_from_slice(&issued.units.get().to_be_bytes()[1..]);
+        b[14..20].copy_from_slice(&issued.decide_by.0.to_be_bytes()[2..]);
         Self(b)
     }
 

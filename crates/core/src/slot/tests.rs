@@ -41,8 +41,8 @@ fn feed(slot: &mut Slot, seq: u64, units: u64, counter: Counter, cause: FeedCaus
     assert_eq!(slot.apply(Epoch(1), &row, &IdKey::new([1; 32])), ApplyOutcome::At(Seq(seq)));
 }
 
-fn stands(slot: &Slot) -> ([u64; 2], Counter, bool) {
-    let view = slot.view().expect("it has an epoch");
+fn state(slot: &Slot) -> ([u64; 2], Counter, bool) {
+    let view = slot.view().expect("has an epoch");
     assert_eq!(view.available, view.counters.iter().sum::<u64>());
     (view.counters, view.active, view.mark)
 }
@@ -53,7 +53,7 @@ fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
         matches!(slot.ticket(&request(1, units)), TicketAnswer::Issued(_)),
         "{units} of {a} and {b}"
     );
-    assert_eq!(stands(&slot), wanted, "{units} of {a} and {b}");
+    assert_eq!(state(&slot), wanted, "{units} of {a} and {b}");
 }
 
 #[test]
@@ -69,21 +69,21 @@ fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_is_low_or_short(
 }
 
 #[test]
-fn a_slot_is_short_only_when_both_counters_together_are() {
+fn a_slot_is_short_only_when_the_sum_of_its_counters_is() {
     let mut slot = slot(4, 5);
     assert_eq!(slot.ticket(&request(1, 10)), TicketAnswer::Short { available: 9 });
-    assert_eq!(stands(&slot), ([4, 5], Counter::A, false));
+    assert_eq!(state(&slot), ([4, 5], Counter::A, false));
 }
 
 #[test]
-fn units_that_come_take_the_mark_away_and_credits_do_not() {
+fn new_units_clear_the_refill_mark_and_credits_do_not() {
     let mut slot = slot(4, 0);
     assert!(matches!(slot.ticket(&request(1, 2)), TicketAnswer::Issued(_)));
-    assert_eq!(stands(&slot), ([2, 0], Counter::A, true));
+    assert_eq!(state(&slot), ([2, 0], Counter::A, true));
     feed(&mut slot, 2, 2, Counter::A, FeedCause::Returned);
-    assert_eq!(stands(&slot), ([4, 0], Counter::A, true));
+    assert_eq!(state(&slot), ([4, 0], Counter::A, true));
     feed(&mut slot, 3, 6, Counter::B, FeedCause::Refill);
-    assert_eq!(stands(&slot), ([4, 6], Counter::A, false));
+    assert_eq!(state(&slot), ([4, 6], Counter::A, false));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_recall_takes_from_the_inactive_counter_first() {
         (recall(1, 3), recall(2, 3), recall(3, 9)),
         (RecallOutcome::Taken(3), RecallOutcome::Taken(3), RecallOutcome::Taken(3))
     );
-    assert_eq!(stands(&slot), ([0, 0], Counter::A, false));
+    assert_eq!(state(&slot), ([0, 0], Counter::A, false));
 }
 
 #[test]
@@ -110,5 +110,5 @@ fn a_slot_without_a_threshold_never_flips_or_asks() {
     for n in 0..3 {
         assert!(matches!(slot.ticket(&request(n, 1)), TicketAnswer::Issued(_)));
     }
-    assert_eq!(stands(&slot), ([0, 0], Counter::A, false));
+    assert_eq!(state(&slot), ([0, 0], Counter::A, false));
 }

@@ -74,7 +74,7 @@ fn item(model: &mut Model) -> Item {
 }
 
 #[test]
-fn a_line_takes_so_many_and_no_more() {
+fn a_full_waitlist_accepts_no_more_entries() {
     let (mut model, _) = item_on_hold();
     let total = Stock::Counted(WAITLIST_ENTRIES_MAX + 2);
     let row = Item { waiting: WAITLIST_ENTRIES_MAX - 1, total, ..item(&mut model) };
@@ -89,7 +89,7 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     let (mut model, order) = item_on_hold();
     assert!(matches!(join_waitlist(&mut model, "anna"), JoinOutcome::Done(_)));
     assert!(matches!(join_waitlist(&mut model, "bert"), JoinOutcome::Done(_)));
-    assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "two are held");
+    assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "both units are held");
     unwrap_infallible(order::end(
         &mut model,
         &order.id,
@@ -97,11 +97,15 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
         Attribution::BUYER,
         NOW,
     ));
-    assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "two are kept");
+    assert_eq!(
+        join_waitlist(&mut model, "cleo"),
+        JoinOutcome::Full,
+        "both units are kept for entries"
+    );
     let served = unwrap_infallible(serve(&mut model, ITEM, 1, NOW)).orders;
     assert!(
         matches!(join_waitlist(&mut model, "cleo"), JoinOutcome::Done(_)),
-        "one is kept, one is held"
+        "one unit is kept, one is held and may return"
     );
     assert!(matches!(
         unwrap_infallible(order::pay(&mut model, &served[0].id, Attribution::BUYER, NOW)),
@@ -110,15 +114,16 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(
         join_waitlist(&mut model, "dora"),
         JoinOutcome::Full,
-        "what is paid for does not come back"
+        "a paid unit does not come back"
     );
     assert_eq!(item(&mut model).waiting, 2, "existing entries stay");
 }
 
-/// Anna was served from the waitlist and did not pay; the returned unit was bought.
-fn served_in_vain(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
+/// The state after Anna was served from the waitlist, did not pay, and another buyer bought the
+/// returned unit.
+fn served_and_unpaid(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
     let (mut model, first) = item_on_hold();
-    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };
     unwrap_infallible(order::end(
         &mut model,
         &first.id,
@@ -135,7 +140,7 @@ fn served_in_vain(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
 
 #[test]
 fn a_buyer_whose_waitlist_order_an_operator_cancelled_may_join_again() {
-    let (mut model, anna) = served_in_vain(
+    let (mut model, anna) = served_and_unpaid(
         EndReason::Cancel,
         &Attribution::from_actor(Actor::Operator("key_1".to_owned())),
     );
@@ -143,7 +148,7 @@ fn a_buyer_whose_waitlist_order_an_operator_cancelled_may_join_again() {
     let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
     let again = JoinRequest { buyer: buyer("anna"), key: key("new"), grant, token, entries_max };
     let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &again, NOW));
-    assert!(matches!(joined, JoinOutcome::Done(_)), "it was not hers to keep: {joined:?}");
+    assert!(matches!(joined, JoinOutcome::Done(_)), "the buyer did not cancel: {joined:?}");
 }
 
 #[test]
@@ -151,12 +156,12 @@ fn a_buyer_whose_waitlist_order_lapsed_does_not_join_again() {
     for (how, by) in
         [(EndReason::Cancel, Attribution::BUYER), (EndReason::Expire, Attribution::ENGINE)]
     {
-        let (mut model, anna) = served_in_vain(how, by);
+        let (mut model, anna) = served_and_unpaid(how, by);
         let ended = model.orders[&anna.id].clone();
         assert_eq!(
             join_waitlist(&mut model, "anna"),
             JoinOutcome::Order(ended.clone()),
-            "the key has an order"
+            "the key holds the ended order"
         );
         let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
         let again =
@@ -169,15 +174,15 @@ fn a_buyer_whose_waitlist_order_lapsed_does_not_join_again() {
         let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &holder, NOW));
         assert!(
             matches!(joined, JoinOutcome::Done(_)),
-            "an order that was bought is another matter: {joined:?}"
+            "an order without the waitlist does not count: {joined:?}"
         );
     }
 }
 
 #[test]
-fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
+fn returned_units_are_kept_for_the_waitlist_and_slots_get_the_others() {
     let (mut model, order) = item_on_hold();
-    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };
     unwrap_infallible(order::end(
         &mut model,
         &order.id,
@@ -190,7 +195,7 @@ fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
     assert_eq!(
         unwrap_infallible(stock::refill(&mut model, GrantId(7), 2, crate::Counter::A)),
         1,
-        "one is anna's"
+        "one unit is kept for anna"
     );
     let served = unwrap_infallible(serve(&mut model, ITEM, 9, NOW));
     let orders: Vec<_> = served.orders.iter().map(|order| (order.id, order.pay_by)).collect();
@@ -216,10 +221,10 @@ fn units_that_come_back_are_kept_and_more_than_that_is_for_slots() {
 }
 
 #[test]
-fn the_id_of_a_place_proves_itself_and_is_not_decided_while_it_waits() {
+fn the_id_of_an_entry_is_verified_and_gets_no_verdict_while_it_waits() {
     let (mut model, _) = item_on_hold();
-    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
-    let parts = id_key().open(&anna.id, "anna").expect("it is hers");
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };
+    let parts = id_key().open(&anna.id, "anna").expect("anna's id");
     assert_eq!((parts.n, parts.units, parts.grant), (anna.n, Units::ONE, GrantId(9)));
     assert!(id_key().open(&anna.id, "bert").is_none());
     let late = NOW.plus(1_000_000);
@@ -251,20 +256,20 @@ fn the_id_of_a_place_proves_itself_and_is_not_decided_while_it_waits() {
 }
 
 #[test]
-fn a_line_ends_with_its_sale_and_not_before() {
+fn a_waitlist_ends_with_its_sale_and_not_before() {
     let (mut model, order) = item_on_hold();
-    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("a place") };
-    let JoinOutcome::Done(bert) = join_waitlist(&mut model, "bert") else { panic!("a place") };
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };
+    let JoinOutcome::Done(bert) = join_waitlist(&mut model, "bert") else { panic!("an entry") };
     assert_eq!(
         unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
         WaitlistEnded::default(),
-        "it is on"
+        "the sale is open"
     );
     model.stopped.insert(ITEM);
     assert_eq!(
         unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
         WaitlistEnded::default(),
-        "it is paused"
+        "the sale is paused"
     );
     model.over.insert(ITEM);
     unwrap_infallible(order::end(
@@ -277,33 +282,33 @@ fn a_line_ends_with_its_sale_and_not_before() {
     assert_eq!(
         unwrap_infallible(serve(&mut model, ITEM, 9, NOW)),
         WaitlistServed::default(),
-        "nobody is served after the end"
+        "no entry is served after the sale's end"
     );
     let mut ended = Vec::new();
     for more in [true, false] {
         let some = unwrap_infallible(end_with_sale(&mut model, ITEM, 1, NOW));
         assert_eq!((some.places.len(), some.more), (1, more));
-        ended.extend(some.places.iter().map(|place| (place.id, place.state)));
+        ended.extend(some.places.iter().map(|entry| (entry.id, entry.state)));
     }
     assert_eq!(ended, [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]);
     assert_eq!(
         unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
         WaitlistEnded::default(),
-        "nobody is left"
+        "no entry is left"
     );
     let row = item(&mut model);
     assert_eq!((row.waiting, row.kept_for_waitlist(), row.pool), (0, 0, 2));
     assert_eq!(
         model.events.iter().filter(|event| event.is_end_of_waitlist()).count(),
         2,
-        "each is told once"
+        "each entry gets one event"
     );
     assert!(
         [anna.id, bert.id].iter().all(|id| model.resolutions[id].verdict == Verdict::Unavailable)
     );
     assert!(
         matches!(unwrap_infallible(leave(&mut model, &anna.id, NOW)), LeaveOutcome::Already(_)),
-        "it ended before"
+        "the entry ended with its sale"
     );
     assert_eq!(
         unwrap_infallible(model.waitlist(ITEM))

@@ -68,7 +68,7 @@ impl LockGuard {
         Instant::now() < *self.shared.until.borrow()
     }
 
-    /// Waits until the lock is lost, which is not a release.
+    /// Waits until the lock is lost. A release does not count as a loss.
     pub async fn lost(&self) {
         let mut until = self.shared.until.clone();
         loop {
@@ -110,19 +110,19 @@ async fn renew_until_done(
             () = done.cancelled() => break,
             () = tokio::time::sleep(locks.renew_interval()) => {}
         }
-        let asked = Instant::now();
-        if asked >= *until.borrow() {
+        let started = Instant::now();
+        if started >= *until.borrow() {
             // The process slept past its lease: another owner may have had the lock in between,
             // even if a renewal would succeed now.
             break;
         }
         match locks.renew(&name, &owner, fence).await {
-            Ok(true) => drop(until.send_replace(asked + locks.valid_for())),
+            Ok(true) => drop(until.send_replace(started + locks.valid_for())),
             Ok(false) => {
-                until.send_replace(asked);
+                until.send_replace(started);
                 break;
             }
-            // Repeated while the lease lasts.
+            // The renewal is repeated while the lease lasts.
             Err(_) => {}
         }
     }

@@ -43,7 +43,7 @@ struct Server {
 
 #[derive(Debug, Default)]
 struct Process {
-    /// It does nothing until then.
+    /// The process does nothing until this time.
     paused_until: Option<Instant>,
 }
 
@@ -97,21 +97,21 @@ impl SimulatedServer {
     async fn call<T>(&self, step: impl FnOnce(&mut Server, Instant) -> T) -> Result<T, SlotError> {
         let lost = || SlotError { reason: "no answer".to_owned(), may_have_happened: true };
         self.awake().await;
-        let asked = Instant::now();
+        let started = Instant::now();
         sleep(self.world.millis(0..10)).await;
         let is_away = lock(&self.server).down_until.is_some_and(|until| Instant::now() < until);
         if is_away || self.world.chance(0.03) {
-            sleep_until(asked + ANSWER_MAX).await;
+            sleep_until(started + ANSWER_MAX).await;
             return Err(lost());
         }
-        let said = step(&mut lock(&self.server), Instant::now());
+        let answer = step(&mut lock(&self.server), Instant::now());
         if self.world.chance(0.03) {
-            sleep_until(asked + ANSWER_MAX).await;
+            sleep_until(started + ANSWER_MAX).await;
             return Err(lost());
         }
         sleep(self.world.millis(0..10)).await;
         self.awake().await;
-        Ok(said)
+        Ok(answer)
     }
 
     async fn awake(&self) {
@@ -166,10 +166,10 @@ impl SimulatedServer {
     }
 
     pub(super) async fn release(&self, name: &str, owner: &str) -> Result<bool, SlotError> {
-        let anybodys = self.world.faults_on.releases_foreign_locks;
+        let any_owner = self.world.faults_on.releases_foreign_locks;
         let step = |server: &mut Server, _: Instant| {
             let is_owners = server.locks.get(name).is_some_and(|(who, _)| who == owner);
-            if is_owners || anybodys {
+            if is_owners || any_owner {
                 server.locks.remove(name);
             }
             is_owners
@@ -178,7 +178,7 @@ impl SimulatedServer {
     }
 }
 
-/// What the checks need.
+/// The observations that the checks compare.
 #[derive(Debug, Default)]
 struct LockChecker {
     /// The last handle of each process.
@@ -194,7 +194,7 @@ impl LockChecker {
         for (other, theirs) in others.iter().filter(|(other, _)| **other != process) {
             if theirs.is_held() && held.is_held() {
                 lock(&self.faults)
-                    .push(format!("{at:?}: {process} and {other} believe in the same lock"));
+                    .push(format!("{at:?}: {process} and {other} hold the same lock"));
             }
         }
         let mut last = lock(&self.fence);
@@ -245,12 +245,12 @@ async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
     }
     tasks.spawn(break_servers(servers, world.clone()));
     while let Some(ended) = tasks.join_next().await {
-        ended.expect("it does not panic");
+        ended.expect("the task does not panic");
     }
     let mut faults = std::mem::take(&mut *lock(&checker.faults));
     let taken = lock(&checker.taken).clone();
     if taken.len() < PROCESSES {
-        faults.push(format!("not everybody got the lock: {taken:?}"));
+        faults.push(format!("not every process got the lock: {taken:?}"));
     }
     faults
 }
@@ -309,7 +309,7 @@ fn runs(seeds: std::ops::Range<u64>, servers: usize, faults_on: Faults) -> Vec<(
 }
 
 #[test]
-fn no_two_processes_believe_in_the_same_lock_and_numbers_grow() {
+fn no_two_processes_hold_the_same_lock_and_fencing_numbers_grow() {
     for servers in [1, 3, 5] {
         assert_eq!(runs(0..SEEDS, servers, NO_FAULTS), vec![]);
         let clocks = Faults { clocks_differ: true, ..NO_FAULTS };
@@ -318,29 +318,29 @@ fn no_two_processes_believe_in_the_same_lock_and_numbers_grow() {
 }
 
 #[test]
-fn numbers_grow_also_past_a_server_that_forgot_everything() {
+fn fencing_numbers_grow_after_a_server_lost_its_memory() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // A single server that loses its memory gives the lock away: the numbers protect against two
-    // holders then.
-    let is_of_numbers = |fault: &String| !fault.contains("believe");
-    assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_of_numbers)), "{found:?}");
+    // A single server that loses its memory gives the lock to a second holder. The fencing numbers
+    // protect against that.
+    let is_about_fences = |fault: &String| !fault.contains("hold the same lock");
+    assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_about_fences)), "{found:?}");
 }
 
 #[test]
-fn a_run_from_the_same_seed_is_the_same() {
+fn the_same_seed_gives_the_same_run() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     assert_eq!(runs(0..3, 1, forget), runs(0..3, 1, forget));
 }
 
 #[test]
 fn a_release_without_an_owner_check_is_noticed() {
-    let anybodys = Faults { releases_foreign_locks: true, ..NO_FAULTS };
-    assert!(!runs(0..SEEDS, 1, anybodys).is_empty());
+    let any_owner = Faults { releases_foreign_locks: true, ..NO_FAULTS };
+    assert!(!runs(0..SEEDS, 1, any_owner).is_empty());
 }
 
 #[test]
-fn a_number_that_only_one_server_knows_is_noticed() {
+fn a_fencing_number_that_only_one_server_knows_is_noticed() {
     let keeps_fence_number = Faults { clocks_differ: true, keeps_fence_number: true, ..NO_FAULTS };
     assert!(!runs(0..SEEDS, 3, keeps_fence_number).is_empty());
 }

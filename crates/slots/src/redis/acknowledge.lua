@@ -20,8 +20,8 @@ local function compare(entry)
   return is_meant
 end
 
--- Mostly they are the oldest tickets of the queue without a gap: then one read finds them, and one
--- trim removes them.
+-- The tickets are mostly the oldest ones of the queue, without a gap. Then one read finds them, and
+-- one trim removes them.
 local last = ARGV[#ARGV - 1]
 local oldest = redis.call('XRANGE', KEYS[5], '-', last, 'COUNT', count + 1)
 local is_head = #oldest > 0
@@ -37,8 +37,8 @@ end
 if #ids == 0 then
   return 0
 end
--- Before the removal, which cannot be refused after this call. Without the group there is nothing
--- to acknowledge.
+-- XACK runs before the removal, which cannot be refused after it. Without the group there is
+-- nothing to acknowledge.
 redis.pcall('XACK', KEYS[5], GROUP, unpack(ids))
 if is_head then
   local epoch, n = string.match(last, '^(%d+)-(%d+)$')

@@ -88,7 +88,7 @@ impl BatchWriter {
             if waiting.lock().await.recv_many(&mut pending, BATCH_MAX).await == 0 {
                 return;
             }
-            // A caller that has gone gets no ticket.
+            // No ticket is issued for a caller that no longer waits.
             pending.retain(|ask| !ask.answer.is_closed());
             pending.sort_by_key(|ask| ask.slot);
             self.send_batch(&mut pending).await;
@@ -114,10 +114,10 @@ impl BatchWriter {
         }
     }
 
-    /// Writes one call for each part, and returns the answers. Behind the calls it sends a wait for
-    /// replicas, if any must have the tickets. The number of replicas that confirm in time changes
-    /// nothing: a ticket is not yet an order, and the request for a ticket that a failover forgets
-    /// is repeated.
+    /// Writes one call for each part, and returns the answers. If the settings require replicas, it
+    /// sends a wait for them after the calls. The number of replicas that confirm in time changes
+    /// nothing: a ticket is not yet an order, and the request for a ticket that a failover loses is
+    /// repeated.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],

@@ -198,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_its_entrys_id_in_one_word() {
+    fn an_entry_id_is_formed_from_its_position() {
         assert_eq!(entry_id(position(5, 17)), "5-17");
         assert_eq!(entry_id(position((1 << 24) - 1, (1 << 40) - 1)), "16777215-1099511627775");
     }
 
     #[test]
-    fn an_entry_that_makes_no_sense_is_an_error_and_not_a_ticket() {
+    fn an_invalid_entry_is_refused_and_not_parsed_as_a_ticket() {
         let slot = SlotKey { item: ItemId(1), index: 0 };
         for carried in ["", "1 2 3 4 5 b", "1 0 3 4 5 b k", "x 2 3 4 5 b k", "1 2 3 4 5 b k more"] {
             assert!(ticket(slot, 1, carried).is_none(), "{carried}");
@@ -217,7 +217,7 @@ mod tests {
 
         /// Any queue entry is read as the ticket that it describes, or refused.
         #[test]
-        fn a_mangled_entry_is_the_ticket_that_it_says_or_none(
+        fn a_random_entry_is_parsed_exactly_or_refused(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
             // Mostly seven numbers, a valid entry: names of buyers and keys may be numbers too.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
@@ -230,17 +230,17 @@ mod tests {
             let slot = SlotKey { item: ItemId(1), index: 0 };
             let read = delivery(slot, &id, Value::Array(fields.clone()));
             if let Some(Delivery { at, ticket: t }) = read {
-                let number = |text: &str| text.parse::<u64>().expect("it was read");
-                let (epoch, n) = id.split_once('-').expect("it was read");
+                let number = |text: &str| text.parse::<u64>().expect("a parsed number");
+                let (epoch, n) = id.split_once('-').expect("a parsed id");
                 prop_assert_eq!(entry_id(at), format!("{}-{}", number(epoch), number(n)));
                 prop_assert_eq!(t.n.0, number(n));
                 let says: Vec<u64> = words[..5].iter().map(|word| number(word)).collect();
-                let until = u64::try_from(t.decide_by.0).expect("it was read as one");
+                let until = u64::try_from(t.decide_by.0).expect("a parsed time");
                 let (units, node) = (t.units.get().into(), t.node.0.into());
                 prop_assert_eq!(vec![t.grant.0, units, until, t.token.0, node], says);
                 prop_assert_eq!((t.buyer.as_str(), t.key.as_str()), (&*words[5], &*words[6]));
             }
-            // An entry that lacks a field, or has another form.
+            // An entry that lacks a field or has another form is refused.
             let less = fields[..cut.index(2)].to_vec();
             prop_assert!(delivery(slot, &id, Value::Array(less)).is_none());
             for other in [Value::Nil, Value::Int(3), Value::BulkString(carried.into_bytes())] {

@@ -63,7 +63,7 @@ impl RedisFailure {
         }
     }
 
-    /// The same with the address of the server.
+    /// This failure, with the address of the server in its text.
     pub(crate) fn with_address(self, address: &str) -> Self {
         match self {
             Self::WrongServer(reason) => Self::WrongServer(format!("{address}: {reason}")),
@@ -100,7 +100,7 @@ impl From<RedisFailure> for SlotError {
     }
 }
 
-/// The answer itself, or the failure in it.
+/// The answer, or the failure that it reports.
 pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     match value {
         Value::ServerError(error) => Err(RedisFailure::from_server_error(&error)),

@@ -68,10 +68,10 @@ mod tests {
         # Persistence\r\naof_enabled:1\r\n# Replication\r\nrole:master\r\nmaster_replid:def\r\n# Cluster\r\ncluster_enabled:0\r\n";
 
     fn check(from: &str, to: &str, refused: Option<&str>) {
-        let said = check_usable(&Health::read("here", &INFO.replace(from, to)));
+        let result = check_usable(&Health::read("here", &INFO.replace(from, to)));
         match refused {
-            None => assert_eq!(said, Ok(())),
-            Some(word) => assert!(said.as_ref().is_err_and(|e| e.contains(word)), "{said:?}"),
+            None => assert_eq!(result, Ok(())),
+            Some(word) => assert!(result.as_ref().is_err_and(|e| e.contains(word)), "{result:?}"),
         }
     }
 

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_items_partitions_go_round_the_servers() {
+    fn an_items_partitions_are_assigned_to_the_servers_in_turn() {
         let mut of = [0; 3];
         (0..64).for_each(|index| of[server_of(SlotKey { item: ItemId(77), index }, 3)] += 1);
         assert!(of.iter().all(|&n| n == 21 || n == 22), "{of:?}");

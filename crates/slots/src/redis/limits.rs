@@ -6,8 +6,8 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a server may take to answer; then the call may have taken effect or not, and the
 /// connection is dropped.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// The same while the program starts; then it does not start. A server that is busy or loads its
-/// file is asked again for as long.
+/// How long a server may take to answer while the program starts; then the program does not start.
+/// A server that is busy or loads its file is asked again until then.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// Pause between two of these attempts.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -43,7 +43,8 @@ pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
 /// A ticket that a settler received this long ago goes to another settler. This is by the server's
 /// clock, which decides nothing here: a ticket that is delivered twice is settled once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// Attempts of a call to find its server while it had no effect; then it fails.
+/// Attempts of a call that had no effect because its server was wrong or unavailable; then it
+/// fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// Pause between two of these attempts.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);

@@ -158,7 +158,7 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
     }
 }
 
-/// Claims for this consumer what was delivered this long ago, from this id on.
+/// Claims for this consumer the entries from this id on that were delivered at least this long ago.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XAUTOCLAIM")

@@ -21,7 +21,7 @@ impl Redis {
         let readers = std::mem::take(&mut *self.0.readers());
         let (slots, mut tasks): (Vec<SlotKey>, Vec<JoinSet<()>>) = readers.into_iter().unzip();
         for task in &mut tasks {
-            // Its connection is closed then, and it receives nothing more.
+            // Afterwards the reader's connection is closed, and it receives nothing more.
             task.shutdown().await;
         }
         let mut handed = Ok(());

@@ -76,16 +76,16 @@ impl Routes {
         for url in &urls {
             let info = url.as_str().into_connection_info().map_err(refused)?;
             let client = Client::open(info.clone()).map_err(refused)?;
-            let looked = probe(&client, until).await;
-            opened.push((info, client, looked));
+            let probed = probe(&client, until).await;
+            opened.push((info, client, probed));
         }
         let is_cluster = opened
             .iter()
-            .any(|(.., looked)| looked.as_ref().is_ok_and(|(health, _)| health.is_cluster));
+            .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
         // A cluster's server may be away or busy for long. One unreachable plain server is a part
         // of the stock that cannot be sold, so the program does not start. A server that cannot
         // hold slots is refused in either case.
-        let mut fails = opened.iter().filter_map(|(.., looked)| looked.as_ref().err());
+        let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
         {
@@ -98,8 +98,8 @@ impl Routes {
         let mut healths = Vec::new();
         let mut scripts = None;
         let mut clients = Vec::new();
-        for (_, client, looked) in opened {
-            if let Ok((health, loaded)) = looked {
+        for (_, client, probed) in opened {
+            if let Ok((health, loaded)) = probed {
                 healths.push(health);
                 scripts = Some(Arc::new(loaded));
             }
@@ -207,8 +207,8 @@ impl Routes {
         in_turn.sort_by_key(|server| server.link.address != *answered);
         let mut last = RedisFailure::WrongServer("no server is known".to_owned());
         for server in in_turn {
-            let asked = server.link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
-            match asked.and_then(|reply| self.read_map(reply, &server.link, &before)) {
+            let reply = server.link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
+            match reply.and_then(|reply| self.read_map(reply, &server.link, &before)) {
                 Ok(map) => {
                     answered.clone_from(&server.link.address);
                     self.set(map);
@@ -236,8 +236,8 @@ impl Routes {
             let hash_slot =
                 |value| Ok::<_, RedisFailure>(u16::try_from(number(value)?).unwrap_or(HASH_SLOTS));
             let (first, last) = (hash_slot(first)?, hash_slot(last)?);
-            let place = array(primary.clone())?;
-            let [host, port, ..] = place.as_slice() else { return Err(unexpected_reply(primary)) };
+            let node = array(primary.clone())?;
+            let [host, port, ..] = node.as_slice() else { return Err(unexpected_reply(primary)) };
             let port = u16::try_from(number(port)?).map_err(|_| unexpected_reply(primary))?;
             let host = match text(host) {
                 Ok("" | "?") | Err(_) => host_of(&self.template),
@@ -286,7 +286,7 @@ async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), Red
     };
     loop {
         match read_health(&mut connection, &address).await {
-            Ok(looked) => return Ok(looked),
+            Ok(probed) => return Ok(probed),
             Err(fail) => pause_before_retry(fail, until).await?,
         }
     }

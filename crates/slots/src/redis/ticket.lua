@@ -14,7 +14,7 @@ local count = (#ARGV - 3) / WORDS
 if not requests_max or not queue_max or not age_max or count < 1 or count ~= math.floor(count) then
   return redis.error_reply('DOORBUSTER ticket: wrong arguments')
 end
-local hashes, buyers, asked = {}, {}, {}
+local hashes, buyers, inputs = {}, {}, {}
 for i = 1, count do
   local at = 3 + (i - 1) * WORDS
   local units, limit, decide_by = whole(ARGV[at + 3]), whole(ARGV[at + 4]), whole(ARGV[at + 5])
@@ -22,7 +22,7 @@ for i = 1, count do
     return redis.error_reply('DOORBUSTER ticket: a value is out of range')
   end
   hashes[i], buyers[i] = ARGV[at + 1], ARGV[at + 2]
-  asked[i] = { units = units, limit = limit, decide_by = decide_by, rest = ARGV[at + 6] }
+  inputs[i] = { units = units, limit = limit, decide_by = decide_by, rest = ARGV[at + 6] }
 end
 
 local term = read_term()
@@ -73,51 +73,51 @@ local function deduct(units)
   end
 end
 
-local answers, cut = { term.grant }, {}
-local function answer(ask, hash, buyer)
+local answers, issued = { term.grant }, {}
+local function answer(input, hash, buyer)
   local before, has = known[hash], used[buyer]
   if before then
     local units = string.match(before, '^%d+ (%d+) %d+ %d+$')
     if not units then
       return 'damaged'
     end
-    return units == digits(ask.units) and ('again ' .. before) or 'reused'
+    return units == digits(input.units) and ('again ' .. before) or 'reused'
   elseif term.stopped == 1 or remembered >= requests_max then
     return 'stopped'
   elseif not has then
     return 'damaged'
-  elseif has + ask.units > ask.limit then
+  elseif has + input.units > input.limit then
     return 'limit ' .. digits(has)
-  elseif term.counted == 1 and ask.units > term.a + term.b then
+  elseif term.counted == 1 and input.units > term.a + term.b then
     return 'short ' .. digits(term.a + term.b)
-  elseif waiting >= queue_max or (oldest and ask.decide_by - oldest > age_max) then
+  elseif waiting >= queue_max or (oldest and input.decide_by - oldest > age_max) then
     return 'full'
   end
   if term.counted == 1 then
-    deduct(ask.units)
+    deduct(input.units)
   end
   term.n = term.n + 1
-  remembered, waiting, oldest = remembered + 1, waiting + 1, oldest or ask.decide_by
-  used[buyer] = has + ask.units
-  known[hash] = digits(term.n) .. ' ' .. digits(ask.units) .. ' ' .. digits(ask.decide_by) .. ' ' .. string.match(ask.rest, '^%d+')
-  local text = term.grant .. ' ' .. digits(ask.units) .. ' ' .. digits(ask.decide_by) .. ' ' .. ask.rest
-  cut[#cut + 1] = { id = digits(term.epoch) .. '-' .. digits(term.n), text = text, hash = hash, buyer = buyer }
+  remembered, waiting, oldest = remembered + 1, waiting + 1, oldest or input.decide_by
+  used[buyer] = has + input.units
+  known[hash] = digits(term.n) .. ' ' .. digits(input.units) .. ' ' .. digits(input.decide_by) .. ' ' .. string.match(input.rest, '^%d+')
+  local text = term.grant .. ' ' .. digits(input.units) .. ' ' .. digits(input.decide_by) .. ' ' .. input.rest
+  issued[#issued + 1] = { id = digits(term.epoch) .. '-' .. digits(term.n), text = text, hash = hash, buyer = buyer }
   return term.n
 end
 for i = 1, count do
-  answers[i + 1] = answer(asked[i], hashes[i], buyers[i])
+  answers[i + 1] = answer(inputs[i], hashes[i], buyers[i])
 end
-if #cut == 0 then
+if #issued == 0 then
   return answers
 end
 
 local requests, shares = {}, {}
-for i, one in ipairs(cut) do
-  if not redis.call('XADD', KEYS[5], 'NOMKSTREAM', one.id, 't', one.text, 'r', one.hash) then
+for i, ticket in ipairs(issued) do
+  if not redis.call('XADD', KEYS[5], 'NOMKSTREAM', ticket.id, 't', ticket.text, 'r', ticket.hash) then
     return {}
   end
-  requests[2 * i - 1], requests[2 * i] = one.hash, known[one.hash]
-  shares[2 * i - 1], shares[2 * i] = one.buyer, digits(used[one.buyer])
+  requests[2 * i - 1], requests[2 * i] = ticket.hash, known[ticket.hash]
+  shares[2 * i - 1], shares[2 * i] = ticket.buyer, digits(used[ticket.buyer])
 end
 redis.call('HSET', KEYS[2], unpack(requests))
 redis.call('HSET', KEYS[3], unpack(shares))

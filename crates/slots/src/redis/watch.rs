@@ -58,18 +58,18 @@ impl ServerWatch {
     }
 
     async fn check_servers(&self, routes: &Routes) {
-        // A server that does not answer keeps its entry: only its return can be a change.
+        // A server that does not answer keeps its entry: only a later answer can show a change.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {
             let address = &server.link.address;
-            let said = server.link.ask(Cmd::new().arg("INFO")).await;
-            match said.as_ref().map(text) {
+            let reply = server.link.ask(Cmd::new().arg("INFO")).await;
+            match reply.as_ref().map(text) {
                 Ok(Ok(info)) => next.push(Health::read(address, info)),
                 _ => next.extend(self.last(address)),
             }
         }
-        let who = |all: &[Health]| {
+        let identities = |all: &[Health]| {
             let id = |h: &Health| {
                 (
                     h.address.clone(),
@@ -86,7 +86,7 @@ impl ServerWatch {
             &mut *self.healths.write().unwrap_or_else(PoisonError::into_inner),
             next.clone(),
         );
-        if who(&before) != who(&next) {
+        if identities(&before) != identities(&next) {
             self.changes.send_modify(|n| *n += 1);
         }
     }

@@ -11,7 +11,7 @@ const AT_ONCE: u64 = 128;
 /// The results of the requests.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    pub cut: Vec<(SlotKey, IssuedTicket)>,
+    pub issued: Vec<(SlotKey, IssuedTicket)>,
     pub again: usize,
     pub short: usize,
     pub failed: Vec<SlotError>,
@@ -21,7 +21,7 @@ impl Outcome {
     /// The numbers of a slot's tickets, sorted.
     pub fn numbers_of(&self, slot: SlotKey) -> Vec<u64> {
         let mut numbers: Vec<u64> =
-            self.cut.iter().filter(|(s, _)| *s == slot).map(|(_, cut)| cut.n.0).collect();
+            self.issued.iter().filter(|(s, _)| *s == slot).map(|(_, issued)| issued.n.0).collect();
         numbers.sort_unstable();
         numbers
     }
@@ -44,9 +44,9 @@ pub async fn burst(slots: &Slots, over: &[SlotKey], requests: u64) -> Outcome {
             mine
         });
     }
-    for (slot, said) in tasks.join_all().await.into_iter().flatten() {
-        match said {
-            Ok(TicketAnswer::Issued(cut)) => outcome.cut.push((slot, cut)),
+    for (slot, answer) in tasks.join_all().await.into_iter().flatten() {
+        match answer {
+            Ok(TicketAnswer::Issued(issued)) => outcome.issued.push((slot, issued)),
             Ok(TicketAnswer::Repeated(_)) => outcome.again += 1,
             Ok(TicketAnswer::Short { .. }) => outcome.short += 1,
             Ok(other) => panic!("{other:?}"),

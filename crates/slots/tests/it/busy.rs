@@ -39,7 +39,7 @@ async fn open(server: &Server) -> Slots {
 /// Writes a file that takes a second and a half to read.
 fn fill(server: &Server) {
     for n in 0..300 {
-        let _: () = server.ask(&["SET", &format!("somebody-elses-{n}"), &"x".repeat(100)]);
+        let _: () = server.ask(&["SET", &format!("foreign-{n}"), &"x".repeat(100)]);
     }
     let _: () = server.ask(&["SAVE"]);
 }
@@ -53,7 +53,7 @@ fn wait_for(url: &str, word: &str) {
     };
     let began = Instant::now();
     while says().as_deref() != Some(word) {
-        assert!(began.elapsed() < WITHIN, "{url} never says {word}");
+        assert!(began.elapsed() < WITHIN, "{url} never answers {word}");
     }
 }
 
@@ -74,28 +74,31 @@ fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
 /// Sends requests of one buyer after another until `done`; returns the tickets' numbers and the
 /// errors.
 async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<SlotError>) {
-    let (mut cut, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
+    let (mut issued, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
     while !done() {
-        assert!(began.elapsed() < WITHIN, "{} tickets, then {:?}", cut.len(), failed.last());
+        assert!(began.elapsed() < WITHIN, "{} tickets, then {:?}", issued.len(), failed.last());
         match slots
-            .ticket(SLOT, &request(&format!("b{}", cut.len() + failed.len()), "k", 1, 9))
+            .ticket(SLOT, &request(&format!("b{}", issued.len() + failed.len()), "k", 1, 9))
             .await
         {
-            Ok(TicketAnswer::Issued(ticket)) => cut.push(ticket.n.0),
+            Ok(TicketAnswer::Issued(ticket)) => issued.push(ticket.n.0),
             Err(error) => failed.push(error),
             other => panic!("{other:?}"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    (cut, failed)
+    (issued, failed)
 }
 
 /// Checks that this many calls failed with this error, that they had no effect, and that the next
 /// ticket has the next number.
-async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotError]) {
-    let told: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
-    assert!(!told.is_empty(), "{word}: {failed:?}");
-    assert!(told.iter().all(|error| !error.may_have_happened), "nothing was done: {told:?}");
+async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, failed: &[SlotError]) {
+    let refused: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
+    assert!(!refused.is_empty(), "{word}: {failed:?}");
+    assert!(
+        refused.iter().all(|error| !error.may_have_happened),
+        "a refused call has no effect: {refused:?}"
+    );
     let began = Instant::now();
     let next = loop {
         match slots.ticket(SLOT, &request("after", "k", 1, 9)).await {
@@ -105,39 +108,41 @@ async fn is_none_the_worse(slots: &Slots, word: &str, cut: u64, failed: &[SlotEr
     };
     let lost = failed.iter().filter(|error| error.may_have_happened).count() as u64;
     assert!(
-        (cut + 1..=cut + 1 + lost).contains(&next),
-        "{next} after {cut} tickets and {lost} lost answers"
+        (issued + 1..=issued + 1 + lost).contains(&next),
+        "{next} after {issued} tickets and {lost} lost answers"
     );
     let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
     assert_eq!((view.n.0, view.available), (next, STOCK - next));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_runs_a_long_script_refuses_and_goes_on() {
+async fn a_server_that_runs_a_long_script_refuses_without_effect_and_recovers() {
     let server = Server::start(&SLOW);
     let slots = open(&server).await;
     let running = keep_busy(server.url(), 1_500);
-    let (cut, failed) = ask_until(&slots, || running.is_finished()).await;
+    let (issued, failed) = ask_until(&slots, || running.is_finished()).await;
     running.join().expect("the script ends");
-    is_none_the_worse(&slots, "BUSY", cut.len() as u64, &failed).await;
+    check_failed_without_effect(&slots, "BUSY", issued.len() as u64, &failed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_reads_its_file_refuses_and_goes_on() {
+async fn a_server_that_loads_its_file_refuses_without_effect_and_recovers() {
     let mut server = Server::start(&SLOW);
     let slots = open(&server).await;
     fill(&server);
     let seen = slots.evidence().changes;
-    // Later tickets are issued by the restarted server.
+    // The restarted server issues the later tickets.
     server.kill();
     let starting = std::thread::spawn(move || {
         server.restart();
         server
     });
-    let (cut, failed) = ask_until(&slots, || starting.is_finished()).await;
-    let _server = starting.join().expect("it is up");
-    is_none_the_worse(&slots, "LOADING", cut.len() as u64, &failed).await;
-    tokio::time::timeout(WITHIN, slots.wait_for_change(seen)).await.expect("another run id");
+    let (issued, failed) = ask_until(&slots, || starting.is_finished()).await;
+    let _server = starting.join().expect("the server is up");
+    check_failed_without_effect(&slots, "LOADING", issued.len() as u64, &failed).await;
+    tokio::time::timeout(WITHIN, slots.wait_for_change(seen))
+        .await
+        .expect("the changed run id is noticed");
 }
 
 async fn start(urls: Vec<String>) -> Result<Slots, SlotError> {
@@ -149,8 +154,8 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // A single server, also with a database number in its address; and a cluster's server, with and
-    // without its mode.
+    // The cases: a single server, with and without a database number in its URL, and a cluster
+    // whose busy server is named or not.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),
@@ -159,14 +164,14 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
         (named[..1].to_vec(), &servers[1], 3),
     ] {
         let running = keep_busy(busy.url(), 1_500);
-        let slots = start(urls).await.expect("it is waited for");
+        let slots = start(urls).await.expect("the start waits for the server");
         assert_eq!(slots.evidence().servers.len(), all);
         running.join().expect("the script ends");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_waits_for_a_server_that_reads_its_file() {
+async fn a_start_waits_for_a_server_that_loads_its_file() {
     let mut server = Server::start(&SLOW);
     fill(&server);
     let url = server.url();
@@ -176,20 +181,20 @@ async fn a_start_waits_for_a_server_that_reads_its_file() {
         server
     });
     wait_for(&url, "LOADING");
-    start(vec![url]).await.expect("it is waited for");
-    drop(starting.join().expect("it is up"));
+    start(vec![url]).await.expect("the start waits for the server");
+    drop(starting.join().expect("the server is up"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_stays_busy_counts_as_away() {
+async fn a_server_that_stays_busy_counts_as_unreachable() {
     let servers = cluster::start();
     let _: () = servers[0].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
     let running = keep_busy(named[0].clone(), 600_000);
     let (all, alone) = tokio::join!(start(named.clone()), start(named[..1].to_vec()));
     assert_eq!(all.expect("the others answer").evidence().servers.len(), 2);
-    let said = alone.expect_err("nobody answers").reason;
-    assert!(said.contains("BUSY") && said.contains(&servers[0].port().to_string()), "{said}");
+    let reason = alone.expect_err("the server is busy").reason;
+    assert!(reason.contains("BUSY") && reason.contains(&servers[0].port().to_string()), "{reason}");
     drop(servers);
     running.join().expect("the script ends with its server");
 }

@@ -76,7 +76,7 @@ impl Both {
 }
 
 #[test]
-fn the_classic_script_and_the_slot_book_the_same() {
+fn the_classic_script_and_the_slot_give_the_same_answers() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let both = Both::start();
@@ -140,7 +140,7 @@ fn an_invalid_number_of_units_books_nothing_and_a_negative_one_adds_none() {
     assert_eq!((both.ours("-5"), available()), (false, TOTAL));
     both.classic("-5");
     assert_eq!(both.booked(), -5, "the classic script sells five more than there are");
-    assert!(both.ours("40"), "and still books what can be booked");
+    assert!(both.ours("40"), "the slot sells its whole stock");
     assert_eq!(available(), 0);
 }
 

@@ -13,9 +13,10 @@ use super::server::{Server, options};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// After this many milliseconds without a message, cluster servers count one of them as failed.
-/// Until then they also forget a server that they have just met. It is long, because a machine may
-/// stop them all for a while; and short where a server is replaced after they know each other.
+/// Cluster servers count one of them as failed after this many milliseconds without a message.
+/// Until then they also forget a server that they have just met. The time is long, because a
+/// machine may stop all servers for a while. It is shortened where a test replaces a server after
+/// they know each other.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -47,7 +48,7 @@ fn start_with(replicas: usize) -> Vec<Server> {
     wait_until("the servers know each other", || servers.iter().all(|server| says(server, &all)));
     for (i, server) in others.iter().enumerate() {
         let id: String = primaries[i % PRIMARIES].ask(&["CLUSTER", "MYID"]);
-        // It may not know yet that this server is a primary.
+        // The replica may not know its primary's role yet.
         wait_until("a replica follows", || {
             server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok()
         });
@@ -85,7 +86,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // One of them names the other servers.
+    // The first server names the others.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("servers that may hold slots")
 }
 
@@ -114,13 +115,13 @@ async fn stocked(servers: &[Server], prefix: &str) -> Slots {
 }
 
 #[tokio::test]
-async fn requests_of_many_slots_go_together_and_every_unit_is_cut_once() {
+async fn requests_for_many_slots_are_batched_and_every_unit_is_issued_once() {
     let servers = start();
     let slots = stocked(&servers, "shop").await;
     slots.serve(&SLOTS).expect("eight slots");
     let outcome = burst(&slots, &SLOTS, 2_000).await;
     assert_eq!(
-        (outcome.cut.len(), outcome.short, outcome.failed.len()),
+        (outcome.issued.len(), outcome.short, outcome.failed.len()),
         (1_600, 400, 0),
         "{:?}",
         outcome.failed.first()
@@ -141,7 +142,7 @@ async fn requests_of_many_slots_go_together_and_every_unit_is_cut_once() {
 }
 
 #[tokio::test]
-async fn a_slot_that_moves_in_mid_storm_is_followed() {
+async fn a_slot_that_moves_under_load_is_followed() {
     let servers = start();
     let slots = stocked(&servers, "shop").await;
     let slot = SLOTS[0];
@@ -168,19 +169,19 @@ async fn a_slot_that_moves_in_mid_storm_is_followed() {
     let failed = &outcome.failed;
     assert!(
         failed.iter().all(|e| !e.may_have_happened),
-        "nothing was done where nothing was found: {failed:?}"
+        "calls to the wrong server have no effect: {failed:?}"
     );
     let numbers = outcome.numbers_of(slot);
     assert_eq!(numbers, (1..=STOCK).collect::<Vec<_>>(), "{} failed", failed.len());
 }
 
 #[tokio::test]
-async fn a_replica_that_takes_over_from_a_dead_primary_is_found_and_suspected() {
+async fn a_replica_that_takes_over_from_a_dead_primary_is_found_and_reported() {
     take_over(Server::kill).await;
 }
 
 #[tokio::test]
-async fn a_replica_that_takes_over_from_a_silent_primary_is_found_and_suspected() {
+async fn a_replica_that_takes_over_from_a_silent_primary_is_found_and_reported() {
     take_over(|server| server.freeze()).await;
 }
 
@@ -190,8 +191,8 @@ async fn take_over(from: impl Fn(&mut Server)) {
     let slots = stocked(&servers, "shop").await;
     let slot = SLOTS[0];
     slots.serve(&[slot]).expect("one slot");
-    let cut = burst(&slots, &[slot], 50).await.cut.len() as u64;
-    assert_eq!(cut, 50);
+    let issued = burst(&slots, &[slot], 50).await.issued.len() as u64;
+    assert_eq!(issued, 50);
     wait_until("the replica has the tickets", || {
         let lengths = servers.iter().filter(has).map(|s| s.ask::<String>(&["INFO", "replication"]));
         let offset = |info: &String| {
@@ -203,22 +204,23 @@ async fn take_over(from: impl Fn(&mut Server)) {
     });
     let seen = slots.evidence().changes;
     let is_primary = |s: &Server| s.ask::<String>(&["INFO", "replication"]).contains("role:master");
-    let primary = servers.iter().position(|s| has(&s) && is_primary(s)).expect("one has it");
+    let primary =
+        servers.iter().position(|s| has(&s) && is_primary(s)).expect("a primary has the slot");
     from(&mut servers[primary]);
     tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen))
         .await
-        .expect("another server has it");
+        .expect("another server has the slot");
     let until = Instant::now() + READY_WITHIN;
     let view = loop {
         match slots.view(slot).await {
-            Ok(view) => break view.expect("the replica knew it"),
+            Ok(view) => break view.expect("the replica has the epoch"),
             Err(error) => assert!(Instant::now() < until, "{error}"),
         }
     };
-    assert_eq!((view.n.0, view.available), (cut, STOCK - cut));
+    assert_eq!((view.n.0, view.available), (issued, STOCK - issued));
     let more = burst(&slots, &[slot], 3_000).await;
     let last = more.numbers_of(slot).last().copied();
-    assert_eq!((more.again, last), (50, Some(STOCK)), "sold on: {:?}", more.failed.first());
+    assert_eq!((more.again, last), (50, Some(STOCK)), "not all sold: {:?}", more.failed.first());
     let mut taken = std::collections::BTreeSet::new();
     while taken.len() < STOCK as usize {
         let some = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;
@@ -243,22 +245,22 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     for evicts in [&servers[0], &servers[2]] {
         evict(evicts, "allkeys-lru");
         for named in [all.clone(), all[..1].to_vec(), all[1..2].to_vec()] {
-            let said = open(named.clone()).await.expect_err("refused").reason;
+            let reason = open(named.clone()).await.expect_err("refused").reason;
             assert!(
-                said.contains(&evicts.port().to_string()) && said.contains("noeviction"),
-                "{named:?}: {said}"
+                reason.contains(&evicts.port().to_string()) && reason.contains("noeviction"),
+                "{named:?}: {reason}"
             );
         }
         evict(evicts, "noeviction");
     }
-    // A server that can no longer hold slots is reported once; the others go on.
-    let slots = open(all).await.expect("none of them evicts");
+    // A server that can no longer hold slots is reported once; the others continue.
+    let slots = open(all).await.expect("no server evicts keys");
     let seen = slots.evidence();
     assert_eq!(seen.refusals, Vec::<String>::new());
     evict(&servers[1], "volatile-ttl");
     let changes = tokio::time::timeout(READY_WITHIN, slots.wait_for_change(seen.changes))
         .await
-        .expect("looked at");
+        .expect("the change is noticed");
     let now = slots.evidence();
     assert_eq!(
         (changes, now.changes, now.refusals.len()),
@@ -269,7 +271,7 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
     evict(&servers[1], "noeviction");
     tokio::time::timeout(READY_WITHIN, slots.wait_for_change(now.changes))
         .await
-        .expect("looked at");
+        .expect("the change is noticed");
     assert_eq!(slots.evidence().refusals, Vec::<String>::new());
 }
 
@@ -287,8 +289,8 @@ fn move_hash_slot(servers: &[Server], tag: &str) {
     let at = at.to_string();
     let has =
         |s: &&Server| !s.ask::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &at, "9"]).is_empty();
-    let from = servers.iter().find(has).expect("one has it");
-    let to = servers.iter().find(|s| s.port() != from.port()).expect("another one");
+    let from = servers.iter().find(has).expect("a server has the slot");
+    let to = servers.iter().find(|s| s.port() != from.port()).expect("another server");
     let (from_id, to_id): (String, String) =
         (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
     let _: () = to.ask(&["CLUSTER", "SETSLOT", &at, "IMPORTING", &from_id]);

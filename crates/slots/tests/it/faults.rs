@@ -31,8 +31,8 @@ async fn open(server: &Server) -> Slots {
 }
 
 async fn ready(slots: &Slots, epoch: u64, available: u64) {
-    let said = slots.init(SLOT, terms(grant(epoch), Epoch(epoch), available)).await;
-    assert_eq!(said.expect("reachable"), ApplyOutcome::At(Seq(0)));
+    let answer = slots.init(SLOT, terms(grant(epoch), Epoch(epoch), available)).await;
+    assert_eq!(answer.expect("reachable"), ApplyOutcome::At(Seq(0)));
 }
 
 fn grant(epoch: u64) -> GrantId {
@@ -43,7 +43,7 @@ async fn ask(slots: &Slots, buyer: &str, key: &str) -> Result<TicketAnswer, Slot
     slots.ticket(SLOT, &request(buyer, key, 1, 9)).await
 }
 
-async fn cut(slots: &Slots, buyer: &str, key: &str) -> TicketN {
+async fn issue(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     let until = Instant::now() + WITHIN;
     loop {
         // The first request after a broken connection gets an error and is retried with its key.
@@ -98,7 +98,7 @@ fn key(what: &str) -> String {
 }
 
 #[tokio::test]
-async fn scripts_that_are_flushed_in_mid_storm_are_loaded_again() {
+async fn scripts_that_are_flushed_under_load_are_loaded_again() {
     let server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 1_500).await;
@@ -110,7 +110,7 @@ async fn scripts_that_are_flushed_in_mid_storm_are_loaded_again() {
     };
     let (outcome, ()) = tokio::join!(burst(&slots, &[SLOT], 2_000), flushing);
     assert_eq!(
-        (outcome.cut.len(), outcome.short, outcome.failed.len()),
+        (outcome.issued.len(), outcome.short, outcome.failed.len()),
         (1_500, 500, 0),
         "{:?}",
         outcome.failed.first()
@@ -125,7 +125,7 @@ async fn a_slot_that_was_flushed_fails_closed_until_its_next_epoch() {
     let server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 10).await;
-    cut(&slots, "a", "k").await;
+    issue(&slots, "a", "k").await;
     take(&slots, 1).await;
     let _: () = server.ask(&["FLUSHALL"]);
     assert_eq!(ask(&slots, "b", "k").await.expect("reachable"), TicketAnswer::NoEpoch);
@@ -134,28 +134,28 @@ async fn a_slot_that_was_flushed_fails_closed_until_its_next_epoch() {
         ApplyOutcome::Foreign
     );
     assert_eq!(view(&slots).await, None);
-    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "nothing was written");
+    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "no key was written");
     ready(&slots, 2, 9).await;
-    assert_eq!(cut(&slots, "a", "k").await.0, 1);
+    assert_eq!(issue(&slots, "a", "k").await.0, 1);
     assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, grant(2), "the queue is read again");
 }
 
 #[tokio::test]
-async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
+async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 10).await;
-    cut(&slots, "a", "k").await;
+    issue(&slots, "a", "k").await;
     let _: () = server.ask(&["SAVE"]);
     for buyer in ["b", "c"] {
-        cut(&slots, buyer, "k").await;
+        issue(&slots, buyer, "k").await;
     }
     slots.apply(SLOT, Epoch(1), &[refill(1, 1, 5)]).await.expect("reachable");
     let seen = slots.evidence();
     server.restart();
     tokio::time::timeout(WITHIN, slots.wait_for_change(seen.changes))
         .await
-        .expect("another run id");
+        .expect("the changed run id is noticed");
     assert_ne!(slots.evidence().servers[0].run_id, seen.servers[0].run_id);
     let after = view(&slots).await.expect("the old epoch");
     assert_eq!((after.n.0, after.applied.0, after.available), (1, 0, 9));
@@ -175,9 +175,9 @@ async fn a_server_restarted_from_an_old_snapshot_is_suspected_and_shows_it() {
     };
     assert_eq!(loss::evidence(&before, Some(&after), Seq(1)), Some(CloseCause::NumberBehind));
     assert_eq!(
-        cut(&slots, "d", "k").await.0,
+        issue(&slots, "d", "k").await.0,
         2,
-        "a number that is another ticket's, which settle sees"
+        "the slot issues the number of another ticket, which settling detects"
     );
 }
 
@@ -195,7 +195,7 @@ async fn a_key_of_a_wrong_type_is_refused_before_anything_is_written() {
     for (i, what) in ["term", "requests", "buyers", "recalls", "queue"].into_iter().enumerate() {
         let epoch = i as u64 + 1;
         ready(&slots, epoch, 10).await;
-        cut(&slots, "a", "k").await;
+        issue(&slots, "a", "k").await;
         let _: u64 = server.ask(&["DEL", &key(what)]);
         let _: () = server.ask(&["SET", &key(what), "x"]);
         let before = dump(&server);
@@ -211,11 +211,11 @@ async fn a_key_of_a_wrong_type_is_refused_before_anything_is_written() {
         assert_eq!(dump(&server), before, "{what}");
     }
     ready(&slots, 6, 10).await;
-    cut(&slots, "b", "k").await;
+    issue(&slots, "b", "k").await;
 }
 
 #[tokio::test]
-async fn a_value_that_makes_no_sense_is_refused_before_anything_is_written() {
+async fn an_invalid_value_is_refused_before_anything_is_written() {
     let server = Server::start(&[]);
     let slots = open_unread(&server).await;
     let fields =
@@ -226,18 +226,18 @@ async fn a_value_that_makes_no_sense_is_refused_before_anything_is_written() {
         ready(&slots, epoch, 10).await;
         let _: u64 = server.ask(&["HSET", &key("term"), field, bad]);
         let before = dump(&server);
-        let said = ask(&slots, "b", "k").await.expect("reachable");
-        assert_eq!((said, view(&slots).await), (TicketAnswer::NoEpoch, None), "{field} {bad}");
+        let answer = ask(&slots, "b", "k").await.expect("reachable");
+        assert_eq!((answer, view(&slots).await), (TicketAnswer::NoEpoch, None), "{field} {bad}");
         assert_eq!(dump(&server), before, "{field} {bad}");
     }
 }
 
 #[tokio::test]
-async fn a_share_that_makes_no_sense_fails_its_buyer_alone() {
+async fn an_invalid_count_of_a_buyers_units_fails_only_that_buyer() {
     let server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 10).await;
-    cut(&slots, "a", "1").await;
+    issue(&slots, "a", "1").await;
     let hashes: Vec<Vec<u8>> = server.ask(&["HKEYS", &key("buyers")]);
     let mut connection =
         redis::Client::open(server.url()).expect("a URL").get_connection().expect("running");
@@ -251,12 +251,12 @@ async fn a_share_that_makes_no_sense_fails_its_buyer_alone() {
 }
 
 #[tokio::test]
-async fn tickets_of_a_dead_settler_are_given_to_another() {
+async fn tickets_of_a_dead_settler_are_delivered_to_another() {
     let server = Server::start(&[]);
     let dead = open(&server).await;
     ready(&dead, 1, 10).await;
-    cut(&dead, "a", "k").await;
-    cut(&dead, "b", "k").await;
+    issue(&dead, "a", "k").await;
+    issue(&dead, "b", "k").await;
     let taken = take(&dead, 2).await;
     dead.acknowledge(&[done(&taken[0])]).await.expect("reachable");
     drop(dead);
@@ -274,26 +274,26 @@ async fn a_restarted_node_gets_the_tickets_that_it_had_taken() {
     let server = Server::start(&[]);
     let before = open(&server).await;
     ready(&before, 1, 10).await;
-    cut(&before, "a", "k").await;
+    issue(&before, "a", "k").await;
     let taken = take(&before, 1).await;
     drop(before);
     let started = Watch::start();
     let again = take(&open(&server).await, 1).await;
     assert_eq!(again[0].delivery, taken[0].delivery);
-    assert!(started.elapsed() < Duration::from_secs(2), "at once, not when it counts as dead");
+    assert!(started.elapsed() < Duration::from_secs(2), "the node waits until it counts as dead");
 }
 
 #[tokio::test]
-async fn a_ticket_under_an_id_that_came_twice_is_acknowledged_only_by_its_token() {
+async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     let server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 10).await;
-    cut(&slots, "a", "k").await;
+    issue(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // The state of a replica that lags behind: it has the grant, and not the ticket.
+    // The server is now like a replica that lags behind: it has the grant, and not the ticket.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
-    cut(&slots, "b", "k").await;
+    issue(&slots, "b", "k").await;
     let new = take(&slots, 1).await;
     assert_eq!(old[0].delivery.at, new[0].delivery.at);
     slots.acknowledge(&[done(&old[0])]).await.expect("reachable");
@@ -303,14 +303,14 @@ async fn a_ticket_under_an_id_that_came_twice_is_acknowledged_only_by_its_token(
 }
 
 #[tokio::test]
-async fn an_entry_that_makes_no_sense_holds_up_none_behind_it() {
+async fn an_invalid_entry_does_not_block_the_entries_behind_it() {
     let server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 10).await;
-    cut(&slots, "a", "k").await;
+    issue(&slots, "a", "k").await;
     let _: String = server.ask(&["XADD", &key("queue"), "1-2", "t", "nonsense", "r", "x"]);
     let _: u64 = server.ask(&["HSET", &key("term"), "n", "2"]);
-    cut(&slots, "b", "k").await;
+    issue(&slots, "b", "k").await;
     let taken = take(&slots, 2).await;
     let numbers: Vec<u64> = taken.iter().map(|t| t.delivery.ticket.n.0).collect();
     assert_eq!(numbers, [1, 3]);
@@ -326,21 +326,21 @@ async fn an_entry_that_makes_no_sense_holds_up_none_behind_it() {
     slots.acknowledge(&done.collect::<Vec<_>>()).await.expect("reachable");
     let since = std::time::Instant::now();
     while queued().await > 0 {
-        assert!(since.elapsed() < 2 * WITHIN, "nobody can read it, so it is dropped");
+        assert!(since.elapsed() < 2 * WITHIN, "the invalid entry is not dropped");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn an_old_message_does_not_bring_a_retired_slot_back() {
+async fn an_old_message_does_not_restore_a_retired_slot() {
     let server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 3, 10).await;
     slots.retire(SLOT).await.expect("reachable");
-    let said = slots.init(SLOT, terms(grant(3), Epoch(3), 10)).await.expect("reachable");
-    assert_eq!((said, view(&slots).await), (ApplyOutcome::Foreign, None));
+    let answer = slots.init(SLOT, terms(grant(3), Epoch(3), 10)).await.expect("reachable");
+    assert_eq!((answer, view(&slots).await), (ApplyOutcome::Foreign, None));
     assert_eq!(server.ask::<Vec<String>>(&["KEYS", "*"]), [key("term")]);
-    assert!(server.ask::<i64>(&["PTTL", &key("term")]) > 0, "and that is forgotten in the end");
+    assert!(server.ask::<i64>(&["PTTL", &key("term")]) > 0, "the epoch of a retired slot expires");
     ready(&slots, 4, 10).await;
     assert_eq!(server.ask::<i64>(&["PTTL", &key("term")]), -1, "a living slot does not expire");
 }
@@ -350,30 +350,30 @@ async fn a_server_without_memory_refuses_and_nothing_is_written() {
     let server = Server::start(&[]);
     let slots = open_unread(&server).await;
     ready(&slots, 1, 10).await;
-    cut(&slots, "a", "k").await;
+    issue(&slots, "a", "k").await;
     let before = dump(&server);
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
-    let said = ask(&slots, "b", "k").await;
+    let answer = ask(&slots, "b", "k").await;
     assert!(
-        said.as_ref().is_err_and(|e| !e.may_have_happened && e.reason.contains("OOM")),
-        "{said:?}"
+        answer.as_ref().is_err_and(|e| !e.may_have_happened && e.reason.contains("OOM")),
+        "{answer:?}"
     );
     assert!(matches!(ask(&slots, "a", "k").await, Ok(TicketAnswer::Repeated(_))));
     assert_eq!(dump(&server), before);
     let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
-    assert_eq!(cut(&slots, "b", "k").await.0, 2);
+    assert_eq!(issue(&slots, "b", "k").await.0, 2);
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_may_have_happened_and_is_asked_for_again() {
+async fn a_call_without_an_answer_may_have_taken_effect_and_is_repeated() {
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 100).await;
-    // Many at once, so that every connection is opened.
-    assert_eq!(burst(&slots, &[SLOT], 50).await.cut.len(), 50);
+    // Many requests at once, so that every connection is opened.
+    assert_eq!(burst(&slots, &[SLOT], 50).await.issued.len(), 50);
     server.freeze();
-    let said = ask(&slots, "a", "k").await;
-    assert!(said.as_ref().is_err_and(|e| e.may_have_happened), "{said:?}");
+    let answer = ask(&slots, "a", "k").await;
+    assert!(answer.as_ref().is_err_and(|e| e.may_have_happened), "{answer:?}");
     server.thaw();
     let until = Instant::now() + WITHIN;
     let again = loop {
@@ -383,27 +383,27 @@ async fn an_answer_that_does_not_come_may_have_happened_and_is_asked_for_again()
         }
     };
     assert!(matches!(again, TicketAnswer::Repeated(_) | TicketAnswer::Issued(_)), "{again:?}");
-    assert_eq!(view(&slots).await.expect("has an epoch").available, 49, "once");
+    assert_eq!(view(&slots).await.expect("has an epoch").available, 49, "deducted once");
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_said_to_be_and_found_when_it_is_back() {
+async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let slots = open(&server).await;
     ready(&slots, 1, 10).await;
-    cut(&slots, "a", "k").await;
+    issue(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
     // A call on a breaking connection may have had its effect. So no new connection is opened, and
     // the call is not sent again.
-    while ask(&slots, "b", "k").await.expect_err("gone").may_have_happened {
-        assert!(Instant::now() < until, "nothing can happen any more");
+    while ask(&slots, "b", "k").await.expect_err("the server is down").may_have_happened {
+        assert!(Instant::now() < until, "calls to a stopped server are not reported as such");
     }
     server.restart();
-    assert_eq!(view(&slots).await.expect("it kept a file").n.0, 1);
+    assert_eq!(view(&slots).await.expect("the server kept its data").n.0, 1);
     let until = Instant::now() + WITHIN;
     while ask(&slots, "b", "k").await.is_err() {
-        assert!(Instant::now() < until, "it is back");
+        assert!(Instant::now() < until, "the restarted server is not found");
     }
-    assert_eq!(take(&slots, 2).await.len(), 2, "the reader too");
+    assert_eq!(take(&slots, 2).await.len(), 2, "the reader reconnects too");
 }

@@ -1,4 +1,4 @@
-//! A settler that stops cleanly leaves nothing for which others would have to wait.
+//! A settler that stops cleanly returns its tickets, so other settlers do not wait for a timeout.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -15,7 +15,7 @@ const TICKETS: usize = 20;
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn tickets_that_a_settler_hands_back_are_given_to_another_at_once() {
+async fn tickets_that_a_stopping_settler_returns_are_delivered_to_another_at_once() {
     let server = Server::start(&[]);
     let first = Slots::redis(options(vec![server.url()], "shop"))
         .await
@@ -24,9 +24,9 @@ async fn tickets_that_a_settler_hands_back_are_given_to_another_at_once() {
     first.serve(&[SLOT]).expect("one slot");
     let before = Watch::start();
     for n in 0..TICKETS {
-        let told =
+        let answer =
             first.ticket(SLOT, &request(&format!("b{n}"), "k", 1, 9)).await.expect("reachable");
-        assert!(matches!(told, TicketAnswer::Issued(_)), "{told:?}");
+        assert!(matches!(answer, TicketAnswer::Issued(_)), "{answer:?}");
     }
     let mut read = Vec::new();
     while read.len() < TICKETS {
@@ -36,17 +36,17 @@ async fn tickets_that_a_settler_hands_back_are_given_to_another_at_once() {
     let other = RedisOptions { node: NodeId(2), ..options(vec![server.url()], "shop") };
     let other = Slots::redis(other).await.expect("a server that may hold slots");
     other.serve(&[SLOT]).expect("one slot");
-    let mut given = Vec::new();
-    while given.len() < TICKETS {
+    let mut received = Vec::new();
+    while received.len() < TICKETS {
         let more = tokio::time::timeout(Duration::from_secs(10), other.take(TICKETS)).await;
-        given.extend(more.expect("they are given to it").expect("reachable"));
+        received.extend(more.expect("the tickets are delivered").expect("reachable"));
     }
     let numbers = |taken: &[doorbuster_slots::Taken]| {
         let mut numbers: Vec<u64> = taken.iter().map(|taken| taken.delivery.at).collect();
         numbers.sort_unstable();
         numbers
     };
-    assert_eq!(numbers(&given), numbers(&read));
+    assert_eq!(numbers(&received), numbers(&read));
     assert!(before.elapsed() < DEAD_AFTER, "{:?}", before.elapsed());
     drop(first);
 }

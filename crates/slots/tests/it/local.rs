@@ -20,7 +20,7 @@ crate::conforms!(slots);
 /// Threads ask for more units than there are, while a settler takes and acknowledges tickets: every
 /// unit is issued once, and every ticket is delivered once.
 #[test]
-fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
+fn threads_that_share_a_slot_issue_every_unit_once() {
     const STOCK: u64 = 20_000;
     let slots = Slots::local(conformance::id_key(), SlotBounds::default());
     let slot = SlotKey { item: ItemId(1), index: 0 };
@@ -29,10 +29,10 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
     runtime
         .block_on(slots.init(slot, conformance::terms(GrantId(1), Epoch(1), STOCK)))
         .expect("local");
-    let cut = Arc::new(AtomicU64::new(0));
+    let issued = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (slots, cut) = (slots.clone(), cut.clone());
+            let (slots, issued) = (slots.clone(), issued.clone());
             scope.spawn(move || {
                 let runtime =
                     tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -45,7 +45,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
                     );
                     request.token = Token(thread * 1_000_000 + i);
                     match runtime.block_on(slots.ticket(slot, &request)).expect("local") {
-                        TicketAnswer::Issued(_) => drop(cut.fetch_add(1, Ordering::Relaxed)),
+                        TicketAnswer::Issued(_) => drop(issued.fetch_add(1, Ordering::Relaxed)),
                         TicketAnswer::Short { .. } => {}
                         other => panic!("{other:?}"),
                     }
@@ -77,7 +77,7 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
             }
         });
     });
-    assert_eq!(cut.load(Ordering::Relaxed), STOCK);
+    assert_eq!(issued.load(Ordering::Relaxed), STOCK);
     let view = runtime.block_on(slots.view(slot)).expect("local").expect("has an epoch");
     assert_eq!((view.available, view.unacknowledged, view.n.0), (0, 0, STOCK));
 }
@@ -86,25 +86,25 @@ fn threads_share_a_slot_without_losing_or_inventing_a_unit() {
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A running thread, until it ends or panics.
-struct Works<'a>(&'a AtomicU64);
+struct RunningThread<'a>(&'a AtomicU64);
 
-impl Drop for Works<'_> {
+impl Drop for RunningThread<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
 /// A slot that several threads use at once, and their results.
-struct Attacked {
+struct ContendedSlot {
     slots: Slots,
     slot: SlotKey,
     /// Issued tickets.
-    cut: AtomicU64,
+    issued: AtomicU64,
     /// Threads that may still change the slot.
     working: AtomicU64,
 }
 
-impl Attacked {
+impl ContendedSlot {
     const BUYERS: u64 = 50;
     const KEYS: u64 = 40;
     const LIMIT: u32 = 25;
@@ -120,14 +120,14 @@ impl Attacked {
 
     /// Each buyer sends each key twice, so that refused requests are repeated.
     fn ask(&self, thread: u64) {
-        let _works = Works(&self.working);
+        let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
         for i in (0..Self::BUYERS * Self::KEYS).chain(0..Self::BUYERS * Self::KEYS) {
             let (buyer, key) = (format!("b{}", i % Self::BUYERS), format!("k{}", i / Self::BUYERS));
             let mut request = conformance::request(&buyer, &key, 1, Self::LIMIT);
-            request.token = Token(thread << 32 | self.cut.load(Ordering::Relaxed) << 16 | i);
+            request.token = Token(thread << 32 | self.issued.load(Ordering::Relaxed) << 16 | i);
             match runtime.block_on(self.slots.ticket(self.slot, &request)).expect("local") {
-                TicketAnswer::Issued(_) => drop(self.cut.fetch_add(1, Ordering::Relaxed)),
+                TicketAnswer::Issued(_) => drop(self.issued.fetch_add(1, Ordering::Relaxed)),
                 TicketAnswer::Repeated(_) | TicketAnswer::Short { .. } => {}
                 TicketAnswer::LimitReached { used } => assert_eq!(used, Self::LIMIT),
                 other => panic!("{other:?}"),
@@ -137,7 +137,7 @@ impl Attacked {
 
     /// Adds units and takes some away, step by step; returns how many were taken away.
     fn refill_and_recall(&self) -> u64 {
-        let _works = Works(&self.working);
+        let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
         let mut recalled = 0;
         for step in 1..=Self::STEPS {
@@ -158,7 +158,7 @@ impl Attacked {
             let recall = self.slots.recall(self.slot, RecallId(step), Self::GRANT, Self::EPOCH, 2);
             match runtime.block_on(recall).expect("local") {
                 RecallOutcome::Taken(units) => recalled += units,
-                RecallOutcome::Refused => panic!("it has room for as many"),
+                RecallOutcome::Refused => panic!("the slot remembers this many recalls"),
             }
         }
         recalled
@@ -170,16 +170,16 @@ impl Attacked {
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let mut taken = Vec::new();
         while self.working.load(Ordering::Acquire) > 0
-            || (taken.len() as u64) < self.cut.load(Ordering::Acquire)
+            || (taken.len() as u64) < self.issued.load(Ordering::Acquire)
         {
             // A ticket may be taken before it is counted.
-            if taken.len() as u64 >= self.cut.load(Ordering::Acquire) {
+            if taken.len() as u64 >= self.issued.load(Ordering::Acquire) {
                 std::thread::yield_now();
                 continue;
             }
             let take = runtime
                 .block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
-            let batch = take.expect("what was cut is delivered").expect("local");
+            let batch = take.expect("every issued ticket is delivered").expect("local");
             let done = |t: &Taken| DeliveryRef {
                 slot: t.slot,
                 at: t.delivery.at,
@@ -198,23 +198,24 @@ impl Attacked {
 /// Each request has one ticket, no buyer exceeds the limit, and every unit is accounted for.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
-    let bounds = SlotBounds { recalls: Attacked::STEPS as usize, ..SlotBounds::default() };
-    let attacked = Attacked {
+    let bounds = SlotBounds { recalls: ContendedSlot::STEPS as usize, ..SlotBounds::default() };
+    let contended = ContendedSlot {
         slots: Slots::local(conformance::id_key(), bounds),
         slot: SlotKey { item: ItemId(1), index: 0 },
-        cut: AtomicU64::new(0),
+        issued: AtomicU64::new(0),
         working: AtomicU64::new(5),
     };
-    let Attacked { slots, slot, .. } = &attacked;
-    let terms = conformance::terms(Attacked::GRANT, Attacked::EPOCH, Attacked::STOCK);
-    Attacked::runtime().block_on(slots.init(*slot, terms)).expect("local");
+    let ContendedSlot { slots, slot, .. } = &contended;
+    let terms =
+        conformance::terms(ContendedSlot::GRANT, ContendedSlot::EPOCH, ContendedSlot::STOCK);
+    ContendedSlot::runtime().block_on(slots.init(*slot, terms)).expect("local");
     let (taken, recalled) = std::thread::scope(|scope| {
-        let buyers: Vec<_> = (0..4).map(|thread| (thread, &attacked)).collect();
-        for (thread, attacked) in buyers {
-            scope.spawn(move || attacked.ask(thread));
+        let buyers: Vec<_> = (0..4).map(|thread| (thread, &contended)).collect();
+        for (thread, contended) in buyers {
+            scope.spawn(move || contended.ask(thread));
         }
-        let refills = scope.spawn(|| attacked.refill_and_recall());
-        let settler = scope.spawn(|| attacked.settle());
+        let refills = scope.spawn(|| contended.refill_and_recall());
+        let settler = scope.spawn(|| contended.settle());
         (settler.join().expect("no panic"), refills.join().expect("no panic"))
     });
     let mut requests = HashSet::new();
@@ -226,12 +227,12 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
         );
         *used.entry(&ticket.buyer).or_default() += ticket.units.get();
     }
-    assert!(used.values().all(|&used| used <= Attacked::LIMIT), "{used:?}");
-    let (view, cut) =
-        (Attacked::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
+    assert!(used.values().all(|&used| used <= ContendedSlot::LIMIT), "{used:?}");
+    let (view, issued) =
+        (ContendedSlot::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
     let view = view.expect("has an epoch");
-    assert_eq!((view.unacknowledged, view.n.0), (0, cut));
-    let units = Attacked::STOCK + Attacked::REFILL * Attacked::STEPS;
-    assert_eq!(view.available + cut + recalled, units, "every unit is accounted for");
-    assert!(recalled > 0 && cut >= Attacked::STOCK, "{recalled} recalled, {cut} cut");
+    assert_eq!((view.unacknowledged, view.n.0), (0, issued));
+    let units = ContendedSlot::STOCK + ContendedSlot::REFILL * ContendedSlot::STEPS;
+    assert_eq!(view.available + issued + recalled, units, "every unit is accounted for");
+    assert!(recalled > 0 && issued >= ContendedSlot::STOCK, "{recalled} recalled, {issued} issued");
 }

@@ -19,7 +19,7 @@ fn on(servers: &[&Server], lease: Duration) -> Locks {
 }
 
 async fn take(locks: &Locks) -> LockGuard {
-    locks.take(NAME, PATIENCE).await.expect("reachable").expect("nobody keeps it for so long")
+    locks.take(NAME, PATIENCE).await.expect("reachable").expect("the lock becomes free")
 }
 
 /// A resource that is written under the lock and checks the fencing number.
@@ -35,7 +35,7 @@ impl Written {
 }
 
 #[tokio::test]
-async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
+async fn work_longer_than_a_lease_keeps_the_lock_and_others_wait() {
     let server = Server::start(&[]);
     let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let held = take(&one).await;
@@ -48,11 +48,11 @@ async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
     held.release().await;
     assert!(
         inside.is_held() && other.try_take(NAME).await.expect("reachable").is_none(),
-        "the work inside goes on"
+        "the nested work still holds the lock"
     );
     let fence = inside.fence();
     inside.release().await;
-    let next = other.try_take(NAME).await.expect("reachable").expect("it is free");
+    let next = other.try_take(NAME).await.expect("reachable").expect("the lock is free");
     assert!(next.fence() > fence);
     drop(next);
     // A dropped lock is released a moment later.
@@ -60,54 +60,54 @@ async fn work_longer_than_a_locks_life_keeps_it_and_another_waits() {
 }
 
 #[tokio::test]
-async fn a_lock_that_ended_during_work_is_known_to_be_lost_and_the_late_write_is_refused() {
+async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let server = Server::start(&[]);
     let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
-    // As an operator deletes it, or a server loses it.
+    // This is the state after an operator deletes the lock, or a server loses it.
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));
-    assert!(!written.write(&late), "the number shows that it comes too late");
-    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal tells");
+    assert!(!written.write(&late), "a write with a smaller number is refused");
+    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal fails");
     assert!(!late.is_held() && next.is_held());
     late.release().await;
     assert!(
         next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(),
-        "it did not take the other's lock away"
+        "releasing a lost lock does not release another owner's lock"
     );
 }
 
 #[tokio::test]
-async fn only_its_owner_releases_or_renews_a_lock() {
+async fn only_its_owner_can_release_or_renew_a_lock() {
     let server = Server::start(&[]);
     let locks = on(&[&server], LEASE);
     let key = "shop:{shared}:lock:loader";
     let mine = take(&locks).await;
-    server.ask::<String>(&["SET", key, "somebody else", "PX", "60000"]);
-    tokio::time::timeout(PATIENCE, mine.lost()).await.expect("the next renewal tells");
+    server.ask::<String>(&["SET", key, "another owner", "PX", "60000"]);
+    tokio::time::timeout(PATIENCE, mine.lost()).await.expect("the next renewal fails");
     mine.release().await;
-    assert_eq!(server.ask::<String>(&["GET", key]), "somebody else");
+    assert_eq!(server.ask::<String>(&["GET", key]), "another owner");
     let left: i64 = server.ask(&["PTTL", key]);
     assert!(left > 10_000, "{left}");
 }
 
 /// Pauses a whole process, as a debugger or a sleeping machine does.
 #[test]
-fn a_holder_that_stood_still_through_its_time_knows_it_at_once() {
+fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock() {
     let server = Server::start(&[]);
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
-    // While its runtime is not driven, nothing of it runs, not even the renewal.
+    // While its runtime is not driven, none of its tasks runs, not even the renewal.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
         let locks = on(&[&server], LEASE);
         let next = take(&locks).await;
-        assert!(!late.is_held(), "before it asked anybody");
+        assert!(!late.is_held(), "the lock is lost before any call");
         assert!(next.is_held() && next.fence() > late.fence());
         let mut written = Written::default();
         assert!(written.write(&next) && !written.write(&late));
@@ -115,39 +115,40 @@ fn a_holder_that_stood_still_through_its_time_knows_it_at_once() {
 }
 
 #[tokio::test]
-async fn numbers_go_on_past_a_failover_that_lost_the_lock() {
+async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     let mut server = Server::start_on_port(&[]);
     let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let late = take(&one).await;
-    // Restarted empty, like a replica that never had the lock.
+    // The server restarts empty, like a replica that never had the lock.
     server.restart();
     let next = loop {
         match other.take(NAME, PATIENCE).await {
-            Ok(next) => break next.expect("nobody has it there"),
+            Ok(next) => break next.expect("the lock is free"),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
     assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
-    tokio::time::timeout(PATIENCE, late.lost()).await.expect("it cannot be renewed");
+    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the renewal fails");
 }
 
 /// Waits until the replica's values under these keys equal the primary's, missing ones included.
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
-    // While it loads its file, it gives no other answer.
-    let said = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
+    // While the replica loads its file, it answers only with an error.
+    let value = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
     while keys
         .iter()
-        .any(|key| said(replica, key).is_none_or(|found| Some(found) != said(primary, key)))
+        .any(|key| value(replica, key).is_none_or(|found| Some(found) != value(primary, key)))
     {
-        assert!(Instant::now() < until, "the replica follows");
+        assert!(Instant::now() < until, "the replica does not follow");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn a_promoted_replica_without_the_lock_gives_a_greater_number() {
-    // Renewed after ten seconds: a holder that knows much earlier than its end was notified.
+async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
+    // The lock is renewed every ten seconds. A holder that learns of the loss much earlier was
+    // notified.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
@@ -157,10 +158,10 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_number() {
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;
-    let way = || Shared::new(&urls, "shop").expect("addresses");
-    let (mine, others) = (way(), way());
+    let connect = || Shared::new(&urls, "shop").expect("addresses");
+    let (mine, others) = (connect(), connect());
     let locks =
-        |way: &Shared| Locks::with_lease(vec![way.clone()], LONG).expect("there is a server");
+        |shared: &Shared| Locks::with_lease(vec![shared.clone()], LONG).expect("there is a server");
     let (one, other) = (locks(&mine), locks(&others));
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
@@ -176,31 +177,31 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_number() {
     assert_eq!(replica.ask::<i64>(&["EXISTS", LOCK]), 0);
     let next = loop {
         match other.take(NAME, PATIENCE).await {
-            Ok(next) => break next.expect("nobody has it there"),
-            Err(_) => assert!(taken_over.elapsed() < PATIENCE, "the replica is found"),
+            Ok(next) => break next.expect("the lock is free"),
+            Err(_) => assert!(taken_over.elapsed() < PATIENCE, "the replica is not found"),
         }
     };
     assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
     assert!(
         written.write(&next) && !written.write(&late),
-        "the number shows that it comes too late"
+        "a write with a smaller number is refused"
     );
     // The next request of each node finds its connection broken. Later requests go to the server
     // that all nodes use.
     while mine.get(FENCE).await.is_err() {
-        assert!(taken_over.elapsed() < PATIENCE, "the replica is found");
+        assert!(taken_over.elapsed() < PATIENCE, "the replica is not found");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal tells");
+    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal fails");
     assert!(
         taken_over.elapsed() < LONG / 2,
-        "long before it would have ended: {:?}",
+        "the loss is noticed late: {:?}",
         taken_over.elapsed()
     );
     late.release().await;
     assert!(
         next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(),
-        "it took nothing from the other"
+        "releasing a lost lock does not release another owner's lock"
     );
 }
 
@@ -215,7 +216,7 @@ async fn a_majority_of_servers_decides() {
     servers[0].kill();
     let until = Instant::now() + 2 * LEASE;
     while Instant::now() < until {
-        assert!(held.is_held(), "two of three are enough");
+        assert!(held.is_held(), "two of three servers are enough");
         assert!(other.try_take(NAME).await.expect("a majority answers").is_none());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -227,12 +228,12 @@ async fn a_majority_of_servers_decides() {
     let next = take(&other).await;
     assert!(next.fence() > fence);
     servers[1].kill();
-    tokio::time::timeout(PATIENCE, next.lost()).await.expect("one of three is too few");
-    assert!(one.try_take(NAME).await.is_err(), "nobody can tell whether it is free");
+    tokio::time::timeout(PATIENCE, next.lost()).await.expect("one of three servers is too few");
+    assert!(one.try_take(NAME).await.is_err(), "too few servers answer");
 }
 
 #[tokio::test]
-async fn each_waiting_caller_gets_the_lock_once_and_never_two_at_a_time() {
+async fn each_waiting_caller_gets_the_lock_once_and_only_one_holds_it_at_a_time() {
     const MANY: usize = 20;
     let server = Server::start(&[]);
     let inside = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -240,8 +241,11 @@ async fn each_waiting_caller_gets_the_lock_once_and_never_two_at_a_time() {
     for _ in 0..MANY {
         let (locks, inside) = (on(&[&server], LEASE), inside.clone());
         tasks.spawn(async move {
-            let held =
-                locks.take(NAME, 3 * PATIENCE).await.expect("reachable").expect("its turn comes");
+            let held = locks
+                .take(NAME, 3 * PATIENCE)
+                .await
+                .expect("reachable")
+                .expect("the lock becomes free");
             assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
             tokio::time::sleep(Duration::from_millis(5)).await;
             inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);

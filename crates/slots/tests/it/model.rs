@@ -141,7 +141,7 @@ struct Both {
     stopped: bool,
     now_ms: i64,
     tokens: u64,
-    cut: Vec<(TicketRequest, IssuedTicket)>,
+    issued: Vec<(TicketRequest, IssuedTicket)>,
     /// Unacknowledged deliveries, by the reference and by the real slot.
     delivered: Vec<(Delivery, Taken)>,
 }
@@ -168,7 +168,7 @@ impl Both {
             stopped: false,
             now_ms: 1_000_000,
             tokens: 0,
-            cut: Vec::new(),
+            issued: Vec::new(),
             delivered: Vec::new(),
         }
     }
@@ -203,13 +203,13 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // Before the first epoch nothing can be stopped; the reference remembers the
-                    // stop nevertheless.
+                    // Redis does not stop a slot before its first epoch. The reference remembers
+                    // such a stop, so it is sent again here.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
                 (self.grant, self.epoch, self.applied) = (view.grant, view.epoch, view.applied.0);
-                said::<ApplyOutcome>(here, there)
+                shown::<ApplyOutcome>(here, there)
             }
             Op::Tickets(seeds) => self.tickets(seeds).await,
             Op::Apply(rows) => self.apply(rows).await,
@@ -221,33 +221,33 @@ impl Both {
                     .recall(SLOT, RecallId(id), grant, self.epoch, units)
                     .await
                     .expect("reachable");
-                said::<RecallOutcome>(here, there)
+                shown::<RecallOutcome>(here, there)
             }
             &Op::Take(at_most) => self.take(at_most).await,
             Op::Acknowledge { which, wrong } => {
                 self.acknowledge(which, *wrong).await;
-                said((), ())
+                shown((), ())
             }
             Op::Redeliver => {
                 self.slot.redeliver();
                 self.slots.redeliver(SLOT).await.expect("reachable");
                 self.delivered.clear();
-                said((), ())
+                shown((), ())
             }
             &Op::Stop(stopped) => {
                 (self.stopped, _) = (stopped, self.slot.stop(stopped));
                 self.slots.stop(SLOT, stopped).await.expect("reachable");
-                said((), ())
+                shown((), ())
             }
             Op::Forget => {
                 self.forget().await;
-                said((), ())
+                shown((), ())
             }
         }
     }
 
     async fn tickets(&mut self, seeds: &[Seed]) -> (String, String) {
-        let mut asked = Vec::new();
+        let mut requests = Vec::new();
         for seed in seeds {
             self.now_ms += seed.later_ms;
             self.tokens += 1;
@@ -258,23 +258,23 @@ impl Both {
                 seed.limit,
             );
             (one.token, one.decide_by.0) = (Token(self.tokens), self.now_ms);
-            asked.push(one);
+            requests.push(one);
         }
         let mut tasks = JoinSet::new();
-        for (i, one) in asked.iter().enumerate() {
+        for (i, one) in requests.iter().enumerate() {
             let (slots, one) = (self.slots.clone(), one.clone());
             tasks.spawn(async move { (i, slots.ticket(SLOT, &one).await.expect("reachable")) });
         }
         let mut here = tasks.join_all().await;
         here.sort_by_key(|(i, _)| *i);
         let here: Vec<TicketAnswer> = here.into_iter().map(|(_, answer)| answer).collect();
-        let there: Vec<TicketAnswer> = asked.iter().map(|one| self.slot.ticket(one)).collect();
-        for (one, answer) in asked.into_iter().zip(&there) {
-            if let TicketAnswer::Issued(cut) = answer {
-                self.cut.push((one, *cut));
+        let there: Vec<TicketAnswer> = requests.iter().map(|one| self.slot.ticket(one)).collect();
+        for (one, answer) in requests.into_iter().zip(&there) {
+            if let TicketAnswer::Issued(issued) = answer {
+                self.issued.push((one, *issued));
             }
         }
-        said(here, there)
+        shown(here, there)
     }
 
     async fn apply(&mut self, rows: &[Row]) -> (String, String) {
@@ -290,7 +290,7 @@ impl Both {
         }
         let here = self.slots.apply(SLOT, self.epoch, &feed).await.expect("reachable");
         self.applied = self.slot.view().map_or(0, |v| v.applied.0);
-        said(here, there)
+        shown(here, there)
     }
 
     fn row(&self, row: &Row, seq: u64) -> FeedRow {
@@ -305,21 +305,21 @@ impl Both {
             quota_delta: 0,
             cause: FeedCause::Refill,
         };
-        let one = |at: &Index| (!self.cut.is_empty()).then(|| &self.cut[at.index(self.cut.len())]);
+        let one = |at: &Index| self.issued.get(at.index(self.issued.len().max(1)));
         match &row.what {
             What::Refill => {}
             What::RecallOutcome => feed.cause = FeedCause::Recalled,
             What::Returned(at, with_key) => {
-                let Some((request, cut)) = one(at) else { return feed };
+                let Some((request, issued)) = one(at) else { return feed };
                 feed.cause = FeedCause::Returned;
-                feed.ticket = Some(self.key.id_of(&ticket(request, cut)));
+                feed.ticket = Some(self.key.id_of(&ticket(request, issued)));
                 feed.buyer = Some(request.buyer.clone());
                 feed.key = with_key.then(|| RequestKey::clone(&request.key));
-                feed.quota_delta = -i64::from(cut.units.get());
+                feed.quota_delta = -i64::from(issued.units.get());
             }
             What::Order(at, ended) => {
-                let Some((request, cut)) = one(at) else { return feed };
-                let units = i64::from(cut.units.get());
+                let Some((request, issued)) = one(at) else { return feed };
+                let units = i64::from(issued.units.get());
                 feed.buyer = Some(request.buyer.clone());
                 (feed.cause, feed.units) = (FeedCause::OrderEnded, 0);
                 feed.quota_delta = if *ended { -units } else { units };
@@ -332,7 +332,7 @@ impl Both {
         let mut there = Vec::new();
         self.slot.take(at_most, &mut there);
         let mut here: Vec<Taken> = Vec::new();
-        // The same ticket may come twice.
+        // The same ticket may be delivered twice.
         let mut known: HashSet<(GrantId, Token)> =
             self.delivered.iter().map(|(d, _)| name(d)).collect();
         while here.len() < there.len() {
@@ -344,12 +344,12 @@ impl Both {
         let tickets = |all: Vec<&Delivery>| {
             all.into_iter().map(|d| Ticket::clone(&d.ticket)).collect::<Vec<_>>()
         };
-        let said = said(
+        let shown = shown(
             tickets(here.iter().map(|t| &t.delivery).collect()),
             tickets(there.iter().collect()),
         );
         self.delivered.extend(there.into_iter().zip(here));
-        said
+        shown
     }
 
     async fn acknowledge(&mut self, which: &Index, wrong: bool) {
@@ -385,20 +385,20 @@ fn name(delivery: &Delivery) -> (GrantId, Token) {
     (delivery.ticket.grant, delivery.ticket.token)
 }
 
-fn said<T: std::fmt::Debug>(here: T, there: T) -> (String, String) {
+fn shown<T: std::fmt::Debug>(here: T, there: T) -> (String, String) {
     (format!("{here:?}"), format!("{there:?}"))
 }
 
-fn ticket(request: &TicketRequest, cut: &IssuedTicket) -> Ticket {
+fn ticket(request: &TicketRequest, issued: &IssuedTicket) -> Ticket {
     Ticket {
-        token: cut.token,
-        grant: cut.grant,
-        n: cut.n,
+        token: issued.token,
+        grant: issued.grant,
+        n: issued.n,
         item: SLOT.item,
         buyer: request.buyer.clone(),
         key: request.key.clone(),
-        units: cut.units,
-        decide_by: cut.decide_by,
+        units: issued.units,
+        decide_by: issued.decide_by,
         node: request.node,
     }
 }

@@ -22,14 +22,14 @@ async fn open(primary: &Server, wait_replicas: u32, prefix: &str) -> Slots {
     slots
 }
 
-async fn cut(slots: &Slots, buyer: &str) {
-    let said = slots.ticket(SLOT, &request(buyer, "k", 1, 9)).await;
-    assert!(matches!(said, Ok(TicketAnswer::Issued(_))), "{said:?}");
+async fn issue(slots: &Slots, buyer: &str) {
+    let answer = slots.ticket(SLOT, &request(buyer, "k", 1, 9)).await;
+    assert!(matches!(answer, Ok(TicketAnswer::Issued(_))), "{answer:?}");
 }
 
 fn waits(server: &Server) -> u64 {
-    let said: String = server.ask(&["INFO", "commandstats"]);
-    let of_wait = said.lines().find_map(|line| line.strip_prefix("cmdstat_wait:calls="));
+    let info: String = server.ask(&["INFO", "commandstats"]);
+    let of_wait = info.lines().find_map(|line| line.strip_prefix("cmdstat_wait:calls="));
     of_wait.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
 }
 
@@ -40,35 +40,35 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
         Server::start_on_port(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
     let until = Instant::now() + WITHIN;
     while !primary.ask::<String>(&["INFO", "replication"]).contains("state=online") {
-        assert!(Instant::now() < until, "the replica follows");
+        assert!(Instant::now() < until, "the replica does not follow");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let without = open(&primary, 0, "without").await;
-    cut(&without, "a").await;
-    assert_eq!(waits(&primary), 0, "nobody asked for it");
+    issue(&without, "a").await;
+    assert_eq!(waits(&primary), 0, "without the setting no call waits");
 
     let slots = open(&primary, 1, "shop").await;
-    cut(&slots, "a").await;
+    issue(&slots, "a").await;
     assert_eq!(waits(&primary), 1);
     // Concurrent requests each get their own answer, and none gets the answer of the wait.
     let all = (0..50).map(|i| {
         let slots = slots.clone();
-        tokio::spawn(async move { cut(&slots, &format!("b{i}")).await })
+        tokio::spawn(async move { issue(&slots, &format!("b{i}")).await })
     });
     for one in all.collect::<Vec<_>>() {
         one.await.expect("no panic");
     }
-    assert!(waits(&primary) < 51, "one wait for a write, not for a request");
+    assert!(waits(&primary) < 51, "one wait for each write, not for each request");
 
     // For a silent replica the server waits until the bound, and every caller gets its answer.
     replica.freeze();
     let began = Instant::now();
-    cut(&slots, "c").await;
+    issue(&slots, "c").await;
     assert!(began.elapsed() >= BOUND, "{:?}", began.elapsed());
-    // A replica that is gone costs no more waiting.
+    // A disconnected replica causes no further waiting.
     replica.kill();
     let watch = Watch::start();
-    cut(&slots, "d").await;
+    issue(&slots, "d").await;
     assert!(watch.elapsed() < BOUND * 10, "{:?}", watch.elapsed());
     let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
     assert_eq!((view.n.0, view.available), (53, 47));

@@ -1,6 +1,6 @@
-//! Random calls of three threads at once on one slot in memory, checked for linearizability: there
-//! must be an order of the calls that fits the times of calls and answers, and in which the
-//! reference slot gives the same answers.
+//! Random calls of three threads at once on one slot in memory, checked for linearizability. There
+//! must be an order of the calls that fits the times of calls and answers. In this order, the
+//! reference slot must give the same answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! The same seed draws the same calls, but their interleaving is random.
@@ -74,7 +74,7 @@ struct World {
     requests: Vec<TicketRequest>,
     /// Rises with each call and each answer of all threads.
     instants: AtomicU64,
-    /// Threads that have arrived.
+    /// Threads that have arrived at the start.
     here: AtomicUsize,
 }
 
@@ -150,7 +150,7 @@ impl World {
         }
     }
 
-    /// What is left in the slot, and what it remembers.
+    /// The calls that show the final state of the slot and of its memory.
     fn rest(&self) -> Vec<Did> {
         let asks = self.requests.iter().step_by(2).cloned();
         let calls = [Call::View, Call::TakeAll]
@@ -162,16 +162,16 @@ impl World {
 
     /// Whether the reference can follow an order of these calls that keeps each thread's order.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
-        self.goes_on(threads, &mut vec![0; threads.len()], &self.reference())
+        self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
 
-    /// The same after this many calls of each thread.
-    fn goes_on(&self, threads: &[Vec<Did>], asked: &mut [usize], slot: &Slot) -> bool {
-        let next = |(did, &asked): (&Vec<Did>, &usize)| did.get(asked).map(|did| did.answered);
+    /// Whether the reference can continue after this many calls of each thread.
+    fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
+        let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
         // A call that was answered first comes before all calls that were made afterwards.
-        let Some(first) = threads.iter().zip(&*asked).filter_map(next).min() else { return true };
+        let Some(first) = threads.iter().zip(&*done).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
-            let Some(did) = all.get(asked[thread]).filter(|did| did.called < first) else {
+            let Some(did) = all.get(done[thread]).filter(|did| did.called < first) else {
                 continue;
             };
             let mut slot = slot.clone();
@@ -180,11 +180,11 @@ impl World {
             {
                 continue;
             }
-            asked[thread] += 1;
-            if self.goes_on(threads, asked, &slot) {
+            done[thread] += 1;
+            if self.explains_rest(threads, done, &slot) {
                 return true;
             }
-            asked[thread] -= 1;
+            done[thread] -= 1;
         }
         false
     }
@@ -197,7 +197,7 @@ struct Caller<'a> {
     token: u64,
     epoch: u64,
     applied: u64,
-    cut: Option<(TicketRequest, IssuedTicket)>,
+    issued: Option<(TicketRequest, IssuedTicket)>,
     taken: Option<Delivery>,
 }
 
@@ -208,7 +208,7 @@ impl<'a> Caller<'a> {
             token: (number as u64 + 1) << 32,
             epoch: EPOCH,
             applied: 0,
-            cut: None,
+            issued: None,
             taken: None,
         }
     }
@@ -227,8 +227,10 @@ impl<'a> Caller<'a> {
                 Some(taken) => Call::Acknowledge(taken.at, taken.ticket.token),
                 None => Call::Take,
             },
-            Step::GiveBack => match self.cut.take() {
-                Some((request, cut)) => Call::Apply(Epoch(self.epoch), self.returned(request, cut)),
+            Step::GiveBack => match self.issued.take() {
+                Some((request, issued)) => {
+                    Call::Apply(Epoch(self.epoch), self.returned(request, issued))
+                }
                 None => Call::Apply(Epoch(self.epoch), self.refill(1, Counter::A)),
             },
             Step::Refill(units, counter) => {
@@ -262,9 +264,9 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn returned(&self, request: TicketRequest, cut: IssuedTicket) -> FeedRow {
+    fn returned(&self, request: TicketRequest, issued: IssuedTicket) -> FeedRow {
         let TicketRequest { buyer, key, node, .. } = request;
-        let IssuedTicket { token, grant, n, units, decide_by } = cut;
+        let IssuedTicket { token, grant, n, units, decide_by } = issued;
         let (item, refill) = (SLOT.item, self.refill(units.to_u64(), Counter::A));
         let ticket = Ticket {
             token,
@@ -284,8 +286,8 @@ impl<'a> Caller<'a> {
 
     fn learn(&mut self, did: &Did) {
         match (&did.call, &did.answer) {
-            (Call::Ticket(request), Answer::Ticket(TicketAnswer::Issued(cut))) => {
-                self.cut = Some((request.clone(), *cut))
+            (Call::Ticket(request), Answer::Ticket(TicketAnswer::Issued(issued))) => {
+                self.issued = Some((request.clone(), *issued))
             }
             (Call::Init(terms), Answer::ApplyOutcome(ApplyOutcome::At(at))) => {
                 (self.epoch, self.applied) = (terms.epoch.0, at.0)
@@ -352,7 +354,7 @@ fn shown(threads: &[Vec<Did>]) -> String {
 }
 
 /// Calls that overlapped with others.
-fn met(threads: &[Vec<Did>]) -> usize {
+fn overlapping(threads: &[Vec<Did>]) -> usize {
     let all = || threads.iter().flatten();
     let meets = |one: &&Did| {
         all().filter(|did| did.called < one.answered && one.called < did.answered).count() > 1
@@ -379,15 +381,15 @@ fn concurrent_answers_equal_those_of_some_sequence() {
         );
         reached.extend(threads.iter().flatten().map(|did| did.answer.word()));
         calls += threads.iter().flatten().count();
-        together += met(&threads);
+        together += overlapping(&threads);
     }
-    println!("{together} of {calls} calls met another one");
+    println!("{together} of {calls} calls overlapped with others");
     let missed: Vec<_> = REACHED.iter().filter(|word| !reached.contains(**word)).collect();
-    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "never heard: {missed:?}");
+    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "not reached: {missed:?}");
 }
 
 #[test]
-fn a_judge_of_schedules_says_no_to_a_lost_update_and_to_a_word_from_the_future() {
+fn the_checker_rejects_a_lost_update_and_an_answer_from_the_future() {
     let terms = GrantTerms {
         grant: GrantId(EPOCH),
         epoch: Epoch(EPOCH),
@@ -407,13 +409,13 @@ fn a_judge_of_schedules_says_no_to_a_lost_update_and_to_a_word_from_the_future()
     let second = ask(2).there(&mut world.reference(), &world.key);
     assert!(
         !world.explains(&[did(1, &first, (0, 2)), did(2, &second, (1, 3))]),
-        "one request was cut twice"
+        "one request got two tickets"
     );
     assert!(world.explains(&[did(1, &first, (0, 2)), did(2, &again, (1, 3))]));
     assert!(world.explains(&[did(1, &first, (1, 3)), did(2, &again, (0, 2))]));
     assert!(world.explains(&[did(1, &first, (0, 1)), did(2, &again, (2, 3))]));
     assert!(
         !world.explains(&[did(1, &first, (2, 3)), did(2, &again, (0, 1))]),
-        "the ticket was not cut yet"
+        "the ticket is repeated before it was issued"
     );
 }

@@ -113,7 +113,7 @@ impl Server {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("it runs");
+        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("the server runs");
         let sent = Command::new("kill").args([signal, pid.trim()]).status();
         assert!(sent.expect("kill").success());
     }

@@ -138,6 +138,9 @@ fn tickets_a_second_through_one_server() {
     };
     run("classic script, a connection for each caller", Box::pin(bare(server.url(), false)));
     run("classic script, one connection", Box::pin(bare(server.url(), true)));
-    run("tickets cut, read and acknowledged", Box::pin(through_slots(server.url(), 1_000_000_000)));
+    run(
+        "tickets issued, read and acknowledged",
+        Box::pin(through_slots(server.url(), 1_000_000_000)),
+    );
     run("refused as short", Box::pin(through_slots(server.url(), 0)));
 }

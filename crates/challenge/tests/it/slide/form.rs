@@ -9,25 +9,26 @@ use crate::pixels::Grey;
 const HALF: f32 = 22.0;
 const TONGUE: f32 = 7.5;
 const GAPS: usize = 3;
-/// Where the corners of gaps may be.
+/// Range of the left corners of gaps.
 const PLACES: std::ops::Range<usize> = 56..272;
-/// Gaps are further apart than this.
+/// Least distance between gaps.
 const APART: usize = 50;
-/// So near the middle of its side a body is not looked at: a tongue may be there.
+/// Distance from the middle of a side within which a body is ignored, because a tongue may be
+/// there.
 const OPEN: f32 = 11.0;
-/// Steeper than this is as good as this.
+/// Edges stronger than this count as this strong.
 const STEEP: f32 = 30.0;
-/// How far beside its place an outline may be seen.
+/// Largest distance at which an outline is searched beside its expected place.
 const BENT: i16 = 2;
-/// What may be at a side: nothing, a tongue, a notch; by how far it goes out.
+/// The kinds of a side, by how far they reach outwards: straight, tongue, notch.
 const KINDS: [f32; 3] = [0.0, 1.0, -1.0];
 
 type Point = (f32, f32);
 
-/// A place of an outline, seen from the middle of the piece, and the direction across it.
+/// A place of an outline, relative to the middle of the piece, and the direction across it.
 type Mark = (Point, Point);
 
-/// Where a gap lies, and how it is turned and sized.
+/// The position of a gap, its rotation and its size.
 #[derive(Clone, Copy)]
 struct Pose {
     middle: Point,
@@ -35,7 +36,7 @@ struct Pose {
     size: f32,
 }
 
-/// How steep the picture is in each colour, across and down.
+/// The change of brightness in each colour, across and down.
 struct Slopes(Vec<(Grey, Grey)>);
 
 impl Slopes {
@@ -47,7 +48,7 @@ impl Slopes {
         Self(seen.colours.iter().map(slopes).collect())
     }
 
-    /// How clearly an outline is seen at a pose, or a little inside or outside of it.
+    /// How clearly an outline is visible at a pose, or slightly inside or outside of it.
     fn clear(&self, marks: &[Mark], pose: Pose) -> f32 {
         let (sin, cos) = pose.turn;
         let turned = |(x, y): Point| (x * cos - y * sin, x * sin + y * cos);
@@ -60,7 +61,7 @@ impl Slopes {
         marks.iter().map(clearest).sum::<f32>() / marks.len() as f32
     }
 
-    /// How steep the picture is at a place, in a direction.
+    /// How strongly the picture changes at a place, in a direction.
     fn steep(&self, (x, y): Point, across: Point) -> f32 {
         let of_colour = |(a, d): &(Grey, Grey)| {
             let (x, y) =
@@ -71,12 +72,12 @@ impl Slopes {
     }
 }
 
-/// A quarter turn, `n` times: what is true of the top is true of the other sides.
+/// Turns a point by `n` quarter turns, so that the top side stands for every side.
 fn quarter(n: usize, (x, y): Point) -> Point {
     (0..n).fold((x, y), |(x, y), _| (-y, x))
 }
 
-/// The outline of side `n` with this at it, so far along.
+/// The outline of side `n` with a tongue or notch of this kind at this position.
 fn side(n: usize, out: f32, along: f32) -> Vec<Mark> {
     let mut corners = vec![(-HALF, -HALF)];
     if out != 0.0 {
@@ -101,7 +102,7 @@ fn side(n: usize, out: f32, along: f32) -> Vec<Mark> {
     marks.collect()
 }
 
-/// What the piece has at side `n`, and how far along.
+/// The kind of side `n` of the piece, and the position of its tongue or notch.
 fn read(piece: &Grey, n: usize) -> (f32, f32) {
     let differs = |out: f32, solid: bool| {
         let places = (6..38).map(|s| s as f32).filter(move |s| {
@@ -120,7 +121,7 @@ fn read(piece: &Grey, n: usize) -> (f32, f32) {
     }
 }
 
-/// The three gaps, each with the pose that its body shows best.
+/// The three gaps, each with the pose at which its body is most clearly visible.
 fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     let mut body: Vec<Mark> = (0..4).flat_map(|n| side(n, 0.0, 0.5)).collect();
     body.retain(|(at, _)| at.0.abs().min(at.1.abs()) > OPEN);
@@ -130,13 +131,13 @@ fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     };
     let best = |poses: &mut dyn Iterator<Item = Pose>| {
         let rated = poses.map(|pose| (slopes.clear(&body, pose), pose));
-        rated.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are poses")
+        rated.max_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one pose")
     };
     let rough = |x: usize| best(&mut (-2..=2).map(|n| turned(x, 4 * n, 1.0))).0;
     let mut rated: Vec<(usize, f32)> = PLACES.map(|x| (x, rough(x))).collect();
     let mut found = Vec::new();
     for _ in 0..GAPS {
-        let x = rated.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there are places").0;
+        let x = rated.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("at least one place").0;
         rated.retain(|(other, _)| other.abs_diff(x) > APART);
         let near = (x - 8..=x + 8).flat_map(|x| (-4..=4).map(move |n| (x, 5 * n / 2)));
         let mut near =
@@ -146,7 +147,7 @@ fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     found
 }
 
-/// Looks for the gap that has at each side what the piece has there.
+/// Looks for the gap whose sides are of the same kinds as the sides of the piece.
 pub(super) fn fits(seen: &Seen) -> u16 {
     let slopes = Slopes::of(seen);
     let form: Vec<(f32, f32)> = (0..4).map(|n| read(&seen.piece, n)).collect();
@@ -164,6 +165,6 @@ pub(super) fn fits(seen: &Seen) -> u16 {
     let rated = poses(&slopes, seen.y)
         .into_iter()
         .map(|pose| ((0..4).map(|n| seems(pose, n)).sum::<f32>(), pose));
-    let (_, best) = rated.max_by(|a, b| a.0.total_cmp(&b.0)).expect("there are gaps");
+    let (_, best) = rated.max_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one gap");
     (best.middle.0 - SIDE as f32 / 2.0).round() as u16
 }

@@ -4,21 +4,21 @@
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// How far from the outline the two places of a pair lie: past the line round the piece, and past
-/// the rim of a gap that is a little turned and sized.
+/// Distances of a pair's two places from the outline. They lie beyond the line around the piece,
+/// and beyond the rim of a gap that is slightly turned and scaled.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
-/// Of so many gaps a robot looks for.
+/// Number of gaps that a robot looks for.
 const GAPS: usize = 3;
-/// Differences above this are something else: clutter, or a rim.
+/// Larger differences count as this: they come from clutter or from a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
 
-/// A place well inside the piece and one outside it, as near to each other as can be.
+/// A place well inside the piece and the nearest place outside it.
 pub(super) type Pair = (Point, Point);
 
-/// The pairs all along a rim.
+/// The pairs along the whole rim.
 pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {
     let solid = |x: usize, y: usize| x < SIDE && y < SIDE && piece.is_solid(x, y);
     let is_deep = |x: usize, y: usize| {
@@ -45,9 +45,9 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
-/// How little goes on across the rim at a place: the piece may be a little lighter or darker than
-/// where it came from.
-fn breaks(seen: &Seen, at: usize) -> f32 {
+/// How much colours change across the rim at a place, except for a constant difference: the piece
+/// may be a little lighter or darker than its source.
+fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let step = |&(inner, outer): &Pair| {
             piece.at(inner.0, inner.1) - picture.at(at + outer.0, seen.y + outer.1)
@@ -59,8 +59,8 @@ fn breaks(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// How alike colours vary along the rim on both sides.
-fn alike(seen: &Seen, at: usize) -> f32 {
+/// How similarly the colours vary along the rim on both sides.
+fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let both = seen.pairs.iter().map(|&(inner, outer)| {
             (piece.at(inner.0, inner.1), picture.at(at + outer.0, seen.y + outer.1))
@@ -79,14 +79,14 @@ fn alike(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Places that look most like an outline of the piece, apart from one another.
+/// Places that look most like an outline of the piece, at a distance from one another.
 fn gaps(seen: &Seen) -> Vec<usize> {
     let mut scores = outlines(seen);
     let mut found = Vec::new();
     for _ in 0..GAPS {
         let best = (0..scores.len())
             .max_by(|a, b| scores[*a].total_cmp(&scores[*b]))
-            .expect("there are places");
+            .expect("at least one place");
         found.push(FROM + best);
         let (from, to) = (best.saturating_sub(40), (best + 40).min(scores.len()));
         scores[from..to].fill(f32::MIN);
@@ -95,15 +95,15 @@ fn gaps(seen: &Seen) -> Vec<usize> {
 }
 
 fn least(places: impl Iterator<Item = usize>, cost: impl Fn(usize) -> f32) -> u16 {
-    places.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).expect("there are places") as u16
+    places.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).expect("at least one place") as u16
 }
 
-/// Looks for the gap at which most goes on across the rim.
-pub(super) fn goes_on(seen: &Seen) -> u16 {
-    least(gaps(seen).into_iter(), |at| breaks(seen, at))
+/// Looks for the gap with the smallest change of colours across its rim.
+pub(super) fn least_change_across_rim(seen: &Seen) -> u16 {
+    least(gaps(seen).into_iter(), |at| change_across_rim(seen, at))
 }
 
-/// The same by how colours vary along the rim.
-pub(super) fn varies_alike(seen: &Seen) -> u16 {
-    least(gaps(seen).into_iter(), |at| -alike(seen, at))
+/// Looks for the gap with the most similar variation of colours along its rim.
+pub(super) fn most_similar_variation(seen: &Seen) -> u16 {
+    least(gaps(seen).into_iter(), |at| -similarity_along_rim(seen, at))
 }

@@ -60,8 +60,7 @@ pub struct PaceEstimator {
     /// Most admissions in one step.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// The latest step: when its admissions end, which all of one step have in common, and their
-    /// number.
+    /// The latest step: the end of its admissions, which is the same for all, and their number.
     step: (Millis, u64),
     /// Waves of admissions that end together, as first and last end: the buyers who filled the
     /// shop, and those who were admitted to replace them.
@@ -96,7 +95,7 @@ impl PaceEstimator {
     #[must_use]
     pub fn new(admissions_max: u64) -> Self {
         Self {
-            // No step calls more than can be out at once.
+            // A step never admits more visitors than may be out at once.
             admissions_max: admissions_max.min(ADMISSIONS_OUT_MAX),
             marks: VecDeque::new(),
             step: (Millis(0), 0),
@@ -106,7 +105,7 @@ impl PaceEstimator {
         }
     }
 
-    /// Records an admission that lasts until then.
+    /// Records an admission that ends at `until`.
     pub fn note_admission(&mut self, until: Millis) {
         if self.step.0 != until {
             self.step = (until, 0);
@@ -127,7 +126,7 @@ impl PaceEstimator {
     pub fn note_progress(
         &mut self,
         now: Millis,
-        line: &RoomProgress,
+        progress: &RoomProgress,
         free: Option<u64>,
         limit: u64,
     ) {
@@ -138,9 +137,9 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
-        // A step at its maximum says nothing about the pace of the shop; and where no visitor
-        // waits, the arrivals decide the pace.
-        let is_full = (1..self.admissions_max).contains(&self.step.1) && line.waiting() > 0;
+        // A step at its maximum says nothing about the pace of the shop. Where no visitor waits,
+        // the arrivals decide the pace.
+        let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
             self.measured = None;
@@ -149,7 +148,7 @@ impl PaceEstimator {
         if self.marks.back().is_some_and(|last| now.0 - last.at.0 < SAMPLE_EVERY_MS) {
             return;
         }
-        self.marks.push_back(ProgressSample { at: now, called: line.called, free });
+        self.marks.push_back(ProgressSample { at: now, called: progress.called, free });
         while self.marks.len() > 2
             && self.marks.front().is_some_and(|first| now.0 - first.at.0 > WINDOW_MS)
         {
@@ -230,7 +229,7 @@ fn positions_reachable(
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
-    // Half of it, because few admissions predict the end badly.
+    // Only half is used, because few admissions predict the end badly.
     Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
 }
 

@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// One transaction, on any node.
+    /// Adds a visitor as one transaction on any node.
     fn add_visitor(&mut self, buyer: &str) {
         let lapsed =
             self.rows.get(buyer).map(|row| row.until.is_some_and(|until| until <= self.now));
@@ -81,7 +81,7 @@ impl World {
             .insert(buyer.to_owned(), VisitorRow { early, rank, called_at: None, until: None });
     }
 
-    /// One snapshot.
+    /// Reads the room and the stock in one snapshot.
     fn snapshot(&self) -> (RoomProgress, RoomSupply) {
         let on_the_way =
             self.rows.iter().filter(|(_, row)| row.until.is_some_and(|until| until > self.now));
@@ -99,8 +99,8 @@ impl World {
         (self.line, shop)
     }
 
-    /// One transaction: it does nothing if more ranks were admitted since `seen`, and reads the
-    /// stock again.
+    /// Admits visitors in one transaction. It does nothing if more ranks were admitted since
+    /// `seen`, and reads the stock again.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
         if seen.called != self.line.called {
             return 0;
@@ -113,12 +113,12 @@ impl World {
         // that no earlier buyer needs.
         assert!(
             after == before || after - before + shop.out <= self.free,
-            "called into an empty shop: {shop:?}, {before}..{after}"
+            "admitted without a free unit: {shop:?}, {before}..{after}"
         );
         for rank in before + 1..=after {
             let buyer = self.buyer_at(rank);
-            let row = self.rows.get_mut(&buyer).expect("it was found");
-            assert!(row.until.is_none(), "called twice");
+            let row = self.rows.get_mut(&buyer).expect("the buyer has a row");
+            assert!(row.until.is_none(), "admitted twice");
             *row = VisitorRow {
                 early: row.early,
                 rank: Some(rank),
@@ -141,7 +141,7 @@ impl World {
         drawn
             .map(|(buyer, _)| buyer)
             .min_by_key(|buyer| self.seed.lot(buyer))
-            .expect("a place for each rank")
+            .expect("a visitor for each rank")
             .clone()
     }
 
@@ -159,18 +159,21 @@ impl World {
         assert_eq!(self.total, self.free + self.held.values().map(|(units, _)| units).sum::<u64>());
         let ranks: Vec<u64> = self.rows.values().filter_map(|row| row.rank).collect();
         assert_eq!(ranks.iter().collect::<BTreeSet<_>>().len(), ranks.len(), "one rank, one buyer");
-        assert!(self.ever_called.iter().copied().eq(1..=self.line.called), "in order, each once");
+        assert!(
+            self.ever_called.iter().copied().eq(1..=self.line.called),
+            "ranks are admitted in order, once"
+        );
         if self.line.participants.is_none() {
-            assert_eq!(self.line.called, 0, "nobody before the opening");
+            assert_eq!(self.line.called, 0, "no admission before the opening");
         }
         for row in self.rows.values() {
-            let place = QueuePosition { rank: row.rank, until: row.until };
-            match place.status(&self.line, Some(self.free), self.now) {
+            let position = QueuePosition { rank: row.rank, until: row.until };
+            match position.status(&self.line, Some(self.free), self.now) {
                 VisitorStatus::Waiting(position) => {
-                    assert!(position <= self.free, "waits for what is gone")
+                    assert!(position <= self.free, "waits although no unit is left")
                 }
                 VisitorStatus::BeyondStock(position) => {
-                    assert!(position > self.free, "sent away from what is there")
+                    assert!(position > self.free, "sent away although units are left")
                 }
                 VisitorStatus::Admitted(until) => assert!(until > self.now),
                 VisitorStatus::NotDrawn | VisitorStatus::Lapsed => {}
@@ -196,7 +199,7 @@ fn run(seed: u64) {
             }
             5 | 6 => nodes[node].seen = Some(world.snapshot()),
             7 | 8 => {
-                // Acts on an old reading.
+                // The node acts on an old reading.
                 if let Some((line, shop)) = nodes[node].seen.take() {
                     world.admit(line, shop);
                 }
@@ -234,6 +237,6 @@ fn run(seed: u64) {
 }
 
 #[test]
-fn a_room_keeps_its_rules_at_random() {
+fn a_room_keeps_its_rules_in_random_runs() {
     (1..=500).for_each(run);
 }

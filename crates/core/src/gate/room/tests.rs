@@ -6,7 +6,7 @@ fn line(entered: u64, participants: Option<u64>, called: u64) -> RoomProgress {
 }
 
 #[test]
-fn ranks_go_on_where_the_draw_ended() {
+fn ranks_continue_after_the_participants_of_the_draw() {
     let mut it = RoomProgress::default();
     assert_eq!(
         (it.add_visitor(), it.add_visitor()),
@@ -21,7 +21,7 @@ fn ranks_go_on_where_the_draw_ended() {
 }
 
 #[test]
-fn as_many_are_called_as_find_something() {
+fn as_many_visitors_are_admitted_as_can_find_units() {
     let many = line(1_000, Some(1_000), 0);
     let check = |free, limit, out, used, used_units, wanted| {
         let shop = RoomSupply { free, limit, out, used, used_units };
@@ -34,19 +34,24 @@ fn as_many_are_called_as_find_something() {
     check(Some(0), 1, 0, 0, 0, 0);
     check(None, 1, 0, 0, 0, STEP_ADMISSIONS_MAX);
     check(None, 1, ADMISSIONS_OUT_MAX - 3, 0, 0, 3);
-    // Nothing is known yet: as if each took all that is allowed, but for a few who go first.
+    // No admission was used yet: each buyer is assumed to take the limit, but at least eight are
+    // admitted.
     check(Some(100), 10, 0, 0, 0, 10);
     check(Some(100), 1_000_000, 0, 0, 0, 9);
     check(Some(3), 10, 0, 0, 0, 3);
-    // Each of eight took two.
+    // Eight buyers took two units each.
     check(Some(100), 10, 0, 8, 16, 50);
     check(Some(100), 10, 10, 8, 16, 40);
     check(Some(1), 10, 0, 8, 16, 1);
     check(Some(2), 10, 1, 8, 16, 0);
     let five = RoomSupply { free: Some(5), limit: 1, ..RoomSupply::default() };
-    assert_eq!(five.admissions(&line(3, None, 0), STEP_ADMISSIONS_MAX), 0, "not opened yet");
-    assert_eq!(five.admissions(&line(3, Some(0), 1), STEP_ADMISSIONS_MAX), 2, "no more than wait");
-    assert_eq!(five.admissions(&many, 3), 3, "no more than in one step");
+    assert_eq!(five.admissions(&line(3, None, 0), STEP_ADMISSIONS_MAX), 0, "the sale is not open");
+    assert_eq!(
+        five.admissions(&line(3, Some(0), 1), STEP_ADMISSIONS_MAX),
+        2,
+        "no more than are waiting"
+    );
+    assert_eq!(five.admissions(&many, 3), 3, "no more than one step allows");
 }
 
 #[test]

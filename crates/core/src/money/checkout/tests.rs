@@ -68,7 +68,7 @@ fn asked_at(model: &Model, order: &Order) -> Option<Millis> {
     model.checkouts[&order.id].asked_at
 }
 
-/// Whether the order expires at that time, and would not have a moment before.
+/// Whether the order expires at that time, and not a millisecond before.
 fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
     let expires = |at: Millis| {
         let ended =
@@ -85,25 +85,28 @@ fn an_order_waits_for_its_provider_from_the_first_unanswered_query() {
     let ask = |model: &mut Model, at: Millis| {
         unwrap_infallible(record_unanswered_check(model, &order.id, "one", at))
     };
-    assert!(expires_at(&model, &order, due.plus(PROVIDER_CHECK_WITHIN_MS)), "nobody asked");
+    assert!(
+        expires_at(&model, &order, due.plus(PROVIDER_CHECK_WITHIN_MS)),
+        "the provider was not asked"
+    );
     assert!(ask(&mut model, due.plus(-1)));
-    assert_eq!(asked_at(&model, &order), None, "it was not due");
+    assert_eq!(asked_at(&model, &order), None, "the order was not overdue");
     assert!(
         !unwrap_infallible(record_unanswered_check(&mut model, &order.id, "two", due)),
-        "it keeps another"
+        "the order keeps another session"
     );
     assert_eq!(asked_at(&model, &order), None);
     assert!(ask(&mut model, due.plus(700)));
     assert!(ask(&mut model, due.plus(900)));
-    assert_eq!(asked_at(&model, &order), Some(due.plus(700)), "the first question counts");
+    assert_eq!(asked_at(&model, &order), Some(due.plus(700)), "the first failed question counts");
     assert!(expires_at(&model, &order, due.plus(700 + PROVIDER_GRACE_MS)));
     assert!(unwrap_infallible(close_checkout(&mut model, &order.id, "one")));
-    assert!(!ask(&mut model, due.plus(1_000)), "it is closed");
-    assert!(expires_at(&model, &order, due), "its provider took no money");
+    assert!(!ask(&mut model, due.plus(1_000)), "the checkout is closed");
+    assert!(expires_at(&model, &order, due), "a closed checkout does not delay the expiry");
 }
 
 #[test]
-fn a_query_never_makes_an_order_wait_longer() {
+fn a_failed_query_never_makes_an_order_wait_longer() {
     let (mut model, order) = order_with_checkout();
     let late = order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS - 1);
     assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", late)));
@@ -115,12 +118,12 @@ fn a_query_never_makes_an_order_wait_longer() {
     assert_eq!(
         kept.provider_wait_ms(late.plus(1)),
         PROVIDER_CHECK_WITHIN_MS,
-        "asked before it was due"
+        "a question before `pay_by` does not count"
     );
 }
 
 #[test]
-fn more_time_is_asked_about_anew() {
+fn an_extension_starts_the_wait_for_the_provider_again() {
     let (mut model, order) = order_with_checkout();
     assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", order.pay_by)));
     let (now, pay_by) = (order.pay_by.plus(5), order.pay_by.plus(30_000));
@@ -131,7 +134,7 @@ fn more_time_is_asked_about_anew() {
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", pay_by)));
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_GRACE_MS)));
-    // What ended waits for nothing: whether it was asked about does not matter.
+    // An order that has ended does not wait, so an unanswered check changes nothing.
     let ended = unwrap_infallible(order::end(
         &mut model,
         &order.id,

@@ -6,9 +6,9 @@ use super::*;
 use crate::limits::{BREAKER_TRIES_PER_EVENT, BREAKER_TRIES_PER_PAUSE};
 
 #[test]
-fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_with_each() {
+fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
-    // With as many tries as it takes: what is given up is in another test.
+    // So many tries are allowed that no event is given up; another test covers that.
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
     names.iter().zip(1..).for_each(|(about, at)| queue.read(at, about, true));
     let mut now = AT;
@@ -22,7 +22,7 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
     }
     let (mut pauses, mut tried) = (Vec::new(), Vec::<i64>::new());
     for _ in 0..10 * BREAKER_TRIES_PER_PAUSE {
-        let due = queue.due().expect("it is tried again");
+        let due = queue.due().expect("the endpoint is tried again");
         pauses.push(due.0 - now.0);
         now = due;
         let one = sent(&mut queue, now);
@@ -40,20 +40,20 @@ fn an_endpoint_that_is_down_is_tried_with_one_event_at_a_time_and_a_few_times_wi
     let (first, last) = (&pauses[..BREAKER_TRIES_PER_PAUSE as usize - 1], pauses[pauses.len() - 1]);
     assert!(first.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
     assert!((BREAKER_PAUSE_MAX_MS * 3 / 4..=BREAKER_PAUSE_MAX_MS).contains(&last), "{pauses:?}");
-    now = queue.due().expect("it is tried again");
+    now = queue.due().expect("the endpoint is tried again");
     let tried = sent(&mut queue, now);
     queue.done(tried[0], SendOutcome::Delivered, now, 0);
     assert!(!queue.is_open());
     assert_eq!(
         sent(&mut queue, now).len(),
         bounds().at_once,
-        "what failed need not wait now that it is up again"
+        "an endpoint that is up again gets failed events at once"
     );
 }
 
-/// Tells `events` of different orders to an endpoint that answers as `takes(event, time of its
-/// try)` says. How long it took until each was told or dead, at most an hour, and how many were
-/// dead.
+/// Sends `events` of different orders to an endpoint that accepts a try if `takes(event, its number
+/// of tries)` is true. Returns the time until each event was delivered or dead (at most an hour, in
+/// milliseconds), and the number of dead events.
 fn drive(
     bounds: DeliveryBounds,
     events: i64,
@@ -61,13 +61,13 @@ fn drive(
 ) -> (i64, usize) {
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
     (1..=events).for_each(|at| queue.read(at, &format!("order-{at}"), true));
-    let (mut now, mut tries, mut told, mut dead) = (AT, HashMap::new(), 0, 0);
-    while told + dead < events as usize && now.0 - AT.0 < 3_600_000 {
+    let (mut now, mut tries, mut delivered, mut dead) = (AT, HashMap::new(), 0, 0);
+    while delivered + dead < events as usize && now.0 - AT.0 < 3_600_000 {
         for at in sent(&mut queue, now) {
             let tried: &mut u32 = tries.entry(at).or_default();
             *tried += 1;
             let is_taken = takes(at, *tried);
-            told += usize::from(is_taken);
+            delivered += usize::from(is_taken);
             let note = queue.done(
                 at,
                 if is_taken { SendOutcome::Delivered } else { failed() },
@@ -85,7 +85,7 @@ fn drive(
     (now.0 - AT.0, dead)
 }
 
-fn as_served() -> DeliveryBounds {
+fn production_bounds() -> DeliveryBounds {
     DeliveryBounds {
         tries: 20,
         refusals: 6,
@@ -99,28 +99,28 @@ fn as_served() -> DeliveryBounds {
 #[test]
 fn an_endpoint_that_recovers_gets_all_events_soon() {
     for wanted in 1..=BREAKER_TRIES_PER_EVENT {
-        let (took, dead) = drive(as_served(), 24, |_, tried| tried >= wanted);
+        let (took, dead) = drive(production_bounds(), 24, |_, tried| tried >= wanted);
         assert!(took < 30_000 && dead == 0, "taken at try {wanted}: {took} ms, {dead} dead");
     }
-    // Well after ten requests, whichever they were.
-    let mut asked = 0;
-    let (took, dead) = drive(as_served(), 24, |_, _| {
-        asked += 1;
-        asked > 10
+    // The endpoint accepts every request after the first ten.
+    let mut requests = 0;
+    let (took, dead) = drive(production_bounds(), 24, |_, _| {
+        requests += 1;
+        requests > 10
     });
     assert!(took < 10_000 && dead == 0, "{took} ms, {dead} dead");
 }
 
 #[test]
 fn events_for_an_endpoint_that_stays_down_are_dead_after_their_tries() {
-    let (took, dead) = drive(DeliveryBounds { tries: 1, ..as_served() }, 20, |_, _| false);
+    let (took, dead) = drive(DeliveryBounds { tries: 1, ..production_bounds() }, 20, |_, _| false);
     assert!(dead == 20 && took < 600_000, "{took} ms, {dead} dead");
-    let (took, dead) = drive(DeliveryBounds { tries: 3, ..as_served() }, 20, |_, _| false);
+    let (took, dead) = drive(DeliveryBounds { tries: 3, ..production_bounds() }, 20, |_, _| false);
     assert!(dead == 20, "{took} ms, {dead} dead");
 }
 
 #[test]
-fn an_endpoint_that_is_down_is_tried_with_each_new_event_in_its_turn() {
+fn an_endpoint_that_is_down_is_tried_with_more_than_one_new_event() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
     let mut queue = queue(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let (mut now, mut fresh) = (AT, BTreeSet::new());
@@ -134,5 +134,5 @@ fn an_endpoint_that_is_down_is_tried_with_each_new_event_in_its_turn() {
         queue.gone();
         now = queue.due().unwrap_or(now).max(now.plus(1));
     }
-    assert!(fresh.len() > 1, "one that is refused for itself does not stand in the way: {fresh:?}");
+    assert!(fresh.len() > 1, "a new event blocks the next one: {fresh:?}");
 }

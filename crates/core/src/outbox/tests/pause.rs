@@ -26,7 +26,7 @@ fn an_endpoint_may_ask_for_a_longer_pause() {
     assert_eq!(sent(&mut queue, AT), [1]);
     queue.done(1, asks(30_000), AT, u32::MAX);
     queue.go().expect("a row");
-    assert_eq!(queue.due(), None, "not before the store has it");
+    assert_eq!(queue.due(), None, "nothing is due until the store has the row");
     queue.gone();
     assert_eq!(queue.due(), Some(AT.plus(30_000)));
 }
@@ -36,13 +36,13 @@ fn a_pause_holds_new_events_and_an_accepted_event_does_not_end_it() {
     let mut queue = queue(&["a", "b", "c", "d", "e"]);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     queue.done(1, asks(30_000), AT, 0);
-    assert_eq!(queue.next(AT), None, "a place is free, and two are new");
+    assert_eq!(queue.next(AT), None, "new events wait although a place is free");
     queue.done(2, SendOutcome::Delivered, AT.plus(10_000), 0);
     queue.done(3, failed(), AT.plus(11_000), 0);
     keep(&mut queue);
     assert_eq!(sent(&mut queue, AT.plus(29_999)), [] as [i64; 0]);
     assert_eq!(queue.due(), Some(AT.plus(30_000)));
-    assert_eq!(sent(&mut queue, AT.plus(30_000)), [1, 3, 4], "then it goes on");
+    assert_eq!(sent(&mut queue, AT.plus(30_000)), [1, 3, 4], "delivery continues after the pause");
     assert!(!queue.is_open());
 }
 
@@ -56,7 +56,7 @@ fn new_events_are_due_at_the_end_of_a_pause() {
     assert_eq!(
         queue.due(),
         Some(AT.plus(5_000)),
-        "for the fourth: the first is not in the store yet"
+        "the fourth event is due; the first one has no stored row yet"
     );
     assert_eq!(sent(&mut queue, AT.plus(5_000)), [4]);
 }
@@ -83,27 +83,27 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
     now = now.plus(600_000);
     let probe = sent(&mut queue, now);
     queue.done(probe[0], SendOutcome::Delivered, now, 0);
-    assert_eq!(sent(&mut queue, now).len(), 8, "it is up, and no pause is left");
+    assert_eq!(sent(&mut queue, now).len(), 8, "the endpoint is up and the pause is over");
 }
 
 #[test]
-fn a_shorter_pause_shortens_none_and_a_refusal_ends_none() {
+fn neither_a_shorter_pause_nor_a_refusal_ends_a_pause() {
     let mut queue = wide(10);
-    let flying = sent(&mut queue, AT);
-    for at in &flying[..6] {
+    let in_flight = sent(&mut queue, AT);
+    for at in &in_flight[..6] {
         queue.done(*at, asks(60_000), AT, 0);
     }
     assert!(queue.is_open());
-    queue.done(flying[6], asks(1_000), AT, 0);
-    queue.done(flying[7], refused(), AT, 0);
+    queue.done(in_flight[6], asks(1_000), AT, 0);
+    queue.done(in_flight[7], refused(), AT, 0);
     keep(&mut queue);
-    assert!(!queue.is_open(), "a refusal says that somebody is there");
+    assert!(!queue.is_open(), "an endpoint that refuses an event is up");
     assert_eq!(sent(&mut queue, AT.plus(59_999)), [] as [i64; 0]);
     assert_eq!(sent(&mut queue, AT.plus(60_000)).len(), 8);
 }
 
 #[test]
-fn an_operator_who_asks_for_an_event_ends_a_pause() {
+fn an_operators_retry_ends_a_pause() {
     let hour = 3_600_000;
     let check = |row: PendingDelivery, wanted: &[i64]| {
         let mut queue = wide(2);
@@ -112,7 +112,7 @@ fn an_operator_who_asks_for_an_event_ends_a_pause() {
         queue.done(2, SendOutcome::Delivered, AT, 0);
         keep(&mut queue);
         let now = AT.plus(5_000);
-        // As the store has it: nobody asked for anything.
+        // The store's row as it is, without a request by an operator.
         let known = queue.rows[&1].parcel.clone();
         queue.know(vec![known.clone()]);
         assert_eq!(queue.next(now), None);
@@ -129,7 +129,7 @@ fn an_operator_who_asks_for_an_event_ends_a_pause() {
 }
 
 #[test]
-fn at_another_address_neither_a_pause_nor_a_failure_is_left() {
+fn a_new_address_ends_pauses_and_clears_failures() {
     let mut queue = wide(8);
     for at in sent(&mut queue, AT) {
         queue.done(at, asks(3_600_000), AT, 0);
@@ -147,15 +147,15 @@ fn at_another_address_neither_a_pause_nor_a_failure_is_left() {
 fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     let mut queue = wide(3);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    // Kept behind the first, which is on its way still.
+    // The event is kept behind the first one, which is still in delivery.
     queue.done(2, asks(3_600_000), AT, 0);
     queue.moved(AT);
     queue.sent_to_old_address(1);
-    assert_eq!(sent(&mut queue, AT), [1], "it waits as if it had not been sent");
+    assert_eq!(sent(&mut queue, AT), [1], "the event waits as if it had not been sent");
     queue.done(1, SendOutcome::Delivered, AT, 0);
     queue.done(3, SendOutcome::Delivered, AT, 0);
     keep(&mut queue);
-    assert_eq!(sent(&mut queue, AT), [2], "what the old address asked for holds no longer");
+    assert_eq!(sent(&mut queue, AT), [2], "the pause for the old address is over");
 }
 
 #[test]

@@ -10,10 +10,10 @@ use doorbuster_slots::{DeliveryRef, SlotError, Slots};
 
 use super::SLOT;
 
-/// More than is ever in the queue.
+/// More tickets than are ever in the queue.
 const ALL: usize = 100;
 
-/// What the slot is asked at the end.
+/// A call to the slot.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     Ticket(TicketRequest),
@@ -55,7 +55,7 @@ pub(super) struct Did {
 /// The answer without waiting; `None`: it would wait.
 fn at_once<T>(call: impl Future<Output = Result<T, SlotError>>) -> Option<T> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(said) => Some(said.expect("local")),
+        Poll::Ready(shown) => Some(shown.expect("local")),
         Poll::Pending => None,
     }
 }
@@ -140,12 +140,12 @@ impl Call {
 impl Answer {
     /// The name of the answer, if the coverage counts it.
     pub(super) fn word(&self) -> String {
-        let said = match self {
+        let shown = match self {
             Self::Ticket(answer) => format!("{answer:?}"),
             Self::ApplyOutcome(applied) => format!("{applied:?}"),
             Self::RecallOutcome(recalled) => format!("{recalled:?}"),
             Self::Taken(_) | Self::All(_) | Self::Seen(_) | Self::Nothing => String::new(),
         };
-        said.split([' ', '(']).next().unwrap_or_default().to_owned()
+        shown.split([' ', '(']).next().unwrap_or_default().to_owned()
     }
 }

@@ -16,23 +16,23 @@ fn full() -> PaceEstimator {
 }
 
 #[test]
-fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
+fn an_estimate_is_the_measured_rate_with_its_uncertainty() {
     let mut pace = full();
     assert_eq!(pace.estimate(1), None);
     pace.note_progress(Millis(0), &line(100), None, 1);
-    assert_eq!(pace.estimate(1), None, "the first calls are no pace");
-    // Ten a second.
+    assert_eq!(pace.estimate(1), None, "one sample is not a rate");
+    // Ten visitors are admitted per second.
     let ten = |second: i64| 100 + 10 * u64::try_from(second).expect("small");
     for second in 1..=300 {
         pace.note_progress(Millis(second * 1_000), &line(ten(second)), None, 1);
         assert_eq!(pace.estimate(1).is_some(), second >= 20, "{second}");
     }
-    assert!(pace.marks.len() <= 62, "bounded");
+    assert!(pace.marks.len() <= 62, "the number of samples is bounded");
     let estimate = pace.estimate(1_000).expect("a rate");
     assert!(estimate.from_secs <= 100 && 100 <= estimate.to_secs, "{estimate:?}");
     assert!(estimate.from_secs >= 90 && estimate.to_secs <= 115, "{estimate:?}");
-    assert_eq!(pace.estimate(10_000), None, "nobody can look so far ahead");
-    // It stands still: what was measured is forgotten, and nothing is made up.
+    assert_eq!(pace.estimate(10_000), None, "beyond the horizon of an estimate");
+    // Admission stops: the old measurements are forgotten, and no estimate is made up.
     for second in 301..=365 {
         pace.note_progress(Millis(second * 1_000), &line(3_100), None, 1);
     }
@@ -40,7 +40,7 @@ fn an_estimate_is_the_measured_rate_and_how_sure_it_is() {
 }
 
 #[test]
-fn calls_in_waves_have_no_rate() {
+fn admissions_in_waves_have_no_rate() {
     let mut pace = full();
     for second in 0..60 {
         pace.note_progress(
@@ -54,7 +54,7 @@ fn calls_in_waves_have_no_rate() {
 }
 
 #[test]
-fn buyers_who_fill_the_shop_give_no_pace_and_neither_does_a_room_that_waits_for_arrivals() {
+fn no_pace_is_measured_while_the_shop_fills_or_no_visitor_waits() {
     let mut pace = full();
     let steady = |pace: &mut PaceEstimator, from: i64| {
         for second in from..from + 30 {
@@ -70,18 +70,18 @@ fn buyers_who_fill_the_shop_give_no_pace_and_neither_does_a_room_that_waits_for_
     assert!(pace.estimate(1).is_some());
     (0..STEP_ADMISSIONS_MAX).for_each(|_| pace.note_admission(Millis(2)));
     steady(&mut pace, 100);
-    assert_eq!(pace.estimate(1), None, "as many as can be at once");
+    assert_eq!(pace.estimate(1), None, "a full step gives no rate");
     pace.note_admission(Millis(3));
     steady(&mut pace, 200);
     assert!(pace.estimate(1).is_some());
-    let nobody = RoomProgress { entered: 7, participants: Some(0), called: 7 };
-    pace.note_progress(Millis(300_000), &nobody, None, 1);
+    let none_waiting = RoomProgress { entered: 7, participants: Some(0), called: 7 };
+    pace.note_progress(Millis(300_000), &none_waiting, None, 1);
     assert_eq!(pace.estimate(1), None);
 }
 
 #[test]
 fn visitors_behind_the_last_unit_get_no_estimate() {
-    let told = |free: fn(u64) -> u64, limit| {
+    let has_estimate = |free: fn(u64) -> u64, limit| {
         let mut pace = full();
         for second in 0..=60 {
             pace.note_progress(
@@ -93,27 +93,27 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
         }
         move |position| pace.estimate(position).is_some()
     };
-    // Ten are called in a second, and ten units sold.
-    let it = told(|second| 1_000 - 10 * second, 1);
-    assert!(it(150) && !it(200));
-    // Twice as many units as calls.
-    let it = told(|second| 2_000 - 20 * second, 2);
-    assert!(it(150) && !it(200));
-    // More than can be on the way at once.
-    let it = told(|second| ADMISSIONS_OUT_MAX + 1_000 - 10 * second, 1);
-    assert!(it(400) && !it(401));
-    let it = told(|_| ADMISSIONS_OUT_MAX + 1_000, 2);
-    assert!(!it(1));
+    // Each second admits ten visitors and sells ten units.
+    let at = has_estimate(|second| 1_000 - 10 * second, 1);
+    assert!(at(150) && !at(200));
+    // Each admitted visitor takes two units.
+    let at = has_estimate(|second| 2_000 - 20 * second, 2);
+    assert!(at(150) && !at(200));
+    // The stock is larger than the admissions that may be out.
+    let at = has_estimate(|second| ADMISSIONS_OUT_MAX + 1_000 - 10 * second, 1);
+    assert!(at(400) && !at(401));
+    let at = has_estimate(|_| ADMISSIONS_OUT_MAX + 1_000, 2);
+    assert!(!at(1));
 }
 
-/// A sale with a line, played through to its end.
+/// A sale with a waiting room, simulated to its end.
 struct Sale {
     seed: u64,
     free: Option<u64>,
     entered: u64,
-    /// One of so many does not come.
+    /// One of this many admitted visitors does not buy.
     lost: u64,
-    /// One of so many orders is given back.
+    /// One of this many orders is returned.
     back: u64,
 }
 
@@ -121,17 +121,17 @@ const TICK_MS: i64 = 250;
 const ADMISSION_MS: i64 = 150_000;
 const END_MS: i64 = 30 * 60_000;
 
-/// What somebody with this rank heard at this time.
-type Heard = (u64, i64, WaitEstimate);
+/// The rank of a visitor, the time, and the estimate that the visitor was shown then.
+type Shown = (u64, i64, WaitEstimate);
 
 impl Sale {
-    /// When each rank was called, and what they heard.
-    fn play(&self) -> (BTreeMap<u64, i64>, Vec<Heard>) {
+    /// When each rank was admitted, and the estimates that were shown.
+    fn play(&self) -> (BTreeMap<u64, i64>, Vec<Shown>) {
         let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
         let mut it =
             RoomProgress { entered: self.entered, participants: Some(self.entered), called: 0 };
-        let (mut called_at, mut heard) = (BTreeMap::new(), Vec::new());
-        // Time and rank: who gives up, who buys, whose unit comes back.
+        let (mut called_at, mut shown) = (BTreeMap::new(), Vec::new());
+        // Sets of (time, rank): admissions that lapse, purchases, and units that come back.
         let (mut lapses, mut buys, mut returns) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut out, mut used, mut dice) = (0, BTreeSet::new(), self.seed);
@@ -177,29 +177,29 @@ impl Sale {
                 for position in (1..=it.waiting()).step_by(37) {
                     let waits = free.is_none_or(|free| position <= free);
                     if let Some(estimate) = pace.estimate(position).filter(|_| waits) {
-                        heard.push((it.called + position, now, estimate));
+                        shown.push((it.called + position, now, estimate));
                     }
                 }
             }
         }
-        (called_at, heard)
+        (called_at, shown)
     }
 }
 
-/// Called no sooner than in a third of what was said, and no later than after three times that,
-/// nineteen times of twenty. A visitor who is never admitted gets no estimate.
+/// In 95 % of the cases the visitor is admitted no sooner than in a third of the estimate, and no
+/// later than after three times the estimate. A visitor who is never admitted gets no estimate.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 
 #[test]
-fn estimates_come_true() {
+fn estimates_match_the_simulated_admissions() {
     for seed in 1..=5 {
         play(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
     }
 }
 
 fn play(seed: u64) {
-    for (name, sale, told_min) in [
+    for (name, sale, shown_min) in [
         (
             "5,000 for 20,000",
             Sale { seed, free: Some(5_000), entered: 20_000, lost: 5, back: 10 },
@@ -211,15 +211,11 @@ fn play(seed: u64) {
             Sale { seed, free: Some(20_000), entered: 100_000, lost: 5, back: 10 },
             1_000,
         ),
-        (
-            "everybody for ever",
-            Sale { seed, free: None, entered: 100_000, lost: 5, back: 10 },
-            1_000,
-        ),
+        ("unlimited stock", Sale { seed, free: None, entered: 100_000, lost: 5, back: 10 }, 1_000),
     ] {
-        let (called_at, heard) = sale.play();
+        let (called_at, shown) = sale.play();
         let (mut wrong, mut never) = (Vec::new(), Vec::new());
-        for &(rank, now, estimate) in &heard {
+        for &(rank, now, estimate) in &shown {
             let Some(at) = called_at.get(&rank) else {
                 never.push((rank, now, estimate));
                 continue;
@@ -230,13 +226,13 @@ fn play(seed: u64) {
                 wrong.push((rank, now, estimate, secs));
             }
         }
-        assert!(heard.len() >= told_min, "{name}: {} were told something", heard.len());
+        assert!(shown.len() >= shown_min, "{name}: only {} estimates", shown.len());
         assert!(
-            wrong.len() * 20 <= heard.len(),
-            "{name}: {} of {}: {wrong:?}",
+            wrong.len() * 20 <= shown.len(),
+            "{name}: {} of {} are wrong: {wrong:?}",
             wrong.len(),
-            heard.len()
+            shown.len()
         );
-        assert!(never.is_empty(), "{name}: {} of {}: {never:?}", never.len(), heard.len());
+        assert!(never.is_empty(), "{name}: {} were never admitted: {never:?}", never.len());
     }
 }

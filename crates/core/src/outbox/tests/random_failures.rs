@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// What a store has of an endpoint.
+/// The rows that a store keeps for an endpoint.
 #[derive(Default)]
 struct Stored {
     position: i64,
@@ -17,7 +17,7 @@ impl Stored {
         for parcel in &progress.failed {
             assert!(
                 self.rows.insert(parcel.position, parcel.clone()).is_none(),
-                "a row is added once"
+                "a row is inserted once"
             );
         }
         assert!(self.rows.values().filter(|row| !row.dead).count() <= bounds().pending);
@@ -26,12 +26,12 @@ impl Stored {
     fn note(&mut self, note: RowChange) {
         match note {
             RowChange::Delivered(at) => {
-                assert!(self.rows.remove(&at).is_some(), "of a row that is there")
+                assert!(self.rows.remove(&at).is_some(), "a delivered row is stored")
             }
             RowChange::Pending(parcel) => {
                 assert!(
                     self.rows.insert(parcel.position, parcel).is_some(),
-                    "of a row that is there"
+                    "a changed row is stored"
                 )
             }
         }
@@ -56,7 +56,7 @@ impl Dice {
         self.0 % sides
     }
 
-    /// What a receiver answers that is so ill, of nine.
+    /// The answer of a receiver that fails `ill` times out of ten.
     fn outcome(&mut self, ill: u64) -> SendOutcome {
         match self.roll(10) {
             side if side >= ill => SendOutcome::Delivered,
@@ -69,19 +69,19 @@ impl Dice {
     }
 }
 
-/// Tells `EVENTS` events about a few orders to a receiver that is well, ill or down by turns; the
-/// driver dies now and then.
-fn tell_all(seed: u64) {
+/// Sends `EVENTS` events about a few orders to a receiver that is healthy, failing or down in turn;
+/// the driver crashes now and then.
+fn deliver_all(seed: u64) {
     const EVENTS: i64 = 120;
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let about: Vec<u64> = (0..=EVENTS).map(|_| dice.roll(9)).collect();
     let wanted: Vec<bool> = (0..=EVENTS).map(|_| dice.roll(8) > 0).collect();
     let (mut stored, mut now) = (Stored::default(), AT);
-    let mut told: BTreeSet<i64> = BTreeSet::new();
+    let mut received: BTreeSet<i64> = BTreeSet::new();
     let mut ill = 0;
     let mut queue = stored.queue();
     for step in 0.. {
-        assert!(step < 200_000, "it comes to an end, seed {seed}");
+        assert!(step < 200_000, "delivery does not end, seed {seed}");
         if dice.roll(100) == 0 {
             ill = dice.roll(4) * 3;
         }
@@ -98,26 +98,26 @@ fn tell_all(seed: u64) {
                 (1..at).filter(|b| about[*b as usize] == about[at as usize] && wanted[*b as usize]);
             for before in before {
                 let dead = stored.rows.get(&before).is_some_and(|row| row.dead);
-                assert!(told.contains(&before) || dead, "{before} comes before {at}, seed {seed}");
+                assert!(received.contains(&before) || dead, "{at} before {before}, seed {seed}");
             }
         }
-        let flying: Vec<i64> = queue.in_flight.keys().copied().collect();
-        if !flying.is_empty() && dice.roll(2) == 0 {
-            let mut flying = flying;
-            flying.sort_unstable();
-            let at = flying[dice.roll(flying.len() as u64) as usize];
+        let in_flight: Vec<i64> = queue.in_flight.keys().copied().collect();
+        if !in_flight.is_empty() && dice.roll(2) == 0 {
+            let mut in_flight = in_flight;
+            in_flight.sort_unstable();
+            let at = in_flight[dice.roll(in_flight.len() as u64) as usize];
             let outcome = dice.outcome(ill);
             let is_gone = outcome == SendOutcome::Gone;
             if outcome == SendOutcome::Delivered || dice.roll(3) == 0 {
-                // It may have taken it, though we hear that it failed.
-                told.insert(at);
+                // The receiver may have accepted the event although the sender saw a failure.
+                received.insert(at);
             }
             let spread = dice.roll(1 << 32) as u32;
             if let Some(note) = queue.done(at, outcome, now, spread) {
                 stored.note(note);
             }
             if is_gone {
-                // Disabled, and enabled again.
+                // The endpoint is disabled and enabled again.
                 queue = stored.queue();
             }
         }
@@ -125,7 +125,7 @@ fn tell_all(seed: u64) {
             && let Some(progress) = queue.go()
         {
             stored.take(&progress);
-            // It dies before it knows, once in a while.
+            // Sometimes the driver crashes before it learns that the store took the change.
             if dice.roll(10) == 0 { queue = stored.queue() } else { queue.gone() }
         }
         let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);
@@ -136,13 +136,13 @@ fn tell_all(seed: u64) {
     }
     for at in (1..=EVENTS).filter(|at| wanted[*at as usize]) {
         assert!(
-            told.contains(&at) || stored.rows.contains_key(&at),
-            "{at} was never told, seed {seed}"
+            received.contains(&at) || stored.rows.contains_key(&at),
+            "{at} was never delivered, seed {seed}"
         );
     }
 }
 
 #[test]
-fn whatever_fails_each_event_is_delivered_or_dead_in_order() {
-    (1..=400).for_each(tell_all);
+fn every_event_is_delivered_or_dead_in_order_despite_random_failures() {
+    (1..=400).for_each(deliver_all);
 }
