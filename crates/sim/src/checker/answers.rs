@@ -9,13 +9,13 @@ use crate::world::answer_id;
 /// The greatest age of a snapshot that may refuse a request.
 const AGE_MAX_MS: i64 = 1_000;
 
-/// The time of an answer, and what the node knew.
+/// The time of an answer, and the knowledge of its node at that time.
 pub(crate) struct AnswerContext<'a> {
     /// In monotonic time.
     pub(crate) mono: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
-    /// The commit before which its last try began.
+    /// The last commit before the request's last try began.
     pub(crate) last_try: u64,
 }
 
@@ -152,7 +152,8 @@ impl Checker {
         }
     }
 
-    /// A request is not refused after parking if a reachable slot held its ticket all the time.
+    /// A request must not be refused after parking if a reachable slot held its ticket all the
+    /// time.
     fn unknown_to_slots(&mut self, store: &SimStore, asked: &BuyerRequest, at: &AnswerContext<'_>) {
         let ids = self.tickets.get(&asked.request()).into_iter().flatten();
         let known = ids.copied().find(|id| {
@@ -167,8 +168,8 @@ impl Checker {
         }
     }
 
-    /// Checks an answer with this ticket. A refusal from before the request is not its verdict,
-    /// because the same key starts a new try.
+    /// Checks an answer that names this ticket. A refusal that is older than the request does not
+    /// answer it, because a repeat with the same key starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, asked: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =

@@ -1,6 +1,6 @@
-//! Checkouts: an order keeps one, which may be recorded as closed only after its provider takes no
-//! money there. An expiring order waits for its provider's answer, within bounds. The checker
-//! decides this with its own tables.
+//! Checks checkouts with the checker's own tables. An order keeps one checkout. The checkout may be
+//! recorded as closed only after its provider takes no more money there. An expiring order waits
+//! for its provider's answer, within bounds.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -10,14 +10,15 @@ use super::money::RowsBefore;
 use crate::store::{Done, SimStore, Tx};
 use crate::world::provider::Provider;
 
-/// How long an order that is due keeps its units after the first question without an answer.
+/// How long an order keeps its units after the first unanswered question to its provider, once its
+/// payment window is over.
 const GRACE_MS: i64 = 120_000;
-/// The longest wait in all, with or without a question.
+/// The longest wait after the end of the payment window, with or without a question.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The longest extension of a payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
-/// The time of the first question without an answer since then.
+/// The time of the first unanswered question since `pay_by`.
 fn asked_since(checkout: Option<&Checkout>, pay_by: Millis) -> Option<Millis> {
     checkout?.asked_at.filter(|at| *at >= pay_by)
 }
@@ -43,11 +44,11 @@ impl Checker {
                 });
             }
             (Tx::RecordUnanswered(order, session, now), Done::Taken(took)) => {
-                self.asked_in_vain((session.as_str(), *now), *took, before, kept(order));
+                self.unanswered_recorded((session.as_str(), *now), *took, before, kept(order));
             }
             (Tx::Extend(order, pay_by, now), Done::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // An earlier question does not count after the extension.
+                // A question from before the extension does not count.
                 let asked = kept(order).and_then(|c| c.asked_at);
                 let right = asked.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
@@ -75,8 +76,8 @@ impl Checker {
         self.check(right, "checkout", || format!("{new:?}: {kept:?}, before {before:?}"));
     }
 
-    /// The first question without an answer after an order is due is the one that is recorded.
-    fn asked_in_vain(
+    /// Only the first unanswered question after the payment window is recorded.
+    fn unanswered_recorded(
         &mut self,
         asked: (&str, Millis),
         took: bool,
@@ -141,8 +142,8 @@ impl Checker {
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(did != waits, "expiry", || {
             format!(
-                "{id} is due, checkout open {}, unanswered since {asked:?}, at {now:?}: \
-                 {changed:?}",
+                "{id} after its payment window: checkout open {}, unanswered since {asked:?}, \
+                 at {now:?}: {changed:?}",
                 open.is_some()
             )
         });

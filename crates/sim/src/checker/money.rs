@@ -210,17 +210,17 @@ impl Checker {
         captured: &CaptureOutcome,
         before: &RowsBefore,
     ) {
-        let must = expected_capture(before, capture, last);
-        let came = match captured {
+        let expected = expected_capture(before, capture, last);
+        let actual = match captured {
             CaptureOutcome::Repeated => ExpectedCapture::Repeat,
             CaptureOutcome::Paid(_) => ExpectedCapture::Pay,
             CaptureOutcome::UnitsMissing { units, .. } => ExpectedCapture::Wait(*units),
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
         };
-        self.check(came == must, "I5", || {
-            format!("{capture:?}: {came:?}, must {must:?}, before {before:?}")
+        self.check(actual == expected, "I5", || {
+            format!("{capture:?}: {actual:?}, expected {expected:?}, before {before:?}")
         });
-        self.count_case(match came {
+        self.count_case(match actual {
             ExpectedCapture::Repeat => "payment repeated",
             ExpectedCapture::Wait(_) => "payment waits for units",
             ExpectedCapture::Pay

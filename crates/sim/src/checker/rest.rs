@@ -41,7 +41,7 @@ impl Checker {
     }
 
     /// Slots that were lost with their nodes have no open grant.
-    pub(crate) fn gone_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
+    pub(crate) fn lost_slots_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
         if let Some(slot) = held {

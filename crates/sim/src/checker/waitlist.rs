@@ -159,7 +159,7 @@ impl Checker {
             _ if shown != Some(Phase::Open) => "not on sale".into(),
             _ if row.total == Stock::Unlimited || free > 0 => "not held out".into(),
             _ if row.total == Stock::Counted(row.paid) => "sold out".into(),
-            _ if let Some(id) = self.served_in_vain(&store.model, item, who.0) => {
+            _ if let Some(id) = self.entry_without_payment(&store.model, item, who.0) => {
                 format!("lapsed {id}")
             }
             _ if units(&store.model, item, who.0) >= row.limit => "limit reached".into(),
@@ -187,7 +187,7 @@ impl Checker {
             format!("{joiner:?} received {outcome}, expected {wanted}")
         });
         self.count_case(match joined {
-            JoinOutcome::Done(_) if self.served_and_taken(item, who.0, &store.model) => {
+            JoinOutcome::Done(_) if self.cancelled_by_operator(item, who.0, &store.model) => {
                 "joined a waitlist again"
             }
             JoinOutcome::Done(_) => "joined a waitlist",
@@ -216,8 +216,8 @@ impl Checker {
         self.tickets.entry(who).or_default().push(place.id);
     }
 
-    /// The buyer's first served entry whose order expired or was cancelled by the buyer.
-    fn served_in_vain(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
+    /// The buyer's first served entry whose order expired or was cancelled by the buyer, if any.
+    fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,
             OrderState::Cancelled => !self.waitlists.cancelled_by_others.contains(&o.id),
@@ -230,7 +230,7 @@ impl Checker {
     }
 
     /// Whether an operator cancelled an order of the buyer from the waitlist.
-    fn served_and_taken(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
+    fn cancelled_by_operator(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
         let taken = |id: &TicketId| {
             model
                 .orders

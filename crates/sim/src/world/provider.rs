@@ -301,8 +301,8 @@ impl World {
         Some(self.provider.sessions.len() - 1)
     }
 
-    /// Answers a request for a refund, or a question about its state.
-    pub(crate) fn asked_for_refund(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
+    /// Answers a request for a refund or for the state of a refund.
+    pub(crate) fn answer_refund_request(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
             return RefundUpdate::Failed("away".into());
         }

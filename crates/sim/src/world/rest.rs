@@ -42,7 +42,7 @@ impl World {
             .filter(|&slot| self.is_gone(slot))
             .map(|i| self.places[i].at)
             .collect::<Vec<_>>();
-        self.checker.gone_at_rest(&self.store, &gone);
+        self.checker.lost_slots_at_rest(&self.store, &gone);
         self.checker.slots_at_rest(&self.store, &slots);
         self.checker.verdicts_at_rest(&self.store);
         self.checker.waitlists_at_rest(&self.store);
@@ -152,8 +152,8 @@ impl World {
     }
 
     /// Requests the missing units for all parked requests before any message arrives. Crossing
-    /// recalls may then only exchange units. Afterwards each request is served alone, as by nodes
-    /// that wait for different times.
+    /// recalls may then only exchange units. Afterwards each request is served alone, as it is in
+    /// nodes that wait for different lengths of time.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state: AttemptState::Parked, asked, .. } = self.attempts[i] else {
