@@ -1,5 +1,5 @@
-//! Feeds: each slot got its rows in sequence without a gap, and each credit once, for a ticket or
-//! an order that ended.
+//! Checks feeds. Each slot has its rows in sequence and without a gap. Each credit occurs once, for
+//! a returned ticket or an ended order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

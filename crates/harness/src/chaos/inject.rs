@@ -51,8 +51,8 @@ pub(super) fn inject(
             set(condition);
             std::thread::sleep(pause);
             set(NetworkCondition::Normal);
-            let whom = if one == 0 { "all nodes".to_owned() } else { format!("node-{one}") };
-            Ok(format!("{whom} {how} for {} ms", pause.as_millis()))
+            let target = if one == 0 { "all nodes".to_owned() } else { format!("node-{one}") };
+            Ok(format!("{target} {how} for {} ms", pause.as_millis()))
         }
         Fault::PostgresFailover | Fault::PostgresOldPrimaryReturns => {
             fail_over(cluster, fault, random_duration(rng, OUTAGE))

@@ -78,7 +78,7 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
         parts,
     };
     let text = serde_json::to_string_pretty(&installed)
-        .or_failed(|| "writing down the installation".into())?;
+        .or_failed(|| "recording the installation".into())?;
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 

@@ -36,7 +36,8 @@ fn scratch(name: &str) -> PathBuf {
 
 fn lines(path: &PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the answers file");
-    std::fs::remove_dir_all(path.parent().expect("it has one")).expect("ours to remove");
+    std::fs::remove_dir_all(path.parent().expect("a parent directory"))
+        .expect("a removable directory");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
@@ -328,8 +329,7 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
     assert_eq!(kinds(&report), [("sold_out", 100)]);
     assert!(report.elapsed_ms >= 490, "the last buyer arrives after 495 ms: {report:?}");
     assert!(report.latency_ms.max >= 399.0, "{report:?}");
-    // The buyers behind the first one waited too, although each of them was answered at once after
-    // its request was sent.
+    // The later buyers waited too, although the server answered each of their requests at once.
     assert!(report.latency_ms.p50 >= 10.0, "{report:?}");
 }
 
