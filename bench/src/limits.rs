@@ -39,8 +39,8 @@ pub const SLOW_HEADS: usize = 2_000;
 /// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// Different refused buyers: more than one round serves, so that each request has a token that was
-/// not seen recently.
+/// Different refused buyers: more than one round serves, so that the server has not seen a
+/// request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// Passes checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -51,9 +51,9 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
-/// Open tabs in a waiting room whose memory is measured; a process may often not have more
-/// connections. It is an eighth of 100,000, so that tables that double in size are as full as with
-/// 100,000.
+/// Open tabs in a waiting room whose memory is measured. The usual limit of open files allows no
+/// more connections in one process. The number is an eighth of 100,000, so that tables that double
+/// in size are as full as with 100,000.
 pub const OPEN_TABS: u32 = 12_500;
 /// Tabs opened per second: more than arrive at a busy sale before its opening.
 pub const TABS_PER_SEC: u32 = 1_500;

@@ -20,8 +20,9 @@ pub const ITEM: &str = "item";
 #[derive(Debug)]
 pub struct SaleServer {
     server: Server,
-    /// Confirmed orders so far, and queued requests.
+    /// Confirmed orders so far.
     orders: u64,
+    /// Queued requests so far, each of which may be an order.
     queued: u64,
     dir: TempDir,
 }
@@ -84,7 +85,7 @@ impl SaleServer {
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// Sends as many orders as a script has, at full speed.
+    /// A load that sends as many orders as a script has, at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
         let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);

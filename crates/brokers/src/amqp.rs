@@ -212,7 +212,7 @@ impl Amqp {
         }
     }
 
-    /// The error in this crate's words, because the broker's text may contain a secret.
+    /// The error in this crate's words, because the broker's text may contain anything.
     fn describe_error(&self, error: &lapin::Error) -> Error {
         let exchange = self.address.name();
         Error::new(match error.kind() {
