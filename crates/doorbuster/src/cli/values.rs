@@ -118,8 +118,8 @@ pub fn units_change(text: &str) -> Parsed<i64> {
         .ok_or_else(|| "must be like 50, +50 or -20, and not 0".into())
 }
 
-/// An item of a sale to be made: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`.
-/// `minor_of`: prices are whole numbers of minor units of this currency.
+/// An item of a new sale: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`. With
+/// `minor_of`, prices are whole numbers of minor units of that currency.
 pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
     let (mut id, mut title, mut stock, mut price, mut limit, mut hold_secs) =
         (None, None, None, None, None, None);
