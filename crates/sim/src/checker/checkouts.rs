@@ -38,8 +38,8 @@ impl Checker {
             (Tx::CloseCheckout(order, session), _) => {
                 let now = kept(order).is_some_and(|c| c.open);
                 let was = before.checkout.as_ref();
-                let wanted = was.is_some_and(|c| c.open && c.session != *session);
-                self.check(now == wanted, "checkout", || {
+                let expected = was.is_some_and(|c| c.open && c.session != *session);
+                self.check(now == expected, "checkout", || {
                     format!("{order}: {was:?}, after closing {session}: open {now}")
                 });
             }
@@ -49,10 +49,10 @@ impl Checker {
             (Tx::Extend(order, pay_by, now), Done::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
                 // A question from before the extension does not count.
-                let asked = kept(order).and_then(|c| c.asked_at);
-                let right = asked.is_none() || !matches!(changed, ChangeOutcome::Done(_));
+                let since = kept(order).and_then(|c| c.asked_at);
+                let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
-                    format!("{order} was extended to {pay_by:?}, but is unanswered since {asked:?}")
+                    format!("{order} was extended to {pay_by:?}, but is unanswered since {since:?}")
                 });
             }
             (Tx::End(id, EndReason::Expire, _, now), Done::Ended(changed)) => {
@@ -64,12 +64,12 @@ impl Checker {
 
     fn kept(&mut self, new: &Checkout, kept: &CheckoutOutcome, before: &RowsBefore) {
         let waits = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
-        let wanted = match &before.checkout {
+        let expected = match &before.checkout {
             Some(old) if old.open => old,
             _ => new,
         };
         let right = match kept {
-            CheckoutOutcome::Kept(kept) => waits && kept == wanted,
+            CheckoutOutcome::Kept(kept) => waits && kept == expected,
             CheckoutOutcome::WrongState(_) => !waits && before.order.is_some(),
             CheckoutOutcome::NotFound => before.order.is_none(),
         };
@@ -79,21 +79,21 @@ impl Checker {
     /// Only the first unanswered question after the payment window is recorded.
     fn unanswered_recorded(
         &mut self,
-        asked: (&str, Millis),
+        question: (&str, Millis),
         took: bool,
         before: &RowsBefore,
         now: Option<&Checkout>,
     ) {
-        let ((session, at), was) = (asked, before.checkout.as_ref());
+        let ((session, at), was) = (question, before.checkout.as_ref());
         let keeps = was.is_some_and(|c| c.open && c.session == session);
         let due =
             before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= at);
         let counts = keeps && due.is_some_and(|o| asked_since(was, o.pay_by).is_none());
-        let wanted = was.map(|c| Checkout {
+        let expected = was.map(|c| Checkout {
             asked_at: if counts { Some(at) } else { c.asked_at },
             ..c.clone()
         });
-        let right = took == keeps && now == wanted.as_ref();
+        let right = took == keeps && now == expected.as_ref();
         self.check(right, "checkout", || {
             format!("{session} unanswered at {at:?}: {took}, {was:?} became {now:?}")
         });
@@ -135,20 +135,20 @@ impl Checker {
             return;
         };
         let open = before.checkout.as_ref().filter(|c| c.open);
-        let asked = asked_since(open, order.pay_by);
+        let since = asked_since(open, order.pay_by);
         let bound = order.pay_by.0 + ASK_WITHIN_MS;
-        let until = asked.map_or(bound, |at| bound.min(at.0 + GRACE_MS));
+        let until = since.map_or(bound, |at| bound.min(at.0 + GRACE_MS));
         let waits = open.is_some() && now.0 < until;
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(did != waits, "expiry", || {
             format!(
-                "{id} after its payment window: checkout open {}, unanswered since {asked:?}, \
+                "{id} after its payment window: checkout open {}, unanswered since {since:?}, \
                  at {now:?}: {changed:?}",
                 open.is_some()
             )
         });
         if did && open.is_some() {
-            self.count_case(if asked.is_some() {
+            self.count_case(if since.is_some() {
                 "expired without an answer of the provider"
             } else {
                 "expired without a question"

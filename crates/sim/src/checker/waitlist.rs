@@ -147,7 +147,7 @@ impl Checker {
         let order = self.requests.get(&who).copied();
         let free = row.pool - row.pool.min(places) + before.in_slots;
         let shown = store.phases.get(&item).map(|p| p.shown);
-        let wanted = match (stands, order) {
+        let expected = match (stands, order) {
             (Some(id), _) => format!("already {id}"),
             (None, Some(id))
                 if store.model.orders[&id].item == item
@@ -183,8 +183,8 @@ impl Checker {
             JoinOutcome::Full => "full".into(),
             JoinOutcome::NotFound => String::new(),
         };
-        self.check(outcome == wanted, "waitlist", || {
-            format!("{joiner:?} received {outcome}, expected {wanted}")
+        self.check(outcome == expected, "waitlist", || {
+            format!("{joiner:?} received {outcome}, expected {expected}")
         });
         self.count_case(match joined {
             JoinOutcome::Done(_) if self.cancelled_by_operator(item, who.0, &store.model) => {
@@ -201,7 +201,7 @@ impl Checker {
         let JoinOutcome::Done(place) = joined else { return };
         self.waitlists.waiting.push(WaitingBuyer { id: place.id, item, who });
         // From now on the entry's id is a ticket of the request, for one unit.
-        let asked = BuyerRequest {
+        let purchase = BuyerRequest {
             node: 0,
             buyer: who.0,
             key: who.1,
@@ -212,7 +212,7 @@ impl Checker {
         };
         let (version, grant) =
             (store.version, place.id.parts().map(|p| p.grant).unwrap_or_default());
-        self.issued.insert(place.id, SeenTicket { asked, units: Units::ONE, grant, version });
+        self.issued.insert(place.id, SeenTicket { purchase, units: Units::ONE, grant, version });
         self.tickets.entry(who).or_default().push(place.id);
     }
 
@@ -327,12 +327,12 @@ impl Checker {
         let is_over = store.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
         let waiting: Vec<_> =
             self.waitlists.for_item(item).map(|s| s.id).filter(|_| is_over).collect();
-        let wanted: Vec<_> = waiting.iter().take(AT_ONCE).copied().collect();
+        let expected: Vec<_> = waiting.iter().take(AT_ONCE).copied().collect();
         let ids: Vec<_> = ended.places.iter().map(|p| p.id).collect();
-        let right = ids == wanted && ended.more == (waiting.len() > wanted.len());
+        let right = ids == expected && ended.more == (waiting.len() > expected.len());
         self.check(right, "waitlist", || {
             format!(
-                "ended {ids:?}, more: {}, with the sale of item {item}; expected {wanted:?}",
+                "ended {ids:?}, more: {}, with the sale of item {item}; expected {expected:?}",
                 ended.more
             )
         });
