@@ -125,8 +125,8 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
         bail!("failed to build doorbuster");
     }
     // This program is in the directory of a profile, beside the directory of the built profile.
-    let mine = std::env::current_exe()?;
-    let target = mine
+    let this_program = std::env::current_exe()?;
+    let target = this_program
         .parent()
         .and_then(std::path::Path::parent)
         .context("this program is not in the target directory")?;

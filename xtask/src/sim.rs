@@ -96,11 +96,11 @@ fn save_lists(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
         if without.is_some() {
             continue;
         }
-        let kept = doorbuster_sim::mutants::shortest(broken, None);
-        let path = kept
+        let list = doorbuster_sim::mutants::shortest(broken, None);
+        let path = list
             .store(&regressions_dir(), &format!("seed-{}", broken.seed))
             .context("cannot save a list")?;
-        println!("  {} operations: {}\n  saved in {}", kept.ops.len(), kept.found, path.display());
+        println!("  {} operations: {}\n  saved in {}", list.ops.len(), list.found, path.display());
     }
     Ok(())
 }
@@ -148,17 +148,17 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
 fn replay(file: &PathBuf) -> anyhow::Result<()> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let kept: Reproduction = serde_json::from_str(&text).context("not a saved list")?;
-    let rule = kept.without().map_err(|name| anyhow!("unknown rule {name}"))?;
+    let list: Reproduction = serde_json::from_str(&text).context("not a saved list")?;
+    let rule = list.without().map_err(|name| anyhow!("unknown rule {name}"))?;
     if let Some(rule) = rule {
-        let finding = kept.run(Some(rule));
+        let finding = list.run(Some(rule));
         println!(
             "without {}: {}",
             rule.name(),
             finding.map_or("nothing".into(), |f| format!("{}: {}", f.what, f.detail))
         );
     }
-    if let Some(finding) = kept.run(None) {
+    if let Some(finding) = list.run(None) {
         bail!("{}: {}", finding.what, finding.detail);
     }
     println!("with every rule: no finding");

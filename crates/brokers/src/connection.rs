@@ -39,7 +39,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
-        let asked = Instant::now();
+        let called_at = Instant::now();
         // The holder releases the lock in bounded time, with a connection or an error.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
@@ -50,7 +50,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
             state.live = None;
         }
         if let Some((at, error)) = &state.failed
-            && *at >= asked
+            && *at >= called_at
         {
             return Err(error.clone());
         }

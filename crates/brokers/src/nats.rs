@@ -120,7 +120,7 @@ impl Nats {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let (tell, over) = watch::channel(false);
+        let (closed, over) = watch::channel(false);
         let mut options = ConnectOptions::new()
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
@@ -131,7 +131,7 @@ impl Nats {
             .ignore_discovered_servers()
             .event_callback(move |event| {
                 if matches!(event, Event::Disconnected | Event::Closed) {
-                    tell.send_replace(true);
+                    closed.send_replace(true);
                 }
                 async {}
             });

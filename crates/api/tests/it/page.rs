@@ -85,10 +85,12 @@ fn the_table_of_problems_has_every_code_and_no_other() {
         .filter(|cells| cells[0].parse::<u16>().is_ok())
         .map(|cells| (cells[0].to_owned(), quoted(cells[1]).concat(), cells[2].to_owned()))
         .collect();
-    let again = |code: Code| if code.retryable() { "yes" } else { "no" };
+    let retryable = |code: Code| if code.retryable() { "yes" } else { "no" };
     let expected: BTreeSet<_> = Code::ALL
         .into_iter()
-        .map(|code| (code.status().to_string(), code.as_str().to_owned(), again(code).to_owned()))
+        .map(|code| {
+            (code.status().to_string(), code.as_str().to_owned(), retryable(code).to_owned())
+        })
         .collect();
     assert_eq!(found, expected);
 }

@@ -119,16 +119,16 @@ impl RunResult {
     /// # Errors
     /// When there were other answers, or none.
     pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
-        let strange: Vec<String> = self
+        let unexpected: Vec<String> = self
             .answers
             .iter()
             .filter(|(kind, _)| !kinds.contains(kind))
             .map(|(kind, count)| format!("{count} × {kind:?}"))
             .collect();
-        if !strange.is_empty() {
+        if !unexpected.is_empty() {
             bail!(
                 "unexpected answers: {}{}",
-                strange.join(", "),
+                unexpected.join(", "),
                 self.first_unexpected
                     .as_ref()
                     .map_or(String::new(), |first_unexpected| format!(" ({first_unexpected})"))

@@ -250,10 +250,10 @@ fn a_queued_buyer_receives_the_verdict_by_event() {
             "/v1/orders" => queued(request, &id, 5.0),
             "/v1/events" => {
                 let other = order(request, "ord_other", "expired");
-                let mine = order(request, &id, "reserved");
+                let own_order = order(request, &id, "reserved");
                 let text = format!(
                     "data: {{\"type\":\"hello\"}}\n\ndata: {{\"type\":\"order\",\"order\":{other}}}\
-                     \n\nid: 2\ndata: {{\"type\":\"order\",\"order\":{mine}}}\n\n"
+                     \n\nid: 2\ndata: {{\"type\":\"order\",\"order\":{own_order}}}\n\n"
                 );
                 let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
                 vec![Action::Send(format!("{head}{:x}\r\n{text}\r\n", text.len())), Action::Hang]

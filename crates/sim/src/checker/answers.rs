@@ -65,7 +65,7 @@ impl Checker {
         limit: u32,
     ) {
         let mut held = ticket.units.get();
-        let mut again = None;
+        let mut second = None;
         for (id, earlier) in self
             .issued
             .iter()
@@ -81,11 +81,11 @@ impl Checker {
                 held += earlier.units.get();
             }
             if (undecided || order.is_some()) && earlier.purchase.key == purchase.key {
-                again = Some(*id);
+                second = Some(*id);
             }
         }
-        self.check(again.is_none(), "one ticket", || {
-            format!("a second ticket besides {again:?} under one grant")
+        self.check(second.is_none(), "one ticket", || {
+            format!("a second ticket besides {second:?} under one grant")
         });
         self.check(held <= limit, "slot limit", || {
             format!("one grant's slot issued {held} units to one buyer, limit {limit}")

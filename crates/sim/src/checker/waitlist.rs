@@ -223,9 +223,9 @@ impl Checker {
             OrderState::Cancelled => !self.waitlists.cancelled_by_others.contains(&o.id),
             _ => false,
         };
-        let theirs = |o: &&Order| o.item == item && number_in_name(o.buyer.as_str()) == buyer;
+        let is_of_buyer = |o: &&Order| o.item == item && number_in_name(o.buyer.as_str()) == buyer;
         let served = |o: &&Order| self.waitlists.ended.get(&o.id) == Some(&WaitlistState::Served);
-        let lapsed = model.orders.values().filter(theirs).filter(own).filter(served);
+        let lapsed = model.orders.values().filter(is_of_buyer).filter(own).filter(served);
         lapsed.min_by_key(|o| o.n).map(|o| o.id)
     }
 

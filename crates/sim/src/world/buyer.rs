@@ -34,10 +34,15 @@ impl World {
         self.arrive(node % self.setup.nodes, purchase.buyer, purchase.key, purchase.item, units);
     }
 
-    fn pick(&self, pick: u8, wanted: impl Fn(&AttemptState) -> bool) -> Option<usize> {
-        let count = self.attempts.iter().filter(|a| wanted(&a.state)).count();
+    fn pick(&self, pick: u8, is_wanted: impl Fn(&AttemptState) -> bool) -> Option<usize> {
+        let count = self.attempts.iter().filter(|a| is_wanted(&a.state)).count();
         let nth = usize::from(pick).checked_rem(count)?;
-        self.attempts.iter().enumerate().filter(|(_, a)| wanted(&a.state)).nth(nth).map(|(i, _)| i)
+        self.attempts
+            .iter()
+            .enumerate()
+            .filter(|(_, a)| is_wanted(&a.state))
+            .nth(nth)
+            .map(|(i, _)| i)
     }
 
     pub(crate) fn hand_out(&mut self, attempt: u8) {

@@ -138,9 +138,9 @@ impl World {
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
-        let mine = |a: &super::Attempt| shared || a.purchase.node == seat;
+        let is_served_here = |a: &super::Attempt| shared || a.purchase.node == seat;
         let waits = |a: &&super::Attempt| {
-            a.state == AttemptState::Parked && a.purchase.item == item && mine(a)
+            a.state == AttemptState::Parked && a.purchase.item == item && is_served_here(a)
         };
         let Some(first) =
             self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.purchase.attempt))
@@ -170,7 +170,7 @@ impl World {
     /// the store's rows of the others.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
-        let one = |(i, place): (usize, &super::PlacedSlot)| {
+        let holding = |(i, place): (usize, &super::PlacedSlot)| {
             let grant = self.store.open_grant(place.at)?;
             let view = place.slot.view().filter(|v| v.grant == grant.id);
             let (available, rows) = match (place.node.is_none() || place.node == seat, view) {
@@ -188,7 +188,12 @@ impl World {
                 asked: self.store.pending().any(|r| r.grant == grant.id),
             })
         };
-        self.places.iter().enumerate().filter(|(_, p)| p.at.item == item).filter_map(one).collect()
+        self.places
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.at.item == item)
+            .filter_map(holding)
+            .collect()
     }
 
     /// Units in feed rows that the slot has not applied.

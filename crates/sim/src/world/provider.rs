@@ -187,10 +187,10 @@ impl World {
     /// The price of an order, as the provider knows it.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.store.model.orders.get(id)?;
-        let each = self.store.model.prices.get(&order.item)?;
+        let price = self.store.model.prices.get(&order.item)?;
         Some(Money {
-            minor: each.minor * i64::from(order.units.get()),
-            currency: each.currency.clone(),
+            minor: price.minor * i64::from(order.units.get()),
+            currency: price.currency.clone(),
         })
     }
 

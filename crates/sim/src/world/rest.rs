@@ -38,11 +38,11 @@ impl World {
         let living = (0..self.places.len()).filter(|&slot| !self.is_gone(slot));
         let slots: Vec<_> =
             living.map(|i| (self.places[i].at, self.places[i].slot.view())).collect();
-        let gone = (0..self.places.len())
+        let lost_slots = (0..self.places.len())
             .filter(|&slot| self.is_gone(slot))
             .map(|i| self.places[i].at)
             .collect::<Vec<_>>();
-        self.checker.lost_slots_at_rest(&self.store, &gone);
+        self.checker.lost_slots_at_rest(&self.store, &lost_slots);
         self.checker.slots_at_rest(&self.store, &slots);
         self.checker.verdicts_at_rest(&self.store);
         self.checker.waitlists_at_rest(&self.store);

@@ -52,6 +52,7 @@ fn rules_that_only_the_simulator_names_are_listed_with_tests_that_exist() {
     };
     let tests: Vec<&str> = quoted.filter(is_test).collect();
     assert!(tests.len() > 20, "{tests:?}");
-    let gone: Vec<_> = tests.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
-    assert!(gone.is_empty(), "docs/protocol.md names tests that do not exist: {gone:?}");
+    let missing: Vec<_> =
+        tests.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "docs/protocol.md names tests that do not exist: {missing:?}");
 }
