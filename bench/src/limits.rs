@@ -3,11 +3,11 @@ use std::time::Duration;
 
 /// Rounds whose ratios count, besides the warm-up; the reported ratio is their median.
 pub const ROUNDS: usize = 5;
-/// The same with `--quick`.
+/// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
 /// How long one side of one round is measured.
 pub const ROUND: Duration = Duration::from_secs(3);
-/// The same with `--quick`.
+/// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
 
 /// A measurement starts after this part of its time.
@@ -65,9 +65,9 @@ pub const POSITIONS: u32 = 100_000;
 pub const ADMITTED_WITHIN: Duration = Duration::from_secs(60);
 /// Buyers whose memory is measured.
 pub const KNOWN_BUYERS: u32 = 1_000_000;
-/// The same with `--quick`.
+/// [`KNOWN_BUYERS`] with `--quick`.
 pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
-/// The same with `--large`.
+/// [`KNOWN_BUYERS`] with `--large`.
 pub const KNOWN_BUYERS_LARGE: u32 = 10_000_000;
 /// Orders placed before the memory is measured, so that caches of bounded size are full.
 pub const WARM_ORDERS: u32 = 200_000;
@@ -78,11 +78,11 @@ pub const CONNECTIONS: usize = 10_000;
 
 /// Tickets settled in one round without HTTP.
 pub const TICKETS: usize = 400_000;
-/// The same with `--quick`.
+/// [`TICKETS`] with `--quick`.
 pub const TICKETS_QUICK: usize = 50_000;
 /// Tickets issued in one round by a slot alone.
 pub const ISSUED_TICKETS: u32 = 500_000;
-/// The same with `--quick`.
+/// [`ISSUED_TICKETS`] with `--quick`.
 pub const ISSUED_TICKETS_QUICK: u32 = 50_000;
 /// Rows that the peer inserts in one transaction.
 pub const PEER_BATCH: usize = 1_000;

@@ -52,7 +52,7 @@ impl Server {
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn start(options: &ServerOptions<'_>) -> Result<Self> {
         let mut environment = vec![
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),

@@ -26,7 +26,7 @@ use store_server::{HoldExpiry, StoreKind, StoreServer};
 
 /// Holds that end at once.
 const HOLDS: u32 = 100_000;
-/// The same with `--quick`.
+/// [`HOLDS`] with `--quick`.
 const HOLDS_QUICK: u32 = 10_000;
 /// Most rounds, because each takes long.
 const ROUNDS_MAX: usize = 3;

@@ -31,7 +31,7 @@ impl SaleServer {
     /// Starts a server.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn open(config: &BenchConfig, workers: Option<usize>, core: Option<usize>) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server(&dir.path().join("data"), workers, core)?;
@@ -41,7 +41,7 @@ impl SaleServer {
     /// Starts a server with these settings.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn open_with(config: &BenchConfig, settings: &[(&str, &str)]) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server_with(&dir.path().join("data"), settings)?;

@@ -42,7 +42,7 @@ impl Naive {
     /// Starts the handler process.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the handler does not become ready.
     pub fn serve(&mut self) -> Result<()> {
         self.postgres.query(
             "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT \
@@ -85,7 +85,7 @@ impl Naive {
     /// Kills the handler process.
     ///
     /// # Errors
-    /// When it cannot be killed.
+    /// When the process cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
         let mut process = self.process.take().context("the handler does not run")?;
         process.stop(Signal::KILL).map(drop)

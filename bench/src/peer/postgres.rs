@@ -31,7 +31,7 @@ impl Postgres {
     /// Creates a database in its own directory and starts PostgreSQL on a socket there.
     ///
     /// # Errors
-    /// When it is not installed or does not start.
+    /// When PostgreSQL is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let programs = programs()?;
         let dir = TempDir::new(parent, "postgres")?;

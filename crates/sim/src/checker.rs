@@ -154,7 +154,7 @@ struct SeenOrder {
     version: u64,
     state: OrderState,
     pay_by: Millis,
-    /// Whether it ended and was then paid.
+    /// Whether the order ended and was then paid.
     revived: bool,
 }
 

@@ -88,9 +88,9 @@ pub(crate) struct Attempt {
     pub(crate) round: u8,
     /// The slot that was asked first in this round.
     pub(crate) first: Option<u32>,
-    /// Times that it asked again under a new epoch.
+    /// Repeats of the request under a new epoch.
     again: u8,
-    /// When it was parked first, in monotonic time.
+    /// When the request was first parked, in monotonic time.
     pub(crate) parked: Option<Millis>,
     /// Whether this is the last round before the answer.
     pub(crate) last: bool,

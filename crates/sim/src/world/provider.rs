@@ -61,7 +61,7 @@ pub(crate) struct MoneyBack {
 }
 
 impl MoneyBack {
-    /// Whether it was requested under this key or a later one of the same refund.
+    /// Whether the refund was requested under this key or a later key of the same refund.
     fn has_key(&self, key: &str) -> bool {
         self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
     }
