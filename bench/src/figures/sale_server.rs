@@ -22,7 +22,7 @@ pub struct SaleServer {
     server: Server,
     /// Confirmed orders so far.
     orders: u64,
-    /// Queued requests so far, each of which may be an order.
+    /// Queued requests so far. Each may become an order.
     queued: u64,
     dir: TempDir,
 }
