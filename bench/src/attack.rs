@@ -58,8 +58,8 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends the attack. Returns how many oversized headers were refused with `431`, and how many
-    /// connections were reset without an answer.
+    /// Ends the attack. Returns the number of oversized headers that were refused with `431`, and
+    /// the number of connections that were reset without an answer.
     ///
     /// # Errors
     /// When the server accepted an oversized header, or none was sent.
@@ -67,7 +67,7 @@ impl Attack {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;
         let (refused, reset) = self.bombs.join().expect("large headers do not panic")?;
-        ensure!(refused > 0, "no large header was tried");
+        ensure!(refused > 0, "no large header was refused");
         drop(self.dead);
         Ok((refused, reset))
     }
@@ -75,22 +75,22 @@ impl Attack {
 
 /// Sends heads byte by byte; a disconnected client connects again.
 fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
-    let come = || -> std::io::Result<TcpStream> {
+    let connect = || -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(addr)?;
         stream.write_all(b"POST /v1/orders HTTP/1.1\r\nHost: shop.example\r\nX-Slow: a")?;
         stream.set_nonblocking(true)?;
         Ok(stream)
     };
     let mut heads = (0..SLOW_HEADS)
-        .map(|_| come())
+        .map(|_| connect())
         .collect::<std::io::Result<Vec<_>>>()
         .context("slow heads")?;
     while !over.load(Ordering::Acquire) {
         let begun = Instant::now();
         for head in &mut heads {
-            let is_there = head.write(b"a").is_ok() && !has_received_data(head);
-            // A server that accepts no further connection is protected against this client.
-            if !is_there && let Ok(next) = come() {
+            let is_open = head.write(b"a").is_ok() && !has_received_data(head);
+            // A server that accepts no more connections has protected itself against this client.
+            if !is_open && let Ok(next) = connect() {
                 *head = next;
             }
         }
@@ -122,7 +122,7 @@ fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
             Ok(()) => {
                 ensure!(
                     head == *b"HTTP/1.1 431",
-                    "a large header was answered {:?}",
+                    "the answer to a large header begins with {:?}",
                     String::from_utf8_lossy(&head)
                 );
                 refused += 1;

@@ -89,7 +89,7 @@ impl BenchConfig {
     /// Starts our server on this directory.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn server(
         &self,
         dir: &Path,
@@ -103,7 +103,7 @@ impl BenchConfig {
     /// Starts our server with these settings, with the threads and cores that it chooses.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
         let options =
             ServerOptions { program: &self.program, dir, workers: None, core: None, settings };

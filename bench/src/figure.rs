@@ -181,7 +181,8 @@ impl Comparison {
     }
 }
 
-/// Measures two sides alternately after one warm-up round; each round starts with the other side.
+/// Measures two sides alternately after one warm-up round. The side that starts changes with each
+/// round.
 ///
 /// # Errors
 /// When a side could not be measured, or its result was wrong.
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_stands_at_its_goal_at_its_floor_or_below() {
+    fn a_figure_has_the_status_of_its_goal_or_floor() {
         let more = Target::AtLeast { floor: 0.85, goal: 1.0 };
         check(more, 1.0, FigureStatus::Goal);
         check(more, 0.85, FigureStatus::Floor);
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_figure_never_counts_whatever_its_value() {
+    fn an_invalid_figure_never_meets_its_floor() {
         let figure =
             Figure::new("R0", "a test", Target::Reported { goal: 1.0 }).with_value(0.5, "×");
         assert_eq!(
@@ -266,7 +267,7 @@ mod tests {
             order.borrow_mut().push('p');
             Ok(2.0)
         };
-        let comparison = compare_alternating(2, ours, peer).expect("nothing fails");
+        let comparison = compare_alternating(2, ours, peer).expect("both sides can be measured");
         assert_eq!(*order.borrow(), "oppoop");
         assert_eq!(comparison.ratios(), [2.0, 2.5]);
         assert!((median(&comparison.ratios()) - 2.25).abs() < 1e-9);

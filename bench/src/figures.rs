@@ -70,11 +70,11 @@ pub fn choose(names: &[String]) -> Result<Vec<Group>> {
     {
         bail!("there is no figure {name}: there are {}", known.join(", "));
     }
-    let asked = |id: &&&'static str| {
+    let is_chosen = |id: &&&'static str| {
         names.is_empty() || names.iter().any(|name| id.eq_ignore_ascii_case(name))
     };
     let groups = GROUPS.iter().map(|(ids, measure)| Group {
-        ids: ids.iter().filter(asked).copied().collect(),
+        ids: ids.iter().filter(is_chosen).copied().collect(),
         measure: *measure,
     });
     Ok(groups.filter(|group| !group.ids.is_empty()).collect())

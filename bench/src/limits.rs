@@ -3,11 +3,11 @@ use std::time::Duration;
 
 /// Rounds whose ratios count, besides the warm-up; the reported ratio is their median.
 pub const ROUNDS: usize = 5;
-/// The same with `--quick`.
+/// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
 /// How long one side of one round is measured.
 pub const ROUND: Duration = Duration::from_secs(3);
-/// The same with `--quick`.
+/// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
 
 /// A measurement starts after this part of its time.
@@ -39,8 +39,8 @@ pub const SLOW_HEADS: usize = 2_000;
 /// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// Different refused buyers: more than one round serves, so that each request has a token that was
-/// not seen recently.
+/// Different refused buyers: more than one round serves, so that the server has not seen a
+/// request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// Passes checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -51,9 +51,9 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
-/// Open tabs in a waiting room whose memory is measured; a process may often not have more
-/// connections. It is an eighth of 100,000, so that tables that double in size are as full as with
-/// 100,000.
+/// Open tabs in a waiting room whose memory is measured. The usual limit of open files allows no
+/// more connections in one process. The number is an eighth of 100,000, so that tables that double
+/// in size are as full as with 100,000.
 pub const OPEN_TABS: u32 = 12_500;
 /// Tabs opened per second: more than arrive at a busy sale before its opening.
 pub const TABS_PER_SEC: u32 = 1_500;
@@ -65,9 +65,9 @@ pub const POSITIONS: u32 = 100_000;
 pub const ADMITTED_WITHIN: Duration = Duration::from_secs(60);
 /// Buyers whose memory is measured.
 pub const KNOWN_BUYERS: u32 = 1_000_000;
-/// The same with `--quick`.
+/// [`KNOWN_BUYERS`] with `--quick`.
 pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
-/// The same with `--large`.
+/// [`KNOWN_BUYERS`] with `--large`.
 pub const KNOWN_BUYERS_LARGE: u32 = 10_000_000;
 /// Orders placed before the memory is measured, so that caches of bounded size are full.
 pub const WARM_ORDERS: u32 = 200_000;
@@ -78,11 +78,11 @@ pub const CONNECTIONS: usize = 10_000;
 
 /// Tickets settled in one round without HTTP.
 pub const TICKETS: usize = 400_000;
-/// The same with `--quick`.
+/// [`TICKETS`] with `--quick`.
 pub const TICKETS_QUICK: usize = 50_000;
 /// Tickets issued in one round by a slot alone.
 pub const ISSUED_TICKETS: u32 = 500_000;
-/// The same with `--quick`.
+/// [`ISSUED_TICKETS`] with `--quick`.
 pub const ISSUED_TICKETS_QUICK: u32 = 50_000;
 /// Rows that the peer inserts in one transaction.
 pub const PEER_BATCH: usize = 1_000;

@@ -48,7 +48,7 @@ struct Cli {
     /// One short round of everything: shows that it works, not how fast it is.
     #[arg(long)]
     quick: bool,
-    /// Count memory and growth with ten million buyers instead of one million.
+    /// Measure memory and growth with ten million buyers instead of one million.
     #[arg(long, conflicts_with = "quick")]
     large: bool,
     /// The server to measure; the one built beside this program if none is named.

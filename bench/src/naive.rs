@@ -19,14 +19,14 @@ use clap::Args;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
-/// The classic script.
+/// The classic script of this design.
 const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";
-/// Seconds that a consumer waits for an order before it asks again.
+/// Seconds that the consumer waits for an order before it repeats the command.
 const POP_SECS: f64 = 1.0;
 
-/// Addresses of its parts.
+/// The addresses of the naive design's parts.
 #[derive(Clone, Debug, Args)]
 pub struct NaiveArgs {
     /// Run the naive peer on this address, instead of measuring.
@@ -40,14 +40,14 @@ pub struct NaiveArgs {
 
 struct App {
     redis: MultiplexedConnection,
-    /// Digest of the script.
+    /// The digest of the loaded script.
     script: String,
 }
 
-/// Serves until it is killed.
+/// Serves requests until the process is killed.
 ///
 /// # Errors
-/// When it cannot start, or a part fails.
+/// When the handler cannot start, or Redis or PostgreSQL fails.
 pub fn serve(args: &NaiveArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -1,5 +1,5 @@
-//! Purchase passes for many buyers, made with the core's rules and the key of the server under
-//! test, so that no buyer has to request one.
+//! Purchase passes for many buyers. They are made with the core's rules and the key of the server
+//! under test, so that no buyer has to request one.
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -169,13 +169,13 @@ mod tests {
     use doorbuster_harness::generator::buyers::RequestOptions;
 
     #[test]
-    fn each_buyer_sends_a_pass_of_their_own_in_front_of_the_usual_headers() {
+    fn each_buyer_sends_its_pass_before_the_usual_headers() {
         let buyers = Buyers::new(&[7; 32], "r1", 3);
         let passes = Passes::new(&buyers, "spring", "item", PassKind::Good);
-        let wanted =
+        let expected =
             RequestOptions { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
         let mut script =
-            WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &wanted));
+            WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &expected));
         let mut seen = Vec::new();
         for _ in 0..4 {
             let mut request = Vec::new();

@@ -26,7 +26,7 @@ pub struct ProcessSpec<'a> {
     pub log: PathBuf,
 }
 
-/// A running program. It ends when this value is dropped, and at the latest with this process.
+/// A running program. It ends when this value is dropped, or with this process at the latest.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -35,10 +35,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it; standard output can be read.
+    /// Starts the program with a pipe for its standard output.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When the program cannot be started.
     pub fn start(start: ProcessSpec<'_>) -> Result<Self> {
         // The kernel ends the program when this process dies without cleaning up.
         let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
@@ -64,12 +64,12 @@ impl Process {
         Ok(Self { child, pid, log: start.log })
     }
 
-    /// Its standard output; only the first call returns it.
+    /// The program's standard output. Only the first call returns it.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// The end of its standard error.
+    /// The end of the program's standard error.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
@@ -77,21 +77,21 @@ impl Process {
         String::from_utf8_lossy(&text[from..]).trim().to_owned()
     }
 
-    /// Fails if it has ended.
+    /// Fails if the program has ended.
     ///
     /// # Errors
-    /// With what it wrote.
+    /// When the program has ended, with the end of its standard error.
     pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("it ended ({status}): {}", self.log_tail());
+            bail!("the program ended ({status}): {}", self.log_tail());
         }
         Ok(())
     }
 
-    /// Sends the signal and waits for the end.
+    /// Sends the signal and waits for the end of the program.
     ///
     /// # Errors
-    /// When it does not end in time.
+    /// When the program does not end in time.
     pub fn stop(&mut self, signal: Signal) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
@@ -104,10 +104,10 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        bail!("it did not end within {} s: {}", STOP_WITHIN.as_secs(), self.log_tail())
+        bail!("the program did not end within {} s: {}", STOP_WITHIN.as_secs(), self.log_tail())
     }
 
-    /// Keeps all its threads on this core from now on.
+    /// Keeps all threads of the program on this core from now on.
     ///
     /// # Errors
     /// When the system does not allow it.
@@ -124,10 +124,10 @@ impl Process {
         Ok(())
     }
 
-    /// Processor time that it has used, of all its threads, in user and in system mode.
+    /// The processor time of all threads of the program so far, in user and in system mode.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the program has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         cpu_time(self.child.id())
     }
@@ -135,16 +135,16 @@ impl Process {
     /// Resident memory in bytes.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the program has ended.
     pub fn resident(&self) -> Result<u64> {
         resident(&self.child.id().to_string())
     }
 
-    /// Resident memory once it no longer falls: freed memory goes back to the system a little
-    /// later.
+    /// Resident memory once it no longer falls. A program returns freed memory to the system with a
+    /// delay.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the program has ended.
     pub fn resident_at_rest(&self) -> Result<u64> {
         let mut before = u64::MAX;
         for _ in 0..20 {
@@ -168,10 +168,10 @@ impl Drop for Process {
     }
 }
 
-/// Processor time that a process has used, of all its threads, in user and in system mode.
+/// The processor time of all threads of a process so far, in user and in system mode.
 ///
 /// # Errors
-/// When it is gone.
+/// When the process has ended.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
     // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields
@@ -185,7 +185,7 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
 /// Resident memory of a process, in bytes; `self` for this one.
 ///
 /// # Errors
-/// When it is gone.
+/// When the process has ended.
 pub fn resident(pid: &str) -> Result<u64> {
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
@@ -197,10 +197,10 @@ pub fn resident(pid: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// The program of this name, in the usual places.
+/// The path of this program, from `PATH` or the usual directories.
 ///
 /// # Errors
-/// When it is not installed.
+/// When the program is not installed.
 pub fn find(name: &str) -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
@@ -210,10 +210,10 @@ pub fn find(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not installed: run scripts/setup"))
 }
 
-/// An address on which nobody listens now.
+/// An address on which no program listens at present.
 ///
 /// # Errors
-/// When there is none.
+/// When no port is free.
 pub fn free_address() -> Result<std::net::SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -221,7 +221,7 @@ pub fn free_address() -> Result<std::net::SocketAddr> {
 /// Waits until `ready` returns true, at most `within`; fails if the program ends.
 ///
 /// # Errors
-/// When it did not become ready.
+/// When the program did not become ready in time.
 pub fn wait_until(
     process: &mut Process,
     within: Duration,

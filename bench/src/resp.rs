@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_a_verdict_and_anything_else_an_error() {
+    fn a_number_is_a_verdict_and_other_text_is_an_error() {
         let mut script = Evalsha::new("abc", "item", "1");
         let mut out = Vec::new();
         assert!(script.next(&mut out));

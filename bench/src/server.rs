@@ -52,7 +52,7 @@ impl Server {
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn start(options: &ServerOptions<'_>) -> Result<Self> {
         let mut environment = vec![
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),
@@ -109,7 +109,7 @@ impl Server {
     /// File of the store.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the directory has no store.
     pub fn store_file(&self) -> Result<PathBuf> {
         sqlite::file_in(&self.dir)
     }
@@ -166,7 +166,7 @@ impl Server {
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
         ensure!(
             promised.contains(&row.held),
-            "{promised:?} units were promised, {} are reserved",
+            "{promised:?} units were confirmed, but {} are reserved",
             row.held
         );
         Ok(())
@@ -209,19 +209,23 @@ impl Server {
         serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))
     }
 
-    /// Stops the server as an operator does, and audits its store.
+    /// Stops the server cleanly and audits its store.
     ///
     /// # Errors
     /// When the server ended with an error, or the audit has findings.
     pub fn stop_and_audit(mut self, promised: RangeInclusive<u64>) -> Result<()> {
         let status = self.process.stop(Signal::TERM)?;
-        ensure!(status.success(), "the server ended badly ({status}): {}", self.process.log_tail());
+        ensure!(
+            status.success(),
+            "the server ended with an error ({status}): {}",
+            self.process.log_tail()
+        );
         let report = audit::run(&audit::StoreLocation::Sqlite(self.store_file()?), None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
         let orders = report.orders_checked;
         ensure!(
             promised.contains(&orders),
-            "{promised:?} orders were promised, {orders} are there"
+            "{promised:?} orders were confirmed, but the store has {orders}"
         );
         Ok(())
     }
@@ -236,7 +240,7 @@ fn listening(process: &mut Process) -> Result<SocketAddr> {
         .by_ref()
         .map_while(Result::ok)
         .find_map(|line| line.strip_prefix(words).and_then(|a| a.trim().parse().ok()));
-    // The rest is read too, so that the server never writes into a closed pipe.
+    // The remaining output is read too, so that the server never writes into a closed pipe.
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-    addr.with_context(|| format!("the server did not say where it listens: {}", process.log_tail()))
+    addr.with_context(|| format!("the server did not print its address: {}", process.log_tail()))
 }

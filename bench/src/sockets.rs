@@ -15,14 +15,14 @@ pub fn follow_sale(stream: &mut TcpStream, sale: &str, token: &str) -> Result<()
          Sec-WebSocket-Protocol: doorbuster.v1\r\nAuthorization: Bearer {token}\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let mut inbox = [0; 4096];
-    while !heard.windows(7).any(|w| w == b"\"hello\"") {
+    while !received.windows(7).any(|w| w == b"\"hello\"") {
         let read = stream.read(&mut inbox)?;
-        if read == 0 || heard.len() > 64 * 1024 {
-            bail!("no hello: {}", String::from_utf8_lossy(&heard));
+        if read == 0 || received.len() > 64 * 1024 {
+            bail!("no first event: {}", String::from_utf8_lossy(&received));
         }
-        heard.extend_from_slice(&inbox[..read]);
+        received.extend_from_slice(&inbox[..read]);
     }
     Ok(())
 }

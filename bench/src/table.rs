@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_and_its_json_say_the_same() {
+    fn the_table_and_its_json_have_the_same_values() {
         let comparison =
             Comparison { ours: vec![90_000.0, 80_000.0], peer: vec![100_000.0, 100_000.0] };
         let figures =
@@ -189,7 +189,7 @@ mod tests {
         );
         assert!(text.contains("R6 buyer: invalid: lost 3"), "{text}");
         let json = json(&machine(), &figures);
-        assert_eq!(json["ok"], false, "an invalid figure is not owed work done");
+        assert_eq!(json["ok"], false, "an invalid figure is a failure");
         assert_eq!(json["figures"][0]["verdict"], "floor");
         assert_eq!(json["figures"][1]["value"], Value::Null);
     }

@@ -1,4 +1,4 @@
-//! Directories that exist as long as one measurement.
+//! Directories that exist for the duration of one measurement.
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,7 +31,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A directory that cannot be removed stays.
+        // The removal may fail; the directory then stays.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

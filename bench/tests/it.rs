@@ -5,13 +5,13 @@ use std::process::Command;
 use serde_json::Value;
 
 #[test]
-fn its_help_names_the_figures() {
-    let said = Command::new(env!("CARGO_BIN_EXE_doorbuster-bench"))
+fn the_help_text_names_the_figures() {
+    let output = Command::new(env!("CARGO_BIN_EXE_doorbuster-bench"))
         .arg("--help")
         .output()
-        .expect("it was built for this test");
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("R1") && said.contains("--rounds"), "{said}");
+        .expect("the program starts");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.contains("R1") && output.contains("--rounds"), "{output}");
 }
 
 #[test]
@@ -21,12 +21,12 @@ fn a_figure_is_measured_and_its_result_is_checked() {
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench])
         .output()
-        .expect("it starts");
-    let said: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| {
+        .expect("the program starts");
+    let output: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| {
         panic!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
     });
-    let figures = said["figures"].as_array().expect("a list");
-    assert_eq!(figures.len(), 2, "{said}");
+    let figures = output["figures"].as_array().expect("a list");
+    assert_eq!(figures.len(), 2, "{output}");
     for figure in figures {
         assert!(figure["value"].as_f64().is_some_and(|value| value > 0.0), "{figure}");
         assert_ne!(figure["verdict"], "invalid", "{figure}");

@@ -19,9 +19,9 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
             bail!("failed to build {package}");
         }
     }
-    let mine = std::env::current_exe()?;
+    let this_program = std::env::current_exe()?;
     // This program is in the directory of a profile, beside the directory of the release profile.
-    let target = mine
+    let target = this_program
         .parent()
         .and_then(|profile| profile.parent())
         .context("this program is not in the target directory")?;

@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Only this fault, repeatable; `list` lists them.
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<String>,
-    /// Buyers of each round's storm.
+    /// Number of buyers in each round.
     #[arg(long, value_name = "N", default_value_t = 600)]
     buyers: u32,
     /// The program that nodes run [default: built now].
@@ -51,7 +51,7 @@ enum ShapeName {
     Cluster,
 }
 
-/// Runs the rounds. Fails if a round found a fault.
+/// Runs the rounds. Fails if a round has a finding.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shape = match arguments.shape {
         ShapeName::Postgres => Shape::Postgres,
@@ -84,8 +84,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         plan.roles = ["api", "api", "settle", "control"].map(str::to_owned).into();
     }
     println!("chaos: shape {}, {} rounds, seed {}", shape.as_str(), plan.rounds, plan.seed);
-    let held = chaos::run(&plan, |round| println!("{}", round.to_text()));
-    let wrong = match &held {
+    let result = chaos::run(&plan, |round| println!("{}", round.to_text()));
+    let wrong = match &result {
         Ok(rounds) => {
             println!("\n{}", chaos::summary_table(rounds));
             rounds.iter().filter(|round| !round.ok()).count()
@@ -97,9 +97,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         println!("kept: {}", dir.display());
     }
-    let rounds = held?;
-    ensure!(wrong == 0, "{wrong} of {} rounds found a fault", rounds.len());
-    println!("{} rounds, nothing oversold, nothing lost", rounds.len());
+    let rounds = result?;
+    ensure!(wrong == 0, "{wrong} of {} rounds have findings", rounds.len());
+    println!("{} rounds: no unit oversold, no answer lost", rounds.len());
     Ok(())
 }
 
@@ -125,8 +125,8 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
         bail!("failed to build doorbuster");
     }
     // This program is in the directory of a profile, beside the directory of the built profile.
-    let mine = std::env::current_exe()?;
-    let target = mine
+    let this_program = std::env::current_exe()?;
+    let target = this_program
         .parent()
         .and_then(std::path::Path::parent)
         .context("this program is not in the target directory")?;

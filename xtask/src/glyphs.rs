@@ -32,9 +32,9 @@ pub struct Arguments {
 /// Writes the outlines.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     std::fs::write(root.join(OUTLINES), render_outlines(&arguments.fonts)?)
-        .context("the outlines cannot be written")
+        .context("cannot write the outlines")
 }
 
 fn render_outlines(fonts: &Path) -> Result<String> {
@@ -48,7 +48,7 @@ fn render_outlines(fonts: &Path) -> Result<String> {
     for (name, file) in FACES {
         let path = fonts.join(file);
         let bytes =
-            std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let font = Font(&bytes);
         write!(
             text,
@@ -132,10 +132,10 @@ impl Font<'_> {
             };
             return Ok((glyph + delta) & 0xffff);
         }
-        anyhow::bail!("the font does not have it")
+        anyhow::bail!("the font does not have the character")
     }
 
-    /// How far the next character stands.
+    /// The distance to the next character.
     fn advance(&self, glyph: usize) -> Result<u16> {
         let wide = usize::from(self.u16(self.table(b"hhea")? + 34)?);
         self.u16(self.table(b"hmtx")? + 4 * glyph.min(wide - 1))
@@ -151,7 +151,7 @@ impl Font<'_> {
         };
         let at = self.table(b"glyf")? + place;
         let contours = self.i16(at)?;
-        ensure!(contours > 0, "it is put together of others, or empty");
+        ensure!(contours > 0, "the glyph is composite or empty");
         let contours = contours as usize;
         let mut ends = Vec::new();
         for n in 0..contours {
@@ -202,8 +202,7 @@ impl Font<'_> {
     }
 }
 
-/// Walks one closed curve: two control points in a row have a point of the curve half-way between
-/// them.
+/// Walks one closed curve. Between two consecutive control points, the curve has a point half-way.
 fn contour(points: &[(i32, i32, bool)], steps: &mut Vec<String>) {
     let start = points.iter().position(|p| p.2).unwrap_or(0);
     let (x, y, _) = points[start];

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dashboard_is_what_the_guide_says() {
+    fn the_dashboard_matches_the_guide() {
         let root = root().expect("a root");
         let found = std::fs::read_to_string(root.join(DASHBOARD)).unwrap_or_default();
         assert!(found == rendered(root).expect("a guide"), "run `cargo xtask grafana`");

@@ -38,18 +38,18 @@ pub fn run() -> Result<()> {
         .map(|p| format!("{} {}: {}", p["name"], p["version"], p["license"]))
         .collect();
     if !bad.is_empty() {
-        bail!("licences that are not on the list:\n{}", bad.join("\n"));
+        bail!("packages with a licence that is not allowed:\n{}", bad.join("\n"));
     }
-    let strange: Vec<String> = packages
+    let unknown: Vec<String> = packages
         .iter()
         .filter(|p| !is_known_source(&p["source"]))
         .map(|p| format!("{} {}: {}", p["name"], p["version"], p["source"]))
         .collect();
-    if !strange.is_empty() {
-        bail!("packages from elsewhere than a registry:\n{}", strange.join("\n"));
+    if !unknown.is_empty() {
+        bail!("packages that do not come from a registry:\n{}", unknown.join("\n"));
     }
     println!(
-        "licences: {} packages, all allowed, none from elsewhere than a registry",
+        "licences: {} packages, all with an allowed licence and a known source",
         packages.len()
     );
     Ok(())
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn every_package_has_an_allowed_licence_and_source() {
-        run().expect("allowed licences, from registries");
+        run().expect("every licence and source is allowed");
     }
 
     #[test]

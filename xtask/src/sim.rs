@@ -25,16 +25,16 @@ pub struct Arguments {
     /// Number of threads; by default one per core.
     #[arg(long)]
     threads: Option<usize>,
-    /// Remove each rule in turn; the simulation must notice each removal.
+    /// Remove each rule in turn; the simulation must detect each removal.
     #[arg(long)]
     mutants: bool,
     /// Only this rule, repeatable; without --mutants: run the seeds without the rule.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
-    /// With --mutants: save a short list for each rule that only seeds notice.
+    /// With --mutants: save a short list for each rule whose removal only seeds detect.
     #[arg(long, requires = "mutants")]
     keep: bool,
-    /// Print how often each interesting state was reached.
+    /// Print how often each covered case happened.
     #[arg(long)]
     reached: bool,
     /// Also run the lists against the real store and real slots, and compare.
@@ -45,7 +45,8 @@ pub struct Arguments {
     replay: Option<PathBuf>,
 }
 
-/// Runs the simulation. Fails on a violated invariant, or if the removal of a rule was not noticed.
+/// Runs the simulation. Fails on a violated invariant, or if the removal of a rule was not
+/// detected.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let named = |name: &String| {
         let found = Rule::ALL.iter().copied().find(|rule| rule.name() == name);
@@ -71,9 +72,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn seeds(plan: SimPlan, say_reached: bool) -> anyhow::Result<()> {
+fn seeds(plan: SimPlan, print_reached: bool) -> anyhow::Result<()> {
     let report = doorbuster_sim::run::run(plan);
-    if say_reached {
+    if print_reached {
         for (what, times) in &report.reached {
             println!("{what:<28} {:>9.3} a seed", *times as f64 / report.seeds as f64);
         }
@@ -84,8 +85,8 @@ fn seeds(plan: SimPlan, say_reached: bool) -> anyhow::Result<()> {
         report.seeds, plan.first_seed, plan.threads
     );
     save_lists(&report, plan.without)?;
-    ensure!(report.broken.is_empty(), "{} seeds found something", report.broken.len());
-    println!("nothing found");
+    ensure!(report.broken.is_empty(), "{} seeds have findings", report.broken.len());
+    println!("no findings");
     Ok(())
 }
 
@@ -95,19 +96,19 @@ fn save_lists(report: &Report, without: Option<Rule>) -> anyhow::Result<()> {
         if without.is_some() {
             continue;
         }
-        let kept = doorbuster_sim::mutants::shortest(broken, None);
-        let path = kept
+        let list = doorbuster_sim::mutants::shortest(broken, None);
+        let path = list
             .store(&regressions_dir(), &format!("seed-{}", broken.seed))
             .context("cannot save a list")?;
-        println!("  {} operations: {}\n  kept in {}", kept.ops.len(), kept.found, path.display());
+        println!("  {} operations: {}\n  saved in {}", list.ops.len(), list.found, path.display());
     }
     Ok(())
 }
 
 fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()> {
     let all = run_mutants(rules, plan)?;
-    for killed in &all {
-        let MutantResult { rule, seeds, broken, directed } = killed;
+    for result in &all {
+        let MutantResult { rule, seeds, broken, directed } = result;
         let seeds = seeds.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let what = broken.as_ref().map_or("", |b| b.finding.what);
         println!(
@@ -122,8 +123,8 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
         }
     }
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule.name()).collect();
-    println!("{} of {} rules noticed", all.len() - missed.len(), all.len());
-    ensure!(missed.is_empty(), "removal not noticed: {}", missed.join(", "));
+    println!("removal detected for {} of {} rules", all.len() - missed.len(), all.len());
+    ensure!(missed.is_empty(), "removal not detected: {}", missed.join(", "));
     Ok(())
 }
 
@@ -147,19 +148,19 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
 fn replay(file: &PathBuf) -> anyhow::Result<()> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let kept: Reproduction = serde_json::from_str(&text).context("not a saved list")?;
-    let rule = kept.without().map_err(|name| anyhow!("unknown rule {name}"))?;
+    let list: Reproduction = serde_json::from_str(&text).context("not a saved list")?;
+    let rule = list.without().map_err(|name| anyhow!("unknown rule {name}"))?;
     if let Some(rule) = rule {
-        let finding = kept.run(Some(rule));
+        let finding = list.run(Some(rule));
         println!(
             "without {}: {}",
             rule.name(),
             finding.map_or("nothing".into(), |f| format!("{}: {}", f.what, f.detail))
         );
     }
-    if let Some(finding) = kept.run(None) {
+    if let Some(finding) = list.run(None) {
         bail!("{}: {}", finding.what, finding.detail);
     }
-    println!("with every rule: nothing found");
+    println!("with every rule: no finding");
     Ok(())
 }

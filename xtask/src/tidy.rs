@@ -17,7 +17,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Files and functions over their limit, with their present number of lines. The number may only
 /// fall, and no entry is added: split a file or a function of this list when you change it.
 const LONG: &str = include_str!("tidy/long.txt");
-/// Words that must not reach the repository.
+/// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
 /// Which workspace crates a crate may depend on.
 const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 12] = [
@@ -51,7 +51,7 @@ pub fn run() -> Result<()> {
 
 fn root() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map(Path::to_path_buf).context("xtask lies below the root")
+    here.parent().map(Path::to_path_buf).context("xtask has no parent directory")
 }
 
 fn check(root: &Path) -> Result<Vec<String>> {
@@ -104,8 +104,7 @@ fn check_readme(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let first = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
     if first != Some("cargo run --release -- demo\nscripts/test\n") {
         found.push(
-            "README.md: its first shell block is the demo and the tests, and nothing else"
-                .to_owned(),
+            "README.md: the first shell block must contain only the demo and the tests".to_owned(),
         );
     }
     Ok(())
@@ -116,7 +115,7 @@ fn tracked_files(root: &Path) -> Result<Vec<String>> {
         .current_dir(root)
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .output()
-        .context("git could not be asked for the files")?;
+        .context("failed to run git ls-files")?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }
 
@@ -137,10 +136,10 @@ fn check_source(file: &str, text: &str, found: &mut Vec<String>) {
 
 fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     if !text.starts_with("//!") {
-        found.push(format!("{file}: does not start by saying what it is for (//!)"));
+        found.push(format!("{file}: has no header that says what the file is for (//!)"));
     }
     if file.ends_with("/mod.rs") {
-        found.push(format!("{file}: rename it to the name of its folder, beside the folder"));
+        found.push(format!("{file}: move it beside its folder, with the name of the folder"));
     }
     let product = [
         "crates/core/",
@@ -233,7 +232,7 @@ fn check_failpoints(root: &Path, found: &mut Vec<String>) -> Result<()> {
         let manifest =
             fs::read_to_string(root.join(file))?.parse().with_context(|| file.clone())?;
         if enables_failpoints(manifest) {
-            found.push(format!("{file}: asks for failpoints outside of tests"));
+            found.push(format!("{file}: enables failpoints outside of dev-dependencies"));
         }
     }
     Ok(())
@@ -303,12 +302,12 @@ mod tests {
     #[test]
     fn the_repository_is_tidy() {
         let found =
-            check(&root().expect("xtask lies below the root")).expect("the tree can be read");
+            check(&root().expect("xtask has a parent directory")).expect("the tree can be read");
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
     #[test]
-    fn only_tests_may_ask_for_failpoints() {
+    fn only_tests_may_enable_failpoints() {
         let asks = |manifest: &str| enables_failpoints(manifest.parse().expect("a manifest"));
         assert!(!asks(
             "[features]\nfailpoints = []\n[dev-dependencies]\nserver = { features = \

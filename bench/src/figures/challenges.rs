@@ -21,7 +21,8 @@ const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
-/// The sale is open already; the pool of challenges is as full as before an opening.
+/// The front door of a sale that is already open. The pool of challenges is as full as before an
+/// opening.
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
@@ -31,9 +32,9 @@ const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// Visitors in a rush: this many, each over its own connection, within a second.
 const RUSH: u32 = 5_000;
-/// Time by which the last of them has an answer.
+/// Time by which every visitor of the rush has an answer.
 const RUSH_OVER: Duration = Duration::from_secs(20);
-/// Time in which the pool is filled before.
+/// Time before the measurement in which the pool is filled.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -55,7 +56,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 }
 
 /// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that exceeds
-/// what the server can draw.
+/// the server's drawing rate.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
@@ -71,7 +72,7 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     for _ in 0..config.rounds {
         let from = visits.next_buyer();
         let run = load.run(&mut visits)?;
-        ensure!(visits.next_buyer() > from, "nobody came");
+        ensure!(visits.next_buyer() > from, "no visitor arrived");
         run.only(&[AnswerKind::Accepted])?;
         waits.push(run.p99_us() / 1e3);
     }
@@ -92,7 +93,7 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let figure = Figure::new("E4", MINUTE, WAIT).with_value(median(&waits), "ms");
     Ok(Figure { rounds: waits, ..figure }.note(format!(
         "{MINUTE_PER_SEC:.0} visitors a second, all of them served; of {} who came within one \
-         second {} got theirs, the others had to ask again; each had an answer within {:.1} \
+         second, {} got a challenge and the others must retry; each had an answer within {:.1} \
          s",
         rush.total(),
         sale_server::percent(share(&rush)),
@@ -100,7 +101,8 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Processor time of one, as the mean of each round, without the time of other work on the machine.
+/// Processor time of one challenge, as the mean of each round, without the time of other work on
+/// the machine.
 fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
     let rounds: Vec<f64> = (0..config.rounds)

@@ -1,6 +1,6 @@
 //! R4: durable orders over HTTP in shape cluster on this machine, against PostgreSQL's hot row, and
-//! against a naive design of the same parts, whose accepted orders are counted afterwards as ours
-//! are.
+//! against a naive design of the same parts. The accepted orders of both sides are counted
+//! afterwards.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -101,8 +101,8 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
         }
     }
     if let Some(naive) = &mut naive {
-        let theirs = check_naive_after_kill(naive, config, &site.secret)?;
-        measured.judged = format!("{}; {theirs}", site.check_after_kill(config)?);
+        let naive_losses = check_naive_after_kill(naive, config, &site.secret)?;
+        measured.judged = format!("{}; {naive_losses}", site.check_after_kill(config)?);
     }
     site.close()?;
     Ok(measured)
@@ -153,29 +153,32 @@ impl ClusterUnderTest {
             &mut Purchases::each_once(&buyers, template(&buyers, &sale, 1, ""), 0),
         )?;
         run.only(&[AnswerKind::Accepted])?;
-        ensure!(run.time == config.time, "more orders were taken than buyers had been made ready");
+        ensure!(
+            run.time == config.time,
+            "the prepared buyers were not enough for the measured time"
+        );
         self.promised += run.count(AnswerKind::Accepted);
         let row = self.stock(&sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
         ensure!(
             row.held == run.count(AnswerKind::Accepted),
-            "{} were promised: {row:?}",
+            "{} units were confirmed, but the stock is {row:?}",
             run.count(AnswerKind::Accepted)
         );
         self.operate("POST", &format!("/v1/admin/sales/{sale}/close"), "", 200)?;
         Ok(run)
     }
 
-    /// Kills the node in the middle of one load, and its Redis in the middle of the next. Counts
-    /// the confirmed orders.
+    /// Kills the node during one load, and its Redis during the next. Counts the lost confirmed
+    /// orders.
     fn check_after_kill(&mut self, config: &BenchConfig) -> Result<String> {
         let mut lost = Vec::new();
         for kill_node in [true, false] {
             let (sale, buyers) = self.open_sale(config, 1)?;
             let load = self.load(config);
             let wait = template(&buyers, &sale, 1, "");
-            let storm = || load.run(&mut Purchases::each_once(&buyers, wait, 0));
-            let (run, done) = during_load(load.warm_up + load.time, storm, || {
+            let run_load = || load.run(&mut Purchases::each_once(&buyers, wait, 0));
+            let (run, done) = during_load(load.warm_up + load.time, run_load, || {
                 if kill_node {
                     self.cluster.nodes[0].kill()?;
                     self.cluster.nodes[0].start()?;
@@ -187,17 +190,17 @@ impl ClusterUnderTest {
                 Ok(())
             });
             done?;
-            let (told, row) = (run?.count(AnswerKind::Accepted), self.stock(&sale)?);
+            let (confirmed, row) = (run?.count(AnswerKind::Accepted), self.stock(&sale)?);
             ensure!(row.adds_up(), "the stock does not add up: {row:?}");
-            lost.push((told.saturating_sub(row.held), told));
-            self.promised += told;
+            lost.push((confirmed.saturating_sub(row.held), confirmed));
+            self.promised += confirmed;
         }
         let [(by_node, of_node), (by_redis, of_redis)] = lost[..] else {
-            anyhow::bail!("two storms were held")
+            anyhow::bail!("not exactly two loads were run")
         };
         Ok(format!(
-            "of ours, {by_node} of {of_node} promises were lost when the node was killed, \
-             {by_redis} of {of_redis} when Redis was"
+            "our side lost {by_node} of {of_node} confirmed orders when the node was killed, and \
+             {by_redis} of {of_redis} when Redis was killed"
         ))
     }
 
@@ -212,7 +215,11 @@ impl ClusterUnderTest {
     /// Processor time that all nodes have used.
     fn spent(&self) -> Result<Duration> {
         let one = |node: &Node| {
-            cpu_time(node.pid().and_then(|pid| u32::try_from(pid).ok()).context("the node runs")?)
+            cpu_time(
+                node.pid()
+                    .and_then(|pid| u32::try_from(pid).ok())
+                    .context("the node does not run")?,
+            )
         };
         self.cluster.nodes.iter().map(one).sum()
     }
@@ -240,7 +247,7 @@ impl ClusterUnderTest {
         let orders = report.orders_checked;
         ensure!(
             orders >= self.promised,
-            "{} orders were promised, {orders} are there",
+            "{} orders were confirmed, but the store has {orders}",
             self.promised
         );
         self.cluster.stop().context("after the rounds")
@@ -290,10 +297,10 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
     let run =
         load.run(&mut Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0))?;
     run.only(&[AnswerKind::Accepted])?;
-    let (told, orders) = (run.count(AnswerKind::Accepted), naive.orders()?);
+    let (confirmed, orders) = (run.count(AnswerKind::Accepted), naive.orders()?);
     ensure!(
-        told == orders,
-        "the naive peer confirmed {told} and inserted {orders} orders without a failure"
+        confirmed == orders,
+        "the naive peer confirmed {confirmed} and inserted {orders} orders without a failure"
     );
     Ok(run.per_sec(AnswerKind::Accepted))
 }
@@ -310,8 +317,8 @@ fn check_naive_after_kill(
         let buyers = Buyers::new(secret, "j", config.buyers());
         let load = Load { time: NAIVE_TIME, ..config.load(naive.addr(), ORDER_CONNECTIONS) };
         let script = template(&buyers, Naive::item(), 1, "");
-        let storm = || load.run(&mut Purchases::each_once(&buyers, script, 0));
-        let (run, done) = during_load(load.warm_up + load.time, storm, || {
+        let run_load = || load.run(&mut Purchases::each_once(&buyers, script, 0));
+        let (run, done) = during_load(load.warm_up + load.time, run_load, || {
             if kill_process {
                 naive.kill()?;
                 naive.serve()
@@ -320,29 +327,33 @@ fn check_naive_after_kill(
             }
         });
         done?;
-        let told = run?.count(AnswerKind::Accepted);
+        let confirmed = run?.count(AnswerKind::Accepted);
         let (reserved_units, orders) = (naive.reserved_units().unwrap_or(0), naive.orders()?);
-        found.push((told, told.saturating_sub(orders), reserved_units.saturating_sub(orders)));
+        found.push((
+            confirmed,
+            confirmed.saturating_sub(orders),
+            reserved_units.saturating_sub(orders),
+        ));
     }
     Ok(format!(
-        "of the naive peer's, {} of {} were lost when it was killed, and {} units are gone that \
-         nobody has; when its Redis forgot, {} of {}",
+        "the naive peer lost {} of {} confirmed orders when it was killed, and {} units that no \
+         order has; it lost {} of {} when its Redis was emptied",
         found[0].1, found[0].0, found[0].2, found[1].1, found[1].0
     ))
 }
 
-/// Runs a load, and runs `middle` in the middle of it.
+/// Runs a load, and injects a fault in the middle of it.
 fn during_load(
     time: Duration,
-    storm: impl FnOnce() -> Result<RunResult> + Send,
+    run_load: impl FnOnce() -> Result<RunResult> + Send,
     fault: impl FnOnce() -> Result<()>,
 ) -> (Result<RunResult>, Result<()>) {
     std::thread::scope(|scope| {
-        let blowing = scope.spawn(storm);
+        let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // On this thread, because a process that it starts ends with this thread.
+        // The fault runs on this thread, because a process that it starts ends with this thread.
         let done = fault();
-        (blowing.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator is lost"))), done)
+        (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })
 }
 
@@ -352,7 +363,7 @@ mod tests {
     use doorbuster_harness::generator::Pace;
 
     #[test]
-    fn the_naive_peer_loses_what_its_redis_forgets_and_nothing_when_nothing_fails() {
+    fn the_naive_peer_loses_orders_only_when_its_redis_is_emptied() {
         let parent = std::env::temp_dir();
         let mut naive = Naive::start(&parent).expect("redis-server and postgresql are installed");
         let time = Duration::from_secs(1);
@@ -366,15 +377,19 @@ mod tests {
         };
         let buyers = Buyers::new(&[7; 32], "t", 10_000);
         let script = || Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0);
-        naive.reset().expect("it begins anew");
+        naive.reset().expect("the peer is reset");
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        naive.reset().expect("it begins anew");
-        let blowing = load(&naive);
-        let (run, done) = during_load(time, || blowing.run(&mut script()), || naive.empty_redis());
-        done.expect("it forgets");
-        let told = run.expect("answers").count(AnswerKind::Accepted);
-        assert!(told > 0 && told > naive.orders().expect("a count"), "{told} were told");
+        naive.reset().expect("the peer is reset");
+        let generator = load(&naive);
+        let (run, done) =
+            during_load(time, || generator.run(&mut script()), || naive.empty_redis());
+        done.expect("Redis is emptied");
+        let confirmed = run.expect("answers").count(AnswerKind::Accepted);
+        assert!(
+            confirmed > 0 && confirmed > naive.orders().expect("a count"),
+            "{confirmed} orders were confirmed"
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::figure::{Figure, Target, median};
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{Load, Pace, RunResult};
 
-const MEASURED: &str = "p99 of an order, three endpoints away";
+const MEASURED: &str = "p99 of an order while three endpoints fail";
 const SALE: &str = "spring";
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 /// Allows endpoints on this machine. A delivery fails after one second, so that each endpoint fails
@@ -65,7 +65,7 @@ fn beside_endpoints(config: &BenchConfig) -> Result<Figure> {
     figure.peer = Some((without, "ms before"));
     figure.rounds = measured.iter().map(|m| m.with.0).collect();
     Ok(figure.note(format!(
-        "{ORDERS_PER_SEC:.0}/s; median {:.2} ms, {:.2} ms before; in the end {:.0} events waited \
+        "{ORDERS_PER_SEC:.0}/s; median {:.2} ms, {:.2} ms before; at the end {:.0} events waited \
          for the endpoint that was furthest behind, and none was given up",
         middle(&|m| m.with.1),
         middle(&|m| m.without.1),
@@ -79,7 +79,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // For both runs; a tenth more than the average, because arrivals are random.
+    // Enough buyers for both runs, and a tenth more than the average, because arrivals are random.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -96,7 +96,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let meanwhile = sale_server.take_orders(&load, &mut script)?;
     ensure!(
         script.next_buyer() < buyers.count(),
-        "more orders were due than buyers had been made ready"
+        "the prepared buyers were not enough for the measured time"
     );
     let waiting = largest_backlog(&sale_server.server().operate("GET", ENDPOINTS, "", 200)?)?;
     let ordered = u64::from(script.next_buyer());
@@ -119,7 +119,7 @@ fn largest_backlog(page: &Value) -> Result<u64> {
         let waiting = number(one, "waiting")?;
         ensure!(
             waiting > 0 && number(one, "failing")? > 0 && number(one, "dead")? == 0,
-            "the endpoint does not fail as planned: {one}"
+            "the endpoint does not fail as intended: {one}"
         );
         most = most.max(waiting);
     }

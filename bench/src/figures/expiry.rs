@@ -1,8 +1,8 @@
 //! D5: 100,000 holds that end in the same second: how soon their units are available again, and the
 //! effect on other requests.
 //!
-//! The holds are ordinary orders. Their `pay_by` is set by SQL, in the orders and in their events:
-//! to one instant, or to instants with the same distances as the orders had. Other buyers buy, are
+//! The holds are ordinary orders. SQL sets their `pay_by`, in the orders and in their events: to
+//! one instant, or to instants with the same distances as the orders had. Other buyers buy, are
 //! refused and read the status, each at a steady rate: first before the holds end, then until the
 //! last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ use store_server::{HoldExpiry, StoreKind, StoreServer};
 
 /// Holds that end at once.
 const HOLDS: u32 = 100_000;
-/// The same with `--quick`.
+/// [`HOLDS`] with `--quick`.
 const HOLDS_QUICK: u32 = 10_000;
 /// Most rounds, because each takes long.
 const ROUNDS_MAX: usize = 3;
@@ -48,8 +48,7 @@ const LAST: Target = Target::Reported { goal: 10.0 };
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 /// A latency below this is not noticed, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
-const OTHER_REQUESTS: [&str; 3] =
-    ["p99 of an order", "p99 of a refusal", "p99 of a look at the status"];
+const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
 /// Measures D5 in both stores.
 pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
@@ -78,10 +77,10 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     let middle =
         |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let holds = measured[0].holds;
-    let mut first = Figure::new("D5", what("first of the units back"), FIRST)
+    let mut first = Figure::new("D5", what("first unit back after the end of the holds"), FIRST)
         .with_value(middle(&|m| m.back[0]), "s");
     first.rounds = measured.iter().map(|m| m.back[0]).collect();
-    let mut last = Figure::new("D5", what("last of them"), LAST).with_value(middle(&|m| m.back[2]), "s").note(format!(
+    let mut last = Figure::new("D5", what("last unit back"), LAST).with_value(middle(&|m| m.back[2]), "s").note(format!(
         "{holds} holds; half of the units were back after {:.1} s, which is {:.0} a second in all; \
          every order expired with one event, all audited",
         middle(&|m| m.back[1]),
@@ -107,7 +106,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
 
 /// Holds that end in the order of their sale, as after a rush of buyers who do not pay.
 fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
-    let what = format!("slowest unit of a rush after its own time, {}", store_kind.name());
+    let what = format!("slowest unit of a rush, after the end of its hold, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =
         (0..rounds).map(|_| one_round(config, store_kind, HoldExpiry::AsSold)).collect();
     let measured = match measured {
@@ -117,7 +116,7 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
     let middle =
         |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let mut slowest = Figure::new("D5", what, EACH_UNIT).with_value(middle(&|m| m.slowest), "s").note(format!(
-        "{} holds, sold and due within {:.1} s; p99 of an order meanwhile {:.1} ms, {:.1} ms before",
+        "{} holds, sold and ended within {:.1} s; p99 of an order meanwhile {:.1} ms, {:.1} ms before",
         measured[0].holds,
         middle(&|m| m.spread),
         middle(&|m| m.with[0].0),
@@ -176,7 +175,7 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
         });
         let warm_up = due.saturating_duration_since(Instant::now());
         let meanwhile = others.ask(&store_server, warm_up, RETURNED_WITHIN, &over);
-        (meanwhile, watch.join().expect("looking does not panic"))
+        (meanwhile, watch.join().expect("the watcher does not panic"))
     });
     let (meanwhile, back) = (meanwhile?, back?);
     let (spread, slowest) = store_server.spread_and_slowest()?;
@@ -191,14 +190,14 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     Ok(Measured { holds, back, spread, slowest, with: shown(&meanwhile), without: shown(&before) })
 }
 
-/// Waits until every unit is back in the pool or in a slot. Seconds from `due` to the first unit,
-/// half of the units, and the last unit.
+/// Waits until every unit is back in the pool or in a slot. Returns the seconds from `due` to the
+/// first unit, to half of the units, and to the last unit.
 fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> Result<[f64; 3]> {
     let mut back = [f64::NAN; 3];
     loop {
         let units = store_server.units_returned("held")?;
         let at = Instant::now();
-        ensure!(at > due || units == 0, "{units} units are back before their time");
+        ensure!(at > due || units == 0, "{units} units are back before their holds end");
         let since = at.saturating_duration_since(due).as_secs_f64();
         for (seconds, wanted) in back.iter_mut().zip([1, holds.div_ceil(2), holds]) {
             if seconds.is_nan() && units >= wanted {
@@ -206,7 +205,7 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
             }
         }
         if units >= holds {
-            ensure!(units == holds, "{units} units are back of {holds}");
+            ensure!(units == holds, "{units} units are back, but only {holds} were held");
             return Ok(back);
         }
         ensure!(
@@ -221,7 +220,7 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
 struct BackgroundLoad {
     buyers: Buyers,
     refused: Buyers,
-    /// How many of them bought a unit.
+    /// The number of buyers who bought a unit.
     bought: std::sync::atomic::AtomicU32,
 }
 
@@ -291,20 +290,20 @@ impl BackgroundLoad {
                 );
                 load(RATES[1]).run(&mut StoppableScript { script: &mut script, over })
             });
-            let looking = scope.spawn(|| {
+            let reading = scope.spawn(|| {
                 load(RATES[2]).run(&mut StoppableScript {
                     script: &mut RepeatedRequest::get("/v1/sales/held/status"),
                     over,
                 })
             });
-            [buying, refused, looking]
-                .map(|asking| asking.join().expect("the generator does not panic"))
+            [buying, refused, reading]
+                .map(|generator| generator.join().expect("the generator does not panic"))
         });
-        let [bought, refused, looked] = runs;
-        let (bought, refused, looked) = (bought?, refused?, looked?);
-        bought.only(&[AnswerKind::Accepted]).context("others who bought")?;
-        refused.only(&[AnswerKind::SoldOut]).context("others who were refused")?;
-        looked.only(&[AnswerKind::Fine]).context("others who looked")?;
-        Ok([bought, refused, looked])
+        let [bought, refused, read] = runs;
+        let (bought, refused, read) = (bought?, refused?, read?);
+        bought.only(&[AnswerKind::Accepted]).context("the other buyers' purchases")?;
+        refused.only(&[AnswerKind::SoldOut]).context("the other buyers' refused requests")?;
+        read.only(&[AnswerKind::Fine]).context("the other buyers' status reads")?;
+        Ok([bought, refused, read])
     }
 }

@@ -1,4 +1,4 @@
-//! R7: the latency of an order at half of the server's capacity, against the time of the disk
+//! R7: the latency of an order at half of the server's capacity, compared with the time of the disk
 //! alone.
 use anyhow::{Result, ensure};
 
@@ -38,8 +38,8 @@ fn against_disk(config: &BenchConfig) -> Result<Figure> {
         one_round(config, &buyers, &mut measured, round > 0)?;
     }
     let note = format!(
-        "random arrivals at {:.0}/s, half of {:.0}/s, counted from when a request was due; median \
-         {:.1} ms; over one synced write and 1 ms",
+        "random arrivals at {:.0}/s, half of {:.0}/s, counted from the due time of a request; \
+         median {:.1} ms; over one synced write and 1 ms",
         median(&measured.capacity) / 2.0,
         median(&measured.capacity),
         median(&measured.median_us) / 1e3
@@ -78,7 +78,7 @@ fn one_round(
     let kept = run.sent_per_sec() / (capacity / 2.0);
     ensure!(
         kept > PACE_KEPT,
-        "the generator sent only {} of what was due",
+        "the generator sent only {} of the due requests",
         sale_server::percent(kept)
     );
     sale_server.close()?;

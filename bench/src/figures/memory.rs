@@ -39,8 +39,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
         ("memory for a known buyer", BUYER, known_buyers(config)),
         ("memory for a waiting request", REQUEST, waiting_requests(config)),
         ("memory for an idle WebSocket", SOCKET, idle_sockets(config)),
-        ("memory for a place in the waiting room", PLACE, waiting_room::places(config)),
-        ("memory for a tab left open in the waiting room", TAB, tab::open(config)),
+        ("memory for a waiting room entry", PLACE, waiting_room::places(config)),
+        ("memory for an open tab in the waiting room", TAB, tab::open(config)),
     ];
     let name = |(measured, target, figure): (&str, Target, Result<Figure>)| {
         let figure = figure_or_invalid("R6", measured, target, figure);
@@ -62,7 +62,7 @@ fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let each = after.saturating_sub(before) as f64 / f64::from(known);
     let alone = slot::measure_in_child(known.min(SLOT_REQUESTS_MAX as u32))?;
     let note =
-        format!("{known} buyers with one order each; the slot by itself keeps {alone:.0} B of it");
+        format!("{known} buyers with one order each; the slot itself takes {alone:.0} B of this");
     Ok(Figure::new("R6", "", BUYER).with_value(each, "B").note(note))
 }
 
@@ -116,8 +116,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     sale_server.server().check_stock("spring", accepted..=accepted)?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / WAITING as f64 / KIB;
     let note = format!(
-        "{WAITING} requests, each with its connection, while the store was kept from committing; \
-         afterwards, idle, a connection keeps {:.1} KiB",
+        "{WAITING} requests, each with its connection, while the store could not commit; an idle \
+         connection keeps {:.1} KiB afterwards",
         each(idle)
     );
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
@@ -183,5 +183,5 @@ fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let each = after.saturating_sub(before) as f64 / count as f64 / KIB;
     Ok(Figure::new("R6", "", SOCKET)
         .with_value(each, "KiB")
-        .note(format!("{count} sockets, each greeted")))
+        .note(format!("{count} sockets, each after its first event")))
 }

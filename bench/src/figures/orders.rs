@@ -100,7 +100,7 @@ fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
         &load,
         &mut Purchases::each_once(buyers, sale_server::template(buyers, "spring", 1, ""), 0),
     )?;
-    ensure!(run.time == config.time, "more orders were taken than buyers had been made ready");
+    ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
     sale_server.check("spring", &run)?;
     sale_server.close()?;
     Ok(run)

@@ -29,7 +29,7 @@ const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
 const LARGE: &str = "orders while twice that crowd waits";
 const ATTACKED: &str = "orders while a crowd waits, beside attack clients";
-const FLOOD: &str = "orders while a flood comes in, one core";
+const FLOOD: &str = "orders during a flood, one core";
 
 /// Measures R8.
 pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
@@ -181,7 +181,7 @@ fn crowd_round(
     run.only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
     attack.map(Attack::end).transpose()?;
     sale_server.check("crowd", &run)?;
-    ensure!(run.time == config.time, "more requests were sent than buyers had been made ready");
+    ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
     sale_server.close()?;
     Ok((capacity, run.per_sec(AnswerKind::Accepted), run))
 }
@@ -201,7 +201,7 @@ fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)
     });
     let (run, settled) = (run?, settled?);
     run.only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
-    ensure!(run.time == config.time, "more requests were sent than buyers had been made ready");
+    ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
     wait_for_verdicts(&file, run.count(AnswerKind::Queued) + run.count(AnswerKind::Accepted))?;
     sale_server.check("flood", &run)?;
     sale_server.close()?;

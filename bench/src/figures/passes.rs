@@ -1,5 +1,5 @@
-//! R1D: sold-out answers with a required pass and rate limits, against the same without, on one
-//! server; and the cost of checking a pass.
+//! R1D: sold-out answers with a required pass and rate limits, against the same answers without
+//! them, on one server; and the cost of checking a pass.
 use anyhow::{Context, Result};
 
 use super::figure_or_invalid;

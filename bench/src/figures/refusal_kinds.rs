@@ -175,7 +175,7 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
         .zip(&measured)
         .map(|(way, comparison)| figure(way.name, comparison))
         .collect();
-    figures.push(figure("a look at the status", &looks));
+    figures.push(figure("a status read", &looks));
     Ok(figures)
 }
 
@@ -202,7 +202,7 @@ fn refusal(
         }
     };
     match way.status {
-        // A limit admits some requests first; when they are repeated, they find their order.
+        // The limit admits some requests first. Repeats of an admitted request find its order.
         429 => run.only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
         _ => run.only(&[way.refused()])?,
     }
@@ -229,15 +229,15 @@ fn check_code(
         ensure!(read > 0, "a connection was closed before its answer");
         filled += read;
     }
-    let told = String::from_utf8_lossy(&inbox[..filled]);
-    let wanted = format!(r#""code":"{}""#, way.code());
-    ensure!(told.contains(&wanted), "{} was refused otherwise: {told}", way.name);
+    let answer = String::from_utf8_lossy(&inbox[..filled]);
+    let expected = format!(r#""code":"{}""#, way.code());
+    ensure!(answer.contains(&expected), "{} was refused with another code: {answer}", way.name);
     Ok(())
 }
 
 fn figure(name: &str, comparison: &Comparison) -> Figure {
     let note =
-        format!("all included, also what a static answer costs; {ORDER_CONNECTIONS} connections");
+        format!("all costs, including those of a static answer; {ORDER_CONNECTIONS} connections");
     Figure::new("R9", format!("CPU of {name}"), TARGET)
         .comparison(comparison, "µs", "acceptance, µs")
         .note(note)
@@ -271,7 +271,7 @@ fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
         0,
     );
     let run = sale_server.take_orders(&sale_server.fill_load(ORDER_CONNECTIONS), &mut script)?;
-    ensure!(run.count(AnswerKind::Accepted) == u64::from(OWNERS), "not everybody has one");
+    ensure!(run.count(AnswerKind::Accepted) == u64::from(OWNERS), "not every owner has an order");
     let blocked = format!(r#"{{"kind":"buyer","value":"{}"}}"#, crowd.blocked.name(0));
     sale_server.server().operate("POST", "/v1/admin/blocks", &blocked, 201)?;
     let later = NewSale { id: "later", stock: 100, limit: 1 };
@@ -289,6 +289,6 @@ pub(super) fn cost(
     let run = sale_server
         .take_some_orders(&config.load(sale_server.addr(), ORDER_CONNECTIONS), script)?;
     let spent = sale_server.server().process().cpu_time()?.saturating_sub(before);
-    ensure!(run.total() > 0, "nothing was answered");
+    ensure!(run.total() > 0, "no request was answered");
     Ok((spent.as_secs_f64() * 1e6 / run.total() as f64, run))
 }

@@ -1,4 +1,4 @@
-//! R1: "sold out" against a static answer of nginx, for the very same request bytes.
+//! R1: "sold out" answers against a static answer of nginx, for the same request bytes.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

@@ -20,8 +20,9 @@ pub const ITEM: &str = "item";
 #[derive(Debug)]
 pub struct SaleServer {
     server: Server,
-    /// Confirmed orders so far, and queued requests.
+    /// Confirmed orders so far.
     orders: u64,
+    /// Queued requests so far. Each may become an order.
     queued: u64,
     dir: TempDir,
 }
@@ -30,7 +31,7 @@ impl SaleServer {
     /// Starts a server.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn open(config: &BenchConfig, workers: Option<usize>, core: Option<usize>) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server(&dir.path().join("data"), workers, core)?;
@@ -40,7 +41,7 @@ impl SaleServer {
     /// Starts a server with these settings.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the server does not become ready.
     pub fn open_with(config: &BenchConfig, settings: &[(&str, &str)]) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server_with(&dir.path().join("data"), settings)?;
@@ -84,7 +85,7 @@ impl SaleServer {
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// Sends as many orders as a script has, at full speed.
+    /// A load that sends as many orders as a script has, at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
         let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);

@@ -1,8 +1,8 @@
 //! R5: settling alone, from a request to its durable order without HTTP, against SQLite inserts of
 //! the same rows.
 //!
-//! Our side does what the server does behind its HTTP layer: tickets from a slot in memory, in
-//! batches that are settled one after the other while the next one fills. The peer reads the rows
+//! Our side does what the server does behind its HTTP layer: it issues tickets from a slot in
+//! memory and settles one batch after the other while the next one fills. The peer reads the rows
 //! that our side wrote and inserts them into the same schema.
 use std::path::Path;
 use std::sync::Arc;
@@ -142,7 +142,8 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     let sale = store.create_sale(sale).await?.context("a new store has no sale")?;
     store.step_sale("spring", PhaseStep::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
-    let grant = store.open_grant(slot, GrantId(1), units).await?.context("the item is there")?;
+    let grant =
+        store.open_grant(slot, GrantId(1), units).await?.context("the item does not exist")?;
     let terms = GrantTerms {
         grant: grant.id,
         epoch: grant.epoch,

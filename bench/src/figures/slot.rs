@@ -1,4 +1,4 @@
-//! The memory that a slot keeps per remembered request, measured in a separate process.
+//! The memory that a slot keeps for each remembered request, measured in a separate process.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,7 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--slot-alone", &requests.to_string()])
         .output();
-    let output = output.context("starting this program once more")?;
+    let output = output.context("starting this program again")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
 }
@@ -62,8 +62,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remembered_request_takes_some_bytes_and_not_many() {
-        let each = measure_in_process(200_000).expect("the slot takes them");
+    fn a_remembered_request_takes_few_bytes() {
+        let each = measure_in_process(200_000).expect("the slot accepts every request");
         assert!((8.0..400.0).contains(&each), "{each} bytes");
     }
 }

@@ -17,8 +17,8 @@ const SIZE: Target = Target::AtMost { floor: 40.0, goal: 20.0 };
 /// Measures R11.
 pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     let rows: [(&str, Target, Result<Figure>); 4] = [
-        ("start to ready, nothing there", READY, ready(config, true)),
-        ("start to ready, once more", READY, ready(config, false)),
+        ("start to ready, empty directory", READY, ready(config, true)),
+        ("start to ready, existing data", READY, ready(config, false)),
         ("resident memory at rest", SIZE, at_rest(config)),
         ("size of the stripped binary", SIZE, binary(config)),
     ];
@@ -30,15 +30,12 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 }
 
 /// From the start of the process to its first `200` at `/readyz`, in milliseconds.
-fn ready(config: &BenchConfig, nothing_there: bool) -> Result<Figure> {
+fn ready(config: &BenchConfig, is_empty: bool) -> Result<Figure> {
     let dir = config.temp_dir("start")?;
     let mut times = Vec::new();
     for number in 0..STARTS {
-        let data = dir.path().join(if nothing_there {
-            format!("data-{number}")
-        } else {
-            "data".to_owned()
-        });
+        let data =
+            dir.path().join(if is_empty { format!("data-{number}") } else { "data".to_owned() });
         let server = config.server(&data, None, None)?;
         // The first start fills the file cache, and creates the data for the later starts.
         if number > 0 {

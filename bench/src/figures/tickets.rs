@@ -20,7 +20,7 @@ use crate::limits::{ISSUED_TICKETS, ISSUED_TICKETS_QUICK};
 
 const ALONE: &str = "tickets of a slot in memory, one thread";
 const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
-const BESIDE: &str = "the same, 64 requests at a time on two threads";
+const BESIDE: &str = "tickets of a slot in memory, 64 requests at a time on two threads";
 const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// Tickets that are taken and acknowledged together, as by a settler.
@@ -63,7 +63,7 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
         for request in some {
             ensure!(
                 matches!(slots.ticket(SLOT, request).await?, TicketAnswer::Issued(_)),
-                "a ticket for each"
+                "not every request got a ticket"
             );
         }
         let taken = slots.take(BATCH).await?;
@@ -75,7 +75,7 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
         slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await?;
     }
     let rate = requests.len() as f64 / began.elapsed().as_secs_f64();
-    let view = slots.view(SLOT).await?.context("it has an epoch")?;
+    let view = slots.view(SLOT).await?.context("the slot has no epoch")?;
     ensure!((view.available, view.unacknowledged) == (0, 0), "{view:?}");
     Ok(rate)
 }

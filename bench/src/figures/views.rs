@@ -3,9 +3,8 @@
 //!
 //! A view requests what a browser with an empty cache requests: the page, its assets, the sale and
 //! its status. Then the page stays open for a while and reads the status as
-//! `crates/server/assets/sale.js` does. The sale opens in the middle of the run, and visitors who
-//! came shortly before wait for the opening.
-//! before waits for that.
+//! `crates/server/assets/sale.js` does. The sale opens in the middle of the run. Visitors who came
+//! shortly before the opening wait for it.
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -69,22 +68,22 @@ fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
     ensure!(run.given_up == 0, "{} requests were given up", run.given_up);
     let spent = sale_server.server().process().cpu_time()?.saturating_sub(cpu_time);
     let in_front = cache.process().cpu_time()?.saturating_sub(cpu_in_front);
-    let came = sale_server.server().answered_requests(&ROUTES)? - before;
+    let reached = sale_server.server().answered_requests(&ROUTES)? - before;
     ensure!(visits.left() == 0, "{} views were not made", visits.left());
     ensure!(visits.versions() > 1, "the sale did not open");
-    let rest = came
+    let rest = reached
         .checked_sub(visits.clocks())
         .context("a request that no cache may answer did not reach the server")?;
-    ensure!(rest > 0, "nothing reached the server");
+    ensure!(rest > 0, "no other request reached the server");
     let secs = run.time.as_secs_f64();
     let note = format!(
-        "{} requests in {secs:.0} s, {} of them looks at the status of visitors who stayed; {rest} reached the server, and {} more that set a clock in the last 90 s before \
-         the opening, one of each visitor who was there: {}, {:.0} a second; processor time {:.1} s of the server, {:.0} s of nginx; the generator was busy {} of the time",
+        "{} requests in {secs:.0} s, {} of them status reads of visitors who stayed; {rest} reached the server, and also {} that set a clock in the last 90 s before \
+         the opening, one for each visitor then: {}, {:.0} a second; processor time {:.1} s of the server, {:.0} s of nginx; the generator was busy {} of the time",
         run.total(),
         visits.looks(),
         visits.clocks(),
-        percent(came as f64 / run.total() as f64),
-        came as f64 / secs,
+        percent(reached as f64 / run.total() as f64),
+        reached as f64 / secs,
         spent.as_secs_f64(),
         in_front.as_secs_f64(),
         percent(run.generator_busy)
@@ -111,11 +110,7 @@ fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Resu
     let mut command = Command::new(&config.program);
     command.arg("export").arg(folder).args(["--sale", SALE, "--url", &url]);
     let made = command.output().context("starting the export")?;
-    ensure!(
-        made.status.success(),
-        "nothing was exported: {}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    ensure!(made.status.success(), "the export failed: {}", String::from_utf8_lossy(&made.stderr));
     Ok(())
 }
 

@@ -1,8 +1,7 @@
 //! E7: the latency of orders by admitted buyers while ten times as many buyers as a node admits
 //! join a waiting room that opens automatically.
 //!
-//! Admitted buyers have a pass and buy at a steady rate. The other buyers join once each.
-//! each, for a place.
+//! Admitted buyers have a pass and buy at a steady rate. Each of the other buyers joins once.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
 use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
 
-const MEASURED: &str = "p99 of an order inside, ten times too many at the door";
+const MEASURED: &str = "p99 of an admitted buyer's order, ten times too many buyers join";
 const SALE: &str = "spring";
 const DOOR: &str =
     r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
@@ -44,7 +43,7 @@ struct Measured {
     /// 99th percentile of an order, in milliseconds: with the crowd, and before it.
     with: f64,
     without: f64,
-    came_per_sec: f64,
+    joined_per_sec: f64,
     /// 99th percentile of joining, in milliseconds.
     entering: f64,
     waiting: u64,
@@ -67,9 +66,9 @@ fn order_latency_in_crowd(config: &BenchConfig) -> Result<Figure> {
     figure.peer = Some((without, "ms before"));
     figure.rounds = measured.iter().map(|m| m.with).collect();
     Ok(figure.note(format!(
-        "{ADMITTED_ORDERS_PER_SEC:.0} orders a second with a pass in hand, over {ORDER_CONNECTIONS} connections; {:.0} buyers a second came to the door, each once, and took a place within {:.0} ms \
-         (p99); the room opened by itself, and {:.0} waited in the end; the generator was busy {} of the time",
-        middle(&|m| m.came_per_sec),
+        "{ADMITTED_ORDERS_PER_SEC:.0} orders a second with a pass, over {ORDER_CONNECTIONS} connections; {:.0} buyers a second joined, each once, within {:.0} ms \
+         (p99); the room opened automatically, and {:.0} buyers waited at the end; the generator was busy {} of the time",
+        middle(&|m| m.joined_per_sec),
         middle(&|m| m.entering),
         middle(&|m| m.waiting as f64),
         sale_server::percent(middle(&|m| m.busy)),
@@ -96,23 +95,23 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
         WithPass::each_once(&inside, &passes, sale_server::template(&inside, SALE, 1, ""), 0);
     let before = orders.run(&mut StoppableScript { script: &mut script, over: &over })?;
     let waiting = || sale_server.server().metric("doorbuster_waiting_room_waiting", SALE);
-    ensure!(waiting()? == 0, "the room opened although few came");
-    let (meanwhile, came) = std::thread::scope(|scope| {
-        let came = scope.spawn(|| {
-            let came = Load { pace: Pace::Open(ADMITTED_PER_SEC * OVERLOAD_FACTOR), ..load }
+    ensure!(waiting()? == 0, "the room opened although few buyers arrived");
+    let (meanwhile, joined) = std::thread::scope(|scope| {
+        let joined = scope.spawn(|| {
+            let joined = Load { pace: Pace::Open(ADMITTED_PER_SEC * OVERLOAD_FACTOR), ..load }
                 .run(&mut DoorRequests::take_position(&crowd, SALE));
             over.store(true, Ordering::Release);
-            came
+            joined
         });
-        // As long as the crowd, including its last answers.
+        // Runs until the crowd has its last answers.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
         let meanwhile = long.run(&mut StoppableScript { script: &mut script, over: &over });
-        (meanwhile, came.join().expect("the generator does not panic"))
+        (meanwhile, joined.join().expect("the generator does not panic"))
     });
-    let (meanwhile, came) = (meanwhile?, came?);
+    let (meanwhile, joined) = (meanwhile?, joined?);
     before.only(&[AnswerKind::Accepted])?;
     meanwhile.only(&[AnswerKind::Accepted])?;
-    came.only(&[AnswerKind::Accepted])?;
+    joined.only(&[AnswerKind::Accepted])?;
     let waiting = waiting()?;
     ensure!(waiting > 0, "the room did not open");
     let ordered = before.count(AnswerKind::Accepted) + meanwhile.count(AnswerKind::Accepted);
@@ -123,9 +122,9 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     Ok(Measured {
         with: p99(&meanwhile),
         without: p99(&before),
-        came_per_sec: came.sent_per_sec(),
-        entering: p99(&came),
+        joined_per_sec: joined.sent_per_sec(),
+        entering: p99(&joined),
         waiting,
-        busy: came.generator_busy + meanwhile.generator_busy,
+        busy: joined.generator_busy + meanwhile.generator_busy,
     })
 }

@@ -1,4 +1,4 @@
-//! nginx as the cache in front of a server, with the configuration from the documentation and other
+//! nginx as the cache in front of a server. The configuration is the documented one with other
 //! addresses and paths.
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/front-door.md");
-/// How long nginx may need to listen.
+/// How long nginx may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running cache.
@@ -22,10 +22,10 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Starts one that serves `folder`, and asks `server` for what is not in it.
+    /// Starts nginx, which serves `folder` and forwards other requests to `server`.
     ///
     /// # Errors
-    /// When it is not installed or does not start.
+    /// When nginx is not installed or does not start.
     pub fn start(parent: &Path, folder: &Path, server: SocketAddr) -> Result<Self> {
         let dir = TempDir::new(parent, "cache")?;
         let addr = process::free_address()?;
@@ -48,24 +48,24 @@ impl Cache {
         Ok(Self { addr, process, _dir: dir })
     }
 
-    /// Where it listens.
+    /// The address that nginx listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The program.
+    /// The nginx process.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
 }
 
-/// One process that is the worker itself, with the documented site; no logs, and connections stay
-/// open.
+/// The documented site in one process, which is the worker itself. It writes no logs and keeps
+/// connections open.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
-    let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has a configuration")?;
-    let (site, _) = rest.split_once("\n```").context("it ends")?;
+    let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
+    let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;
     let dir = dir.display();
     let site = site
         .replace("listen 443 ssl;", &format!("listen {addr} backlog=4096;"))

@@ -27,7 +27,7 @@ pub struct Naive {
 }
 
 impl Naive {
-    /// Starts it.
+    /// Starts Redis, PostgreSQL and the handler process.
     ///
     /// # Errors
     /// When a part does not start.
@@ -39,10 +39,10 @@ impl Naive {
         Ok(naive)
     }
 
-    /// Starts the process that serves.
+    /// Starts the handler process.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the handler does not become ready.
     pub fn serve(&mut self) -> Result<()> {
         self.postgres.query(
             "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT \
@@ -67,7 +67,7 @@ impl Naive {
         Ok(())
     }
 
-    /// Where it listens.
+    /// The address that the handler listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -82,19 +82,19 @@ impl Naive {
         self.postgres.query("TRUNCATE naive_order").map(drop)
     }
 
-    /// Kills the process that serves.
+    /// Kills the handler process.
     ///
     /// # Errors
-    /// When it cannot be killed.
+    /// When the process cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("it runs")?;
+        let mut process = self.process.take().context("the handler does not run")?;
         process.stop(Signal::KILL).map(drop)
     }
 
-    /// Empties its Redis, as a restart does.
+    /// Empties the peer's Redis, as a restart does.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When Redis does not answer.
     pub fn empty_redis(&mut self) -> Result<()> {
         self.redis.command(&["FLUSHALL"]).map(drop)
     }
@@ -120,10 +120,10 @@ impl Naive {
         }
     }
 
-    /// Units that its counter has deducted.
+    /// Units that the peer's counter has deducted.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When Redis does not answer.
     pub fn reserved_units(&mut self) -> Result<u64> {
         self.redis.reserved_units()
     }
@@ -135,7 +135,7 @@ impl Naive {
     }
 }
 
-/// Path of this program, also for a test.
+/// The path of the bench program. In a test the running program is another one.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// How long nginx may need to listen.
+/// How long nginx may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running nginx.
@@ -20,10 +20,10 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one that answers every request with `body`, on this core.
+    /// Starts nginx on this core; it answers every request with `body`.
     ///
     /// # Errors
-    /// When it is not installed or does not start.
+    /// When nginx is not installed or does not start.
     pub fn start(parent: &Path, body: &str, core: Option<usize>) -> Result<Self> {
         let dir = TempDir::new(parent, "nginx")?;
         let addr = process::free_address()?;
@@ -46,18 +46,18 @@ impl Nginx {
         Ok(Self { addr, _process: process, _dir: dir })
     }
 
-    /// Where it listens.
+    /// The address that nginx listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 }
 
-/// One process that is the worker itself; no logs, and connections stay open.
+/// One process, which is the worker itself. It writes no logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
     let dir = dir.display();
-    // Quotes and backslashes inside nginx's quotes are written with a backslash; a dollar would
-    // name a variable.
+    // In nginx's quotes, quotes and backslashes are escaped with a backslash. A dollar sign would
+    // begin a variable.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;
@@ -92,7 +92,7 @@ mod tests {
     use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
     #[test]
-    fn nginx_answers_every_request_with_the_body_it_was_given() {
+    fn nginx_answers_every_request_with_the_configured_body() {
         let body = r#"{"code":"sold_out","detail":"it's gone"}"#;
         let nginx = Nginx::start(&std::env::temp_dir(), body, None).expect("nginx is installed");
         let time = Duration::from_millis(50);
@@ -105,7 +105,7 @@ mod tests {
             core: None,
         };
         let run = load.run(&mut RepeatedRequest::get("/")).expect("answers");
-        run.only(&[AnswerKind::Fine]).expect("only these");
+        run.only(&[AnswerKind::Fine]).expect("only successful answers");
         assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");
     }
 }

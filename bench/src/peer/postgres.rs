@@ -14,9 +14,9 @@ use crate::temp_dir::TempDir;
 
 /// The statement of each client.
 const HOT_ROW: &str = include_str!("hot_row.sql");
-/// How long PostgreSQL may need to listen.
+/// How long PostgreSQL may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(20);
-/// The user that it runs as when this program runs as root, whom PostgreSQL refuses.
+/// The user of PostgreSQL if this program runs as root, because PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 
 /// A running PostgreSQL.
@@ -31,7 +31,7 @@ impl Postgres {
     /// Creates a database in its own directory and starts PostgreSQL on a socket there.
     ///
     /// # Errors
-    /// When it is not installed or does not start.
+    /// When PostgreSQL is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let programs = programs()?;
         let dir = TempDir::new(parent, "postgres")?;
@@ -73,7 +73,8 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Orders per second over this time, from an empty table; checked against the rows.
+    /// Measures the orders per second over this time, from an empty table, and compares them with
+    /// the rows.
     ///
     /// # Errors
     /// When a client failed, or the rows do not match the orders.
@@ -110,9 +111,9 @@ impl Postgres {
             USER,
         ]
         .map(str::to_owned);
-        let said = run(&words).context("pgbench")?;
-        let processed = number_after(&said, "number of transactions actually processed: ")?;
-        let rate = number_after(&said, "tps = ")?;
+        let output = run(&words).context("pgbench")?;
+        let processed = number_after(&output, "number of transactions actually processed: ")?;
+        let rate = number_after(&output, "tps = ")?;
         let rows = self.query("SELECT count(*) || ' ' || (SELECT stock FROM item) FROM orders")?;
         let (orders, stock) = rows.trim().split_once(' ').context("a count and a stock")?;
         let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
@@ -124,7 +125,7 @@ impl Postgres {
         Ok(rate)
     }
 
-    /// Where it listens, for a program that connects.
+    /// The address for a program that connects.
     #[must_use]
     pub fn address(&self) -> String {
         format!("host={} user={USER} dbname={USER}", self.dir.path().display())
@@ -213,14 +214,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_behind_its_words_is_read() {
-        let said = "number of transactions actually processed: 4321\ntps = 4321.5 (without initial connection time)";
-        assert!((number_after(said, "tps = ").expect("a rate") - 4321.5).abs() < 1e-9);
-        assert!(number_after(said, "latency = ").is_err());
+    fn the_number_after_the_given_words_is_read() {
+        let output = "number of transactions actually processed: 4321\ntps = 4321.5 (without initial connection time)";
+        assert!((number_after(output, "tps = ").expect("a rate") - 4321.5).abs() < 1e-9);
+        assert!(number_after(output, "latency = ").is_err());
     }
 
     #[test]
-    fn every_order_of_the_hot_row_is_a_row_and_a_unit_less() {
+    fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
         let rate = postgres.hot_row(Duration::from_secs(1)).expect("rows that add up");
         assert!(rate > 0.0);

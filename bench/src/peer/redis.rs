@@ -12,7 +12,7 @@ use crate::temp_dir::TempDir;
 
 /// The classic script.
 const RESERVE_SCRIPT: &str = include_str!("booked.lua");
-/// How long Redis may need to listen.
+/// How long Redis may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// Key of the hash with the counter.
 pub const ITEM: &str = "item";
@@ -27,10 +27,10 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one that keeps nothing on disk.
+    /// Starts a Redis that stores nothing on disk.
     ///
     /// # Errors
-    /// When it is not installed or does not start.
+    /// When Redis is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let dir = TempDir::new(parent, "redis")?;
         let addr = process::free_address()?;
@@ -68,7 +68,7 @@ impl Redis {
         })
     }
 
-    /// Where it listens.
+    /// The address that Redis listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -90,7 +90,7 @@ impl Redis {
         self.command(&["HSET", ITEM, "Total", &total.to_string(), "Booked", "0"]).map(drop)
     }
 
-    /// Units booked.
+    /// The number of booked units.
     ///
     /// # Errors
     /// When Redis refuses.
@@ -127,7 +127,7 @@ mod tests {
     use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
     #[test]
-    fn the_classic_script_books_its_total_and_not_one_more() {
+    fn the_classic_script_books_exactly_its_total() {
         let mut redis = Redis::start(&std::env::temp_dir()).expect("redis-server is installed");
         let digest = redis.load_script().expect("a digest");
         redis.stock(100).expect("a stock");
@@ -141,11 +141,11 @@ mod tests {
             core: None,
         };
         let run = load.run(&mut Evalsha::new(&digest, ITEM, "1")).expect("answers");
-        run.only(&[AnswerKind::Accepted, AnswerKind::SoldOut]).expect("only these");
+        run.only(&[AnswerKind::Accepted, AnswerKind::SoldOut]).expect("only accepted and sold out");
         assert_eq!(
             (run.count(AnswerKind::Accepted), redis.reserved_units().expect("a count")),
             (100, 100)
         );
-        assert!(run.count(AnswerKind::SoldOut) > 100, "about 500 were due: {run:?}");
+        assert!(run.count(AnswerKind::SoldOut) > 100, "about 500 requests were sent: {run:?}");
     }
 }

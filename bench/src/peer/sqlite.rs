@@ -1,11 +1,11 @@
-//! SQLite, which inserts the given rows and does nothing else.
+//! SQLite as a peer, which only inserts the given rows.
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The store's settings, except that SQLite itself checkpoints the log here, and not a thread.
+/// The store's settings, except that SQLite itself checkpoints the log, and not a separate thread.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
@@ -15,7 +15,7 @@ const SUFFIX: &str = ".sqlite3";
 /// The store's file in a directory.
 ///
 /// # Errors
-/// When there is none.
+/// When the directory has no such file.
 pub fn file_in(dir: &Path) -> Result<PathBuf> {
     let entries = std::fs::read_dir(dir).with_context(|| dir.display().to_string())?;
     let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -24,7 +24,7 @@ pub fn file_in(dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no file *{SUFFIX} in {}", dir.display()))
 }
 
-/// The rows after settling: a schema, orders, quotas and events.
+/// The rows of a settled store: the schema, orders, quotas and events.
 #[derive(Debug)]
 pub struct Rows {
     schema: Vec<String>,
@@ -35,7 +35,8 @@ pub struct Rows {
 
 /// Buyer, item, units.
 type Quota = (String, i64, i64);
-/// What happened, by whom; its order's grant and number, when, and until when it is to be paid.
+/// Type and actor of an event; then grant and number of its order, its time, and the order's
+/// `pay_by`.
 type Event = (String, String, [i64; 4]);
 
 #[derive(Debug)]
@@ -100,11 +101,11 @@ impl Rows {
         Ok(Self { schema, orders, quotas, events })
     }
 
-    /// Inserts them into a new file, so many orders in a transaction; how long that took. Each
-    /// transaction is on the disk before the next begins.
+    /// Inserts the rows into a new file, `batch` orders in each transaction, and returns the
+    /// duration. Each transaction is durable before the next one begins.
     ///
     /// # Errors
-    /// When SQLite says no, or not every row is there.
+    /// When SQLite fails, or a row is missing afterwards.
     pub fn insert(&self, file: &Path, batch: usize) -> Result<Duration> {
         let mut db = Connection::open(file)?;
         db.execute_batch(SETTINGS)?;

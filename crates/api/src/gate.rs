@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_the_front_door_are_those_that_serde_writes() {
+    fn the_words_of_the_front_door_match_their_json() {
         fn check<T: Serialize>(value: T, word: &str) {
             assert_eq!(
                 serde_json::to_string(&value).expect("plain data serialises"),

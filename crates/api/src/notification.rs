@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_leads_back_to_its_position() {
+    fn the_position_is_read_from_an_id() {
         let id = |position| event_id(position, "order.paid", 1_795_168_842_000, "ord_1");
         assert_eq!(id(42), "evt_0000000000000042_bde1001b78");
         assert_eq!(event_position(&id(42)), Some(42));

@@ -286,7 +286,7 @@ impl Problem {
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {
         Self::with_members(
             Code::WrongState,
-            "stock can be lowered by what is free, not by what is held or paid",
+            "only free units can be removed from the stock, not held or paid units",
             ExtraMembers::State { state: state.into(), free: Some(free) },
         )
     }

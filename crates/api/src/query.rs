@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_orders_are_asked_for_by_name_state_and_page() {
+    fn lists_of_orders_are_requested_by_name_state_and_page() {
         let check = |query: &str, expected: Result<OrderQuery, &[&str]>| match (
             OrderQuery::for_operator(query),
             expected,

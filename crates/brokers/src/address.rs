@@ -185,7 +185,7 @@ impl Address {
     }
 
     /// The name of the exchange, or the prefix of subjects.
-    pub(crate) fn parse_name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 }
@@ -209,7 +209,7 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "it contains %-codes that are not UTF-8")
 }
 
-/// The name in the query, which may contain nothing else.
+/// Parses the name from the query, which may contain nothing else.
 fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     let mut found = None;
     for (key, value) in url.query_pairs() {
@@ -243,7 +243,7 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
 /// The address without secrets: without a password, or the token that NATS takes in place of a user
 /// name.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
-    // A URL with a host accepts both.
+    // A URL with a host accepts both changes.
     if has_password {
         let _ = url.set_password(Some(REDACTED));
     } else if kind == BrokerKind::Nats && !url.username().is_empty() {
@@ -262,23 +262,23 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_everything() {
+    fn an_address_has_all_settings() {
         let plain = read("amqp://shop:p%40ss@rabbit.internal");
         assert_eq!(
             (plain.kind(), plain.is_tls(), plain.host(), plain.port()),
             (BrokerKind::Amqp, false, "rabbit.internal", 5672)
         );
         assert_eq!((plain.user(), plain.password()), (Some("shop"), Some("p@ss")));
-        assert_eq!((plain.virtual_host(), plain.parse_name()), ("/", "doorbuster"));
+        assert_eq!((plain.virtual_host(), plain.name()), ("/", "doorbuster"));
         let whole = read("amqps://shop:x@[fd00::1]:99/my%2Fhost?exchange=shop.events");
         assert_eq!((whole.is_tls(), whole.host(), whole.port()), (true, "fd00::1", 99));
-        assert_eq!((whole.virtual_host(), whole.parse_name()), ("my/host", "shop.events"));
+        assert_eq!((whole.virtual_host(), whole.name()), ("my/host", "shop.events"));
         let token = read("tls://s3cr3t@nats.internal:4333?prefix=a-b.c_d");
         assert_eq!(
             (token.kind(), token.is_tls(), token.user(), token.password()),
             (BrokerKind::Nats, true, Some("s3cr3t"), None)
         );
-        assert_eq!((token.port(), token.parse_name()), (4333, "a-b.c_d"));
+        assert_eq!((token.port(), token.name()), (4333, "a-b.c_d"));
         assert_eq!(read("nats://10.0.0.7").user(), None);
     }
 

@@ -1,10 +1,11 @@
-//! AMQP 0-9-1, as `RabbitMQ` speaks it: a durable topic exchange, persistent messages, confirms.
+//! AMQP 0-9-1, as `RabbitMQ` implements it: a durable topic exchange, persistent messages,
+//! confirms.
 //!
 //! A message goes to the exchange with its type as routing key, so that consumers bind queues to
-//! the types they want, such as `order.*`. The broker has it once it has confirmed it; a message
-//! that reaches no queue is returned, and is not confirmed. The client library ties a returned
-//! message to the next confirm, so each channel has one message in flight, and as many channels are
-//! used as there are concurrent messages.
+//! the types they want, such as `order.*`. A message is published once the broker has confirmed it.
+//! A message that reaches no queue is returned and is not confirmed. The client library ties a
+//! returned message to the next confirm. So each channel has one message in flight, and there are
+//! as many channels as concurrent messages.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,10 +27,10 @@ use crate::{Address, Error, Message};
 
 /// Delivery mode: the message survives the broker's restart.
 const PERSISTENT: u8 = 2;
-/// Seconds between heartbeats; a broker that misses two of them is gone.
+/// Seconds between heartbeats; a broker that misses two heartbeats counts as disconnected.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key, for consumers that do not read the body, such as an exchange
-/// that hashes by it.
+/// The header with the message's key, for consumers that do not read the body, such as a
+/// consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 
 /// A broker that speaks AMQP.
@@ -46,8 +47,8 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. Only shutting it down ends a connection for certain: a close by the
-/// protocol waits for the broker.
+/// The socket of a connection. Only shutting it down reliably ends a connection, because a close by
+/// the protocol waits for the broker.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
@@ -112,7 +113,7 @@ impl Amqp {
         let doubt = |error: lapin::Error| PublishError::Unknown(self.describe_error(&error));
         let channel = connection.channel().await.map_err(doubt)?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let (exchange, what) = (self.address.parse_name(), message.what.as_str());
+        let (exchange, what) = (self.address.name(), message.what.as_str());
         let sending = channel.basic_publish(
             exchange.into(),
             what.into(),
@@ -182,7 +183,7 @@ impl Amqp {
         let made = Connection { connection, socket, free: Mutex::new(Vec::new()) };
         let channel = made.channel().await?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let exchange = self.address.parse_name();
+        let exchange = self.address.name();
         channel
             .exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default())
             .await?;
@@ -211,9 +212,9 @@ impl Amqp {
         }
     }
 
-    /// The error in this crate's words: the broker's text may name anything.
+    /// The error in this crate's words, because the broker's text may contain anything.
     fn describe_error(&self, error: &lapin::Error) -> Error {
-        let exchange = self.address.parse_name();
+        let exchange = self.address.name();
         Error::new(match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => {

@@ -1,4 +1,5 @@
-//! The one connection to a broker: opened when it is needed, and closed after any doubt about it.
+//! The one connection to a broker. It is opened when it is needed, and closed when its state is in
+//! doubt.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
-        let asked = Instant::now();
+        let called_at = Instant::now();
         // The holder releases the lock in bounded time, with a connection or an error.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
@@ -49,7 +50,7 @@ impl<C: BrokerConnection> SharedConnection<C> {
             state.live = None;
         }
         if let Some((at, error)) = &state.failed
-            && *at >= asked
+            && *at >= called_at
         {
             return Err(error.clone());
         }
@@ -67,8 +68,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Does one thing over the connection, once and in bounded time. After any failure the
-    /// connection is closed, except after a clean refusal.
+    /// Runs one operation over the connection, once and in bounded time. After any failure except a
+    /// clean refusal the connection is closed.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,

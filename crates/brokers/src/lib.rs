@@ -1,17 +1,18 @@
 //! Publishes events to message brokers.
 //!
 //! The contract: a [`Broker`] is made from an [`Address`] and connects with its first message.
-//! [`Broker::publish`] returns `Ok` only once the broker has confirmed the message; after any
-//! [`Error`] the broker may or may not have it. It tries once, in bounded time. One connection
-//! serves all messages; after any doubt it is closed, and the next message opens another one. This
-//! crate repeats and stores nothing: the caller plans retries and their order.
+//! [`Broker::publish`] returns `Ok` only once the broker has confirmed the message. After any
+//! [`Error`] the broker may or may not have the message. Each call tries once, in bounded time. One
+//! connection serves all messages. If its state is in doubt, it is closed, and the next message
+//! opens another one. This crate retries nothing and stores nothing: the caller plans retries and
+//! their order.
 //!
-//! A new kind of broker needs one more file beside [`amqp`](self) and `nats`, a variant of
-//! [`BrokerKind`] and one of the link, and a feature.
+//! A new kind of broker needs another file beside [`amqp`](self) and `nats`, a variant of
+//! [`BrokerKind`], a variant of `Backend`, and a feature.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `address` | where a broker is, and what of that may be shown |
+//! | `address` | the address of a broker, and the part of it that may be shown |
 //! | `connection` | the one connection, opened again after a failure |
 //! | `amqp` | RabbitMQ: a durable topic exchange, persistent messages, confirms |
 //! | `nats` | NATS JetStream: a subject of a stream, acks |
@@ -29,7 +30,7 @@ use bytes::Bytes;
 
 pub use address::{Address, BrokerKind};
 
-/// Longest time for opening a connection, if an attempt may take that long.
+/// Longest time for opening a connection; a shorter timeout of the attempt applies.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -38,9 +39,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Message {
     /// Its id, by which a consumer detects a repeated message: the same for every attempt.
     pub id: String,
-    /// The event's type in words with dots between, such as `order.paid`: consumers select by it.
+    /// The event's type in words with dots between, such as `order.paid`. Consumers select messages
+    /// by it.
     pub what: String,
-    /// The key of its subject: messages of one key are published one after another.
+    /// The key of the event's subject. Messages of one key are published one after another.
     pub key: String,
     /// When it happened, in seconds since 1970.
     pub at_secs: u64,
@@ -50,8 +52,8 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// Why a message was not accepted, or may not have been: one line for operators, without the
-/// address and without text of the broker.
+/// Why a message was not accepted, or may not have been accepted: one line for operators, without
+/// the address and without text of the broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -76,13 +78,14 @@ enum Backend {
 }
 
 impl Broker {
-    /// A broker at this address, not connected yet. An attempt takes at most `timeout`.
+    /// Creates a broker at this address without connecting to it. An attempt takes at most
+    /// `timeout`.
     ///
     /// # Errors
     /// If this program was built without brokers of this kind.
     #[cfg_attr(
         not(any(feature = "amqp", feature = "nats")),
-        allow(unreachable_code, unused_variables, reason = "none can be made")
+        allow(unreachable_code, unused_variables, reason = "no kind of broker is built in")
     )]
     pub fn new(address: &Address, timeout: Duration) -> Result<Self, Error> {
         let backend = match address.kind() {
@@ -103,7 +106,7 @@ impl Broker {
     /// Publishes a message once. `Ok` means that the broker has confirmed it.
     ///
     /// # Errors
-    /// Why the message is not confirmed, as far as is known.
+    /// The reason, if the message is not confirmed. The broker may still have it.
     pub async fn publish(&self, message: &Message) -> Result<(), Error> {
         let within = self.timeout;
         match self.backend {
@@ -112,7 +115,7 @@ impl Broker {
             #[cfg(feature = "nats")]
             Backend::Nats(ref nats) => nats.publish(message, within).await,
             #[cfg(not(any(feature = "amqp", feature = "nats")))]
-            _ => unreachable!("there is none: {message:?} {within:?}"),
+            _ => unreachable!("no kind of broker is built in: {message:?} {within:?}"),
         }
     }
 }

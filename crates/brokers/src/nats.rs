@@ -1,7 +1,7 @@
 //! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and the stream of that subject
 //! confirms it.
 //!
-//! The shop creates the stream. The stream detects a repeated message by its id within its
+//! An operator creates the stream. The stream detects a repeated message by its id within its
 //! duplicate window.
 use std::error::Error as _;
 use std::io;
@@ -30,8 +30,8 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. The client library reconnects once by itself; that connection is not used, because
-/// the messages in flight before are in doubt.
+/// A connection. The client library reconnects once by itself. That second connection is not used,
+/// because it is unknown whether earlier messages arrived.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -91,11 +91,11 @@ impl Nats {
         headers.insert("Content-Type", message.content_type);
         headers.insert(KEY_HEADER, header_value(&message.key).as_str());
         let request = Request::new().headers(headers).payload(message.body.clone()).timeout(None);
-        let subject = format!("{}.{}", self.address.parse_name(), message.what);
+        let subject = format!("{}.{}", self.address.name(), message.what);
         let answer =
             client.send_request(subject, request).await.map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders => {
-                    let name = self.address.parse_name();
+                    let name = self.address.name();
                     PublishError::Refused(Error::new(format!(
                         "no stream has the subject: create a stream for {name}.>"
                     )))
@@ -120,7 +120,7 @@ impl Nats {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let (tell, over) = watch::channel(false);
+        let (closed, over) = watch::channel(false);
         let mut options = ConnectOptions::new()
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
@@ -131,7 +131,7 @@ impl Nats {
             .ignore_discovered_servers()
             .event_callback(move |event| {
                 if matches!(event, Event::Disconnected | Event::Closed) {
-                    tell.send_replace(true);
+                    closed.send_replace(true);
                 }
                 async {}
             });

@@ -1,4 +1,5 @@
-//! Real brokers, private to the test, that take messages, refuse them, say nothing, and are killed.
+//! Tests with private real brokers: they accept messages, refuse them, do not answer, and are
+//! killed.
 
 #[path = "it/amqp.rs"]
 mod amqp;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use doorbuster_brokers::{Address, Broker, Message};
 
-/// Time enough for one attempt on a machine that does much else.
+/// Long enough for one attempt on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn broker(address: &str) -> Broker {
@@ -45,7 +46,7 @@ fn message(id: &str, what: &str) -> Message {
     }
 }
 
-/// A name of its own for what a test makes at a broker.
+/// A unique name for the objects that a test creates at a broker.
 fn name() -> String {
     format!("t{:016x}", rand::random::<u64>())
 }

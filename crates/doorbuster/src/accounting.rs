@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_exports_into_one_file_leave_the_one_that_finished_last() {
+    fn of_two_exports_into_one_file_the_last_to_finish_remains() {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");
@@ -177,13 +177,17 @@ mod tests {
         one.write(b"one, and more than the other has").expect("the file is written");
         other.write(b"other").expect("the file is written");
         broken.write(b"broken").expect("the file is written");
-        let read = || std::fs::read_to_string(&file).expect("it exists");
+        let read = || std::fs::read_to_string(&file).expect("the path exists");
         one.finish().expect("the file is finished");
         assert_eq!(read(), "one, and more than the other has");
         drop(broken);
         other.finish().expect("the file is finished");
         assert_eq!(read(), "other");
-        assert_eq!(std::fs::read_dir(&dir).expect("it exists").count(), 1, "other files are left");
+        assert_eq!(
+            std::fs::read_dir(&dir).expect("the path exists").count(),
+            1,
+            "other files are left"
+        );
         std::fs::remove_dir_all(&dir).expect("the directory is removed");
     }
 }

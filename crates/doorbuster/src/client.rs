@@ -281,7 +281,7 @@ impl Client {
 
     fn transport_error(&self, error: reqwest::Error, limit: Duration) -> Refused {
         let url = self.url.as_str().trim_end_matches('/');
-        // rustls names the first bytes of an HTTP answer so.
+        // rustls reports this error for the first bytes of a plain HTTP answer.
         if self.url.scheme() == "https" && innermost_cause(&error).contains("InvalidContentType") {
             let plain = url.replacen("https:", "http:", 1);
             return Refused::Transport(anyhow!(

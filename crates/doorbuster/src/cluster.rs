@@ -45,11 +45,11 @@ fn up(args: &UpArgs) -> Outcome {
         // A partly started installation is useless, so it is stopped. Its logs stay.
         let stopped = cluster::shut_down(dir).map(drop);
         let logs = dir.join("log").display().to_string();
-        let rest =
+        let stop_error =
             stopped.err().map(|error| format!("\n  and failed to stop some processes: {error}"));
         return Err(Failure::Refused(format!(
             "{error}{}\n  The logs are in {logs}.",
-            rest.unwrap_or_default()
+            stop_error.unwrap_or_default()
         )));
     }
     let installed = read_installation(dir)?.context("the installation was not recorded")?;

@@ -1,11 +1,11 @@
-//! Asks before a command does what cannot be undone.
+//! Asks for confirmation before an operation that cannot be undone.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::exit::Failure;
 
 /// Returns if `--yes` was given, or if a person answers "y" on a terminal. `consequence` says what
-/// happens, as a sentence without its end: "spring closes and cannot be opened again".
+/// happens, without a full stop: "spring closes and cannot be opened again".
 ///
 /// # Errors
 /// The person answers something else, or standard input is not a terminal.

@@ -171,7 +171,7 @@ fn show(detail: &DeadLetterDetail) -> String {
     }
     if let Some(DeadRequest { sale, item, buyer, units }) = &detail.request {
         let request = format!("{} of {item} in {sale}", table::units((*units).into()));
-        rows.add_rows([["asked for", request.as_str()], ["by", buyer]]);
+        rows.add_rows([["requested", request.as_str()], ["by", buyer]]);
     }
     let message = match &detail.message {
         Some(message) => format!("{message:#}\n"),

@@ -63,7 +63,7 @@ fn compare(args: &LabRunArgs) -> Outcome {
     Ok(CommandResult::new(report.agrees()))
 }
 
-/// The incident for the page of a run that has the unsafe lock.
+/// The incident report, if the run includes the unsafe lock.
 fn shown_incident(options: &Options) -> anyhow::Result<Option<IncidentReport>> {
     if !options.strategies.contains(&"redis-lock-unsafe") {
         return Ok(None);
@@ -225,12 +225,12 @@ fn show_headline(args: &HeadlineArgs) -> Outcome {
 
 fn headline_text(report: &HeadlineReport) -> String {
     let mut rows = table::report();
-    let asked = format!("{} were asked for", grouped(report.rate.into()));
+    let requested = format!("{} requested", grouped(report.rate.into()));
     let latency = &report.latency_ms;
     let cost = format!("{:.0} %", report.generator_busy * 100.0);
     let cells = [
         ("Requests", grouped(report.requests), format!("in {} s", report.secs)),
-        ("Answers a second", grouped(report.answers_per_second as u64), asked),
+        ("Answers a second", grouped(report.answers_per_second as u64), requested),
         ("Latency", format!("{:.1} ms", latency.p50), "p50".to_owned()),
         ("", format!("{:.1} ms", latency.p99), "p99".to_owned()),
         ("", format!("{:.1} ms", latency.max), "slowest".to_owned()),
@@ -244,7 +244,7 @@ fn headline_text(report: &HeadlineReport) -> String {
     }
     let verdict = match (report.ok, report.rate_reached) {
         (false, _) => "The sale did not hold.",
-        (true, true) => "The sale held at the rate that was asked for; the audit is clean.",
+        (true, true) => "The sale held at the requested rate; the audit is clean.",
         (true, false) => "The sale held and the audit is clean. The rate was not reached.",
     };
     format!("{rows}\n{verdict}\n")

@@ -1,4 +1,4 @@
-//! `key`, `actions`, `nodes`, `status`, `waitlist` and `code`: what operators need beside sales and orders.
+//! `key`, `actions`, `nodes`, `status`, `waitlist` and `code`, over the admin API.
 
 use comfy_table::Cell;
 use doorbuster_api::admin::access_codes::CodeCounts;

@@ -155,11 +155,12 @@ impl RoundReport {
     }
 }
 
-/// Starts an installation and runs the rounds; calls `say` after each round. An error means that
-/// the harness could not continue, which is a failure too, because a server did not recover.
+/// Starts an installation and runs the rounds; calls `report_round` after each round. An error
+/// means that the harness could not continue, which is a failure too, because a server did not
+/// recover.
 pub fn run(
     plan: &ChaosPlan,
-    mut say: impl FnMut(&RoundReport),
+    mut report_round: impl FnMut(&RoundReport),
 ) -> Result<Vec<RoundReport>, ClusterError> {
     let faults =
         if plan.faults.is_empty() { Fault::all_for(plan.shape) } else { plan.faults.clone() };
@@ -178,7 +179,7 @@ pub fn run(
         let round = round::run_round(&mut cluster, number, fault, plan.buyers, &mut rng).map_err(
             |error| ClusterError::failed(format!("round {number}, {}", fault.name()), error),
         )?;
-        say(&round);
+        report_round(&round);
         if fault.needs_standby() && fault != Fault::PostgresStandbyAway {
             cluster.renew_standby()?;
         }

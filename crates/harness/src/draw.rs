@@ -101,7 +101,7 @@ fn compare(order: &[String], claimed: &[String], findings: &mut Vec<String>) {
     let wrong = |at: &usize| order.get(*at) != claimed.get(*at);
     let places: Vec<usize> = (0..order.len().max(claimed.len())).filter(wrong).collect();
     let name = |line: &[String], at: usize| {
-        line.get(at).map_or_else(|| "nobody".to_owned(), String::clone)
+        line.get(at).map_or_else(|| "no participant".to_owned(), String::clone)
     };
     for &at in places.iter().take(FINDINGS_MAX) {
         findings.push(format!(
@@ -183,6 +183,9 @@ mod tests {
         );
         check(|claim| claim.list[0] = "erin".into(), "more than once");
         check(|claim| claim.claimed.as_mut().expect("set").swap(0, 1), "rank 1 belongs to");
-        check(|claim| claim.claimed.as_mut().expect("set").truncate(4), "but the claim has nobody");
+        check(
+            |claim| claim.claimed.as_mut().expect("set").truncate(4),
+            "but the claim has no participant",
+        );
     }
 }

@@ -142,7 +142,7 @@ type RequestNumbers = (u8, u8);
 /// A ticket whose issue the checker saw.
 #[derive(Clone, Copy, Debug)]
 struct SeenTicket {
-    asked: BuyerRequest,
+    purchase: BuyerRequest,
     units: Units,
     grant: GrantId,
     version: u64,
@@ -154,7 +154,7 @@ struct SeenOrder {
     version: u64,
     state: OrderState,
     pay_by: Millis,
-    /// Whether it ended and was then paid.
+    /// Whether the order ended and was then paid.
     revived: bool,
 }
 
@@ -258,8 +258,8 @@ impl Checker {
         self.faulty = true;
     }
 
-    pub(crate) fn asked(&mut self, asked: &BuyerRequest) {
-        self.answers.remove(&asked.attempt);
+    pub(crate) fn purchase_arrived(&mut self, purchase: &BuyerRequest) {
+        self.answers.remove(&purchase.attempt);
         self.count_case("request");
     }
 
@@ -305,14 +305,14 @@ impl Checker {
 
 impl Checker {
     /// Whether this request, with its content, holds that order.
-    pub(crate) fn holds(&self, asked: &BuyerRequest, id: TicketId) -> bool {
+    pub(crate) fn holds(&self, purchase: &BuyerRequest, id: TicketId) -> bool {
         let ticket = self.issued.get(&id);
-        self.requests.get(&asked.request()) == Some(&id)
-            && ticket.is_some_and(|c| c.asked.item == asked.item && c.units == asked.units)
+        self.requests.get(&purchase.request()) == Some(&id)
+            && ticket.is_some_and(|c| c.purchase.item == purchase.item && c.units == purchase.units)
     }
 
     /// Whether this request holds an order.
-    pub(crate) fn holds_any(&self, asked: &BuyerRequest) -> bool {
-        self.requests.contains_key(&asked.request())
+    pub(crate) fn holds_any(&self, purchase: &BuyerRequest) -> bool {
+        self.requests.contains_key(&purchase.request())
     }
 }

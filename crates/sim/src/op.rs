@@ -78,7 +78,7 @@ pub enum Op {
     },
     /// The oldest messages arrive, with all messages that they cause.
     DeliverMany {
-        /// How many.
+        /// The number of messages.
         count: u8,
     },
     /// A message is lost.
@@ -121,44 +121,44 @@ pub enum Op {
     },
     /// A leader opens the slot's next grant, or sends the open grant again.
     Open {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
-        /// Units out of the pool.
+        /// The units from the pool.
         units: u8,
     },
     /// A leader moves units from the pool to a slot's grant.
     Refill {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
-        /// How many.
+        /// The number of units.
         units: u8,
-        /// For which counter.
+        /// The counter that gets them.
         #[serde(default)]
         counter: u8,
     },
     /// A leader checks whether a slot is low, and refills it by the rules.
     Tend {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// A leader sends a slot its missing feed rows.
     Feed {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// A leader starts to check whether a slot lost its memory.
     Look {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// A leader recalls units.
@@ -174,7 +174,7 @@ pub enum Op {
     },
     /// A leader sends a pending recall again.
     RecallAgain {
-        /// Which leader.
+        /// The leader.
         leader: u8,
         /// Among the pending recalls.
         recall: u8,
@@ -182,57 +182,57 @@ pub enum Op {
     /// A leader serves the parked request that has waited longest: it refills and recalls units
     /// into the request's slot.
     ServeParked {
-        /// Which leader.
+        /// The leader.
         leader: u8,
         /// The item.
         item: u8,
     },
     /// An operator raises or lowers the total.
     Adjust {
-        /// Which item.
+        /// The item.
         item: u8,
-        /// By how many units.
+        /// The change in units.
         delta: i8,
     },
     /// An operator pauses the sale of an item.
     Pause {
-        /// Which item.
+        /// The item.
         item: u8,
     },
     /// An operator resumes the sale of an item.
     Resume {
-        /// Which item.
+        /// The item.
         item: u8,
     },
     /// An operator closes the sale of an item.
     Close {
-        /// Which item.
+        /// The item.
         item: u8,
     },
     /// A leader checks slot by slot whether a stopping item is drained, and then shows the phase.
     Drain {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which item.
+        /// The item.
         item: u8,
     },
     /// A leader rolls a slot to a new epoch: stop, drain, close, open.
     Roll {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// A leader lets a stopped slot issue tickets again although its item sells.
     Unstop {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// The store sends a node a snapshot.
     Snapshot {
-        /// Which node.
+        /// The node.
         node: u8,
     },
     /// Time passes.
@@ -247,62 +247,62 @@ pub enum Op {
     },
     /// A node's clock steps.
     Skew {
-        /// Which node.
+        /// The node.
         node: u8,
         /// The distance from the store's clock in tenths of a second.
         tenths: i8,
     },
     /// A node's process ends and starts again; the slots in its memory are lost.
     CrashNode {
-        /// Which node.
+        /// The node.
         node: u8,
     },
     /// A node's process ends and does not start again.
     Die {
-        /// Which node.
+        /// The node.
         node: u8,
     },
     /// The process of a dead node starts again.
     Rise {
-        /// Which node.
+        /// The node.
         node: u8,
     },
     /// A node renews its lease.
     Beat {
-        /// Which node.
+        /// The node.
         node: u8,
     },
     /// A leader closes the grants of nodes whose leases have lapsed.
     Leases {
-        /// Which leader.
+        /// The leader.
         leader: u8,
     },
     /// A leader's process ends: its pending steps are lost.
     CrashLeader {
-        /// Which leader.
+        /// The leader.
         leader: u8,
     },
     /// A leader treats a slot's lease as lapsed although the slot may live.
     Lapse {
-        /// Which leader.
+        /// The leader.
         leader: u8,
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// Fault: a slot loses all data.
     Forget {
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// Saves a copy of a slot.
     Save {
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// Fault: a slot and its saved copy are exchanged (an old snapshot is restored, or two
     /// primaries alternate).
     Swap {
-        /// Which slot.
+        /// The slot.
         slot: u8,
     },
     /// A buyer asks for the checkout of an order.
@@ -344,14 +344,14 @@ pub enum Op {
     },
     /// A leader asks the provider about a checkout that should be closed.
     Reconcile {
-        /// Which leader.
+        /// The leader.
         leader: u8,
         /// Among the checkouts that should be closed.
         checkout: u8,
     },
     /// A leader requests a due refund from the provider, or asks for its state.
     AskRefund {
-        /// Which leader.
+        /// The leader.
         leader: u8,
         /// Among the due refunds.
         refund: u8,
@@ -392,7 +392,7 @@ pub enum Op {
     /// An endpoint accepts events (0), fails (1), accepts but never answers (2), or refuses one
     /// event (from 3).
     Endpoint {
-        /// Which endpoint.
+        /// The endpoint.
         endpoint: u8,
         /// See above.
         mood: u8,

@@ -52,7 +52,8 @@ impl RecordedRun {
     /// Runs a list without the faults that a real slot cannot have: a real slot has the server's
     /// bounds, and no old copy replaces it.
     ///
-    /// # Errors The checker's finding.
+    /// # Errors
+    /// The checker's finding.
     pub fn from_case(case: &Case) -> Result<Self, String> {
         let mut case = case.clone();
         case.setup.tight = 0;
@@ -102,7 +103,8 @@ pub struct ComparisonReport {
 /// Compares the lists of these seeds with SQLite in memory and slots in memory. The threads take
 /// turns.
 ///
-/// # Errors If a runtime cannot be created.
+/// # Errors
+/// If a runtime cannot be created.
 pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<ComparisonReport, String> {
     let start = Instant::now();
     let work = |nth: usize| {

@@ -90,8 +90,8 @@ impl Reproduction {
             if path.extension().is_some_and(|e| e == "json") {
                 let name =
                     path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-                let kept = serde_json::from_str(&fs::read_to_string(&path)?);
-                found.push((name, kept.map_err(io::Error::other)?));
+                let parsed = serde_json::from_str(&fs::read_to_string(&path)?);
+                found.push((name, parsed.map_err(io::Error::other)?));
             }
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));

@@ -142,10 +142,10 @@ pub fn run(plan: SimPlan) -> Report {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..plan.threads.max(1)).map(|_| scope.spawn(work)).collect();
         for thread in threads {
-            let one = thread.join().expect("findings are caught, and nothing else panics");
-            all.seeds += one.seeds;
-            all.broken.extend(one.broken);
-            for (what, times) in one.reached {
+            let report = thread.join().expect("findings are caught, and nothing else panics");
+            all.seeds += report.seeds;
+            all.broken.extend(report.broken);
+            for (what, times) in report.reached {
                 *all.reached.entry(what).or_default() += times;
             }
         }

@@ -118,8 +118,8 @@ fn plan(seeds: u64) -> SimPlan {
 }
 
 fn wanted_seeds() -> u64 {
-    let wanted = std::env::var("DOORBUSTER_SIM_SEEDS").ok();
-    wanted.map_or(SEEDS, |text| text.parse().expect("DOORBUSTER_SIM_SEEDS is a number of seeds"))
+    let setting = std::env::var("DOORBUSTER_SIM_SEEDS").ok();
+    setting.map_or(SEEDS, |text| text.parse().expect("DOORBUSTER_SIM_SEEDS is a number of seeds"))
 }
 
 #[test]
@@ -165,11 +165,11 @@ fn the_removal_of_each_rule_is_detected() {
 
 #[test]
 fn directed_lists_have_a_finding_only_without_their_rule() {
-    let kept = Reproduction::all(&directed_dir()).expect("directed lists can be read");
-    let names: BTreeSet<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+    let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");
+    let names: BTreeSet<_> = lists.iter().map(|(name, _)| name.as_str()).collect();
     let rules: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
     assert_eq!(names, rules, "one list for each rule");
-    for (name, list) in &kept {
+    for (name, list) in &lists {
         assert_eq!(list.rule.as_ref(), Some(name));
         let rule = list.without().expect("its rule exists");
         assert!(list.run(rule).is_some(), "{name} has no finding without its rule");
@@ -214,9 +214,10 @@ fn a_finding_is_shrunk_to_a_short_list_that_can_be_stored_and_read() {
         run(SimPlan { without: Some(rule), stop_at_first: true, threads: 1, ..plan(MUTANT_SEEDS) })
             .broken;
     let broken: &BrokenSeed = broken.first().expect("detected within a few seeds");
-    let kept = mutants::shortest(broken, Some(rule));
-    assert!(kept.ops.len() < 20, "{} operations", kept.ops.len());
-    assert!(kept.found.starts_with(broken.finding.what));
-    let parsed = serde_json::from_str::<Reproduction>(&kept.text()).expect("a list can be parsed");
-    assert_eq!(parsed, kept);
+    let shortest = mutants::shortest(broken, Some(rule));
+    assert!(shortest.ops.len() < 20, "{} operations", shortest.ops.len());
+    assert!(shortest.found.starts_with(broken.finding.what));
+    let parsed =
+        serde_json::from_str::<Reproduction>(&shortest.text()).expect("a list can be parsed");
+    assert_eq!(parsed, shortest);
 }

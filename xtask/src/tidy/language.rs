@@ -66,7 +66,7 @@ const PHRASES: [&str; 29] = [
     "stands in line",
     "this is no ",
 ];
-/// Macros that write a log line, and attributes and calls that make an error's text.
+/// Macros that write a log line, and attributes and calls that create the text of an error.
 const MESSAGES: [&str; 12] = [
     "error!(",
     "warn!(",
@@ -81,7 +81,7 @@ const MESSAGES: [&str; 12] = [
     ".with_context(",
     "Error::msg(",
 ];
-/// First words of a message that are written with a capital letter wherever they stand.
+/// Proper names, which keep their capital letter at the start of a message.
 const PROPER: [&str; 23] = [
     "AMQP",
     "API",
@@ -187,10 +187,14 @@ fn check_message(file: &str, span: &Span<'_>, found: &mut Vec<String>) {
     let is_proper = is_name
         || PROPER.iter().any(|word| first == *word || first.strip_suffix('s') == Some(word));
     if first.starts_with(|c: char| c.is_ascii_uppercase()) && !is_proper {
-        found.push(format!("{file}:{}: a message starts with a small letter: {text}", span.line));
+        found.push(format!(
+            "{file}:{}: a message must start with a lower-case letter: {text}",
+            span.line
+        ));
     }
     if text.len() > 1 && text.ends_with('.') && !text.ends_with("...") {
-        found.push(format!("{file}:{}: a message ends without a full stop: {text}", span.line));
+        found
+            .push(format!("{file}:{}: a message must not end with a full stop: {text}", span.line));
     }
 }
 

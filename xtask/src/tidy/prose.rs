@@ -17,7 +17,7 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Addresses and literals may be wide: breaking them would hide what they say.
+/// Addresses and literals may be wide, because a broken one is harder to read.
 fn may_be_wide(line: &str) -> bool {
     line.contains("://") || line.contains(['"', '\'', '`'])
 }
@@ -89,7 +89,8 @@ fn strip_item(content: &str) -> &str {
     bulleted.or(numbered).unwrap_or(content)
 }
 
-/// Splits after `.`, `!`, `?`, `:` or `;` before a blank; what is between backticks is one word.
+/// Splits after `.`, `!`, `?`, `:` or `;` before a blank. Text between backticks counts as one
+/// word.
 fn split_sentences(paragraph: &str) -> Vec<String> {
     let mut sentences = vec![String::new()];
     let mut is_code = false;

@@ -1,6 +1,6 @@
 //! Splits Rust source into code, comments and string literals, line by line.
 
-/// What a stretch of source is.
+/// The kind of a stretch of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Code outside of comments and literals.
@@ -14,7 +14,7 @@ pub enum Kind {
 /// A stretch of one kind within one line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span<'a> {
-    /// What it is.
+    /// The kind of the text.
     pub kind: Kind,
     /// The number of its line, from 1.
     pub line: usize,
@@ -22,7 +22,7 @@ pub struct Span<'a> {
     pub text: &'a str,
 }
 
-/// Where the scanner is at the end of a line.
+/// The state of the scanner at the end of a line.
 #[derive(Clone, Copy)]
 enum Mode {
     Code,

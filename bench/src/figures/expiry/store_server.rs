@@ -202,11 +202,14 @@ impl StoreServer {
         );
         let each = "SELECT DISTINCT grant_id, n FROM event WHERE type = 'order.expired'";
         for of in ["event WHERE type = 'order.expired'", &format!("({each}) AS each")] {
-            let told = self.sql(&format!("SELECT count(*) FROM {of}"))?;
-            ensure!(told == holds.to_string(), "{holds} holds ended, {told} events report it");
+            let events = self.sql(&format!("SELECT count(*) FROM {of}"))?;
+            ensure!(
+                events == holds.to_string(),
+                "{holds} holds ended, but there are {events} events"
+            );
         }
         let expired = self.sql("SELECT count(*) FROM orders WHERE state = 'expired'")?;
-        ensure!(expired == holds.to_string(), "{holds} holds ended, {expired} orders expired");
+        ensure!(expired == holds.to_string(), "{holds} holds ended, but {expired} orders expired");
         let all = holds + others;
         match self.kind {
             Installation::SingleServer(server) => server.stop_and_audit(all..=all),
@@ -216,7 +219,7 @@ impl StoreServer {
                 ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
                 ensure!(
                     report.orders_checked == all,
-                    "{all} orders were promised, {} are there",
+                    "{all} orders were confirmed, but the store has {}",
                     report.orders_checked
                 );
                 cluster.stop().context("after the round")

@@ -23,7 +23,7 @@ const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":n
 /// size are full.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
-    // Few connections leave no memory behind that tabs could reuse.
+    // Few connections leave little memory that tabs could reuse.
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
     order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
@@ -50,12 +50,12 @@ pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     }
     let after = sale_server.server().process().resident_at_rest()?;
     let listening = sale_server.server().metric("doorbuster_waiting_room_positions", SALE)?;
-    ensure!(listening == u64::from(count), "{listening} places of {count} tabs");
+    ensure!(listening == u64::from(count), "{listening} entries for {count} tabs");
     drop(tabs);
     sale_server.close()?;
     let each = |bytes: u64, less: u64| bytes.saturating_sub(less) as f64 / f64::from(count);
     let note = format!(
-        "{count} tabs, {TABS_PER_SEC} a second, each with a place ({:.0} B of it) and a WebSocket \
+        "{count} tabs, {TABS_PER_SEC} a second, each with an entry ({:.0} B) and a WebSocket \
          ({:.0} B) that follows the sale",
         each(placed, before),
         each(after, placed)

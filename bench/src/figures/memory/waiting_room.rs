@@ -26,38 +26,38 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     sale_server.server().change(SALE, DOOR)?;
-    // The number is the same with `--quick`, because with fewer entries most of the growth would be
-    // the connections.
+    // The number is the same with `--quick`, because with fewer entries the memory of the
+    // connections would be most of the growth.
     let count = POSITIONS;
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;
     let load = sale_server.fill_load(ORDER_CONNECTIONS);
-    let entered = load.run(&mut DoorRequests::take_position(&buyers, SALE))?;
-    entered.only(&[AnswerKind::Accepted])?;
-    ensure!(entered.count(AnswerKind::Accepted) == u64::from(count), "not everybody entered");
+    let joined = load.run(&mut DoorRequests::take_position(&buyers, SALE))?;
+    joined.only(&[AnswerKind::Accepted])?;
+    ensure!(joined.count(AnswerKind::Accepted) == u64::from(count), "not every buyer joined");
     let after = sale_server.server().process().resident_at_rest()?;
     let begun = Instant::now();
     sale_server.server().change_phase(SALE, "open")?;
     while sale_server.server().metric("doorbuster_waiting_room_admitted_total", SALE)? == 0 {
-        ensure!(begun.elapsed() < ADMITTED_WITHIN, "nobody was called in");
+        ensure!(begun.elapsed() < ADMITTED_WITHIN, "no buyer was admitted in time");
         std::thread::sleep(Duration::from_millis(10));
     }
     let called = begun.elapsed();
-    let looked =
+    let reads =
         load.run(&mut DoorRequests::read_position(&buyers, SALE).limited_to(count / LOOKS_PART))?;
-    looked.only(&[AnswerKind::Fine])?;
+    reads.only(&[AnswerKind::Fine])?;
     let drawn = sale_server.server().process().resident_at_rest()?;
     sale_server.close()?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / f64::from(count);
     let note = format!(
-        "{count} places, entered over {ORDER_CONNECTIONS} connections in {:.1} s, p99 {:.0} ms; the first were called in {:.2} s after the opening; then {} looks in {:.1} s, \
-         p99 {:.0} ms, and {:.0} B for each place",
-        entered.time.as_secs_f64(),
-        entered.p99_us() / 1e3,
+        "{count} entries, joined over {ORDER_CONNECTIONS} connections in {:.1} s, p99 {:.0} ms; the first were admitted {:.2} s after the opening; then {} entries were read in {:.1} s, \
+         p99 {:.0} ms, and each entry took {:.0} B",
+        joined.time.as_secs_f64(),
+        joined.p99_us() / 1e3,
         called.as_secs_f64(),
-        looked.total(),
-        looked.time.as_secs_f64(),
-        looked.p99_us() / 1e3,
+        reads.total(),
+        reads.time.as_secs_f64(),
+        reads.p99_us() / 1e3,
         each(drawn)
     );
     Ok(Figure::new("R6", "", PLACE).with_value(each(after), "B").note(note))

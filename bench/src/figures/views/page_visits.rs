@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     /// The paths of all requests, and how many of them set a clock.
-    fn asked(visits: &mut PageVisits) -> (Vec<String>, u64) {
+    fn requested_paths(visits: &mut PageVisits) -> (Vec<String>, u64) {
         let (mut paths, mut out) = (Vec::new(), Vec::new());
         while visits.next(&mut out) {
             let text = String::from_utf8(std::mem::take(&mut out)).expect("ASCII");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_asks_for_everything_and_sets_its_clock_only_shortly_before_the_opening() {
+    fn a_view_requests_every_part_and_sets_its_clock_only_shortly_before_the_opening() {
         let second = Duration::from_secs(1);
         for (opens, clocks) in [
             (Instant::now() + second * 60, 2),
@@ -242,7 +242,7 @@ mod tests {
             let mut visits = PageVisits::new("spring", &["/assets/a.0.js".to_owned()], 2);
             visits.opens(opens);
             assert_eq!(visits.loads(), 8);
-            let (paths, counted) = asked(&mut visits);
+            let (paths, counted) = requested_paths(&mut visits);
             let load = [
                 "/sale/spring",
                 "/assets/a.0.js",
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_an_answer_names_is_kept_once() {
+    fn each_version_from_an_answer_is_stored_once() {
         let mut visits = PageVisits::new("spring", &[], 1);
         for (version, known) in [("a", 1), ("a", 1), ("b", 2), ("a", 2)] {
             let body = format!(r#"{{"sale":"spring","version":"{version}"}}"#);

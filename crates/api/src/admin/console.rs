@@ -1,5 +1,5 @@
-//! What consoles read: actions, nodes, numbers by second, one buyer's story, checks before opening,
-//! and sessions.
+//! The types of the operators' console: actions, nodes, numbers over time, a buyer's history in a
+//! sale, checks before opening, and sessions.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ pub struct SeriesItem {
     pub paid: u64,
 }
 
-/// What all nodes counted in one step.
+/// The sums of all nodes in one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SeriesPoint {
     /// The start of the step.
@@ -193,7 +193,7 @@ pub struct BuyerRefusal {
     pub node: String,
 }
 
-/// What a buyer met in a sale.
+/// A buyer's orders, waitlist entries and refusals in a sale.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BuyerStory {
     /// The buyer's orders, newest first, at most 200.
@@ -217,7 +217,7 @@ pub struct WaitlistList {
     pub next_cursor: Option<String>,
 }
 
-/// How bad a problem is.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -227,10 +227,10 @@ pub enum Severity {
     Warning,
 }
 
-/// What would go wrong at the opening.
+/// A problem that would occur at the opening.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckProblem {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// The kind of problem, such as `sandbox_payments`.
     pub code: String,

@@ -122,7 +122,7 @@ impl RefundCause {
     }
 }
 
-/// How money went back although the shop did not request it.
+/// The kind of a reversal: how money went back although the shop did not request it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReversalKind {

@@ -54,7 +54,7 @@ fn with(member: &str) -> String {
 
 #[test]
 fn a_new_sale_gets_its_defaults() {
-    let sale = NewSale::from_json(sale("").as_bytes()).expect("the least that is asked for");
+    let sale = NewSale::from_json(sale("").as_bytes()).expect("the required members suffice");
     let item = &sale.items[0];
     assert_eq!((sale.id.as_str(), sale.starts_at, sale.ends_at), ("spring", None, None));
     assert_eq!((item.limit_per_buyer, item.hold_secs, item.description.as_str()), (1, 900, ""));
@@ -366,7 +366,7 @@ fn an_adjustment_has_units_and_a_reason() {
 #[test]
 fn a_key_has_a_name_and_a_role() {
     let read =
-        NewKey::from_json(br#"{"name":"night shift","role":"operator"}"#).expect("all is well");
+        NewKey::from_json(br#"{"name":"night shift","role":"operator"}"#).expect("a valid key");
     assert_eq!(read, NewKey { name: "night shift".into(), role: Role::Operator });
     let key = |body: &str, expected: &[(&str, &str)]| check(NewKey::from_json, body, expected);
     key(r#"{"name":"x","role":"root"}"#, &[("/role", "must be one of viewer, operator, admin")]);

@@ -191,9 +191,9 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
     let Some((_, rest)) =
         text.trim_start().split_once("://").filter(|(scheme, _)| is_known(scheme))
     else {
-        let wanted = "must be an https address, such as https://shop.example/hooks/doorbuster, or \
+        let expected = "must be an https address, such as https://shop.example/hooks/doorbuster, or \
                       that of a broker";
-        return Some(wanted.into());
+        return Some(expected.into());
     };
     if let Some(odd) = text.chars().find(|char| !char.is_ascii_graphic()) {
         return Some(match odd {

@@ -14,11 +14,11 @@ use crate::problem::Code;
 /// `""` for a valid body, else the status and each pointer with the start of its detail.
 fn problem_text<T>(read: Result<T, Problem>) -> String {
     let Err(problem) = read else { return String::new() };
-    let mut told = problem.status().to_string();
+    let mut text = problem.status().to_string();
     for fault in problem.faults() {
-        told.push_str(&format!(" | {}: {}", fault.pointer, fault.detail));
+        text.push_str(&format!(" | {}: {}", fault.pointer, fault.detail));
     }
-    told
+    text
 }
 
 #[test]

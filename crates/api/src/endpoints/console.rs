@@ -1,5 +1,5 @@
-//! Endpoints for consoles: sessions, actions, nodes, numbers by second, one buyer's story, and the
-//! check before opening.
+//! Endpoints for consoles: sessions, actions, nodes, numbers over time, a buyer's history in a
+//! sale, and the check before opening.
 
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::ok;
@@ -72,9 +72,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/admin/sales/{sale}/buyers/{buyer}",
         id: "get_buyer_story",
-        summary: "Read what a buyer met in a sale",
-        description: "Orders, waitlist entries, and recent refusals from the memory of the nodes.",
-        responses: &[ok::<BuyerStory>("What the buyer met.")],
+        summary: "Read a buyer's orders, waitlist entries and refusals in a sale",
+        description: "The refusals are recent ones from the memory of the nodes.",
+        responses: &[ok::<BuyerStory>("Orders, waitlist entries and refusals.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {

@@ -107,16 +107,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_may_be_asked_for() {
-        let asked =
-            |body: &str| ChallengeRequest::from_json(body.as_bytes()).map(|asked| asked.kind);
-        assert_eq!(asked(""), Ok(None));
-        assert_eq!(asked("{}"), Ok(None));
-        assert_eq!(asked(r#"{"kind":"pow"}"#), Ok(Some(ChallengeKind::Pow)));
+    fn a_kind_may_be_requested() {
+        let requested = |body: &str| {
+            ChallengeRequest::from_json(body.as_bytes()).map(|requested| requested.kind)
+        };
+        assert_eq!(requested(""), Ok(None));
+        assert_eq!(requested("{}"), Ok(None));
+        assert_eq!(requested(r#"{"kind":"pow"}"#), Ok(Some(ChallengeKind::Pow)));
         for bad in
             [r#"{"kind":"off"}"#, r#"{"kind":null}"#, r#"{"kind":7}"#, r#"{"item":"phone"}"#, "[]"]
         {
-            assert!(asked(bad).is_err(), "{bad}");
+            assert!(requested(bad).is_err(), "{bad}");
         }
     }
 }

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_accept_that_names_html_asks_for_a_page() {
+    fn only_an_accept_that_names_html_requests_a_page() {
         let check = |values: &[&str], expected: bool| {
             let found =
                 accepts_explicitly(values.iter().map(|value| value.as_bytes()), "text/html");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_takes_json_unless_its_accept_rules_it_out() {
+    fn a_caller_accepts_json_unless_its_accept_excludes_it() {
         let check = |values: &[&str], expected: bool| {
             let found = accepts(values.iter().map(|value| value.as_bytes()), "application/json");
             assert_eq!(found, expected, "{values:?}");

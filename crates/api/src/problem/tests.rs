@@ -29,7 +29,7 @@ fn each_code_has_its_members() {
     );
     check(
         &Problem::too_little_free("open", 3),
-        r#"{"type":"/docs#wrong_state","title":"Wrong state","status":409,"code":"wrong_state","detail":"stock can be lowered by what is free, not by what is held or paid","retryable":false,"state":"open","free":3}"#,
+        r#"{"type":"/docs#wrong_state","title":"Wrong state","status":409,"code":"wrong_state","detail":"only free units can be removed from the stock, not held or paid units","retryable":false,"state":"open","free":3}"#,
     );
     check(
         &Problem::rate_limited(Scope::Buyer, 2),

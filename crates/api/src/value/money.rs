@@ -131,14 +131,15 @@ pub struct Money {
 impl fmt::Display for Money {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (decimals, minor) = (self.currency.decimals(), self.amount_minor.unsigned_abs());
-        let (one, sign) = (10_u64.pow(decimals), if self.amount_minor < 0 { "-" } else { "" });
+        let (major_unit, sign) =
+            (10_u64.pow(decimals), if self.amount_minor < 0 { "-" } else { "" });
         match decimals {
             0 => write!(out, "{sign}{minor} {}", self.currency),
             _ => write!(
                 out,
                 "{sign}{}.{:0width$} {}",
-                minor / one,
-                minor % one,
+                minor / major_unit,
+                minor % major_unit,
                 self.currency,
                 width = decimals as usize
             ),

@@ -97,7 +97,7 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
 impl fmt::Display for Time {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stamp = Timestamp::from_millisecond(self.0)
-            .expect("the constructors keep what the calendar knows");
+            .expect("the constructors keep the calendar's range");
         write!(out, "{stamp:.3}")
     }
 }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn milliseconds_out_of_range_are_moved_to_the_edge_and_never_panic() {
+    fn milliseconds_out_of_range_become_the_bound_and_never_panic() {
         let check = |millis: i64, expected: &str| {
             assert_eq!(Time::from_millis(millis).to_string(), expected)
         };

@@ -9,7 +9,7 @@ use doorbuster_api::problem::Code;
 /// The text of `docs/api.md`.
 pub(crate) fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
-    std::fs::read_to_string(path).expect("docs/api.md stands in the repository")
+    std::fs::read_to_string(path).expect("docs/api.md is in the repository")
 }
 
 /// Cells of a table's row, trimmed.
@@ -36,7 +36,7 @@ fn mentions(page: &str) -> BTreeSet<String> {
     found
 }
 
-fn who(endpoint: &Endpoint) -> &'static str {
+fn caller(endpoint: &Endpoint) -> &'static str {
     match endpoint.auth {
         Auth::Public => "anyone",
         Auth::Buyer => "buyer",
@@ -54,7 +54,7 @@ fn the_page_mentions_every_endpoint_and_no_other() {
 }
 
 #[test]
-fn each_endpoints_row_says_who_may_call_and_what_it_answers() {
+fn each_endpoints_row_has_its_callers_and_its_answers() {
     let page = page();
     for endpoint in endpoints::all() {
         let name = format!("`{} {}`", endpoint.method.as_str(), endpoint.path);
@@ -62,7 +62,7 @@ fn each_endpoints_row_says_who_may_call_and_what_it_answers() {
             page.lines().filter_map(cells).filter(|cells| cells[0] == name).collect();
         let [row] = rows.as_slice() else { panic!("{name} has {} rows", rows.len()) };
         let [_, auth, success, codes, summary] = row.as_slice() else { panic!("{name}: {row:?}") };
-        assert_eq!(*auth, who(endpoint), "{name}");
+        assert_eq!(*auth, caller(endpoint), "{name}");
         let statuses: Vec<String> =
             endpoint.responses.iter().map(|answer| answer.status.to_string()).collect();
         assert_eq!(*success, statuses.join(" "), "{name}");
@@ -85,10 +85,12 @@ fn the_table_of_problems_has_every_code_and_no_other() {
         .filter(|cells| cells[0].parse::<u16>().is_ok())
         .map(|cells| (cells[0].to_owned(), quoted(cells[1]).concat(), cells[2].to_owned()))
         .collect();
-    let again = |code: Code| if code.retryable() { "yes" } else { "no" };
+    let retryable = |code: Code| if code.retryable() { "yes" } else { "no" };
     let expected: BTreeSet<_> = Code::ALL
         .into_iter()
-        .map(|code| (code.status().to_string(), code.as_str().to_owned(), again(code).to_owned()))
+        .map(|code| {
+            (code.status().to_string(), code.as_str().to_owned(), retryable(code).to_owned())
+        })
         .collect();
     assert_eq!(found, expected);
 }
@@ -99,14 +101,14 @@ fn the_tables_of_headers_have_every_header() {
     let named: BTreeSet<&str> =
         page.lines().filter_map(cells).flat_map(|cells| quoted(cells[0])).collect();
     for endpoint in endpoints::all() {
-        let asked = endpoint
+        let requested = endpoint
             .params
             .iter()
             .filter(|param| param.location() == ParamLocation::Header)
             .map(|param| param.name());
         let given =
             endpoint.responses.iter().flat_map(|answer| answer.headers).map(|header| header.name());
-        for header in asked.chain(given) {
+        for header in requested.chain(given) {
             assert!(named.contains(header), "{header}");
         }
     }

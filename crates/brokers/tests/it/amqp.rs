@@ -1,4 +1,4 @@
-//! RabbitMQ.
+//! Tests with RabbitMQ.
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -12,24 +12,24 @@ use crate::proxy::{Proxy, silence};
 use crate::rabbit::Rabbit;
 use crate::{broker, broker_within, message, name};
 
-/// One for all tests that leave it alone.
+/// The broker of all tests that do not stop it.
 fn shared() -> &'static Rabbit {
     static SHARED: OnceLock<Rabbit> = OnceLock::new();
     SHARED.get_or_init(Rabbit::start)
 }
 
 #[tokio::test]
-async fn a_message_is_in_the_queue_once_publish_says_so() {
+async fn a_published_message_is_in_the_queue() {
     let (rabbit, exchange) = (shared(), name());
     let (orders, all) =
         (rabbit.queue(&exchange, "order.*").await, rabbit.queue(&exchange, "#").await);
     let broker = broker(&rabbit.url(&exchange));
-    broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
-    broker.publish(&message("evt_2", "sale.opened")).await.expect("taken");
-    let paid = orders.take().await.expect("it is there already");
-    assert!(orders.take().await.is_none(), "consumers choose by type");
-    assert_eq!(all.take().await.expect("both").data, paid.data);
-    assert_eq!(all.take().await.expect("both").routing_key.as_str(), "sale.opened");
+    broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
+    broker.publish(&message("evt_2", "sale.opened")).await.expect("the message is accepted");
+    let paid = orders.take().await.expect("the message is in the queue");
+    assert!(orders.take().await.is_none(), "the queue gets only its types");
+    assert_eq!(all.take().await.expect("both messages").data, paid.data);
+    assert_eq!(all.take().await.expect("both messages").routing_key.as_str(), "sale.opened");
     assert_eq!(
         (paid.data.as_slice(), paid.routing_key.as_str()),
         (br#"{"id":"evt_1"}"#.as_slice(), "order.paid")
@@ -44,7 +44,7 @@ async fn a_message_is_in_the_queue_once_publish_says_so() {
     assert_eq!(
         (*has.delivery_mode(), *has.timestamp()),
         (Some(2), Some(1_795_168_842)),
-        "it survives a restart"
+        "the message is persistent"
     );
     let headers = has.headers().as_ref().expect("headers").inner();
     assert_eq!(headers.get("partitionkey"), Some(&AMQPValue::LongString("ord_evt_1".into())));
@@ -57,7 +57,8 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     let orders = rabbit.queue(&exchange, "order.*").await;
     let broker = Arc::new(broker(&rabbit.url(&exchange)));
     for round in 0..20 {
-        // Side by side over one connection, those that come back among the others.
+        // All messages are published at the same time over one connection, so returned messages
+        // arrive among the others.
         let each =
             (0..AT_ONCE).map(|n| {
                 let (broker, what) =
@@ -76,7 +77,7 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     while let Some(delivery) = orders.take().await {
         ids.insert(delivery.data);
     }
-    assert_eq!(ids.len(), 20 * AT_ONCE * 2 / 3, "each that was taken is there");
+    assert_eq!(ids.len(), 20 * AT_ONCE * 2 / 3, "every accepted message is in the queue");
 }
 
 #[tokio::test]
@@ -106,7 +107,7 @@ async fn an_amqp_refusal_is_reported_without_the_brokers_text_and_password() {
     check(&format!("amqps://guest:guest@127.0.0.1:{port}/"), "no connection").await;
 }
 
-/// Threads of the client's.
+/// The number of the client library's threads.
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let names =
@@ -115,17 +116,17 @@ fn threads() -> usize {
 }
 
 #[tokio::test]
-async fn a_broker_that_says_nothing_costs_bounded_time_and_no_thread() {
-    /// More than other tests have at once.
+async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
+    /// More than the other tests use at the same time.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =
         broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..ATTEMPTS {
-        // A caller that waits for the same connection gets the same error, and does not try again.
+        // A caller that waits for the same connection gets the same error and does not try again.
         for done in join_all((0..8).map(|_| broker.publish(&message))).await {
-            assert_eq!(done.expect_err("nobody answers").to_string(), "no connection in time");
+            assert_eq!(done.expect_err("no answer").to_string(), "no connection in time");
         }
     }
     assert!(before.elapsed() < Duration::from_secs(15), "{:?}", before.elapsed());
@@ -140,39 +141,35 @@ async fn a_broker_that_says_nothing_costs_bounded_time_and_no_thread() {
 async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed() {
     let mut rabbit = Rabbit::start();
     let (exchange, proxy) = (name(), Proxy::to(rabbit.port()).await);
-    // A broker that is killed forgets now and then what was bound a moment before, which it knows
-    // for certain once it was stopped in good order.
+    // A killed broker sometimes forgets a recent binding. A clean stop makes the binding durable
+    // first.
     let orders = rabbit.queue(&exchange, "order.*").await;
     rabbit.stop();
     rabbit.start_again();
     let orders = orders.again(&rabbit).await;
     let url = rabbit.url(&exchange).replace(&rabbit.port().to_string(), &proxy.port.to_string());
     let broker = Arc::new(broker_within(&url, Duration::from_secs(30)));
-    broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
+    broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
     let first = orders.next().await;
     proxy.hold();
     let publishing = tokio::spawn({
         let broker = broker.clone();
         async move { broker.publish(&message("evt_2", "order.paid")).await }
     });
-    assert_ne!(
-        orders.next().await.data,
-        first.data,
-        "the broker has it, and its confirm is held back"
-    );
-    assert!(!publishing.is_finished(), "so it is not taken yet");
+    assert_ne!(orders.next().await.data, first.data, "the queue has the second message");
+    assert!(!publishing.is_finished(), "the confirm is held back");
     rabbit.kill();
     proxy.cut();
-    let lost = publishing.await.expect("no panic").expect_err("nobody knows");
+    let lost = publishing.await.expect("no panic").expect_err("no confirm");
     assert!(!lost.to_string().is_empty());
-    broker.publish(&message("evt_2", "order.paid")).await.expect_err("it is away");
+    broker.publish(&message("evt_2", "order.paid")).await.expect_err("the broker is down");
     rabbit.start_again();
-    broker.publish(&message("evt_2", "order.paid")).await.expect("taken, over a new connection");
+    broker.publish(&message("evt_2", "order.paid")).await.expect("accepted over a new connection");
     let orders = orders.again(&rabbit).await;
-    // Once more: at least once. What was taken from the queue just before the broker was killed may
-    // be there again, too.
+    // A message may be delivered more than once. A message that was taken from the queue just
+    // before the broker was killed may be delivered again.
     while orders.next().await.data != br#"{"id":"evt_2"}"# {}
-    broker.publish(&message("evt_3", "order.paid")).await.expect("taken");
+    broker.publish(&message("evt_3", "order.paid")).await.expect("the message is accepted");
     rabbit.kill();
     rabbit.start_again();
     let orders = orders.again(&rabbit).await;

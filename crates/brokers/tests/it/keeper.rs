@@ -1,5 +1,5 @@
-//! Servers of one's own: each in a directory of its own, on free ports, ended with the test program
-//! however that ends.
+//! Private servers: each runs in its own directory on free ports, and ends with the test program,
+//! whether or not that ends cleanly.
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-/// Longest time that a server may need until it listens, on a machine that does much else.
+/// Longest time until a server listens, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// Runs programs, the last of them the broker, until it reads a word, or its input ends, which
-/// it does with the test's process at the latest: then it ends the broker, in good order if the
-/// word says so, and the others. Without a word the directory goes as well.
+/// Starts the helper and the broker, and waits for a word or for the end of its input, which comes
+/// with the end of the test process at the latest. Then it ends the broker (cleanly if the word is
+/// `stop`) and the helper. Without a word it also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word
@@ -21,7 +21,7 @@ wait $broker 2>/dev/null
 [ -z "$helper" ] || kill -9 $helper
 [ -n "$word" ] || rm -rf "$dir""#;
 
-/// A broker that runs, or was ended and may run again.
+/// A broker, running or not.
 pub struct Keeper {
     dir: PathBuf,
     helper: String,
@@ -31,8 +31,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// In a directory that is there. Both commands are words without quotes; an empty helper is
-    /// none.
+    /// Creates a broker that is not running, in an existing directory. Both commands are words
+    /// without quotes; an empty `helper` starts none.
     pub fn new(
         dir: PathBuf,
         helper: String,
@@ -42,11 +42,11 @@ impl Keeper {
         Self { dir, helper, broker, environment, running: None }
     }
 
-    /// Starts it, and waits until it is ready.
+    /// Starts the broker and waits until it is ready.
     pub fn start(&mut self, is_ready: impl Fn() -> bool) {
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(&self.dir).args([&self.helper, &self.broker]);
-        // Where packages put servers, which is not on everybody's path.
+        // Packages install servers in this directory, which may be missing from the user's path.
         keeper.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         let mut keeper = keeper.envs(environment).stdin(Stdio::piped()).spawn().expect("a shell");
@@ -64,12 +64,12 @@ impl Keeper {
         }
     }
 
-    /// Ends it in good order.
+    /// Stops the broker cleanly.
     pub fn stop(&mut self) {
         self.end("stop\n");
     }
 
-    /// Ends it as a power cut does.
+    /// Kills the broker, as a power failure would.
     pub fn kill(&mut self) {
         self.end("kill\n");
     }
@@ -92,7 +92,7 @@ impl Drop for Keeper {
         match self.running.take() {
             Some((mut keeper, input)) => {
                 drop(input);
-                // It has cleaned up when it ends.
+                // The script has cleaned up when it ends.
                 let _ = keeper.wait();
             }
             None => drop(std::fs::remove_dir_all(&self.dir)),

@@ -1,4 +1,4 @@
-//! NATS.
+//! Tests with NATS.
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,22 @@ use crate::nats_server::NatsServer;
 use crate::proxy::{Proxy, silence};
 use crate::{broker, broker_within, message, name};
 
-/// One for all tests that leave it alone.
+/// The server of all tests that do not stop it.
 fn shared() -> &'static NatsServer {
     static SHARED: OnceLock<NatsServer> = OnceLock::new();
     SHARED.get_or_init(NatsServer::start)
 }
 
 #[tokio::test]
-async fn a_message_is_in_the_stream_once_publish_says_so_and_only_once() {
+async fn a_published_message_is_in_the_stream_exactly_once() {
     let (server, prefix) = (shared(), name());
     server.make_stream(&prefix).await;
     let broker = broker(&server.url(&prefix));
     for id in ["evt_1", "evt_1", "evt_2", "evt_1"] {
-        broker.publish(&message(id, "order.paid")).await.expect("taken");
+        broker.publish(&message(id, "order.paid")).await.expect("the message is accepted");
     }
     let kept = server.kept(&prefix).await;
-    assert_eq!(kept.len(), 2, "the stream knows what it has by its id: {kept:?}");
+    assert_eq!(kept.len(), 2, "the stream drops repeated ids: {kept:?}");
     assert_eq!(kept[0].subject, format!("{prefix}.order.paid"));
     assert_eq!(kept[0].body, br#"{"id":"evt_1"}"#);
     for line in [
@@ -53,11 +53,11 @@ async fn a_nats_refusal_is_reported_without_the_servers_text_and_password() {
     let [closed] = crate::keeper::free_ports();
     check(&format!("nats://127.0.0.1:{closed}"), "connection refused").await;
     check(&format!("tls://shop:secret@127.0.0.1:{port}"), "no connection").await;
-    // A stream that is made later takes what comes from then on, over the same connection.
+    // A stream that is created later accepts new messages over the same connection.
     let broker = broker(&server.url(&prefix));
     broker.publish(&message("evt_1", "order.paid")).await.expect_err("no stream");
     server.make_stream(&prefix).await;
-    broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
+    broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
 }
 
 #[tokio::test]
@@ -65,12 +65,12 @@ async fn an_answer_from_another_subscriber_is_not_an_acknowledgement() {
     use futures_util::StreamExt;
     let (server, prefix) = (shared(), name());
     let client = server.connect().await;
-    let mut asked = client.subscribe(format!("{prefix}.>")).await.expect("subscribed");
-    client.flush().await.expect("it is there");
+    let mut requests = client.subscribe(format!("{prefix}.>")).await.expect("subscribed");
+    client.flush().await.expect("the server has the subscription");
     tokio::spawn(async move {
-        while let Some(message) = asked.next().await {
-            let answer = client
-                .publish(message.reply.expect("an answer is awaited"), r#"{"ok":true}"#.into());
+        while let Some(message) = requests.next().await {
+            let answer =
+                client.publish(message.reply.expect("a reply subject"), r#"{"ok":true}"#.into());
             answer.await.expect("sent");
         }
     });
@@ -82,36 +82,36 @@ async fn an_answer_from_another_subscriber_is_not_an_acknowledgement() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_costs_bounded_time() {
+async fn an_attempt_at_a_silent_server_ends_in_bounded_time() {
     let port = silence().await;
     let broker = broker_within(&format!("nats://127.0.0.1:{port}"), Duration::from_secs(1));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..3 {
         for done in join_all((0..8).map(|_| broker.publish(&message))).await {
-            assert_eq!(done.expect_err("nobody answers").to_string(), "no connection in time");
+            assert_eq!(done.expect_err("no answer").to_string(), "no connection in time");
         }
     }
     assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_broke_is_not_waited_for_though_the_client_makes_another() {
+async fn a_publish_fails_when_its_connection_breaks_although_the_client_reconnects() {
     let (server, prefix) = (shared(), name());
     let proxy = Proxy::to(server.port()).await;
     server.make_stream(&prefix).await;
     let url = server.url(&prefix).replace(&server.port().to_string(), &proxy.port.to_string());
     let broker = Arc::new(broker_within(&url, Duration::from_secs(40)));
-    broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
+    broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
     let publishing = held_back(&broker, &proxy, server, &prefix).await;
     let cut = Instant::now();
     proxy.cut();
-    publishing.await.expect("no panic").expect_err("nobody knows");
+    publishing.await.expect("no panic").expect_err("no ack");
     assert!(cut.elapsed() < Duration::from_secs(20), "{:?}", cut.elapsed());
-    broker.publish(&message("evt_2", "order.paid")).await.expect("taken, over a new connection");
+    broker.publish(&message("evt_2", "order.paid")).await.expect("accepted over a new connection");
     assert_eq!(server.kept(&prefix).await.len(), 2);
 }
 
-/// Publishes `evt_2`, which the stream has and whose ack is held back.
+/// Publishes `evt_2` while its ack is held back, and waits until the stream has it.
 async fn held_back(
     broker: &Arc<Broker>,
     proxy: &Proxy,
@@ -124,9 +124,9 @@ async fn held_back(
         tokio::spawn(async move { broker.publish(&message("evt_2", "order.paid")).await });
     let since = Instant::now();
     while server.kept(prefix).await.len() < 2 {
-        assert!(since.elapsed() < Duration::from_secs(30), "the stream gets it");
+        assert!(since.elapsed() < Duration::from_secs(30), "the stream does not have the message");
     }
-    assert!(!publishing.is_finished(), "it is not taken yet");
+    assert!(!publishing.is_finished(), "the ack is held back");
     publishing
 }
 
@@ -137,15 +137,15 @@ async fn a_message_without_an_ack_is_not_accepted_when_the_server_is_killed() {
     server.make_stream(&prefix).await;
     let url = server.url(&prefix).replace(&server.port().to_string(), &proxy.port.to_string());
     let broker = Arc::new(broker_within(&url, Duration::from_secs(30)));
-    broker.publish(&message("evt_1", "order.paid")).await.expect("taken");
+    broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
     let publishing = held_back(&broker, &proxy, &server, &prefix).await;
     server.kill();
     proxy.cut();
-    publishing.await.expect("no panic").expect_err("nobody knows");
-    broker.publish(&message("evt_2", "order.paid")).await.expect_err("it is away");
+    publishing.await.expect("no panic").expect_err("no ack");
+    broker.publish(&message("evt_2", "order.paid")).await.expect_err("the server is down");
     server.start_again();
-    broker.publish(&message("evt_2", "order.paid")).await.expect("taken, over a new connection");
-    broker.publish(&message("evt_3", "order.paid")).await.expect("taken");
+    broker.publish(&message("evt_2", "order.paid")).await.expect("accepted over a new connection");
+    broker.publish(&message("evt_3", "order.paid")).await.expect("the message is accepted");
     let ids: Vec<_> = server
         .kept(&prefix)
         .await

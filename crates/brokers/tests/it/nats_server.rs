@@ -1,4 +1,4 @@
-//! A private NATS with `JetStream`, and what is in its streams.
+//! A private NATS server with `JetStream`, and the content of its streams.
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 
 use crate::keeper::{Keeper, dial, directory, free_ports};
 
-/// How long a stream knows what it has by its id, unless a test says otherwise.
+/// How long a stream detects a repeated id, unless a test chooses another time.
 const WINDOW: Duration = Duration::from_secs(120);
-/// Longest time until a server that listens knows its streams.
+/// Longest time until a listening server answers requests about streams.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A server with the user `shop`, password `secret`.
+/// A NATS server with the user `shop` and the password `secret`.
 pub struct NatsServer {
     keeper: Keeper,
     port: u16,
-    /// What it proves itself with, if it speaks TLS, and nothing else then.
+    /// The certificate, if the server accepts only TLS.
     certificate: Option<PathBuf>,
 }
 
-/// A message as a stream keeps it.
+/// A stored message of a stream.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub subject: String,
-    /// Its headers, as they are on the wire.
+    /// The headers in their wire format.
     pub headers: String,
     pub body: Vec<u8>,
 }
@@ -37,19 +37,19 @@ impl NatsServer {
         Self::start_with("", None)
     }
 
-    /// One that speaks TLS alone; both files' paths are without blanks.
+    /// Starts a server that accepts only TLS. The paths of both files contain no blanks.
     pub fn start_with_tls(key: &Path, certificate: &Path) -> Self {
-        let words =
+        let arguments =
             format!(" --tls --tlscert {} --tlskey {}", certificate.display(), key.display());
-        Self::start_with(&words, Some(certificate.to_owned()))
+        Self::start_with(&arguments, Some(certificate.to_owned()))
     }
 
-    fn start_with(words: &str, certificate: Option<PathBuf>) -> Self {
+    fn start_with(arguments: &str, certificate: Option<PathBuf>) -> Self {
         let [port] = free_ports();
         let dir = directory("nats");
         let here = dir.display();
         let server = format!(
-            "nats-server -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{words}"
+            "nats-server -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{arguments}"
         );
         let mut server =
             Self { keeper: Keeper::new(dir, String::new(), server, Vec::new()), port, certificate };
@@ -79,7 +79,7 @@ impl NatsServer {
         self.port
     }
 
-    /// Its address, with a prefix of subjects.
+    /// The server's URL with a prefix of subjects.
     pub fn url(&self, prefix: &str) -> String {
         format!("nats://shop:secret@127.0.0.1:{}?prefix={prefix}", self.port)
     }
@@ -89,31 +89,35 @@ impl NatsServer {
         if let Some(certificate) = &self.certificate {
             options = options.add_root_certificates(certificate.clone()).require_tls(true);
         }
-        options.connect(format!("nats://127.0.0.1:{}", self.port)).await.expect("it is there")
+        options
+            .connect(format!("nats://127.0.0.1:{}", self.port))
+            .await
+            .expect("the server listens")
     }
 
-    /// Makes a stream for a prefix of subjects.
+    /// Creates a stream for a prefix of subjects.
     pub async fn make_stream(&self, prefix: &str) {
-        self.make_stream_that_knows(prefix, WINDOW).await;
+        self.make_stream_with_window(prefix, WINDOW).await;
     }
 
-    /// The same, of a stream that drops what comes again with the same id within this time, 100 ms
-    /// at least.
-    pub async fn make_stream_that_knows(&self, prefix: &str, window: Duration) {
-        let wanted = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
+    /// Creates a stream that drops a message whose id was already used within this time, which is
+    /// at least 100 ms.
+    pub async fn make_stream_with_window(&self, prefix: &str, window: Duration) {
+        let config = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
             "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,
-            "duplicate_window": u64::try_from(window.as_nanos()).expect("it fits")});
-        let made = ask(&self.connect().await, &format!("STREAM.CREATE.{prefix}"), &wanted).await;
-        assert!(made.get("error").is_none(), "{made}");
+            "duplicate_window": u64::try_from(window.as_nanos()).expect("the window fits")});
+        let reply = ask(&self.connect().await, &format!("STREAM.CREATE.{prefix}"), &config).await;
+        assert!(reply.get("error").is_none(), "{reply}");
     }
 
-    /// What a stream keeps, oldest first.
+    /// The messages of a stream, oldest first.
     pub async fn kept(&self, stream: &str) -> Vec<Kept> {
         let client = self.connect().await;
         let mut all = Vec::new();
         for seq in 1_u64.. {
-            let got = ask(&client, &format!("STREAM.MSG.GET.{stream}"), &json!({"seq": seq})).await;
-            let Some(message) = got.get("message") else { break };
+            let reply =
+                ask(&client, &format!("STREAM.MSG.GET.{stream}"), &json!({"seq": seq})).await;
+            let Some(message) = reply.get("message") else { break };
             let bytes = |name: &str| {
                 STANDARD.decode(message[name].as_str().unwrap_or_default()).expect("base64")
             };
@@ -127,9 +131,9 @@ impl NatsServer {
     }
 }
 
-/// Asks `JetStream` for something.
+/// Sends a request to `JetStream`'s API and returns the answer.
 async fn ask(client: &Client, what: &str, body: &Value) -> Value {
-    // It listens before its streams are there.
+    // The server listens before its streams are available.
     let since = Instant::now();
     loop {
         match client.request(format!("$JS.API.{what}"), body.to_string().into()).await {

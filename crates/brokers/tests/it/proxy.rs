@@ -1,5 +1,5 @@
-//! Something between a client and a broker that can keep back what the broker says, or says nothing
-//! at all.
+//! A proxy between a client and a broker that can hold the broker's answers back, and a port that
+//! never answers.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A proxy; it ends with the test's event loop.
+/// A running proxy. It ends with the test's event loop.
 pub struct Proxy {
     pub port: u16,
     gate: Arc<Gate>,
@@ -33,12 +33,12 @@ impl Proxy {
         Self { port: own, gate }
     }
 
-    /// Keeps back whatever the broker says from now on.
+    /// Holds all data from the broker back from now on.
     pub fn hold(&self) {
         self.gate.holds.store(true, Ordering::SeqCst);
     }
 
-    /// Closes every connection, whose held back words are lost, and lets new ones through.
+    /// Closes every connection, drops the data that was held back, and accepts new connections.
     pub fn cut(&self) {
         self.gate.cuts.fetch_add(1, Ordering::SeqCst);
         self.gate.holds.store(false, Ordering::SeqCst);
@@ -77,7 +77,7 @@ async fn carry(client: TcpStream, port: u16, gate: Arc<Gate>) {
     }
 }
 
-/// A port where somebody takes connections and never says a word.
+/// Opens a port that accepts connections and never answers.
 pub async fn silence() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("an address").port();

@@ -1,4 +1,4 @@
-//! A private `RabbitMQ`, and what consumers hear from it.
+//! A private `RabbitMQ`, and the messages in its queues.
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,10 +12,11 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
 use crate::keeper::{Keeper, dial, directory, free_ports};
 
-/// The program itself: what packages put on the path changes the user.
+/// The server program itself, because the wrapper that packages install in the path changes the
+/// user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
-/// A broker with the user `guest`, password `guest`, of everything.
+/// A broker whose user `guest`, with password `guest`, has all permissions.
 pub struct Rabbit {
     keeper: Keeper,
     port: u16,
@@ -26,7 +27,7 @@ impl Rabbit {
         Self::start_with("")
     }
 
-    /// One that speaks TLS as well, and the port where it does.
+    /// Starts a broker that also accepts TLS, and returns its TLS port.
     pub fn start_with_tls(key: &Path, certificate: &Path) -> (Self, u16) {
         let [port] = free_ports();
         let rabbit = Self::start_with(&format!(
@@ -37,13 +38,13 @@ impl Rabbit {
         ));
         let since = Instant::now();
         while dial(port).is_none() {
-            assert!(since.elapsed() < Duration::from_secs(60), "it listens there too");
+            assert!(since.elapsed() < Duration::from_secs(60), "the TLS port does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
         (rabbit, port)
     }
 
-    /// With these lines of configuration beside what every test needs.
+    /// Starts a broker with these additional lines of configuration.
     fn start_with(lines: &str) -> Self {
         let [port, names, nodes] = free_ports();
         let dir = directory("rabbit");
@@ -52,12 +53,12 @@ impl Rabbit {
             "listeners.tcp.1 = 127.0.0.1:{port}\nlog.file = false\nlog.console = true\nlog.console.level = warning\n\
              disk_free_limit.absolute = 1MB\n{lines}"
         );
-        std::fs::write(dir.join("rabbit.conf"), conf).expect("a directory of our own");
-        std::fs::write(dir.join("plugins"), "[].").expect("a directory of our own");
+        std::fs::write(dir.join("rabbit.conf"), conf).expect("a writable directory");
+        std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // Its own directory of nodes, started beside it: one that the broker starts would
-            // outlive it.
+            // A private registry of Erlang nodes, started as the helper. A registry that the broker
+            // starts would outlive the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),
@@ -68,7 +69,7 @@ impl Rabbit {
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins")),
             ("RABBITMQ_PID_FILE", at("pid")),
-            // What it leaves where it dies is not left in the sources.
+            // Keeps crash dumps out of the source tree.
             ("ERL_CRASH_DUMP", at("crash")),
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
@@ -113,20 +114,21 @@ impl Rabbit {
         self.port
     }
 
-    /// Its address, with an exchange.
+    /// The broker's URL with an exchange.
     pub fn url(&self, exchange: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/?exchange={exchange}", self.port)
     }
 
     pub async fn connect(&self) -> (Connection, Channel) {
         let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port);
-        let connection =
-            Connection::connect(&url, ConnectionProperties::default()).await.expect("it is there");
+        let connection = Connection::connect(&url, ConnectionProperties::default())
+            .await
+            .expect("the broker listens");
         let channel = connection.create_channel().await.expect("a channel");
         (connection, channel)
     }
 
-    /// A durable queue of an exchange for some types.
+    /// Creates a durable queue of an exchange for some event types.
     pub async fn queue(&self, exchange: &str, types: &str) -> Queue {
         let (connection, channel) = self.connect().await;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -147,7 +149,7 @@ impl Rabbit {
     }
 }
 
-/// A queue that a test takes from.
+/// A queue that a test reads.
 pub struct Queue {
     name: String,
     _connection: Connection,
@@ -162,23 +164,23 @@ impl Queue {
             .channel
             .basic_get(self.name.as_str().into(), options)
             .await
-            .expect("the queue is there");
+            .expect("the queue exists");
         got.map(|got| got.delivery)
     }
 
-    /// The next message, within a while.
+    /// Waits up to 60 seconds for the next message.
     pub async fn next(&self) -> Delivery {
         let since = Instant::now();
         loop {
             if let Some(delivery) = self.take().await {
                 return delivery;
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "a message comes");
+            assert!(since.elapsed() < Duration::from_secs(60), "no message arrived");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// The same queue after the broker was started again.
+    /// The same queue, over a new connection to the restarted broker.
     pub async fn again(&self, rabbit: &Rabbit) -> Self {
         let (connection, channel) = rabbit.connect().await;
         Self { name: self.name.clone(), _connection: connection, channel }

@@ -1,4 +1,4 @@
-//! Brokers with TLS: events are published only where the machine trusts the certificate.
+//! Tests of brokers with TLS: events are published only if the machine trusts the certificate.
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -7,10 +7,11 @@ use crate::nats_server::NatsServer;
 use crate::rabbit::Rabbit;
 use crate::{broker, message, name};
 
-/// Where the program that trusts the certificate, or does not, finds the broker.
+/// The variable that gives the child process the broker's URL.
 const URL: &str = "BROKER_TLS_URL";
 
-/// A key and a certificate of this machine's address, in a directory that goes with them.
+/// A key and a certificate for this machine's address, in a directory that is removed with the
+/// value.
 struct Certificate {
     dir: PathBuf,
 }
@@ -50,9 +51,9 @@ impl Certificate {
     }
 
     /// Publishes to a broker from two processes, because trusted certificates are read from the
-    /// environment: one trusts this certificate, the other none. Only the first one's message was
-    /// accepted.
-    fn is_asked_for(&self, url: &str) {
+    /// environment. One process trusts this certificate, the other trusts none. Only the first
+    /// process may succeed.
+    fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));
             inner.args([
@@ -64,16 +65,16 @@ impl Certificate {
             inner.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR").env(URL, url);
             inner.output().expect("this program")
         };
-        let (trusts, doubts) = (publish(self.file()), publish(PathBuf::from("/dev/null")));
-        let said = |out: &Output| String::from_utf8_lossy(&out.stdout).into_owned();
-        assert!(said(&trusts).contains("it was taken"), "{}", said(&trusts));
-        assert!(said(&doubts).contains("it failed: no connection"), "{}", said(&doubts));
+        let (trusts, distrusts) = (publish(self.file()), publish(PathBuf::from("/dev/null")));
+        let output = |out: &Output| String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(output(&trusts).contains("the broker accepted"), "{}", output(&trusts));
+        assert!(output(&distrusts).contains("failed: no connection"), "{}", output(&distrusts));
     }
 }
 
 impl Drop for Certificate {
     fn drop(&mut self) {
-        // What cannot be removed stays in the directory for temporary files.
+        // The removal may fail; the directory is in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
@@ -84,7 +85,7 @@ async fn a_nats_with_tls_gets_events_if_its_certificate_is_trusted() {
     let (server, prefix) =
         (NatsServer::start_with_tls(&certificate.key(), &certificate.file()), name());
     server.make_stream(&prefix).await;
-    certificate.is_asked_for(&server.url(&prefix).replace("nats://", "tls://"));
+    certificate.check_trust(&server.url(&prefix).replace("nats://", "tls://"));
     let kept = server.kept(&prefix).await;
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(kept[0].subject, format!("{prefix}.order.paid"));
@@ -97,9 +98,9 @@ async fn a_rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
         (Rabbit::start_with_tls(&certificate.key(), &certificate.file()), name());
     let orders = rabbit.queue(&exchange, "order.*").await;
     let url = rabbit.url(&exchange).replace("amqp://", "amqps://");
-    certificate.is_asked_for(&url.replace(&format!(":{}/", rabbit.port()), &format!(":{port}/")));
+    certificate.check_trust(&url.replace(&format!(":{}/", rabbit.port()), &format!(":{port}/")));
     assert_eq!(orders.next().await.data, br#"{"id":"evt_1"}"#);
-    assert!(orders.take().await.is_none(), "one");
+    assert!(orders.take().await.is_none(), "only one message");
 }
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn a_rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
 async fn a_message_is_published_over_tls() {
     let url = std::env::var(URL).expect("given by the test that starts this one");
     match broker(&url).publish(&message("evt_1", "order.paid")).await {
-        Ok(()) => println!("it was taken"),
-        Err(error) => println!("it failed: {error}"),
+        Ok(()) => println!("the broker accepted the message"),
+        Err(error) => println!("failed: {error}"),
     }
 }

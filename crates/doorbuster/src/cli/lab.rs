@@ -54,7 +54,7 @@ pub struct LabRunArgs {
     /// Ids of strategies, or all.
     #[arg(long, value_name = "IDS", value_delimiter = ',', default_value = "all", value_parser = strategy)]
     pub strategies: Vec<&'static str>,
-    /// Buyers of each run, 1 to 1,000,000. With a fault fewer come, spread over time.
+    /// Buyers of each run, 1 to 1,000,000. A run with a fault has fewer buyers, spread over time.
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = RangedI64ValueParser::<i64>::new().range(limits::BUYERS))]
     pub buyers: i64,
     /// Units on sale, 0 to 1,000,000.
@@ -63,13 +63,13 @@ pub struct LabRunArgs {
     /// Units that each buyer asks for, 1 to 10,000.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedI64ValueParser::<i64>::new().range(limits::UNITS))]
     pub units: i64,
-    /// How many buyers ask at the same time, each 1 to 1,024.
+    /// Numbers of concurrent buyers, each 1 to 1,024.
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,16,64,256", value_parser = RangedI64ValueParser::<i64>::new().range(limits::LEVEL))]
     pub levels: Vec<i64>,
-    /// What is broken during the sale.
+    /// The faults during the sale.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
     pub faults: Vec<FaultChoice>,
-    /// Decides the order of the buyers and the instants of the faults [default: a new one each
+    /// Determines the order of the buyers and the instants of the faults [default: a new one each
     /// time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -84,7 +84,7 @@ pub struct LabRunArgs {
 /// Reproduce the incident of the lock that ended before the work, and show the safer ways.
 ///
 /// Three servers sell 100 bottles under a lock that lasts 60 ms. A call under the lock sometimes
-/// takes 90 ms. Exits with 1 if a way that must hold oversells, or if the unsafe lock does not.
+/// takes 90 ms. Exits with 1 if a safe variant oversells, or if the unsafe lock does not oversell.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab incident
@@ -93,7 +93,7 @@ pub struct IncidentArgs {
     /// A variant, or all.
     #[arg(long, value_name = "ID", default_value = "all", value_parser = incident_variant)]
     pub variant: &'static str,
-    /// Decides which calls take long.
+    /// Determines which calls take long.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Write incident.json and report.html into this directory.
@@ -104,7 +104,7 @@ pub struct IncidentArgs {
     pub json: bool,
 }
 
-/// Hold a judged sale at a fixed rate against one Doorbuster process.
+/// Run a judged sale at a fixed rate against one Doorbuster process.
 ///
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
 /// if nothing is oversold, no answer is lost and the audit is clean. The result says whether the

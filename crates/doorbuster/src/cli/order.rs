@@ -83,7 +83,7 @@ pub struct OrderSelection {
     /// The order's id.
     #[arg(required_unless_present_any = ["sale", "file"], conflicts_with_all = ["sale", "file"])]
     pub order: Option<String>,
-    /// All orders of this sale that can be changed so.
+    /// All orders of this sale whose state allows the change.
     #[arg(long, value_parser = values::name)]
     pub sale: Option<String>,
     /// Only orders of the sale in this state.

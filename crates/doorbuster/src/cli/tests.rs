@@ -153,7 +153,7 @@ fn every_command_in_a_document_is_valid() {
 }
 
 #[test]
-fn a_command_of_a_document_is_split_as_a_shell_splits_it() {
+fn a_command_of_a_document_is_split_as_in_a_shell() {
     let check = |line: &str, expected: &[&str]| assert_eq!(words(line), expected, "{line}");
     check("a --b 'c d' \"e \\\" f\" g\\ h ''", &["a", "--b", "c d", "e \" f", "g h", ""]);
     check("a b#c # d", &["a", "b#c"]);

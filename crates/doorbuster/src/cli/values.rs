@@ -65,15 +65,15 @@ pub fn limit(text: &str) -> Parsed<LimitArg> {
     let wrong = || {
         "must be like buyer=5/60, ip=none or default; there are buyer, ip and interface".to_owned()
     };
-    let (whose, value) = text.split_once('=').ok_or_else(wrong)?;
-    let whose = LIMIT_SCOPES.into_iter().find(|word| *word == whose).ok_or_else(wrong)?;
+    let (scope, value) = text.split_once('=').ok_or_else(wrong)?;
+    let scope = LIMIT_SCOPES.into_iter().find(|word| *word == scope).ok_or_else(wrong)?;
     if value == "none" {
-        return Ok(LimitArg::None(whose));
+        return Ok(LimitArg::None(scope));
     }
     let count =
         |text: &str| text.parse().ok().filter(|count| (1..=limits::LIMIT_MAX).contains(count));
     let counts = value.split_once('/').and_then(|(burst, rate)| count(burst).zip(count(rate)));
-    counts.map(|(burst, per_minute)| LimitArg::Some(whose, burst, per_minute)).ok_or_else(wrong)
+    counts.map(|(burst, per_minute)| LimitArg::Some(scope, burst, per_minute)).ok_or_else(wrong)
 }
 
 /// A duration above zero: `90s`, `15m`, `1h30m`.
@@ -118,15 +118,15 @@ pub fn units_change(text: &str) -> Parsed<i64> {
         .ok_or_else(|| "must be like 50, +50 or -20, and not 0".into())
 }
 
-/// An item of a sale to be made: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`.
-/// `minor_of`: prices are whole numbers of minor units of this currency.
+/// An item of a new sale: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`. With
+/// `minor_of`, prices are whole numbers of minor units of that currency.
 pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
     let (mut id, mut title, mut stock, mut price, mut limit, mut hold_secs) =
         (None, None, None, None, None, None);
     for part in text.split(',') {
         let (key, value) =
             part.split_once('=').ok_or_else(|| format!("{part:?} is not like stock=100"))?;
-        let again = match key {
+        let is_repeated = match key {
             "id" => id.replace(name(value)?).is_some(),
             "title" => title.replace(value.to_owned()).is_some(),
             "stock" => stock.replace(count_or_unlimited(value)?).is_some(),
@@ -139,7 +139,7 @@ pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
                 ));
             }
         };
-        if again {
+        if is_repeated {
             return Err(format!("{key} is given twice"));
         }
     }

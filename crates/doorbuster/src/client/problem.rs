@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_described_and_a_page_of_another_server_is_no_problem() {
+    fn an_unknown_code_is_described_and_another_servers_page_is_not_a_problem_document() {
         assert_eq!(sentence(r#"{"title":"Too windy","code":"windy"}"#), "Too windy (windy).");
         assert!(Problem::read("<html>").is_none());
         assert!(Problem::read(r#"{"error":"no"}"#).is_none());

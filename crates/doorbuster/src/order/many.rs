@@ -32,7 +32,7 @@ impl Change {
         }
     }
 
-    /// The state of the orders that can be changed so.
+    /// The state that an order must have for this change.
     fn state(&self) -> OrderState {
         match self {
             Self::Cancel | Self::Extend(_) => OrderState::Reserved,

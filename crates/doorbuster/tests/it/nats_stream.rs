@@ -30,7 +30,7 @@ impl NatsStream {
     /// A running broker.
     pub async fn open() -> Self {
         let nats = NatsServer::start();
-        nats.make_stream_that_knows(NAME, WINDOW).await;
+        nats.make_stream_with_window(NAME, WINDOW).await;
         Self { nats }
     }
 

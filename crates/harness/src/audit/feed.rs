@@ -1,5 +1,5 @@
-//! Feeds: each slot got its rows in sequence without a gap, and each credit once, for a ticket or
-//! an order that ended.
+//! Checks feeds. Each slot has its rows in sequence and without a gap. Each credit occurs once, for
+//! a returned ticket or an ended order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,7 +18,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
     let returned: HashMap<&str, i64> =
         snapshot.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
-    let gone = recalled_units(snapshot);
+    let recalled = recalled_units(snapshot);
     for grant in snapshot.grants.values() {
         let rows = feeds.get(&grant.id).map_or(&[][..], Vec::as_slice);
         check_sequence(grant, rows, findings);
@@ -26,7 +26,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             check_row(grant, row, findings);
         }
         check_credits(grant, rows, &returned, findings);
-        check_recalls(grant, rows, gone.get(&grant.id).copied().unwrap_or_default(), findings);
+        check_recalls(grant, rows, recalled.get(&grant.id).copied().unwrap_or_default(), findings);
     }
     check_complete(snapshot, &feeds, findings);
 }

@@ -127,7 +127,7 @@ fn check_order_history<'e>(
     }
 }
 
-/// Each refund that no operator asked for has one event.
+/// Each automatic refund has one event.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let published = snapshot.events.iter().filter(|event| event.kind == "payment.refunded").count();
     let due = snapshot.refunds.iter().filter(|refund| refund.cause != "operator").count();

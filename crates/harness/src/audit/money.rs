@@ -15,17 +15,17 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         refunds.entry(&*refund.payment).or_default().push(refund);
     }
     // Captured payments, by the order's grant and number.
-    let mut stands: HashMap<(i64, i64), &Payment> = HashMap::new();
+    let mut paying: HashMap<(i64, i64), &Payment> = HashMap::new();
     let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(snapshot.payments.len());
     for payment in &snapshot.payments {
         if known.insert(&*payment.id, payment).is_some() {
             findings.store("I5", format!("payment {} is recorded twice", payment.id));
         }
-        let its = refunds.get(&*payment.id).map_or(&[][..], |its| its);
-        check_payment(snapshot, payment, its, findings);
+        let own = refunds.get(&*payment.id).map_or(&[][..], Vec::as_slice);
+        check_payment(snapshot, payment, own, findings);
         if payment.state == "captured"
             && let Some(order) = payment.order
-            && let Some(other) = stands.insert(order, payment)
+            && let Some(other) = paying.insert(order, payment)
         {
             let detail = format!(
                 "payments {} and {} both pay for order {}",
@@ -40,7 +40,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             format!("refund {} names payment {}, which does not exist", refund.id, refund.payment),
         );
     }
-    check_paid_orders(snapshot, &stands, findings);
+    check_paid_orders(snapshot, &paying, findings);
     check_reversals(snapshot, &known, findings);
     add_notices(snapshot, findings);
 }
@@ -144,7 +144,7 @@ fn check_refund(
 /// An order that a provider's message made paid has a captured payment.
 fn check_paid_orders(
     snapshot: &Snapshot,
-    stands: &HashMap<(i64, i64), &Payment>,
+    paying: &HashMap<(i64, i64), &Payment>,
     findings: &mut Findings<'_>,
 ) {
     for order in snapshot.orders.iter().filter(|order| order.state == "paid") {
@@ -152,7 +152,7 @@ fn check_paid_orders(
         let by_provider = snapshot
             .history(at)
             .any(|event| event.kind == "order.paid" && event.actor.starts_with("provider:"));
-        if by_provider && !stands.contains_key(&at) {
+        if by_provider && !paying.contains_key(&at) {
             findings.item(
                 "I5",
                 order.item,

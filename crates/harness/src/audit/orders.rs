@@ -27,7 +27,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
-        // After the clock went back, a time says nothing about the opening.
+        // After the clock went back, the time of an order cannot be compared with the opening.
         if order.reserved_at >= clock {
             check_opening(snapshot, order, findings);
         }

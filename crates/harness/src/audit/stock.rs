@@ -1,4 +1,5 @@
-//! Stock: the location of every unit of an item (I1, I2), and how its total came about.
+//! Checks stock: the location of every unit of an item (I1, I2), and that its total follows from
+//! its adjustments.
 
 use super::findings::{Findings, format_optional};
 use super::snapshot::{Item, Snapshot};

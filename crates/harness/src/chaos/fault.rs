@@ -24,7 +24,7 @@ pub enum Fault {
     PostgresSlow,
     /// PostgreSQL ends as in a crash and its standby is promoted.
     PostgresFailover,
-    /// The same, and then the old primary starts again as it was, and a node restarts.
+    /// PostgreSQL fails over; then the old primary starts again as it was, and a node restarts.
     PostgresOldPrimaryReturns,
     /// The standby that confirms commits is away for a while.
     PostgresStandbyAway,

@@ -40,9 +40,9 @@ pub(super) fn inject(
             let pause = random_duration(rng, OUTAGE);
             // The fault hits one node or all nodes: one node is harder for the other nodes, all
             // nodes are harder for the buyers.
-            let one = rng.random_range(0..=cluster.postgres_proxies.len());
+            let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
-                .filter(|node| one == 0 || *node + 1 == one)
+                .filter(|node| node_number == 0 || *node + 1 == node_number)
                 .collect();
             let set = |condition| {
                 let proxies = proxies.iter().flat_map(|node| &cluster.postgres_proxies[*node]);
@@ -51,8 +51,12 @@ pub(super) fn inject(
             set(condition);
             std::thread::sleep(pause);
             set(NetworkCondition::Normal);
-            let whom = if one == 0 { "all nodes".to_owned() } else { format!("node-{one}") };
-            Ok(format!("{whom} {how} for {} ms", pause.as_millis()))
+            let target = if node_number == 0 {
+                "all nodes".to_owned()
+            } else {
+                format!("node-{node_number}")
+            };
+            Ok(format!("{target} {how} for {} ms", pause.as_millis()))
         }
         Fault::PostgresFailover | Fault::PostgresOldPrimaryReturns => {
             fail_over(cluster, fault, random_duration(rng, OUTAGE))

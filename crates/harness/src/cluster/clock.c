@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static _Atomic int64_t nothing;
-static _Atomic int64_t *ahead_ms = &nothing;
+static _Atomic int64_t no_offset;
+static _Atomic int64_t *ahead_ms = &no_offset;
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void begin(void) {

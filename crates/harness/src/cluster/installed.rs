@@ -78,7 +78,7 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
         parts,
     };
     let text = serde_json::to_string_pretty(&installed)
-        .or_failed(|| "writing down the installation".into())?;
+        .or_failed(|| "recording the installation".into())?;
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 
@@ -129,8 +129,8 @@ pub fn remove(dir: &Path) -> Result<(), ClusterError> {
     for entry in entries {
         let path = entry.or_failed(what)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let ours = ["node-", "redis-"].iter().any(|part| name.starts_with(part));
-        if path.is_dir() && (ours || matches!(name, "run" | "log" | "postgres")) {
+        let is_server_dir = ["node-", "redis-"].iter().any(|part| name.starts_with(part));
+        if path.is_dir() && (is_server_dir || matches!(name, "run" | "log" | "postgres")) {
             std::fs::remove_dir_all(&path).or_failed(what)?;
         } else if matches!(name, INFO_FILE | "admin_key" | "buyer_secret") {
             std::fs::remove_file(&path).or_failed(what)?;

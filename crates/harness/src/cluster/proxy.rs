@@ -203,7 +203,7 @@ mod tests {
     /// A server that sends its name and then echoes its input.
     fn echo(name: &'static str) -> SocketAddr {
         let listener = std::net::TcpListener::bind(anywhere()).expect("a free port");
-        let addr = listener.local_addr().expect("it is bound");
+        let addr = listener.local_addr().expect("a bound listener");
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
                 std::thread::spawn(move || {
@@ -219,56 +219,60 @@ mod tests {
     }
 
     fn connect(proxy: &Proxy) -> TcpStream {
-        let stream = TcpStream::connect(proxy.addr()).expect("it listens");
+        let stream = TcpStream::connect(proxy.addr()).expect("a listening proxy");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
         stream
     }
 
-    fn hear(stream: &mut TcpStream) -> Option<char> {
+    fn read_char(stream: &mut TcpStream) -> Option<char> {
         let mut byte = [0];
         stream.read_exact(&mut byte).ok().map(|()| char::from(byte[0]))
     }
 
     #[test]
     fn connections_go_to_the_targets_in_turn_and_skip_an_unreachable_one() {
-        let gone = std::net::TcpListener::bind(anywhere())
+        let unreachable = std::net::TcpListener::bind(anywhere())
             .expect("a free port")
             .local_addr()
-            .expect("it was bound");
-        let proxy = Proxy::start(anywhere(), vec![echo("a"), gone, echo("b")]).expect("it starts");
-        let mut heard: Vec<Option<char>> = (0..6).map(|_| hear(&mut connect(&proxy))).collect();
-        heard.sort_unstable();
+            .expect("a bound listener");
+        let proxy = Proxy::start(anywhere(), vec![echo("a"), unreachable, echo("b")])
+            .expect("the proxy starts");
+        let mut received: Vec<Option<char>> =
+            (0..6).map(|_| read_char(&mut connect(&proxy))).collect();
+        received.sort_unstable();
         assert!(
-            heard.contains(&Some('a')) && heard.contains(&Some('b')) && !heard.contains(&None),
-            "{heard:?}"
+            received.contains(&Some('a'))
+                && received.contains(&Some('b'))
+                && !received.contains(&None),
+            "{received:?}"
         );
     }
 
     #[test]
     fn the_network_condition_delays_stalls_and_disconnects() {
-        let proxy = Proxy::start(anywhere(), vec![echo("a")]).expect("it starts");
+        let proxy = Proxy::start(anywhere(), vec![echo("a")]).expect("the proxy starts");
         let mut stream = connect(&proxy);
-        assert_eq!(hear(&mut stream), Some('a'));
+        assert_eq!(read_char(&mut stream), Some('a'));
         proxy.set_condition(NetworkCondition::Slow(Duration::from_millis(50)));
         let begun = Instant::now();
-        stream.write_all(b"x").expect("it is open");
-        assert_eq!(hear(&mut stream), Some('x'));
+        stream.write_all(b"x").expect("an open connection");
+        assert_eq!(read_char(&mut stream), Some('x'));
         assert!(
             begun.elapsed() >= Duration::from_millis(100),
-            "there and back: {:?}",
+            "the round trip took {:?}",
             begun.elapsed()
         );
         proxy.set_condition(NetworkCondition::Stalled);
-        stream.write_all(b"y").expect("it is open");
+        stream.write_all(b"y").expect("an open connection");
         stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
-        assert_eq!(hear(&mut stream), None, "nothing arrives");
+        assert_eq!(read_char(&mut stream), None, "no data arrives");
         proxy.set_condition(NetworkCondition::Normal);
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
-        assert_eq!(hear(&mut stream), Some('y'), "it arrives later");
+        assert_eq!(read_char(&mut stream), Some('y'), "the data arrives later");
         proxy.set_condition(NetworkCondition::Disconnected);
-        assert_eq!(hear(&mut stream), None, "it is broken");
-        assert_eq!(hear(&mut connect(&proxy)), None, "no connection can be made");
+        assert_eq!(read_char(&mut stream), None, "the connection is broken");
+        assert_eq!(read_char(&mut connect(&proxy)), None, "no connection can be made");
         proxy.set_condition(NetworkCondition::Normal);
-        assert_eq!(hear(&mut connect(&proxy)), Some('a'));
+        assert_eq!(read_char(&mut connect(&proxy)), Some('a'));
     }
 }

@@ -100,8 +100,8 @@ impl RedisServer {
         Ok(Self { cluster_dir: cluster_dir.clone(), dir, port, start, process: None })
     }
 
-    /// Starts one server that belongs to no cluster, in the directory `redis-1`. It writes to the disk
-    /// only when a snapshot is requested.
+    /// Starts one server that belongs to no cluster, in the directory `redis-1`. It writes to the
+    /// disk only when a snapshot is requested.
     pub fn start_alone(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -243,7 +243,7 @@ impl Redis {
         self.introduce_servers()?;
         for (primary, replica) in primaries.iter().zip(replicas) {
             let id = primary.run_command(&["CLUSTER", "MYID"])?;
-            // The news of a new server may not have reached every other server yet.
+            // Another server may not know a new server yet.
             wait_until("a replica knows its primary", || {
                 replica.run_command(&["CLUSTER", "REPLICATE", &id]).is_ok()
             })?;

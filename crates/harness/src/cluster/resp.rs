@@ -12,7 +12,7 @@ const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Runs one command over its own connection. Returns the answer as text; a list has one entry in
 /// each line.
 pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
-    let what = || format!("asking Redis at {addr} for {}", words.join(" "));
+    let what = || format!("sending {} to Redis at {addr}", words.join(" "));
     let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).or_failed(what)?;
     let mut wire = BufReader::new(stream);

@@ -30,27 +30,28 @@ impl Drop for TempDir {
 #[test]
 fn postgresql_recovers_after_a_crash() {
     let temp_dir = TempDir::new();
-    let mut postgres = Postgres::create(&temp_dir.cluster_dir(), true).expect("it is installed");
-    postgres.crash().expect("it ends");
-    postgres.start().expect("it recovers");
-    postgres.stop().expect("it ends");
+    let mut postgres =
+        Postgres::create(&temp_dir.cluster_dir(), true).expect("the server is installed");
+    postgres.crash().expect("the server ends");
+    postgres.start().expect("the server recovers");
+    postgres.stop().expect("the server ends");
 }
 
 #[test]
 fn a_redis_cluster_recovers_from_the_loss_of_a_primary() {
     let temp_dir = TempDir::new();
     let mut redis = Redis::create(&temp_dir.cluster_dir(), 3, true, true, |_| Ok(None))
-        .expect("it is installed");
+        .expect("the server is installed");
     let (primary, replica) = redis.primary_and_replica(1);
     assert_eq!((primary, replica), (1, 4));
-    redis.server(primary).kill().expect("it ends");
+    redis.server(primary).kill().expect("the server ends");
     let until = std::time::Instant::now() + Duration::from_secs(30);
     while redis.server(replica).role() != Role::Primary {
         assert!(std::time::Instant::now() < until, "the replica did not become the primary");
         std::thread::sleep(Duration::from_millis(50));
     }
-    redis.server(primary).start().expect("it starts");
-    redis.wait_until_healthy().expect("it is whole");
+    redis.server(primary).start().expect("the server starts");
+    redis.wait_until_healthy().expect("the cluster is healthy");
     assert_eq!(redis.primary_and_replica(1), (replica, primary));
 }
 
@@ -58,16 +59,19 @@ fn a_redis_cluster_recovers_from_the_loss_of_a_primary() {
 fn a_replica_without_replication_is_stale_when_it_takes_over() {
     let temp_dir = TempDir::new();
     let mut redis = Redis::create(&temp_dir.cluster_dir(), 1, true, true, |_| Ok(None))
-        .expect("it is installed");
-    redis.server(0).run_command(&["SET", "k", "before"]).expect("it is set");
-    redis.server(0).run_command(&["WAIT", "1", "1000"]).expect("it is there");
-    redis.server(0).set_replication_allowed(false).expect("it is forbidden");
-    redis.server(0).run_command(&["SET", "k", "after"]).expect("it is set");
-    redis.server(0).kill().expect("it ends");
-    redis.server(1).run_command(&["CLUSTER", "FAILOVER", "TAKEOVER"]).expect("it takes over");
-    assert_eq!(redis.server(1).run_command(&["GET", "k"]).expect("it answers"), "before");
-    redis.server(0).start().expect("it starts");
-    redis.wait_until_healthy().expect("it is whole");
+        .expect("the server is installed");
+    redis.server(0).run_command(&["SET", "k", "before"]).expect("the key is set");
+    redis.server(0).run_command(&["WAIT", "1", "1000"]).expect("the replica has the key");
+    redis.server(0).set_replication_allowed(false).expect("replication is disabled");
+    redis.server(0).run_command(&["SET", "k", "after"]).expect("the key is set");
+    redis.server(0).kill().expect("the server ends");
+    redis
+        .server(1)
+        .run_command(&["CLUSTER", "FAILOVER", "TAKEOVER"])
+        .expect("the replica takes over");
+    assert_eq!(redis.server(1).run_command(&["GET", "k"]).expect("the replica answers"), "before");
+    redis.server(0).start().expect("the server starts");
+    redis.wait_until_healthy().expect("the cluster is healthy");
 }
 
 #[test]
@@ -82,14 +86,17 @@ fn a_process_is_found_and_stopped_by_its_process_id_file() {
         user: None,
         ends_with_caller: false,
     };
-    let mut started = Process::start(&cluster_dir, &start).expect("it starts");
-    let mut found = Process::from_pid_files(&cluster_dir).expect("it is noted");
+    let mut started = Process::start(&cluster_dir, &start).expect("the process starts");
+    let mut found =
+        Process::from_pid_files(&cluster_dir).expect("the process-id files can be read");
     assert_eq!((found.len(), found[0].pid(), found[0].is_running()), (1, started.pid(), true));
     // The parent must wait for the process, or the process stays as a zombie.
     let waiter = std::thread::spawn(move || started.has_ended_within(Duration::from_secs(20)));
-    assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("it stops"), ["sleeper"]);
-    assert!(waiter.join().expect("it does not panic"), "it ended");
-    assert!(Process::from_pid_files(&cluster_dir).expect("it is noted").is_empty());
-    remove(&temp_dir.0).expect("it can be removed");
+    assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("the process stops"), ["sleeper"]);
+    assert!(waiter.join().expect("the thread does not panic"), "the process ended");
+    assert!(
+        Process::from_pid_files(&cluster_dir).expect("the process-id files can be read").is_empty()
+    );
+    remove(&temp_dir.0).expect("the directory can be removed");
     assert!(!temp_dir.0.exists());
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot behind it.
+/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the following dot.
 const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
 /// Validity of a token; longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
@@ -32,7 +32,7 @@ impl Buyers {
     /// Signs tokens for `count` buyers whose names begin with `series`.
     #[must_use]
     pub fn new(secret: &[u8], series: &str, count: u32) -> Self {
-        // With a clock before 1970 the tokens have expired, and the server refuses them.
+        // If the clock is before 1970, the tokens have expired and the server refuses them.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{series}-00000000","exp":{exp}}}"#).into_bytes();

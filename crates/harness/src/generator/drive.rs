@@ -24,7 +24,8 @@ const SEED: u64 = 0x00d0_04b5;
 /// From this rate on, the requests that are due within [`TICK`] are sent together. Otherwise the
 /// generator and the server would wake for each of them, which costs more than the request.
 const TICK_FROM_RATE: f64 = 20_000.0;
-/// The longest delay of a request by that. It counts as latency.
+/// The longest time that a request is delayed so that it can be sent with others. The delay counts
+/// as latency.
 const TICK: Duration = Duration::from_micros(250);
 /// Most queued requests. Further ones are given up, because the run has failed to keep its pace.
 const BACKLOG_MAX: usize = 1_000_000;

@@ -21,7 +21,7 @@ fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
         let Some(line) = inbox[at..].iter().position(|&b| b == b'\n') else { return Ok(None) };
         let text = inbox[at..at + line]
             .strip_suffix(b"\r")
-            .context("a line of a head without its return")?;
+            .context("a header line without a carriage return")?;
         if at == 0 {
             let digits = text
                 .strip_prefix(b"HTTP/1.1 ")
@@ -67,7 +67,7 @@ impl AnswerReader {
     /// Reads one answer; `None`: it is incomplete.
     ///
     /// # Errors
-    /// When the bytes are not an answer, or more than one.
+    /// When the bytes are not an answer, or are more than one answer.
     pub fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         let Some(answer_parts) = answer_parts(inbox)? else { return Ok(None) };
         if inbox.len() > answer_parts.end {

@@ -119,16 +119,16 @@ impl RunResult {
     /// # Errors
     /// When there were other answers, or none.
     pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
-        let strange: Vec<String> = self
+        let unexpected: Vec<String> = self
             .answers
             .iter()
             .filter(|(kind, _)| !kinds.contains(kind))
             .map(|(kind, count)| format!("{count} × {kind:?}"))
             .collect();
-        if !strange.is_empty() {
+        if !unexpected.is_empty() {
             bail!(
                 "unexpected answers: {}{}",
-                strange.join(", "),
+                unexpected.join(", "),
                 self.first_unexpected
                     .as_ref()
                     .map_or(String::new(), |first_unexpected| format!(" ({first_unexpected})"))
@@ -149,15 +149,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_with_a_lost_or_strange_answer_does_not_count() {
+    fn a_run_with_a_lost_or_unexpected_answer_is_an_error() {
         let mut run = RunResult { time: Duration::from_secs(2), ..RunResult::default() };
-        assert!(run.only(&[AnswerKind::Accepted]).is_err(), "nothing came");
+        assert!(run.only(&[AnswerKind::Accepted]).is_err(), "a run without answers");
         run.answer(AnswerKind::Accepted, Duration::from_millis(1), true);
         run.answer(AnswerKind::Accepted, Duration::from_millis(1), false);
         assert!(run.only(&[AnswerKind::Accepted]).is_ok());
         assert!(
             (run.per_sec(AnswerKind::Accepted) - 0.5).abs() < 1e-9,
-            "only what came in time is a rate"
+            "only answers within the measured time count"
         );
         run.answer(AnswerKind::Overloaded, Duration::from_millis(1), true);
         assert!(run.only(&[AnswerKind::Accepted]).is_err());

@@ -103,7 +103,7 @@ pub(super) struct ExpectedOrder<'a> {
 pub(super) fn decide<'a>(
     head: &Head,
     body: &'a [u8],
-    asked: &ExpectedOrder<'_>,
+    expected: &ExpectedOrder<'_>,
 ) -> AnswerDecision<'a> {
     let status = head.status;
     match status {
@@ -116,7 +116,7 @@ pub(super) fn decide<'a>(
             None => AnswerDecision::Malformed("a refusal without a code"),
         },
         429 | 500..=599 => retry_decision(head),
-        200..=202 => decide_order(status, body, asked),
+        200..=202 => decide_order(status, body, expected),
         400..=499 => AnswerDecision::Final(FinalAnswer {
             status,
             code: find_code(body).map(Cow::Borrowed),
@@ -126,17 +126,21 @@ pub(super) fn decide<'a>(
     }
 }
 
-fn decide_order<'a>(status: u16, body: &'a [u8], asked: &ExpectedOrder<'_>) -> AnswerDecision<'a> {
+fn decide_order<'a>(
+    status: u16,
+    body: &'a [u8],
+    expected: &ExpectedOrder<'_>,
+) -> AnswerDecision<'a> {
     let Ok(order) = serde_json::from_slice::<OrderView<'_>>(body) else {
         return AnswerDecision::Malformed("not an order");
     };
     if !is_generated_id(&order.id) {
         return AnswerDecision::Malformed("an order with an invalid id");
     }
-    let same = order.sale.as_deref() == Some(asked.sale)
-        && order.item.as_deref() == Some(asked.item)
-        && order.units == Some(asked.units)
-        && order.buyer.as_deref() == Some((asked.buyer)().as_str());
+    let same = order.sale.as_deref() == Some(expected.sale)
+        && order.item.as_deref() == Some(expected.item)
+        && order.units == Some(expected.units)
+        && order.buyer.as_deref() == Some((expected.buyer)().as_str());
     if !same {
         return AnswerDecision::Malformed("an order that differs from the request");
     }
@@ -258,9 +262,9 @@ mod tests {
     #[track_caller]
     fn check(status: u16, body: &str, expected: &str) {
         let summary = ruling(status, body, |head, body| {
-            let asked =
+            let order =
                 ExpectedOrder { sale: "spring", item: "phone", units: 10, buyer: &|| "ann".into() };
-            summarize(&decide(head, body, &asked))
+            summarize(&decide(head, body, &order))
         });
         assert_eq!(summary, expected);
     }

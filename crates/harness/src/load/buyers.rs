@@ -35,7 +35,7 @@ impl Buyers {
     /// Signs the tokens of `count` buyers with `secret`.
     pub fn mint(secret: &[u8], seed: u64, count: u32) -> Self {
         let prefix = format!("s{seed:x}-");
-        // A clock before 1970 gives expired tokens, which the server refuses.
+        // If the clock is before 1970, the tokens have expired and the server refuses them.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let exp = (now + TOKEN_LIFE).as_secs();
         let claims = format!(r#"{{"sub":"{prefix}0000000","exp":{exp}}}"#).into_bytes();

@@ -77,9 +77,9 @@ impl BuyerConnection<'_> {
         };
         let plan = &shared.plan;
         let name = || shared.buyers.name(pending.buyer);
-        let asked =
+        let expected =
             ExpectedOrder { sale: &plan.sale, item: &plan.item, units: plan.units, buyer: &name };
-        match answer::decide(&head, body, &asked) {
+        match answer::decide(&head, body, &expected) {
             AnswerDecision::Final(answer) => {
                 worker.record_answer(&pending, &answer, AnswerSource::Answer)
             }

@@ -80,9 +80,9 @@ impl HttpConnection {
     pub async fn exchange(&mut self, request: &[u8]) -> Result<(Head, &[u8]), ConnectionFault> {
         self.open().await?;
         let stream = self.stream.as_mut().expect("just opened");
-        let asked = send_and_read(stream, &mut self.inbox, request);
+        let exchange = send_and_read(stream, &mut self.inbox, request);
         let outcome =
-            with_deadline(self.timer.as_mut(), self.used + self.answer_timeout, asked).await;
+            with_deadline(self.timer.as_mut(), self.used + self.answer_timeout, exchange).await;
         match outcome {
             Ok(reply) => {
                 if reply.head.closes {

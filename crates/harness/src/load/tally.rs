@@ -97,7 +97,7 @@ pub(super) struct Tally {
     pub counts: Counts,
     /// From the first request (or its intended time) to the final answer, in microseconds.
     pub latency: Histogram<u64>,
-    /// The same, for reserved orders only.
+    /// The latencies of reserved orders only, in microseconds.
     pub reserved_latency: Histogram<u64>,
     /// The time of the last final answer.
     pub last_answer: Option<Instant>,

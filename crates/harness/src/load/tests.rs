@@ -36,7 +36,8 @@ fn scratch(name: &str) -> PathBuf {
 
 fn lines(path: &PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the answers file");
-    std::fs::remove_dir_all(path.parent().expect("it has one")).expect("ours to remove");
+    std::fs::remove_dir_all(path.parent().expect("a parent directory"))
+        .expect("a removable directory");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
@@ -249,10 +250,10 @@ fn a_queued_buyer_receives_the_verdict_by_event() {
             "/v1/orders" => queued(request, &id, 5.0),
             "/v1/events" => {
                 let other = order(request, "ord_other", "expired");
-                let mine = order(request, &id, "reserved");
+                let own_order = order(request, &id, "reserved");
                 let text = format!(
                     "data: {{\"type\":\"hello\"}}\n\ndata: {{\"type\":\"order\",\"order\":{other}}}\
-                     \n\nid: 2\ndata: {{\"type\":\"order\",\"order\":{mine}}}\n\n"
+                     \n\nid: 2\ndata: {{\"type\":\"order\",\"order\":{own_order}}}\n\n"
                 );
                 let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
                 vec![Action::Send(format!("{head}{:x}\r\n{text}\r\n", text.len())), Action::Hang]
@@ -328,8 +329,7 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
     assert_eq!(kinds(&report), [("sold_out", 100)]);
     assert!(report.elapsed_ms >= 490, "the last buyer arrives after 495 ms: {report:?}");
     assert!(report.latency_ms.max >= 399.0, "{report:?}");
-    // The buyers behind the first one waited too, although each of them was answered at once after
-    // its request was sent.
+    // The later buyers waited too, although the server answered each of their requests at once.
     assert!(report.latency_ms.p50 >= 10.0, "{report:?}");
 }
 

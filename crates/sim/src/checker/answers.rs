@@ -9,13 +9,13 @@ use crate::world::answer_id;
 /// The greatest age of a snapshot that may refuse a request.
 const AGE_MAX_MS: i64 = 1_000;
 
-/// The time of an answer, and what the node knew.
+/// The time of an answer, and the knowledge of its node at that time.
 pub(crate) struct AnswerContext<'a> {
     /// In monotonic time.
     pub(crate) mono: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
-    /// The commit before which its last try began.
+    /// The last commit before the request's last try began.
     pub(crate) last_try: u64,
 }
 
@@ -24,28 +24,28 @@ impl Checker {
     pub(crate) fn ticket_issued(
         &mut self,
         store: &SimStore,
-        asked: &BuyerRequest,
+        purchase: &BuyerRequest,
         ticket: &IssuedTicket,
         limit: u32,
     ) {
-        let id = answer_id(asked, ticket);
+        let id = answer_id(purchase, ticket);
         let known = store.model.grants.get(&ticket.grant);
         self.check(known.is_some(), "fail closed", || {
             format!("{id} was issued under a grant that the store does not have")
         });
         if !self.faulty && known.is_some_and(|g| g.open) {
-            self.issued_by_sound_slot(store, asked, ticket, limit);
+            self.issued_by_sound_slot(store, purchase, ticket, limit);
         }
         self.issued.insert(
             id,
             SeenTicket {
-                asked: *asked,
+                purchase: *purchase,
                 units: ticket.units,
                 grant: ticket.grant,
                 version: store.version,
             },
         );
-        self.tickets.entry(asked.request()).or_default().push(id);
+        self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
     /// I9 with bounds that are small enough to be reached. A stopped slot issues no ticket.
@@ -60,16 +60,16 @@ impl Checker {
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
-        asked: &BuyerRequest,
+        purchase: &BuyerRequest,
         ticket: &IssuedTicket,
         limit: u32,
     ) {
         let mut held = ticket.units.get();
-        let mut again = None;
+        let mut second = None;
         for (id, earlier) in self
             .issued
             .iter()
-            .filter(|(_, c)| c.grant == ticket.grant && c.asked.buyer == asked.buyer)
+            .filter(|(_, c)| c.grant == ticket.grant && c.purchase.buyer == purchase.buyer)
         {
             let order = store.model.orders.get(id);
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
@@ -80,12 +80,12 @@ impl Checker {
             if undecided || (active && !revived) {
                 held += earlier.units.get();
             }
-            if (undecided || order.is_some()) && earlier.asked.key == asked.key {
-                again = Some(*id);
+            if (undecided || order.is_some()) && earlier.purchase.key == purchase.key {
+                second = Some(*id);
             }
         }
-        self.check(again.is_none(), "one ticket", || {
-            format!("a second ticket besides {again:?} under one grant")
+        self.check(second.is_none(), "one ticket", || {
+            format!("a second ticket besides {second:?} under one grant")
         });
         self.check(held <= limit, "slot limit", || {
             format!("one grant's slot issued {held} units to one buyer, limit {limit}")
@@ -96,29 +96,29 @@ impl Checker {
     pub(crate) fn buyer_answered(
         &mut self,
         store: &SimStore,
-        asked: &BuyerRequest,
+        purchase: &BuyerRequest,
         answer: BuyerAnswer,
         at: &AnswerContext<'_>,
     ) {
-        self.answers.insert(asked.attempt, answer);
+        self.answers.insert(purchase.attempt, answer);
         self.count_case(answer.name());
         match answer {
-            BuyerAnswer::Order(id) => self.answered_order(store, asked, id),
+            BuyerAnswer::Order(id) => self.answered_order(store, purchase, id),
             BuyerAnswer::Queued(id) => {
-                self.refused_with_ticket(asked, id);
-                self.handed.push((id, asked.buyer));
-                self.handed_by.insert(asked.attempt, id);
+                self.refused_with_ticket(purchase, id);
+                self.handed.push((id, purchase.buyer));
+                self.handed_by.insert(purchase.attempt, id);
             }
             BuyerAnswer::SoldOut { refusal, as_of, parked } => {
                 self.check_snapshot_age(as_of, at.mono, "sold_out");
                 if parked {
-                    self.unknown_to_slots(store, asked, at);
+                    self.unknown_to_slots(store, purchase, at);
                 }
-                self.refused(asked, answer, Some(as_of));
-                let counts = self.state_at(as_of).items[asked.item.0 as usize - 1];
-                let fits = counts.free.is_none_or(|free| asked.units.to_u64() <= free);
+                self.refused(purchase, answer, Some(as_of));
+                let counts = self.state_at(as_of).items[purchase.item.0 as usize - 1];
+                let fits = counts.free.is_none_or(|free| purchase.units.to_u64() <= free);
                 self.check(parked || !fits, "sold_out", || {
-                    format!("{asked:?} was refused with {:?} free", counts.free)
+                    format!("{purchase:?} was refused with {:?} free", counts.free)
                 });
                 let returns = counts.free.unwrap_or(0) + counts.reserved > 0;
                 let wrong =
@@ -129,66 +129,79 @@ impl Checker {
             }
             BuyerAnswer::Phase { phase, as_of } => {
                 self.check_snapshot_age(as_of, at.mono, "phase");
-                self.refused(asked, answer, Some(as_of));
-                let was = self.state_at(as_of).phases[asked.item.0 as usize - 1];
+                self.refused(purchase, answer, Some(as_of));
+                let was = self.state_at(as_of).phases[purchase.item.0 as usize - 1];
                 self.check(was == phase && phase != Phase::Open, "phase", || {
                     format!("answered {phase:?}, but the phase was {was:?}")
                 });
             }
-            BuyerAnswer::LimitReached | BuyerAnswer::KeyReused => self.refused(asked, answer, None),
+            BuyerAnswer::LimitReached | BuyerAnswer::KeyReused => {
+                self.refused(purchase, answer, None)
+            }
             BuyerAnswer::Unavailable | BuyerAnswer::Retry => {}
         }
         if answer == BuyerAnswer::KeyReused {
-            let others = self.tickets.get(&asked.request());
+            let others = self.tickets.get(&purchase.request());
             let other = |id: &TicketId| {
                 self.issued
                     .get(id)
-                    .is_some_and(|c| c.asked.item != asked.item || c.units != asked.units)
+                    .is_some_and(|c| c.purchase.item != purchase.item || c.units != purchase.units)
             };
             let used = others.is_some_and(|ids| ids.iter().any(other));
             self.check(used, "key reused", || {
-                format!("{asked:?}: no request with this key has other content")
+                format!("{purchase:?}: no request with this key has other content")
             });
         }
     }
 
-    /// A request is not refused after parking if a reachable slot held its ticket all the time.
-    fn unknown_to_slots(&mut self, store: &SimStore, asked: &BuyerRequest, at: &AnswerContext<'_>) {
-        let ids = self.tickets.get(&asked.request()).into_iter().flatten();
+    /// A request must not be refused after parking if a reachable slot held its ticket all the
+    /// time.
+    fn unknown_to_slots(
+        &mut self,
+        store: &SimStore,
+        purchase: &BuyerRequest,
+        at: &AnswerContext<'_>,
+    ) {
+        let ids = self.tickets.get(&purchase.request()).into_iter().flatten();
         let known = ids.copied().find(|id| {
-            let ticket =
-                self.issued.get(id).filter(|c| c.version < at.last_try && c.units == asked.units);
+            let ticket = self
+                .issued
+                .get(id)
+                .filter(|c| c.version < at.last_try && c.units == purchase.units);
             let grant = ticket.and_then(|c| store.model.grants.get(&c.grant));
             grant.is_some_and(|g| g.open && at.slots.contains(&g.slot))
                 && store.verdict(id).is_none()
         });
         if let Some(id) = known.filter(|_| !self.faulty) {
-            self.find("last try", || format!("{asked:?} was refused although its slot holds {id}"));
+            self.find("last try", || {
+                format!("{purchase:?} was refused although its slot holds {id}")
+            });
         }
     }
 
-    /// Checks an answer with this ticket. A refusal from before the request is not its verdict,
-    /// because the same key starts a new try.
-    pub(crate) fn refused_with_ticket(&mut self, asked: &BuyerRequest, id: TicketId) {
+    /// Checks an answer that names this ticket. A refusal that is older than the request does not
+    /// answer it, because a repeat with the same key starts a new try.
+    pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
-            version <= asked.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
+            version <= purchase.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         self.check(!old, "new try", || {
-            format!("{asked:?} received {id}, which was {verdict:?} before")
+            format!("{purchase:?} received {id}, which was {verdict:?} before")
         });
     }
 
-    fn answered_order(&mut self, store: &SimStore, asked: &BuyerRequest, id: TicketId) {
+    fn answered_order(&mut self, store: &SimStore, purchase: &BuyerRequest, id: TicketId) {
         let order = store.model.orders.get(&id);
-        let own = |o: &doorbuster_core::Order| o.buyer == asked.buyer() && o.key == asked.key();
+        let own =
+            |o: &doorbuster_core::Order| o.buyer == purchase.buyer() && o.key == purchase.key();
         self.check(order.is_some_and(own), "I3", || {
-            format!("{asked:?} received {id}, which is not an order of its buyer and key")
+            format!("{purchase:?} received {id}, which is not an order of its buyer and key")
         });
-        let same = order.is_some_and(|o| o.item == asked.item && o.units == asked.units);
+        let same = order.is_some_and(|o| o.item == purchase.item && o.units == purchase.units);
         self.check(same, "key reused", || {
-            format!("{asked:?} received {id}, which has other content")
+            format!("{purchase:?} received {id}, which has other content")
         });
-        self.answered_orders.insert((asked.node, id));
+        self.answered_orders.insert((purchase.node, id));
     }
 
     fn check_snapshot_age(&mut self, as_of: u64, mono: Millis, what: &'static str) {
@@ -198,19 +211,19 @@ impl Checker {
 
     /// A request that holds an order is not refused. An answer from a snapshot may miss a newer
     /// order, unless the same node has already answered with that order.
-    fn refused(&mut self, asked: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
-        let Some(id) = self.requests.get(&asked.request()).copied() else { return };
+    fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
+        let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
-        let before = as_of.unwrap_or(asked.began);
+        let before = as_of.unwrap_or(purchase.began);
         let known = held.version <= before
-            || (as_of.is_some() && self.answered_orders.contains(&(asked.node, id)));
+            || (as_of.is_some() && self.answered_orders.contains(&(purchase.node, id)));
         let same = self
             .issued
             .get(&id)
-            .is_some_and(|c| c.asked.item == asked.item && c.units == asked.units);
+            .is_some_and(|c| c.purchase.item == purchase.item && c.units == purchase.units);
         let fine = !known || (answer == BuyerAnswer::KeyReused && !same);
         self.check(fine, "replay", || {
-            format!("{asked:?} received {answer:?}, although it holds {id}")
+            format!("{purchase:?} received {answer:?}, although it holds {id}")
         });
     }
 

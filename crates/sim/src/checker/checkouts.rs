@@ -1,6 +1,6 @@
-//! Checkouts: an order keeps one, which may be recorded as closed only after its provider takes no
-//! money there. An expiring order waits for its provider's answer, within bounds. The checker
-//! decides this with its own tables.
+//! Checks checkouts with the checker's own tables. An order keeps one checkout. The checkout may be
+//! recorded as closed only after its provider takes no more money there. An expiring order waits
+//! for its provider's answer, within bounds.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -10,14 +10,15 @@ use super::money::RowsBefore;
 use crate::store::{Done, SimStore, Tx};
 use crate::world::provider::Provider;
 
-/// How long an order that is due keeps its units after the first question without an answer.
+/// How long an order keeps its units after the first unanswered question to its provider, once its
+/// payment window is over.
 const GRACE_MS: i64 = 120_000;
-/// The longest wait in all, with or without a question.
+/// The longest wait after the end of the payment window, with or without a question.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The longest extension of a payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
-/// The time of the first question without an answer since then.
+/// The time of the first unanswered question since `pay_by`.
 fn asked_since(checkout: Option<&Checkout>, pay_by: Millis) -> Option<Millis> {
     checkout?.asked_at.filter(|at| *at >= pay_by)
 }
@@ -37,21 +38,21 @@ impl Checker {
             (Tx::CloseCheckout(order, session), _) => {
                 let now = kept(order).is_some_and(|c| c.open);
                 let was = before.checkout.as_ref();
-                let wanted = was.is_some_and(|c| c.open && c.session != *session);
-                self.check(now == wanted, "checkout", || {
+                let expected = was.is_some_and(|c| c.open && c.session != *session);
+                self.check(now == expected, "checkout", || {
                     format!("{order}: {was:?}, after closing {session}: open {now}")
                 });
             }
             (Tx::RecordUnanswered(order, session, now), Done::Taken(took)) => {
-                self.asked_in_vain((session.as_str(), *now), *took, before, kept(order));
+                self.unanswered_recorded((session.as_str(), *now), *took, before, kept(order));
             }
             (Tx::Extend(order, pay_by, now), Done::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // An earlier question does not count after the extension.
-                let asked = kept(order).and_then(|c| c.asked_at);
-                let right = asked.is_none() || !matches!(changed, ChangeOutcome::Done(_));
+                // A question from before the extension does not count.
+                let since = kept(order).and_then(|c| c.asked_at);
+                let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
-                    format!("{order} was extended to {pay_by:?}, but is unanswered since {asked:?}")
+                    format!("{order} was extended to {pay_by:?}, but is unanswered since {since:?}")
                 });
             }
             (Tx::End(id, EndReason::Expire, _, now), Done::Ended(changed)) => {
@@ -63,36 +64,36 @@ impl Checker {
 
     fn kept(&mut self, new: &Checkout, kept: &CheckoutOutcome, before: &RowsBefore) {
         let waits = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
-        let wanted = match &before.checkout {
+        let expected = match &before.checkout {
             Some(old) if old.open => old,
             _ => new,
         };
         let right = match kept {
-            CheckoutOutcome::Kept(kept) => waits && kept == wanted,
+            CheckoutOutcome::Kept(kept) => waits && kept == expected,
             CheckoutOutcome::WrongState(_) => !waits && before.order.is_some(),
             CheckoutOutcome::NotFound => before.order.is_none(),
         };
         self.check(right, "checkout", || format!("{new:?}: {kept:?}, before {before:?}"));
     }
 
-    /// The first question without an answer after an order is due is the one that is recorded.
-    fn asked_in_vain(
+    /// Only the first unanswered question after the payment window is recorded.
+    fn unanswered_recorded(
         &mut self,
-        asked: (&str, Millis),
+        question: (&str, Millis),
         took: bool,
         before: &RowsBefore,
         now: Option<&Checkout>,
     ) {
-        let ((session, at), was) = (asked, before.checkout.as_ref());
+        let ((session, at), was) = (question, before.checkout.as_ref());
         let keeps = was.is_some_and(|c| c.open && c.session == session);
         let due =
             before.order.as_ref().filter(|o| o.state == OrderState::Reserved && o.pay_by <= at);
         let counts = keeps && due.is_some_and(|o| asked_since(was, o.pay_by).is_none());
-        let wanted = was.map(|c| Checkout {
+        let expected = was.map(|c| Checkout {
             asked_at: if counts { Some(at) } else { c.asked_at },
             ..c.clone()
         });
-        let right = took == keeps && now == wanted.as_ref();
+        let right = took == keeps && now == expected.as_ref();
         self.check(right, "checkout", || {
             format!("{session} unanswered at {at:?}: {took}, {was:?} became {now:?}")
         });
@@ -134,20 +135,20 @@ impl Checker {
             return;
         };
         let open = before.checkout.as_ref().filter(|c| c.open);
-        let asked = asked_since(open, order.pay_by);
+        let since = asked_since(open, order.pay_by);
         let bound = order.pay_by.0 + ASK_WITHIN_MS;
-        let until = asked.map_or(bound, |at| bound.min(at.0 + GRACE_MS));
+        let until = since.map_or(bound, |at| bound.min(at.0 + GRACE_MS));
         let waits = open.is_some() && now.0 < until;
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(did != waits, "expiry", || {
             format!(
-                "{id} is due, checkout open {}, unanswered since {asked:?}, at {now:?}: \
-                 {changed:?}",
+                "{id} after its payment window: checkout open {}, unanswered since {since:?}, \
+                 at {now:?}: {changed:?}",
                 open.is_some()
             )
         });
         if did && open.is_some() {
-            self.count_case(if asked.is_some() {
+            self.count_case(if since.is_some() {
                 "expired without an answer of the provider"
             } else {
                 "expired without a question"

@@ -73,7 +73,7 @@ impl Checker {
             if let Subject::Order(order) = &event.subject {
                 let same = model.orders.get(&order.id) == Some(order);
                 self.check(same, "history", || {
-                    format!("{order:?} was written, but the order differs")
+                    format!("{order:?} was written, but differs from the stored order")
                 });
             }
             self.count_case(event.what.as_str());

@@ -210,17 +210,17 @@ impl Checker {
         captured: &CaptureOutcome,
         before: &RowsBefore,
     ) {
-        let must = expected_capture(before, capture, last);
-        let came = match captured {
+        let expected = expected_capture(before, capture, last);
+        let actual = match captured {
             CaptureOutcome::Repeated => ExpectedCapture::Repeat,
             CaptureOutcome::Paid(_) => ExpectedCapture::Pay,
             CaptureOutcome::UnitsMissing { units, .. } => ExpectedCapture::Wait(*units),
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
         };
-        self.check(came == must, "I5", || {
-            format!("{capture:?}: {came:?}, must {must:?}, before {before:?}")
+        self.check(actual == expected, "I5", || {
+            format!("{capture:?}: {actual:?}, expected {expected:?}, before {before:?}")
         });
-        self.count_case(match came {
+        self.count_case(match actual {
             ExpectedCapture::Repeat => "payment repeated",
             ExpectedCapture::Wait(_) => "payment waits for units",
             ExpectedCapture::Pay
@@ -250,7 +250,7 @@ impl Checker {
         if is_over && !matches!(news, RefundUpdate::CameBack(_)) {
             return self.check(was == now, "I5", || format!("{was:?} was final, now {now:?}"));
         }
-        let wanted = match news {
+        let expected = match news {
             RefundUpdate::Accepted { .. } => RefundState::Pending,
             RefundUpdate::Arrived(minor) if *minor < was.money.minor => RefundState::Pending,
             RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundState::Settled,
@@ -259,8 +259,8 @@ impl Checker {
             RefundUpdate::CameBack(_) => RefundState::Failed,
             RefundUpdate::CheckAgain { .. } => RefundState::Pending,
         };
-        self.check(now.state == wanted, "refund", || format!("{was:?}, {news:?}: {now:?}"));
-        if wanted == RefundState::Failed {
+        self.check(now.state == expected, "refund", || format!("{was:?}, {news:?}: {now:?}"));
+        if expected == RefundState::Failed {
             self.count_case("refund given up");
         }
     }
@@ -300,15 +300,15 @@ impl Checker {
             let name = order.id.to_string();
             let pays = |p: &&Payment| p.order == name && p.state == PaymentState::Captured;
             let paying = model.payments.values().filter(pays).count();
-            let wanted = usize::from(order.state == OrderState::Paid);
-            self.check(paying == wanted, "I5", || {
+            let expected = usize::from(order.state == OrderState::Paid);
+            self.check(paying == expected, "I5", || {
                 format!("{} is {} with {paying} payments", order.id, order.state.as_str())
             });
         }
         for payment in model.payments.values() {
             let back: Vec<_> = model.refunds.values().filter(|r| r.payment == payment.id).collect();
-            let wanted = usize::from(payment.state == PaymentState::Refunded);
-            let right = back.len() == wanted && back.iter().all(|r| r.money == payment.money);
+            let expected = usize::from(payment.state == PaymentState::Refunded);
+            let right = back.len() == expected && back.iter().all(|r| r.money == payment.money);
             self.check(right, "I5", || format!("{payment:?} has refunds {back:?}"));
         }
         let lone = model.refunds.values().find(|r| !model.payments.contains_key(&r.payment));

@@ -41,7 +41,7 @@ impl Checker {
     }
 
     /// Slots that were lost with their nodes have no open grant.
-    pub(crate) fn gone_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
+    pub(crate) fn lost_slots_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
         if let Some(slot) = held {
@@ -62,27 +62,27 @@ impl Checker {
     }
 
     /// A request at rest for units that are free, and within the buyer's limit, gets an order.
-    pub(crate) fn must_be_served(&mut self, asked: &BuyerRequest) {
-        let heard = self.last_answer(asked.attempt);
-        let served = matches!(heard, Some(BuyerAnswer::Order(_)));
-        self.check(served, "undersell", || format!("{asked:?} received {heard:?} at rest"));
+    pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
+        let answer = self.last_answer(purchase.attempt);
+        let served = matches!(answer, Some(BuyerAnswer::Order(_)));
+        self.check(served, "undersell", || format!("{purchase:?} received {answer:?} at rest"));
     }
 
     /// A request at rest for units that are not free is refused as sold out.
-    pub(crate) fn must_be_refused(&mut self, asked: &BuyerRequest) {
-        let heard = self.last_answer(asked.attempt);
-        let refused = matches!(heard, Some(BuyerAnswer::SoldOut { .. }));
+    pub(crate) fn must_be_refused(&mut self, purchase: &BuyerRequest) {
+        let answer = self.last_answer(purchase.attempt);
+        let refused = matches!(answer, Some(BuyerAnswer::SoldOut { .. }));
         self.check(refused, "sold_out", || {
-            format!("{asked:?} received {heard:?} at rest with nothing free")
+            format!("{purchase:?} received {answer:?} at rest with nothing free")
         });
     }
 
     /// A request at rest while the sale is not open receives the phase.
-    pub(crate) fn must_report_phase(&mut self, asked: &BuyerRequest, wanted: Phase) {
-        let heard = self.last_answer(asked.attempt);
-        let right = matches!(heard, Some(BuyerAnswer::Phase { phase, .. }) if phase == wanted);
+    pub(crate) fn must_report_phase(&mut self, purchase: &BuyerRequest, expected: Phase) {
+        let answer = self.last_answer(purchase.attempt);
+        let right = matches!(answer, Some(BuyerAnswer::Phase { phase, .. }) if phase == expected);
         self.check(right, "phase", || {
-            format!("{asked:?} received {heard:?} at rest, expected {wanted:?}")
+            format!("{purchase:?} received {answer:?} at rest, expected {expected:?}")
         });
     }
 }

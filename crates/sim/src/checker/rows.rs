@@ -189,16 +189,16 @@ impl Checker {
 
     /// A phase is shown only as intended, and only after all earlier tickets have a verdict.
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
-        let wanted = self.stopping[item_index(item)].take();
-        self.check(wanted == intent, "phase", || {
-            format!("shown as {intent:?}, intended {wanted:?}")
+        let expected = self.stopping[item_index(item)].take();
+        self.check(expected == intent, "phase", || {
+            format!("shown as {intent:?}, intended {expected:?}")
         });
-        let Some((_, asked_to_stop)) = wanted else { return };
+        let Some((_, asked_to_stop)) = expected else { return };
         let waits = self.issued.iter().find(|(id, ticket)| {
             let closes = store.model.grants.get(&ticket.grant).is_some_and(|g| !g.open)
                 && !self.closed.contains_key(&ticket.grant);
             closes
-                && ticket.asked.item == item
+                && ticket.purchase.item == item
                 && ticket.version < asked_to_stop
                 && store.verdict(id).is_none()
         });
@@ -233,8 +233,8 @@ impl Checker {
                 }
             }
         }
-        let gone = self.orders.len() != store.model.orders.len();
-        self.check(!gone, "I3", || "an order was deleted".into());
+        let deleted = self.orders.len() != store.model.orders.len();
+        self.check(!deleted, "I3", || "an order was deleted".into());
     }
 
     fn pay_by_changed(&mut self, order: &doorbuster_core::Order) {
@@ -275,7 +275,7 @@ impl Checker {
         let handed = self
             .issued
             .get(&id)
-            .and_then(|c| self.handed_by.get(&c.asked.attempt))
+            .and_then(|c| self.handed_by.get(&c.purchase.attempt))
             .filter(|h| **h != id);
         if let Some(handed) = handed.copied()
             && self
@@ -303,14 +303,15 @@ impl Checker {
             Verdict::Unavailable => "verdict unavailable",
         });
         let Some(ticket) = self.issued.get(&id).copied() else { return };
-        let Some(order) = self.requests.get(&ticket.asked.request()).filter(|o| **o != id) else {
+        let Some(order) = self.requests.get(&ticket.purchase.request()).filter(|o| **o != id)
+        else {
             return;
         };
         // Within one commit a ticket may be returned before another ticket of its request becomes
         // an order.
         let earlier = self.orders.get(order).is_some_and(|held| held.version < store.version);
         let Some(row) = store.model.orders.get(order).filter(|_| earlier) else { return };
-        let same = row.item == ticket.asked.item && row.units == ticket.units;
+        let same = row.item == ticket.purchase.item && row.units == ticket.units;
         let right = match verdict {
             Verdict::Order(shown) => same && shown == *order,
             Verdict::KeyReused => !same,

@@ -147,7 +147,7 @@ impl Checker {
         let order = self.requests.get(&who).copied();
         let free = row.pool - row.pool.min(places) + before.in_slots;
         let shown = store.phases.get(&item).map(|p| p.shown);
-        let wanted = match (stands, order) {
+        let expected = match (stands, order) {
             (Some(id), _) => format!("already {id}"),
             (None, Some(id))
                 if store.model.orders[&id].item == item
@@ -159,7 +159,7 @@ impl Checker {
             _ if shown != Some(Phase::Open) => "not on sale".into(),
             _ if row.total == Stock::Unlimited || free > 0 => "not held out".into(),
             _ if row.total == Stock::Counted(row.paid) => "sold out".into(),
-            _ if let Some(id) = self.served_in_vain(&store.model, item, who.0) => {
+            _ if let Some(id) = self.entry_without_payment(&store.model, item, who.0) => {
                 format!("lapsed {id}")
             }
             _ if units(&store.model, item, who.0) >= row.limit => "limit reached".into(),
@@ -183,11 +183,11 @@ impl Checker {
             JoinOutcome::Full => "full".into(),
             JoinOutcome::NotFound => String::new(),
         };
-        self.check(outcome == wanted, "waitlist", || {
-            format!("{joiner:?} received {outcome}, expected {wanted}")
+        self.check(outcome == expected, "waitlist", || {
+            format!("{joiner:?} received {outcome}, expected {expected}")
         });
         self.count_case(match joined {
-            JoinOutcome::Done(_) if self.served_and_taken(item, who.0, &store.model) => {
+            JoinOutcome::Done(_) if self.cancelled_by_operator(item, who.0, &store.model) => {
                 "joined a waitlist again"
             }
             JoinOutcome::Done(_) => "joined a waitlist",
@@ -201,7 +201,7 @@ impl Checker {
         let JoinOutcome::Done(place) = joined else { return };
         self.waitlists.waiting.push(WaitingBuyer { id: place.id, item, who });
         // From now on the entry's id is a ticket of the request, for one unit.
-        let asked = BuyerRequest {
+        let purchase = BuyerRequest {
             node: 0,
             buyer: who.0,
             key: who.1,
@@ -212,25 +212,25 @@ impl Checker {
         };
         let (version, grant) =
             (store.version, place.id.parts().map(|p| p.grant).unwrap_or_default());
-        self.issued.insert(place.id, SeenTicket { asked, units: Units::ONE, grant, version });
+        self.issued.insert(place.id, SeenTicket { purchase, units: Units::ONE, grant, version });
         self.tickets.entry(who).or_default().push(place.id);
     }
 
-    /// The buyer's first served entry whose order expired or was cancelled by the buyer.
-    fn served_in_vain(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
+    /// The buyer's first served entry whose order expired or was cancelled by the buyer, if any.
+    fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,
             OrderState::Cancelled => !self.waitlists.cancelled_by_others.contains(&o.id),
             _ => false,
         };
-        let theirs = |o: &&Order| o.item == item && number_in_name(o.buyer.as_str()) == buyer;
+        let is_of_buyer = |o: &&Order| o.item == item && number_in_name(o.buyer.as_str()) == buyer;
         let served = |o: &&Order| self.waitlists.ended.get(&o.id) == Some(&WaitlistState::Served);
-        let lapsed = model.orders.values().filter(theirs).filter(own).filter(served);
+        let lapsed = model.orders.values().filter(is_of_buyer).filter(own).filter(served);
         lapsed.min_by_key(|o| o.n).map(|o| o.id)
     }
 
     /// Whether an operator cancelled an order of the buyer from the waitlist.
-    fn served_and_taken(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
+    fn cancelled_by_operator(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
         let taken = |id: &TicketId| {
             model
                 .orders
@@ -327,12 +327,12 @@ impl Checker {
         let is_over = store.phases.get(&item).is_some_and(|p| p.shown == Phase::Closed);
         let waiting: Vec<_> =
             self.waitlists.for_item(item).map(|s| s.id).filter(|_| is_over).collect();
-        let wanted: Vec<_> = waiting.iter().take(AT_ONCE).copied().collect();
+        let expected: Vec<_> = waiting.iter().take(AT_ONCE).copied().collect();
         let ids: Vec<_> = ended.places.iter().map(|p| p.id).collect();
-        let right = ids == wanted && ended.more == (waiting.len() > wanted.len());
+        let right = ids == expected && ended.more == (waiting.len() > expected.len());
         self.check(right, "waitlist", || {
             format!(
-                "ended {ids:?}, more: {}, with the sale of item {item}; expected {wanted:?}",
+                "ended {ids:?}, more: {}, with the sale of item {item}; expected {expected:?}",
                 ended.more
             )
         });

@@ -14,7 +14,8 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Makes the calls of a recorded run to real slots; `fresh` makes slots without data.
 ///
-/// # Errors The difference, or a failed call.
+/// # Errors
+/// The difference, or a failed call.
 pub async fn compare_slots(
     run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
@@ -24,7 +25,7 @@ pub async fn compare_slots(
         comparers.push(SlotComparer::new(at, &fresh).await.map_err(|e| e.to_string())?);
     }
     for (i, called) in run.calls.iter().enumerate() {
-        let RecordedCall { slot, call, reply: wanted, view: stood } = called;
+        let RecordedCall { slot, call, reply: expected, view: expected_view } = called;
         let comparer = &mut comparers[*slot];
         let reply = match call {
             Call::Forget => {
@@ -32,13 +33,14 @@ pub async fn compare_slots(
                     SlotComparer::new(comparer.at, &fresh).await.map_err(|e| e.to_string())?;
                 Ok(SlotReply::Done)
             }
-            call => comparer.apply_call(call, wanted).await,
+            call => comparer.apply_call(call, expected).await,
         };
         let reply = reply.map_err(|e| format!("call {i}, {call:?}: {e}"))?;
         let view = comparer.slots.view(comparer.at).await.map_err(|e| e.to_string())?;
-        if reply != *wanted || view != *stood {
+        if reply != *expected || view != *expected_view {
             return Err(format!(
-                "call {i}, {call:?}: {reply:?}, {view:?}; the reference: {wanted:?}, {stood:?}"
+                "call {i}, {call:?}: {reply:?}, {view:?}; the reference: {expected:?}, \
+                 {expected_view:?}"
             ));
         }
     }
@@ -80,7 +82,7 @@ impl SlotComparer {
     async fn apply_call(
         &mut self,
         call: &Call,
-        wanted: &SlotReply,
+        expected: &SlotReply,
     ) -> Result<SlotReply, SlotError> {
         let (slots, at) = (&self.slots, self.at);
         Ok(match call {
@@ -99,7 +101,7 @@ impl SlotComparer {
             Call::Recall(id, grant, epoch, units) => {
                 SlotReply::RecallOutcome(slots.recall(at, *id, *grant, *epoch, *units).await?)
             }
-            Call::Take(at_most) => SlotReply::Taken(self.take(*at_most, wanted).await?),
+            Call::Take(at_most) => SlotReply::Taken(self.take(*at_most, expected).await?),
             Call::Redeliver => {
                 self.positions.clear();
                 slots.redeliver(at).await?;
@@ -130,14 +132,14 @@ impl SlotComparer {
     async fn take(
         &mut self,
         at_most: usize,
-        wanted: &SlotReply,
+        expected: &SlotReply,
     ) -> Result<Vec<Delivery>, SlotError> {
-        let SlotReply::Taken(wanted) = wanted else { return Ok(Vec::new()) };
+        let SlotReply::Taken(expected) = expected else { return Ok(Vec::new()) };
         let acknowledged = &self.acknowledged;
         let is_news =
             |delivery: &Delivery| !acknowledged.contains(&(delivery.at, delivery.ticket.token));
         let mut taken = Vec::new();
-        while taken.len() < wanted.len() {
+        while taken.len() < expected.len() {
             let Ok(some) = timeout(ARRIVES_WITHIN, self.slots.take(at_most - taken.len())).await
             else {
                 break;
@@ -152,7 +154,7 @@ impl SlotComparer {
             };
             taken.extend(more.into_iter().map(|t| t.delivery).filter(is_news));
         }
-        for (here, there) in taken.iter_mut().zip(wanted) {
+        for (here, there) in taken.iter_mut().zip(expected) {
             self.positions.insert(there.at, here.at);
             here.at = there.at;
         }

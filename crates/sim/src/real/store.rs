@@ -24,7 +24,8 @@ const DUMP_EVERY: usize = 8;
 /// Runs the transactions of a recorded run by the rules over SQLite's tables in memory. Returns the
 /// number of comparisons of all rows.
 ///
-/// # Errors The difference.
+/// # Errors
+/// The difference.
 pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
     for item in run.before.items.values() {
@@ -35,17 +36,17 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     for (item, price) in &model.prices {
         sqlite.set_price(*item, price).map_err(|e| e.to_string())?;
     }
-    for (i, (tx, wanted)) in run.trace.iter().enumerate() {
+    for (i, (tx, expected)) in run.trace.iter().enumerate() {
         if let Tx::Show(item, intent) = tx {
             let phase = intent.map_or(Phase::Open, |(phase, _)| phase);
             sqlite.set_phase(*item, phase).map_err(|e| e.to_string())?;
         }
-        let got = sqlite
+        let actual = sqlite
             .run(tx_time(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
-        let got = got.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
-        if got != *wanted {
+        let actual = actual.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
+        if actual != *expected {
             return Err(format!(
-                "transaction {i}, {tx:?}: the store returned {got:?}, the model {wanted:?}"
+                "transaction {i}, {tx:?}: the store returned {actual:?}, the model {expected:?}"
             ));
         }
         apply_to_model(&mut model, tx);
@@ -120,7 +121,8 @@ pub struct StoreSetup {
 /// Runs the transactions of a recorded run through the methods of a whole store; `open` opens a
 /// fresh store, which is closed at the end.
 ///
-/// # Errors The difference, or a failed call.
+/// # Errors
+/// The difference, or a failed call.
 pub async fn compare_store(
     run: &RecordedRun,
     open: impl AsyncFn(StoreSetup) -> Result<Store, String>,
@@ -143,13 +145,13 @@ async fn compare_steps(store: &Store, run: &RecordedRun, time: &AtomicI64) -> Re
     for item in run.before.items.values() {
         create(store, item, price(run, &item.id)).await?;
     }
-    for (i, (tx, wanted)) in run.trace.iter().enumerate() {
+    for (i, (tx, expected)) in run.trace.iter().enumerate() {
         tx_time(tx).iter().for_each(|now| time.store(now.0, Ordering::SeqCst));
-        let got =
+        let actual =
             apply_tx(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
-        if let Some(got) = got.filter(|got| got != wanted) {
+        if let Some(actual) = actual.filter(|actual| actual != expected) {
             return Err(format!(
-                "transaction {i}, {tx:?}: the store returned {got:?}, the model {wanted:?}"
+                "transaction {i}, {tx:?}: the store returned {actual:?}, the model {expected:?}"
             ));
         }
         apply_to_model(&mut model, tx);

@@ -8,11 +8,11 @@ use super::{NAMES, World};
 use crate::checker::{BuyerAnswer, BuyerRequest};
 
 /// The id of an issued ticket, as a node computes it.
-pub(crate) fn id_of(asked: &BuyerRequest, ticket: &IssuedTicket) -> TicketId {
-    let request = NAMES.request_hash(asked.buyer, asked.key).id_bits();
+pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId {
+    let request = NAMES.request_hash(purchase.buyer, purchase.key).id_bits();
     let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
     let parts = TicketParts { decide_by, token, grant, n, units, request };
-    NAMES.key.sign(&parts, asked.buyer().as_str())
+    NAMES.key.sign(&parts, purchase.buyer().as_str())
 }
 
 impl World {
@@ -49,8 +49,8 @@ impl World {
     }
 
     fn ticket_known(&mut self, i: usize, ticket: &IssuedTicket) {
-        let asked = self.attempts[i].asked;
-        let id = id_of(&asked, ticket);
+        let purchase = self.attempts[i].purchase;
+        let id = id_of(&purchase, ticket);
         self.attempts[i].state = AttemptState::Waiting { id };
         if let Some((early, verdict)) = self.early_verdict(i)
             && early == id
@@ -96,8 +96,8 @@ impl World {
         if handed {
             self.attempts[i].state = AttemptState::Over;
         } else {
-            let asked = self.attempts[i].asked;
-            self.checker.refused_with_ticket(&asked, id);
+            let purchase = self.attempts[i].purchase;
+            self.checker.refused_with_ticket(&purchase, id);
             self.answer_buyer(i, BuyerAnswer::from_verdict(verdict));
         }
     }
@@ -117,7 +117,7 @@ impl World {
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         let token = id.parts().expect("an id of an issued ticket").token;
         for i in 0..self.attempts.len() {
-            if self.attempts[i].asked.node != node {
+            if self.attempts[i].purchase.node != node {
                 continue;
             }
             match self.attempts[i].state {

@@ -29,15 +29,20 @@ impl World {
         if self.attempts.is_empty() || self.attempts.len() >= ATTEMPTS_MAX {
             return;
         }
-        let asked = self.attempts[usize::from(attempt) % self.attempts.len()].asked;
-        let units = Units::new(asked.units.get() + u32::from(more % 4)).expect("at most 12");
-        self.arrive(node % self.setup.nodes, asked.buyer, asked.key, asked.item, units);
+        let purchase = self.attempts[usize::from(attempt) % self.attempts.len()].purchase;
+        let units = Units::new(purchase.units.get() + u32::from(more % 4)).expect("at most 12");
+        self.arrive(node % self.setup.nodes, purchase.buyer, purchase.key, purchase.item, units);
     }
 
-    fn pick(&self, pick: u8, wanted: impl Fn(&AttemptState) -> bool) -> Option<usize> {
-        let count = self.attempts.iter().filter(|a| wanted(&a.state)).count();
+    fn pick(&self, pick: u8, is_wanted: impl Fn(&AttemptState) -> bool) -> Option<usize> {
+        let count = self.attempts.iter().filter(|a| is_wanted(&a.state)).count();
         let nth = usize::from(pick).checked_rem(count)?;
-        self.attempts.iter().enumerate().filter(|(_, a)| wanted(&a.state)).nth(nth).map(|(i, _)| i)
+        self.attempts
+            .iter()
+            .enumerate()
+            .filter(|(_, a)| is_wanted(&a.state))
+            .nth(nth)
+            .map(|(i, _)| i)
     }
 
     pub(crate) fn hand_out(&mut self, attempt: u8) {

@@ -138,18 +138,20 @@ impl World {
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
-        let mine = |a: &super::Attempt| shared || a.asked.node == seat;
+        let is_served_here = |a: &super::Attempt| shared || a.purchase.node == seat;
         let waits = |a: &&super::Attempt| {
-            a.state == AttemptState::Parked && a.asked.item == item && mine(a)
+            a.state == AttemptState::Parked && a.purchase.item == item && is_served_here(a)
         };
         let Some(first) =
-            self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.asked.attempt))
+            self.attempts.iter().filter(waits).min_by_key(|a| (a.parked, a.purchase.attempt))
         else {
             return;
         };
-        let (asked, home) = (first.asked, self.places[self.home_of(first.asked.attempt)].at);
-        let holdings = self.holdings(leader, item, asked.node);
-        let Some(gather) = tail::gather(asked.units, home, self.store.pool(item), &holdings) else {
+        let (purchase, home) =
+            (first.purchase, self.places[self.home_of(first.purchase.attempt)].at);
+        let holdings = self.holdings(leader, item, purchase.node);
+        let Some(gather) = tail::gather(purchase.units, home, self.store.pool(item), &holdings)
+        else {
             return;
         };
         let Some(into) = self.places.iter().position(|p| p.at == gather.into) else { return };
@@ -168,7 +170,7 @@ impl World {
     /// the store's rows of the others.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
-        let one = |(i, place): (usize, &super::PlacedSlot)| {
+        let holding = |(i, place): (usize, &super::PlacedSlot)| {
             let grant = self.store.open_grant(place.at)?;
             let view = place.slot.view().filter(|v| v.grant == grant.id);
             let (available, rows) = match (place.node.is_none() || place.node == seat, view) {
@@ -186,7 +188,12 @@ impl World {
                 asked: self.store.pending().any(|r| r.grant == grant.id),
             })
         };
-        self.places.iter().enumerate().filter(|(_, p)| p.at.item == item).filter_map(one).collect()
+        self.places
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.at.item == item)
+            .filter_map(holding)
+            .collect()
     }
 
     /// Units in feed rows that the slot has not applied.

@@ -278,15 +278,15 @@ impl World {
         let w = usize::from(worker) % WORKERS;
         let life = self.deliveries.workers[w].life + 1;
         self.deliveries.workers[w] = Worker { life, ..Worker::default() };
-        let gone = |m: &Message| match m {
+        let is_lost = |m: &Message| match m {
             Message::DeliveryMessage(
                 DeliveryMessage::Advance { worker, .. } | DeliveryMessage::RowChange { worker, .. },
             ) => *worker == w,
             Message::DeliveryMessage(DeliveryMessage::Answer { from, .. }) => from.worker == w,
             _ => false,
         };
-        self.flight.retain(|m| !gone(m));
-        self.late.retain(|m| !gone(m));
+        self.flight.retain(|m| !is_lost(m));
+        self.late.retain(|m| !is_lost(m));
     }
 
     /// A lost or delayed message to or from an endpoint counts as failed after a while.

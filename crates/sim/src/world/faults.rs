@@ -65,11 +65,11 @@ impl World {
     /// Units in issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
-        let one = |p: &super::PlacedSlot| {
+        let units = |p: &super::PlacedSlot| {
             let (view, grant) = (p.slot.view()?, self.store.open_grant(p.at)?);
             Some(grant.unsettled().saturating_sub(view.available))
         };
-        places.filter_map(one).sum()
+        places.filter_map(units).sum()
     }
 
     pub(crate) fn send_snapshot(&mut self, node: u8) {

@@ -273,8 +273,8 @@ impl World {
         if let TicketAnswer::Issued(ticket) = &answer {
             let queue = self.places[slot].slot.view().map_or(0, |v| v.unacknowledged);
             self.checker.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);
-            let asked = self.attempts[attempt].asked;
-            self.checker.ticket_issued(&self.store, &asked, ticket, request.limit);
+            let purchase = self.attempts[attempt].purchase;
+            self.checker.ticket_issued(&self.store, &purchase, ticket, request.limit);
         }
         self.send(Message::Answer { attempt, slot, token: request.token, answer });
     }

@@ -52,7 +52,7 @@ impl World {
     }
 
     fn end_process(&mut self, node: u8) {
-        for attempt in self.attempts.iter_mut().filter(|a| a.asked.node == node) {
+        for attempt in self.attempts.iter_mut().filter(|a| a.purchase.node == node) {
             attempt.state = AttemptState::Over;
         }
         self.flight.retain(|m| m.node() != Some(node));

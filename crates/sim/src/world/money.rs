@@ -29,13 +29,13 @@ pub(crate) enum MoneyMessage {
     /// The checkout is closed, and these charges were captured there.
     Closed { leader: u8, order: TicketId, session: usize, found: Vec<usize> },
     /// A leader will record that a checkout is closed.
-    NoteClosed { leader: u8, order: TicketId, session: usize },
+    RecordClosed { leader: u8, order: TicketId, session: usize },
     /// A leader will record that the provider did not answer about a checkout.
-    NoteInVain { leader: u8, order: TicketId, session: usize },
+    RecordUnanswered { leader: u8, order: TicketId, session: usize },
     /// A leader requests a refund, or asks for its state.
     Refund { leader: u8, key: String, refund: Refund },
     /// The provider's answer about a refund, with the refund as it was when it was asked.
-    Said { leader: u8, asked: Refund, news: RefundUpdate },
+    RefundAnswered { leader: u8, asked: Refund, news: RefundUpdate },
 }
 
 impl MoneyMessage {
@@ -43,9 +43,9 @@ impl MoneyMessage {
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Closed { leader, .. }
-            | Self::NoteClosed { leader, .. }
-            | Self::NoteInVain { leader, .. }
-            | Self::Said { leader, .. } => Some(*leader),
+            | Self::RecordClosed { leader, .. }
+            | Self::RecordUnanswered { leader, .. }
+            | Self::RefundAnswered { leader, .. } => Some(*leader),
             _ => None,
         }
     }
@@ -85,19 +85,19 @@ impl World {
             MoneyMessage::Closed { leader, order, session, found } => {
                 self.closed(leader, order, session, &found)
             }
-            MoneyMessage::NoteClosed { order, session, .. } => self.note_closed(order, session),
-            MoneyMessage::NoteInVain { order, session, .. } => {
+            MoneyMessage::RecordClosed { order, session, .. } => self.note_closed(order, session),
+            MoneyMessage::RecordUnanswered { order, session, .. } => {
                 self.commit(Tx::RecordUnanswered(order, name_of(session), self.now));
             }
             MoneyMessage::Refund { leader, key, refund } => {
-                let news = self.asked_for_refund(&key, &refund);
-                self.send(Message::MoneyMessage(MoneyMessage::Said {
+                let news = self.answer_refund_request(&key, &refund);
+                self.send(Message::MoneyMessage(MoneyMessage::RefundAnswered {
                     leader,
                     asked: refund,
                     news,
                 }));
             }
-            MoneyMessage::Said { asked, news, .. } => {
+            MoneyMessage::RefundAnswered { asked, news, .. } => {
                 drop(self.commit(Tx::AnswerRefund(asked, news, self.now)))
             }
         }
@@ -224,8 +224,8 @@ impl World {
         }
     }
 
-    /// Checkouts that may still take money although their order does not wait for a payment, or is
-    /// due.
+    /// Open checkouts that the provider should close: their order no longer waits for a payment, or
+    /// its payment window is over.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.store.model.orders.get(&c.order);
@@ -242,11 +242,11 @@ impl World {
         self.send(Message::MoneyMessage(MoneyMessage::Close { leader, order, session }));
     }
 
-    /// The provider closes the checkout and reports its charges. Without an answer the leader
+    /// The provider closes the checkout and reports its charges. If it does not answer, the leader
     /// records that.
     fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
         if self.provider.away {
-            return self.send(Message::MoneyMessage(MoneyMessage::NoteInVain {
+            return self.send(Message::MoneyMessage(MoneyMessage::RecordUnanswered {
                 leader,
                 order,
                 session,
@@ -265,9 +265,9 @@ impl World {
         }
     }
 
-    /// The captured charges take effect first; only then the checkout is recorded as closed.
+    /// The captured charges take effect first. Only then is the checkout recorded as closed.
     fn closed(&mut self, leader: u8, order: TicketId, session: usize, found: &[usize]) {
-        let close = Message::MoneyMessage(MoneyMessage::NoteClosed { leader, order, session });
+        let close = Message::MoneyMessage(MoneyMessage::RecordClosed { leader, order, session });
         if !enforces(Rule::CaptureBeforeClosed) {
             self.note_closed(order, session);
             let hook =

@@ -23,7 +23,7 @@ impl World {
         self.provider.away = false;
         for _ in 0..ROUNDS_MAX {
             self.deliver_all();
-            self.tell_again_at_rest();
+            self.repeat_messages_at_rest();
             self.deliver_all();
             self.recall_for_late_payments();
             for (order, session) in self.checkouts_to_close() {
@@ -43,7 +43,7 @@ impl World {
 
     /// Repeats the messages about charges outside of checkouts until they are answered. A charge at
     /// a checkout is found when the checkout is closed.
-    fn tell_again_at_rest(&mut self) {
+    fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];
             if it.session.is_none() && it.unanswered.is_some() {

@@ -78,7 +78,7 @@ pub(crate) enum AttemptState {
 /// One request of a buyer at a node, from arrival to answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    pub(crate) asked: BuyerRequest,
+    pub(crate) purchase: BuyerRequest,
     pub(crate) state: AttemptState,
     pub(crate) half: u64,
     token: Token,
@@ -88,9 +88,9 @@ pub(crate) struct Attempt {
     pub(crate) round: u8,
     /// The slot that was asked first in this round.
     pub(crate) first: Option<u32>,
-    /// Times that it asked again under a new epoch.
+    /// Repeats of the request under a new epoch.
     again: u8,
-    /// When it was parked first, in monotonic time.
+    /// When the request was first parked, in monotonic time.
     pub(crate) parked: Option<Millis>,
     /// Whether this is the last round before the answer.
     pub(crate) last: bool,
@@ -104,7 +104,7 @@ impl World {
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
         let node = self.living(node);
         let half = NAMES.low_64_bits(buyer, key);
-        let asked = BuyerRequest {
+        let purchase = BuyerRequest {
             node,
             buyer,
             key,
@@ -113,12 +113,12 @@ impl World {
             began: self.store.version,
             attempt: self.attempts.len(),
         };
-        self.checker.asked(&asked);
+        self.checker.purchase_arrived(&purchase);
         let token = Token(0);
         let number = self.number_of(item, self.attempts.len());
         let state = AttemptState::Over;
         self.attempts.push(Attempt {
-            asked,
+            purchase,
             state,
             half,
             token,
@@ -140,15 +140,17 @@ impl World {
 
     /// Answers a request with its order if the node knows of one; returns whether it did.
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
-        let Attempt { asked, half, .. } = self.attempts[i];
-        let node = &self.nodes[usize::from(asked.node)];
+        let Attempt { purchase, half, .. } = self.attempts[i];
+        let node = &self.nodes[usize::from(purchase.node)];
         let own = node.own.contains(&half) && enforces(Rule::OwnOrders);
         let known = node.holders.contains(&half) || own;
         if !known || !enforces(Rule::WinnersInSnapshot) {
             return false;
         }
-        let Some(order) = self.store.order_of(&asked.buyer(), &asked.key()) else { return false };
-        let same = order.item == asked.item && order.units == asked.units;
+        let Some(order) = self.store.order_of(&purchase.buyer(), &purchase.key()) else {
+            return false;
+        };
+        let same = order.item == purchase.item && order.units == purchase.units;
         let answer = if same { BuyerAnswer::Order(order.id) } else { BuyerAnswer::KeyReused };
         self.answer_buyer(i, answer);
         true
@@ -156,19 +158,19 @@ impl World {
 
     /// Refuses the request if the node's snapshot allows it; returns whether it did.
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
-        let asked = self.attempts[i].asked;
-        let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return false };
+        let purchase = self.attempts[i].purchase;
+        let Some(snapshot) = &self.nodes[usize::from(purchase.node)].snapshot else { return false };
         if self.mono.0 - snapshot.at.0 > SNAPSHOT_AGE_MS && enforces(Rule::SnapshotAge) {
             return false;
         }
-        let seen = snapshot.items[asked.item.0 as usize - 1];
+        let seen = snapshot.items[purchase.item.0 as usize - 1];
         let as_of = snapshot.version;
         let phase = seen.phase.shown;
         if phase != Phase::Open {
             self.answer_buyer(i, BuyerAnswer::Phase { phase, as_of });
             return true;
         }
-        let Some(refusal) = seen.free.refuses(asked.units) else { return false };
+        let Some(refusal) = seen.free.refuses(purchase.units) else { return false };
         self.answer_buyer(i, BuyerAnswer::SoldOut { refusal, as_of, parked: false });
         true
     }
@@ -177,48 +179,49 @@ impl World {
     pub(crate) fn ask_next_slot(&mut self, i: usize) {
         let Some(slot) = self.next_slot(i) else { return self.short_everywhere(i) };
         let token = Token(self.draw() >> 16);
-        let asked = self.attempts[i].asked;
-        let skew = self.nodes[usize::from(asked.node)].skew_ms;
+        let purchase = self.attempts[i].purchase;
+        let skew = self.nodes[usize::from(purchase.node)].skew_ms;
         let attempt = &mut self.attempts[i];
         attempt.token = token;
         attempt.round += 1;
         attempt.early = None;
         attempt.state = AttemptState::Asking { slot };
-        let limit = u32::from(self.setup.items[asked.item.0 as usize - 1].limit);
+        let limit = u32::from(self.setup.items[purchase.item.0 as usize - 1].limit);
         let request = TicketRequest {
             token,
-            buyer: asked.buyer(),
-            key: asked.key(),
-            buyer_hash: NAMES.buyer_hash(asked.buyer),
-            request: NAMES.request_hash(asked.buyer, asked.key),
-            units: asked.units,
+            buyer: purchase.buyer(),
+            key: purchase.key(),
+            buyer_hash: NAMES.buyer_hash(purchase.buyer),
+            request: NAMES.request_hash(purchase.buyer, purchase.key),
+            units: purchase.units,
             limit,
             decide_by: self.now.plus(skew + DECIDE_WITHIN_MS),
-            node: NodeId(u32::from(asked.node)),
+            node: NodeId(u32::from(purchase.node)),
         };
         self.send(Message::Ticket { attempt: i, slot, request: request.into() });
     }
 
     /// Every slot is short: parks the request, or answers it after the longest parking time.
     pub(crate) fn short_everywhere(&mut self, i: usize) {
-        let Attempt { asked, last, .. } = self.attempts[i];
+        let Attempt { purchase, last, .. } = self.attempts[i];
         if self.answer_from_order(i) || self.answer_from_snapshot(i) {
             return;
         }
         self.attempts[i].round = 0;
         if !last {
-            if self.is_crowded(asked.node) {
+            if self.is_crowded(purchase.node) {
                 return self.answer_buyer(i, BuyerAnswer::Retry);
             }
             self.checker.count_case("parked");
             self.attempts[i].parked.get_or_insert(self.mono);
             self.attempts[i].state = AttemptState::Parked;
-            let parked = self.parked_at(asked.node);
+            let parked = self.parked_at(purchase.node);
             return self.checker.parked(parked, self.setup.tight);
         }
-        let answer = match &self.nodes[usize::from(asked.node)].snapshot {
-            Some(s) if s.version >= asked.began && self.mono.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
-                let refusal = s.items[asked.item.0 as usize - 1].free.parked_too_long(asked.units);
+        let answer = match &self.nodes[usize::from(purchase.node)].snapshot {
+            Some(s) if s.version >= purchase.began && self.mono.0 - s.at.0 <= SNAPSHOT_AGE_MS => {
+                let refusal =
+                    s.items[purchase.item.0 as usize - 1].free.parked_too_long(purchase.units);
                 BuyerAnswer::SoldOut { refusal, as_of: s.version, parked: true }
             }
             _ => BuyerAnswer::Retry,
@@ -229,7 +232,7 @@ impl World {
     fn parked_at(&self, node: u8) -> usize {
         self.attempts
             .iter()
-            .filter(|a| a.asked.node == node && a.state == AttemptState::Parked)
+            .filter(|a| a.purchase.node == node && a.state == AttemptState::Parked)
             .count()
     }
 
@@ -276,7 +279,7 @@ impl World {
         let version = snapshot.version;
         *current = Some(snapshot);
         for i in 0..self.attempts.len() {
-            if usize::from(self.attempts[i].asked.node) != node {
+            if usize::from(self.attempts[i].purchase.node) != node {
                 continue;
             }
             match self.attempts[i].state {
@@ -313,18 +316,19 @@ impl World {
     }
 
     pub(crate) fn answer_buyer(&mut self, i: usize, answer: BuyerAnswer) {
-        let asked = self.attempts[i].asked;
-        let slots: Vec<_> = self.reachable(&asked).into_iter().map(|s| self.places[s].at).collect();
+        let purchase = self.attempts[i].purchase;
+        let slots: Vec<_> =
+            self.reachable(&purchase).into_iter().map(|s| self.places[s].at).collect();
         let at =
             AnswerContext { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
-        self.checker.buyer_answered(&self.store, &asked, answer, &at);
+        self.checker.buyer_answered(&self.store, &purchase, answer, &at);
         self.attempts[i].state = match answer {
             BuyerAnswer::Queued(id) => AttemptState::Handed { id },
             _ => AttemptState::Over,
         };
         if let BuyerAnswer::Order(_) = answer {
             let half = self.attempts[i].half;
-            self.nodes[usize::from(asked.node)].own.push(half);
+            self.nodes[usize::from(purchase.node)].own.push(half);
         }
     }
 

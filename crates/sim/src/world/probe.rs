@@ -18,8 +18,8 @@ impl World {
         self.replay_winners(item);
         if phase != Phase::Open {
             let i = self.probe(0, BUYERS as u8, item.0 as u8, item, 1);
-            let asked = self.attempts[i].asked;
-            return self.checker.must_report_phase(&asked, phase);
+            let purchase = self.attempts[i].purchase;
+            return self.checker.must_report_phase(&purchase, phase);
         }
         self.try_again(item);
         // While a buyer waits, recalled units in the pool belong to the waitlist.
@@ -65,11 +65,11 @@ impl World {
             let free = self.checker.free(item).unwrap_or(limit);
             let node = fresh % self.nodes.len();
             let i = self.probe(node, fresh as u8, item.0 as u8, item, free.clamp(1, limit));
-            let asked = self.attempts[i].asked;
+            let purchase = self.attempts[i].purchase;
             if free == 0 {
-                return self.checker.must_be_refused(&asked);
+                return self.checker.must_be_refused(&purchase);
             }
-            self.checker.must_be_served(&asked);
+            self.checker.must_be_served(&purchase);
             if self.checker.free(item).is_none() {
                 return;
             }
@@ -81,15 +81,15 @@ impl World {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
         for (nth, id) in ids.into_iter().rev().enumerate().take(2) {
-            let Some(asked) =
-                self.attempts.iter().map(|a| a.asked).find(|a| self.checker.holds(a, id))
+            let Some(purchase) =
+                self.attempts.iter().map(|a| a.purchase).find(|a| self.checker.holds(a, id))
             else {
                 continue;
             };
             let node = nth % self.nodes.len();
-            let i = self.probe(node, asked.buyer, asked.key, item, asked.units.to_u64());
-            let asked = self.attempts[i].asked;
-            self.checker.must_be_served(&asked);
+            let i = self.probe(node, purchase.buyer, purchase.key, item, purchase.units.to_u64());
+            let purchase = self.attempts[i].purchase;
+            self.checker.must_be_served(&purchase);
         }
     }
 
@@ -102,7 +102,7 @@ impl World {
             }
             let may = self.may_hold(item, buyer);
             let free = self.checker.free(item).unwrap_or(may);
-            let earlier = self.attempts.iter().map(|a| a.asked).find(|a| {
+            let earlier = self.attempts.iter().map(|a| a.purchase).find(|a| {
                 let fits = a.units.to_u64() <= may.min(free);
                 a.buyer == buyer && a.item == item && fits && !self.checker.holds_any(a)
             });
@@ -114,8 +114,8 @@ impl World {
                 }
                 None => continue,
             };
-            let asked = self.attempts[i].asked;
-            self.checker.must_be_served(&asked);
+            let purchase = self.attempts[i].purchase;
+            self.checker.must_be_served(&purchase);
         }
     }
 

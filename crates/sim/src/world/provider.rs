@@ -61,7 +61,7 @@ pub(crate) struct MoneyBack {
 }
 
 impl MoneyBack {
-    /// Whether it was requested under this key or a later one of the same refund.
+    /// Whether the refund was requested under this key or a later key of the same refund.
     fn has_key(&self, key: &str) -> bool {
         self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
     }
@@ -187,10 +187,10 @@ impl World {
     /// The price of an order, as the provider knows it.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.store.model.orders.get(id)?;
-        let each = self.store.model.prices.get(&order.item)?;
+        let price = self.store.model.prices.get(&order.item)?;
         Some(Money {
-            minor: each.minor * i64::from(order.units.get()),
-            currency: each.currency.clone(),
+            minor: price.minor * i64::from(order.units.get()),
+            currency: price.currency.clone(),
         })
     }
 
@@ -301,8 +301,8 @@ impl World {
         Some(self.provider.sessions.len() - 1)
     }
 
-    /// Answers a request for a refund, or a question about its state.
-    pub(crate) fn asked_for_refund(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
+    /// Answers a request for a refund or for the state of a refund.
+    pub(crate) fn answer_refund_request(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
             return RefundUpdate::Failed("away".into());
         }

@@ -38,11 +38,11 @@ impl World {
         let living = (0..self.places.len()).filter(|&slot| !self.is_gone(slot));
         let slots: Vec<_> =
             living.map(|i| (self.places[i].at, self.places[i].slot.view())).collect();
-        let gone = (0..self.places.len())
+        let lost_slots = (0..self.places.len())
             .filter(|&slot| self.is_gone(slot))
             .map(|i| self.places[i].at)
             .collect::<Vec<_>>();
-        self.checker.gone_at_rest(&self.store, &gone);
+        self.checker.lost_slots_at_rest(&self.store, &lost_slots);
         self.checker.slots_at_rest(&self.store, &slots);
         self.checker.verdicts_at_rest(&self.store);
         self.checker.waitlists_at_rest(&self.store);
@@ -152,14 +152,14 @@ impl World {
     }
 
     /// Requests the missing units for all parked requests before any message arrives. Crossing
-    /// recalls may then only exchange units. Afterwards each request is served alone, as by nodes
-    /// that wait for different times.
+    /// recalls may then only exchange units. Afterwards each request is served alone, as it is in
+    /// nodes that wait for different lengths of time.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
-            let Attempt { state: AttemptState::Parked, asked, .. } = self.attempts[i] else {
+            let Attempt { state: AttemptState::Parked, purchase, .. } = self.attempts[i] else {
                 continue;
             };
-            self.serve_parked(asked.node, asked.item);
+            self.serve_parked(purchase.node, purchase.item);
         }
         self.deliver_all();
         for slot in 0..self.places.len() {
@@ -178,8 +178,8 @@ impl World {
                 // No message is in flight, so the slot's answer was lost.
                 AttemptState::Asking { .. } => self.answer_buyer(i, BuyerAnswer::Retry),
                 AttemptState::Parked => {
-                    let asked = self.attempts[i].asked;
-                    self.serve_parked(asked.node, asked.item);
+                    let purchase = self.attempts[i].purchase;
+                    self.serve_parked(purchase.node, purchase.item);
                     self.deliver_all();
                     for slot in 0..self.places.len() {
                         self.feed_all(slot);
@@ -205,9 +205,9 @@ impl World {
         let waits = |a: &&super::Attempt| {
             !matches!(a.state, AttemptState::Over | AttemptState::Handed { .. })
         };
-        let stuck = self.attempts.iter().find(waits).map(|a| (a.asked, a.state));
-        if let Some((asked, state)) = stuck {
-            self.checker.find("answer", || format!("{asked:?} is never answered: {state:?}"));
+        let stuck = self.attempts.iter().find(waits).map(|a| (a.purchase, a.state));
+        if let Some((purchase, state)) = stuck {
+            self.checker.find("answer", || format!("{purchase:?} is never answered: {state:?}"));
         }
     }
 

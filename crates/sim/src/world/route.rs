@@ -31,9 +31,9 @@ impl World {
     }
 
     /// The slots that a request can reach: its item's partitions, or the slot in its node's memory.
-    pub(crate) fn reachable(&self, asked: &BuyerRequest) -> Vec<usize> {
+    pub(crate) fn reachable(&self, purchase: &BuyerRequest) -> Vec<usize> {
         let can = |(i, p): (usize, &super::PlacedSlot)| {
-            let here = p.at.item == asked.item && p.node.is_none_or(|n| n == asked.node);
+            let here = p.at.item == purchase.item && p.node.is_none_or(|n| n == purchase.node);
             (here && !self.is_gone(i)).then_some(i)
         };
         self.places.iter().enumerate().filter_map(can).collect()
@@ -42,9 +42,11 @@ impl World {
     /// The home slot of an attempt.
     pub(crate) fn home_of(&self, attempt: usize) -> usize {
         let attempt = &self.attempts[attempt];
-        let slots = self.reachable(&attempt.asked);
-        let spread = Spread { partitions: slots.len() as u32, ..self.spread(attempt.asked.item) };
-        let home = partition::home(&spread, NAMES.buyer_hash(attempt.asked.buyer), attempt.number);
+        let slots = self.reachable(&attempt.purchase);
+        let spread =
+            Spread { partitions: slots.len() as u32, ..self.spread(attempt.purchase.item) };
+        let home =
+            partition::home(&spread, NAMES.buyer_hash(attempt.purchase.buyer), attempt.number);
         slots.get(home as usize).copied().unwrap_or(0)
     }
 
@@ -52,19 +54,19 @@ impl World {
     /// parking visits all slots, because an undecided ticket of an earlier try may be in any of
     /// them.
     pub(crate) fn next_slot(&mut self, i: usize) -> Option<usize> {
-        let slots = self.reachable(&self.attempts[i].asked);
-        let Attempt { asked, number, last, round, first: before, .. } = self.attempts[i];
+        let slots = self.reachable(&self.attempts[i].purchase);
+        let Attempt { purchase, number, last, round, first: before, .. } = self.attempts[i];
         let round = u32::from(round);
-        let spread = Spread { partitions: slots.len() as u32, ..self.spread(asked.item) };
-        let hash = NAMES.buyer_hash(asked.buyer);
-        let (registry, levels) = self.registry(&asked, &slots);
+        let spread = Spread { partitions: slots.len() as u32, ..self.spread(purchase.item) };
+        let hash = NAMES.buyer_hash(purchase.buyer);
+        let (registry, levels) = self.registry(&purchase, &slots);
         let next = if last {
             partition::last_tries(&spread, hash, number).nth(round as usize)
         } else if round == 0 {
             partition::first_try(&spread, registry, hash, number)
         } else if let (1, Some(first)) = (round, before) {
             let second =
-                partition::second_try(registry, first, asked.units, |i| levels[i as usize]);
+                partition::second_try(registry, first, purchase.units, |i| levels[i as usize]);
             self.checker.second_try_made(first, second, &levels);
             second
         } else {
@@ -77,10 +79,10 @@ impl World {
     }
 
     /// The partitions that have units or may get some, as the node knows, and the units of each.
-    fn registry(&mut self, asked: &BuyerRequest, slots: &[usize]) -> (Registry, Vec<u64>) {
+    fn registry(&mut self, purchase: &BuyerRequest, slots: &[usize]) -> (Registry, Vec<u64>) {
         let all = (Registry::all(slots.len() as u32), vec![u64::MAX; slots.len()]);
-        let Some(snapshot) = &self.nodes[usize::from(asked.node)].snapshot else { return all };
-        let seen = snapshot.items[asked.item.0 as usize - 1];
+        let Some(snapshot) = &self.nodes[usize::from(purchase.node)].snapshot else { return all };
+        let seen = snapshot.items[purchase.item.0 as usize - 1];
         if seen.free.free.is_none() {
             return all;
         }

@@ -114,8 +114,8 @@ impl Drop for Redis {
 }
 
 fn wanted_lists(usual: u64) -> u64 {
-    let wanted = std::env::var("DOORBUSTER_SIM_LISTS").ok();
-    wanted.map_or(usual, |text| text.parse().expect("DOORBUSTER_SIM_LISTS is a number of lists"))
+    let setting = std::env::var("DOORBUSTER_SIM_LISTS").ok();
+    setting.map_or(usual, |text| text.parse().expect("DOORBUSTER_SIM_LISTS is a number of lists"))
 }
 
 fn check(lists: u64, follows: impl Fn(&Runtime, &RecordedRun) -> Result<(), String>) {

@@ -9,7 +9,7 @@ use doorbuster_core::rules::Rule;
 fn code() -> String {
     fn gather(dir: &Path, into: &mut String) {
         for entry in std::fs::read_dir(dir).expect("a directory") {
-            let path = entry.expect("it can be read").path();
+            let path = entry.expect("a readable entry").path();
             if path.is_dir() && !path.ends_with("crates/sim") {
                 gather(&path, into);
             } else if path.extension().is_some_and(|kind| kind == "rs")
@@ -40,7 +40,7 @@ fn rules_that_only_the_simulator_names_are_listed_with_tests_that_exist() {
         Rule::ALL.iter().map(|rule| rule.name()).filter(|name| names(name) == 0).collect();
     let page = std::fs::read_to_string(root().join("docs/protocol.md")).expect("the page");
     let (_, section) = page.split_once("\n## Rules of order\n").expect("the section");
-    let (section, _) = section.split_once("\n## ").expect("another one behind it");
+    let (section, _) = section.split_once("\n## ").expect("a section after it");
     let rows = section
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
@@ -52,6 +52,7 @@ fn rules_that_only_the_simulator_names_are_listed_with_tests_that_exist() {
     };
     let tests: Vec<&str> = quoted.filter(is_test).collect();
     assert!(tests.len() > 20, "{tests:?}");
-    let gone: Vec<_> = tests.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
-    assert!(gone.is_empty(), "{gone:?}");
+    let missing: Vec<_> =
+        tests.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "docs/protocol.md names tests that do not exist: {missing:?}");
 }

@@ -47,7 +47,7 @@ impl PostgresCopy {
     fn copy_of(fixture: &StoreFixture) -> Self {
         let dir = TempDir::new();
         let entry = ClusterDir::create(dir.path()).expect("a fresh name");
-        let postgres = Postgres::create(&entry, true).expect("it is installed");
+        let postgres = Postgres::create(&entry, true).expect("PostgreSQL is installed");
         let store = StoreLocation::parse(&postgres.url(postgres.port())).expect("an address");
         let twin = Self { postgres, store, _dir: dir };
         twin.run(SCHEMA);

@@ -181,7 +181,7 @@ fn a_feed_with_a_gap_or_a_wrong_row_is_found() {
 }
 
 #[test]
-fn missing_doubled_and_unfounded_credits_are_found() {
+fn missing_repeated_and_invalid_credits_are_found() {
     breaks(
         "UPDATE feed SET ticket = '{12:2}' WHERE seq = 9",
         "I6",
