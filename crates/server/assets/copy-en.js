@@ -234,7 +234,7 @@ export default {
   'o.loading+': 'Loading your order.', 'o.reserved': 'Reserved for you',
   'o.reserved+':
     'Pay by {by} or your reservation is released. You can close this page and come back.',
-  'o.ending': 'Hurry: little time left',
+  'o.ending': 'Little time left',
   'o.ending+': 'Pay by {by}. If you pay later and nothing is left, you get all your money back.',
   'o.sandbox': 'Test mode: you won’t be charged.', 'o.gap': ' ',
   'o.opening': 'Opening the payment page…', 'o.again': 'Open the payment page',

@@ -33,7 +33,7 @@ const CACHED_MS = 2_000; /* an answer that caches share may be this old */
 const CLOCK_OFF_MS = 5_000;
 /* how often an order is read again after its time to pay, until its state says so */
 const REREAD_MS = 5_000;
-/* a page reads its buyer's orders at a random moment of this time after it was loaded */
+/* a page waits this long for its buyer's orders before it is shown without them */
 const MINE_MS = 1_500;
 const ORDERS_MAX = 50;
 
@@ -330,11 +330,10 @@ async function learnMine() {
   if (!m.order || m.order.item !== m.item.id) m.order = order;
   draw();
 }
-/* At a random moment, and not around the start, when many pages load. */
-function learnMineSoon() {
-  const wait = starts(m) - now();
-  if (!m.token || Math.abs(wait) < QUIET_MS) return;
-  setTimeout(learnMine, jitter(0, MINE_MS));
+/* Before the page is shown, but not around the start, when many pages load. */
+async function learnMineFirst() {
+  if (!m.token || Math.abs(starts(m) - now()) < QUIET_MS) return;
+  await Promise.race([learnMine(), new Promise(done => setTimeout(done, MINE_MS))]);
 }
 
 /** After a reload: continues a press without an answer, with its key. Otherwise shows the last
@@ -353,7 +352,6 @@ function resume() {
     send();
   } else {
     if (last && m.token) readOrder(last);
-    learnMineSoon();
   }
 }
 
@@ -529,6 +527,7 @@ showItems(m, id => {
 });
 choose(new URLSearchParams(location.hash.slice(1)).get('item'));
 resume();
+await learnMineFirst();
 draw();
 ready();
 tick();

@@ -114,7 +114,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             }
         })
         .await;
-        tab.until("told.at(-1)?.[0].startsWith('The doors are open')").await;
+        tab.until("told.at(-1)?.[0].startsWith('On sale now')").await;
         let opened = async || {
             (fixture.get_ok(&format!("/v1/admin/sales/{soon}")).await["phase"] == "open")
                 .then_some(())
@@ -123,9 +123,9 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
         streams(&fixture, 1).await;
         // A text that follows another one at once is announced later.
         fixture.step(&soon, "pause").await;
-        tab.until("told.at(-1)[0].startsWith('The shop has paused the sale')").await;
+        tab.until("told.at(-1)[0].startsWith('The sale is paused')").await;
         fixture.step(&soon, "resume").await;
-        tab.until("told.at(-1)[0].startsWith('The doors are open')").await;
+        tab.until("told.at(-1)[0].startsWith('On sale now')").await;
         let texts: Vec<(String, f64)> =
             serde_json::from_value(tab.eval("told").await).expect("texts with times");
         let words = texts.iter().map(|(words, _)| words.as_str());
@@ -286,10 +286,10 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         let id = fixture.orders("brief").await[0]["id"].as_str().expect("an id").to_owned();
         order.go(&link(fixture.address, &format!("/order/{id}"), "ann")).await;
         order.says("#clock-label", "Pay within").await;
-        order.says("#state", "Time to pay is over").await;
+        order.says("#state", "Your time to pay is over").await;
         order.says("#pill", "Expired").await;
-        order.says("#steps", "Expired, units returned").await;
-        page.says(STATE, "Time to pay is over").await;
+        order.says("#steps", "Expired and released").await;
+        page.says(STATE, "Your time to pay is over").await;
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
         page.until("document.querySelector('#buy').dataset.mode === 'refill' || document.querySelector('#buy').dataset.mode === 'go'").await;
@@ -341,11 +341,11 @@ async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() 
         tab.run("const button = document.querySelector('#buy'); button.click(); button.click(); arguments[0]();").await;
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#act").await;
-        tab.says(BUY, "Press again in ").await;
+        tab.says(BUY, "Try again in ").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.click(BUY).await;
         tab.reload().await;
-        tab.says(BUY, "Press again in ").await;
+        tab.says(BUY, "Try again in ").await;
         tab.click(BUY).await;
         assert_eq!(flaky_proxy.keys().len(), 1, "a disabled button sends nothing");
         tab.says(BUY, "Buy now").await;
@@ -370,7 +370,7 @@ async fn a_queued_press_shows_that_its_position_is_no_promise_and_then_its_verdi
         // Delay the answer; a request is decided within ten seconds.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
-        tab.says(BUY, "Asking for 1").await;
+        tab.says(BUY, "Reserving 1").await;
         tab.says(STATE, "Your request is in").await;
         let id = tab.eval("JSON.parse(sessionStorage.getItem('doorbuster.press.open')).id").await;
         let path = format!("/order/{}", id.as_str().expect("an id"));

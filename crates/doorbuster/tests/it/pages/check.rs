@@ -227,7 +227,7 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
         tab.says(BUY, "Buy now").await;
         tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
         assert_eq!(tab.eval("most").await, 100);
-        tab.says("#announce", "The doors are open").await;
+        tab.says("#announce", "On sale now").await;
         let kinds: Vec<_> = sent(&tab, "/challenges").await.iter().map(|request| request["body"].clone()).collect();
         assert_eq!(kinds.last(), Some(&json!({"kind": "pow"})), "{kinds:?}");
         tab.keys("\u{e007}").await;
@@ -333,7 +333,7 @@ async fn the_check_is_offered_in_the_last_minute_and_done_before_the_opening() {
             tab.click(BUY).await;
             tab.click("#tab-work").await;
             tab.click("#work-start").await;
-            tab.says(STATE, "You are ready").await;
+            tab.says(STATE, "You’re all set").await;
             tab.says(BUY, "Opens in ").await;
             tab.has(BUY, "aria-disabled", "true").await;
             starts
@@ -341,7 +341,7 @@ async fn the_check_is_offered_in_the_last_minute_and_done_before_the_opening() {
         .await;
         assert!(sent(&tab, "/passes").await[0]["at"].as_f64() < Some(starts));
         tab.reload().await;
-        tab.says(STATE, "You are ready").await;
+        tab.says(STATE, "You’re all set").await;
         tab.until("document.querySelector('#buy').textContent.startsWith('Buy now')").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;

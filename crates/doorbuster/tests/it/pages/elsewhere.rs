@@ -78,7 +78,7 @@ async fn a_page_on_another_origin_leads_a_visitor_through_the_front_door_to_an_o
         tab.says(BUY, "Join the waiting room").await;
         streams(&fixture, 1).await;
         tab.click(BUY).await;
-        tab.says(STATE, "It is your turn").await;
+        tab.says(STATE, "It’s your turn").await;
         tab.click(BUY).await;
         tab.until("document.querySelector('#letters').naturalWidth > 0").await;
         tab.click("#tab-work").await;

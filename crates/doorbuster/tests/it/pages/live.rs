@@ -20,7 +20,7 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         // From here on the page cannot poll: it learns everything from events.
         tab.eval("window.fetch = () => new Promise(() => {})").await;
         fixture.step("open", "pause").await;
-        tab.says(STATE, "The shop has paused the sale").await;
+        tab.says(STATE, "The sale is paused").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.says("#pill", "Paused").await;
         fixture.step("open", "resume").await;
@@ -54,7 +54,7 @@ async fn held_units_may_return_and_sold_units_do_not() {
         tab.says(BUY, "Buy now").await;
         assert_eq!(fixture.adjust("two", "a", -2).await.status, 200);
         tab.says(BUY, "Sold out").await;
-        tab.says(STATE, "Sold out for good").await;
+        tab.says(STATE, "Sold out").await;
         tab.has(BUY, "aria-disabled", "true").await;
         assert_eq!(fixture.adjust("two", "b", 5).await.status, 200);
         tab.says("#stock", "5 left of 5").await;
@@ -96,9 +96,9 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         streams(&fixture, 2).await;
 
         fixture.kill();
-        page.says(STATE, "The connection is gone").await;
+        page.says(STATE, "You’re offline").await;
         page.says("#stock-more", "As of ").await;
-        order.says("#text", "The connection is gone; the reservation is not.").await;
+        order.says("#text", "You’re offline; the reservation is not.").await;
         fixture.restart();
         flaky_proxy.set_target(fixture.address);
         page.says(STATE, "1 reserved for you").await;

@@ -239,7 +239,7 @@ async fn a_code_typed_before_the_start_is_sent_with_the_pass() {
             tab.says(BUY, "Enter access code").await;
             tab.click(BUY).await;
             tab.keys(&format!("{code}\u{e007}")).await;
-            tab.says(STATE, "You are ready").await;
+            tab.says(STATE, "You’re all set").await;
             tab.says(BUY, "Opens in ").await;
             tab.run(PRESS_WHEN_ENABLED).await;
             starts
@@ -306,8 +306,8 @@ async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
         tab.says(BUY, "Buy now").await;
         tab.click(BUY).await;
         tab.says(STATE, "Too many requests").await;
-        tab.says("#say-text", "Pressing more often does not improve your chance").await;
-        tab.says(BUY, "Press again in ").await;
+        tab.says("#say-text", "Trying more often does not improve your chances").await;
+        tab.says(BUY, "Try again in ").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tokio::time::timeout(Duration::from_secs(40), tab.says(BUY, "Buy now"))
             .await

@@ -56,7 +56,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         tab.click("#go").await;
         tab.says("#state", "Reserved for you").await;
         tab.says(PAY, "Pay €49.00").await;
-        tab.says("#sandbox", "no real money moves").await;
+        tab.says("#sandbox", "you won’t be charged").await;
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
@@ -67,14 +67,14 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         other.eval("window.same = true").await;
         tab.click("[data-does=pay]").await;
         tab.until("location.pathname.startsWith('/order/')").await;
-        tab.says("#state", "Paid. It is yours.").await;
+        tab.says("#state", "Paid. It’s yours.").await;
         step(&tab, "Paid").await;
         assert_eq!(
             tab.url().await,
             plain(fixture.address, &order),
             "the result is removed from the address"
         );
-        other.says("#state", "Paid. It is yours.").await;
+        other.says("#state", "Paid. It’s yours.").await;
         assert_eq!(other.eval("window.same").await, true, "the page was not reloaded");
         other
             .until(
@@ -108,16 +108,16 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         to_payment(&other).await;
         assert_eq!(other.url().await, checkout);
         other.keys_to("[data-does=pay]", "\u{e007}").await;
-        other.says("#state", "Paid. It is yours.").await;
-        tab.says("#state", "Paid. It is yours.").await;
+        other.says("#state", "Paid. It’s yours.").await;
+        tab.says("#state", "Paid. It’s yours.").await;
         // A buyer who goes back in the browser's history sees that it is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
         // The provider reverses the payment. The order stays paid until the shop decides.
         other.click("[data-does=return]").await;
-        other.says("#state", "Given back").await;
+        other.says("#state", "Sent back").await;
         other.click("#back").await;
-        other.says("#state", "Paid. It is yours.").await;
+        other.says("#state", "Paid. It’s yours.").await;
     })
     .await;
 }
@@ -133,7 +133,7 @@ async fn a_return_address_that_claims_payment_is_not_trusted() {
         tab.go(&come).await;
         tab.says("#state", "Checking your payment").await;
         tab.has(PAY, "aria-disabled", "true").await;
-        step(&tab, "Waiting for the confirmation").await;
+        step(&tab, "Waiting for confirmation").await;
         assert_eq!(tab.url().await, plain(fixture.address, &format!("/order/{order}")));
         tab.reload().await;
         tab.says("#state", "Checking your payment").await;
@@ -160,10 +160,10 @@ async fn a_buyer_who_pays_twice_sees_that_the_second_payment_is_refunded() {
         tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&tab).await;
         press(&tab, "twice").await;
-        tab.says("#state", "Paid. It is yours.").await;
-        tab.says("#text", "You have paid more than once. €49.00 has been sent back to you").await;
-        step(&tab, "Paid once more").await;
-        step(&tab, "Money sent back").await;
+        tab.says("#state", "Paid. It’s yours.").await;
+        tab.says("#text", "You paid more than once. €49.00 was sent back to you").await;
+        step(&tab, "Paid again").await;
+        step(&tab, "Refund sent").await;
         assert_eq!(states(&fixture, "open").await, ["paid"]);
     })
     .await;
@@ -192,12 +192,12 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
         fixture.until("the unit is returned", std::time::Duration::from_secs(120), taken).await;
         tab.says("#state", "Too late, so refunded").await;
         tab.says("#text", "€49.00 has been sent back to you").await;
-        step(&tab, "Expired, units returned").await;
+        step(&tab, "Expired and released").await;
         step(&tab, "Payment came too late").await;
-        step(&tab, "Money sent back").await;
+        step(&tab, "Refund sent").await;
         tab.says("#clock-label", "Refunded").await;
-        lucky.says("#state", "Paid after all. It is yours.").await;
-        step(&lucky, "Paid late, bought after all").await;
+        lucky.says("#state", "Paid. It’s yours after all.").await;
+        step(&lucky, "Paid late, still yours").await;
     })
     .await;
 }
@@ -212,13 +212,13 @@ async fn a_hold_that_ends_during_the_checkout_ends_both() {
         tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         checkout.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&checkout).await;
-        tab.says("#state", "Time to pay is over").await;
+        tab.says("#state", "Your time to pay is over").await;
         tab.says("#pill", "Expired").await;
         tab.says("#go", "Back to the sale").await;
-        checkout.says("#text", "takes no money any more").await;
+        checkout.says("#text", "accepts no more payments").await;
         checkout.click("#back").await;
         checkout.says("#pill", "Expired").await;
-        step(&checkout, "Expired, units returned").await;
+        step(&checkout, "Expired and released").await;
     })
     .await;
 }
@@ -234,7 +234,7 @@ async fn a_payment_with_a_lost_message_is_found_before_the_hold_ends() {
         to_payment(&tab).await;
         press(&tab, "lose").await;
         tab.says("#state", "Checking your payment").await;
-        tab.says("#state", "Paid. It is yours.").await;
+        tab.says("#state", "Paid. It’s yours.").await;
         assert_eq!(states(&fixture, "brief").await, ["paid"]);
     })
     .await;
@@ -256,7 +256,7 @@ async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
         tab.says(PAY, "Opening the payment page").await;
         tab.has(PAY, "aria-disabled", "true").await;
         tab.until("document.activeElement.id === 'pay'").await;
-        tab.says("#text", "Nothing was charged").await;
+        tab.says("#text", "You were not charged").await;
         flaky_proxy.set(Mode::Open);
         // The order was cancelled in another window: a payment attempt reports that, and takes no
         // money.
@@ -279,7 +279,7 @@ async fn an_operators_refund_cancellation_and_extension_are_shown() {
         tab.go(&link(fixture.address, &format!("/order/{paid}"), "ann")).await;
         to_payment(&tab).await;
         tab.click("[data-does=pay]").await;
-        tab.says("#state", "Paid. It is yours.").await;
+        tab.says("#state", "Paid. It’s yours.").await;
         other.go(&link(fixture.address, &format!("/order/{given}"), "ann")).await;
         other.says("#state", "Reserved for you").await;
         let act = async |order: &str, step: &str, body: Option<serde_json::Value>| {
@@ -296,7 +296,7 @@ async fn an_operators_refund_cancellation_and_extension_are_shown() {
         step(&other, "More time to pay").await;
         act(&given, "cancel", None).await;
         other.says("#state", "Order cancelled").await;
-        other.says("#text", "The shop has cancelled this order").await;
+        other.says("#text", "The shop cancelled this order").await;
         step(&other, "Cancelled by the shop").await;
     })
     .await;
@@ -389,7 +389,7 @@ async fn a_sandbox_reports_that_its_buttons_are_switched_off() {
         )
         .await;
         tab.click("#pay").await;
-        tab.says("#state", "The buttons are switched off").await;
+        tab.says("#state", "The buttons are off").await;
         tab.says("#announce", "payment.sandbox_page").await;
     })
     .await;

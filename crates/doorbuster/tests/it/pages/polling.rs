@@ -45,7 +45,7 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
             .expect("its page");
         bank.go(&plain(fixture.address, &format!("/sandbox/{checkout}"))).await;
         bank.click("[data-does=pay]").await;
-        ann.says("#state", "Paid. It is yours.").await;
+        ann.says("#state", "Paid. It’s yours.").await;
         ben.says("#state", "Order cancelled").await;
         for tab in [&ann, &ben] {
             assert_eq!(tab.eval("window.same").await, true, "the page was not reloaded");

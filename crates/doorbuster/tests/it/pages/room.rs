@@ -26,13 +26,13 @@ async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
             );
         })
         .await;
-        tab.says(STATE, "It is your turn").await;
+        tab.says(STATE, "It’s your turn").await;
         tab.says("#clock-label", "Your turn ends in").await;
         tab.says("#pill", "Your turn").await;
-        tab.says("#announce", "It is your turn").await;
+        tab.says("#announce", "It’s your turn").await;
         tab.has(BUY, "aria-disabled", "false").await;
         tab.reload().await;
-        tab.says(STATE, "It is your turn").await;
+        tab.says(STATE, "It’s your turn").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&fixture, &soon).await, ["reserved"]);
@@ -56,7 +56,7 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
         ann.go(&link(fixture.address, "/sale/one", "ann")).await;
         ann.says(BUY, "Join the waiting room").await;
         ann.click(BUY).await;
-        ann.says(STATE, "It is your turn").await;
+        ann.says(STATE, "It’s your turn").await;
         ben.go(&link(fixture.address, "/sale/one", "ben")).await;
         ben.click(BUY).await;
         ben.says("#clock-label", "Your position").await;
@@ -69,13 +69,13 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
         ben.says(BUY, "None left right now").await;
-        ben.says("#say-text", "your place is kept").await;
+        ben.says("#say-text", "You keep your position").await;
         let order = fixture.orders("one").await[0]["id"].as_str().expect("an id").to_owned();
         assert_eq!(
             fixture.admin("POST", &format!("/v1/admin/orders/{order}/cancel"), None).await.status,
             200
         );
-        ben.says(STATE, "It is your turn").await;
+        ben.says(STATE, "It’s your turn").await;
         ben.click(BUY).await;
         ben.says(STATE, "1 reserved for you").await;
     })
@@ -127,11 +127,11 @@ async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
         let tab = browser.tab().await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.click(BUY).await;
-        tab.says(STATE, "It is your turn").await;
-        tab.says(STATE, "Your turn is over").await;
+        tab.says(STATE, "It’s your turn").await;
+        tab.says(STATE, "Your time to buy is over").await;
         tab.says(BUY, "Join the waiting room").await;
         tab.click(BUY).await;
-        tab.says(STATE, "It is your turn").await;
+        tab.says(STATE, "It’s your turn").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
     })
@@ -161,7 +161,7 @@ async fn without_events_the_page_polls_its_position() {
         tab.click(BUY).await;
         tab.says("#clock-label", "Your position").await;
         assert_eq!(fixture.adjust("one", "more", 5).await.status, 200);
-        tab.says(STATE, "It is your turn").await;
+        tab.says(STATE, "It’s your turn").await;
     })
     .await;
 }

@@ -51,7 +51,7 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&plain(fixture.address, "/sale/open")).await;
-        tab.says(STATE, "Sign in first").await;
+        tab.says(STATE, "Sign in to buy").await;
         tab.says("#go", "Sign in to buy").await;
         tab.has("#go", "href", "/sign-in").await;
         tab.says(".brand", "灯坊 & Söhne").await;
@@ -61,7 +61,7 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
         // An invalid token has the same effect as no token.
         tab.go(&plain(fixture.address, "/sale/open#token=forged")).await;
         tab.click(BUY).await;
-        tab.says(STATE, "Sign in first").await;
+        tab.says(STATE, "Sign in to buy").await;
     })
     .await;
     assert!(states(&fixture, "open").await.is_empty());
@@ -77,7 +77,7 @@ async fn without_a_sign_in_address_the_page_asks_for_the_shops_link() {
         tab.says(STATE, "Sign in at the shop first").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.go(&plain(fixture.address, "/order/ord_1")).await;
-        tab.says("#text", "Come back here by the shop’s own link").await;
+        tab.says("#text", "from the shop’s own link").await;
     })
     .await;
 }
@@ -92,11 +92,11 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#go").await;
-        tab.says("#sandbox", "no real money moves").await;
+        tab.says("#sandbox", "you won’t be charged").await;
         // A guest pays as well, at the sandbox.
         tab.click("#pay").await;
         tab.click("[data-does=pay]").await;
-        tab.says("#state", "Paid. It is yours.").await;
+        tab.says("#state", "Paid. It’s yours.").await;
         // The sample sale is there as well.
         tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;

@@ -43,19 +43,19 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
-        tab.says(BUY, "None left right now").await;
-        tab.says(ACT, "Tell me when one comes back").await;
+        tab.says("#clock", "None left now").await;
+        tab.says(BUY, "Join the waitlist").await;
         // Uses only keys, and checks the text for screen readers.
-        tab.keys_to(ACT, "\u{e007}").await;
-        tab.says(STATE, "1 before you").await;
-        tab.says("#announce", "1 before you").await;
+        tab.keys_to(BUY, "\u{e007}").await;
+        tab.says(STATE, "1 person ahead of you").await;
+        tab.says("#announce", "1 person ahead of you").await;
         tab.says(BUY, "You are on the waitlist").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.says("#clock", "2").await;
         tab.says(ACT, "Leave the waitlist").await;
-        tab.until("document.activeElement.id === 'act'").await;
+        tab.until("document.activeElement.id === 'buy'").await;
         tab.reload().await;
-        tab.says(STATE, "1 before you").await;
+        tab.says(STATE, "1 person ahead of you").await;
         assert_eq!(line(&fixture, "GET", "ann").await.json()["ahead"], 1);
 
         // The earlier buyer leaves the waitlist; then a unit is returned.
@@ -83,13 +83,13 @@ async fn a_waitlist_entry_is_left_on_either_page_and_never_by_a_double_press() {
     Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
-        tab.says(ACT, "Tell me").await;
+        tab.says(BUY, "Join the waitlist").await;
         tab.run(
-            "const act = document.querySelector('#act'), again = new MutationObserver(() => {
-               if (act.dataset.does === 'leave') { again.disconnect(); act.click(); arguments[0](); }
+            "const buy = document.querySelector('#buy'), again = new MutationObserver(() => {
+               if (buy.dataset.mode === 'busy') { again.disconnect(); buy.click(); arguments[0](); }
              });
-             again.observe(act, { attributes: true });
-             act.click();",
+             again.observe(buy, { attributes: true });
+             buy.click();",
         )
         .await;
         tab.says(STATE, "You are next").await;
@@ -99,20 +99,20 @@ async fn a_waitlist_entry_is_left_on_either_page_and_never_by_a_double_press() {
 
         order.go(&link(fixture.address, &format!("/order/{id}"), "ann")).await;
         order.says("#state", "You are on the waitlist").await;
-        order.says("#clock-label", "Before you").await;
+        order.says("#clock-label", "People ahead of you").await;
         order.says("#clock", "0").await;
         order.says("#steps", "Joined the waitlist").await;
         order.click("#side").await;
         order.says("#state", "You left the waitlist").await;
         order.says("#go", "Back to the sale").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 404);
-        tab.says(ACT, "Tell me").await;
+        tab.says(BUY, "Join the waitlist").await;
 
-        tab.click(ACT).await;
+        tab.click(BUY).await;
         tab.says(STATE, "You are next").await;
         tab.until("performance.now() > 0 && new Promise(done => setTimeout(done, 1_100, true))").await;
         tab.click(ACT).await;
-        tab.says(ACT, "Tell me").await;
+        tab.says(BUY, "Join the waitlist").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 404);
     })
     .await;
@@ -126,8 +126,8 @@ async fn a_waitlist_entry_from_another_device_is_found_and_its_order_is_shown_in
         let tab = browser.tab().await;
         assert_eq!(line(&fixture, "POST", "ann").await.status, 201);
         tab.go(&link(fixture.address, "/sale/last?lang=zh", "ann")).await;
-        tab.says(ACT, "有货时通知我").await;
-        tab.click(ACT).await;
+        tab.says(BUY, "加入候补").await;
+        tab.click(BUY).await;
         tab.says(STATE, "下一个就是你").await;
         streams(&fixture, 1).await;
         let id = line(&fixture, "GET", "ann").await.id();
@@ -151,7 +151,8 @@ async fn the_entry_checks_precede_a_waitlist_entry() {
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
-        tab.click(ACT).await;
+        tab.says(BUY, "Join the waitlist").await;
+        tab.click(BUY).await;
         tab.until("document.querySelector('#check').open").await;
         tab.click("#work-start").await;
         // After the check the request continues by itself.

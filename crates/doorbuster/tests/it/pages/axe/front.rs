@@ -138,7 +138,7 @@ async fn the_waiting_room_is_usable_by_everyone() {
         ann.go(&link(fixture.address, "/sale/one", "ann")).await;
         look(&ann, BUY, "Join the waiting room", "before the waiting room").await;
         ann.click(BUY).await;
-        look(&ann, STATE, "It is your turn", "a turn").await;
+        look(&ann, STATE, "It’s your turn", "a turn").await;
         ben.go(&link(fixture.address, "/sale/one?lang=zh", "ben")).await;
         ben.click(BUY).await;
         look(&ben, "#clock-label", "你的排队位置", "in the waiting room").await;
@@ -152,7 +152,7 @@ async fn the_waiting_room_is_usable_by_everyone() {
         drawn.add_init_script(DRAWN).await;
         drawn.go(&link(fixture.address, "/sale/one?lang=en", "dora")).await;
         drawn.click(BUY).await;
-        look(&drawn, STATE, "Your place is being drawn", "a place is drawn").await;
+        look(&drawn, STATE, "Drawing your position", "a place is drawn").await;
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;
         look(&ben, BUY, "暂时无货", "nothing left for this place").await;
@@ -169,12 +169,12 @@ async fn a_turn_that_is_over_and_a_shop_that_is_full_are_usable_by_everyone() {
         let (ann, ben) = (tab(browser).await, tab(browser).await);
         ann.go(&link(fixture.address, "/sale/turns?lang=en", "ann")).await;
         ann.click(BUY).await;
-        ann.says(STATE, "It is your turn").await;
+        ann.says(STATE, "It’s your turn").await;
         ben.add_init_script(TOO_MANY).await;
         ben.go(&link(fixture.address, "/sale/open?lang=en", "ben")).await;
         ben.click(BUY).await;
         look(&ben, STATE, "The shop is very busy", "too many at once").await;
-        look(&ann, STATE, "Your turn is over", "a turn is over").await;
+        look(&ann, STATE, "Your time to buy is over", "a turn is over").await;
     })
     .await;
 }

@@ -31,7 +31,7 @@ async fn every_state_of_paying_is_usable_by_everyone() {
         tab.says("#state", "The payment failed").await;
         inspect(&tab, "a payment that failed").await;
         tab.click("[data-does=pay]").await;
-        tab.says("#state", "Paid. It is yours.").await;
+        tab.says("#state", "Paid. It’s yours.").await;
         inspect(&tab, "paid").await;
         let (url, _) = at("twice", "?lang=zh").await;
         to_payment(&url).await;
@@ -49,11 +49,11 @@ async fn every_state_of_paying_is_usable_by_everyone() {
         let (url, order) = at("refund", "").await;
         to_payment(&url).await;
         tab.click("[data-does=pay]").await;
-        tab.says("#state", "Paid. It is yours.").await;
+        tab.says("#state", "Paid. It’s yours.").await;
         let refunded =
             fixture.admin("POST", &format!("/v1/admin/orders/{order}/refund"), None).await;
         assert_eq!(refunded.status, 200, "{refunded}");
-        tab.says("#steps", "Money sent back").await;
+        tab.says("#steps", "Refund sent").await;
         inspect(&tab, "refunded").await;
         let (url, _) = at("brief", "").await;
         tab.go(&url).await;
