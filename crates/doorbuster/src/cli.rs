@@ -12,6 +12,7 @@ mod lab;
 mod maintenance;
 mod operators;
 mod order;
+mod page;
 mod payment;
 mod sale;
 mod sale_edit;
@@ -42,6 +43,7 @@ pub use operators::{
 pub use order::{
     EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, OrderSelection, PayByArgs,
 };
+pub use page::{PageArgs, PageCommand};
 pub use payment::{PaymentArgs, PaymentCommand, TriggerArgs};
 pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs};
 pub use sale_edit::{CodesArgs, EditArgs};
@@ -91,6 +93,7 @@ pub enum Command {
     Draw(DrawArgs),
     Csv(CsvArgs),
     Reconcile(ReconcileArgs),
+    Page(PageArgs),
     Export(ExportArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),

@@ -20,6 +20,7 @@ mod lab;
 mod maintenance;
 mod operators;
 mod order;
+mod page;
 mod payment;
 mod print;
 mod sale;
@@ -71,6 +72,7 @@ fn run(command: Command) -> Outcome {
         Command::Restore(args) => maintenance::restore(&args),
         Command::Migrate(args) => maintenance::migrate(&args),
         Command::Config(args) => config::run(&args),
+        Command::Page(args) => page::run(&args),
         Command::Payment(args) => payment::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Man(args) => man(&args.dir),

@@ -43,7 +43,7 @@ mod waitlist;
 pub(crate) mod wire;
 
 pub use accept::{Listener, bind};
-pub use assets::{ExportedSale, FolderFile, folder};
+pub use assets::{ExportedSale, FolderFile, brand_preview, folder};
 pub(crate) use limits::HANDLES_SPARE;
 
 use std::sync::Arc;

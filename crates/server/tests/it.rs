@@ -65,6 +65,8 @@ mod service;
 mod several_servers;
 #[path = "it/spread.rs"]
 mod spread;
+#[path = "it/storefront.rs"]
+mod storefront;
 #[path = "it/strict_parsing.rs"]
 mod strict_parsing;
 #[path = "it/waitlist.rs"]

@@ -29,7 +29,9 @@ use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
 use doorbuster_api::health::Health;
-use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder, WaitingOrder};
+use doorbuster_api::order::{
+    AnyOrder, BuyerSession, History, Order, QueuedOrder, RefusedOrder, WaitingOrder,
+};
 use doorbuster_api::payment::{Checkout, PaymentEvent, Taken};
 use doorbuster_api::problem::{Problem, ProblemBody};
 use doorbuster_api::report::{AnswerLine, DemoReport};
@@ -159,6 +161,7 @@ fn operating(shape: &str, json: &str) {
         "NewErasure" => check_request(NewErasure::from_json, json),
         "Erasure" => check::<Erasure>(json),
         "Session" => check::<Session>(json),
+        "BuyerSession" => check::<BuyerSession>(json),
         "ActionList" => check::<ActionList>(json),
         "NodeList" => check::<NodeList>(json),
         "Series" => check::<Series>(json),

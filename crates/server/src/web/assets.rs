@@ -116,6 +116,14 @@ impl AssetSource {
     }
 }
 
+/// One HTML file that shows the shop's brand in both colour schemes.
+#[must_use]
+pub fn brand_preview(settings: &Settings) -> String {
+    let sources = embedded();
+    let styles = sources.get("look.css").map(AssetSource::text).unwrap_or_default();
+    theme::preview(settings, &styles)
+}
+
 impl Assets {
     /// Prepares all files for these settings. `api` is the address of the API, for pages on another
     /// origin.

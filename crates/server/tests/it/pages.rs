@@ -85,7 +85,9 @@ fn both_languages_have_the_same_texts_and_promise_no_message_that_is_not_sent() 
     assert!(alone.is_empty(), "in one language only: {alone:?}");
     let places = |sentence: &str| {
         let names = sentence.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-        names.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>()
+        // `{count:person|people}` chooses a word by the number; Chinese needs none.
+        let names = names.map(|(name, _)| name.split_once(':').map_or(name, |(name, _)| name));
+        names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
     for (key, sentence) in &english {
         assert_eq!(places(sentence), places(&chinese[key]), "{key} leaves room for the same");
@@ -114,7 +116,7 @@ async fn pages_are_the_same_for_every_visitor_and_load_only_local_files() {
     let mut open: BTreeSet<String> = BTreeSet::new();
     for (path, other) in [
         ("/", "/?lang=zh"),
-        ("/sale/spring", "/sale/none?lang=en"),
+        ("/sale/spring", "/sale/spring?lang=en"),
         (order.as_str(), "/order/ord_nothing"),
         ("/docs", "/docs"),
     ] {
@@ -178,7 +180,7 @@ async fn pages_are_the_same_for_every_visitor_and_load_only_local_files() {
         }
         assert_eq!(packed.header("vary"), Some("accept-encoding"));
     }
-    assert!(seen.len() > 20, "{seen:?}");
+    assert!(seen.len() > 10, "{seen:?}");
     assert_eq!(app.get("/assets/README.md").await.verdict(), "404 not_found");
     assert_eq!(
         app.get("/assets/look.css").await.verdict(),
@@ -196,17 +198,19 @@ async fn the_pages_script_contains_the_owners_configuration() {
     let app = TestApp::with(&settings).await;
     let page = app.get("/").await.text();
     let site =
-        named(&page).into_iter().find(|name| name.contains("/site.")).expect("the page loads it");
+        named(&page).into_iter().find(|name| name.contains("/first.")).expect("the page loads it");
     let text = app.get(&site).await.text();
     let told = text
-        .trim()
-        .strip_prefix("window.doorbuster = ")
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("window.doorbuster = "))
         .and_then(|text| text.strip_suffix(';'))
         .expect("a script");
     let told: serde_json::Value = serde_json::from_str(told).expect("JSON");
     assert_eq!(
         told,
-        json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false, "sandbox": true, "api": null})
+        json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false, "sandbox": true, "api": null,
+               "shop_url": null, "next_steps": null, "time_zone": null})
     );
 }
 

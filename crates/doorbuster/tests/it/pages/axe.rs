@@ -183,9 +183,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         tab.click("#side").await;
         tab.says("#state", "You left the waitlist").await;
         inspect(&tab, "a waitlist entry that was left").await;
-        for (step, words) in
-            [("pause", "The sale is paused"), ("close", "The sale has ended")]
-        {
+        for (step, words) in [("pause", "The sale is paused"), ("close", "The sale has ended")] {
             fixture.step("open", step).await;
             tab.go(&link(fixture.address, "/sale/open", "ann")).await;
             tab.says(STATE, words).await;

@@ -46,9 +46,9 @@ async fn held_units_may_return_and_sold_units_do_not() {
         streams(&fixture, 1).await;
         let spec = PurchaseSpec::new("ben", "k", "two", 2);
         let bought = fixture.buy(&spec).await;
-        tab.says(BUY, "None left right now").await;
-        tab.says("#stock-more", "2 held for payment; unpaid ones come back").await;
-        tab.says("#say-text", "they come back here and the button wakes").await;
+        tab.says(BUY, "Join the waitlist").await;
+        tab.says("#stock-more", "2 reserved and unpaid; unpaid ones come back").await;
+        tab.says("#say-text", "Unpaid ones go to the waitlist first").await;
 
         fixture.ask(&spec.order("POST", &bought.id(), "/cancel")).await;
         tab.says(BUY, "Buy now").await;

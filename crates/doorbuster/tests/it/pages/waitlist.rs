@@ -110,7 +110,8 @@ async fn a_waitlist_entry_is_left_on_either_page_and_never_by_a_double_press() {
 
         tab.click(BUY).await;
         tab.says(STATE, "You are next").await;
-        tab.until("performance.now() > 0 && new Promise(done => setTimeout(done, 1_100, true))").await;
+        tab.until("performance.now() > 0 && new Promise(done => setTimeout(done, 1_100, true))")
+            .await;
         tab.click(ACT).await;
         tab.says(BUY, "Join the waitlist").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 404);

@@ -4,8 +4,11 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::AssetSource;
-use crate::config::Theme;
+use crate::config::{Settings, Theme, ThemeFile};
 use crate::web::shell::escaped;
 
 /// The style sheet of the buyers' pages.
@@ -17,15 +20,16 @@ const END: &str = "</body>";
 
 /// Puts the brand into the files.
 pub(super) fn apply(theme: &Theme, sources: &mut HashMap<String, AssetSource>) {
-    let mut styles = styles(theme);
-    for (name, file) in [("logo", &theme.logo), ("font", &theme.font)] {
-        let Some(file) = file else { continue };
-        let name = format!("shop-{name}.{}", file.extension);
-        styles.push_str(&match name.starts_with("shop-logo") {
-            true => logo_styles(&name),
-            false => font_styles(&name),
-        });
-        sources.insert(name, AssetSource::data(file.bytes.clone()));
+    let mut styles = color_styles(theme);
+    if let Some(logo) = &theme.logo {
+        let name = format!("shop-logo.{}", logo.extension);
+        styles.push_str(&logo_styles(&format!("/assets/{name}")));
+        sources.insert(name, AssetSource::data(logo.bytes.clone()));
+    }
+    if let Some(font) = &theme.font {
+        let name = format!("shop-font.{}", font.extension);
+        styles.push_str(&font_styles(&format!("/assets/{name}")));
+        sources.insert(name, AssetSource::data(font.bytes.clone()));
     }
     if !styles.is_empty()
         && let Some(sheet) = sources.get_mut(STYLES)
@@ -45,7 +49,7 @@ pub(super) fn apply(theme: &Theme, sources: &mut HashMap<String, AssetSource>) {
 
 /// The tokens of the brand's colours in both schemes. On the dark pages the accent itself is the
 /// colour of text, and its wash is mixed from the ground.
-pub(in crate::web) fn styles(theme: &Theme) -> String {
+fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
         "\n/* the shop's colours */\n:root {{ --color-accent: {accent}; --color-on-accent: {on}; \
@@ -60,22 +64,95 @@ pub(in crate::web) fn styles(theme: &Theme) -> String {
     )
 }
 
-fn logo_styles(name: &str) -> String {
+fn logo_styles(url: &str) -> String {
     format!(
         "\n/* the shop's logo; its name stays for screen readers */\n\
          .brand svg {{ display: none; }}\n\
          .brand span {{ position: absolute; inline-size: 1px; block-size: 1px; clip-path: inset(50%); }}\n\
          .brand::before {{ content: \"\"; inline-size: 9rem; block-size: 2rem;\n  \
-         background: url(\"/assets/{name}\") left center / contain no-repeat; }}\n"
+         background: url(\"{url}\") left center / contain no-repeat; }}\n"
     )
 }
 
-fn font_styles(name: &str) -> String {
+fn font_styles(url: &str) -> String {
     format!(
         "\n/* the shop's font */\n@font-face {{ font-family: \"Shop\"; font-display: swap;\n  \
-         src: url(\"/assets/{name}\") format(\"woff2\"); }}\n\
+         src: url(\"{url}\") format(\"woff2\"); }}\n\
          :root {{ --font-text: \"Shop\", system-ui, sans-serif; }}\n"
     )
+}
+
+/// The block of the style sheet for the dark scheme.
+const DARK: &str = "@media (prefers-color-scheme: dark) {";
+
+/// One HTML file that shows the parts of a page with this brand, in the light and the dark scheme
+/// side by side. It needs no server and no other file.
+pub(super) fn preview(settings: &Settings, styles: &str) -> String {
+    let theme = &settings.page.theme;
+    let mut css = styles.to_owned() + &color_styles(theme);
+    if let Some(logo) = &theme.logo {
+        css.push_str(&logo_styles(&data_url(logo)));
+    }
+    if let Some(font) = &theme.font {
+        css.push_str(&font_styles(&data_url(font)));
+    }
+    let (shop, footer) = (escaped(&settings.shop), footer(theme));
+    let half = |scheme: &str| {
+        PREVIEW.replace("SCHEME", scheme).replace("SHOP", &shop).replace("FOOTER", &footer)
+    };
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>{shop}: page preview</title>\n\
+         <style>\n{}\nbody {{ display: grid; padding: 0; grid-template-columns: repeat(auto-fit, \
+         minmax(20rem, 1fr)); }}\n.half {{ background: var(--color-page); color: \
+         var(--color-text); padding: 1rem 1.5rem 2rem; display: grid; gap: 1rem; align-content: \
+         start; }}\n</style>\n<body>\n{}{}</body>\n</html>\n",
+        with_dark_class(&css),
+        half("light"),
+        half("dark"),
+    )
+}
+
+/// The parts of a page, for one scheme.
+const PREVIEW: &str = "<section class=\"half SCHEME\">
+  <header class=\"top\"><span class=\"brand\"><svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5\"><path d=\"M3 27V11a9 9 0 0 1 18 0v16\" stroke=\"currentColor\"/><path class=\"brand__slit\" d=\"M12 6v21\"/></svg><span>SHOP</span></span></header>
+  <p><span class=\"pill pill--live\">Open now</span> <span class=\"pill pill--warn\">None left now</span> <span class=\"pill pill--good\">Paid</span> <span class=\"pill\">Sold out</span></p>
+  <p class=\"eyebrow\">Spring drop</p><h1>Ora lamp</h1><p class=\"price\"><b>€49.00</b> <s>€89.00</s></p>
+  <button class=\"buy\" data-mode=\"go\"><span>Buy now · €49.00</span></button>
+  <button class=\"buy\" data-mode=\"busy\"><span>Reserving 1…</span></button>
+  <button class=\"buy\" data-mode=\"wait\"><span>Opens in 12:48</span></button>
+  <p><b>On sale now</b><br><span class=\"soft\">One tap is enough. You get your answer within seconds.</span></p>
+  <p><button class=\"button\">Join the waitlist</button> <button class=\"button button--main\">Pay €49.00</button></p>
+  FOOTER
+</section>
+";
+
+/// The style sheet in which the class `dark` stands for the dark scheme of the browser.
+fn with_dark_class(css: &str) -> String {
+    let (mut out, mut rest) = (String::new(), css);
+    while let Some((before, after)) = rest.split_once(DARK) {
+        let mut depth = 1_u32;
+        let end = after
+            .char_indices()
+            .find(|(_, char)| {
+                match char {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                depth == 0
+            })
+            .map_or(after.len(), |(at, _)| at);
+        out.push_str(before);
+        out.push_str(&after[..end].replace(":root", ".dark"));
+        rest = after.get(end + 1..).unwrap_or_default();
+    }
+    out + rest
+}
+
+fn data_url(file: &ThemeFile) -> String {
+    let media_type = super::media_type_of(&format!("x.{}", file.extension)).unwrap_or_default();
+    format!("data:{media_type};base64,{}", STANDARD.encode(&file.bytes))
 }
 
 fn footer(theme: &Theme) -> String {
@@ -85,4 +162,59 @@ fn footer(theme: &Theme) -> String {
             .expect("writing to a string cannot fail");
     }
     out + "</footer>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, load};
+
+    fn settings(more: &[(&str, &str)]) -> Result<Settings, String> {
+        let flags = Flags { data_dir: Some("/tmp".into()), ..Flags::default() };
+        let all = more.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        load(&flags, all).map_err(|error| error.to_string())
+    }
+
+    const COLORS: [(&str, &str); 4] = [
+        ("DOORBUSTER_PAGE__THEME__ACCENT", "#3ddc97"),
+        ("DOORBUSTER_PAGE__THEME__ON_ACCENT", "#00210f"),
+        ("DOORBUSTER_PAGE__THEME__ACCENT_TEXT", "#00603a"),
+        ("DOORBUSTER_PAGE__THEME__ACCENT_WASH", "#dff7ea"),
+    ];
+
+    #[test]
+    fn a_preview_shows_the_brand_in_both_schemes_without_another_file() {
+        let footer = ("DOORBUSTER_PAGE__THEME__FOOTER", "Imprint=https://shop.example/imprint");
+        let settings = settings(&[&COLORS[..], &[footer]].concat()).expect("valid settings");
+        let styles = "a { } @media (prefers-color-scheme: dark) { :root { --x: 1; } } b { }";
+        let page = preview(&settings, styles);
+        assert!(page.contains("--color-accent: #3ddc97"), "{page}");
+        assert!(page.contains(".dark { --x: 1; }") && !page.contains("prefers-color"), "{page}");
+        assert!(page.contains("<a href=\"https://shop.example/imprint\">Imprint</a>"), "{page}");
+        assert_eq!(page.matches("<section").count(), 2);
+    }
+
+    #[test]
+    fn a_brand_that_cannot_be_read_is_refused_at_the_start() {
+        let with = |at: usize, value: &'static str| {
+            let mut colors = COLORS;
+            colors[at].1 = value;
+            settings(&colors)
+        };
+        for (at, value, path) in [
+            (1, "#ffffff", "page.theme.on_accent: #ffffff has a contrast of 1."),
+            (2, "#5ad6a0", "page.theme.accent_text: #5ad6a0 has a contrast of"),
+            (0, "#203030", "page.theme.accent: #203030 has a contrast of"),
+            (3, "mint", "page.theme.accent_wash: is not a colour"),
+        ] {
+            let error = with(at, value).expect_err("it is refused");
+            assert!(error.contains(path), "{value}: {error}");
+        }
+        let error = settings(&COLORS[..3]).expect_err("one is missing");
+        assert!(error.contains("page.theme.accent_wash: is missing"), "{error}");
+        let missing = [("DOORBUSTER_PAGE__THEME__LOGO", "/nowhere/logo.svg")];
+        assert!(settings(&missing).expect_err("no file").contains("cannot read /nowhere/logo.svg"));
+        let script = [("DOORBUSTER_PAGE__THEME__FOOTER", "Imprint=javascript:alert(1)")];
+        assert!(settings(&script).expect_err("no link").contains("is not a link"));
+    }
 }

@@ -1,0 +1,40 @@
+//! Arguments of `page`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::settings::SettingsArgs;
+
+/// Look at the buyers' pages before they go live.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  doorbuster page preview --config /etc/doorbuster/doorbuster.toml"
+)]
+pub struct PageArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PageCommand,
+}
+
+/// An operation on the pages.
+#[derive(Debug, Subcommand)]
+pub enum PageCommand {
+    Preview(PreviewArgs),
+}
+
+/// Write one HTML file that shows the brand of `page.theme` in the light and the dark scheme.
+///
+/// The file needs no server: open it in a browser. The colours are checked first, as at the start
+/// of a server.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  doorbuster page preview --config doorbuster.toml --out brand.html"
+)]
+pub struct PreviewArgs {
+    /// The file to write.
+    #[arg(long, value_name = "FILE", default_value = "doorbuster-preview.html")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
