@@ -21,4 +21,5 @@ pub mod problem;
 pub mod query;
 pub mod report;
 pub mod sale;
+pub mod session;
 pub mod value;

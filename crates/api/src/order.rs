@@ -334,22 +334,6 @@ pub struct OrderRefund {
     pub settled_at: Option<Time>,
 }
 
-/// A buyer's session on the pages, as the token says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(examples(json!({
-    "buyer": "alice", "member": true, "level": 2, "expires_at": "2026-11-20T11:00:00.000Z"
-})))]
-pub struct BuyerSession {
-    /// The buyer.
-    pub buyer: String,
-    /// Whether the buyer is a member.
-    pub member: bool,
-    /// The buyer's level.
-    pub level: u8,
-    /// When the token expires.
-    pub expires_at: Time,
-}
-
 /// A page of orders, newest first. It has no queued and no refused requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderList {

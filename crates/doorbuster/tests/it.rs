@@ -32,6 +32,8 @@ mod nats_stream;
 mod operators;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/payment.rs"]
+mod payment;
 #[path = "it/privacy.rs"]
 mod privacy;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]

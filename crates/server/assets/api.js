@@ -46,7 +46,7 @@ async function call(
 }
 
 const seg = encodeURIComponent;
-/** The newest sales with their status. Caches keep only the answer without a search and a cursor. */
+/** The newest sales with their status. Caches keep only the answer without search and cursor. */
 export const getSales = (search = '', cursor = null) =>
   call(
     'GET',
@@ -55,6 +55,15 @@ export const getSales = (search = '', cursor = null) =>
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
+/** The sale as the server wrote it into the page, or null: an exported page does not have it. */
+export function writtenSale(sale) {
+  try {
+    const data = JSON.parse(document.querySelector('#sale-data')?.textContent ?? 'null');
+    return data?.id === sale ? { status: 200, data } : null;
+  } catch {
+    return null;
+  }
+}
 /** The status of a sale; a new `version` avoids an older copy in a cache. */
 export const getStatus = (sale, version) =>
   call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);

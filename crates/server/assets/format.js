@@ -127,3 +127,18 @@ export function money({ amount_minor, currency }, units = 1) {
   });
   return form.format((amount_minor * units) / 10 ** digits);
 }
+/** A wait is shown as a rounded range, because the estimate is not exact. */
+export function estimate({ from, to }) {
+  if (to < 60) {
+    const high = Math.max(10, Math.ceil(to / 10) * 10),
+      low = Math.floor(from / 10) * 10;
+    return text(low > 0 && low < high ? 'est.secs' : 'est.sec', { a: low, b: high });
+  }
+  const high = Math.ceil(to / 60),
+    low = Math.max(from < 60 ? 0 : 1, Math.floor(from / 60));
+  if (low < 1) return text('est.under', { b: high });
+  return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', {
+    a: low,
+    b: high,
+  });
+}

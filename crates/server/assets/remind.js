@@ -65,7 +65,8 @@ export function remind(m, scene, deal, t, turn) {
   last = news;
 }
 
-/* The icon: the number of minutes, or in the last minute of seconds; filled when the buyer can act. */
+/* The icon: the number of minutes, or in the last minute of seconds; filled when the buyer can
+   act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
   if (wanted === icon) return;

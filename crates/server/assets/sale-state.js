@@ -172,6 +172,18 @@ export function dealOf(m, scene, t = now()) {
    first. */
 export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
+/* What the waitlist answers where joining it again would change nothing. */
+const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
+/** Whether the button joins the waitlist. */
+export const canWaitlist = (m, deal, t = now()) =>
+  deal === 'heldout' &&
+  mayJoinWaitlist(m) &&
+  !m.waitlistBusyItem &&
+  t >= m.busy_ms &&
+  !(m.waitlistError?.item === m.item.id && CLOSED_WAITLIST.includes(m.waitlistError.name));
+/** Whether the buyer's orders, with the one that is shown, use the whole limit. */
+export const usedUp = m => atLimit(m) || (m.order?.units ?? 0) >= (m.item.limit_per_buyer ?? 1);
+
 /** The variant of a deal's texts, or null. */
 export function shadeOf(m, deal, t = now()) {
   if (deal === 'heldout' && m.waitlistBusyItem) return 'joining';

@@ -3,20 +3,20 @@ import { claimsOf } from '/assets/who.js';
 import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { remind } from '/assets/remind.js';
-import { count, fullTime, left, moment, money, shopTime, shortTime, span, time, when, zone } from '/assets/format.js';
+import { count, estimate, fullTime, left, moment, money, shopTime, shortTime, span, time, when, zone } from '/assets/format.js';
 import {
   OLD_MS,
-  atLimit,
+  canWaitlist,
   dealOf,
   ends,
   frontOf,
   isAdmitted,
-  mayJoinWaitlist,
   most,
   row,
   sceneOf,
   shadeOf,
   starts,
+  usedUp,
 } from '/assets/sale-state.js';
 
 /* The picture, the pill and its tone. */
@@ -173,21 +173,6 @@ function values(m, deal, t) {
     s: Math.max(0, Math.ceil((until - t) / 1000)),
   };
 }
-/* A wait is shown as a rounded range, because the estimate is not exact. */
-function estimate({ from, to }) {
-  if (to < 60) {
-    const high = Math.max(10, Math.ceil(to / 10) * 10),
-      low = Math.floor(from / 10) * 10;
-    return text(low > 0 && low < high ? 'est.secs' : 'est.sec', { a: low, b: high });
-  }
-  const high = Math.ceil(to / 60),
-    low = Math.max(from < 60 ? 0 : 1, Math.floor(from / 60));
-  if (low < 1) return text('est.under', { b: high });
-  return text(low < high ? 'est.mins' : high === 1 ? 'est.min1' : 'est.min', {
-    a: low,
-    b: high,
-  });
-}
 /* A refusal has its own title and text while the button rests; the button's words stay those of
    the state. */
 function wordsOf(m, deal, part) {
@@ -205,18 +190,6 @@ function wordsOf(m, deal, part) {
 
 /* The clock's words where no time is awaited. */
 const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
-/* What the waitlist answers where joining it again would change nothing. */
-const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
-/* Whether the button joins the waitlist. */
-export const canWaitlist = (m, deal, t = now()) =>
-  deal === 'heldout' &&
-  mayJoinWaitlist(m) &&
-  !m.waitlistBusyItem &&
-  t >= m.busy_ms &&
-  !(m.waitlistError?.item === m.item.id && CLOSED_WAITLIST.includes(m.waitlistError.name));
-/* Whether the buyer's orders, with the one that is shown, use the whole limit. */
-const usedUp = m => atLimit(m) || (m.order?.units ?? 0) >= (m.item.limit_per_buyer ?? 1);
-
 /* Whether it is this buyer's turn. */
 const inTurn = (m, scene, deal, t) =>
   ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) &&

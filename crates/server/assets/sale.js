@@ -2,17 +2,18 @@
    The page is the same file for every visitor; its address names the sale. */
 import { $, announce, put, ready, signInUrl, site, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { getOrder, getOrders, getSale, getStatus, idInAddress, random } from '/assets/api.js';
+import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
 import { buyerOf, forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { frontDoor } from '/assets/door.js';
+import { ownOrders } from '/assets/own-orders.js';
 import { itemWaitlist } from '/assets/waitlist.js';
 import { newPress, pursue, unfinishedPress } from '/assets/press.js';
 import {
   CALM_MS,
+  canWaitlist,
   dealOf,
   learn,
-  learnOrders,
   model as m,
   most,
   row,
@@ -20,7 +21,7 @@ import {
   starts,
 } from '/assets/sale-state.js';
 import { bindReminders } from '/assets/remind.js';
-import { canWaitlist, show, showItem, showItems } from '/assets/sale-view.js';
+import { show, showItem, showItems } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
 /* the event stream is opened at a random moment of the last ten minutes */
@@ -33,9 +34,6 @@ const CACHED_MS = 2_000; /* an answer that caches share may be this old */
 const CLOCK_OFF_MS = 5_000;
 /* how often an order is read again after its time to pay, until its state says so */
 const REREAD_MS = 5_000;
-/* a page waits this long for its buyer's orders before it is shown without them */
-const MINE_MS = 1_500;
-const ORDERS_MAX = 50;
 
 const poll = pauser(),
   press = pauser();
@@ -57,6 +55,7 @@ const scene = () => sceneOf(m);
 /* the front door and the waitlist; null until the sale is known */
 let door = null,
   waitlist = null;
+const mine = ownOrders(m, draw);
 
 /* ----- the sale's status ----- */
 
@@ -198,9 +197,9 @@ function openStream() {
           press.wake();
         }
         waitlist.hear(order);
-        if (m.order && order?.id === m.order.id) readOrder(m.order.id);
+        if (m.order && order?.id === m.order.id) mine.readOne(m.order.id);
         /* an order of another tab or device */
-        else if (!m.press && order?.sale === m.id) learnMine();
+        else if (!m.press && order?.sale === m.id) mine.read();
         if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) {
           delete m.share[order.item];
           m.why = null;
@@ -265,7 +264,7 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
   if (order) {
     m.order = order;
     m.why = null;
-    tab.set('order.' + m.id, order.id);
+    mine.remember(order);
   } else if (busy_secs) {
     m.calm_ms = 0;
     door.busy(busy_secs, scope);
@@ -304,38 +303,11 @@ function served(order) {
   m.order = order;
   m.came = order.id;
   m.why = null;
-  tab.set('order.' + m.id, order.id);
+  mine.remember(order);
   fresh = true;
   poll.wake();
   draw();
 }
-/** Reads this buyer's order again; a later state replaces "reserved". */
-async function readOrder(id) {
-  const answer = await getOrder(m.token, id);
-  if (answer.status === 200) {
-    if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) {
-      m.order = null;
-      tab.drop('order.' + m.id);
-    } else m.order = answer.data;
-  }
-  draw();
-}
-/** Reads this buyer's orders, so that a new tab shows what is reserved and what is left of the
-    limit. */
-async function learnMine() {
-  const buyer = m.token,
-    answer = await getOrders(buyer, ORDERS_MAX);
-  if (answer.status !== 200 || m.token !== buyer || m.press) return;
-  const order = learnOrders(m, answer.data.orders ?? []);
-  if (!m.order || m.order.item !== m.item.id) m.order = order;
-  draw();
-}
-/* Before the page is shown, but not around the start, when many pages load. */
-async function learnMineFirst() {
-  if (!m.token || Math.abs(starts(m) - now()) < QUIET_MS) return;
-  await Promise.race([learnMine(), new Promise(done => setTimeout(done, MINE_MS))]);
-}
-
 /** After a reload: continues a press without an answer, with its key. Otherwise shows the last
     order. */
 function resume() {
@@ -350,9 +322,7 @@ function resume() {
     open.unsure = true;
     m.stage = open.id ? 'queued' : 'asking';
     send();
-  } else {
-    if (last && m.token) readOrder(last);
-  }
+  } else if (last && m.token) mine.readOne(last);
 }
 
 /* ----- the buyer's choices ----- */
@@ -387,8 +357,7 @@ function bind() {
     if (!free($('#act'))) return;
     if ($('#act').dataset.does === 'leave') return void waitlist.leave();
     if ($('#act').dataset.does === 'again') {
-      m.order = null;
-      tab.drop('order.' + m.id);
+      mine.putAside();
     }
     if ($('#act').dataset.does === 'anew') m.barred = null;
     wake();
@@ -438,20 +407,11 @@ function lost(why) {
   ready();
   return new Promise(() => {}); /* the page stays like this */
 }
-/* The sale as the server wrote it into the page, or null: an exported page does not have it. */
-function written() {
-  try {
-    const data = JSON.parse($('#sale-data')?.textContent ?? 'null');
-    return data?.id === m.id ? { status: 200, data } : null;
-  } catch {
-    return null;
-  }
-}
 async function load() {
   const who = identify();
   for (let tries = 0; ; tries += 1) {
     const [sale, status] = await Promise.all([
-      written() ?? getSale(m.id),
+      writtenSale(m.id) ?? getSale(m.id),
       getStatus(m.id, version),
     ]);
     if (sale.status === 404 || status.status === 404) return lost('lost');
@@ -488,7 +448,7 @@ function tick() {
     now() > Math.max(Date.parse(m.order.pay_by), reread_ms) + jitter(1_000, REREAD_MS)
   ) {
     reread_ms = now();
-    readOrder(m.order.id);
+    mine.readOne(m.order.id);
   }
   const wait = starts(m) - now();
   setTimeout(tick, wait > 0 && wait < 250 ? wait + 1 : 250);
@@ -527,7 +487,7 @@ showItems(m, id => {
 });
 choose(new URLSearchParams(location.hash.slice(1)).get('item'));
 resume();
-await learnMineFirst();
+await mine.readFirst();
 draw();
 ready();
 tick();

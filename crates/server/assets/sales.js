@@ -84,7 +84,8 @@ function pictureOf(sale, light) {
 /* The state of a sale for its card: its phase, or of an open sale what the items have left. */
 function stateOf({ status }) {
   if (status.phase !== 'open') return status.phase;
-  const all = state => status.items.length && status.items.every(item => state.includes(item.state));
+  const all = states =>
+    status.items.length > 0 && status.items.every(item => states.includes(item.state));
   return all(['sold_out']) ? 'sold' : all(['sold_out', 'held_out']) ? 'out' : 'open';
 }
 /* Sales that can be bought first, then sales that open next, then the others; within a group the

@@ -12,7 +12,7 @@ function ofTheShop() {
     return null;
   }
 }
-/* The cookie works only for pages of the server itself. This browser remembers that there is one. */
+/* The cookie works only for pages of the server itself. The browser remembers that there is one. */
 const hasCookie = () => !origin && browser.get('session') === true;
 /** The current token, or null; `COOKIE` if only the cookie has it. Sends no request. */
 export const token = () =>

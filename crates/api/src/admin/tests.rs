@@ -123,10 +123,9 @@ fn each_member_of_an_item_has_its_bounds() {
         &[("/items/0/hold_secs", "must be a whole number from 1 to 86400")],
     );
     item(with(r#""description":"\u0000""#), &[("/items/0/description", "must not hold control")]);
-    item(with(r#""image":"javascript:alert(1)""#), &[("/items/0/image", "must be an https")]);
-    item(with(r#""image":"http://shop.example/a.png""#), &[("/items/0/image", "must be an https")]);
-    item(with(r#""image":"a b""#), &[("/items/0/image", "must be an https")]);
-    item(with(r#""image":"""#), &[("/items/0/image", "must be an https")]);
+    for wrong in ["javascript:alert(1)", "http://shop.example/a.png", "a b", ""] {
+        item(with(&format!(r#""image":"{wrong}""#)), &[("/items/0/image", "must be an https")]);
+    }
     item(with(r#""id":"phone""#), &[("/items/0/id", "is given twice")]);
     item(
         ITEM.replace("10,", "-1,"),

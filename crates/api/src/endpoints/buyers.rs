@@ -8,9 +8,10 @@ use super::{
 use crate::body::Purchase;
 use crate::event::Event;
 use crate::header::BodyType;
-use crate::order::{AnyOrder, BuyerSession, Order, OrderList, QueuedOrder};
+use crate::order::{AnyOrder, Order, OrderList, QueuedOrder};
 use crate::problem::Code;
 use crate::sale::{Sale, SaleList, Status};
+use crate::session::BuyerSession;
 
 pub(super) const BUYER_ENDPOINT: Endpoint = Endpoint {
     method: Method::Get,

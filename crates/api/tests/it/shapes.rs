@@ -29,13 +29,12 @@ use doorbuster_api::body::Purchase;
 use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
 use doorbuster_api::health::Health;
-use doorbuster_api::order::{
-    AnyOrder, BuyerSession, History, Order, QueuedOrder, RefusedOrder, WaitingOrder,
-};
+use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder, WaitingOrder};
 use doorbuster_api::payment::{Checkout, PaymentEvent, Taken};
 use doorbuster_api::problem::{Problem, ProblemBody};
 use doorbuster_api::report::{AnswerLine, DemoReport};
 use doorbuster_api::sale::{Sale, Status};
+use doorbuster_api::session::BuyerSession;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -120,8 +120,7 @@ impl AssetSource {
 #[must_use]
 pub fn brand_preview(settings: &Settings) -> String {
     let sources = embedded();
-    let styles = sources.get("look.css").map(AssetSource::text).unwrap_or_default();
-    theme::preview(settings, &styles)
+    theme::preview(settings, &bundle::joined_styles("look.css", &sources))
 }
 
 impl Assets {
@@ -139,6 +138,8 @@ impl Assets {
         if let Some(docs) = sources.get_mut("docs.html") {
             *docs = AssetSource::generated(super::docs::complete(&docs.text()));
         }
+        let styles = bundle::joined_styles("look.css", &sources);
+        sources.insert("look.css".to_owned(), AssetSource::generated(styles));
         theme::apply(&settings.page.theme, &mut sources);
         let addresses = hashed(&sources);
         let (mut assets, mut pages) = (HashMap::new(), HashMap::new());

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::order::BuyerSession;
+use doorbuster_api::session::BuyerSession;
 use http::header::{AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 

@@ -85,7 +85,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
     again.commits.forget();
-    // Three polls, each of which would publish the rows.
+    // Three polls. Each would publish the rows.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let commits = again.commits.take();

@@ -395,16 +395,17 @@ async fn a_buyer_at_the_limit_sees_how_much_of_it_is_used() {
     Browser::with_browser(async |browser| {
         let (ann, ben) = (browser.tab().await, browser.tab().await);
         ann.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // A new tab knows the buyer's orders, and how many units the limit still allows.
-        ann.says(STATE, "2 reserved for you").await;
-        ann.click("#act").await;
-        ann.says(BUY, "Buy now").await;
-        ann.has("#units", "max", "1").await;
+        ann.click("#more").await;
+        ann.click(BUY).await;
+        ann.says(STATE, "You already have 2 of 3").await;
+        ann.says("#say-text", "You can still buy 1").await;
+        assert_eq!(ann.eval("document.querySelector('#units').value").await, "1");
 
         ben.go(&link(fixture.address, "/sale/open", "ben")).await;
-        ben.says(STATE, "3 reserved for you").await;
-        ben.until("document.querySelector('#act').hidden").await;
-        ben.go(&link(fixture.address, "/#orders", "ben").replace("#orders#", "#")).await;
+        ben.click(BUY).await;
+        ben.says(STATE, "You’ve reached the limit of 3").await;
+        ben.says(BUY, "Limit reached").await;
+        ben.click("#see").await;
         ben.says("#orders-list", "3 × Ora lamp").await;
     })
     .await;

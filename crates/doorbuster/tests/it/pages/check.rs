@@ -306,7 +306,7 @@ async fn an_expired_challenge_is_reported_and_a_press_gets_another_one() {
         tab.add_init_script(HURRY).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.click(BUY).await;
-        tab.says("#check-said", "Its 2 minutes are over").await;
+        tab.says("#check-said", "The 2 minutes are over").await;
         tab.click("#check-send").await;
         assert!(sent(&tab, "/passes").await.is_empty(), "an expired challenge is not sent");
         tab.eval("window.hurried = true").await;

@@ -191,7 +191,7 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
         };
         fixture.until("the unit is returned", std::time::Duration::from_secs(120), taken).await;
         tab.says("#state", "Too late, so refunded").await;
-        tab.says("#text", "€49.00 has been sent back to you").await;
+        tab.says("#text", "€49.00 was sent back to you").await;
         step(&tab, "Expired and released").await;
         step(&tab, "Payment came too late").await;
         step(&tab, "Refund sent").await;
@@ -290,7 +290,7 @@ async fn an_operators_refund_cancellation_and_extension_are_shown() {
         };
         act(&paid, "refund", None).await;
         tab.says("#state", "Refunded").await;
-        tab.says("#text", "€49.00 has been sent back to you").await;
+        tab.says("#text", "€49.00 was sent back to you").await;
         step(&tab, "Refund by the shop").await;
         act(&given, "extend", Some(json!({"secs": 600}))).await;
         step(&other, "More time to pay").await;

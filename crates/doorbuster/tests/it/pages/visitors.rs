@@ -2,7 +2,7 @@
 //! browsers without scripts.
 
 use doorbuster_api::value::{Currency, Money};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::driver::Browser;
 use super::{BUY, STATE, demonstration, link, plain, sale, states};
@@ -14,7 +14,7 @@ const RECORD_VIOLATIONS: &str = "window.breaches = [];
     addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
 #[tokio::test]
-async fn the_token_is_removed_from_the_address_and_works_in_this_tab_only() {
+async fn the_token_is_removed_from_the_address_and_other_tabs_know_the_buyer() {
     let fixture = ServerFixture::start();
     sale(&fixture, "open", json!({})).await;
     Browser::with_browser(async |browser| {
@@ -35,8 +35,11 @@ async fn the_token_is_removed_from_the_address_and_works_in_this_tab_only() {
         );
         ann.reload().await;
         ann.says(BUY, "Buy now").await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        assert_eq!(ann.eval("document.cookie").await, "", "no script can read the cookie");
         other.go(&plain(fixture.address, "/sale/open")).await;
-        other.says(BUY, "Sign in to buy").await;
+        other.says(BUY, "Buy now").await;
+        assert_eq!(other.eval("sessionStorage.getItem('doorbuster.token')").await, Value::Null);
     })
     .await;
 }
@@ -53,11 +56,12 @@ async fn a_visitor_without_a_token_is_asked_to_sign_in() {
         tab.go(&plain(fixture.address, "/sale/open")).await;
         tab.says(STATE, "Sign in to buy").await;
         tab.says("#go", "Sign in to buy").await;
-        tab.has("#go", "href", "/sign-in").await;
+        let back = format!("http%3A%2F%2F127.0.0.1%3A{}%2F", fixture.address.port());
+        tab.has("#go", "href", &format!("/sign-in?return_to={back}sale%2Fopen")).await;
         tab.says(".brand", "灯坊 & Söhne").await;
         tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#state", "Sign in to see your order").await;
-        tab.has("#go", "href", "/sign-in").await;
+        tab.has("#go", "href", &format!("/sign-in?return_to={back}order%2Ford_1")).await;
         // An invalid token has the same effect as no token.
         tab.go(&plain(fixture.address, "/sale/open#token=forged")).await;
         tab.click(BUY).await;
@@ -74,7 +78,7 @@ async fn without_a_sign_in_address_the_page_asks_for_the_shops_link() {
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&plain(fixture.address, "/sale/open")).await;
-        tab.says(STATE, "Sign in at the shop first").await;
+        tab.says(STATE, "Sign in at the shop to buy").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.go(&plain(fixture.address, "/order/ord_1")).await;
         tab.says("#text", "from the shop’s own link").await;
@@ -159,10 +163,9 @@ async fn without_javascript_every_page_says_that_it_is_required() {
             tab.says(".nojs", words).await;
             let seen = tab.eval("document.querySelector('main').innerText").await;
             let seen = seen.as_str().expect("text");
-            assert!(
-                seen.starts_with(words) && seen.contains("需要启用 JavaScript"),
-                "{path}: {seen}"
-            );
+            assert!(seen.contains(words) && seen.contains("需要启用 JavaScript"), "{path}: {seen}");
+            let priced = path.starts_with("/order") || seen.contains("49.00 EUR");
+            assert!(priced, "{path} shows the price: {seen}");
             assert!(
                 !seen.contains("Buy now") && !seen.contains('…'),
                 "the page shows something that does not work: {seen}"
@@ -237,6 +240,33 @@ async fn a_violation_of_the_pages_policy_is_noticed() {
         tab.eval("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\" onclick=\"1\">')").await;
         let complaints = browser.complaints().await;
         assert!(complaints.iter().any(|line| line.contains("Content Security Policy")), "{complaints:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_buyer_who_lost_the_tab_comes_back_without_a_token_and_pays() {
+    let fixture = ServerFixture::with(&[("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true")]);
+    sale(&fixture, "open", json!({"limit_per_buyer": 1})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
+        tab.says(BUY, "Buy now").await;
+        tab.until("localStorage['doorbuster.session'] === 'true'").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        // Another tab has its own session storage, and no token in its address.
+        let order = tab.eval("document.querySelector('#go').getAttribute('href')").await;
+        tab.eval("sessionStorage.clear()").await;
+        tab.load(&plain(fixture.address, "/sale/open")).await;
+        tab.says(STATE, "1 reserved for you").await;
+        tab.until("document.querySelector('#act').hidden").await;
+        tab.load(&plain(fixture.address, order.as_str().expect("an address"))).await;
+        tab.says("#pay", "Pay €49.00").await;
+        tab.click("#pay").await;
+        tab.click("[data-does=pay]").await;
+        tab.says("#state", "Paid. It’s yours.").await;
+        tab.until("!document.querySelector('#print').hidden").await;
     })
     .await;
 }

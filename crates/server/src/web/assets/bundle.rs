@@ -9,13 +9,29 @@ use std::collections::{HashMap, HashSet};
 
 use super::AssetSource;
 
-/// The scripts of the pages, each of which is joined with the modules that it imports.
+/// The scripts of the pages. Each is joined with the modules that it imports.
 pub(super) const ENTRIES: [&str; 4] = ["sale.js", "order.js", "sales.js", "sandbox.js"];
 
 const IMPORT: &str = "import {";
 const FROM: &str = "} from '/assets/";
 /// The declarations that a module can export.
 const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function "];
+
+/// The start of a line of a style sheet that imports another one.
+const STYLE_IMPORT: &str = "@import \"/assets/";
+
+/// A style sheet, and after it the text of the sheets that it imports: these use its tokens.
+pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) -> String {
+    let text = sources.get(name).map(AssetSource::text).unwrap_or_default();
+    let (mut imported, mut own) = (String::new(), String::new());
+    for line in text.split_inclusive('\n') {
+        match line.strip_prefix(STYLE_IMPORT).and_then(|rest| rest.split_once('"')) {
+            Some((other, _)) => imported.push_str(&joined_styles(other, sources)),
+            None => own.push_str(line),
+        }
+    }
+    own + &imported
+}
 
 /// One script that does what the module `entry` does.
 pub(super) fn bundle(entry: &str, sources: &HashMap<String, AssetSource>) -> String {

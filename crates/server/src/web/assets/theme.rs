@@ -68,7 +68,7 @@ fn logo_styles(url: &str) -> String {
     format!(
         "\n/* the shop's logo; its name stays for screen readers */\n\
          .brand svg {{ display: none; }}\n\
-         .brand span {{ position: absolute; inline-size: 1px; block-size: 1px; clip-path: inset(50%); }}\n\
+         .brand span {{ position: absolute; inline-size: 1px; clip-path: inset(50%); }}\n\
          .brand::before {{ content: \"\"; inline-size: 9rem; block-size: 2rem;\n  \
          background: url(\"{url}\") left center / contain no-repeat; }}\n"
     )

@@ -4,10 +4,10 @@
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
-use doorbuster_api::event::SUBPROTOCOL;
+use doorbuster_api::event::{BEARER_SUBPROTOCOL_PREFIX, SUBPROTOCOL};
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
@@ -67,6 +67,27 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
             accept: HeaderValue::from_str(&accept).expect("base64 is ASCII"),
             is_ours,
         })
+    }
+}
+
+/// The token that a browser offers as a subprotocol, because it cannot set a header.
+pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
+    let offered =
+        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offered
+        .flat_map(|value| value.split(','))
+        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX))
+}
+
+/// Refuses a page of another origin, which must not use the cookie of this server's pages. Only
+/// browsers send an origin.
+pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let host = text(ORIGIN).map(|origin| origin.split_once("://").map(|(_, host)| host));
+    match host {
+        None => Ok(()),
+        Some(host) if host.is_some() && host == text(HOST) => Ok(()),
+        Some(_) => Err(Problem::forbidden("the pages' cookie works only for pages of this server")),
     }
 }
 

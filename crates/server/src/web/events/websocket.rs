@@ -11,11 +11,10 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
-use doorbuster_api::event::BEARER_SUBPROTOCOL_PREFIX;
 use doorbuster_api::problem::Problem;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -25,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 use super::feed::{Feed, FeedEvent};
 use super::follow;
 use super::idle::{IdleConnection, IdleSlot};
-use super::upgrade::{Upgrade, upgrade_required};
+use super::upgrade::{Upgrade, offered_token, refuse_foreign, upgrade_required};
 use crate::auth::VerifiedBuyer;
 use crate::metrics::GaugeGuard;
 use crate::web::App;
@@ -79,27 +78,14 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers, &Method::GET).await;
     }
-    let offered =
-        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let token = offered
-        .flat_map(|value| value.split(','))
-        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX));
-    match token {
+    match offered_token(headers) {
         Some(token) => app.buyer_of_token(token).await,
-        // A browser sends the cookie with a WebSocket that a page of another origin opens, too.
-        None if is_foreign(headers) => {
-            Err(Problem::forbidden("the pages' cookie works only for pages of this server"))
+        None => {
+            // Browsers send the cookie with WebSockets of other origins, too.
+            refuse_foreign(headers)?;
+            app.buyer(headers, &Method::GET).await
         }
-        None => app.buyer(headers, &Method::GET).await,
     }
-}
-
-/// Whether a page of another origin opens the WebSocket. A client that is no browser sends no origin.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let Some(origin) = text(ORIGIN) else { return false };
-    let host = origin.split_once("://").map(|(_, host)| host);
-    host.is_none() || host != text(HOST)
 }
 
 /// The reader of a WebSocket, active or idle.

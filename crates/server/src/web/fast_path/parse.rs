@@ -15,6 +15,7 @@ const HEADERS_MAX: usize = 32;
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
 
 /// The classification.
+#[expect(clippy::large_enum_variant, reason = "one value at a time, on the stack")]
 pub(super) enum ParsedRequest<'a> {
     /// A whole purchase, this many bytes long.
     Purchase { known: RawHeaders<'a>, body: &'a [u8], len: usize },

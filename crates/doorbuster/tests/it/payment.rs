@@ -1,0 +1,30 @@
+//! `payment trigger`: the sandbox's messages from the command line.
+
+use crate::sales::{buy, open_sale};
+use crate::test_server::{TempDir, program, run};
+
+#[test]
+fn a_triggered_payment_fails_arrives_with_a_wrong_amount_and_pays_the_order() {
+    let temp_dir = TempDir::new();
+    let test_server = open_sale(&temp_dir);
+    let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path").to_owned();
+    let token = run(program(&temp_dir).args(["token", "buyer", "alice", "--data-dir", &data_dir]))
+        .stdout_of_success();
+    let order = buy(test_server.url(), token.trim());
+    let id = order["id"].as_str().expect("an order");
+    let trigger = |arguments: &[&str]| {
+        let start = ["payment", "trigger", id, "--data-dir", &data_dir];
+        test_server.ask(&temp_dir, &[&start[..], arguments].concat())
+    };
+    let state =
+        || test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json()["state"].clone();
+    assert!(trigger(&["--amount", "1.234"]).stderr_of_failure(2).contains("like 10.00"));
+    assert!(trigger(&["--failed"]).stdout_of_success().contains("failed"));
+    assert_eq!(trigger(&["--amount", "0.99", "--json"]).json()["outcome"], "refunded");
+    assert_eq!(state(), "reserved", "neither a failed nor a wrong payment pays an order");
+    let output = trigger(&[]).stdout_of_success();
+    assert!(output.contains("of 1.00 CNY arrived") && output.contains(": paid."), "{output}");
+    assert_eq!(state(), "paid");
+    let missing = ["payment", "trigger", "ord_none", "--data-dir", &data_dir];
+    test_server.ask(&temp_dir, &missing).stderr_of_failure(1);
+}
