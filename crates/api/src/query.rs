@@ -117,8 +117,8 @@ impl SaleQuery {
             "q",
             "must be at most 64 characters, none of them a control character",
             |text| {
-                let fits =
-                    text.chars().count() <= SEARCH_CHARS_MAX && !text.chars().any(char::is_control);
+                let fits = text.chars().count() <= SEARCH_CHARS_MAX
+                    && !text.chars().any(|c| c < ' ' || c == '\u{7F}');
                 fits.then(|| text.to_owned())
             },
         );

@@ -312,7 +312,9 @@ impl Param {
             Self::By | Self::Action | Self::Subject => {
                 text().pattern(Some("^[!-~]+$")).max_length(Some(ACTION_FILTER_BYTES_MAX)).into()
             }
-            Self::Search => text().max_length(Some(SEARCH_CHARS_MAX)).into(),
+            Self::Search => {
+                text().pattern(Some(ORDER_TEXT_PATTERN)).max_length(Some(SEARCH_CHARS_MAX)).into()
+            }
             Self::From | Self::To => {
                 text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
             }

@@ -201,17 +201,17 @@ mod tests {
             colors[at].1 = value;
             settings(&colors)
         };
-        for (at, value, path) in [
-            (1, "#ffffff", "page.theme.on_accent: #ffffff has a contrast of 1."),
-            (2, "#5ad6a0", "page.theme.accent_text: #5ad6a0 has a contrast of"),
-            (0, "#203030", "page.theme.accent: #203030 has a contrast of"),
-            (3, "mint", "page.theme.accent_wash: is not a colour"),
+        for (at, value, path, reason) in [
+            (1, "#ffffff", "page.theme.on_accent", "#ffffff has a contrast of 1."),
+            (2, "#5ad6a0", "page.theme.accent_text", "#5ad6a0 has a contrast of"),
+            (0, "#203030", "page.theme.accent", "#203030 has a contrast of"),
+            (3, "mint", "page.theme.accent_wash", "is not a colour"),
         ] {
             let error = with(at, value).expect_err("it is refused");
-            assert!(error.contains(path), "{value}: {error}");
+            assert!(error.contains(path) && error.contains(reason), "{value}: {error}");
         }
         let error = settings(&COLORS[..3]).expect_err("one is missing");
-        assert!(error.contains("page.theme.accent_wash: is missing"), "{error}");
+        assert!(error.contains("accent_wash") && error.contains("is missing"), "{error}");
         let missing = [("DOORBUSTER_PAGE__THEME__LOGO", "/nowhere/logo.svg")];
         assert!(settings(&missing).expect_err("no file").contains("cannot read /nowhere/logo.svg"));
         let script = [("DOORBUSTER_PAGE__THEME__FOOTER", "Imprint=javascript:alert(1)")];
