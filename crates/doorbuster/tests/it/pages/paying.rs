@@ -193,7 +193,7 @@ async fn a_late_payment_buys_or_is_refunded_and_the_buyer_sees_which() {
         tab.says("#state", "Too late, so refunded").await;
         tab.says("#text", "€49.00 was sent back to you").await;
         step(&tab, "Expired and released").await;
-        step(&tab, "Payment came too late").await;
+        step(&tab, "Payment arrived too late").await;
         step(&tab, "Refund sent").await;
         tab.says("#clock-label", "Refunded").await;
         lucky.says("#state", "Paid. It’s yours after all.").await;
