@@ -46,6 +46,15 @@ const NARROW: u32 = 320;
 /// The environment variable that names a folder for pictures of every state.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
 
+/// The parts of a sale's page if one says that units can be bought, and another that they cannot.
+const CONTRADICTION: &str = "(() => {
+    const words = sel => { const el = document.querySelector(sel); return el?.checkVisibility() ? el.textContent : ''; };
+    const parts = ['#stage .pill', '#clock', '#stock', '#buy', '#say-title'].map(words);
+    const open = /Open now|On sale now|Buy now|正在抢购$|立即抢购|抢购已开始/,
+      shut = /Paused|Sold out|None left|Ended|has ended|is paused|已暂停|已售罄|暂时无货|已结束/;
+    return parts.some(part => open.test(part)) && parts.some(part => shut.test(part)) ? parts : [];
+  })()";
+
 /// A window in which every page can be checked.
 async fn tab(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
@@ -69,6 +78,11 @@ async fn inspect(tab: &Tab<'_>, state: &str) {
             );
         }
     }
+    assert_eq!(
+        tab.eval(CONTRADICTION).await,
+        json!([]),
+        "{state}: two parts contradict each other"
+    );
     tab.width(NARROW).await;
     let wide = tab.eval(WIDEST).await;
     assert!(
