@@ -60,7 +60,7 @@ impl Process {
         let pid = i32::try_from(child.id())
             .ok()
             .and_then(Pid::from_raw)
-            .context("a process has an id")?;
+            .context("the process has already ended and has no id")?;
         Ok(Self { child, pid, log: start.log })
     }
 

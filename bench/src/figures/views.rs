@@ -25,7 +25,8 @@ mod page_visits;
 
 use page_visits::PageVisits;
 
-/// One status per second and one sale per minute; the opening adds another URL for a moment.
+/// The CDN may fetch one status per second and one sale per minute. The opening adds another URL
+/// for a moment.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
 /// One page view per this many known buyers.
 const BUYERS_PER_VIEW: u32 = 10;

@@ -39,6 +39,8 @@ mod privacy;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/proxy.rs"]
 mod proxy;
+#[path = "it/quick_start.rs"]
+mod quick_start;
 #[path = "it/restore.rs"]
 mod restore;
 #[path = "it/sales.rs"]

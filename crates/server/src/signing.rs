@@ -116,7 +116,10 @@ pub enum SignatureError {
 /// Checks that one of `keys` signed this message within the tolerated time, and returns the
 /// message's id. Compares in constant time.
 ///
-/// # Errors Any header that is wrong, and any mismatch.
+/// # Errors
+///
+/// When a header is missing or malformed, when the time is outside the tolerance, and when no
+/// signature matches.
 pub fn verify<'h>(
     headers: &'h HeaderMap,
     body: &[u8],

@@ -360,8 +360,8 @@ pub enum Op {
     RefundArrives {
         /// Among the refunds that the provider accepted.
         refund: u8,
-        /// 3: the message says that the payout failed so far; 5: the message is late; 7: the money
-        /// came back, whatever the provider said before.
+        /// 3: the message says that the payout has failed and will be retried; 5: the message is
+        /// late; 7: the money came back, whatever the provider said before.
         #[serde(default)]
         how: u8,
     },

@@ -41,7 +41,7 @@ pub enum Tx {
     Adjust(ItemId, i64, Millis),
     /// [`doorbuster_core::settle::settle`] for each ticket, in one transaction.
     Settle(Vec<Arc<Ticket>>, Millis),
-    /// [`doorbuster_core::settle::force`].
+    /// [`doorbuster_core::settle::force_verdict`].
     Force(TicketId, TicketParts, BuyerId, Millis),
     /// [`doorbuster_core::order::end`].
     End(TicketId, EndReason, Attribution, Millis),
@@ -49,7 +49,7 @@ pub enum Tx {
     Extend(TicketId, Millis, Millis),
     /// [`doorbuster_core::money::capture`]; the flag marks the last try.
     Capture(Capture, bool, Millis),
-    /// [`doorbuster_core::money::fail`].
+    /// [`doorbuster_core::money::record_failure`].
     FailPayment(Capture, Millis),
     /// [`doorbuster_core::money::settle_refund`], by the message with this id.
     SettleRefund(String, RefundId, RefundUpdate, Millis),

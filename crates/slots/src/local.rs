@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 
 use crate::{DeliveryRef, Taken};
 
-/// Feed rows applied in one hold of a slot's lock, so that requests do not wait long.
+/// Maximum number of feed rows that are applied while a slot's lock is held once. Requests wait for
+/// that lock, so the number bounds their delay.
 const APPLY_AT_ONCE: usize = 32;
 
 /// Slots of this process.

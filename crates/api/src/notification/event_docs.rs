@@ -56,12 +56,15 @@ const EVENT_DOCS: [EventDoc; 12] = [
     order(
         EventType::OrderCancelled,
         "The buyer or an operator cancelled the order before it was paid. \
-         Its units went back on sale.",
+         The order's units are on sale again.",
     ),
-    order(EventType::OrderExpired, "The order was not paid in time. Its units went back on sale."),
+    order(
+        EventType::OrderExpired,
+        "The order was not paid in time. The order's units are on sale again.",
+    ),
     order(
         EventType::OrderRefunded,
-        "An operator refunded the order. The money goes back, and its units went back on sale.",
+        "An operator refunded the order. The money goes back, and the order's units are on sale again.",
     ),
     order(
         EventType::OrderExtended,

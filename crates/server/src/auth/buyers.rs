@@ -58,7 +58,9 @@ impl Buyers {
     /// The buyer that `token` names, according to the loaded keys. On [`Denied::Unknown`], call
     /// [`Buyers::check_with_fresh_keys`].
     ///
-    /// # Errors Why the token was rejected.
+    /// # Errors
+    ///
+    /// Why the token was rejected.
     pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, Denied> {
         match &self.by {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),

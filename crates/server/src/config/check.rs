@@ -29,7 +29,8 @@ const PEERS_MAX: usize = 64;
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// Checks all settings; `faults` contains the faults that were found while gathering.
+/// Checks all settings; `faults` contains the faults that were found while the
+/// sources were read.
 pub(super) fn check(
     raw: &RawSettings,
     demo: bool,

@@ -30,7 +30,9 @@ impl Payments {
     /// Returns the order's checkout: the stored one, or a new one if `may_ask` allows a request to
     /// the provider. `public_base_url` is this server's origin as the buyer's browser sees it.
     ///
-    /// # Errors When the store is unreachable.
+    /// # Errors
+    ///
+    /// When the store is unreachable.
     pub(crate) async fn open(
         &self,
         id: TicketId,

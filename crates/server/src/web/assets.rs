@@ -39,7 +39,7 @@ pub use folder::{ExportedSale, FolderFile, folder};
 #[folder = "assets"]
 struct PageFiles;
 
-/// The documentation page without its viewer.
+/// The documentation page.
 #[derive(RustEmbed)]
 #[folder = "assets-docs/page"]
 struct DocsFiles;
@@ -53,12 +53,6 @@ struct ConsoleFiles;
 #[derive(RustEmbed)]
 #[folder = "assets-console/vendor"]
 struct ConsoleLibraries;
-
-/// The viewer of the documentation page.
-#[cfg(feature = "docs-ui")]
-#[derive(RustEmbed)]
-#[folder = "assets-docs/viewer"]
-struct ViewerFiles;
 
 /// Pages may load, run and fetch only files of this origin. Images of items may come from other
 /// origins.
@@ -217,8 +211,6 @@ fn embedded() -> HashMap<String, AssetSource> {
     collect_files::<DocsFiles>(&mut files, true);
     collect_files::<ConsoleFiles>(&mut files, true);
     collect_files::<ConsoleLibraries>(&mut files, false);
-    #[cfg(feature = "docs-ui")]
-    collect_files::<ViewerFiles>(&mut files, false);
     files
 }
 

@@ -33,8 +33,7 @@ pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Ans
     app.assets.page("docs.html", &headers)
 }
 
-/// The page with every problem code at the anchor that the code's `type` names. Lines that load the
-/// viewer's files are removed if the program does not contain the viewer.
+/// The page with every problem code at the anchor that the code's `type` names.
 pub(crate) fn complete(page: &str) -> String {
     let mut rows = String::new();
     for code in Code::ALL {
@@ -47,8 +46,5 @@ pub(crate) fn complete(page: &str) -> String {
         )
         .expect("writing to a string cannot fail");
     }
-    let page = page.replace(CODES_MARK, &rows);
-    let has_viewer = cfg!(feature = "docs-ui");
-    let lines = page.lines().filter(|line| has_viewer || !line.contains("/assets/swagger-ui"));
-    lines.flat_map(|line| [line, "\n"]).collect()
+    page.replace(CODES_MARK, &rows)
 }

@@ -1,4 +1,5 @@
-//! Pause, resume and close of a sale, and rolling a slot to a new epoch: stop and drain first.
+//! Pauses, resumes and closes a sale, and moves a slot to a new epoch. Both stop and drain the
+//! slots first.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{CloseCause, ItemId, Phase};
 

@@ -218,11 +218,23 @@ async fn the_documentation_shows_every_operation_and_loads_nothing_from_other_or
         let tab = browser.tab().await;
         tab.add_init_script(RECORD_VIOLATIONS).await;
         tab.load(&plain(fixture.address, "/docs")).await;
-        tab.until(&format!("document.querySelectorAll('#endpoints .opblock').length === {operations}")).await;
-        tab.click("#endpoints .opblock-summary-control").await;
-        tab.until("document.querySelector('#endpoints .opblock.is-open .opblock-body')?.checkVisibility()").await;
+        tab.until(&format!("document.querySelectorAll('.endpoint').length === {operations}")).await;
+        tab.click("#list_sales > summary").await;
+        tab.until("document.querySelector('#list_sales form')?.checkVisibility()").await;
+        tab.click("#list_sales form button").await;
+        tab.until(
+            "document.querySelector('#list_sales [role=status]').innerText.startsWith('200')",
+        )
+        .await;
+        tab.eval(
+            "document.querySelector('#search').value = 'waitlist join',
+            document.querySelector('#search').dispatchEvent(new Event('input'))",
+        )
+        .await;
+        tab.until("document.querySelector('#found').textContent === '1 endpoint'").await;
         assert_eq!(tab.eval("breaches").await, json!([]));
-        let loaded = tab.eval("performance.getEntriesByType('resource').map(entry => entry.name)").await;
+        let loaded =
+            tab.eval("performance.getEntriesByType('resource').map(entry => entry.name)").await;
         let loaded: Vec<String> = serde_json::from_value(loaded).expect("addresses");
         assert!(loaded.contains(&plain(fixture.address, "/openapi.json")), "{loaded:?}");
         let own = plain(fixture.address, "/");

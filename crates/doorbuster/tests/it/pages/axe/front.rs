@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::driver::Browser;
 use super::super::passes::{guarded, opening};
 use super::super::tab::Tab;
-use super::super::{BUY, STATE, draft, link};
+use super::super::{BUY, STATE, draft, link, plain};
 use super::{inspect, tab};
 use crate::windows::fixture::ServerFixture;
 
@@ -71,6 +71,18 @@ async fn every_check_is_usable_by_everyone() {
         tab.click(BUY).await;
         tab.click("#work-start").await;
         look(&tab, "#check-said", "The connection failed", "no connection").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_documentation_is_usable_by_everyone() {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
+        let tab = tab(browser).await;
+        tab.load(&plain(fixture.address, "/docs#purchase")).await;
+        tab.until("document.querySelector('#purchase form')?.checkVisibility()").await;
+        inspect(&tab, "docs").await;
     })
     .await;
 }
