@@ -98,6 +98,8 @@ export const askForChallenge = (token, sale, kind) =>
 /** Takes or reads the position in the waiting room. */
 export const enterRoom = (token, sale) =>
   call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
+export const leaveRoom = (token, sale) =>
+  call('DELETE', `/v1/sales/${seg(sale)}/waiting-room`, { token });
 export const getPlace = (token, sale) =>
   call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
 /** The waitlist of an item that is held out: join, read the entry, leave. */

@@ -35,6 +35,7 @@ export default {
   'stock.out+': '{held} reserved and unpaid; unpaid ones come back.',
   'stock.out0+': 'Reserved and unpaid; unpaid ones come back.',
   'stock.gone+': 'We tell you here when more comes back.',
+  'stock.queue': 'Position {position}, started at {first}',
   'stock.gone': '{left} left, for people ahead of you',
   'stock.sold': '{total:It is|All {total} are} sold', 'stock.soldx': 'All are sold',
   'stock.sold+': 'None will come back.', 'stock.ended': '{left} of {total} left over',

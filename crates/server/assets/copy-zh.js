@@ -30,6 +30,7 @@ export default {
   'stock.live0+': '目前没有待付款的订单。', 'stock.out': '暂时无货',
   'stock.out+': '{held} 件待付款，逾期未付会重新放出。',
   'stock.out0+': '部分待付款，逾期未付会重新放出。', 'stock.gone+': '如有放回会在这里提醒你。',
+  'stock.queue': '当前第 {position} 位，最初第 {first} 位',
   'stock.gone': '剩余 {left} 件，已为前面的人保留', 'stock.sold': '{total} 件已全部售出',
   'stock.soldx': '已全部售出', 'stock.sold+': '不会再有库存放出。',
   'stock.ended': '剩余 {left} 件，共 {total} 件', 'stock.ended0': '没有剩余',

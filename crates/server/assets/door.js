@@ -220,6 +220,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     asking: () => checking() || coding(),
     /** Applies a position from an event. */
     hear: room.hear,
+    leave: room.leave,
     wake: room.wake,
     /** Restores what this buyer had before a reload. */
     recall() {

@@ -1,7 +1,7 @@
 /* The waiting room: the buyer's position, and its changes. Visitors who arrive before the start are
    shuffled; later visitors follow them. The position belongs to the buyer, so a reload or another
    device finds it again. Events update it; without events the page polls slowly. */
-import { enterRoom, getPlace } from '/assets/api.js';
+import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
@@ -19,13 +19,17 @@ export function waitingRoom(m, { changed, streaming }) {
     pause = pauser();
   let entering = 0,
     watching = false,
+    hasLeft = false /* another node may still report the position */,
     heard = 0;
 
   function take(place) {
     if (!['before', 'waiting', 'admitted', 'gone'].includes(place?.state)) return;
+    const first = Math.max(tab.get(slot + '.first') ?? 0, place.position ?? 0);
+    if (first) tab.set(slot + '.first', first);
     m.room = {
       state: place.state,
       position: place.position ?? null,
+      first,
       estimate: place.estimate_secs ?? null,
       until_ms: Date.parse(place.admitted_until) || null,
     };
@@ -35,17 +39,29 @@ export function waitingRoom(m, { changed, streaming }) {
     if (!watching) watch();
   }
   /** Drops the position. A turn that was not used in time ends it. */
-  function leave() {
+  function drop() {
     m.lapsed = m.room?.state === 'admitted';
     m.room = null;
     tab.drop(slot);
+    tab.drop(slot + '.first');
     changed();
+  }
+  /** Gives the position up. */
+  async function leave() {
+    clearTimeout(entering);
+    entering = 0;
+    const answer = await leaveRoom(m.token, m.id);
+    if (answer.status !== 204) return changed();
+    hasLeft = true;
+    heard += 1;
+    drop();
   }
 
   /** Takes a position, or finds the existing one. An event may arrive before the answer. */
   async function enter() {
     clearTimeout(entering);
     entering = 0;
+    hasLeft = false;
     const before = heard;
     let answer = await enterRoom(m.token, m.id);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
@@ -61,7 +77,7 @@ export function waitingRoom(m, { changed, streaming }) {
   }
   /** Takes a position without a press, for buyers who wait for the start or come back. */
   function plan(opens) {
-    if (m.room || entering || !m.token) return;
+    if (m.room || entering || hasLeft || !m.token) return;
     const back = tab.get(slot) === buyerOf(m.token),
       wait = opens ? opens - now() : Infinity;
     if (!back && (wait < 0 || wait === Infinity)) return;
@@ -88,8 +104,9 @@ export function waitingRoom(m, { changed, streaming }) {
         answer = await getPlace(m.token, m.id);
       if (heard !== before)
         continue; /* an event arrived meanwhile: only another read tells which is newer */
+      if (hasLeft) return answer;
       if (answer.status === 200) take(answer.data);
-      else if (answer.status === 404) leave();
+      else if (answer.status === 404) drop();
       return answer;
     }
   }
@@ -123,10 +140,11 @@ export function waitingRoom(m, { changed, streaming }) {
   }
   return {
     enter,
+    leave,
     plan,
     hear(place) {
       heard += 1;
-      take(place);
+      if (!hasLeft) take(place);
     },
     wake: pause.wake,
   };

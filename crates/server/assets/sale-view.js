@@ -5,19 +5,18 @@ import { now } from '/assets/clock.js';
 import { remind } from '/assets/remind.js';
 import { count, estimate, fullTime, left, moment, money, shopTime, shortTime, span, time, when, zone } from '/assets/format.js';
 import {
-  OLD_MS,
   canWaitlist,
   dealOf,
   ends,
   frontOf,
   isAdmitted,
   most,
-  row,
   sceneOf,
   shadeOf,
   starts,
   usedUp,
 } from '/assets/sale-state.js';
+import { showStock } from '/assets/sale-stock.js';
 
 /* The picture, the pill and its tone. */
 const scenes = {
@@ -50,8 +49,8 @@ const deals = {
   check: { mode: 'go', pick: true },
   code: { mode: 'go', pick: true },
   join: { mode: 'go', pick: true },
-  waiting: { mode: 'busy', pick: true },
-  gone: { mode: 'wait', pick: true },
+  waiting: { mode: 'busy', pick: true, act: 'quit' },
+  gone: { mode: 'wait', pick: true, act: 'quit' },
   members: { mode: 'wait', act: 'anew' },
   level: { mode: 'wait', act: 'anew' },
   blocked: { mode: 'wait', act: 'anew' },
@@ -264,43 +263,6 @@ function showClock(m, scene, deal, t) {
     );
 }
 
-/* Without counts only the text is shown; a count is never guessed. */
-function showStock(m, scene, deal, t) {
-  const r = row(m),
-    counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);
-  const held = Number.isInteger(r.held) ? r.held : 0,
-    taken = counted ? r.count - r.remaining : 0;
-  const v = { total: r.count ?? 0, left: r.remaining ?? 0, held, seen: time(m.seen_ms) };
-  const key = scene === 'due' ? 'before' : scene;
-  let words,
-    more = key + '+';
-  if (deal === 'gone' && counted && r.remaining) words = 'gone';
-  else if (key === 'out') {
-    words = 'out';
-    if (!held) more = 'out0+';
-  } else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
-  else if (!counted) {
-    words = key === 'ended' ? 'endedx' : 'free';
-    more = key === 'ended' ? 'none+' : r.count === null ? 'free+' : 'none+';
-  } else if (key === 'ended') {
-    words = r.remaining ? 'ended' : 'ended0';
-    more = held ? 'endedh+' : taken ? 'ended+' : 'none+';
-  } else {
-    words = key;
-    if (key === 'live' && !held) more = 'live0+';
-  }
-  if (deal === 'gone') more = 'gone+';
-  if ((m.offline || t - m.seen_ms > OLD_MS) && ['live', 'out'].includes(key)) more = 'old+';
-  put($('#stock'), text('stock.' + words, v));
-  put($('#stock-more'), text('stock.' + more, v));
-  $('#bar').classList.toggle('is-off', !counted);
-  const part = n => (counted && r.count ? Math.round((1000 * n) / r.count) : 0);
-  const sold = key === 'before' ? 0 : part(Math.max(0, taken - held));
-  attr($('#bar-sold'), 'width', sold);
-  attr($('#bar-held'), 'x', sold);
-  attr($('#bar-held'), 'width', key === 'before' ? 0 : part(Math.min(held, taken)));
-}
-
 function showButton(m, deal, t, v) {
   const plan = deals[deal],
     away = plan.mode === 'order' || plan.mode === 'signin',
@@ -390,7 +352,7 @@ export function show(m) {
   see.hidden = !plan.see || (plan.see !== '/' && !m.token);
   $('#link').hidden = !act.hidden || !see.hidden;
   if (plan.act) {
-    put(act, text(deal + '.action'));
+    put(act, text(plan.act === 'quit' ? 'room.leave' : deal + '.action'));
     act.dataset.does = plan.act;
   }
   if (plan.see) {

@@ -356,6 +356,7 @@ function bind() {
   $('#act').onclick = () => {
     if (!free($('#act'))) return;
     if ($('#act').dataset.does === 'leave') return void waitlist.leave();
+    if ($('#act').dataset.does === 'quit') return void door.leave();
     if ($('#act').dataset.does === 'again') {
       mine.putAside();
     }

@@ -35,6 +35,18 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ..BUYER_ENDPOINT
     },
     Endpoint {
+        method: Method::Delete,
+        path: "/v1/sales/{sale}/waiting-room",
+        id: "leave_waiting_room",
+        summary: "Leave a sale's waiting room",
+        description: "Succeeds also if the buyer has no entry. An admission ends at once. A buyer \
+            who joins again gets the same position, unless its turn has passed. The buyer's lot \
+            stays in the draw.",
+        responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
+        codes: &[Code::Forbidden, Code::RateLimited],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
         path: "/v1/sales/{sale}/draw",
         id: "get_draw",
         auth: Auth::Public,

@@ -3,7 +3,8 @@
 //!
 //! Ranks start at 1. Visitors who came before the opening get their ranks from the draw, later ones
 //! in the order of arrival. A visitor who comes again after a lapsed admission gets a new rank at
-//! the end. Each rank is admitted once, in order, so one number says how far a room has come.
+//! the end. Each rank is admitted once, in order, so one number says how far a room has come. A
+//! visitor who leaves keeps the rank until it is called. Then its admission has already ended.
 mod pace;
 
 pub use pace::{PaceEstimator, WaitEstimate};
@@ -20,6 +21,8 @@ pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 const FIRST_BUYERS_MIN: u64 = 8;
 /// Number of used admissions from which their mean predicts how many units the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
+/// The end of the admission of a visitor who left before the rank was called.
+pub const LEFT: Millis = Millis(0);
 /// Most admissions in one step of the tests.
 #[cfg(test)]
 const STEP_ADMISSIONS_MAX: u64 = 500;
@@ -135,6 +138,17 @@ pub struct QueuePosition {
     pub until: Option<Millis>,
 }
 
+/// What entering the room does for a buyer who has a row in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// The position is unchanged.
+    Unchanged,
+    /// The buyer left, and gets the same position again, because its rank was not called.
+    SamePosition,
+    /// The admission has lapsed. The buyer gets a new rank at the end.
+    NewRank,
+}
+
 /// What a visitor is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VisitorStatus {
@@ -151,6 +165,37 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
+    /// The position after its visitor leaves: an admission ends now, and a waiting visitor is
+    /// marked as [`LEFT`]. `None` if the visitor has no position to leave.
+    #[must_use]
+    pub fn leave(&self, now: Millis) -> Option<Self> {
+        let until = match self.until {
+            None => LEFT,
+            Some(until) if now < until => now,
+            Some(_) => return None,
+        };
+        Some(Self { until: Some(until), ..*self })
+    }
+
+    /// The end of the admission that the call of this rank gives. A visitor who left gets none.
+    #[must_use]
+    pub fn call_until(&self, until: Millis) -> Millis {
+        if self.until == Some(LEFT) { LEFT } else { until }
+    }
+
+    /// What entering again does.
+    #[must_use]
+    pub fn enter_again(&self, progress: &RoomProgress, now: Millis) -> Return {
+        match self.until {
+            None => Return::Unchanged,
+            Some(until) if now < until => Return::Unchanged,
+            Some(LEFT) if self.rank.is_none_or(|rank| progress.called < rank) => {
+                Return::SamePosition
+            }
+            Some(_) => Return::NewRank,
+        }
+    }
+
     /// What the visitor is shown, with this many units free (`None` for unlimited stock).
     #[must_use]
     pub fn status(&self, progress: &RoomProgress, free: Option<u64>, now: Millis) -> VisitorStatus {

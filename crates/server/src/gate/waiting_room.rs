@@ -143,6 +143,23 @@ impl WaitingRooms {
         ))
     }
 
+    /// Gives up the buyer's position. A buyer without a position changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable.
+    pub async fn leave(
+        &self,
+        engine: &Engine,
+        sale: &SaleState,
+        buyer: &BuyerId,
+    ) -> Result<(), WaitingRoomError> {
+        if let Some(left) = engine.store().leave_room(&sale.row.id, buyer.clone()).await? {
+            self.room_state(&sale.row.id).apply_position(&left);
+        }
+        Ok(())
+    }
+
     /// The buyer's position. `None`: there is none, or it has lapsed.
     ///
     /// # Errors

@@ -75,6 +75,7 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "leave_waitlist" => on(filter, waitlist::leave),
         "get_challenge" => on(filter, gate::challenges::create),
         "enter_waiting_room" => on(filter, gate::waiting_room::enter),
+        "leave_waiting_room" => on(filter, gate::waiting_room::leave),
         "get_place" => on(filter, gate::waiting_room::get),
         "get_draw" => on(filter, gate::waiting_room::draw),
         "export_draw" => on(filter, gate::waiting_room::export),

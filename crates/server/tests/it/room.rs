@@ -7,6 +7,8 @@ mod auto;
 mod crowd;
 #[path = "room/items.rs"]
 mod items;
+#[path = "room/leave.rs"]
+mod leave;
 #[path = "room/memory.rs"]
 mod memory;
 #[path = "room/nodes.rs"]
@@ -337,19 +339,6 @@ async fn a_buyer_who_misses_the_admission_loses_it_to_the_next() {
     );
     assert_eq!(enter(&app, "a").await.verdict(), "201", "a new place, at the end");
     until(&app, "a", "waits", |place| place["state"] == "waiting" && place["position"] == 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_automatic_room_lets_a_few_buyers_through() {
-    let app = TestApp::start().await;
-    let mut sale = sale("spring", 5.into(), 1);
-    sale["front_door"] = json!({"waiting_room": "auto"});
-    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
-    app.step("spring", "open").await;
-    assert_eq!(buy(&app, "anna").await.verdict(), "201", "nobody is in line");
-    assert_eq!(enter(&app, "bert").await.verdict(), "201");
-    until(&app, "bert", "is called in", is("admitted")).await;
-    assert_eq!(buy(&app, "bert").await.verdict(), "201");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

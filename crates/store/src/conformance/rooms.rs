@@ -1,7 +1,7 @@
 //! Waiting rooms: one position for each buyer, the draw, admission, and its expiry.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::{self, Seed};
-use doorbuster_core::gate::room::{RoomProgress, RoomSupply};
+use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, SlotKey, Stock};
@@ -216,6 +216,41 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert_eq!(call(&fixture).await, drawn[..1]);
     fixture.clock.advance(FOR_MS);
     assert!(call(&fixture).await.is_empty(), "no visitor is left");
+}
+
+/// A visitor who leaves is passed over, and gets the same position again until its rank is called.
+/// Leaving ends an admission at once, and the draw does not change.
+pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
+    let leave = async |name: &str| {
+        let left = fixture.store.leave_room(SALE, buyer(name)).await.expect("writes");
+        left.map(|left| (left.rank, left.until))
+    };
+    sale(&fixture, 1, 1).await;
+    assert_eq!(leave("early-1").await, None, "there is no room");
+    enter(&fixture, &["early-1", "early-2", "early-3"]).await;
+    assert_eq!(leave("nobody").await, None);
+    let drawn = draw::drawn_order(&seed(), ["early-1", "early-2", "early-3"]);
+    assert_eq!(leave(drawn[0]).await, Some((None, Some(LEFT))));
+    assert_eq!(leave(drawn[0]).await, None, "the visitor has left already");
+    assert_eq!(leave(drawn[1]).await, Some((None, Some(LEFT))));
+    let again = enter(&fixture, &[drawn[1]]).await;
+    assert!(matches!(&again[0], EnterOutcome::New(place) if place.until.is_none()), "{again:?}");
+    open(&fixture).await;
+    enter(&fixture, &["late"]).await;
+    // The first rank was left. Its call gives no admission, so the unit is free for the next one.
+    assert_eq!(call(&fixture).await, drawn[..1]);
+    assert_eq!(call(&fixture).await, drawn[1..2]);
+    assert!(call(&fixture).await.is_empty());
+    let left = leave(drawn[1]).await.expect("an admission");
+    assert_eq!(left, (Some(2), Some(fixture.clock.now())));
+    assert_eq!(call(&fixture).await, drawn[2..]);
+    for (name, rank) in [(drawn[0], 5), (drawn[1], 6)] {
+        let again = enter(&fixture, &[name]).await;
+        let EnterOutcome::New(again) = &again[0] else { panic!("{again:?}") };
+        assert_eq!((again.rank, again.until), (Some(rank), None));
+    }
+    let listed = fixture.store.drawn_after(SALE, None, 10).await.expect("reads");
+    assert_eq!(listed.len(), 3, "the draw does not change");
 }
 
 /// With unlimited stock, every visitor is admitted.

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (9, "grace", include_str!("../../migrations/postgres/0009_grace.sql")),
     (10, "history", include_str!("../../migrations/postgres/0010_history.sql")),
     (11, "console", include_str!("../../migrations/postgres/0011_console.sql")),
+    (12, "leave", include_str!("../../migrations/postgres/0012_leave.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

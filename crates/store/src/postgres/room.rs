@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, RoomProgress, RoomSupply};
+use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
+use doorbuster_core::{BuyerId, Millis};
 
 use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
 use crate::store::StoreResult;
@@ -29,7 +29,7 @@ const ROOM: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1 FOR UPDATE");
 const ROOMS: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
-const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
                         WHERE sale_id = $1 AND buyer = ANY($2)";
 /// Units of an open sale that no buyer holds, whether all its stock is counted, and the limit for
 /// one buyer.
@@ -89,7 +89,10 @@ fn visitor(row: &Row) -> Done<RoomVisitor> {
         buyer: rows::parse_text(row, 0, "buyer", BuyerId::new)?,
         lot: bytes(row, 1)?.map(Lot::new),
         rank: if_number(row, 2)?,
-        until: rows::time(row, 3)?,
+        until: match rows::time(row, 4)? {
+            Some(_) => Some(LEFT),
+            None => rows::time(row, 3)?,
+        },
     })
 }
 
@@ -117,6 +120,38 @@ fn put_progress(ledger: &PostgresLedger<'_>, sale: &str, line: &RoomProgress) ->
         .map(drop)
 }
 
+/// Stores the change that leaving or entering again makes to a visitor.
+fn put_until(
+    ledger: &PostgresLedger<'_>,
+    sale: &str,
+    buyer: &BuyerId,
+    until: Option<Millis>,
+) -> Done<()> {
+    let left = until == Some(LEFT);
+    let admitted_until = until.filter(|_| !left).map(|until| until.0);
+    let sql = "UPDATE waiting_room_visitor SET admitted_until = $3, left_at = $4
+               WHERE sale_id = $1 AND buyer = $2";
+    ledger
+        .run(sql, &[&sale, &buyer.as_str(), &admitted_until, &left.then_some(ledger.now.0)])
+        .map(drop)
+}
+
+fn leave(
+    ledger: &mut PostgresLedger<'_>,
+    sale: &str,
+    buyer: &BuyerId,
+) -> Done<Option<RoomVisitor>> {
+    // The lock of the room keeps other nodes from calling this rank meanwhile.
+    if ledger.one(ROOM, &[&sale], room)?.is_none() {
+        return Ok(None);
+    }
+    let known = ledger.one(VISITORS, &[&sale, &vec![buyer.as_str()]], visitor)?;
+    let Some(known) = known else { return Ok(None) };
+    let Some(left) = known.place(None).leave(ledger.now) else { return Ok(None) };
+    put_until(ledger, sale, buyer, left.until)?;
+    Ok(Some(RoomVisitor { until: left.until, ..known }))
+}
+
 fn enter(
     ledger: &mut PostgresLedger<'_>,
     sale: &str,
@@ -133,11 +168,20 @@ fn enter(
     let mut entered = Vec::with_capacity(buyers.len());
     let (mut new_buyers, mut lots, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
     for buyer in buyers {
-        if let Some(known) =
-            known.get(buyer).filter(|known| known.until.is_none_or(|until| now < until))
-        {
-            entered.push(EnterOutcome::Known(known.clone()));
-            continue;
+        if let Some(known) = known.get_mut(buyer) {
+            match known.place(None).enter_again(&room.line, now) {
+                Return::Unchanged => {
+                    entered.push(EnterOutcome::Known(known.clone()));
+                    continue;
+                }
+                Return::SamePosition => {
+                    known.until = None;
+                    put_until(ledger, sale, buyer, None)?;
+                    entered.push(EnterOutcome::New(known.clone()));
+                    continue;
+                }
+                Return::NewRank => {}
+            }
         }
         let Some(entry) = room.line.add_visitor() else {
             entered.push(EnterOutcome::Full);
@@ -161,7 +205,7 @@ fn enter(
              $4::bigint[]) AS t (buyer, lot, rank)
              ON CONFLICT (sale_id, buyer) DO UPDATE
              SET entered_at = excluded.entered_at, rank = excluded.rank, called_at = NULL,
-             admitted_until = NULL";
+             admitted_until = NULL, left_at = NULL";
         ledger.run(sql, &[&sale, &new_buyers, &lots, &ranks, &now.0])?;
         put_progress(ledger, sale, &room.line)?;
     }
@@ -212,7 +256,7 @@ fn call(
         return Ok(Vec::new());
     }
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
-    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+    let sql = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
          WHERE sale_id = $1 AND lot > (SELECT coalesce(called_lot, ''::bytea) FROM waiting_room
          WHERE sale_id = $1) ORDER BY lot LIMIT $2";
     let mut called = ledger.all(sql, &[&sale, &int(drawn - before)], visitor)?;
@@ -220,19 +264,21 @@ fn call(
         let sql = "UPDATE waiting_room SET called_lot = $2 WHERE sale_id = $1";
         ledger.run(sql, &[&sale, &last.bytes().as_slice()])?;
     }
-    let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+    let sql = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
          WHERE sale_id = $1 AND rank > $2 AND rank <= $3 ORDER BY rank";
     called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], visitor)?);
     let until = now.plus(for_ms);
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
+        let until = visitor.place(None).call_until(until);
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
     }
     let names: Vec<&str> = called.iter().map(|visitor| visitor.buyer.as_str()).collect();
+    let ends: Vec<i64> = called.iter().filter_map(|visitor| Some(visitor.until?.0)).collect();
     let sql = "UPDATE waiting_room_visitor p SET rank = t.rank + $3, called_at = $4,
-               admitted_until = $5
-         FROM unnest($2::text[]) WITH ORDINALITY AS t (buyer, rank) WHERE p.sale_id = $1
-         AND p.buyer = t.buyer";
-    ledger.run(sql, &[&sale, &names, &int(before), &now.0, &until.0])?;
+               admitted_until = t.until
+         FROM unnest($2::text[], $5::bigint[]) WITH ORDINALITY AS t (buyer, until, rank)
+         WHERE p.sale_id = $1 AND p.buyer = t.buyer";
+    ledger.run(sql, &[&sale, &names, &int(before), &now.0, &ends])?;
     put_progress(ledger, sale, &room.line)?;
     Ok(called)
 }
@@ -246,6 +292,15 @@ impl Postgres {
     ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
         let sale = sale.to_owned();
         self.job(RetryUnknown::Allowed, move |ledger| enter(ledger, &sale, &seed, &buyers)).await
+    }
+
+    pub(crate) async fn leave_room(
+        &self,
+        sale: &str,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<RoomVisitor>> {
+        let sale = sale.to_owned();
+        self.job(RetryUnknown::Allowed, move |ledger| leave(ledger, &sale, &buyer)).await
     }
 
     pub(crate) async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
@@ -267,7 +322,7 @@ impl Postgres {
         after: u64,
         limit: usize,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        let sql = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+        let sql = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
              WHERE sale_id = $1 AND rank > $2 AND called_at IS NOT NULL ORDER BY rank LIMIT $3";
         self.all(sql, &[&sale, &int(after), &as_limit(limit)], visitor).await
     }

@@ -2,7 +2,7 @@
 use rusqlite::{Row, params};
 
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, RoomProgress, RoomSupply};
+use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
 use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
@@ -18,7 +18,7 @@ type Done<T> = Result<T, Failure>;
 
 const ROOM: &str = "SELECT sale_id, seed, participants, entered, called, open_until
                     FROM waiting_room WHERE sale_id = ?1";
-const VISITOR: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+const VISITOR: &str = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
                        WHERE sale_id = ?1 AND buyer = ?2";
 
 fn number(row: &Row<'_>, at: usize) -> Done<u64> {
@@ -49,7 +49,10 @@ fn visitor(row: &Row<'_>) -> Done<RoomVisitor> {
         buyer: buyer(row, 0)?,
         lot: row.get::<_, Option<[u8; 32]>>(1)?.map(Lot::new),
         rank: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
-        until: row.get::<_, Option<i64>>(3)?.map(Millis),
+        until: match row.get::<_, Option<i64>>(4)? {
+            Some(_) => Some(LEFT),
+            None => row.get::<_, Option<i64>>(3)?.map(Millis),
+        },
     })
 }
 
@@ -84,6 +87,32 @@ fn put_progress(sql: &mut Statements<'_>, sale: &str, line: &RoomProgress) -> Do
     Ok(())
 }
 
+/// Stores the change that leaving or entering again makes to a visitor.
+fn put_until(
+    sql: &mut Statements<'_>,
+    sale: &str,
+    buyer: &BuyerId,
+    until: Option<Millis>,
+    now: Millis,
+) -> Done<()> {
+    let left = until == Some(LEFT);
+    let admitted_until = until.filter(|_| !left).map(|until| until.0);
+    sql.run(
+        "UPDATE waiting_room_visitor SET admitted_until = ?3, left_at = ?4
+         WHERE sale_id = ?1 AND buyer = ?2",
+        params![sale, buyer.as_str(), admitted_until, left.then_some(now.0)],
+    )?;
+    Ok(())
+}
+
+fn leave(ledger: &mut SqliteLedger<'_>, sale: &str, buyer: &BuyerId) -> Done<Option<RoomVisitor>> {
+    let known = ledger.sql.one(VISITOR, params![sale, buyer.as_str()], visitor)?;
+    let Some(known) = known else { return Ok(None) };
+    let Some(left) = known.place(None).leave(ledger.now) else { return Ok(None) };
+    put_until(&mut ledger.sql, sale, buyer, left.until, ledger.now)?;
+    Ok(Some(RoomVisitor { until: left.until, ..known }))
+}
+
 fn enter(
     ledger: &mut SqliteLedger<'_>,
     sale: &str,
@@ -95,10 +124,19 @@ fn enter(
     let mut entered = Vec::with_capacity(buyers.len());
     let before = room.line;
     for buyer in buyers {
-        let known = ledger.sql.one(VISITOR, params![sale, buyer.as_str()], visitor)?;
-        if let Some(known) = known.filter(|known| known.until.is_none_or(|until| now < until)) {
-            entered.push(EnterOutcome::Known(known));
-            continue;
+        if let Some(known) = ledger.sql.one(VISITOR, params![sale, buyer.as_str()], visitor)? {
+            match known.place(None).enter_again(&room.line, now) {
+                Return::Unchanged => {
+                    entered.push(EnterOutcome::Known(known));
+                    continue;
+                }
+                Return::SamePosition => {
+                    put_until(&mut ledger.sql, sale, buyer, None, now)?;
+                    entered.push(EnterOutcome::New(RoomVisitor { until: None, ..known }));
+                    continue;
+                }
+                Return::NewRank => {}
+            }
         }
         let Some(entry) = room.line.add_visitor() else {
             entered.push(EnterOutcome::Full);
@@ -113,7 +151,7 @@ fn enter(
             "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
              VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank,
-             called_at = NULL, admitted_until = NULL",
+             called_at = NULL, admitted_until = NULL, left_at = NULL",
             params![sale, buyer.as_str(), lot.as_ref().map(Lot::bytes), now.0, rank.map(int)],
         )?;
         entered.push(EnterOutcome::New(RoomVisitor {
@@ -186,7 +224,7 @@ fn call(
         room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
     let mut called = sql.all(
-        "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+        "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
          WHERE sale_id = ?1 AND lot > (SELECT coalesce(called_lot, x'') FROM waiting_room
          WHERE sale_id = ?1) ORDER BY lot LIMIT ?2",
         params![sale, int(drawn - before)],
@@ -199,13 +237,14 @@ fn call(
         )?;
     }
     called.extend(sql.all(
-        "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor WHERE sale_id = ?1 AND \
+        "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor WHERE sale_id = ?1 AND \
          rank > ?2 AND rank <= ?3 ORDER BY rank",
         params![sale, int(drawn), int(after)],
         visitor,
     )?);
     let until = now.plus(for_ms);
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
+        let until = visitor.place(None).call_until(until);
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
         sql.run(
             "UPDATE waiting_room_visitor SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE \
@@ -231,6 +270,15 @@ impl Sqlite {
             txn.attempt(|ledger| enter(ledger, &sale, &seed, &buyers))
         })
         .await
+    }
+
+    pub(crate) async fn leave_room(
+        &self,
+        sale: &str,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<RoomVisitor>> {
+        let sale = sale.to_owned();
+        self.job(move |ledger| leave(ledger, &sale, &buyer)).await
     }
 
     pub(crate) async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
@@ -266,7 +314,8 @@ impl Sqlite {
         after: u64,
         limit: usize,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        const SQL: &str = "SELECT buyer, lot, rank, admitted_until FROM waiting_room_visitor
+        const SQL: &str =
+            "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
              WHERE sale_id = ?1 AND rank > ?2 AND called_at IS NOT NULL ORDER BY rank LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.read(move |sql| sql.all(SQL, params![sale, int(after), limit], visitor)).await

@@ -29,6 +29,16 @@ impl Store {
         }
     }
 
+    /// Gives up the buyer's position: an admission ends at once, and a waiting buyer is passed over.
+    /// Returns the position after that; `None` if the buyer had none. The rule is
+    /// [`doorbuster_core::gate::room::QueuePosition::leave`].
+    pub async fn leave_room(&self, sale: &str, buyer: BuyerId) -> StoreResult<Option<RoomVisitor>> {
+        match self {
+            Self::Sqlite(s) => s.leave_room(sale, buyer).await,
+            Self::Postgres(s) => Box::pin(s.leave_room(sale, buyer)).await,
+        }
+    }
+
     /// The rooms of these sales, in no order. Rooms that were not created are left out.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         match self {

@@ -1,6 +1,6 @@
 //! Tests the waiting room with random runs: two nodes that admit from old readings and crash, and
-//! buyers who come twice, take much, take nothing or give units back. The rules are checked after
-//! every step.
+//! buyers who come twice, leave, take much, take nothing or give units back. The rules are checked
+//! after every step.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -67,10 +67,16 @@ impl World {
 
     /// Adds a visitor as one transaction on any node.
     fn add_visitor(&mut self, buyer: &str) {
-        let lapsed =
-            self.rows.get(buyer).map(|row| row.until.is_some_and(|until| until <= self.now));
-        if lapsed == Some(false) {
-            return;
+        if let Some(row) = self.rows.get_mut(buyer) {
+            let position = QueuePosition { rank: row.rank, until: row.until };
+            match position.enter_again(&self.line, self.now) {
+                Return::Unchanged => return,
+                Return::SamePosition => {
+                    row.until = None;
+                    return;
+                }
+                Return::NewRank => {}
+            }
         }
         let rank = match self.line.add_visitor().expect("below the bound") {
             Arrival::InDraw(_) => None,
@@ -79,6 +85,15 @@ impl World {
         let early = self.rows.get(buyer).map_or(rank.is_none(), |row| row.early);
         self.rows
             .insert(buyer.to_owned(), VisitorRow { early, rank, called_at: None, until: None });
+    }
+
+    /// Makes a visitor leave, as one transaction on any node.
+    fn leave(&mut self, buyer: &str) {
+        let Some(row) = self.rows.get_mut(buyer) else { return };
+        let position = QueuePosition { rank: row.rank, until: row.until };
+        if let Some(left) = position.leave(self.now) {
+            row.until = left.until;
+        }
     }
 
     /// Reads the room and the stock in one snapshot.
@@ -118,12 +133,13 @@ impl World {
         for rank in before + 1..=after {
             let buyer = self.buyer_at(rank);
             let row = self.rows.get_mut(&buyer).expect("the buyer has a row");
-            assert!(row.until.is_none(), "admitted twice");
+            assert!(matches!(row.until, None | Some(LEFT)), "admitted twice");
+            let position = QueuePosition { rank: row.rank, until: row.until };
             *row = VisitorRow {
                 early: row.early,
                 rank: Some(rank),
                 called_at: Some(self.now),
-                until: Some(self.now.plus(WINDOW_MS)),
+                until: Some(position.call_until(self.now.plus(WINDOW_MS))),
             };
             self.ever_called.push(rank);
         }
@@ -133,7 +149,7 @@ impl World {
     /// The buyer with this rank: by the row, or the first drawn participant who was not admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
-            self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.until.is_none())
+            self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.called_at.is_none())
         {
             return buyer.clone();
         }
@@ -190,7 +206,7 @@ fn run(seed: u64) {
     for _ in 0..400 {
         let buyer = format!("b{}", rng.below(crowd));
         let node = usize::try_from(rng.below(2)).expect("one of two");
-        match rng.below(12) {
+        match rng.below(13) {
             0..=3 => world.add_visitor(&buyer),
             4 => {
                 if rng.below(8) == 0 {
@@ -213,6 +229,7 @@ fn run(seed: u64) {
                     world.free += std::mem::take(units);
                 }
             }
+            11 => world.leave(&buyer),
             _ => match rng.below(4) {
                 0 => nodes[node] = Node::default(),
                 _ => world.now = world.now.plus(i64::try_from(rng.below(600)).expect("small")),

@@ -73,3 +73,24 @@ fn each_visitor_is_shown_the_current_state() {
     check(Some(4), Some(100), Some(9), VisitorStatus::Lapsed);
     check(Some(4), None, Some(9), VisitorStatus::Waiting(1));
 }
+
+#[test]
+fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
+    let (now, until) = (Millis(1_000), Millis(2_000));
+    let waits = QueuePosition { rank: Some(3), until: None };
+    let left = waits.leave(now).expect("a waiting visitor can leave");
+    assert_eq!(left, QueuePosition { rank: Some(3), until: Some(LEFT) });
+    assert_eq!(left.leave(now), None, "the visitor has left already");
+    assert_eq!(left.status(&line(3, Some(0), 2), None, now), VisitorStatus::Lapsed);
+    assert_eq!(left.enter_again(&line(3, Some(0), 2), now), Return::SamePosition);
+    assert_eq!((left.call_until(until), waits.call_until(until)), (LEFT, until));
+    assert_eq!(left.enter_again(&line(3, Some(0), 3), now), Return::NewRank, "it was called");
+    let drawn = QueuePosition { rank: None, until: Some(LEFT) };
+    assert_eq!(drawn.enter_again(&line(3, None, 0), now), Return::SamePosition);
+    let admitted = QueuePosition { rank: Some(3), until: Some(until) };
+    let gone = admitted.leave(now).expect("an admitted visitor can leave");
+    assert_eq!(gone.until, Some(now), "the admission ends at once");
+    assert_eq!(gone.enter_again(&line(3, Some(0), 3), now), Return::NewRank);
+    assert_eq!(admitted.enter_again(&line(3, Some(0), 3), now), Return::Unchanged);
+    assert_eq!(admitted.leave(until), None, "the admission has lapsed");
+}

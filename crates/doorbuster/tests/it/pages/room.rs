@@ -65,6 +65,14 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
         ben.reload().await;
         ben.says("#clock-label", "Your position").await;
         ben.says("#clock", "1").await;
+        ben.says("#stock", "Position 1, started at 1").await;
+        ben.says("#act", "Leave the waiting room").await;
+        ben.click("#act").await;
+        ben.says(BUY, "Join the waiting room").await;
+        ben.reload().await;
+        ben.says(BUY, "Join the waiting room").await;
+        ben.click(BUY).await;
+        ben.says("#clock", "1").await;
 
         ann.click(BUY).await;
         ann.says(STATE, "1 reserved for you").await;

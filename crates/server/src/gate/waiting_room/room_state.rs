@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::gate::draw::Lot;
 use doorbuster_core::gate::room::{
-    PaceEstimator, QueuePosition, RoomProgress, VisitorStatus, WaitEstimate,
+    LEFT, PaceEstimator, QueuePosition, RoomProgress, VisitorStatus, WaitEstimate,
 };
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::{RoomVisitor, WaitingRoom};
@@ -159,7 +159,9 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for place in called {
-            place.until.into_iter().for_each(|until| state.pace.note_admission(until));
+            // A visitor who left was called without an admission.
+            let until = place.until.filter(|until| *until != LEFT);
+            until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.places.get_mut(&place.buyer) {
                 *held = place.place(None);
                 here.push(place.buyer.clone());

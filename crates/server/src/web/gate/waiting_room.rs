@@ -24,7 +24,7 @@ use crate::web::failure::failed;
 use crate::web::identity::{Buyer, Client};
 use crate::web::input::{self, PathNames};
 use crate::web::limits::{EXPORT_PAGE, RETRY_SECS};
-use crate::web::reply::{Answer, Refused, ReplyBody, json};
+use crate::web::reply::{Answer, Refused, ReplyBody, empty, json};
 use crate::web::sales::shown_or_new;
 use crate::web::wire;
 
@@ -65,6 +65,19 @@ pub(crate) async fn get(
     let shown = found
         .ok_or_else(|| Problem::not_found("this buyer has no position in this waiting room"))?;
     Ok(json(StatusCode::OK, &position_view(shown)))
+}
+
+/// `DELETE /v1/sales/{sale}/waiting-room`
+pub(crate) async fn leave(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    client: Client,
+    PathNames([sale]): PathNames<1>,
+) -> Answer {
+    let sale = sale_with_room(&app, &sale).await?;
+    app.admit(Route::Room, client, &buyer, &sale)?;
+    app.gate.room.leave(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// `GET /v1/sales/{sale}/draw`

@@ -203,3 +203,16 @@ async fn the_configured_rate_limits_admissions_per_second() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_automatic_room_lets_a_few_buyers_through() {
+    let app = TestApp::start().await;
+    let mut sale = sale("spring", 5.into(), 1);
+    sale["front_door"] = json!({"waiting_room": "auto"});
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
+    app.step("spring", "open").await;
+    assert_eq!(buy(&app, "anna").await.verdict(), "201", "nobody is in line");
+    assert_eq!(enter(&app, "bert").await.verdict(), "201");
+    until(&app, "bert", "is called in", is("admitted")).await;
+    assert_eq!(buy(&app, "bert").await.verdict(), "201");
+}
