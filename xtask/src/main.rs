@@ -1,4 +1,4 @@
-//! The repository's tasks: `cargo xtask tidy | licences | events | grafana | glyphs | sim | chaos | bench`.
+//! The repository's tasks: `cargo xtask tidy | licences | events | grafana | glyphs | sheet | sim | chaos | bench`.
 
 mod bench;
 mod chaos;
@@ -6,6 +6,7 @@ mod events;
 mod glyphs;
 mod grafana;
 mod licences;
+mod sheet;
 mod sim;
 mod tidy;
 
@@ -32,6 +33,8 @@ enum Chore {
     Grafana,
     /// Write the outlines of captcha characters from font files.
     Glyphs(glyphs::Arguments),
+    /// Take a picture of every state of the pages, and show them on one sheet for each width.
+    Sheet,
     /// Simulate the protocol under faults, from seeds.
     Sim(sim::Arguments),
     /// Run load on an installation, break parts of it, and check every answer.
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Events => events::run(),
         Chore::Grafana => grafana::run(),
         Chore::Glyphs(arguments) => glyphs::run(&arguments),
+        Chore::Sheet => sheet::run(),
         Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Chaos(arguments) => chaos::run(&arguments),
         Chore::Bench { arguments } => bench::run(&arguments),

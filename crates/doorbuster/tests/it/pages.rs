@@ -24,6 +24,8 @@ mod paying;
 mod polling;
 #[path = "pages/room.rs"]
 mod room;
+#[path = "pages/stable.rs"]
+mod stable;
 #[path = "pages/tab.rs"]
 mod tab;
 #[path = "pages/visitors.rs"]

@@ -47,7 +47,7 @@ async fn held_units_may_return_and_sold_units_do_not() {
         let spec = PurchaseSpec::new("ben", "k", "two", 2);
         let bought = fixture.buy(&spec).await;
         tab.says(BUY, "Join the waitlist").await;
-        tab.says("#stock-more", "2 reserved and unpaid; unpaid ones come back").await;
+        tab.says("#stock-more", "2 reserved, not paid yet").await;
         tab.says("#say-text", "Unpaid ones go to the waitlist first").await;
 
         fixture.ask(&spec.order("POST", &bought.id(), "/cancel")).await;

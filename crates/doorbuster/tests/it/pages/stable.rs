@@ -1,0 +1,91 @@
+//! A sale's page does not jump: from one state to the next, its parts stay in their places.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::tab::Tab;
+use super::{BUY, STATE, draft, in_secs, link};
+use crate::windows::fixture::ServerFixture;
+
+/// Adds up the layout shifts of the page (see the Layout Instability API of browsers), also those
+/// after a click.
+const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
+    new PerformanceObserver(list => { for (const one of list.getEntries()) {
+      window.shift += one.value;
+      moved.push(...one.sources.map(({ node, previousRect: a, currentRect: b }) =>
+        `${node?.id || node?.className || node?.nodeName} from ${a.y}+${a.height} to ${b.y}+${b.height}`));
+    } }).observe({ type: 'layout-shift', buffered: true });";
+/// Returns the sum since the last call and what moved, once the page has been drawn.
+const TAKE: &str = "const done = arguments[0];
+    requestAnimationFrame(() => requestAnimationFrame(() => { const sum = [shift, moved.join(', ')]; shift = 0; moved = []; done(sum); }));";
+/// Most shift between two states. Browsers call a page good up to 0.1 in all.
+const SHIFT_MAX: f64 = 0.02;
+
+/// Waits for the state with these words, and checks the shift since the last state.
+async fn settled(tab: &Tab<'_>, place: &str, words: &str, width: u32) {
+    tab.says(place, words).await;
+    let taken = tab.run(TAKE).await;
+    let shift = taken[0].as_f64().expect("a number");
+    assert!(shift <= SHIFT_MAX, "{width} px, moved by {shift} before {words:?}: {}", taken[1]);
+}
+
+#[tokio::test]
+async fn a_sales_page_does_not_move_between_its_states() {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
+        for width in [360, 1280] {
+            let (one, two) = (format!("one-{width}"), format!("two-{width}"));
+            let soon = json!({ "starts_at": in_secs(3_000).1 });
+            draft(&fixture, &one, json!({"stock": 1, "limit_per_buyer": 1}), soon).await;
+            draft(
+                &fixture,
+                &two,
+                json!({"stock": 1, "limit_per_buyer": 1}),
+                json!({"front_door": {"waiting_room": "always"}}),
+            )
+            .await;
+            fixture.step(&one, "schedule").await;
+            let (ann, ben) = (browser.tab().await, browser.tab().await);
+            for (tab, buyer) in [(&ann, "ann"), (&ben, "ben")] {
+                tab.add_init_script(RECORD_SHIFTS).await;
+                tab.width(width).await;
+                tab.go(&link(fixture.address, &format!("/sale/{one}"), buyer)).await;
+                settled(tab, BUY, "Opens", width).await;
+            }
+            fixture.step(&one, "open").await;
+            settled(&ann, BUY, "Buy now", width).await;
+            settled(&ben, BUY, "Buy now", width).await;
+            ann.click(BUY).await;
+            settled(&ann, STATE, "1 reserved for you", width).await;
+            settled(&ben, "#pill", "None left now", width).await;
+            ben.click(BUY).await;
+            settled(&ben, "#act", "Leave the waitlist", width).await;
+            fixture.step(&one, "pause").await;
+            settled(&ben, "#pill", "Paused", width).await;
+            fixture.step(&one, "resume").await;
+            settled(&ben, "#act", "Leave the waitlist", width).await;
+            fixture.step(&one, "close").await;
+            settled(&ben, "#pill", "Ended", width).await;
+            room(&fixture, &ann, &ben, &two, width).await;
+        }
+    })
+    .await;
+}
+
+/// The states of a sale with a waiting room.
+async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str, width: u32) {
+    fixture.step(sale, "open").await;
+    for (tab, buyer) in [(ann, "ann"), (ben, "ben")] {
+        tab.go(&link(fixture.address, &format!("/sale/{sale}"), buyer)).await;
+        settled(tab, BUY, "Join the waiting room", width).await;
+    }
+    ann.click(BUY).await;
+    settled(ann, STATE, "It’s your turn", width).await;
+    ben.click(BUY).await;
+    settled(ben, "#clock-label", "Your position", width).await;
+    ann.click(BUY).await;
+    settled(ann, STATE, "1 reserved for you", width).await;
+    settled(ben, BUY, "None left right now", width).await;
+    ben.click("#act").await;
+    settled(ben, "#pill", "None left now", width).await;
+}
