@@ -1,4 +1,4 @@
-//! The repository's tasks: `cargo xtask tidy | licences | events | grafana | glyphs | sheet | sim | chaos | bench`.
+//! The repository's tasks: `cargo xtask tidy | licences | events | logs | grafana | glyphs | sheet | sim | chaos | bench`.
 
 mod bench;
 mod chaos;
@@ -6,6 +6,7 @@ mod events;
 mod glyphs;
 mod grafana;
 mod licences;
+mod logs;
 mod sheet;
 mod sim;
 mod tidy;
@@ -29,6 +30,8 @@ enum Chore {
     Licences,
     /// Write docs/events.md from the code.
     Events,
+    /// Write docs/logs.md from the code.
+    Logs,
     /// Write packaging/grafana/doorbuster.json from the guide's tables of metrics.
     Grafana,
     /// Write the outlines of captcha characters from font files.
@@ -54,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Tidy => tidy::run(),
         Chore::Licences => licences::run(),
         Chore::Events => events::run(),
+        Chore::Logs => logs::run(),
         Chore::Grafana => grafana::run(),
         Chore::Glyphs(arguments) => glyphs::run(&arguments),
         Chore::Sheet => sheet::run(),

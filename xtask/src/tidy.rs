@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::logs;
+
 /// Most lines of a source file.
 const FILE_LINES_MAX: usize = 400;
 /// Most lines of a function.
@@ -54,8 +56,19 @@ fn root() -> Result<PathBuf> {
     here.parent().map(Path::to_path_buf).context("xtask has no parent directory")
 }
 
+/// Whether a file belongs to the program that logs: not to tests, harnesses or the lab.
+fn logs_events(file: &str) -> bool {
+    let harness = ["crates/harness/", "crates/lab/", "crates/sim/"];
+    file.starts_with("crates/")
+        && file.contains("/src/")
+        && file.ends_with(".rs")
+        && !file.contains("/tests")
+        && !harness.iter().any(|start| file.starts_with(start))
+}
+
 fn check(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
+    let mut log_codes = BTreeSet::new();
     for file in tracked_files(root)? {
         let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
         let source =
@@ -67,8 +80,12 @@ fn check(root: &Path) -> Result<Vec<String>> {
         if file.ends_with(".rs") {
             check_rust(&file, &text, &mut found);
         }
+        if logs_events(&file) {
+            found.extend(logs::check(&file, &text, &mut log_codes));
+        }
         check_language(&file, &text, is_ours, &mut found);
     }
+    found.extend(logs::unused(&log_codes));
     check_dependencies(root, &mut found)?;
     check_failpoints(root, &mut found)?;
     check_documents(root, &mut found)?;

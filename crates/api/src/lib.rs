@@ -13,6 +13,7 @@ pub mod gate;
 pub mod header;
 pub mod health;
 pub mod limits;
+pub mod log_event;
 pub mod notification;
 pub mod openapi;
 pub mod order;

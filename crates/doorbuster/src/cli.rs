@@ -99,6 +99,7 @@ pub enum Command {
     Restore(RestoreArgs),
     Migrate(MigrateArgs),
     Config(ConfigArgs),
+    Logs(LogsArgs),
     Token(TokenArgs),
     /// Write a manual page for each command into a directory.
     #[command(after_help = "Example:\n  doorbuster man ~/.local/share/man/man1")]
@@ -112,6 +113,27 @@ pub enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+}
+
+/// Explain what the server logs.
+#[derive(Debug, clap::Args)]
+pub struct LogsArgs {
+    #[command(subcommand)]
+    pub command: LogsCommand,
+}
+
+/// What to explain.
+#[derive(Debug, Subcommand)]
+pub enum LogsCommand {
+    /// List every event code of the log, with its level and meaning.
+    ///
+    /// The field `event` of a log line has one of these codes. They never change their meaning.
+    #[command(after_help = "Example:\n  doorbuster logs events --json")]
+    Events {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

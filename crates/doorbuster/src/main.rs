@@ -17,6 +17,7 @@ mod draw;
 mod exit;
 mod export;
 mod lab;
+mod logs;
 mod maintenance;
 mod operators;
 mod order;
@@ -75,6 +76,7 @@ fn run(command: Command) -> Outcome {
         Command::Page(args) => page::run(&args),
         Command::Payment(args) => payment::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Logs(args) => logs::run(&args),
         Command::Man(args) => man(&args.dir),
         Command::Completions { shell } => completions(shell),
     }

@@ -228,7 +228,8 @@ async fn run(
     notify_service_manager(&[NotifyState::Ready]);
     ready(address);
     let (version, shape) = (env!("CARGO_PKG_VERSION"), settings.shape.name());
-    tracing::info!(version, shape, %address, workers = settings.workers, "serving");
+    let workers = settings.workers;
+    tracing::info!(version, shape, %address, workers, event = "server.started", "serving");
     let stop = CancellationToken::new();
     let serving = async {
         let served = listener.serve(&app, connections_max, settings.idle, &stop);
@@ -240,6 +241,7 @@ async fn run(
         if !settings.stop_notice.is_zero() {
             tracing::info!(
                 for_secs = settings.stop_notice.as_secs(),
+                event = "server.stop_requested",
                 "stop requested; reporting not ready while still serving"
             );
             app.mark_not_ready();
@@ -252,7 +254,7 @@ async fn run(
         // The store owns the sender, which is dropped only with the store.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
-    tracing::info!("stopping; requests in progress are finished");
+    tracing::info!(event = "server.stopping", "stopping; requests in progress are finished");
     app.begin_shutdown();
     stop.cancel();
     // This runs beside the requests in progress. It is bounded, because an operator's change may
@@ -299,7 +301,7 @@ fn engine_options(
         allow_fsync_off: false,
         database: DatabaseOptions { history, peers: settings.peers.clone() },
         on_fatal: Arc::new(move |reason| {
-            tracing::error!(reason, "the store failed permanently");
+            tracing::error!(reason, event = "store.failed", "the store failed permanently");
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 // The receiver is gone if the server is already stopping.
                 let _ = failed.send(reason.to_owned());
@@ -343,7 +345,10 @@ async fn build_app(
 
 fn notify_service_manager(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "failed to notify the service manager");
+        tracing::warn!(
+            %error, event = "server.notify_failed",
+            "failed to notify the service manager"
+        );
     }
 }
 

@@ -295,6 +295,7 @@ pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
         tracing::error!(
             sale = row.id,
+            event = "sale.front_door_invalid",
             "the sale's front door cannot be parsed; all buyers are refused"
         );
         FrontDoor::CLOSED_DOOR

@@ -20,6 +20,7 @@ mod address_guard;
 mod body;
 mod broker;
 mod cleanup;
+mod log;
 mod metrics;
 mod sink;
 mod webhook;
@@ -183,7 +184,11 @@ impl Outbox {
                     self.new_events.send_modify(|new_events| *new_events += 1);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "failed to assign positions to events; will retry");
+                    tracing::warn!(
+                        %error,
+                        event = "webhook.positions_failed",
+                        "failed to assign positions to events; will retry"
+                    );
                     tokio::time::sleep(POLL_EVERY).await;
                 }
             }
@@ -206,7 +211,11 @@ impl Outbox {
                     self.assign_workers(endpoints, &mut known, &mut workers);
                     self.known.send_replace(changes);
                 }
-                Err(error) => tracing::warn!(%error, "failed to read the endpoints; will retry"),
+                Err(error) => tracing::warn!(
+                    %error,
+                    event = "webhook.endpoints_failed",
+                    "failed to read the endpoints; will retry"
+                ),
             }
             self.has_leases.store(!known.is_empty(), Ordering::Release);
             let next_read = Instant::now() + ENDPOINTS_REFRESH_EVERY;
@@ -219,7 +228,11 @@ impl Outbox {
                         match ended {
                             Ok(id) => drop(known.remove(&id)),
                             Err(error) => {
-                                tracing::error!(%error, "event delivery task failed; restarting it");
+                                tracing::error!(
+                                    %error,
+                                    event = "webhook.task_failed",
+                                    "event delivery task failed; restarting it"
+                                );
                                 known.retain(|_, sender| !sender.is_closed());
                             }
                         }

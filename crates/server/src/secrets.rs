@@ -236,7 +236,12 @@ pub(crate) fn check_directory(dir: &Path) -> Result<(), SecretsError> {
     }
     if mode & 0o077 != 0 {
         let mode = format!("{mode:03o}");
-        tracing::warn!(path = %dir.display(), mode, "other users can list the data directory; set its mode to 700");
+        tracing::warn!(
+            path = %dir.display(),
+            mode,
+            event = "secret.directory_readable",
+            "other users can list the data directory; set its mode to 700"
+        );
     }
     Ok(())
 }
@@ -364,7 +369,11 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
     match fs::read_to_string(path) {
         Ok(text) => {
             if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-                tracing::warn!(path = %path.display(), "other users can read this secret; set its mode to 600");
+                tracing::warn!(
+                    path = %path.display(),
+                    event = "secret.readable",
+                    "other users can read this secret; set its mode to 600"
+                );
             }
             Ok(Some(SecretString::from(text.trim_end())))
         }

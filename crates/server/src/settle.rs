@@ -28,7 +28,11 @@ pub async fn run(engine: Arc<Engine>) {
         let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::warn!(%error, "failed to take tickets; will retry");
+                tracing::warn!(
+                    %error,
+                    event = "slot.take_failed",
+                    "failed to take tickets; will retry"
+                );
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -50,7 +54,12 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
             Ok(resolved) => break resolved,
             Err(StoreError::Fatal(_)) => return false,
             Err(error) => {
-                tracing::warn!(%error, tickets = tickets.len(), "failed to settle a batch; will retry");
+                tracing::warn!(
+                    %error,
+                    tickets = tickets.len(),
+                    event = "settle.batch_failed",
+                    "failed to settle a batch; will retry"
+                );
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -61,7 +70,11 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
         .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
         .collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
-        tracing::warn!(%error, "failed to acknowledge settled tickets; their slots deliver them again");
+        tracing::warn!(
+            %error,
+            event = "settle.acknowledge_failed",
+            "failed to acknowledge settled tickets; their slots deliver them again"
+        );
     }
     failpoint::pass(Point::SettleAcknowledged);
     for (ticket, resolved) in tickets.iter().zip(resolved) {

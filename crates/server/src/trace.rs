@@ -119,7 +119,7 @@ pub(crate) fn flush() {
     if let Some((_, provider)) = TRACES.get()
         && let Err(error) = provider.shutdown()
     {
-        tracing::warn!(%error, "failed to send the last traces");
+        tracing::warn!(%error, event = "trace.unsent", "failed to send the last traces");
     }
 }
 

@@ -48,7 +48,11 @@ impl Buyers {
         match jwks.refresh().await {
             Err(error) if needed => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "failed to read the buyers' public keys; buyers cannot sign in until this succeeds")
+                tracing::warn!(
+                    %error,
+                    event = "auth.keys_unread",
+                    "failed to read the buyers' public keys; buyers cannot sign in until this succeeds"
+                )
             }
             Ok(()) => {}
         }
@@ -79,7 +83,11 @@ impl Buyers {
     ) -> Result<VerifiedBuyer, Denied> {
         let TokenVerifier::Keys(keys) = &self.by else { return self.check(token, now_secs) };
         if let Err(error) = keys.refresh().await {
-            tracing::warn!(%error, "failed to refresh the buyers' public keys; will retry");
+            tracing::warn!(
+                %error,
+                event = "auth.keys_refresh_failed",
+                "failed to refresh the buyers' public keys; will retry"
+            );
         }
         match keys.check(token, &self.expected, now_secs) {
             Err(Denied::Unknown) if !keys.is_empty() => {
@@ -96,7 +104,11 @@ impl Buyers {
         loop {
             tokio::time::sleep(REFRESH_EVERY).await;
             if let Err(error) = keys.refresh().await {
-                tracing::warn!(%error, "failed to refresh the buyers' public keys; will retry");
+                tracing::warn!(
+                    %error,
+                    event = "auth.keys_refresh_failed",
+                    "failed to refresh the buyers' public keys; will retry"
+                );
             }
         }
     }

@@ -275,6 +275,7 @@ fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
     {
         tracing::warn!(
             kid = jwk.common.key_id,
+            event = "auth.weak_key_ignored",
             "ignored a weak key of auth.buyer_jwks: anyone can forge signatures for it"
         );
         return None;

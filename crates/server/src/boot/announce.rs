@@ -22,6 +22,7 @@ pub(super) async fn announce(
         let buttons = settings.payment.sandbox_page;
         tracing::warn!(
             buttons,
+            event = "payment.sandbox",
             "payment.provider is the sandbox, which moves no money; orders are marked paid without \
              payment"
         );
@@ -47,11 +48,13 @@ fn announce_key(settings: &Settings, secrets: &Secrets) {
     match secrets::keep_admin_key(settings, &secrets.admin_key) {
         Ok(()) => tracing::info!(
             path = %path.display(),
+            event = "key.generated",
             "generated the operators' key; only this user can read its file"
         ),
         Err(error) => tracing::warn!(
             path = %path.display(),
             %error,
+            event = "key.unwritten",
             "generated the operators' key and failed to write it to a file; set auth.admin_key"
         ),
     }
@@ -75,6 +78,7 @@ async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
                 backup_at = %time_text(backup_at),
                 restored_at = %time_text(row.at),
                 sales = sales.join(" "),
+                event = "store.restored",
                 "the store was restored from a backup, so orders, payments and events after the \
                  backup are missing and these sales are paused; compare with the payment \
                  provider and the shop's records, then resume them"

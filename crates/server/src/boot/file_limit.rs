@@ -20,6 +20,7 @@ pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
         tracing::warn!(
             wanted,
             connections,
+            event = "server.few_files",
             "the limit of open files (ulimit -n) is {allowed}, so the server takes fewer \
              connections than limits.connections"
         );

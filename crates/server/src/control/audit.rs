@@ -86,7 +86,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
         let started = Instant::now();
         match engine.audit().await {
             Ok(view) => engine.act_on(&view).await,
-            Err(error) => tracing::warn!(%error, "failed to run the audit; will retry"),
+            Err(error) => tracing::warn!(
+                %error,
+                event = "audit.run_failed",
+                "failed to run the audit; will retry"
+            ),
         }
         pause = EVERY.max(started.elapsed() * PAUSE_FACTOR);
     }
@@ -119,6 +123,7 @@ impl Engine {
                 sale,
                 item,
                 detail = finding.detail,
+                event = "audit.fault",
                 "the audit found a fault"
             );
             let sales: Vec<String> = match &finding.item {
@@ -130,7 +135,12 @@ impl Engine {
             };
             for sale in sales {
                 if let Err(error) = self.step_sale(&sale, PhaseStep::Pause).await {
-                    tracing::error!(%error, sale, "the sale could not be paused");
+                    tracing::error!(
+                        %error,
+                        sale,
+                        event = "audit.pause_failed",
+                        "the sale could not be paused"
+                    );
                 }
             }
         }

@@ -37,7 +37,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
             let engine = engine.clone();
             following.spawn(async move {
                 if let Err(error) = follow_drain(&engine, &sale).await {
-                    tracing::warn!(%error, sale = sale.row.id, "failed to follow another node's drain; will retry");
+                    tracing::warn!(
+                        %error,
+                        sale = sale.row.id,
+                        event = "slot.drain_follow_failed",
+                        "failed to follow another node's drain; will retry"
+                    );
                 }
             });
         }
@@ -121,7 +126,12 @@ impl Engine {
         match self.slots().stop(slot, true).await {
             Ok(()) => Some(slot),
             Err(error) => {
-                tracing::warn!(%error, %slot, "failed to stop a slot; tickets that it still issues are returned");
+                tracing::warn!(
+                    %error,
+                    %slot,
+                    event = "slot.drain_stop_failed",
+                    "failed to stop a slot; tickets that it still issues are returned"
+                );
                 None
             }
         }
@@ -136,7 +146,12 @@ impl Engine {
         let until = Instant::now() + DRAIN_MAX;
         let slots = self.stop_slots(sale).await;
         if let Err(error) = self.drain(&slots, until).await {
-            tracing::warn!(%error, sale = sale.row.id, "failed to drain every slot; tickets in flight are returned");
+            tracing::warn!(
+                %error,
+                sale = sale.row.id,
+                event = "slot.drain_incomplete",
+                "failed to drain every slot; tickets in flight are returned"
+            );
         }
         if self.layout().reaches_all_slots() {
             return Ok(());
@@ -150,6 +165,7 @@ impl Engine {
             if Instant::now() > until {
                 tracing::warn!(
                     sale = sale.row.id,
+                    event = "slot.drain_others_incomplete",
                     "other nodes did not drain their slots; tickets in flight are returned"
                 );
                 break;
@@ -164,7 +180,12 @@ impl Engine {
         if !self.layout().is_single_node()
             && let Err(error) = self.store().drain_sale(&sale.row.id, 0).await
         {
-            tracing::warn!(%error, sale = sale.row.id, "failed to cancel a drain; other nodes keep draining until it times out");
+            tracing::warn!(
+                %error,
+                sale = sale.row.id,
+                event = "slot.drain_cancel_failed",
+                "failed to cancel a drain; other nodes keep draining until it times out"
+            );
         }
     }
 

@@ -37,7 +37,11 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
     if engine.drain(std::slice::from_ref(&grant.slot), Instant::now() + DRAIN_MAX).await.is_ok()
         && engine.store().close_grant(grant.id, CloseCause::Rolled).await?
     {
-        tracing::info!(slot = %grant.slot, "slot memory was full; the slot continues under a new epoch");
+        tracing::info!(
+            slot = %grant.slot,
+            event = "slot.full",
+            "slot memory was full; the slot continues under a new epoch"
+        );
     }
     // In every case reconciliation starts the slot again. If reconciliation fails, the sweep
     // repeats it.

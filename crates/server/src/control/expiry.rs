@@ -52,7 +52,11 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
         }
         Ok(None) => SLEEP_MAX,
         Err(error) => {
-            tracing::warn!(%error, "failed to read the next order to expire; will retry");
+            tracing::warn!(
+                %error,
+                event = "order.expiry_read_failed",
+                "failed to read the next order to expire; will retry"
+            );
             SLEEP_MAX
         }
     }
@@ -89,7 +93,11 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
                 *batch = next(*batch, began.elapsed(), time);
             }
             Err(error) => {
-                tracing::warn!(%error, "failed to expire orders; will retry");
+                tracing::warn!(
+                    %error,
+                    event = "order.expiry_failed",
+                    "failed to expire orders; will retry"
+                );
                 (more, wait) = (false, SLEEP_MAX);
             }
         }

@@ -38,7 +38,11 @@ impl Engine {
         // Recalled units that are not needed go back to the slots. A slot must also learn that the
         // buyer's quota is used again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
-            tracing::warn!(%error, "failed to reconcile slots after a late payment; will retry");
+            tracing::warn!(
+                %error,
+                event = "payment.late_reconcile_failed",
+                "failed to reconcile slots after a late payment; will retry"
+            );
         }
         self.control().wake(item.row.id);
         captured
@@ -65,7 +69,11 @@ impl Engine {
                 Ok(moved) => moved,
                 Err(error) => {
                     // The payment does not wait for unreachable slots: only the pool is used.
-                    tracing::warn!(%error, "failed to recall units for a late payment; only the pool is used");
+                    tracing::warn!(
+                        %error,
+                        event = "payment.late_recall_failed",
+                        "failed to recall units for a late payment; only the pool is used"
+                    );
                     return Ok(self.store().capture(payment, true).await?);
                 }
             };

@@ -35,7 +35,11 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
                 last = asked;
             }
             Err(error) => {
-                tracing::warn!(%error, "failed to renew this node's lease; will retry");
+                tracing::warn!(
+                    %error,
+                    event = "node.lease_failed",
+                    "failed to renew this node's lease; will retry"
+                );
                 engine.control().leads.store(false, Ordering::Release);
                 engine
                     .control()
@@ -51,6 +55,7 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
 fn lapsed_grants(engine: &Engine, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
+        event = "node.lease_lapsed",
         "this node's lease lapsed; its slots start a new epoch if other nodes took their units"
     );
     engine.meter().lapse();
@@ -74,7 +79,12 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
         roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
     let leads = has_lead || engine.always_leads();
     if control.leads.swap(leads, Ordering::AcqRel) != leads {
-        tracing::info!(leads, node = %engine.node(), "leadership changed");
+        tracing::info!(
+            leads,
+            node = %engine.node(),
+            event = "node.leadership_changed",
+            "leadership changed"
+        );
         engine.meter().lead();
     }
     control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
@@ -86,7 +96,12 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     engine.node_count().observe(live.len());
     for grant in lease::lapsed_grants(&grants, &live, engine.node()) {
         if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
-            tracing::warn!(slot = %grant.slot, units = grant.unsettled(), "a node's lease lapsed; other nodes sell its units");
+            tracing::warn!(
+                slot = %grant.slot,
+                units = grant.unsettled(),
+                event = "node.lost",
+                "a node's lease lapsed; other nodes sell its units"
+            );
         }
     }
     Ok(())

@@ -48,7 +48,13 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// check.
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
-        tracing::warn!(%error, sale = sale.row.id, step = step.as_str(), "failed to change a sale's phase; will retry");
+        tracing::warn!(
+            %error,
+            sale = sale.row.id,
+            step = step.as_str(),
+            event = "sale.phase_failed",
+            "failed to change a sale's phase; will retry"
+        );
         tokio::time::sleep(RETRY).await;
     }
     engine.control().sale_retimed();

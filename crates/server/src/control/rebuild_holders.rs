@@ -19,13 +19,18 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         engine.holders().begin_rebuild();
         while let Err(error) = engine.load_holders().await {
-            tracing::warn!(%error, "failed to refresh the set of request keys that hold orders; will retry");
+            tracing::warn!(
+                %error,
+                event = "store.holders_failed",
+                "failed to refresh the set of request keys that hold orders; will retry"
+            );
             tokio::time::sleep(EVERY).await;
         }
         engine.holders().finish_rebuild();
         tracing::warn!(
             requests = engine.holders().len(),
             full = engine.holders().is_full(),
+            event = "store.holders_full",
             "the set of request keys that hold orders was full; keys of sales that ended long ago \
              were removed"
         );

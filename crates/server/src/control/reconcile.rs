@@ -68,7 +68,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
                 if let Err(error) = reconciled {
-                    tracing::warn!(%error, item = %id, "failed to reconcile slots; will retry");
+                    tracing::warn!(
+                        %error,
+                        item = %id,
+                        event = "slot.reconcile_failed",
+                        "failed to reconcile slots; will retry"
+                    );
                     tokio::time::sleep(RETRY).await;
                     engine.control().wake(id);
                 }
@@ -82,7 +87,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
 pub(crate) async fn reconcile_all(engine: &Engine, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(engine, &item).await {
-            tracing::warn!(%error, item = %item.row.id, "failed to reconcile slots; will retry");
+            tracing::warn!(
+                %error,
+                item = %item.row.id,
+                event = "slot.reconcile_failed",
+                "failed to reconcile slots; will retry"
+            );
             engine.control().wake(item.row.id);
         }
     });

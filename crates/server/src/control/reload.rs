@@ -18,7 +18,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         engine.control().catalogue_changed.notified().await;
         while let Err(error) = engine.refresh_catalogue().await {
-            tracing::warn!(%error, "failed to reload the catalogue; will retry");
+            tracing::warn!(
+                %error,
+                event = "sale.catalogue_failed",
+                "failed to reload the catalogue; will retry"
+            );
             tokio::time::sleep(RETRY).await;
         }
     }

@@ -113,7 +113,12 @@ impl Engine {
             PhaseChange::To(_) => self.step_at_once(id, step).await,
         };
         if let Ok(StepOutcome::Done { sale, changed: true }) = &outcome {
-            tracing::info!(sale = id, phase = sale.phase.as_str(), "a sale's phase changed");
+            tracing::info!(
+                sale = id,
+                phase = sale.phase.as_str(),
+                event = "sale.phase_changed",
+                "a sale's phase changed"
+            );
         }
         self.reconcile_after_step(id).await?;
         outcome

@@ -100,7 +100,13 @@ async fn process_waitlists(engine: &Engine) -> bool {
             WaitlistWork::End => end_entries(engine, &item).await,
         };
         done.unwrap_or_else(|error| {
-            tracing::warn!(%error, item = %item.row.id, ?work, "failed to serve or end a waitlist; will retry");
+            tracing::warn!(
+                %error,
+                item = %item.row.id,
+                ?work,
+                event = "waitlist.failed",
+                "failed to serve or end a waitlist; will retry"
+            );
             false
         })
     });

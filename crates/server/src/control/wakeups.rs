@@ -22,9 +22,17 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         seen = engine.slots().wait_for_change(seen).await;
         let evidence = engine.slots().evidence();
-        tracing::warn!(servers = ?evidence.servers, "servers that hold slots changed");
+        tracing::warn!(
+            servers = ?evidence.servers,
+            event = "slot.servers_changed",
+            "servers that hold slots changed"
+        );
         for refusal in evidence.refusals {
-            tracing::error!(refusal, "a server that holds slots would be refused at a start");
+            tracing::error!(
+                refusal,
+                event = "slot.server_refused",
+                "a server that holds slots would be refused at a start"
+            );
         }
         engine.control().suspect_loss();
     }

@@ -31,7 +31,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         engine.waiters().forget_overdue(engine.now().plus(-VERDICT_GRACE_MS));
         if let Err(error) = watch(&engine, is_suspected).await {
-            tracing::warn!(%error, "failed to watch the slots; will retry");
+            tracing::warn!(
+                %error,
+                event = "slot.watch_failed",
+                "failed to watch the slots; will retry"
+            );
         }
     }
 }
@@ -44,6 +48,7 @@ fn discipline(engine: &Engine) {
     if engine.clock().has_alarm() && !alarm {
         tracing::error!(
             ahead_ms,
+            event = "clock.stepped",
             "the machine's clock was stepped; nothing expires until both clocks agree again, and a \
              step of more than a minute is not followed"
         );
@@ -57,7 +62,12 @@ async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     sweep(engine, &grants).await?;
     let each = futures_util::stream::iter(grants).map(|grant| async move {
         if let Err(error) = watch_one(engine, &grant, is_suspected).await {
-            tracing::warn!(%error, slot = %grant.slot, "failed to watch a slot; will retry");
+            tracing::warn!(
+                %error,
+                slot = %grant.slot,
+                event = "slot.watch_failed",
+                "failed to watch a slot; will retry"
+            );
         }
     });
     each.buffer_unordered(WATCHED_AT_ONCE).collect::<()>().await;
@@ -76,7 +86,12 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     let Some(cause) = evidence(engine, item, grant).await? else { return Ok(()) };
     let _guard = item.work.reconciling.lock().await;
     if engine.store().close_grant(grant.id, cause).await? {
-        tracing::error!(slot = %grant.slot, cause = cause.as_str(), "a slot lost its memory; its grant was closed");
+        tracing::error!(
+            slot = %grant.slot,
+            cause = cause.as_str(),
+            event = "slot.memory_lost",
+            "a slot lost its memory; its grant was closed"
+        );
     }
     engine.control().wake(grant.slot.item);
     Ok(())
@@ -89,7 +104,11 @@ async fn close_leftover(
     grant: &Grant,
 ) -> Result<(), EngineError> {
     if engine.control().leads() && engine.store().close_grant(grant.id, CloseCause::Rolled).await? {
-        tracing::info!(slot = %grant.slot, "closed the grant of a slot from an earlier spread");
+        tracing::info!(
+            slot = %grant.slot,
+            event = "slot.grant_closed",
+            "closed the grant of a slot from an earlier spread"
+        );
         engine.slots().retire(grant.slot).await?;
         engine.control().wake(item.row.id);
     }

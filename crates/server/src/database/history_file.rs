@@ -77,6 +77,7 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
             tracing::warn!(
                 path = %dir.join(NAME).display(),
                 error = %error,
+                event = "database.history_unkept",
                 "failed to keep the database's history; after a restart this node relies on Redis \
                  and other nodes to recognize an old primary"
             );

@@ -32,7 +32,11 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             match react(&engine).await {
                 Ok(()) => {
                     if reacted_to.is_some_and(|earlier| earlier < fence) {
-                        tracing::warn!(fence, "the database's history changed");
+                        tracing::warn!(
+                            fence,
+                            event = "database.history_changed",
+                            "the database's history changed"
+                        );
                     }
                     (reacted_to, reacted_at) = (Some(fence), Instant::now());
                 }
@@ -64,6 +68,7 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
             acknowledged = lost.acknowledged,
             lost = lost.lost,
             sample = lost.sample.join(" "),
+            event = "database.orders_missing",
             "the database lacks orders that this node acknowledged; open sales are paused; \
              compare the orders with the payment provider and the shop's records, then resume \
              the sales"
@@ -73,6 +78,7 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
         tracing::error!(
             sale = sale.sale,
             was = sale.was.as_str(),
+            event = "database.sale_paused",
             "paused the sale because the database changed; check the orders, then resume it"
         );
     }
@@ -97,19 +103,24 @@ fn log_standbys(
                 required = found.required,
                 connected = found.synchronous.unwrap_or(0),
                 missing = found.missing.join(" "),
+                event = "database.standby_missing",
                 "commits wait for a synchronous standby that is not connected; start it, or \
                  change synchronous_standby_names"
             );
         }
     } else {
         if lacked {
-            tracing::warn!("the synchronous standby is connected again");
+            tracing::warn!(
+                event = "database.standby_back",
+                "the synchronous standby is connected again"
+            );
         }
         *warned_at = None;
     }
     if before.is_some_and(Replication::is_synchronous) && !found.is_synchronous() {
         tracing::error!(
             synchronous_standby_names = found.standby_names,
+            event = "database.no_synchronous_standby",
             "the database has no synchronous standby any more; orders would be lost with its disk \
              or in a failover; set synchronous_standby_names"
         );

@@ -32,7 +32,12 @@ impl Engine {
             let _guard = item.work.reconciling.lock().await;
             for &slot in &item.slots {
                 if let Err(error) = self.slots.stop(slot, true).await {
-                    tracing::warn!(%error, %slot, "failed to stop a slot");
+                    tracing::warn!(
+                        %error,
+                        %slot,
+                        event = "slot.stop_failed",
+                        "failed to stop a slot"
+                    );
                 }
             }
         }
@@ -47,12 +52,20 @@ impl Engine {
             self.wait_for_verdicts().await
         };
         if let Err(error) = drained {
-            tracing::warn!(%error, "stopping with tickets in flight; they are returned, or other nodes settle them");
+            tracing::warn!(
+                %error,
+                event = "slot.tickets_in_flight",
+                "stopping with tickets in flight; they are returned, or other nodes settle them"
+            );
         }
         if !self.layout.is_single_node()
             && let Err(error) = self.release_leases().await
         {
-            tracing::warn!(%error, "failed to release this node's leases; other nodes get its units when the lease lapses");
+            tracing::warn!(
+                %error,
+                event = "node.release_failed",
+                "failed to release this node's leases; other nodes get its units when the lease lapses"
+            );
         }
         self.stop.cancel();
         self.tasks.close();
@@ -60,10 +73,15 @@ impl Engine {
         match tokio::time::timeout(RELEASE_TICKETS_MAX, self.slots.release_tickets()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "failed to release unsettled tickets; other nodes claim them later")
+                tracing::warn!(
+                    %error,
+                    event = "slot.release_failed",
+                    "failed to release unsettled tickets; other nodes claim them later"
+                )
             }
             Err(_) => {
                 tracing::warn!(
+                    event = "slot.release_timed_out",
                     "releasing unsettled tickets timed out; other nodes claim them later"
                 )
             }

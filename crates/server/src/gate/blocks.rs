@@ -66,6 +66,7 @@ impl BlockIndex {
                 (BlockKind::Ip, None) => {
                     tracing::error!(
                         value = block.value,
+                        event = "block.invalid",
                         "the store contains a block with an invalid network; the block is ignored"
                     )
                 }
@@ -151,7 +152,11 @@ impl Blocks {
             every.tick().await;
             let looked = self.catch_up(engine).await;
             if let (Err(error), false) = (&looked, was_away) {
-                tracing::warn!(%error, "failed to reload the blocks; the previous ones stay in force");
+                tracing::warn!(
+                    %error,
+                    event = "block.reload_failed",
+                    "failed to reload the blocks; the previous ones stay in force"
+                );
             }
             was_away = looked.is_err();
             if engine.layout().is_single_node() && looked.is_ok() {

@@ -49,7 +49,11 @@ impl Outbox {
                     Ok(0) => break,
                     Ok(rows) => self.meter.delete_expired(rows),
                     Err(error) => {
-                        tracing::warn!(%error, "failed to delete expired rows; will retry");
+                        tracing::warn!(
+                            %error,
+                            event = "webhook.cleanup_failed",
+                            "failed to delete expired rows; will retry"
+                        );
                         break;
                     }
                 }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::log;
 use super::metrics::AttemptOutcome;
 use super::sink::DeliveryError;
 use super::{Outbox, POLL_EVERY};
@@ -49,7 +50,11 @@ pub(super) async fn run(
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
-            tracing::warn!(%error, endpoint = id, "failed to deliver events to an endpoint; will retry");
+            tracing::warn!(
+                %error,
+                endpoint = id, event = "webhook.delivery_failed",
+                "failed to deliver events to an endpoint; will retry"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(RENEW_EVERY) => {}
@@ -138,7 +143,7 @@ async fn deliver(
     loop {
         worker.write_notes().await?;
         if !worker.advance().await? {
-            tracing::info!(endpoint = id, "another node delivered events to this endpoint");
+            log::other_node_delivered(id);
             return Ok(());
         }
         let now = outbox.engine.now();
@@ -312,15 +317,7 @@ impl Worker<'_> {
         }
         self.notes.extend(note);
         if self.queue.is_open() != was_open {
-            let error = error.unwrap_or_default();
-            match was_open {
-                false => tracing::warn!(
-                    endpoint = self.id,
-                    error,
-                    "an endpoint does not accept events; trying one event at a time"
-                ),
-                true => tracing::info!(endpoint = self.id, "an endpoint accepts events again"),
-            }
+            log::endpoint_changed(self.id, was_open, &error.unwrap_or_default());
         }
         Ok(())
     }
@@ -329,13 +326,7 @@ impl Worker<'_> {
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
         failpoint::pass(Point::OutboxDead);
         self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
-        let event = notification::event_id_prefix(position);
-        tracing::error!(
-            endpoint = self.id,
-            event,
-            error,
-            "an event could not be delivered and is a dead letter"
-        );
+        log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }
 
     /// Disables the endpoint at its own request. Its events wait until an operator enables it
@@ -346,10 +337,7 @@ impl Worker<'_> {
         let (subject, reason) = (format!("endpoint:{}", self.id), "it answered 410 Gone");
         let action = NewAction::by_engine("endpoint.disabled", subject, reason);
         recorded(action, store.update_endpoint(self.id, off)).await?;
-        tracing::error!(
-            endpoint = self.id,
-            "an endpoint answered 410 Gone and is disabled; an operator must act"
-        );
+        log::endpoint_gone(self.id);
         self.outbox.notify_workers();
         Ok(())
     }

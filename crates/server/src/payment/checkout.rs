@@ -70,7 +70,12 @@ impl Payments {
         let opened = match self.provider.open(&new_checkout, now).await {
             Ok(opened) => opened,
             Err(error) if error.is_refusal => {
-                tracing::error!(%error, %id, "the payment provider refused to create a checkout for the order");
+                tracing::error!(
+                    %error,
+                    %id,
+                    event = "payment.checkout_refused",
+                    "the payment provider refused to create a checkout for the order"
+                );
                 return Ok(CheckoutResult::Refused(error));
             }
             Err(error) => return Ok(CheckoutResult::Unavailable(error)),

@@ -40,6 +40,7 @@ impl Payments {
                     tracing::error!(
                         refund,
                         why,
+                        event = "payment.refund_failed",
                         "refund failed at the provider; an operator must resolve it"
                     );
                 }
@@ -86,6 +87,7 @@ impl Payments {
                 tracing::info!(
                     refund = refund.id.0,
                     cause = refund.cause.as_str(),
+                    event = "payment.refunding_stray",
                     "refunding a payment that pays for no order"
                 );
                 self.wake_refunds();
@@ -108,6 +110,7 @@ impl Payments {
             tracing::error!(
                 payment,
                 kind,
+                event = "payment.unrequested_refund",
                 "money went back although the shop did not request it; an operator must act"
             );
         }

@@ -94,7 +94,11 @@ impl Payments {
                             Ok(result) => silence.record(result, Instant::now()),
                             Err(error) => {
                                 all_noted = false;
-                                tracing::warn!(%error, "failed to store a provider's answer about a checkout; will retry");
+                                tracing::warn!(
+                                    %error,
+                                    event = "payment.checkout_unstored",
+                                    "failed to store a provider's answer about a checkout; will retry"
+                                );
                             }
                         }
                     }
@@ -128,7 +132,11 @@ impl Payments {
                 apply_found
             }
             Err(error) => {
-                tracing::warn!(%error, "failed to read expired checkouts; will retry");
+                tracing::warn!(
+                    %error,
+                    event = "payment.checkouts_unread",
+                    "failed to read expired checkouts; will retry"
+                );
                 Vec::new()
             }
         }
@@ -142,7 +150,11 @@ impl Payments {
         });
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
             if let Err(error) = self.engine.store().defer_checkouts(some.to_vec()).await {
-                tracing::warn!(%error, "failed to postpone the checkouts of a silent provider; will retry");
+                tracing::warn!(
+                    %error,
+                    event = "payment.postpone_failed",
+                    "failed to postpone the checkouts of a silent provider; will retry"
+                );
                 return false;
             }
         }
@@ -200,6 +212,7 @@ impl Payments {
                     order,
                     session,
                     provider,
+                    event = "payment.unknown_provider",
                     "the checkout belongs to a provider that is not configured"
                 );
             }
@@ -225,6 +238,7 @@ impl Payments {
                 tracing::error!(
                     order,
                     session,
+                    event = "payment.undecided",
                     "the provider did not decide about a checkout; not asking again"
                 );
             }
@@ -233,7 +247,12 @@ impl Payments {
                 return Ok(result);
             }
             Err(error) => {
-                tracing::warn!(%error, provider = checkout.provider, "failed to ask the provider about a checkout; will retry");
+                tracing::warn!(
+                    %error,
+                    provider = checkout.provider,
+                    event = "payment.ask_failed",
+                    "failed to ask the provider about a checkout; will retry"
+                );
                 if error.is_busy {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }

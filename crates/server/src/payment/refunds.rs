@@ -27,7 +27,11 @@ impl Payments {
         loop {
             let wait = match self.leads() {
                 true => self.check_refunds().await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "failed to read refunds; will retry");
+                    tracing::warn!(
+                        %error,
+                        event = "payment.refunds_unread",
+                        "failed to read refunds; will retry"
+                    );
                     POLL_EVERY
                 }),
                 false => POLL_EVERY,
@@ -42,15 +46,18 @@ impl Payments {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;
         let checks = futures_util::stream::iter(due).map(|refund| self.check_refund(refund));
-        let asking = checks.buffer_unordered(AT_ONCE).fold(true, async |all_noted, result| {
-            match result {
+        let asking =
+            checks.buffer_unordered(AT_ONCE).fold(true, async |all_noted, result| match result {
                 Ok(()) => all_noted,
                 Err(error) => {
-                    tracing::warn!(%error, "failed to store a provider's answer about a refund; will retry");
+                    tracing::warn!(
+                        %error,
+                        event = "payment.refund_unstored",
+                        "failed to store a provider's answer about a refund; will retry"
+                    );
                     false
                 }
-            }
-        });
+            });
         if !asking.await {
             // The refunds are still due. Without a pause the server would ask the provider again as
             // fast as the provider answers.
@@ -96,6 +103,7 @@ impl Payments {
             tracing::error!(
                 refund = refund.id.0,
                 error,
+                event = "payment.refund_dead",
                 "the refund failed and is a dead letter; an operator must resolve it"
             );
         }

@@ -51,7 +51,10 @@ impl ProviderSilence {
             ProbeResult::NotAsked => {}
             ProbeResult::Answered => {
                 if self.is_silent() {
-                    tracing::info!("the payment provider answers again about checkouts");
+                    tracing::info!(
+                        event = "payment.provider_answers",
+                        "the payment provider answers again about checkouts"
+                    );
                 }
                 *self = Self::default();
             }
@@ -60,6 +63,7 @@ impl ProviderSilence {
                 if self.unanswered == SILENT_AFTER {
                     self.since = Some(now);
                     tracing::warn!(
+                        event = "payment.provider_silent",
                         "the payment provider does not answer about checkouts; limiting requests \
                          to a few at a time"
                     );

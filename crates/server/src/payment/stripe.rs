@@ -164,7 +164,11 @@ impl Stripe {
                 let answer = self.api.get(path).await?;
                 if !self.has_warned.swap(true, Ordering::Relaxed) {
                     let error = ProviderError::from(error);
-                    tracing::warn!(%error, "Stripe's key may not read payment intents and charges; refunds made by hand may stay unknown");
+                    tracing::warn!(
+                        %error,
+                        event = "payment.stripe_key_limited",
+                        "Stripe's key may not read payment intents and charges; refunds made by hand may stay unknown"
+                    );
                 }
                 Ok(answer)
             }

@@ -109,6 +109,7 @@ impl Listener {
         if tokio::time::timeout(FINISH_TIMEOUT, open.wait()).await.is_err() {
             tracing::warn!(
                 connections = open.len(),
+                event = "server.connections_cut",
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
@@ -125,7 +126,11 @@ impl Listener {
                 Ok(accepted) => return accepted,
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "failed to accept a connection; will retry");
+                    tracing::warn!(
+                        %error,
+                        event = "server.accept_failed",
+                        "failed to accept a connection; will retry"
+                    );
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -145,6 +145,7 @@ impl Service {
                 status = reply.status().as_u16(),
                 %client,
                 %cause,
+                event = "server.request_failed",
                 "request failed"
             );
         }

@@ -217,7 +217,12 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
 fn note_change(endpoint: &Endpoint, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
         // The change may name buyers, so the log does not have it.
-        tracing::info!(by = &*by.id, action = endpoint.id, "an operator changed something");
+        tracing::info!(
+            by = &*by.id,
+            action = endpoint.id,
+            event = "operator.action",
+            "an operator changed something"
+        );
     }
     if let Ok(id) = HeaderValue::from_str(&by.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);

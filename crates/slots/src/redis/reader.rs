@@ -108,6 +108,7 @@ impl Reader {
         tracing::error!(
             slot = %self.slot,
             entries = ?ids,
+            event = "slot.entries_unreadable",
             "dropped unreadable entries of a slot's queue"
         );
         let mut acknowledge = Cmd::new();

@@ -112,10 +112,14 @@ impl Clock {
         match (self.stepped.swap(stepped, Ordering::AcqRel), stepped) {
             (false, true) => tracing::error!(
                 ahead_ms = ahead,
+                event = "database.clock_set",
                 "the database's clock was set; orders expire and sales open by the earlier of the \
                  new time and the expected time, which approaches the new time by 20 ms a second"
             ),
-            (true, false) => tracing::info!("the database's clock is trusted again"),
+            (true, false) => tracing::info!(
+                event = "database.clock_trusted",
+                "the database's clock is trusted again"
+            ),
             _ => {}
         }
     }

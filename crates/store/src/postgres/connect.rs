@@ -211,7 +211,7 @@ pub(super) async fn check_server(
         );
     }
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(event = "database.setting", "{warning}");
     }
     Ok(warnings)
 }

@@ -276,6 +276,7 @@ impl Connector {
                 timeline = row.timeline,
                 change = ?change,
                 was_synchronous,
+                event = "database.registered",
                 "the database has a new primary or place; registered it in its history"
             );
             connector.learn(&found, Some(&row));
@@ -380,6 +381,7 @@ async fn drive<T>(
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {
                 tracing::warn!(
+                    event = "database.commit_unconfirmed",
                     "a commit was not confirmed by the synchronous standby in time; it counts as \
                      unknown"
                 );

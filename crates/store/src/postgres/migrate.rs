@@ -83,7 +83,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
         transaction.batch_execute(text).await.map_err(failed)?;
         let applied = "INSERT INTO schema_migration (version, name) VALUES ($1, $2)";
         transaction.execute(applied, &[version, name]).await.map_err(failed)?;
-        tracing::info!(version, name, "migrated the store");
+        tracing::info!(version, name, event = "store.migrated", "migrated the store");
     }
     reset_transaction_ids(&transaction).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
@@ -101,6 +101,7 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         if transaction.query_one(&any, &[]).await?.get(0) {
             tracing::warn!(
                 table,
+                event = "store.rewriting",
                 "rows come from another database; rewriting them, which may take a while"
             );
             transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;

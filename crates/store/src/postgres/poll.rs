@@ -160,6 +160,7 @@ impl Poller {
                     tracing::warn!(
                         before = since.timeline,
                         now = other.timeline,
+                        event = "database.failed_over",
                         "the database failed over to another server; reading every order again"
                     );
                     position.replace(other);

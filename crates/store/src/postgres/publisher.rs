@@ -177,9 +177,16 @@ impl Publisher {
             Ok(Ok(true)) => self.old = None,
             Ok(Ok(false)) => {}
             Ok(Err(failure)) => {
-                tracing::warn!(%failure, "failed to read the backlog of orders; retrying");
+                tracing::warn!(
+                    %failure,
+                    event = "store.backlog_failed",
+                    "failed to read the backlog of orders; retrying"
+                );
             }
-            Err(_) => tracing::warn!("timed out while reading the backlog of orders; retrying"),
+            Err(_) => tracing::warn!(
+                event = "store.backlog_timed_out",
+                "timed out while reading the backlog of orders; retrying"
+            ),
         }
     }
 

@@ -63,6 +63,7 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Reso
     tracing::warn!(
         %failure,
         tickets = tickets.len(),
+        event = "settle.split",
         "failed to settle a batch; settling its halves separately"
     );
     let (first, second) = tickets.split_at(tickets.len() / 2);
@@ -83,6 +84,7 @@ async fn settle_poisoned(
     tracing::error!(
         %reason,
         ticket = %id,
+        event = "settle.dead_letter",
         "failed to settle a ticket; returning it as a dead letter"
     );
     let one = std::slice::from_ref(ticket);
@@ -100,7 +102,12 @@ async fn settle_poisoned(
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
             return Err(shared.store_error(failure));
         }
-        tracing::error!(%failure, ticket = %id, "failed to write a dead letter");
+        tracing::error!(
+            %failure,
+            ticket = %id,
+            event = "settle.dead_letter_unwritten",
+            "failed to write a dead letter"
+        );
     }
     Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }

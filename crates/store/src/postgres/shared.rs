@@ -152,7 +152,11 @@ impl Shared {
         match (&mut *outage, why) {
             (None, None) => {}
             (None, Some(error)) => {
-                tracing::error!(error, "the database is unavailable; retrying");
+                tracing::error!(
+                    error,
+                    event = "database.outage_began",
+                    "the database is unavailable; retrying"
+                );
                 let now = Instant::now();
                 *outage = Some(Outage { began: now, logged_at: now, error });
             }
@@ -160,13 +164,22 @@ impl Shared {
                 if now.logged_at.elapsed() >= OUTAGE_LOGGED_EVERY {
                     now.logged_at = Instant::now();
                     let for_secs = now.began.elapsed().as_secs();
-                    tracing::error!(error, for_secs, "the database is still unavailable; retrying");
+                    tracing::error!(
+                        error,
+                        for_secs,
+                        event = "database.outage_continues",
+                        "the database is still unavailable; retrying"
+                    );
                 }
                 now.error = error;
             }
             (Some(ended), None) => {
                 let for_ms = ended.began.elapsed().as_millis();
-                tracing::warn!(for_ms, "the database is available again");
+                tracing::warn!(
+                    for_ms,
+                    event = "database.outage_ended",
+                    "the database is available again"
+                );
                 *outage = None;
             }
         }
@@ -199,7 +212,11 @@ impl Shared {
     /// refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
-            tracing::error!(reason, "the store failed and must not be used further");
+            tracing::error!(
+                reason,
+                event = "store.unusable",
+                "the store failed and must not be used further"
+            );
             (self.on_fatal)(reason);
         }
     }

@@ -256,6 +256,7 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
         tracing::info!(
             version = migration.version(),
             name = migration.name(),
+            event = "store.migrated",
             "migrated the store"
         );
     }

@@ -43,6 +43,7 @@ pub(super) fn settle(
             tracing::warn!(
                 %failure,
                 tickets = tickets.len(),
+                event = "settle.split",
                 "failed to settle a batch; settling its tickets one by one"
             );
             tickets.iter().map(|ticket| settle_alone(txn, key, ticket, now)).collect()
@@ -60,6 +61,7 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
     tracing::error!(
         %reason,
         ticket = %key.id_of(ticket),
+        event = "settle.dead_letter",
         "failed to settle a ticket; returning it as a dead letter"
     );
     // After its `decide_by` a ticket is never consumed: the rules can only return it.
@@ -80,7 +82,12 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
                 if failure.is_fatal() {
                     return Err(failure);
                 }
-                tracing::error!(%failure, ticket = %id, "failed to write a dead letter");
+                tracing::error!(
+                    %failure,
+                    ticket = %id,
+                    event = "settle.dead_letter_unwritten",
+                    "failed to write a dead letter"
+                );
             }
             Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
         }

@@ -48,7 +48,7 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
                 // A panic affects one read only: its caller gets the error of a dropped job, and
                 // the statements reset themselves.
                 if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut reader)))).is_err() {
-                    tracing::error!("a read panicked");
+                    tracing::error!(event = "store.read_panicked", "a read panicked");
                 }
             }
             Err(failure) => run(Err(failure.into())),

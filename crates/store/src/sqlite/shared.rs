@@ -46,7 +46,11 @@ impl Shared {
     /// refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
-            tracing::error!(reason, "the store failed and must not be used further");
+            tracing::error!(
+                reason,
+                event = "store.unusable",
+                "the store failed and must not be used further"
+            );
             (self.on_fatal)(reason);
         }
     }

@@ -88,22 +88,34 @@ impl Writer {
         }
         drop(checkpoint);
         if checkpointer.join().is_err() {
-            tracing::warn!("the checkpoint thread panicked");
+            tracing::warn!(event = "store.checkpoint_panicked", "the checkpoint thread panicked");
         }
         if shared.health().is_ok()
             && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
-            tracing::warn!(%error, "failed to checkpoint the log at shutdown; it is kept");
+            tracing::warn!(
+                %error,
+                event = "store.checkpoint_failed",
+                "failed to checkpoint the log at shutdown; it is kept"
+            );
         }
         if let Err((_, error)) = conn.close() {
-            tracing::warn!(%error, "failed to close the store's file; the next start recovers it");
+            tracing::warn!(
+                %error,
+                event = "store.close_failed",
+                "failed to close the store's file; the next start recovers it"
+            );
         }
         drop(data);
         drop(ends);
         // Closing the file is not enough: a child that another thread just forked may still share
         // it, and would keep the lock until it runs its program.
         if let Err(error) = lock.unlock() {
-            tracing::warn!(%error, "failed to unlock the data directory");
+            tracing::warn!(
+                %error,
+                event = "store.unlock_failed",
+                "failed to unlock the data directory"
+            );
         }
     }
 }
@@ -151,6 +163,7 @@ fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
         if !matches!(carried, Ok(true)) {
             tracing::warn!(
                 ?carried,
+                event = "store.removed",
                 "failed to copy the log into the file of a store that was removed"
             );
         }

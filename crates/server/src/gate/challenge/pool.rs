@@ -199,6 +199,7 @@ impl ChallengePool {
         if threads.len() < THREADS {
             tracing::error!(
                 started = threads.len(),
+                event = "challenge.threads_missing",
                 "failed to start every thread that draws challenges"
             );
         }

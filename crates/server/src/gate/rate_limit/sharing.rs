@@ -161,7 +161,10 @@ impl RateLimiter {
             Ok(ahead) => {
                 sharing.batches.fetch_add(1, Ordering::Relaxed);
                 if sharing.away.swap(false, Ordering::AcqRel) {
-                    tracing::info!("limits are shared with other nodes again");
+                    tracing::info!(
+                        event = "limits.shared",
+                        "limits are shared with other nodes again"
+                    );
                 }
                 for (owed, ahead_us) in batch.iter().zip(ahead) {
                     self.apply_shared(owed, sent_at, ahead_us);
@@ -170,7 +173,11 @@ impl RateLimiter {
             Err(error) => {
                 sharing.failures.fetch_add(1, Ordering::Relaxed);
                 if !sharing.away.swap(true, Ordering::AcqRel) {
-                    tracing::warn!(%error, "failed to share limits with other nodes; each node applies its part of them");
+                    tracing::warn!(
+                        %error,
+                        event = "limits.not_shared",
+                        "failed to share limits with other nodes; each node applies its part of them"
+                    );
                 }
             }
         }

@@ -38,7 +38,11 @@ impl Sandbox {
                 Ok(0) => EVERY,
                 Ok(_) => ERROR_PAUSE,
                 Err(error) => {
-                    tracing::warn!(%error, "failed to delete old documents of the sandbox; will retry");
+                    tracing::warn!(
+                        %error,
+                        event = "sandbox.cleanup_failed",
+                        "failed to delete old documents of the sandbox; will retry"
+                    );
                     EVERY
                 }
             };

@@ -44,7 +44,11 @@ impl Sandbox {
             if self.address.get().is_some()
                 && let Err(error) = self.send_due(&mut from).await
             {
-                tracing::warn!(%error, "failed to send the sandbox's messages; will retry");
+                tracing::warn!(
+                    %error,
+                    event = "sandbox.delivery_failed",
+                    "failed to send the sandbox's messages; will retry"
+                );
             }
             drop(tokio::time::timeout(POLL_EVERY, self.wake.notified()).await);
         }
@@ -135,6 +139,7 @@ impl Sandbox {
                 tracing::warn!(
                     id,
                     status = answer.status().as_u16(),
+                    event = "sandbox.message_refused",
                     "the server did not accept a message of the sandbox"
                 );
                 false

@@ -130,7 +130,12 @@ async fn write(
         // The headers are sent already, so only a broken connection tells the client that lines are
         // missing.
         Err(error) => {
-            tracing::warn!(%error, export = writer.export.as_str(), "failed to finish an export");
+            tracing::warn!(
+                %error,
+                export = writer.export.as_str(),
+                event = "server.export_failed",
+                "failed to finish an export"
+            );
             Some((Err(error), None))
         }
     }

@@ -133,7 +133,11 @@ impl IdleConnections {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => keys.into_iter().for_each(|key| self.read_input(key)),
                     Err(error) => {
-                        tracing::warn!(%error, "failed to poll idle WebSockets; waking them");
+                        tracing::warn!(
+                            %error,
+                            event = "stream.poll_failed",
+                            "failed to poll idle WebSockets; waking them"
+                        );
                         return self.wake_everyone(newcomers).await;
                     }
                 },
@@ -196,7 +200,11 @@ impl IdleConnections {
         self.next += 1;
         if let Err(error) = self.poller.add(&idle.stream, key) {
             if self.complained_at.is_none_or(|at| at.elapsed() >= IDLE_RETRY_AFTER) {
-                tracing::warn!(%error, "failed to register an idle WebSocket; it keeps its own task");
+                tracing::warn!(
+                    %error,
+                    event = "stream.register_failed",
+                    "failed to register an idle WebSocket; it keeps its own task"
+                );
                 self.complained_at = Some(Instant::now());
             }
             resume(idle.stream, idle.reader, WakeReason::CannotIdle);

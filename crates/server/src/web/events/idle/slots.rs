@@ -57,7 +57,11 @@ async fn run_idle_task(
         let poller = match Poller::new() {
             Ok(poller) => poller,
             Err(error) => {
-                tracing::warn!(%error, "failed to create a poller; WebSockets keep their own tasks");
+                tracing::warn!(
+                    %error,
+                    event = "stream.poller_failed",
+                    "failed to create a poller; WebSockets keep their own tasks"
+                );
                 return;
             }
         };
@@ -65,7 +69,10 @@ async fn run_idle_task(
         if AssertUnwindSafe(reconciling).catch_unwind().await.is_ok() {
             return;
         }
-        tracing::error!("idle WebSockets were lost because their task panicked");
+        tracing::error!(
+            event = "stream.lost",
+            "idle WebSockets were lost because their task panicked"
+        );
         sleep(IDLE_RESTART_PAUSE).await;
     }
 }
