@@ -17,6 +17,7 @@ mod refill;
 mod reload;
 mod retire;
 mod sales;
+mod spread;
 mod status;
 mod tail;
 mod waitlist;

@@ -282,6 +282,29 @@ pub enum Op {
         /// The leader.
         leader: u8,
     },
+    /// An operator changes an item's partitions while the sale runs.
+    Respread {
+        /// The item.
+        item: u8,
+        /// How many of the item's slots are in its spread, less one.
+        partitions: u8,
+        /// See [`ItemSetup::choose`].
+        choose: u8,
+    },
+    /// A leader continues to drain a slot that left its item's spread.
+    Leave {
+        /// The leader.
+        leader: u8,
+        /// The slot.
+        slot: u8,
+    },
+    /// A leader gives the new slots of an item their part.
+    Share {
+        /// The leader.
+        leader: u8,
+        /// The item.
+        item: u8,
+    },
     /// A leader treats a slot's lease as lapsed although the slot may live.
     Lapse {
         /// The leader.

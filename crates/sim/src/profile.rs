@@ -32,6 +32,8 @@ pub enum Profile {
     Epochs,
     /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries.
     Partitions,
+    /// The number of partitions changes again and again while buyers buy.
+    Respread,
     /// Nodes with slots in their memory fail, stay down or return, and leases lapse.
     Nodes,
     /// Payments are on time, late, repeated or wrong, or their message is late; a provider is
@@ -66,7 +68,7 @@ impl Profile {
         Self::Telling,
         Self::Silence,
         Self::Waitlist,
-        Self::Swarm,
+        Self::Respread,
         Self::Swarm,
     ];
 
@@ -102,6 +104,7 @@ struct Weights {
     money: u64,
     telling: u64,
     line: u64,
+    respread: u64,
 }
 
 fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
@@ -126,6 +129,7 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
         money: 1,
         telling: 1,
         line: 0,
+        respread: 0,
     };
     match profile {
         Profile::Money | Profile::Silence => {
@@ -147,6 +151,9 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
         },
         Profile::Calm => Weights { lose: 0, crashes: 0, leases: 0, ..base },
         Profile::Partitions => Weights { grants: 18, recalls: 8, buy: 22, ..base },
+        Profile::Respread => {
+            Weights { respread: 26, grants: 10, recalls: 8, buy: 22, replay: 9, crashes: 2, ..base }
+        }
         Profile::Nodes => Weights { leases: 9, grants: 12, crashes: 2, ..base },
         Profile::Network => Weights { lose: 9, crashes: 2, ..base },
         Profile::Slots => Weights { faults: 8, look: 7, ..base },
@@ -184,6 +191,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
         money: some(4),
         telling: some(4),
         line: some(6),
+        respread: some(6),
         ..base
     }
 }
@@ -213,7 +221,7 @@ fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
     let nodes = rng.in_range(if profile == Profile::Nodes { 2 } else { 1 }, 3) as u8;
     let local = match profile {
         Profile::Restarts | Profile::Nodes => true,
-        Profile::Slots | Profile::SlotsTail | Profile::Partitions => false,
+        Profile::Slots | Profile::SlotsTail | Profile::Partitions | Profile::Respread => false,
         Profile::Waitlist => rng.percent(15),
         _ => rng.percent(40),
     };
@@ -229,8 +237,19 @@ fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
             total.is_some() && rng.percent(if profile == Profile::Partitions { 80 } else { 25 });
         let [initial, threshold, refill] = if in_use { sizes(rng) } else { [0; 3] };
         let choose = rng.below(3) as u8;
-        setup.items.push(ItemSetup { total, limit, hold_secs, choose, initial, threshold, refill });
-        let least = if profile == Profile::Partitions { 2 } else { 1 };
+        let changes = profile == Profile::Respread;
+        let width = if changes { rng.in_range(1, 4) as u8 } else { 0 };
+        setup.items.push(ItemSetup {
+            total,
+            limit,
+            hold_secs,
+            choose,
+            initial,
+            threshold,
+            refill,
+            width,
+        });
+        let least = if changes || profile == Profile::Partitions { 2 } else { 1 };
         let most = if profile == Profile::Waitlist { 2 } else { 4 };
         let slots = if local { nodes } else { rng.in_range(least, most) as u8 };
         for slot in 0..slots {
@@ -250,7 +269,7 @@ fn sizes(rng: &mut SimRng) -> [u8; 3] {
 }
 
 fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
-    let groups: [(u64, MakeOp); 20] = [
+    let groups: [(u64, MakeOp); 21] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -271,6 +290,7 @@ fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
         (w.money, money::money),
         (w.telling, money::telling),
         (w.line, waitlist::waitlist),
+        (w.respread, faults::respread),
     ];
     let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
     let mut at = rng.below(all);

@@ -18,6 +18,7 @@ mod phase;
 mod probe;
 pub(crate) mod provider;
 mod refill;
+mod respread;
 mod rest;
 mod route;
 mod settler;
@@ -45,6 +46,7 @@ use flight::Message;
 use money::WaitingCapture;
 use node::{Attempt, Node};
 use provider::Provider;
+use respread::{ItemWidth, first_widths};
 pub use slot_call::{Call, RecordedCall, SlotReply};
 use slot_call::{PlacedSlot, fresh_slot};
 
@@ -107,6 +109,8 @@ pub struct World {
     pub(crate) setup: Setup,
     pub(crate) store: SimStore,
     pub(crate) places: Vec<PlacedSlot>,
+    /// The spread of each item in the store.
+    pub(crate) widths: Vec<ItemWidth>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) flight: Vec<Message>,
@@ -180,6 +184,7 @@ impl World {
             setup: setup.clone(),
             store: SimStore::new(model, NAMES.key.clone()),
             places,
+            widths: first_widths(setup),
             nodes: (0..setup.nodes).map(|_| Node::default()).collect(),
             attempts: Vec::new(),
             flight: Vec::new(),
@@ -283,6 +288,11 @@ impl World {
             Op::Close { item } => self.close_sale(self.item_of(item)),
             Op::Drain { leader, item } => self.drain(leader % 2, self.item_of(item)),
             Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),
+            Op::Respread { item, partitions, choose } => {
+                self.respread(self.item_of(item), partitions, choose)
+            }
+            Op::Leave { leader, slot } => self.leave(leader % 2, self.slot_of(slot)),
+            Op::Share { leader, item } => self.share(leader % 2, self.item_of(item)),
             Op::Unstop { slot, .. } => self.unstop(self.slot_of(slot)),
             Op::Lapse { slot, .. } => self.lapse(self.slot_of(slot)),
             after => self.money_op(after),

@@ -40,7 +40,10 @@ impl Engine {
         loop {
             // The signals are created before the slot is asked, so that no later change is missed.
             let signals = ItemSignals::for_item(item);
-            let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
+            let is_short = match self
+                .attempt(purchase, request, &mut context, &mut places, waits == 0)
+                .await
+            {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
                 Attempt::Undecided => {
@@ -107,15 +110,21 @@ impl Engine {
         request: &TicketRequest,
         context: &mut AttemptContext,
         places: &mut ParkedPlaces<'a>,
+        is_first: bool,
     ) -> Attempt {
-        let Some(home) = purchase.item.home(request) else {
+        // The spread may have changed since the first attempt.
+        let item = match is_first {
+            true => purchase.item.clone(),
+            false => self.current_item(purchase),
+        };
+        let Some(home) = item.home(request) else {
             context.is_uncertain = true;
             return Attempt::NotReady;
         };
         let waiter = self
             .waiters()
             .register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
-        let answer = self.request_ticket(&purchase.item, home, request, context).await;
+        let answer = self.request_ticket(&item, home, request, context).await;
         places.release_if_issued(&answer.1);
         self.handle_answer(purchase, request, &answer, waiter, context).await
     }

@@ -146,7 +146,7 @@ impl<'a> UnitDemandEntry<'a> {
     /// Adds the request to the item's wants. `None`: there is neither another slot nor a pool to
     /// gather from.
     fn enter(engine: &'a Engine, item: &'a ItemState, request: &TicketRequest) -> Option<Self> {
-        if !engine.layout().has_other_slots(item.slots.len()) && item.gauge.open_pool() == 0 {
+        if !item.has_other_slots(engine.layout()) && item.gauge.open_pool() == 0 {
             return None;
         }
         let place = item

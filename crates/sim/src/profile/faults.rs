@@ -13,6 +13,15 @@ pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
+pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
+    let (leader, item) = (below_four(rng), below_four(rng));
+    match rng.below(8) {
+        0 | 1 => Op::Respread { item, partitions: below_four(rng), choose: rng.below(3) as u8 },
+        2 => Op::Share { leader, item },
+        _ => Op::Leave { leader, slot: below_four(rng) },
+    }
+}
+
 pub(super) fn crash(_: Profile, rng: &mut SimRng) -> Op {
     if rng.percent(50) {
         return Op::CrashLeader { leader: below_four(rng) };

@@ -362,7 +362,7 @@ fn set_spread(
     })?;
     let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
     let Some(sale) = lock_sale(ledger, &id)? else { return Ok(SpreadOutcome::NotFound) };
-    if !sale.phase.is_before_opening() {
+    if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {

@@ -241,7 +241,7 @@ fn recorded_change(ledger: &mut SqliteLedger<'_>, before: &SaleRow) -> Done<Opti
     Ok(after)
 }
 
-/// Changes how an item's stock is divided among its slots, before its sale opens.
+/// Changes how an item's stock is divided among its slots, until its sale is closed.
 pub(super) fn set_spread(
     ledger: &mut SqliteLedger<'_>,
     item: ItemId,
@@ -253,7 +253,7 @@ pub(super) fn set_spread(
     })?;
     let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
     let Some(sale) = one(sql, &id)? else { return Ok(SpreadOutcome::NotFound) };
-    if !sale.phase.is_before_opening() {
+    if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
