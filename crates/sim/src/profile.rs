@@ -1,10 +1,11 @@
 //! Turns seeds into lists of operations. A profile determines which operations are frequent.
 mod faults;
 mod money;
+mod setup;
 mod waitlist;
 
 use crate::op::waitlist::Waitlist;
-use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
+use crate::op::{Case, Op};
 use crate::rng::SimRng;
 
 /// The focus of a list.
@@ -201,7 +202,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
 pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
     let mut rng = SimRng::new(seed);
-    let setup = setup(profile, &mut rng);
+    let setup = setup::setup(profile, &mut rng);
     let count = match profile {
         _ if rng.percent(4) => rng.in_range(300, 600),
         Profile::Money | Profile::Silence | Profile::Waitlist => rng.in_range(80, 320),
@@ -214,58 +215,6 @@ pub fn case(seed: u64) -> Case {
         ops.extend(money::silence_scene(profile, &mut rng));
     }
     Case { setup, ops }
-}
-
-fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
-    let items = 1 + u8::from(rng.percent(if profile == Profile::Waitlist { 60 } else { 25 }));
-    let nodes = rng.in_range(if profile == Profile::Nodes { 2 } else { 1 }, 3) as u8;
-    let local = match profile {
-        Profile::Restarts | Profile::Nodes => true,
-        Profile::Slots | Profile::SlotsTail | Profile::Partitions | Profile::Respread => false,
-        Profile::Waitlist => rng.percent(15),
-        _ => rng.percent(40),
-    };
-    let tight = if rng.percent(15) { rng.in_range(2, 6) as u8 } else { 0 };
-    let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes, tight };
-    for item in 0..items {
-        let total = match profile {
-            Profile::Waitlist => Some(rng.in_range(1, 3) as u8),
-            _ => (!rng.percent(6)).then(|| rng.in_range(0, 14) as u8),
-        };
-        let (limit, hold_secs) = (rng.in_range(1, 5) as u8, rng.in_range(1, 30) as u8);
-        let in_use =
-            total.is_some() && rng.percent(if profile == Profile::Partitions { 80 } else { 25 });
-        let [initial, threshold, refill] = if in_use { sizes(rng) } else { [0; 3] };
-        let choose = rng.below(3) as u8;
-        let changes = profile == Profile::Respread;
-        let width = if changes { rng.in_range(1, 4) as u8 } else { 0 };
-        setup.items.push(ItemSetup {
-            total,
-            limit,
-            hold_secs,
-            choose,
-            initial,
-            threshold,
-            refill,
-            width,
-        });
-        let least = if changes || profile == Profile::Partitions { 2 } else { 1 };
-        let most = if profile == Profile::Waitlist { 2 } else { 4 };
-        let slots = if local { nodes } else { rng.in_range(least, most) as u8 };
-        for slot in 0..slots {
-            let share = u64::from(total.unwrap_or(0)) / u64::from(slots);
-            let least = if profile == Profile::Waitlist { share + 1 } else { share / 2 };
-            let first = rng.in_range(least, share + 1) as u8;
-            setup.slots.push(SlotSetup { item, node: local.then_some(slot), first });
-        }
-    }
-    setup
-}
-
-/// The initial units of a slot, the threshold, and the units of one refill.
-fn sizes(rng: &mut SimRng) -> [u8; 3] {
-    let threshold = rng.in_range(1, 3) as u8;
-    [threshold + rng.below(3) as u8, threshold, rng.in_range(1, 4) as u8]
 }
 
 fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {

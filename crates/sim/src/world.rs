@@ -288,11 +288,6 @@ impl World {
             Op::Close { item } => self.close_sale(self.item_of(item)),
             Op::Drain { leader, item } => self.drain(leader % 2, self.item_of(item)),
             Op::Roll { leader, slot } => self.roll(leader % 2, self.slot_of(slot)),
-            Op::Respread { item, partitions, choose } => {
-                self.respread(self.item_of(item), partitions, choose)
-            }
-            Op::Leave { leader, slot } => self.leave(leader % 2, self.slot_of(slot)),
-            Op::Share { leader, item } => self.share(leader % 2, self.item_of(item)),
             Op::Unstop { slot, .. } => self.unstop(self.slot_of(slot)),
             Op::Lapse { slot, .. } => self.lapse(self.slot_of(slot)),
             after => self.money_op(after),
@@ -317,6 +312,7 @@ impl World {
             Op::Endpoint { endpoint, mood } => self.set_endpoint_mode(endpoint, mood),
             Op::CrashTeller { worker } => self.crash_worker(worker),
             Op::Waitlist(op) => self.waitlist_op(op),
+            Op::Respread(op) => self.respread_op(op),
             _ => {}
         }
     }

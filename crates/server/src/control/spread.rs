@@ -25,7 +25,7 @@ const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_se
 impl Engine {
     /// Wakes what depends on an item's spread after it changed.
     pub(super) fn follow_spread(&self, item: ItemId) {
-        self.serve();
+        self.control().queues_changed.notify_one();
         self.control().wake(item);
         for pause in LOOK_AGAIN {
             self.wake_after(pause, item);

@@ -40,10 +40,7 @@ impl Engine {
         loop {
             // The signals are created before the slot is asked, so that no later change is missed.
             let signals = ItemSignals::for_item(item);
-            let is_short = match self
-                .attempt(purchase, request, &mut context, &mut places, waits == 0)
-                .await
-            {
+            let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
                 Attempt::Answer(bought) => return bought,
                 Attempt::NotReady => false,
                 Attempt::Undecided => {
@@ -110,12 +107,11 @@ impl Engine {
         request: &TicketRequest,
         context: &mut AttemptContext,
         places: &mut ParkedPlaces<'a>,
-        is_first: bool,
     ) -> Attempt {
         // The spread may have changed since the first attempt.
-        let item = match is_first {
-            true => purchase.item.clone(),
-            false => self.current_item(purchase),
+        let item = match places.is_parked() {
+            true => self.current_item(purchase),
+            false => purchase.item.clone(),
         };
         let Some(home) = item.home(request) else {
             context.is_uncertain = true;

@@ -106,6 +106,11 @@ impl<'a> ParkedPlaces<'a> {
         self.demand = None;
     }
 
+    /// Whether the request waits, so that its attempt is not the first.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
     pub(super) fn has_demand(&self) -> bool {
         self.demand.is_some()
     }

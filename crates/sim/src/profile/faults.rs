@@ -2,6 +2,7 @@
 //! rolls.
 use super::{Profile, below_four};
 use crate::op::Op;
+use crate::op::spread::Respread;
 use crate::rng::SimRng;
 
 pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
@@ -16,9 +17,13 @@ pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
 pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     let (leader, item) = (below_four(rng), below_four(rng));
     match rng.below(8) {
-        0 | 1 => Op::Respread { item, partitions: below_four(rng), choose: rng.below(3) as u8 },
-        2 => Op::Share { leader, item },
-        _ => Op::Leave { leader, slot: below_four(rng) },
+        0 | 1 => Op::Respread(Respread::Set {
+            item,
+            partitions: below_four(rng),
+            choose: rng.below(3) as u8,
+        }),
+        2 => Op::Respread(Respread::Share { leader, item }),
+        _ => Op::Respread(Respread::Leave { leader, slot: below_four(rng) }),
     }
 }
 

@@ -8,6 +8,7 @@ use doorbuster_core::{CloseCause, ItemId};
 use super::World;
 use super::flight::Message;
 use crate::op::Setup;
+use crate::op::spread::Respread;
 use crate::store::Tx;
 
 /// The part of an item's spread that changes while the sale runs.
@@ -71,7 +72,17 @@ impl World {
         (0..self.places.len()).filter(leaves).collect()
     }
 
-    pub(crate) fn respread(&mut self, item: ItemId, partitions: u8, choose: u8) {
+    pub(crate) fn respread_op(&mut self, op: Respread) {
+        match op {
+            Respread::Set { item, partitions, choose } => {
+                self.respread(self.item_of(item), partitions, choose)
+            }
+            Respread::Leave { leader, slot } => self.leave(leader % 2, self.slot_of(slot)),
+            Respread::Share { leader, item } => self.share(leader % 2, self.item_of(item)),
+        }
+    }
+
+    fn respread(&mut self, item: ItemId, partitions: u8, choose: u8) {
         let shared = self.places.iter().filter(|p| p.at.item == item && p.node.is_none()).count();
         if shared == 0 {
             return;

@@ -16,7 +16,7 @@ impl World {
         let sizes =
             [setup.initial.max(setup.threshold), setup.threshold, setup.refill].map(u64::from);
         let [initial, threshold, refill] = if sizes.contains(&0) { [0; 3] } else { sizes };
-        Spread { partitions, choose, initial, threshold, refill }
+        Spread { partitions, auto: false, choose, initial, threshold, refill }
     }
 
     /// The number that chooses a request's partitions: random bits, or its position in the order of

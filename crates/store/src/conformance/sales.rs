@@ -308,6 +308,7 @@ pub async fn a_spread_changes_until_the_sale_is_closed(fixture: Fixture) {
     assert_eq!(sale.items[1].spread, Spread::default());
     let spread = Spread {
         partitions: 8,
+        auto: false,
         choose: PartitionChoice::RoundRobin,
         initial: 400,
         threshold: 30,
@@ -323,7 +324,7 @@ pub async fn a_spread_changes_until_the_sale_is_closed(fixture: Fixture) {
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(after));
     assert_eq!(set(ItemId(404), spread).await, SpreadOutcome::NotFound);
     fixture.store.step_sale("spring", PhaseStep::Open).await.expect("writes");
-    let wider = Spread { partitions: 16, ..spread };
+    let wider = Spread { partitions: 16, auto: true, ..spread };
     let SpreadOutcome::Done(open) = set(item, wider).await else {
         panic!("an open sale can change")
     };
