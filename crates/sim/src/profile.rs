@@ -213,6 +213,7 @@ pub fn case(seed: u64) -> Case {
     for _ in 0..count {
         ops.push(op(profile, &weights, &mut rng));
         ops.extend(money::silence_scene(profile, &mut rng));
+        ops.extend(faults::narrowing_scene(profile, &mut rng));
     }
     Case { setup, ops }
 }

@@ -27,6 +27,34 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
+/// Sometimes: a request has an undecided ticket in a slot that leaves the spread, and the buyer
+/// repeats it until it was parked for the longest time.
+pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
+    if profile != Profile::Respread || !rng.percent(8) {
+        return Vec::new();
+    }
+    let (node, item) = (rng.below(3) as u8, 0);
+    let (buyer, key) = (rng.below(6) as u8, rng.below(6) as u8);
+    let buy = Op::Buy { node, buyer, key, item, units: rng.in_range(1, 3) as u8 };
+    let arrive = Op::DeliverMany { count: 12 };
+    let narrow = Respread::Set { item, partitions: 0, choose: rng.below(3) as u8 };
+    vec![
+        buy,
+        arrive,
+        Op::Respread(narrow),
+        Op::Adjust { item, delta: 1 },
+        Op::Snapshot { node },
+        arrive,
+        buy,
+        arrive,
+        Op::Tick { tenths: 11 },
+        Op::Snapshot { node },
+        arrive,
+        Op::Retry { attempt: rng.below(8) as u8 },
+        arrive,
+    ]
+}
+
 pub(super) fn crash(_: Profile, rng: &mut SimRng) -> Op {
     if rng.percent(50) {
         return Op::CrashLeader { leader: below_four(rng) };
