@@ -15,6 +15,7 @@ use crate::{IdKey, Ledger, Verdict, settle, stock};
 /// One partition, opened with 400; a counter with fewer than 380 is refilled with 100.
 const SPREAD: Spread = Spread {
     partitions: 1,
+    auto: false,
     choose: PartitionChoice::Buyer,
     initial: 400,
     threshold: 380,

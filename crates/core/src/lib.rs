@@ -34,6 +34,7 @@ mod queue;
 pub mod recall;
 pub mod refill;
 pub mod refusal;
+pub mod respread;
 pub mod rows;
 pub mod rules;
 pub mod sale;

@@ -45,6 +45,12 @@ impl Registry {
         self.0.checked_shr(index).unwrap_or(0) & 1 == 1
     }
 
+    /// Those of the first partitions only: the spread may be narrower than when this was read.
+    #[must_use]
+    pub fn within(self, partitions: u32) -> Self {
+        Self(self.0 & Self::all(partitions).0)
+    }
+
     /// How many are listed.
     #[must_use]
     pub fn len(self) -> u32 {
@@ -150,6 +156,7 @@ mod tests {
             (64, 1, 0)
         );
         assert!(!Registry::all(64).has(64));
+        assert_eq!(Registry::all(64).within(3), Registry::all(3));
     }
 
     #[test]

@@ -88,7 +88,8 @@ pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Sp
     /// Number of portions into which each slot's share of the stock is divided.
     const PORTIONS: u64 = 8;
     let refill = (total / (u64::from(slots.max(1)) * PORTIONS)).max(1);
-    Spread { partitions: 1, choose, initial: refill, threshold: refill.div_ceil(2), refill }
+    let threshold = refill.div_ceil(2);
+    Spread { choose, initial: refill, threshold, refill, ..Spread::default() }
 }
 
 /// This many units in parts that differ by at most one.
@@ -105,6 +106,7 @@ mod tests {
 
     const SPREAD: Spread = Spread {
         partitions: 4,
+        auto: false,
         choose: PartitionChoice::Buyer,
         initial: 400,
         threshold: 50,

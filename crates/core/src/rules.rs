@@ -189,6 +189,16 @@ rules! {
     GatherFromPool,
     /// The missing units of a parked request come from other slots.
     GatherFromOthers,
+    /// A slot that left its item's spread is closed only once its tickets are settled.
+    LeaveDrains,
+    /// The units of a slot that left the spread can be sold while its tickets settle.
+    LeaveRecalls,
+    /// The grant of a slot that left the spread is closed, and its units go to the other slots.
+    LeaveCloses,
+    /// A slot that joined the spread gets a part of the units if the pool is empty.
+    NewSlotGetsShare,
+    /// The last attempt of a parked request also goes to the slots that are leaving the spread.
+    LastTryAsksLeaving,
     /// The number of requests that a node parks is bounded.
     ParkedBound,
     /// A snapshot includes the holders of every transaction that may have committed since the

@@ -18,6 +18,7 @@ const PARTITIONS: u32 = 8;
 const STOCK: u64 = 10_000;
 const SPREAD: Spread = Spread {
     partitions: PARTITIONS,
+    auto: false,
     choose: PartitionChoice::Random,
     initial: 120,
     threshold: 40,

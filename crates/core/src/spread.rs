@@ -97,6 +97,9 @@ pub struct Spread {
     /// Independent slots of the item: 1 to [`PARTITIONS_MAX`]. (Slots in the memory of nodes are
     /// one for each node instead.)
     pub partitions: u32,
+    /// Whether the server chooses and widens the number of partitions
+    /// ([`crate::respread::AutoWidth`]).
+    pub auto: bool,
     /// How a request finds its home partition.
     pub choose: PartitionChoice,
     /// Units that each slot gets first.
@@ -110,7 +113,14 @@ pub struct Spread {
 impl Default for Spread {
     /// One slot that holds everything.
     fn default() -> Self {
-        Self { partitions: 1, choose: PartitionChoice::Buyer, initial: 0, threshold: 0, refill: 0 }
+        Self {
+            partitions: 1,
+            auto: false,
+            choose: PartitionChoice::Buyer,
+            initial: 0,
+            threshold: 0,
+            refill: 0,
+        }
     }
 }
 
@@ -163,6 +173,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut Spread), wanted: Option<SpreadFault>) {
         let mut spread = Spread {
             partitions: 8,
+            auto: false,
             choose: PartitionChoice::Buyer,
             initial: 400,
             threshold: 50,

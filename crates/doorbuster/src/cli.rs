@@ -45,7 +45,7 @@ pub use order::{
 };
 pub use page::{PageArgs, PageCommand};
 pub use payment::{PaymentArgs, PaymentCommand, TriggerArgs};
-pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs};
+pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs, SpreadArgs};
 pub use sale_edit::{CodesArgs, EditArgs};
 pub use serve::ServeArgs;
 pub use server::ServerArgs;

@@ -181,6 +181,11 @@ impl Client {
         self.send(self.request(Method::PATCH, &path).json(patch)).await
     }
 
+    /// Sends a PUT request with a JSON body.
+    pub async fn put_json(&self, path: Path<'_>, body: &impl Serialize) -> ApiResult {
+        self.send(self.request(Method::PUT, &path).json(body)).await
+    }
+
     /// Sends a POST request with a JSON body.
     pub async fn post_json(&self, path: Path<'_>, body: &impl Serialize) -> ApiResult {
         self.send(self.request(Method::POST, &path).json(body)).await

@@ -37,7 +37,7 @@ pub fn run(args: SaleArgs) -> Outcome {
             }
             SaleCommand::Stats(of) => watch::stats(&client, &of.sale).await,
             SaleCommand::Series(args) => watch::series(&client, &args).await,
-            SaleCommand::Spread(of) => watch::spread(&client, &of.sale, &of.item).await,
+            SaleCommand::Spread(of) => watch::spread(&client, &of).await,
             SaleCommand::Check(of) => watch::check(&client, &of.sale).await,
             SaleCommand::Unschedule(to) => change_phase(&client, &to.sale, "unschedule").await,
             SaleCommand::Delete(to) => {

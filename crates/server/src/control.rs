@@ -3,6 +3,7 @@
 
 mod adjust;
 mod audit;
+mod auto;
 mod drain;
 mod evidence;
 mod expiry;
@@ -17,6 +18,7 @@ mod refill;
 mod reload;
 mod retire;
 mod sales;
+mod spread;
 mod status;
 mod tail;
 mod waitlist;
@@ -193,6 +195,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
         jobs.start("expiry", expiry::run(engine.clone()));
         jobs.start("waitlist", waitlist::run(engine.clone()));
         jobs.start("retire", retire::run(engine.clone()));
+        jobs.start("auto_partitions", auto::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }
 }

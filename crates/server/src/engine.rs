@@ -299,7 +299,7 @@ impl Engine {
         }
         let ask = async {
             let mut units = 0;
-            for &slot in &item.slots {
+            for slot in item.reached_slots() {
                 units += self.slots.view(slot).await?.map_or(0, |view| view.available);
             }
             Ok::<u64, SlotError>(units)
@@ -315,7 +315,7 @@ impl Engine {
     pub async fn queued(&self, item: &ItemState) -> u64 {
         let mut tickets = 0;
         let ask = async {
-            for &slot in &item.slots {
+            for slot in item.reached_slots() {
                 let view = self.slots.view(slot).await.ok().flatten();
                 tickets += view.map_or(0, |view| view.unacknowledged as u64);
             }

@@ -165,6 +165,12 @@ impl Engine {
         self.buy_new(purchase, &mut request).await
     }
 
+    /// The purchase's item as it is now: its spread may have changed while the request waited.
+    fn current_item(&self, purchase: &Purchase) -> Arc<ItemState> {
+        let catalogue = self.catalogue();
+        catalogue.item_by_id(purchase.item.row.id).unwrap_or(&purchase.item).clone()
+    }
+
     fn ticket_request(&self, purchase: &Purchase) -> TicketRequest {
         let (buyer, key) = (purchase.buyer.as_str(), purchase.key.as_str());
         TicketRequest {
@@ -236,6 +242,11 @@ impl Engine {
             }
             TicketAnswer::Full => OVERLOADED,
             TicketAnswer::NoEpoch => return Attempt::NotReady,
+            // The sale goes on: the slot is leaving the spread or gets its next epoch, and another
+            // slot serves the request.
+            TicketAnswer::Stopped if self.phase_refusal(&purchase.sale).is_none() => {
+                return Attempt::NotReady;
+            }
             TicketAnswer::Stopped => UNAVAILABLE,
         })
     }

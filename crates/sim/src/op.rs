@@ -1,5 +1,6 @@
 //! The operations of a simulated sale. Their arguments are small integers, taken modulo the number
 //! of existing objects: any part of a list is valid, and lists can be shrunk and stored as JSON.
+pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
@@ -108,8 +109,7 @@ pub enum Op {
         /// The maximum number of tickets.
         at_most: u8,
     },
-    /// Another settler takes over: delivered tickets without an acknowledgement are delivered
-    /// again.
+    /// Another settler takes over: tickets without an acknowledgement are delivered again.
     Redeliver {
         /// The slot.
         slot: u8,
@@ -179,8 +179,7 @@ pub enum Op {
         /// Among the pending recalls.
         recall: u8,
     },
-    /// A leader serves the parked request that has waited longest: it refills and recalls units
-    /// into the request's slot.
+    /// A leader refills and recalls units for the parked request that has waited longest.
     ServeParked {
         /// The leader.
         leader: u8,
@@ -299,8 +298,7 @@ pub enum Op {
         /// The slot.
         slot: u8,
     },
-    /// Fault: a slot and its saved copy are exchanged (an old snapshot is restored, or two
-    /// primaries alternate).
+    /// Fault: a slot and its saved copy are exchanged: an old snapshot, or a second primary.
     Swap {
         /// The slot.
         slot: u8,
@@ -404,4 +402,6 @@ pub enum Op {
     },
     /// See [`waitlist::Waitlist`].
     Waitlist(waitlist::Waitlist),
+    /// See [`spread::Respread`].
+    Respread(spread::Respread),
 }

@@ -1,10 +1,11 @@
 //! Turns seeds into lists of operations. A profile determines which operations are frequent.
 mod faults;
 mod money;
+mod setup;
 mod waitlist;
 
 use crate::op::waitlist::Waitlist;
-use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
+use crate::op::{Case, Op};
 use crate::rng::SimRng;
 
 /// The focus of a list.
@@ -32,6 +33,8 @@ pub enum Profile {
     Epochs,
     /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries.
     Partitions,
+    /// The number of partitions changes again and again while buyers buy.
+    Respread,
     /// Nodes with slots in their memory fail, stay down or return, and leases lapse.
     Nodes,
     /// Payments are on time, late, repeated or wrong, or their message is late; a provider is
@@ -66,7 +69,7 @@ impl Profile {
         Self::Telling,
         Self::Silence,
         Self::Waitlist,
-        Self::Swarm,
+        Self::Respread,
         Self::Swarm,
     ];
 
@@ -102,6 +105,7 @@ struct Weights {
     money: u64,
     telling: u64,
     line: u64,
+    respread: u64,
 }
 
 fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
@@ -126,6 +130,7 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
         money: 1,
         telling: 1,
         line: 0,
+        respread: 0,
     };
     match profile {
         Profile::Money | Profile::Silence => {
@@ -147,6 +152,9 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
         },
         Profile::Calm => Weights { lose: 0, crashes: 0, leases: 0, ..base },
         Profile::Partitions => Weights { grants: 18, recalls: 8, buy: 22, ..base },
+        Profile::Respread => {
+            Weights { respread: 26, grants: 10, recalls: 8, buy: 22, replay: 9, crashes: 2, ..base }
+        }
         Profile::Nodes => Weights { leases: 9, grants: 12, crashes: 2, ..base },
         Profile::Network => Weights { lose: 9, crashes: 2, ..base },
         Profile::Slots => Weights { faults: 8, look: 7, ..base },
@@ -184,6 +192,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
         money: some(4),
         telling: some(4),
         line: some(6),
+        respread: some(6),
         ..base
     }
 }
@@ -193,7 +202,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
 pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
     let mut rng = SimRng::new(seed);
-    let setup = setup(profile, &mut rng);
+    let setup = setup::setup(profile, &mut rng);
     let count = match profile {
         _ if rng.percent(4) => rng.in_range(300, 600),
         Profile::Money | Profile::Silence | Profile::Waitlist => rng.in_range(80, 320),
@@ -204,53 +213,13 @@ pub fn case(seed: u64) -> Case {
     for _ in 0..count {
         ops.push(op(profile, &weights, &mut rng));
         ops.extend(money::silence_scene(profile, &mut rng));
+        ops.extend(faults::narrowing_scene(profile, &mut rng));
     }
     Case { setup, ops }
 }
 
-fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
-    let items = 1 + u8::from(rng.percent(if profile == Profile::Waitlist { 60 } else { 25 }));
-    let nodes = rng.in_range(if profile == Profile::Nodes { 2 } else { 1 }, 3) as u8;
-    let local = match profile {
-        Profile::Restarts | Profile::Nodes => true,
-        Profile::Slots | Profile::SlotsTail | Profile::Partitions => false,
-        Profile::Waitlist => rng.percent(15),
-        _ => rng.percent(40),
-    };
-    let tight = if rng.percent(15) { rng.in_range(2, 6) as u8 } else { 0 };
-    let mut setup = Setup { items: Vec::new(), slots: Vec::new(), nodes, tight };
-    for item in 0..items {
-        let total = match profile {
-            Profile::Waitlist => Some(rng.in_range(1, 3) as u8),
-            _ => (!rng.percent(6)).then(|| rng.in_range(0, 14) as u8),
-        };
-        let (limit, hold_secs) = (rng.in_range(1, 5) as u8, rng.in_range(1, 30) as u8);
-        let in_use =
-            total.is_some() && rng.percent(if profile == Profile::Partitions { 80 } else { 25 });
-        let [initial, threshold, refill] = if in_use { sizes(rng) } else { [0; 3] };
-        let choose = rng.below(3) as u8;
-        setup.items.push(ItemSetup { total, limit, hold_secs, choose, initial, threshold, refill });
-        let least = if profile == Profile::Partitions { 2 } else { 1 };
-        let most = if profile == Profile::Waitlist { 2 } else { 4 };
-        let slots = if local { nodes } else { rng.in_range(least, most) as u8 };
-        for slot in 0..slots {
-            let share = u64::from(total.unwrap_or(0)) / u64::from(slots);
-            let least = if profile == Profile::Waitlist { share + 1 } else { share / 2 };
-            let first = rng.in_range(least, share + 1) as u8;
-            setup.slots.push(SlotSetup { item, node: local.then_some(slot), first });
-        }
-    }
-    setup
-}
-
-/// The initial units of a slot, the threshold, and the units of one refill.
-fn sizes(rng: &mut SimRng) -> [u8; 3] {
-    let threshold = rng.in_range(1, 3) as u8;
-    [threshold + rng.below(3) as u8, threshold, rng.in_range(1, 4) as u8]
-}
-
 fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
-    let groups: [(u64, MakeOp); 20] = [
+    let groups: [(u64, MakeOp); 21] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -271,6 +240,7 @@ fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
         (w.money, money::money),
         (w.telling, money::telling),
         (w.line, waitlist::waitlist),
+        (w.respread, faults::respread),
     ];
     let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
     let mut at = rng.below(all);

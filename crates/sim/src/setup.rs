@@ -25,6 +25,9 @@ pub struct ItemSetup {
     /// See `initial`.
     #[serde(default)]
     pub refill: u8,
+    /// How many of its slots are in its spread at first, where all nodes share them; 0: all.
+    #[serde(default)]
+    pub width: u8,
 }
 
 /// One slot.

@@ -18,6 +18,7 @@ mod phase;
 mod probe;
 pub(crate) mod provider;
 mod refill;
+mod respread;
 mod rest;
 mod route;
 mod settler;
@@ -45,6 +46,7 @@ use flight::Message;
 use money::WaitingCapture;
 use node::{Attempt, Node};
 use provider::Provider;
+use respread::{ItemWidth, first_widths};
 pub use slot_call::{Call, RecordedCall, SlotReply};
 use slot_call::{PlacedSlot, fresh_slot};
 
@@ -107,6 +109,8 @@ pub struct World {
     pub(crate) setup: Setup,
     pub(crate) store: SimStore,
     pub(crate) places: Vec<PlacedSlot>,
+    /// The spread of each item in the store.
+    pub(crate) widths: Vec<ItemWidth>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) flight: Vec<Message>,
@@ -180,6 +184,7 @@ impl World {
             setup: setup.clone(),
             store: SimStore::new(model, NAMES.key.clone()),
             places,
+            widths: first_widths(setup),
             nodes: (0..setup.nodes).map(|_| Node::default()).collect(),
             attempts: Vec::new(),
             flight: Vec::new(),
@@ -307,6 +312,7 @@ impl World {
             Op::Endpoint { endpoint, mood } => self.set_endpoint_mode(endpoint, mood),
             Op::CrashTeller { worker } => self.crash_worker(worker),
             Op::Waitlist(op) => self.waitlist_op(op),
+            Op::Respread(op) => self.respread_op(op),
             _ => {}
         }
     }

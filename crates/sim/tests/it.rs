@@ -63,7 +63,9 @@ const REACHED: &[&str] = &[
     "lease found lapsed",
     "lease_lapsed",
     "left the registry",
+    "left the spread",
     "left",
+    "narrowed",
     "node died",
     "number_behind",
     "number_reused",
@@ -101,6 +103,7 @@ const REACHED: &[&str] = &[
     "rolled",
     "second try",
     "sent back",
+    "shared with a new slot",
     "served before without a payment",
     "served",
     "units free, no waitlist",
@@ -111,6 +114,7 @@ const REACHED: &[&str] = &[
     "verdict unavailable",
     "waitlist as long as the units that may return",
     "waitlist full",
+    "widened",
 ];
 
 fn plan(seeds: u64) -> SimPlan {
@@ -138,10 +142,10 @@ fn every_kind_of_operation_is_drawn() {
     // An operation that is never drawn tests nothing.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Tend Feed Look Recall \
-        RecallAgain ServeParked Adjust Pause Resume Close Drain Roll Unstop Snapshot Tick Step \
-        Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap Checkout PayAt \
-        Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives RetryRefund \
-        Extend Wait Tell Endpoint CrashTeller Waitlist";
+        RecallAgain ServeParked Adjust Pause Resume Close Drain Roll Unstop Respread \
+        Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
+        Checkout PayAt Charge TellAgain CaptureAgain Provider Reconcile AskRefund RefundArrives \
+        RetryRefund Extend Wait Tell Endpoint CrashTeller Waitlist";
     let kind =
         |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
     let drawn: BTreeSet<String> = (0..2_000)

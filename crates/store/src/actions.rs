@@ -162,7 +162,7 @@ fn item_view(item: &ItemRow) -> Value {
 
 fn spread_view(spread: &Spread) -> Value {
     json!({
-        "partitions": spread.partitions,
+        "partitions": if spread.auto { json!("auto") } else { json!(spread.partitions) },
         "choose": spread.choose.as_str(),
         "initial": spread.initial,
         "threshold": spread.threshold,

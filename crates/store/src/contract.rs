@@ -192,7 +192,7 @@ pub enum PatchOutcome {
 pub enum SpreadOutcome {
     /// The item's sale after the change.
     Done(SaleRow),
-    /// The sale has opened; the spread can change only before that.
+    /// The sale is closed.
     WrongState(Phase),
     /// No such item.
     NotFound,

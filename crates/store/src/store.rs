@@ -252,7 +252,7 @@ impl Store {
         }
     }
 
-    /// Changes how an item's stock is divided among its slots, before its sale opens. The sale's
+    /// Changes how an item's stock is divided among its slots, until its sale is closed. The sale's
     /// version increases if anything changed.
     pub async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
         match self {

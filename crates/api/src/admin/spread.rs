@@ -1,9 +1,13 @@
 //! How an item's stock is spread over its slots.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 
-use crate::body::{self, read};
+use crate::body::{self, Faults, read};
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 use crate::problem::Problem;
 
@@ -23,11 +27,81 @@ pub enum Choose {
 impl Choose {
     const WORDS: &'static [&'static str] = &["buyer", "random", "round_robin"];
 
-    fn from_word(word: &str) -> Self {
+    /// The choice of this name.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
         match word {
-            "random" => Self::Random,
-            "round_robin" => Self::RoundRobin,
-            _ => Self::Buyer,
+            "buyer" => Some(Self::Buyer),
+            "random" => Some(Self::Random),
+            "round_robin" => Some(Self::RoundRobin),
+            _ => None,
+        }
+    }
+}
+
+/// The number of partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partitions {
+    /// This many, 1 to 64.
+    Count(u32),
+    /// The server chooses the number and raises it when one partition is the bottleneck.
+    Auto,
+}
+
+/// The word for [`Partitions::Auto`].
+const AUTO: &str = "auto";
+
+impl Serialize for Partitions {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Count(count) => to.serialize_u32(*count),
+            Self::Auto => to.serialize_str(AUTO),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Partitions {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Count(u32),
+            Word(String),
+        }
+        match Either::deserialize(from)? {
+            Either::Count(count) => Ok(Self::Count(count)),
+            Either::Word(word) if word == AUTO => Ok(Self::Auto),
+            Either::Word(_) => Err(D::Error::custom("the only word is \"auto\"")),
+        }
+    }
+}
+
+fn partitions_schema() -> RefOr<Schema> {
+    let count = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .maximum(Some(PARTITIONS_MAX))
+        .description(Some("The number of slots that share the stock."));
+    let word = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some([AUTO]))
+        .description(Some("The server chooses the number."));
+    OneOfBuilder::new().schema_type(SchemaType::AnyValue).item(count).item(word).into()
+}
+
+/// Reads a number of partitions.
+fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Partitions> {
+    match serde_json::from_str(raw.get()).ok() {
+        Some(Partitions::Auto) => Some(Partitions::Auto),
+        Some(Partitions::Count(count)) if (1..=PARTITIONS_MAX).contains(&count) => {
+            Some(Partitions::Count(count))
+        }
+        Some(Partitions::Count(_)) | None => {
+            faults.add(
+                pointer,
+                format!("must be a whole number from 1 to {PARTITIONS_MAX}, or \"auto\""),
+            );
+            None
         }
     }
 }
@@ -39,8 +113,8 @@ impl Choose {
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
 pub struct Spread {
     /// The number of slots that share the stock, where all nodes share the slots.
-    #[schema(minimum = 1, maximum = 64)]
-    pub partitions: u32,
+    #[schema(schema_with = partitions_schema)]
+    pub partitions: Partitions,
     /// How a request's partition is chosen.
     #[schema(required = false)]
     pub choose: Choose,
@@ -63,13 +137,13 @@ impl Spread {
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["partitions", "choose", "initial", "threshold", "refill"], |body| {
             let most = i64::from(STOCK_MAX);
-            let partitions = body.required("partitions", read::count(1..=PARTITIONS_MAX));
+            let partitions = body.required("partitions", partitions);
             let choose = body.optional("choose", "buyer", read::one_of(Choose::WORDS));
             let [initial, threshold, refill] = ["initial", "threshold", "refill"]
                 .map(|name| body.optional(name, 0, read::integer(0..=most)).map(i64::unsigned_abs));
             Some(Self {
                 partitions: partitions?,
-                choose: Choose::from_word(choose?),
+                choose: Choose::parse(choose?)?,
                 initial: initial?,
                 threshold: threshold?,
                 refill: refill?,

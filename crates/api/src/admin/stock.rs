@@ -105,7 +105,7 @@ pub enum Available {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "slot": "node-1:spring:phone", "item": "phone", "partition": 0, "epoch": 3, "granted": 100, "settled": 40,
-    "open": true, "active": null, "available": 60, "refills": 2, "recalls": 0
+    "open": true, "leaving": false, "active": null, "available": 60, "refills": 2, "recalls": 0
 })))]
 pub struct SlotRow {
     /// The slot's name.
@@ -122,6 +122,10 @@ pub struct SlotRow {
     pub settled: u64,
     /// Whether the grant is open.
     pub open: bool,
+    /// Whether the slot is no longer in the item's spread. It is drained and disappears.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub leaving: bool,
     /// The active counter; `null` for a slot with one counter.
     #[schema(required = true)]
     pub active: Option<Counter>,

@@ -164,7 +164,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/items/{item}/spread",
         id: "set_spread",
         summary: "Set how an item's stock is spread over its slots",
-        description: "Possible only before the sale opens. Repeating is harmless.",
+        description: "Possible until the sale is closed. While it runs, the answer comes at once: new slots get units, slots that are no longer in the spread are drained, and `…/slots` shows the progress. Repeating is harmless.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Spread>() }),
         responses: &[ok::<Spread>("The present spread.")],
         codes: &[Code::WrongState],

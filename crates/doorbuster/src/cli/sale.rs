@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use doorbuster_api::admin::spread::{Choose, Partitions};
 use doorbuster_api::limits::PAGE_DEFAULT;
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::{Currency, Time};
@@ -65,8 +66,9 @@ pub enum SaleCommand {
     /// Show the numbers of all nodes over time.
     #[command(after_help = "Example:\n  doorbuster sale series spring --step 10")]
     Series(SeriesArgs),
-    /// Show how an item's stock is spread over its slots.
-    #[command(after_help = "Example:\n  doorbuster sale spread spring phone")]
+    /// Show or change how an item's stock is spread over its slots, also while the sale runs.
+    #[command(after_help = "Examples:\n  doorbuster sale spread spring phone\n  \
+                            doorbuster sale spread spring phone --partitions 8")]
     Spread(SpreadArgs),
     /// Check what would go wrong at the opening; exits with 1 if the sale is not ready.
     #[command(after_help = "Example:\n  doorbuster sale check spring")]
@@ -127,7 +129,7 @@ pub struct SeriesArgs {
     pub to: Option<Time>,
 }
 
-/// The item whose spread is shown.
+/// The item whose spread is shown or changed. What is not given stays as it is.
 #[derive(Debug, Args)]
 pub struct SpreadArgs {
     /// The sale's id.
@@ -136,6 +138,21 @@ pub struct SpreadArgs {
     /// The item's id.
     #[arg(value_parser = values::name)]
     pub item: String,
+    /// The number of slots that share the stock, or `auto`.
+    #[arg(long, value_name = "N|auto", value_parser = values::partitions)]
+    pub partitions: Option<Partitions>,
+    /// How a request gets its slot: buyer, random or round_robin.
+    #[arg(long, value_name = "HOW", value_parser = values::choose)]
+    pub choose: Option<Choose>,
+    /// Units that a new slot gets first; 0: all units at once.
+    #[arg(long, value_name = "UNITS")]
+    pub initial: Option<u64>,
+    /// Refill a slot that has fewer units in a counter.
+    #[arg(long, value_name = "UNITS")]
+    pub threshold: Option<u64>,
+    /// Units of one refill.
+    #[arg(long, value_name = "UNITS")]
+    pub refill: Option<u64>,
 }
 
 /// The fields to change.

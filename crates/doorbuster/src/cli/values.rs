@@ -7,6 +7,7 @@ use clap::builder::RangedI64ValueParser;
 use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::keys::Role;
 use doorbuster_api::admin::new_sale::NewItem;
+use doorbuster_api::admin::spread::{Choose, Partitions};
 use doorbuster_api::limits;
 use doorbuster_api::order::OrderState;
 use doorbuster_api::sale::Phase;
@@ -24,6 +25,21 @@ pub fn name(text: &str) -> Parsed<String> {
     } else {
         Err("must be 1 to 64 of A-Z a-z 0-9 _ . : -".into())
     }
+}
+
+/// A number of partitions, or `auto`.
+pub fn partitions(text: &str) -> Parsed<Partitions> {
+    let count = text.parse().ok().filter(|count| (1..=limits::PARTITIONS_MAX).contains(count));
+    match (text, count) {
+        ("auto", _) => Ok(Partitions::Auto),
+        (_, Some(count)) => Ok(Partitions::Count(count)),
+        _ => Err(format!("must be auto or a number from 1 to {}", limits::PARTITIONS_MAX)),
+    }
+}
+
+/// How a request gets its slot.
+pub fn choose(text: &str) -> Parsed<Choose> {
+    Choose::parse(text).ok_or_else(|| "must be buyer, random or round_robin".into())
 }
 
 /// A role.

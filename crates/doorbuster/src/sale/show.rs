@@ -141,7 +141,10 @@ pub fn slots(list: &SlotList) -> String {
         rows.add_row([
             Cell::new(&slot.item),
             table::number(slot.partition),
-            Cell::new(&slot.slot),
+            Cell::new(match slot.leaving {
+                true => format!("{} (leaving)", slot.slot),
+                false => slot.slot.clone(),
+            }),
             table::number(slot.epoch),
             table::number(table::grouped(slot.granted)),
             table::number(table::grouped(slot.settled)),

@@ -3,11 +3,11 @@
 use comfy_table::Cell;
 use doorbuster_api::admin::console::{CheckReport, Series, Severity};
 use doorbuster_api::admin::sale::AdminSale;
-use doorbuster_api::admin::spread::Spread;
+use doorbuster_api::admin::spread::{Partitions, Spread};
 use doorbuster_api::admin::stats::Stats;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{SeriesArgs, SetArgs};
+use crate::cli::{SeriesArgs, SetArgs, SpreadArgs};
 use crate::client::{Client, Path};
 use crate::exit::{CommandResult, Outcome};
 use crate::{print, table};
@@ -57,17 +57,42 @@ pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
     })
 }
 
-pub(super) async fn spread(client: &Client, sale: &str, item: &str) -> Outcome {
+/// Shows the spread, or changes what the arguments name.
+pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
+    let SpreadArgs { sale, item, .. } = args;
     let path = ["v1", "admin", "sales", sale, "items", item, "spread"];
-    client.print_result(client.get(Path::new(&path)).await, |spread: &Spread| {
-        let Spread { partitions, initial, threshold, refill, .. } = spread;
+    let mut result = client.get(Path::new(&path)).await;
+    if let (true, Ok(answer)) = (changes_spread(args), &result) {
+        let now: Spread = answer.read()?;
+        let wanted = Spread {
+            partitions: args.partitions.unwrap_or(now.partitions),
+            choose: args.choose.unwrap_or(now.choose),
+            initial: args.initial.unwrap_or(now.initial),
+            threshold: args.threshold.unwrap_or(now.threshold),
+            refill: args.refill.unwrap_or(now.refill),
+        };
+        result = client.put_json(Path::new(&path), &wanted).await;
+    }
+    client.print_result(result, |spread: &Spread| {
+        let Spread { initial, threshold, refill, .. } = spread;
         let choose = serde_json::to_value(spread.choose).unwrap_or_default();
+        let partitions = match spread.partitions {
+            Partitions::Auto => "automatic".to_owned(),
+            Partitions::Count(count) => count.to_string(),
+        };
         format!(
             "{item} of {sale}: {partitions} partitions, chosen by {}; {initial} units at the \
              opening, refilled with {refill} below {threshold}.\n",
             choose.as_str().unwrap_or_default()
         )
     })
+}
+
+fn changes_spread(args: &SpreadArgs) -> bool {
+    let SpreadArgs { partitions, choose, initial, threshold, refill, .. } = args;
+    partitions.is_some()
+        || choose.is_some()
+        || [initial, threshold, refill].iter().any(|n| n.is_some())
 }
 
 /// Prints the problems; a sale that is not ready is a finding.

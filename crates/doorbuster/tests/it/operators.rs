@@ -30,6 +30,15 @@ fn operators_need_neither_curl_nor_sql() {
     assert!(check.contains("spring is ready") && check.contains("sandbox"), "{check}");
     let spread = ask(&["sale", "spread", "spring", "phone"]).stdout_of_success();
     assert!(spread.contains("1 partitions"), "{spread}");
+    let wider = ["sale", "spread", "spring", "phone", "--partitions", "4", "--choose", "random"];
+    let spread = ask(&wider).stdout_of_success();
+    assert!(spread.contains("4 partitions, chosen by random"), "{spread}");
+    assert_eq!(
+        json(&["sale", "spread", "spring", "phone", "--partitions", "auto"])["partitions"],
+        "auto"
+    );
+    let wrong = ask(&["sale", "spread", "spring", "phone", "--partitions", "65"]);
+    assert!(wrong.stderr_of_failure(2).contains("from 1 to 64"));
     assert_eq!(json(&["sale", "series", "spring", "--step", "10"])["step_secs"], 10);
     assert_eq!(json(&["sale", "stats", "spring"])["requests"], 0);
 

@@ -89,12 +89,14 @@ impl RoundRunner<'_> {
         self.admin_request("POST", "/v1/admin/sales", &body, 201)?;
         if self.cluster.shape == Shape::Cluster {
             let partitions = PARTITIONS[rng.random_range(0..PARTITIONS.len())];
-            if partitions > 1 {
+            let path = format!("/v1/admin/sales/{sale}/items/{ITEM}/spread");
+            if partitions == 1 {
+                self.admin_request("PUT", &path, r#"{"partitions":1}"#, 200)?;
+            } else {
                 let choose = ["buyer", "random", "round_robin"][rng.random_range(0..3)];
                 let spread = json!({"partitions": partitions, "choose": choose,
                                     "initial": stock / 10 + 1, "threshold": stock / 40 + 1,
                                     "refill": stock / 20 + 1});
-                let path = format!("/v1/admin/sales/{sale}/items/{ITEM}/spread");
                 self.admin_request("PUT", &path, &spread.to_string(), 200)?;
             }
             self.round.partitions = partitions;

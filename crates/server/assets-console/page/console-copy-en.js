@@ -63,7 +63,7 @@ export default {
   'choice.image': 'Picture', 'choice.slider': 'Slider', 'choice.pow': 'Proof of work',
   'choice.auto': 'Automatic', 'choice.always': 'Always', spread: 'Spread over slots',
   'spread.partitions': 'Partitions',
-  'spread.partitions.hint': 'More partitions sell faster, and leave more units apart near the end.',
+  'spread.partitions.hint': '1 to 64, or auto. It can change while the sale runs.',
   'spread.initial': 'Units at the opening',
   'spread.initial.hint': 'Units that each partition gets first. 0: all units at once.',
   'spread.threshold': 'Refill below',

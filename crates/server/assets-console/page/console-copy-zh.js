@@ -37,7 +37,7 @@ export default {
   'limit.per_minute.hint': '每分钟恢复的请求数。', preview_of: '商品 {n} 的图片', 'choice.off': '关闭',
   'choice.required': '必须', 'choice.image': '图片', 'choice.slider': '滑块', 'choice.pow': '工作量证明',
   'choice.auto': '自动', 'choice.always': '始终', spread: '库存分布', 'spread.partitions': '分区数',
-  'spread.partitions.hint': '分区越多卖得越快，但尾声时剩余库存更分散。', 'spread.initial': '开抢时的数量',
+  'spread.partitions.hint': '1 到 64，或 auto；活动进行中也可修改。', 'spread.initial': '开抢时的数量',
   'spread.initial.hint': '每个分区最初分到的数量；0 表示一次分完。', 'spread.threshold': '补货阈值',
   'spread.threshold.hint': '分区剩余低于此数时补货。', 'spread.refill': '每次补货量',
   'spread.refill.hint': '每次补货的数量。', 'spread.choose': '分区选择', 'spread.choose.hint': '请求如何选择分区。',

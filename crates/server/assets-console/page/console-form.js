@@ -162,7 +162,8 @@ function SpreadForm({ sale, item }) {
       done: false,
       spread: {
         ...state.spread,
-        [name]: name === 'choose' ? event.target.value : Number(event.target.value),
+        [name]: Number.isNaN(Number(event.target.value)) || name === 'choose'
+          ? event.target.value : Number(event.target.value),
       },
     });
   const save = async () => {
@@ -177,8 +178,8 @@ function SpreadForm({ sale, item }) {
     ${['partitions', 'initial', 'threshold', 'refill'].map(
       name => html`<${Field} label=${t('spread.' + name)} hint=${t(`spread.${name}.hint`)}
         fault=${faultAt(state.error, '/' + name)}>
-        ${props => html`<input ...${props} type="number" min="0" value=${state.spread[name]}
-          onInput=${change(name)} />`}
+        ${props => html`<input ...${props} type=${name === 'partitions' ? 'text' : 'number'}
+          min="0" value=${state.spread[name]} onInput=${change(name)} />`}
       <//>`,
     )}
     <${Field} label=${t('spread.choose')} hint=${t('spread.choose.hint')}>

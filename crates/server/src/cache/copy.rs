@@ -130,6 +130,7 @@ struct ItemCopy {
     hold_ms: i64,
     counted: bool,
     partitions: u32,
+    auto: bool,
     choose: String,
     initial: u64,
     threshold: u64,
@@ -176,7 +177,7 @@ impl SaleCopy {
 
 impl ItemCopy {
     fn from_row(row: &ItemRow) -> Self {
-        let Spread { partitions, choose, initial, threshold, refill } = row.spread;
+        let Spread { partitions, auto, choose, initial, threshold, refill } = row.spread;
         Self {
             id: row.id.0,
             name: row.name.clone(),
@@ -190,6 +191,7 @@ impl ItemCopy {
             hold_ms: row.hold_ms,
             counted: row.counted,
             partitions,
+            auto,
             choose: choose.as_str().to_owned(),
             initial,
             threshold,
@@ -198,9 +200,10 @@ impl ItemCopy {
     }
 
     fn into_row(self) -> Option<ItemRow> {
-        let Self { partitions, initial, threshold, refill, .. } = self;
+        let Self { partitions, auto, initial, threshold, refill, .. } = self;
         let spread = Spread {
             partitions,
+            auto,
             choose: PartitionChoice::parse(&self.choose)?,
             initial,
             threshold,
@@ -246,6 +249,7 @@ mod tests {
             counted: true,
             spread: Spread {
                 partitions: 4,
+                auto: false,
                 choose: PartitionChoice::RoundRobin,
                 initial: 40,
                 threshold: 10,

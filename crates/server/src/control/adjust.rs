@@ -165,9 +165,9 @@ impl Engine {
         item: &ItemState,
         grants: Vec<Grant>,
     ) -> Result<Vec<(Grant, bool, u64)>, EngineError> {
-        let mut sources = Vec::new();
+        let (mut sources, reached) = (Vec::new(), item.reached_slots());
         for grant in grants.into_iter().filter(|grant| grant.open) {
-            let is_here = item.slots.contains(&grant.slot);
+            let is_here = reached.contains(&grant.slot);
             let has = match is_here {
                 true => reconcile::feed_and_count(self, &grant).await?,
                 false => grant.unsettled(),

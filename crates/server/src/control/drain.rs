@@ -117,7 +117,7 @@ impl Engine {
             // Reconciliation checks `draining` under this lock before it starts the slots again.
             let _guard = item.work.reconciling.lock().await;
             item.work.stopped_here.store(true, Ordering::Release);
-            join_all(item.slots.iter().map(|&slot| self.stop_slot(slot))).await
+            join_all(item.reached_slots().into_iter().map(|slot| self.stop_slot(slot))).await
         });
         join_all(items).await.into_iter().flatten().flatten().collect()
     }
@@ -197,8 +197,8 @@ impl Engine {
             reconcile::reconcile_all(self, &sale.items).await;
         }
         if sale.row.phase == doorbuster_core::Phase::Closed {
-            for slot in sale.items.iter().flat_map(|item| &item.slots) {
-                if let Err(error) = self.slots().retire(*slot).await {
+            for slot in sale.items.iter().flat_map(|item| item.reached_slots()) {
+                if let Err(error) = self.slots().retire(slot).await {
                     tracing::debug!(%error, %slot, "failed to retire a slot; will retry");
                 }
             }

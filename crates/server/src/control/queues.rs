@@ -54,7 +54,7 @@ impl Engine {
             catalogue.sales().filter_map(|sale| Some((priority(&sale.row, now)?, sale))).collect();
         sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
         let items = sales.iter().flat_map(|(_, sale)| &sale.items);
-        let slots: Vec<SlotKey> = items.flat_map(|item| item.slots.iter().copied()).collect();
+        let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
         if let Err(error) = self.slots().serve(&slots) {
             tracing::error!(
                 %error,

@@ -138,9 +138,13 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     let mut pending = engine.store().pending_recalls().await?;
     pending.retain(|recall| grants.iter().any(|grant| grant.id == recall.grant));
     let mut open_slots = start_slots(engine, item, &sale, &grants).await?;
+    super::spread::drain_leaving(engine, item, &grants).await?;
     let done = finish_recalls(engine, item, &open_slots, &mut pending).await?;
     feed_all(engine, &mut open_slots, done.any).await?;
     if refill::refill(engine, item, &open_slots).await? {
+        feed_all(engine, &mut open_slots, true).await?;
+    }
+    if super::spread::share_with_new_slots(engine, item, &open_slots, &pending).await? {
         feed_all(engine, &mut open_slots, true).await?;
     }
     let snapshot = ItemSnapshot { grants: &grants, pending: &pending, gave_away: done.gave_away };

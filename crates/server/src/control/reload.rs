@@ -103,6 +103,17 @@ async fn reload_one(
         }
         engine.meter().reload();
     }
+    if let Some(before) = before {
+        for (item, old) in engine.catalogue().sale(&id).into_iter().flat_map(|now| {
+            now.items.iter().filter_map(|item| {
+                Some((item, before.items.iter().find(|old| old.row.id == item.row.id)?))
+            })
+        }) {
+            if item.row.spread != old.row.spread {
+                engine.follow_spread(item.row.id);
+            }
+        }
+    }
     // The guard is dropped first, because following a drain needs exclusive access to the sale.
     follow_step(engine, &id).await?;
     Ok(true)

@@ -42,7 +42,7 @@ async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
             sale.row.phase == Phase::Closed && sale.row.closed_at.is_some_and(|at| at > since)
         })
         .flat_map(|sale| &sale.items)
-        .flat_map(|item| item.slots.iter().copied())
+        .flat_map(|item| item.reached_slots())
         .collect();
     gone.retain(|slot| over.contains(slot));
     let left: Vec<SlotKey> = over.difference(gone).copied().collect();

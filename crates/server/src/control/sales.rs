@@ -158,7 +158,8 @@ impl Engine {
         outcome
     }
 
-    /// Changes how an item's stock is spread, before its sale opens.
+    /// Changes how an item's stock is spread. While the sale runs, this returns at once: the slots
+    /// that left the spread are drained, and the new ones get units, while buyers buy.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call.
@@ -176,6 +177,11 @@ impl Engine {
         if let SpreadOutcome::Done(row) = &outcome
             && before != Some(spread)
         {
+            if !row.phase.is_before_opening() {
+                self.show_sale(row.clone()).await?;
+                self.follow_spread(item.row.id);
+                return Ok(outcome);
+            }
             {
                 let _guard = item.work.reconciling.lock().await;
                 self.show_sale(row.clone()).await?;

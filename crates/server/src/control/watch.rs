@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::limits::VERDICT_GRACE_MS;
-use doorbuster_core::{CloseCause, Grant};
+use doorbuster_core::{CloseCause, Grant, SlotKey};
 use futures_util::StreamExt;
 
 use crate::catalogue::ItemState;
@@ -59,6 +59,7 @@ fn discipline(engine: &Engine) {
 /// reaches, because the leader may not reach them. Closing a grant twice does no harm.
 async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
+    observe_leaving(engine, &grants);
     sweep(engine, &grants).await?;
     let each = futures_util::stream::iter(grants).map(|grant| async move {
         if let Err(error) = watch_one(engine, &grant, is_suspected).await {
@@ -74,13 +75,30 @@ async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Remembers which slots have an open grant outside their item's spread.
+fn observe_leaving(engine: &Engine, grants: &[Grant]) {
+    // The catalogue is read after the grants: a slot of a newer spread does not count as leaving.
+    let catalogue = engine.catalogue();
+    for item in catalogue.sales().flat_map(|sale| &sale.items) {
+        let has_slot = |slot: &SlotKey| engine.layout().has_slot(&item.row.spread, slot.index);
+        let own = grants.iter().map(|grant| grant.slot).filter(|slot| slot.item == item.row.id);
+        item.work.leaving.observe(&own.filter(|slot| !has_slot(slot)).collect::<Vec<_>>());
+    }
+}
+
 async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     let Some(item) = catalogue.item_by_id(grant.slot.item) else { return Ok(()) };
-    if !engine.layout().has_slot(&item.row.spread, grant.slot.index) {
-        return close_leftover(engine, item, grant).await;
+    let is_leaving = !engine.layout().has_slot(&item.row.spread, grant.slot.index);
+    if is_leaving {
+        match catalogue.sale(&item.sale).is_some_and(|sale| sale.is_warm()) {
+            true if engine.control().leads() => engine.control().wake(item.row.id),
+            true => {}
+            false => return close_leftover(engine, item, grant).await,
+        }
     }
-    if !item.slots.contains(&grant.slot) || !(engine.watches_slots() || is_suspected) {
+    let is_watched = is_leaving || item.slots.contains(&grant.slot);
+    if !is_watched || !(engine.watches_slots() || is_suspected) {
         return Ok(());
     }
     let Some(cause) = evidence(engine, item, grant).await? else { return Ok(()) };
@@ -97,7 +115,8 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     Ok(())
 }
 
-/// Closes the grant of a slot that is not part of the item's present spread.
+/// Closes the grant of a slot that is not part of the item's present spread, and whose sale is not
+/// on sale. A slot of a running sale is drained first.
 async fn close_leftover(
     engine: &Engine,
     item: &ItemState,
@@ -136,7 +155,7 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
         let item =
             grant.and_then(|grant| catalogue.item_by_id(grant.slot.item).zip(Some(grant.slot)));
         if let Some((item, slot)) = item
-            && item.slots.contains(&slot)
+            && item.reached_slots().contains(&slot)
         {
             engine.control().wake(item.row.id);
         }

@@ -30,7 +30,7 @@ impl Engine {
         for item in self.warm_items() {
             // Reconciliation checks `stopping` under this lock before it lets the slots go on.
             let _guard = item.work.reconciling.lock().await;
-            for &slot in &item.slots {
+            for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
                     tracing::warn!(
                         %error,
@@ -90,7 +90,7 @@ impl Engine {
     }
 
     fn own_slots(&self) -> Vec<SlotKey> {
-        self.warm_items().iter().flat_map(|item| item.slots.iter().copied()).collect()
+        self.warm_items().iter().flat_map(|item| item.reached_slots()).collect()
     }
 
     /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot

@@ -1,4 +1,5 @@
 //! Tests of the engine without HTTP, with the real store and the real slots.
+mod live_spread;
 mod order;
 mod spread;
 mod undecided;

@@ -93,7 +93,7 @@ impl Engine {
         places: &mut ParkedPlaces<'_>,
     ) -> Attempt {
         let mut budget = SlotQueryBudget::default();
-        for slot in purchase.item.every_slot(request) {
+        for slot in self.current_item(purchase).every_slot(request) {
             if budget.is_over() {
                 context.is_uncertain = true;
                 break;
@@ -126,7 +126,7 @@ impl Engine {
     ) -> Option<PurchaseOutcome> {
         let known = TicketRequest { limit: 0, ..request.clone() };
         let mut budget = SlotQueryBudget::default();
-        for slot in purchase.item.every_slot(request) {
+        for slot in self.current_item(purchase).every_slot(request) {
             if budget.is_over() {
                 return Some(UNAVAILABLE);
             }

@@ -66,7 +66,7 @@ impl Engine {
         if let Some(bought) = self.find_remembered(purchase, request).await {
             return Attempt::Answer(bought);
         }
-        if !self.layout().has_other_slots(purchase.item.slots.len()) {
+        if !self.current_item(purchase).has_other_slots(self.layout()) {
             return Attempt::Answer(PurchaseOutcome::Refused(refusal));
         }
         let confirmed = async {

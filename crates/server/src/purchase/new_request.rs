@@ -108,14 +108,19 @@ impl Engine {
         context: &mut AttemptContext,
         places: &mut ParkedPlaces<'a>,
     ) -> Attempt {
-        let Some(home) = purchase.item.home(request) else {
+        // The spread may have changed since the first attempt.
+        let item = match places.is_parked() {
+            true => self.current_item(purchase),
+            false => purchase.item.clone(),
+        };
+        let Some(home) = item.home(request) else {
             context.is_uncertain = true;
             return Attempt::NotReady;
         };
         let waiter = self
             .waiters()
             .register(request.token, TicketInfo::from_request(purchase.item.row.id, request));
-        let answer = self.request_ticket(&purchase.item, home, request, context).await;
+        let answer = self.request_ticket(&item, home, request, context).await;
         places.release_if_issued(&answer.1);
         self.handle_answer(purchase, request, &answer, waiter, context).await
     }

@@ -106,6 +106,11 @@ impl<'a> ParkedPlaces<'a> {
         self.demand = None;
     }
 
+    /// Whether the request waits, so that its attempt is not the first.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
     pub(super) fn has_demand(&self) -> bool {
         self.demand.is_some()
     }
@@ -146,7 +151,7 @@ impl<'a> UnitDemandEntry<'a> {
     /// Adds the request to the item's wants. `None`: there is neither another slot nor a pool to
     /// gather from.
     fn enter(engine: &'a Engine, item: &'a ItemState, request: &TicketRequest) -> Option<Self> {
-        if !engine.layout().has_other_slots(item.slots.len()) && item.gauge.open_pool() == 0 {
+        if !item.has_other_slots(engine.layout()) && item.gauge.open_pool() == 0 {
             return None;
         }
         let place = item

@@ -25,6 +25,8 @@ mod fixture;
 mod flood;
 #[path = "nodes/leaders.rs"]
 mod leaders;
+#[path = "nodes/live_spread.rs"]
+mod live_spread;
 #[path = "nodes/redis.rs"]
 pub(crate) mod redis;
 #[path = "nodes/short_stock.rs"]
@@ -273,6 +275,7 @@ async fn nodes_over_partitions_in_redis_sell_exactly_the_stock() {
     let third = home.node(buyers).await;
     let spread = Spread {
         partitions: 4,
+        auto: false,
         choose: PartitionChoice::Buyer,
         initial: 40,
         threshold: 5,

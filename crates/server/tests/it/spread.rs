@@ -65,3 +65,41 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
         (&json!(1_000 - 2 * 20 - 40), &json!(2 * 20 + 23), &json!(17))
     );
 }
+
+#[tokio::test]
+async fn a_spread_changes_while_the_sale_is_open_and_the_slots_show_the_progress() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 40.into(), 5).await;
+    app.step("spring", "open").await;
+    let path = "/v1/admin/sales/spring/items/phone/spread";
+    let put = async |body: Value| app.admin("PUT", path, Some(body)).await;
+    let has_slots = |shown: &Value, count: usize| {
+        let slots = shown["slots"].as_array().expect("slots");
+        let open = slots.iter().filter(|slot| slot["open"] == true).count();
+        let leaving = slots.iter().filter(|slot| slot["leaving"] == true).count();
+        (open, leaving, slots.len()) == (count, 0, count)
+    };
+    for count in [8, 2, 4] {
+        let set = put(json!({"partitions": count, "choose": "random"})).await;
+        assert_eq!((set.verdict().as_str(), &set.json()["partitions"]), ("200", &json!(count)));
+        app.until(SLOTS, "the slots follow", |shown| has_slots(shown, count)).await;
+        let buyer = format!("anna{count}");
+        assert_eq!(app.buy(&buyer, "k", "spring", "phone", 5).await.verdict(), "201");
+    }
+    let automatic = put(json!({"partitions": "auto"})).await;
+    assert_eq!(automatic.verdict(), "200");
+    assert_eq!(app.admin("GET", path, None).await.json()["partitions"], "auto");
+    app.until(SLOTS, "one node needs one", |shown| has_slots(shown, 1)).await;
+    for wrong in [json!(0), json!(65), json!("many"), json!(1.5), Value::Null] {
+        let refused = put(json!({"partitions": wrong})).await;
+        assert_eq!(refused.verdict(), "422 invalid_request", "{wrong}");
+    }
+    // The last unit is sold.
+    for n in 0..5 {
+        let buyer = format!("bert{n}");
+        assert_eq!(app.buy(&buyer, "k", "spring", "phone", 5).await.verdict(), "201");
+    }
+    assert_eq!(app.buy("carl", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
+    app.step("spring", "close").await;
+    assert_eq!(put(json!({"partitions": 2})).await.verdict(), "409 wrong_state");
+}

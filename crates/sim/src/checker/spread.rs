@@ -1,10 +1,12 @@
 //! Counters, portions, partitions and leases: checks single steps and decisions against a second
 //! formulation of the rules.
+use doorbuster_core::respread::{LeaveStep, SlotShare};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
-use doorbuster_core::{Counter, FeedRow, Millis, Spread};
+use doorbuster_core::{Counter, FeedRow, Grant, ItemId, Millis, SlotKey, Spread};
 
 use super::Checker;
+use crate::store::SimStore;
 use crate::world::{Call, SlotReply};
 
 /// The units of the active counter and of the other one.
@@ -143,6 +145,62 @@ impl Checker {
         let fullest = others.map(|(_, &level)| level).max();
         let right = second != first && levels.get(second as usize).copied() == fullest;
         self.check(right, "second try", || format!("{second} after {first} of {levels:?}"));
+    }
+
+    /// Checks a leader's decision about a slot that left its item's spread: the grant is closed only
+    /// when every ticket that the slot had issued is settled, and its units are not kept waiting.
+    pub(crate) fn leaves_spread(
+        &mut self,
+        store: &SimStore,
+        grant: &Grant,
+        view: Option<&SlotView>,
+        is_recalled: bool,
+        step: LeaveStep,
+    ) {
+        let Some(view) = view.filter(|v| v.grant == grant.id && v.epoch == grant.epoch) else {
+            return;
+        };
+        let of_grant = self.issued.iter().filter(|(_, ticket)| ticket.grant == grant.id);
+        let seen = of_grant.filter(|(id, _)| id.parts().is_some_and(|p| p.n <= view.n));
+        let undecided = seen.filter(|(id, _)| store.verdict(id).is_none()).count();
+        let closes = step == LeaveStep::Close;
+        if closes {
+            self.count_case("left the spread");
+        }
+        let drained = undecided == 0 && view.stopped;
+        self.check(!closes || drained || self.faulty, "leave", || {
+            format!("{grant:?} is closed with {undecided} undecided tickets: {view:?}")
+        });
+        let withheld = view.stopped && grant.counted && view.available > 0 && !is_recalled;
+        let idle = step == LeaveStep::Wait;
+        self.check(!(withheld && idle && undecided > 0), "withheld", || {
+            format!("{} units wait for {undecided} tickets in {grant:?}", view.available)
+        });
+    }
+
+    /// Slots outside the spread have no open grant at rest.
+    pub(crate) fn left_slots_at_rest(&mut self, store: &SimStore, left: &[SlotKey]) {
+        let open = store.model.grants.values().find(|g| g.open && left.contains(&g.slot));
+        if let Some(grant) = open {
+            self.find("leave", || format!("a slot left the spread, but is open: {grant:?}"));
+        }
+    }
+
+    /// Every slot of the spread got a part of the units at rest, if the parts are large enough for
+    /// a request. 0 for `initial`: sub-domains are not in use.
+    pub(crate) fn shares_at_rest(
+        &mut self,
+        item: ItemId,
+        limit: u64,
+        initial: u64,
+        shares: &[SlotShare],
+    ) {
+        let all: u64 = shares.iter().map(|share| share.available).sum();
+        let average = all / (shares.len() as u64).max(1);
+        let part = if initial > 0 { average.min(initial) } else { average };
+        let empty = shares.iter().find(|share| share.is_new && share.available == 0);
+        let served = part < limit.max(1) || empty.is_none();
+        self.check(served, "share", || format!("item {item}: {empty:?} of {shares:?} got no part"));
     }
 
     /// I9: the number of parked requests is bounded.

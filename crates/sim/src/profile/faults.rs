@@ -2,6 +2,7 @@
 //! rolls.
 use super::{Profile, below_four};
 use crate::op::Op;
+use crate::op::spread::Respread;
 use crate::rng::SimRng;
 
 pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
@@ -11,6 +12,47 @@ pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
         1 => Op::Unstop { leader, slot },
         _ => Op::Roll { leader, slot },
     }
+}
+
+pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
+    let (leader, item) = (below_four(rng), below_four(rng));
+    match rng.below(8) {
+        0 | 1 => Op::Respread(Respread::Set {
+            item,
+            partitions: below_four(rng),
+            choose: rng.below(3) as u8,
+        }),
+        2 => Op::Respread(Respread::Share { leader, item }),
+        _ => Op::Respread(Respread::Leave { leader, slot: below_four(rng) }),
+    }
+}
+
+/// Sometimes: a request has an undecided ticket in a slot that leaves the spread, and the buyer
+/// repeats it until it was parked for the longest time.
+pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
+    if profile != Profile::Respread || !rng.percent(8) {
+        return Vec::new();
+    }
+    let (node, item) = (rng.below(3) as u8, 0);
+    let (buyer, key) = (rng.below(6) as u8, rng.below(6) as u8);
+    let buy = Op::Buy { node, buyer, key, item, units: rng.in_range(1, 3) as u8 };
+    let arrive = Op::DeliverMany { count: 12 };
+    let narrow = Respread::Set { item, partitions: 0, choose: rng.below(3) as u8 };
+    vec![
+        buy,
+        arrive,
+        Op::Respread(narrow),
+        Op::Adjust { item, delta: 1 },
+        Op::Snapshot { node },
+        arrive,
+        buy,
+        arrive,
+        Op::Tick { tenths: 11 },
+        Op::Snapshot { node },
+        arrive,
+        Op::Retry { attempt: rng.below(8) as u8 },
+        arrive,
+    ]
 }
 
 pub(super) fn crash(_: Profile, rng: &mut SimRng) -> Op {

@@ -21,7 +21,7 @@ impl World {
     /// Opens the slot's next grant if it has none, and sends `init` for a grant that the slot has
     /// not acknowledged.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
-        if self.is_gone(slot) {
+        if self.is_gone(slot) || !self.is_in_spread(slot) {
             return;
         }
         let at = self.places[slot].at;

@@ -38,6 +38,7 @@ impl World {
             holders,
             since,
             items: [seen(0), seen(1)],
+            partitions: self.widths.iter().map(|width| width.partitions).collect(),
             levels,
         }
     }

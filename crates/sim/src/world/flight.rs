@@ -48,6 +48,10 @@ pub(crate) enum Message {
     Stop { slot: usize, stopped: bool },
     /// A leader checks the slots of a stopping item one after the other.
     Drain { leader: u8, item: ItemId, intent: (Phase, u64), next: usize },
+    /// A leader asks a slot that left its item's spread for its state.
+    Leave { leader: u8, slot: usize },
+    /// The slot has answered, and the leader will read its grant.
+    LeaveViewed { leader: u8, slot: usize, view: Option<SlotView> },
     /// A leader waits for a stopped slot to drain, to give it a new epoch.
     Roll { leader: u8, slot: usize },
     /// Store to node.
@@ -67,6 +71,8 @@ impl Message {
             | Self::View { leader, .. }
             | Self::Compare { leader, .. }
             | Self::Drain { leader, .. }
+            | Self::Leave { leader, .. }
+            | Self::LeaveViewed { leader, .. }
             | Self::Roll { leader, .. } => Some(*leader),
             Self::MoneyMessage(money_message) => money_message.leader(),
             _ => None,
@@ -82,6 +88,7 @@ impl Message {
             | Self::Apply { slot, .. }
             | Self::Recall { slot, .. }
             | Self::AskView { slot, .. }
+            | Self::Leave { slot, .. }
             | Self::Stop { slot, .. } => Some(*slot),
             _ => None,
         }
@@ -223,6 +230,13 @@ impl World {
             Message::Drain { leader, item, intent, next } => {
                 self.drained(leader, item, intent, next)
             }
+            Message::Leave { leader, slot } => {
+                let view = self.places[slot].slot.view();
+                self.send(Message::LeaveViewed { leader, slot, view });
+            }
+            Message::LeaveViewed { leader, slot, view } => {
+                self.leave_viewed(leader, slot, view.as_ref())
+            }
             Message::Roll { leader, slot } => self.rolled(leader, slot),
             Message::Snapshot { node, snapshot } => self.take_snapshot(usize::from(node), snapshot),
             Message::MoneyMessage(money_message) => self.run_money_message(money_message),
@@ -249,7 +263,9 @@ impl World {
                 let of = |g: Grant| {
                     Some((self.places.iter().position(|p| p.at == g.slot)?, g.unsettled()))
                 };
-                if let Some((slot, units)) = rolled.and_then(of) {
+                if let Some((slot, units)) =
+                    rolled.and_then(of).filter(|&(i, _)| self.is_in_spread(i))
+                {
                     self.open_slot(leader, slot, units);
                     self.send(Message::Stop { slot, stopped: false });
                 }

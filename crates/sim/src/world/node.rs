@@ -36,6 +36,8 @@ pub(crate) struct Snapshot {
     /// The first transaction for the next snapshot.
     pub(crate) since: u64,
     pub(crate) items: [ItemSnapshot; 2],
+    /// The number of partitions of each item.
+    pub(crate) partitions: Vec<usize>,
     /// The granted and unsettled units of each slot.
     pub(crate) levels: Vec<u64>,
 }
@@ -317,8 +319,8 @@ impl World {
 
     pub(crate) fn answer_buyer(&mut self, i: usize, answer: BuyerAnswer) {
         let purchase = self.attempts[i].purchase;
-        let slots: Vec<_> =
-            self.reachable(&purchase).into_iter().map(|s| self.places[s].at).collect();
+        let known = self.reachable(&purchase).into_iter().chain(self.leaving_at(&purchase));
+        let slots: Vec<_> = known.map(|s| self.places[s].at).collect();
         let at =
             AnswerContext { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
         self.checker.buyer_answered(&self.store, &purchase, answer, &at);

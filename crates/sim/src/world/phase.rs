@@ -1,7 +1,7 @@
 //! Pauses, resumes and closes a sale, and moves a slot to a new epoch. Both stop and drain the
 //! slots first.
 use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_core::{CloseCause, ItemId, Phase};
+use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 
 use super::World;
 use super::flight::Message;
@@ -15,7 +15,7 @@ impl World {
 
     fn stop_slots(&mut self, item: ItemId, stopped: bool) {
         for slot in 0..self.places.len() {
-            if self.places[slot].at.item == item {
+            if self.places[slot].at.item == item && (stopped || self.is_in_spread(slot)) {
                 self.send(Message::Stop { slot, stopped });
             }
         }
@@ -71,8 +71,7 @@ impl World {
         // A grant with units may have been in use without an acknowledgement in the store, because
         // its slot may have been lost since.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
-        let same = view.grant == grant.id && view.epoch == grant.epoch;
-        view.stopped && same && view.unacknowledged == 0 && view.n.0 == grant.resolved
+        respread::is_drained(grant, &view)
     }
 
     /// Starts to roll a slot to a new epoch.
@@ -95,7 +94,7 @@ impl World {
 
     /// Resumes a stopped slot whose item sells.
     pub(crate) fn unstop(&mut self, slot: usize) {
-        if self.store.sells(self.places[slot].at.item) {
+        if self.store.sells(self.places[slot].at.item) && self.is_in_spread(slot) {
             self.send(Message::Stop { slot, stopped: false });
         }
     }

@@ -11,8 +11,9 @@ impl World {
         if !spread.uses_sub_domains() {
             return u64::from(self.setup.slots[slot].first);
         }
-        let slots: Vec<_> =
-            (0..self.places.len()).filter(|&i| self.places[i].at.item == item).collect();
+        let slots: Vec<_> = (0..self.places.len())
+            .filter(|&i| self.places[i].at.item == item && self.is_in_spread(i))
+            .collect();
         let total = u64::from(self.setup.items[item.0 as usize - 1].total.unwrap_or(0));
         let shares = refill::initial_portions(&spread, total, slots.len());
         self.checker.warmed_up(&spread, total, &shares);
@@ -27,12 +28,19 @@ impl World {
         else {
             return;
         };
-        if self.held || !spread.uses_sub_domains() || view.grant != grant.id || !grant.counted {
+        if self.held
+            || !self.is_in_spread(slot)
+            || !spread.uses_sub_domains()
+            || view.grant != grant.id
+            || !grant.counted
+        {
             return;
         }
         let (pool, on_its_way) =
             (self.store.pool(at.item), self.on_its_way(grant.id, view.applied));
-        let slots = self.places.iter().filter(|p| p.at.item == at.item).count() as u32;
+        let slots = (0..self.places.len())
+            .filter(|&i| self.places[i].at.item == at.item && self.is_in_spread(i))
+            .count() as u32;
         if let Some(portion) = refill::next_portion(&spread, pool, slots, &view, on_its_way) {
             self.checker.portion(
                 &spread,

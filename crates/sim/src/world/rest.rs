@@ -9,6 +9,8 @@ use crate::checker::BuyerAnswer;
 
 /// Rounds of all loops until a sale is at rest.
 const ROUNDS_MAX: usize = 40;
+/// Steps of a slot that leaves the spread: it is stopped, emptied and closed.
+const LEAVE_STEPS: usize = 3;
 
 /// The values that are equal before and after a round that changes nothing.
 #[derive(PartialEq, Eq)]
@@ -35,7 +37,8 @@ impl World {
         self.run_until_stable();
         self.payments_at_rest();
         self.run_until_stable();
-        let living = (0..self.places.len()).filter(|&slot| !self.is_gone(slot));
+        let living =
+            (0..self.places.len()).filter(|&slot| !self.is_gone(slot) && self.is_in_spread(slot));
         let slots: Vec<_> =
             living.map(|i| (self.places[i].at, self.places[i].slot.view())).collect();
         let lost_slots = (0..self.places.len())
@@ -44,6 +47,7 @@ impl World {
             .collect::<Vec<_>>();
         self.checker.lost_slots_at_rest(&self.store, &lost_slots);
         self.checker.slots_at_rest(&self.store, &slots);
+        self.spreads_at_rest();
         self.checker.verdicts_at_rest(&self.store);
         self.checker.waitlists_at_rest(&self.store);
         for item in 0..self.setup.items.len() {
@@ -102,6 +106,10 @@ impl World {
         }
         self.deliver_all();
         for slot in 0..self.places.len() {
+            if !self.is_in_spread(slot) {
+                self.leave_at_rest(slot);
+                continue;
+            }
             let first = self.setup.slots[slot].first;
             self.open_slot(0, slot, u64::from(first));
             if self.places[slot].slot.view().is_some_and(|v| v.sealed) {
@@ -124,6 +132,7 @@ impl World {
         }
         for item in 0..self.setup.items.len() {
             self.drain(0, ItemId(item as i64 + 1));
+            self.share(0, ItemId(item as i64 + 1));
             self.reconcile_waitlist(0, ItemId(item as i64 + 1));
         }
         self.deliver_all();
@@ -132,6 +141,18 @@ impl World {
         }
         self.deliver_all();
         self.attempts_go_on();
+    }
+
+    /// Drains a slot that left the spread, as far as it goes in this round.
+    fn leave_at_rest(&mut self, slot: usize) {
+        for _ in 0..LEAVE_STEPS {
+            self.leave(0, slot);
+            self.deliver_all();
+            self.take(slot, SETTLE_BATCH_MAX);
+            self.deliver_all();
+        }
+        self.start_loss_check(0, slot);
+        self.deliver_all();
     }
 
     fn unstop_if_stopped(&mut self, slot: usize) {

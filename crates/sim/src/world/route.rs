@@ -1,6 +1,6 @@
 //! How a node chooses the slot for a request from its snapshot.
 use doorbuster_core::partition::{self, Registry};
-use doorbuster_core::{ItemId, PartitionChoice, Spread};
+use doorbuster_core::{ItemId, PartitionChoice, Spread, respread};
 
 use super::node::Attempt;
 use super::{NAMES, World};
@@ -10,14 +10,13 @@ impl World {
     /// The spread of an item.
     pub(crate) fn spread(&self, item: ItemId) -> Spread {
         let setup = self.setup.items[item.0 as usize - 1];
-        let partitions =
-            self.places.iter().filter(|p| p.at.item == item && p.node.is_none()).count().max(1)
-                as u32;
-        let choose = PartitionChoice::ALL[usize::from(setup.choose) % PartitionChoice::ALL.len()];
+        let width = self.width(item);
+        let partitions = width.partitions.max(1) as u32;
+        let choose = PartitionChoice::ALL[usize::from(width.choose) % PartitionChoice::ALL.len()];
         let sizes =
             [setup.initial.max(setup.threshold), setup.threshold, setup.refill].map(u64::from);
         let [initial, threshold, refill] = if sizes.contains(&0) { [0; 3] } else { sizes };
-        Spread { partitions, choose, initial, threshold, refill }
+        Spread { partitions, auto: false, choose, initial, threshold, refill }
     }
 
     /// The number that chooses a request's partitions: random bits, or its position in the order of
@@ -30,13 +29,27 @@ impl World {
         }
     }
 
-    /// The slots that a request can reach: its item's partitions, or the slot in its node's memory.
+    /// The number of an item's partitions as a node knows it.
+    fn known_partitions(&self, node: u8, item: ItemId) -> usize {
+        let snapshot = self.nodes[usize::from(node)].snapshot.as_ref();
+        let known = snapshot.and_then(|s| s.partitions.get(item.0 as usize - 1).copied());
+        known.unwrap_or(self.width(item).partitions)
+    }
+
+    /// The slots that a node routes a request to: its item's partitions, or the slot in its own
+    /// memory.
     pub(crate) fn reachable(&self, purchase: &BuyerRequest) -> Vec<usize> {
+        let partitions = self.known_partitions(purchase.node, purchase.item);
         let can = |(i, p): (usize, &super::PlacedSlot)| {
             let here = p.at.item == purchase.item && p.node.is_none_or(|n| n == purchase.node);
-            (here && !self.is_gone(i)).then_some(i)
+            (here && !self.is_gone(i) && self.is_within(i, partitions)).then_some(i)
         };
         self.places.iter().enumerate().filter_map(can).collect()
+    }
+
+    /// The slots of the request's item outside the spread that its node knows.
+    pub(crate) fn leaving_at(&self, purchase: &BuyerRequest) -> Vec<usize> {
+        self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }
 
     /// The home slot of an attempt.
@@ -60,9 +73,14 @@ impl World {
         let spread = Spread { partitions: slots.len() as u32, ..self.spread(purchase.item) };
         let hash = NAMES.buyer_hash(purchase.buyer);
         let (registry, levels) = self.registry(&purchase, &slots);
-        let next = if last {
-            partition::last_tries(&spread, hash, number).nth(round as usize)
-        } else if round == 0 {
+        if last {
+            let own = partition::last_tries(&spread, hash, number);
+            let mut all: Vec<usize> =
+                own.filter_map(|index| slots.get(index as usize).copied()).collect();
+            all.extend(respread::last_tries(&self.leaving_at(&purchase)));
+            return all.get(round as usize).copied();
+        }
+        let next = if round == 0 {
             partition::first_try(&spread, registry, hash, number)
         } else if let (1, Some(first)) = (round, before) {
             let second =

@@ -301,13 +301,14 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     assert_eq!(store.actions(by_another_key).await.expect("reads"), []);
 }
 
-/// A spread can change until the sale opens. A change increases the version.
-pub async fn a_spread_changes_before_the_sale_opens(fixture: Fixture) {
+/// A spread can change until the sale is closed. A change increases the version.
+pub async fn a_spread_changes_until_the_sale_is_closed(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
     let item = sale.items[1].id;
     assert_eq!(sale.items[1].spread, Spread::default());
     let spread = Spread {
         partitions: 8,
+        auto: false,
         choose: PartitionChoice::RoundRobin,
         initial: 400,
         threshold: 30,
@@ -323,7 +324,13 @@ pub async fn a_spread_changes_before_the_sale_opens(fixture: Fixture) {
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(after));
     assert_eq!(set(ItemId(404), spread).await, SpreadOutcome::NotFound);
     fixture.store.step_sale("spring", PhaseStep::Open).await.expect("writes");
-    assert_eq!(set(item, Spread::default()).await, SpreadOutcome::WrongState(Phase::Open));
+    let wider = Spread { partitions: 16, auto: true, ..spread };
+    let SpreadOutcome::Done(open) = set(item, wider).await else {
+        panic!("an open sale can change")
+    };
+    assert_eq!((open.phase, open.items[1].spread), (Phase::Open, wider));
+    fixture.store.step_sale("spring", PhaseStep::Close).await.expect("writes");
+    assert_eq!(set(item, spread).await, SpreadOutcome::WrongState(Phase::Closed));
 }
 
 /// A node is alive as long as it renews its lease.

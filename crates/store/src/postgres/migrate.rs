@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (10, "history", include_str!("../../migrations/postgres/0010_history.sql")),
     (11, "console", include_str!("../../migrations/postgres/0011_console.sql")),
     (12, "leave", include_str!("../../migrations/postgres/0012_leave.sql")),
+    (13, "auto_spread", include_str!("../../migrations/postgres/0013_auto_spread.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.

@@ -30,7 +30,8 @@ macro_rules! sale_columns {
          s.opened_at, s.closed_at,
          i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency,
          i.list_price_minor, i.limit_per_buyer, i.hold_ms, i.total IS NOT NULL, i.partitions,
-         i.choose, i.spread_initial, i.spread_threshold, i.spread_refill, s.draining_until"
+         i.choose, i.spread_initial, i.spread_threshold, i.spread_refill, s.draining_until, \
+         i.partitions_auto"
     };
 }
 /// The units of the adjustment with this key.
@@ -90,6 +91,7 @@ fn item_row(row: &Row) -> Done<Option<ItemRow>> {
         spread: Spread {
             partitions: u32::try_from(row.try_get::<_, i32>(21)?)
                 .map_err(|_| rows::bad_row("number of partitions"))?,
+            auto: row.try_get(27)?,
             choose: rows::parse_text(row, 22, "way to choose", PartitionChoice::parse)?,
             initial: rows::number(row, 23)?,
             threshold: rows::number(row, 24)?,
@@ -132,7 +134,7 @@ impl Postgres {
     pub(crate) async fn catalogue(&self) -> StoreResult<CatalogueRows> {
         let mut version = String::new();
         let read = |row: &Row| {
-            version = row.try_get(27)?;
+            version = row.try_get(28)?;
             // A store without sales still returns one row.
             row.try_get::<_, Option<&str>>(0)?.map(|_| pair(row)).transpose()
         };
@@ -247,9 +249,9 @@ fn create_item(ledger: &PostgresLedger<'_>, sale: &str, item: &NewItem) -> Done<
         "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency,
          list_price_minor, limit_per_buyer,
                            hold_ms, initial_total, total, pool, partitions, choose, spread_initial,
-                           spread_threshold, spread_refill)
+                           spread_threshold, spread_refill, partitions_auto)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, coalesce($11::bigint, 0), $12,
-         $13, $14, $15, $16)",
+         $13, $14, $15, $16, $17)",
         &[
             &sale,
             &item.name,
@@ -267,6 +269,7 @@ fn create_item(ledger: &PostgresLedger<'_>, sale: &str, item: &NewItem) -> Done<
             &int(spread.initial),
             &int(spread.threshold),
             &int(spread.refill),
+            &spread.auto,
         ],
     )?;
     Ok(())
@@ -351,7 +354,7 @@ fn delete(
     Ok(DeleteOutcome::Done)
 }
 
-/// Changes how an item's stock is divided among its slots, before its sale opens.
+/// Changes how an item's stock is divided among its slots, until its sale is closed.
 fn set_spread(
     ledger: &mut PostgresLedger<'_>,
     item: ItemId,
@@ -362,7 +365,7 @@ fn set_spread(
     })?;
     let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
     let Some(sale) = lock_sale(ledger, &id)? else { return Ok(SpreadOutcome::NotFound) };
-    if !sale.phase.is_before_opening() {
+    if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
@@ -370,7 +373,7 @@ fn set_spread(
     }
     ledger.run(
         "UPDATE item SET partitions = $2, choose = $3, spread_initial = $4, spread_threshold = $5, \
-         spread_refill = $6 WHERE id = $1",
+         spread_refill = $6, partitions_auto = $7 WHERE id = $1",
         &[
             &item.0,
             &spread.partitions.cast_signed(),
@@ -378,6 +381,7 @@ fn set_spread(
             &int(spread.initial),
             &int(spread.threshold),
             &int(spread.refill),
+            &spread.auto,
         ],
     )?;
     ledger.run("UPDATE sale SET version = version + 1 WHERE id = $1", &[&id])?;

@@ -29,7 +29,7 @@ macro_rules! sale_columns {
 macro_rules! item_columns {
     () => {
         "id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer, hold_ms, total, sale_id, \
-         partitions, choose, spread_initial, spread_threshold, spread_refill"
+         partitions, choose, spread_initial, spread_threshold, spread_refill, partitions_auto"
     };
 }
 
@@ -71,6 +71,7 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
         counted: row.get::<_, Option<i64>>(10)?.is_some(),
         spread: Spread {
             partitions: row.get(12)?,
+            auto: row.get(17)?,
             choose: PartitionChoice::parse(&choose)
                 .ok_or_else(|| Failure::Row(format!("unknown way to choose a slot {choose:?}")))?,
             initial: units(14)?,
@@ -152,9 +153,9 @@ fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()>
         "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency,
          list_price_minor, limit_per_buyer,
                            hold_ms, initial_total, total, pool, partitions, choose, spread_initial,
-                           spread_threshold, spread_refill)
+                           spread_threshold, spread_refill, partitions_auto)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, coalesce(?11, 0), ?12, ?13, ?14,
-         ?15, ?16)",
+         ?15, ?16, ?17)",
         params![
             sale,
             item.name,
@@ -171,7 +172,8 @@ fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()>
             item.spread.choose.as_str(),
             int(item.spread.initial),
             int(item.spread.threshold),
-            int(item.spread.refill)
+            int(item.spread.refill),
+            item.spread.auto
         ],
     )?;
     Ok(())
@@ -241,7 +243,7 @@ fn recorded_change(ledger: &mut SqliteLedger<'_>, before: &SaleRow) -> Done<Opti
     Ok(after)
 }
 
-/// Changes how an item's stock is divided among its slots, before its sale opens.
+/// Changes how an item's stock is divided among its slots, until its sale is closed.
 pub(super) fn set_spread(
     ledger: &mut SqliteLedger<'_>,
     item: ItemId,
@@ -253,7 +255,7 @@ pub(super) fn set_spread(
     })?;
     let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
     let Some(sale) = one(sql, &id)? else { return Ok(SpreadOutcome::NotFound) };
-    if !sale.phase.is_before_opening() {
+    if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
@@ -261,14 +263,15 @@ pub(super) fn set_spread(
     }
     sql.run(
         "UPDATE item SET partitions = ?2, choose = ?3, spread_initial = ?4, spread_threshold = ?5, \
-         spread_refill = ?6 WHERE id = ?1",
+         spread_refill = ?6, partitions_auto = ?7 WHERE id = ?1",
         params![
             item.0,
             spread.partitions,
             spread.choose.as_str(),
             int(spread.initial),
             int(spread.threshold),
-            int(spread.refill)
+            int(spread.refill),
+            spread.auto
         ],
     )?;
     sql.run("UPDATE sale SET version = version + 1 WHERE id = ?1", params![id])?;

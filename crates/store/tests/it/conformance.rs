@@ -82,7 +82,7 @@ every! {
         a_refused_patch_changes_nothing, a_patch_cannot_change_fields_of_the_store,
         only_a_draft_is_deleted, a_sale_walks_through_its_phases, counts_are_listed_by_item,
         keys_are_added_and_deleted, one_node_leads_at_a_time, operator_actions_are_recorded,
-        a_spread_changes_before_the_sale_opens, nodes_live_until_their_leases_expire;
+        a_spread_changes_until_the_sale_is_closed, nodes_live_until_their_leases_expire;
     challenge:
         a_spent_challenge_stays_spent, exactly_one_of_concurrent_answers_is_first,
         wrong_answers_are_counted_for_a_while, concurrent_wrong_answers_are_each_counted,

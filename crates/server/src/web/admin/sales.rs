@@ -40,7 +40,7 @@ pub(crate) async fn create(
     let wanted = NewSale::from_json(&body)?;
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
-    let created = app.engine.create_sale(stored_sale(wanted));
+    let created = app.engine.create_sale(stored_sale(&app, wanted));
     let created =
         recorded(by.action("sale.created", "sale", &id), created).await.map_err(failed)?;
     let row =
@@ -77,7 +77,8 @@ fn other_currency(index: usize) -> Fault {
     Fault::new(place, "must be the currency of the price")
 }
 
-fn stored_sale(wanted: NewSale) -> store::NewSale {
+fn stored_sale(app: &App, wanted: NewSale) -> store::NewSale {
+    let spread = app.engine.first_spread(wanted.items.len());
     let millis = |time: Option<doorbuster_api::value::Time>| time.map(|time| Millis(time.millis()));
     store::NewSale {
         id: wanted.id,
@@ -85,11 +86,11 @@ fn stored_sale(wanted: NewSale) -> store::NewSale {
         starts_at: millis(wanted.starts_at),
         ends_at: millis(wanted.ends_at),
         front_door: wanted.front_door.to_json(),
-        items: wanted.items.into_iter().map(stored_item).collect(),
+        items: wanted.items.into_iter().map(|item| stored_item(item, spread)).collect(),
     }
 }
 
-fn stored_item(item: NewItem) -> store::NewItem {
+fn stored_item(item: NewItem, spread: Spread) -> store::NewItem {
     store::NewItem {
         name: item.id,
         title: item.title,
@@ -101,7 +102,7 @@ fn stored_item(item: NewItem) -> store::NewItem {
         limit: item.limit_per_buyer,
         hold_ms: i64::from(item.hold_secs) * 1_000,
         stock: item.stock.count().map_or(Stock::Unlimited, |units| Stock::Counted(units.into())),
-        spread: Spread::default(),
+        spread,
     }
 }
 

@@ -1,9 +1,9 @@
-//! Sets how an item's stock is spread over its slots.
+//! Sets how an item's stock is spread over its slots, also while its sale runs.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::spread::{Choose as ChooseWord, Spread as Wanted};
+use doorbuster_api::admin::spread::{Choose as ChooseWord, Partitions, Spread as Wanted};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
@@ -28,11 +28,14 @@ pub(crate) async fn set(
     let headers = request.headers().clone();
     let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
     input::content_type(&headers, BodyType::Json)?;
-    let spread = parse_spread(&Wanted::from_json(&body)?)?;
+    let wanted = Wanted::from_json(&body)?;
     let sale = sale(&app, &name)?;
     let item =
         sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
-    if sale.row.phase == Phase::Scheduled {
+    let now = item.row.spread;
+    let automatic = if now.auto { now.partitions } else { app.engine.automatic_partitions(1) };
+    let spread = parse_spread(&wanted, automatic)?;
+    if matches!(sale.row.phase, Phase::Scheduled | Phase::Open | Phase::Paused) {
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
         check_slots_readable(
             &app,
@@ -45,7 +48,7 @@ pub(crate) async fn set(
     let row = match outcome {
         SpreadOutcome::Done(row) => row,
         SpreadOutcome::WrongState(phase) => {
-            return Err(Problem::wrong_state(phase.as_str(), "only before the sale opens").into());
+            return Err(Problem::wrong_state(phase.as_str(), "the sale is closed").into());
         }
         SpreadOutcome::NotFound => {
             return Err(Problem::not_found("the sale has no such item").into());
@@ -65,9 +68,14 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
 }
 
-fn parse_spread(wanted: &Wanted) -> Result<Spread, Problem> {
+/// `automatic` is the number of partitions if the server chooses it.
+fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
     let spread = Spread {
-        partitions: wanted.partitions,
+        partitions: match wanted.partitions {
+            Partitions::Count(count) => count,
+            Partitions::Auto => automatic,
+        },
+        auto: wanted.partitions == Partitions::Auto,
         choose: match wanted.choose {
             ChooseWord::Buyer => PartitionChoice::Buyer,
             ChooseWord::Random => PartitionChoice::Random,
@@ -91,7 +99,10 @@ fn parse_spread(wanted: &Wanted) -> Result<Spread, Problem> {
 
 fn spread_view(spread: &Spread) -> Wanted {
     Wanted {
-        partitions: spread.partitions,
+        partitions: match spread.auto {
+            true => Partitions::Auto,
+            false => Partitions::Count(spread.partitions),
+        },
         choose: match spread.choose {
             PartitionChoice::Buyer => ChooseWord::Buyer,
             PartitionChoice::Random => ChooseWord::Random,

@@ -143,6 +143,7 @@ async fn slot_row(
         granted: grant.granted,
         settled: grant.settled,
         open: grant.open,
+        leaving: grant.open && !app.engine.layout().has_slot(&item.row.spread, grant.slot.index),
         active,
         available: view.map(|view| match two {
             true => Available::Two { a: view.counters[0], b: view.counters[1] },

@@ -31,6 +31,7 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let mut home = Deployment::cluster();
     let spread = Spread {
         partitions: 4,
+        auto: false,
         choose: PartitionChoice::Buyer,
         initial: 20,
         threshold: 10,

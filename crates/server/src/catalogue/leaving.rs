@@ -1,0 +1,110 @@
+//! The slots of an item that left its spread and are not closed yet, as far as this node knows.
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::SlotKey;
+use tokio::time::Instant;
+
+/// An item's slots outside its spread that may have an open grant. A slot that is named here in
+/// vain only costs a call.
+#[derive(Debug, Default)]
+pub struct LeavingSlots {
+    /// Since when each is known to leave.
+    slots: Mutex<HashMap<SlotKey, Instant>>,
+    /// Whether there is any, so that most requests take no lock.
+    any: AtomicBool,
+}
+
+impl LeavingSlots {
+    /// The spread changed from these slots to those.
+    pub fn respread(&self, before: &[SlotKey], after: &[SlotKey]) {
+        if before.len() == after.len() && self.is_empty() {
+            return;
+        }
+        self.change(|slots| {
+            slots.retain(|slot, _| !after.contains(slot));
+            for slot in before.iter().filter(|slot| !after.contains(slot)) {
+                slots.entry(*slot).or_insert_with(Instant::now);
+            }
+        });
+    }
+
+    /// These slots, and no others, have an open grant outside the spread.
+    pub fn observe(&self, open: &[SlotKey]) {
+        if open.is_empty() && self.is_empty() {
+            return;
+        }
+        self.change(|slots| {
+            slots.retain(|slot, _| open.contains(slot));
+            for slot in open {
+                slots.entry(*slot).or_insert_with(Instant::now);
+            }
+        });
+    }
+
+    /// The slot's grant is closed.
+    pub fn remove(&self, slot: SlotKey) {
+        self.change(|slots| {
+            slots.remove(&slot);
+        });
+    }
+
+    /// The slots.
+    #[must_use]
+    pub fn list(&self) -> Vec<SlotKey> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list: Vec<SlotKey> = slots.keys().copied().collect();
+        list.sort_unstable();
+        list
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
+    /// For how long a slot has been leaving.
+    #[must_use]
+    pub fn age(&self, slot: SlotKey) -> Duration {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.get(&slot).map_or(Duration::ZERO, Instant::elapsed)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HashMap<SlotKey, Instant>)) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut slots);
+        self.any.store(!slots.is_empty(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::ItemId;
+
+    use super::*;
+
+    fn slots(indexes: impl IntoIterator<Item = u32>) -> Vec<SlotKey> {
+        indexes.into_iter().map(|index| SlotKey { item: ItemId(1), index }).collect()
+    }
+
+    #[test]
+    fn a_slot_leaves_with_a_narrower_spread_until_it_is_closed_or_returns() {
+        let leaving = LeavingSlots::default();
+        leaving.respread(&slots(0..4), &slots(0..1));
+        assert_eq!(leaving.list(), slots(1..4));
+        leaving.respread(&slots(0..1), &slots(0..2));
+        assert_eq!(leaving.list(), slots(2..4), "slot 1 is back");
+        leaving.remove(slots([2])[0]);
+        assert_eq!((leaving.list(), leaving.is_empty()), (slots([3]), false));
+        leaving.observe(&slots([5]));
+        assert_eq!(leaving.list(), slots([5]), "only slot 5 has a grant");
+        leaving.observe(&[]);
+        assert!(leaving.is_empty());
+    }
+}

@@ -1,0 +1,148 @@
+//! Follows a change of an item's spread while its sale runs: drains the slots that left the spread
+//! and gives new slots their part. Runs while the item is reconciled, on the leader.
+//!
+//! `doorbuster_core::respread` decides each step. A leader that stops in the middle leaves only rows
+//! that the next one continues from.
+use std::time::Duration;
+
+use doorbuster_core::respread::{self, LeaveStep, SlotShare};
+use doorbuster_core::{CloseCause, Grant, ItemId, Recall, RecallId, RecallTarget};
+
+use crate::catalogue::ItemState;
+use crate::engine::{DRAIN_MAX, Engine, EngineError};
+
+use super::reconcile::OpenSlot;
+use super::tail::carry_out_recall;
+
+/// Steps of one slot in one round: it is stopped, emptied and closed.
+const STEPS_MAX: usize = 4;
+/// Time between two looks at a slot whose tickets settle.
+const LEAVE_POLL: Duration = Duration::from_millis(25);
+/// When a node reconciles an item again after its spread changed: another node may have moved units
+/// by then.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
+
+impl Engine {
+    /// Wakes what depends on an item's spread after it changed.
+    pub(super) fn follow_spread(&self, item: ItemId) {
+        self.control().queues_changed.notify_one();
+        self.control().wake(item);
+        for pause in LOOK_AGAIN {
+            self.wake_after(pause, item);
+        }
+        if let Some(item) = self.catalogue().item_by_id(item) {
+            item.gauge.wake_parked();
+        }
+    }
+}
+
+/// Drains the item's slots that are not in its spread any more, each as far as it goes now.
+pub(super) async fn drain_leaving(
+    engine: &Engine,
+    item: &ItemState,
+    grants: &[Grant],
+) -> Result<(), EngineError> {
+    if !engine.control().leads() {
+        return Ok(());
+    }
+    let has_slot = |grant: &Grant| engine.layout().has_slot(&item.row.spread, grant.slot.index);
+    let mut waits = false;
+    for grant in grants.iter().filter(|grant| grant.open && !has_slot(grant)) {
+        waits |= !drain_slot(engine, item, grant).await?;
+    }
+    if waits {
+        engine.wake_after(LEAVE_POLL, item.row.id);
+    }
+    Ok(())
+}
+
+/// True: the slot's grant is closed.
+async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<bool, EngineError> {
+    let slot = grant.slot;
+    for _ in 0..STEPS_MAX {
+        // An unreachable slot is closed when its drain is overdue.
+        let view = engine.slots().view(slot).await.ok().flatten();
+        let Some(now) = engine.store().grant(grant.id).await?.filter(|grant| grant.open) else {
+            item.work.leaving.remove(slot);
+            return Ok(true);
+        };
+        let is_recalled = view.is_some() && finish_recalls(engine, &now).await?;
+        let is_overdue = item.work.leaving.age(slot) > DRAIN_MAX;
+        match respread::leave_step(&now, view.as_ref(), is_recalled, is_overdue) {
+            LeaveStep::Stop => {
+                if engine.slots().stop(slot, true).await.is_err() {
+                    return Ok(false);
+                }
+            }
+            LeaveStep::Recall(units) => {
+                let id = RecallId(rand::random::<u64>() >> 1);
+                let target = RecallTarget::Pool;
+                engine.store().begin_recall(id, now.id, target, units).await?;
+            }
+            LeaveStep::Wait => return Ok(false),
+            LeaveStep::Close => {
+                engine.store().close_grant(now.id, CloseCause::Rolled).await?;
+                tracing::info!(%slot, is_overdue, "closed a slot that left the spread");
+                if let Err(error) = engine.slots().retire(slot).await {
+                    tracing::debug!(%error, %slot, "failed to retire a slot that left the spread");
+                }
+                item.work.leaving.remove(slot);
+                item.gauge.wake_parked();
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Carries out the pending recalls from a leaving slot. Returns whether one is left, because the
+/// slot refused it.
+async fn finish_recalls(engine: &Engine, grant: &Grant) -> Result<bool, EngineError> {
+    let mut is_left = false;
+    for recall in engine.store().pending_recalls().await? {
+        if recall.grant == grant.id {
+            is_left |= carry_out_recall(engine, grant, &recall).await?.is_none();
+        }
+    }
+    Ok(is_left)
+}
+
+/// Gives slots that never had units their part of what the others hold, if the pool is empty. True:
+/// units were moved.
+pub(super) async fn share_with_new_slots(
+    engine: &Engine,
+    item: &ItemState,
+    open_slots: &[OpenSlot],
+    pending: &[Recall],
+) -> Result<bool, EngineError> {
+    let may_share = engine.control().leads() && engine.layout().reaches_all_slots();
+    // While requests lack units, these are gathered instead.
+    if !may_share || open_slots.len() < item.slots.len() || !item.work.unit_demand.is_empty() {
+        return Ok(false);
+    }
+    let counted = open_slots.iter().filter(|open_slot| open_slot.grant.counted);
+    let shares: Vec<SlotShare> = counted
+        .map(|open_slot| {
+            let into = RecallTarget::Grant(open_slot.grant.id);
+            SlotShare {
+                slot: open_slot.grant.slot,
+                available: open_slot.view.available,
+                is_new: open_slot.grant.granted == 0
+                    && !pending.iter().any(|recall| recall.target == into),
+                asked: pending.iter().any(|recall| recall.grant == open_slot.grant.id),
+            }
+        })
+        .collect();
+    let (least, pool) = (u64::from(item.row.limit), item.gauge.open_pool());
+    let find = |slot| open_slots.iter().map(|open| &open.grant).find(|grant| grant.slot == slot);
+    let mut moved = false;
+    for part in respread::shares_for_new_slots(&item.row.spread, least, pool, &shares) {
+        let (Some(from), Some(into)) = (find(part.from), find(part.into)) else { continue };
+        let (id, target) = (RecallId(rand::random::<u64>() >> 1), RecallTarget::Grant(into.id));
+        let begun = engine.store().begin_recall(id, from.id, target, part.units).await?;
+        if let Some(recall) = begun {
+            moved |= carry_out_recall(engine, from, &recall).await?.is_some();
+        }
+    }
+    Ok(moved)
+}

@@ -1,0 +1,143 @@
+//! A spread that changes while its sale runs: units add up, tickets settle, every unit is sold.
+use std::sync::Arc;
+
+use doorbuster_core::{PartitionChoice, Spread};
+use doorbuster_store::SpreadOutcome;
+
+use super::spread::{is_sound, over, sell_out_while, spread_sale};
+use super::*;
+
+/// Changes the spread to each of these in turn, each as soon as the slots follow the one before.
+pub(super) async fn change_again(engine: Arc<Engine>, changes: Vec<Spread>) {
+    for spread in changes.into_iter().cycle() {
+        respread(&engine, spread).await;
+        is_followed(&engine, spread).await;
+    }
+}
+
+async fn respread(engine: &Engine, spread: Spread) {
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let set = engine.set_spread(&item, spread).await.expect("the store is there");
+    assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+}
+
+/// Waits until every slot of the spread has a grant and no other slot has one.
+async fn is_followed(engine: &Engine, spread: Spread) {
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let grants = engine.store().open_grants().await.expect("the store is there");
+        let mut indexes: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
+        indexes.sort_unstable();
+        if indexes == (0..spread.partitions).collect::<Vec<_>>() {
+            return;
+        }
+        assert!(std::time::Instant::now() < until, "{spread:?}, but open are {indexes:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Ends a task with its value.
+pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_unit_is_sold_while_partitions_come_and_go() {
+    let all = [over(8), over(3), over(16), over(1), over(64), over(2)];
+    sell_out_while(over(1), 4_000, &all).await;
+    let portions = |partitions, choose| Spread {
+        choose,
+        initial: 20,
+        threshold: 5,
+        refill: 10,
+        ..over(partitions)
+    };
+    let some = [
+        portions(6, PartitionChoice::Random),
+        portions(2, PartitionChoice::RoundRobin),
+        Spread { initial: 60, refill: 30, ..portions(2, PartitionChoice::Buyer) },
+        over(5),
+    ];
+    sell_out_while(over(4), 3_001, &some).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_partitions_get_their_part_of_an_empty_pool_and_merged_ones_give_theirs_back() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 64, 2, over(1)).await;
+    assert_eq!((counts(&engine).pool, counts(&engine).in_slots), (0, 64));
+    for partitions in [8, 2, 4] {
+        respread(&engine, over(partitions)).await;
+        is_followed(&engine, over(partitions)).await;
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let grants = engine.store().open_grants().await.expect("the store is there");
+            let levels: Vec<u64> = grants.iter().map(|grant| grant.unsettled()).collect();
+            let part = 64 / u64::from(partitions);
+            if levels.iter().all(|&units| units == part) && levels.len() as u32 == partitions {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "{partitions} partitions hold {levels:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    is_sound(&engine).await;
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    spread_sale(&engine, 8, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(8) }).await;
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        match buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await {
+            PurchaseOutcome::Queued { id, .. } => ids.push(id),
+            other => panic!("no ticket is settled yet: {other:?}"),
+        }
+    }
+    respread(&engine, over(1)).await;
+    // The same requests find their tickets, and nobody is told that the units are gone.
+    for (n, id) in ids.iter().enumerate() {
+        let again = buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await;
+        let is_same = matches!(again, PurchaseOutcome::Queued { id: queued, .. } if queued == *id);
+        let is_later = matches!(again, PurchaseOutcome::Refused(Refusal::Unavailable { .. }));
+        assert!(is_same || is_later, "{n}: {again:?}");
+    }
+    let open = engine.store().open_grants().await.expect("the store is there");
+    assert_eq!(open.len(), 8, "a slot with a ticket is not closed");
+    let settler = AbortOnDrop(tokio::spawn(crate::settle::run(engine.clone())));
+    is_followed(&engine, over(1)).await;
+    for id in ids {
+        let resolved = engine.store().verdict(id).await.expect("the store is there");
+        assert!(resolved.is_some_and(|resolved| resolved.order.is_some()), "{id} was returned");
+    }
+    assert_eq!((counts(&engine).held, counts(&engine).in_slots), (8, 0));
+    is_sound(&engine).await;
+    drop(settler);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spread_of_a_paused_sale_applies_when_it_is_resumed_and_a_closed_sale_keeps_its_own() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    spread_sale(&engine, 60, 10, over(6)).await;
+    step(&engine, PhaseStep::Pause).await;
+    respread(&engine, over(3)).await;
+    step(&engine, PhaseStep::Resume).await;
+    is_followed(&engine, over(3)).await;
+    bought(&engine, "anna", "k", 10).await;
+    step(&engine, PhaseStep::Close).await;
+    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let late = engine.set_spread(&item, over(2)).await.expect("the store is there");
+    assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
+    is_sound(&engine).await;
+    engine.stop().await;
+}

@@ -1,0 +1,142 @@
+//! Partitions that change while several nodes sell: nothing is oversold, units add up at every
+//! look, and the last unit is sold.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::{PartitionChoice, Phase, Spread};
+use doorbuster_server::config::Roles;
+use doorbuster_store::SpreadOutcome;
+
+use super::fixture::{Deployment, TestNode};
+use super::{PATIENCE, is_sold, sell_out};
+use crate::watch::Watch;
+
+const STOCK: u64 = 1_200;
+/// How long a change may take until every slot follows it.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
+
+fn over(partitions: u32) -> Spread {
+    Spread { partitions, ..Spread::default() }
+}
+
+fn portions(partitions: u32, choose: PartitionChoice) -> Spread {
+    Spread { choose, initial: 20, threshold: 5, refill: 10, ..over(partitions) }
+}
+
+/// Sets the spread at one node and waits until exactly its slots are open.
+async fn respread(node: &TestNode, spread: Spread) {
+    let (engine, item) = (node.engine.clone(), node.item());
+    let set = node.run(async move { engine.set_spread(&item, spread).await }).await;
+    let set = set.expect("the store is there");
+    assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
+    let began = Watch::start();
+    loop {
+        let grants = node.engine.store().open_grants().await.expect("the store is there");
+        let mut open: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
+        open.sort_unstable();
+        if open == (0..spread.partitions).collect::<Vec<_>>() {
+            return;
+        }
+        assert!(began.elapsed() < FOLLOWED_WITHIN, "{spread:?}, but open are {open:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Checks that the units add up until the test stops it; returns how often.
+async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
+    let mut looks = 0;
+    while !stop.load(Ordering::Acquire) {
+        let counts = node.counts().await;
+        assert_eq!(counts.pool + counts.in_slots + counts.held + counts.paid, STOCK, "{counts:?}");
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    looks
+}
+
+/// Sells everything at two nodes while each of them in turn changes the spread.
+async fn sells_out_while_partitions_change(all_lead: bool) {
+    let mut home = Deployment::cluster();
+    home.all_lead = all_lead;
+    // The second node settles nothing, unless it leads as well.
+    let roles = if all_lead { Roles::ALL } else { Roles { settle: false, ..Roles::ALL } };
+    let (first, second) = (home.node(Roles::ALL).await, home.node(roles).await);
+    first.open_sale(STOCK, 10, over(1)).await;
+    second.wait_for_phase(Phase::Open).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let changing = async {
+        let spreads = [
+            over(8),
+            over(2),
+            portions(6, PartitionChoice::Random),
+            portions(3, PartitionChoice::RoundRobin),
+            over(16),
+            over(1),
+        ];
+        let mut changes = 0;
+        for (n, spread) in spreads.into_iter().cycle().enumerate() {
+            if stop.load(Ordering::Acquire) {
+                break;
+            }
+            respread([&first, &second][n % 2], spread).await;
+            changes += 1;
+        }
+        changes
+    };
+    let selling = async {
+        let told = sell_out(&[&first, &second], STOCK, PATIENCE).await;
+        stop.store(true, Ordering::Release);
+        told
+    };
+    let (told, changes, looks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
+    assert!(changes >= 3 && looks > 10, "{changes} changes, {looks} looks");
+    is_sold(&first, STOCK, told).await;
+    assert_eq!(first.audit().await.repairs, 0, "no slot was lost");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_change_several_times_while_two_nodes_sell_the_whole_stock() {
+    sells_out_while_partitions_change(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_follow_each_change_of_the_partitions() {
+    sells_out_while_partitions_change(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
+    let home = Deployment::cluster();
+    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+    first.open_sale(120, 10, over(8)).await;
+    second.wait_for_phase(Phase::Open).await;
+    let (engine, item) = (first.engine.clone(), first.item());
+    let set = first.run(async move { engine.set_spread(&item, over(2)).await }).await;
+    assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
+    first.crash();
+    let began = Watch::start();
+    while second.engine.store().open_grants().await.expect("the store is there").len() > 2 {
+        assert!(began.elapsed() < super::AFTER_LEASE, "the next leader drains the slots");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = sell_out(&[&second], 120, PATIENCE).await;
+    is_sold(&second, 120, told).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_sale_in_a_cluster_gets_two_partitions_for_each_primary() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    let first = node.engine.first_spread(1);
+    assert_eq!((first.partitions, first.auto), (2, true));
+    assert_eq!(node.engine.first_spread(100).partitions, 1, "many items start with one each");
+    node.stop().await;
+    let plain = Deployment::postgres();
+    let node = plain.node(Roles::ALL).await;
+    assert_eq!(node.engine.first_spread(1), Spread::default());
+    node.stop().await;
+}

@@ -1,0 +1,30 @@
+//! The operations on the spread of an item whose sale runs.
+use serde::{Deserialize, Serialize};
+
+/// One operation of an operator or a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Respread {
+    /// An operator changes an item's partitions.
+    Set {
+        /// The item.
+        item: u8,
+        /// How many of the item's slots are in its spread, less one.
+        partitions: u8,
+        /// See [`crate::op::ItemSetup::choose`].
+        choose: u8,
+    },
+    /// A leader continues to drain a slot that left its item's spread.
+    Leave {
+        /// The leader.
+        leader: u8,
+        /// The slot.
+        slot: u8,
+    },
+    /// A leader gives the new slots of an item their part.
+    Share {
+        /// The leader.
+        leader: u8,
+        /// The item.
+        item: u8,
+    },
+}

@@ -1,0 +1,185 @@
+//! Partitions that change while the sale runs: an operator sets their number, a leader drains the
+//! slots that left the spread and gives new slots their part.
+use doorbuster_core::respread::{self, LeaveStep, SlotShare};
+use doorbuster_core::rows::RecallTarget;
+use doorbuster_core::slot::SlotView;
+use doorbuster_core::{CloseCause, ItemId};
+
+use super::World;
+use super::flight::Message;
+use crate::op::Setup;
+use crate::op::spread::Respread;
+use crate::store::Tx;
+
+/// The part of an item's spread that changes while the sale runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ItemWidth {
+    /// How many of the slots that all nodes share are in the spread.
+    pub(crate) partitions: usize,
+    /// See [`crate::op::ItemSetup::choose`].
+    pub(crate) choose: u8,
+}
+
+/// The spreads of the items at first.
+pub(super) fn first_widths(setup: &Setup) -> Vec<ItemWidth> {
+    let width = |(i, item): (usize, &crate::op::ItemSetup)| {
+        let shared =
+            setup.slots.iter().filter(|s| usize::from(s.item) == i && s.node.is_none()).count();
+        let partitions = match usize::from(item.width) {
+            0 => shared,
+            wanted => wanted.min(shared),
+        };
+        ItemWidth { partitions, choose: item.choose }
+    };
+    setup.items.iter().enumerate().map(width).collect()
+}
+
+impl World {
+    pub(crate) fn width(&self, item: ItemId) -> ItemWidth {
+        self.widths[item.0 as usize - 1]
+    }
+
+    /// The index of a shared slot among the slots of its item; `None` for a slot in a node's
+    /// memory.
+    fn partition_of(&self, slot: usize) -> Option<usize> {
+        let place = &self.places[slot];
+        let before = self.places[..slot].iter();
+        place
+            .node
+            .is_none()
+            .then(|| before.filter(|p| p.at.item == place.at.item && p.node.is_none()).count())
+    }
+
+    /// Whether a spread with this many partitions has the slot.
+    pub(crate) fn is_within(&self, slot: usize, partitions: usize) -> bool {
+        self.partition_of(slot).is_none_or(|index| index < partitions)
+    }
+
+    /// Whether the slot is in its item's spread.
+    pub(crate) fn is_in_spread(&self, slot: usize) -> bool {
+        self.is_within(slot, self.width(self.places[slot].at.item).partitions)
+    }
+
+    /// The slots of an item that a node does not route to, and that have an open grant: they are
+    /// leaving the spread, or the node does not know the present spread yet.
+    pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
+        let leaves = |&slot: &usize| {
+            let at = self.places[slot].at;
+            at.item == item
+                && !self.is_within(slot, partitions)
+                && self.store.open_grant(at).is_some()
+        };
+        (0..self.places.len()).filter(leaves).collect()
+    }
+
+    pub(crate) fn respread_op(&mut self, op: Respread) {
+        match op {
+            Respread::Set { item, partitions, choose } => {
+                self.respread(self.item_of(item), partitions, choose)
+            }
+            Respread::Leave { leader, slot } => self.leave(leader % 2, self.slot_of(slot)),
+            Respread::Share { leader, item } => self.share(leader % 2, self.item_of(item)),
+        }
+    }
+
+    fn respread(&mut self, item: ItemId, partitions: u8, choose: u8) {
+        let shared = self.places.iter().filter(|p| p.at.item == item && p.node.is_none()).count();
+        if shared == 0 {
+            return;
+        }
+        let before = self.width(item).partitions;
+        let partitions = usize::from(partitions) % shared + 1;
+        self.widths[item.0 as usize - 1] = ItemWidth { partitions, choose };
+        if partitions != before {
+            let what = if partitions > before { "widened" } else { "narrowed" };
+            self.checker.count_case(what);
+        }
+    }
+
+    /// Asks a slot that left the spread for its state.
+    pub(crate) fn leave(&mut self, leader: u8, slot: usize) {
+        let at = self.places[slot].at;
+        if !self.is_in_spread(slot) && self.store.open_grant(at).is_some() {
+            self.send(Message::Leave { leader, slot });
+        }
+    }
+
+    /// The slot has answered: reads the grant and decides.
+    pub(crate) fn leave_viewed(&mut self, leader: u8, slot: usize, view: Option<&SlotView>) {
+        let Some(grant) = self.store.open_grant(self.places[slot].at).cloned() else { return };
+        if self.is_in_spread(slot) {
+            return;
+        }
+        let is_recalled = self.store.pending().any(|r| r.grant == grant.id);
+        let step = respread::leave_step(&grant, view, is_recalled, false);
+        self.checker.leaves_spread(&self.store, &grant, view, is_recalled, step);
+        match step {
+            LeaveStep::Stop => self.send(Message::Stop { slot, stopped: true }),
+            LeaveStep::Recall(units) => self.begin_recall(leader, slot, units, None),
+            LeaveStep::Wait => {}
+            LeaveStep::Close => {
+                let tx = Tx::Close(grant.id, CloseCause::Rolled);
+                self.send(Message::Commit { leader, tx });
+            }
+        }
+    }
+
+    /// Gives new slots of an item their part while the pool is empty.
+    pub(crate) fn share(&mut self, leader: u8, item: ItemId) {
+        if self.held || !self.store.sells(item) {
+            return;
+        }
+        let slots: Vec<usize> = (0..self.places.len())
+            .filter(|&i| {
+                let place = &self.places[i];
+                place.at.item == item && place.node.is_none() && self.is_in_spread(i)
+            })
+            .collect();
+        let shares: Vec<SlotShare> = slots.iter().filter_map(|&i| self.share_of(i)).collect();
+        let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
+        let pool = self.store.pool(item);
+        for part in respread::shares_for_new_slots(&self.spread(item), limit, pool, &shares) {
+            let at = |key| self.places.iter().position(|p| p.at == key);
+            if let (Some(from), Some(into)) = (at(part.from), at(part.into)) {
+                self.checker.count_case("shared with a new slot");
+                self.begin_recall(leader, from, part.units, Some(into));
+            }
+        }
+    }
+
+    pub(crate) fn share_of(&self, slot: usize) -> Option<SlotShare> {
+        let place = &self.places[slot];
+        let grant = self.store.open_grant(place.at).filter(|g| g.acked && g.counted)?;
+        let view = place.slot.view().filter(|v| v.grant == grant.id)?;
+        let into = RecallTarget::Grant(grant.id);
+        Some(SlotShare {
+            slot: place.at,
+            available: view.available,
+            is_new: grant.granted == 0 && !self.store.pending().any(|r| r.target == into),
+            asked: self.store.pending().any(|r| r.grant == grant.id),
+        })
+    }
+
+    /// Checks at rest that slots outside the spread have no grant, and that new ones got a part.
+    pub(super) fn spreads_at_rest(&mut self) {
+        let left: Vec<_> = (0..self.places.len())
+            .filter(|&i| !self.is_in_spread(i))
+            .map(|i| self.places[i].at)
+            .collect();
+        self.checker.left_slots_at_rest(&self.store, &left);
+        for item in 0..self.setup.items.len() {
+            let item = ItemId(item as i64 + 1);
+            let shares: Vec<SlotShare> = (0..self.places.len())
+                .filter(|&i| {
+                    let place = &self.places[i];
+                    place.at.item == item && place.node.is_none() && self.is_in_spread(i)
+                })
+                .filter_map(|i| self.share_of(i))
+                .collect();
+            let limit = u64::from(self.setup.items[item.0 as usize - 1].limit);
+            if self.store.sells(item) && self.store.pool(item) == 0 && self.setup.tight == 0 {
+                self.checker.shares_at_rest(item, limit, self.spread(item).initial, &shares);
+            }
+        }
+    }
+}
