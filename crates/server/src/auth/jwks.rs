@@ -275,7 +275,7 @@ fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
     {
         tracing::warn!(
             kid = jwk.common.key_id,
-            "ignored a weak key of auth.buyer_jwks: anyone can forge signatures for it"
+            "ignored a weak key of auth.buyer_jwks, because anyone can forge its signatures"
         );
         return None;
     }

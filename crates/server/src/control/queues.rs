@@ -56,7 +56,7 @@ impl Engine {
         let items = sales.iter().flat_map(|(_, sale)| &sale.items);
         let slots: Vec<SlotKey> = items.flat_map(|item| item.slots.iter().copied()).collect();
         if let Err(error) = self.slots().serve(&slots) {
-            tracing::error!(%error, "not every slot's tickets can be settled by this node");
+            tracing::error!(%error, "this node cannot settle the tickets of every slot");
         }
     }
 

@@ -22,9 +22,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         seen = engine.slots().wait_for_change(seen).await;
         let evidence = engine.slots().evidence();
-        tracing::warn!(servers = ?evidence.servers, "servers that hold slots changed");
+        tracing::warn!(servers = ?evidence.servers, "the set of servers that hold slots changed");
         for refusal in evidence.refusals {
-            tracing::error!(refusal, "a server that holds slots would be refused at a start");
+            tracing::error!(
+                refusal,
+                "a server that holds slots is not suitable; nodes refuse to start with this server"
+            );
         }
         engine.control().suspect_loss();
     }

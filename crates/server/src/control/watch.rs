@@ -44,8 +44,9 @@ fn discipline(engine: &Engine) {
     if engine.clock().has_alarm() && !alarm {
         tracing::error!(
             ahead_ms,
-            "the machine's clock was stepped; nothing expires until both clocks agree again, and a \
-             step of more than a minute is not followed"
+            "the machine's clock was stepped; nothing expires until the node's clock \
+             agrees with the machine's clock again; the node never follows a step of more than a \
+             minute"
         );
     }
 }

@@ -276,7 +276,8 @@ impl Connector {
                 timeline = row.timeline,
                 change = ?change,
                 was_synchronous,
-                "the database has a new primary or place; registered it in its history"
+                "the database has a new primary or a new cluster; recorded the change in the \
+                 database's history"
             );
             connector.learn(&found, Some(&row));
             Ok(client)
@@ -297,11 +298,12 @@ impl Connector {
         let (what, advice) = match seen_fence < known.0 || timeline < known.1 {
             true => (
                 "an older history",
-                "it is probably the old primary: stop it, or rejoin it as a standby",
+                "this database is probably the old primary: stop it, or rejoin it as a standby",
             ),
             false => (
                 "another history",
-                "it went on without the current primary: stop it, or rejoin it as a standby",
+                "this database accepted commits without the current primary: stop it, or rejoin \
+                 it as a standby",
             ),
         };
         Failure::Refused(format!(

@@ -93,7 +93,7 @@ impl Writer {
         if shared.health().is_ok()
             && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
-            tracing::warn!(%error, "failed to checkpoint the log at shutdown; it is kept");
+            tracing::warn!(%error, "failed to checkpoint the log at shutdown; the log is kept");
         }
         if let Err((_, error)) = conn.close() {
             tracing::warn!(%error, "failed to close the store's file; the next start recovers it");

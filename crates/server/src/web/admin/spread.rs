@@ -45,7 +45,11 @@ pub(crate) async fn set(
     let row = match outcome {
         SpreadOutcome::Done(row) => row,
         SpreadOutcome::WrongState(phase) => {
-            return Err(Problem::wrong_state(phase.as_str(), "only before the sale opens").into());
+            return Err(Problem::wrong_state(
+                phase.as_str(),
+                "the spread can change only before the sale opens",
+            )
+            .into());
         }
         SpreadOutcome::NotFound => {
             return Err(Problem::not_found("the sale has no such item").into());
