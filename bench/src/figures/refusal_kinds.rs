@@ -1,4 +1,4 @@
-//! R9 by kind: the processor time of each kind of refusal, against that of an acceptance.
+//! R9 by kind: compares the processor time of each kind of refusal with that of an acceptance.
 //!
 //! These figures have no floor. They show that no kind of refusal is expensive for the server.
 use std::io::{Read, Write};

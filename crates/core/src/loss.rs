@@ -1,7 +1,7 @@
 //! What counts as evidence that a slot lost its memory.
 //!
-//! Evidence is read in the order grant in the store → slot → feed length. It closes the grant that
-//! was read, by its id, so an old reading is harmless.
+//! A node reads the grant in the store, then the slot, then the feed length. Evidence closes only
+//! the grant that was read, by the id of this grant. So an old reading is harmless.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;

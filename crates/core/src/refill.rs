@@ -1,8 +1,9 @@
 //! How units get from the pool to the slots: in fair parts before a sale opens, and in small
 //! portions while it sells.
 //!
-//! These are only decisions. Each becomes one [`crate::stock::refill`], which takes at most what
-//! the pool then has. If two leaders decide at once, a slot gets one portion more than it needs.
+//! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
+//! at most what the pool then has. If two leaders decide at once, a slot gets one portion more than
+//! it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};

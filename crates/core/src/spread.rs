@@ -1,9 +1,10 @@
 //! How an item's stock is spread: over how many slots, how a request finds its slot, and how few
 //! units each slot holds at a time.
 //!
-//! A slot has two counters, its sub-domains. Tickets deduct from the active one. When it falls
-//! below the threshold the slot makes the other one active, and the leader refills the drained one
-//! from the pool. So each slot holds few units, and no slot is empty while another one is full.
+//! A slot has two counters, its sub-domains. Tickets deduct from the active counter. When the
+//! active counter falls below the threshold, the slot makes the other counter active. The leader
+//! then refills the drained counter from the pool. So each slot holds few units, and no slot is
+//! empty while another one is full.
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 /// One of a slot's two counters.

@@ -93,7 +93,7 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
     let skipped = match sum.skipped {
         0 => String::new(),
         some => format!(
-            " {} are unchanged: too many are waiting already, or there is nothing to retry.",
+            " Unchanged dead letters: {}. Too many are waiting, or there is nothing to retry.",
             table::grouped(some.into())
         ),
     };

@@ -1,5 +1,5 @@
-//! Where an item's slots are, as this node sees them. It is decided once, at boot, from the shape;
-//! other code only uses these methods.
+//! Where an item's slots are, as this node sees them. The layout is decided once, at boot, from the
+//! shape. Other code only uses these methods.
 use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 
 /// Where the slots of every item are.

@@ -384,7 +384,8 @@ fn units(row: &ItemRow, found: &mut Vec<Difference>) {
     }
     if row.expected != (*paid, *ended) {
         differ(format!(
-            "the item has paid {} and ended {}, its orders have paid {paid} and ended {ended}",
+            "the item's counters say {} units paid and {} ended, but its orders add up to {paid} \
+             and {ended}",
             row.expected.0, row.expected.1
         ));
     }

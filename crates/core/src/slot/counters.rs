@@ -1,8 +1,8 @@
 //! A slot's units, in two counters.
 //!
 //! Tickets deduct from the active counter. Everything else depends on the sum only. The split lets
-//! the leader refill the drained counter while the other one sells. It is never a reason to refuse
-//! units that the slot has.
+//! the leader refill the drained counter while the other counter sells. The split is never a reason
+//! to refuse units that the slot has.
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
 

@@ -79,7 +79,8 @@ pub fn limit(text: &str) -> Parsed<LimitArg> {
         return Ok(LimitArg::Default);
     }
     let wrong = || {
-        "must be like buyer=5/60, ip=none or default; there are buyer, ip and interface".to_owned()
+        "must be like buyer=5/60, ip=none or default; the limits are buyer, ip and interface"
+            .to_owned()
     };
     let (scope, value) = text.split_once('=').ok_or_else(wrong)?;
     let scope = LIMIT_SCOPES.into_iter().find(|word| *word == scope).ok_or_else(wrong)?;
@@ -151,7 +152,7 @@ pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
             "hold" => hold_secs.replace(whole_secs(value)?).is_some(),
             _ => {
                 return Err(format!(
-                    "{key:?} is unknown; there are id, title, stock, price, limit and hold"
+                    "{key:?} is unknown; the keys are id, title, stock, price, limit and hold"
                 ));
             }
         };
@@ -233,8 +234,8 @@ pub fn item_field(text: &str) -> Parsed<ItemField> {
         "hold" => ("hold_secs", whole_secs(value)?.into()),
         _ => {
             return Err(format!(
-                "{field:?} is unknown; there are title, description, image, price, list_price, \
-                 limit and hold"
+                "{field:?} is unknown; the fields are title, description, image, price, \
+                 list_price, limit and hold"
             ));
         }
     };

@@ -99,7 +99,9 @@ async fn selected(
     let state = which.state.unwrap_or(change.state());
     if state != change.state() {
         let (name, able) = (change.name(), change.state().as_str());
-        return Err(Failure::Settings(format!("only {able} orders can {name}; omit --state")));
+        return Err(Failure::Settings(format!(
+            "only {able} orders can be changed with {name}; omit --state"
+        )));
     }
     let (mut ids, mut cursor) = (Vec::new(), None::<String>);
     loop {

@@ -1,4 +1,5 @@
-//! `webhook listen`: receives messages on a local port, verifies each and prints it. For tests.
+//! `webhook listen`: receives messages on a local port, verifies each message and prints it. This
+//! command is for tests.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -123,7 +123,7 @@ fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut F
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
     if brought > meant || (grant.open && brought != meant) {
         let detail = format!(
-            "recalls took {meant} units for grant {}, but its feed adds {brought}",
+            "recalls took {meant} units for grant {}, but the feed of this grant adds {brought}",
             grant.id
         );
         findings.item("I2", grant.item, detail);
@@ -171,7 +171,7 @@ fn check_complete(
         let (item, way) =
             (snapshot.grants[&grant].item, if left > 0 { "too few" } else { "too many" });
         let detail = format!(
-            "the feed of grant {grant} gives back {} units {way} of {buyer}'s quota",
+            "the feed of grant {grant} returns {} units {way} to the quota of {buyer}",
             left.abs()
         );
         findings.item("I6", item, detail);

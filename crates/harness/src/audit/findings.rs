@@ -76,7 +76,7 @@ impl<'a> Findings<'a> {
     pub fn into_parts(mut self) -> (Vec<Finding>, Vec<Notice>) {
         for (rule, count) in self.counts {
             if let Some(more) = count.checked_sub(FINDINGS_PER_RULE_MAX).filter(|more| *more > 0) {
-                let detail = format!("and {more} more of this rule");
+                let detail = format!("and {more} more findings of this rule");
                 self.listed.push(Finding { rule: rule.into(), sale: None, item: None, detail });
             }
         }

@@ -115,7 +115,8 @@ fn check_refund(
     {
         let (back, of, by) = (refund.amount_minor, &refund.currency, &refund.provider);
         find(format!(
-            "payment {id} of {amount_minor} {currency} by {} is refunded as {back} {of} by {by}",
+            "payment {id} is {amount_minor} {currency} at {}, but its refund is {back} {of} at \
+             {by}",
             payment.provider
         ));
     }

@@ -97,17 +97,17 @@ fn a_ticket_without_exactly_one_valid_verdict_is_found() {
     breaks(
         "UPDATE resolution SET n = 8 WHERE n = 7",
         "I8",
-        "7 resolved tickets up to number 7, but has 7 up to 8",
+        "7 resolved tickets up to number 7, but the store has 7 up to number 8",
     );
     breaks(
         "UPDATE slot_grant SET resolved = 6 WHERE id = 12",
         "I8",
-        "grant 12 says 6 resolved tickets",
+        "grant 12 counts 6 resolved tickets",
     );
     breaks(
         "UPDATE slot_grant SET max_n = 1 WHERE id = 21",
         "I8",
-        "grant 21 says 0 resolved tickets up to number 1",
+        "grant 21 counts 0 resolved tickets up to number 1",
     );
     breaks("UPDATE resolution SET ticket = '{cat}' WHERE n = 7", "I8", "was consumed and returned");
     breaks("UPDATE resolution SET ticket = '{12:2}' WHERE n = 7", "I8", "was returned twice");
@@ -147,7 +147,11 @@ fn an_id_that_contradicts_its_order_is_found() {
         "order ord_x has an invalid id",
     );
     breaks("UPDATE orders SET id = '{bob}' WHERE id = '{ann}'", "I8", "two orders have the id");
-    breaks("UPDATE orders SET units = 9 WHERE id = '{ann}'", "I8", "its id says 11, 1, 10");
+    breaks(
+        "UPDATE orders SET units = 9 WHERE id = '{ann}'",
+        "I8",
+        "its id says grant 11, number 1 and 10 units",
+    );
     let late = format!(
         "UPDATE orders SET reserved_at = {0}, pay_by = {0} + 900000 WHERE id = '{{ann}}'",
         OPENED + 10_001
@@ -331,7 +335,7 @@ fn more_than_twenty_findings_of_one_rule_are_counted() {
     }
     let report = audit(&fixture);
     assert_eq!(report.audit.findings.len(), 21);
-    assert_eq!(report.audit.findings[20].detail, "and 30 more of this rule");
+    assert_eq!(report.audit.findings[20].detail, "and 30 more findings of this rule");
 }
 
 /// A store with `count` orders of one unit, each by its own buyer, and the answers to them.

@@ -75,7 +75,8 @@ fn check_counts(
                 "I8",
                 grant.item,
                 format!(
-                    "grant {} says {} resolved tickets up to number {}, but has {count} up to {}",
+                    "grant {} counts {} resolved tickets up to number {}, but the store has \
+                     {count} up to number {}",
                     grant.id, grant.resolved, grant.max_n, found.most
                 ),
             );
@@ -95,7 +96,8 @@ fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_
             "I8",
             order.item,
             format!(
-                "order {} has grant {}, number {} and {} units, but its id says {}, {}, {}",
+                "order {} has grant {}, number {} and {} units, but its id says grant {}, number \
+                 {} and {} units",
                 order.id, order.grant, order.n, order.units, parts.grant, parts.n, parts.units
             ),
         );
@@ -128,8 +130,8 @@ fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut F
         None => findings.item("I8", item, format!("ticket {ticket} has an invalid id")),
         Some(parts) if parts.grant != *grant || row.n.is_some_and(|n| n != parts.n) => {
             let detail = format!(
-                "ticket {ticket} was returned as number {} of grant {grant}, but its id says {} \
-                 of {}",
+                "ticket {ticket} was returned as number {} of grant {grant}, but its id says \
+                 number {} of grant {}",
                 format_optional(row.n),
                 parts.n,
                 parts.grant

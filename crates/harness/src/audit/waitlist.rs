@@ -117,7 +117,8 @@ fn check_end(
     if !right || !is_timed {
         let order = order.map_or("none", |order| &order.id);
         let detail = format!(
-            "entry {id} is {}, ended {}; its order is {order}, its refusal is {}",
+            "entry {id} is {} and ended {}, which does not fit its order {order} and its refusal \
+             {}",
             entry.state,
             format_time(entry.ended_at),
             refused.unwrap_or("none")

@@ -30,7 +30,7 @@ pub(super) fn inject(
             std::thread::sleep(pause);
             cluster.postgres.start()?;
             Ok(format!(
-                "away for {} ms, back after {} ms",
+                "stopped for {} ms, ready {} ms after the stop",
                 pause.as_millis(),
                 begun.elapsed().as_millis()
             ))
@@ -99,7 +99,8 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     let after = old.sql(count)?;
     old.stop()?;
     if before != after {
-        let what = format!("the old primary had {before} orders and then {after}");
+        let what =
+            format!("the old primary had {before} orders before its return and {after} afterwards");
         return Err(ClusterError::failed("the old primary", what));
     }
     how += ", the old primary returned and got no order";
@@ -236,13 +237,21 @@ fn snapshot(
     std::thread::sleep(age);
     if fault == Fault::RedisReload {
         server.run_command(&["DEBUG", "RELOAD", "NOSAVE"])?;
-        return Ok(format!("redis-{} went back {} ms while it ran", primary + 1, age.as_millis()));
+        return Ok(format!(
+            "redis-{} loaded a snapshot that was {} ms old while it ran",
+            primary + 1,
+            age.as_millis()
+        ));
     }
     // A full synchronization of the replica may have replaced the snapshot meanwhile. It is still
     // old.
     server.kill()?;
     server.start()?;
-    Ok(format!("redis-{} back with a snapshot {} ms old", primary + 1, age.as_millis()))
+    Ok(format!(
+        "redis-{} restarted with a snapshot that was {} ms old",
+        primary + 1,
+        age.as_millis()
+    ))
 }
 
 /// Disconnects the replica, lets sales continue, kills the primary, and makes the replica take
@@ -261,7 +270,11 @@ fn fail_over_stale_replica(
     redis.server(replica).run_command(&["CLUSTER", "FAILOVER", "TAKEOVER"])?;
     wait_until_primary(redis, replica)?;
     redis.server(primary).start()?;
-    Ok(format!("redis-{} took over, {} ms behind", replica + 1, age.as_millis()))
+    Ok(format!(
+        "redis-{} took over although it missed the last {} ms",
+        replica + 1,
+        age.as_millis()
+    ))
 }
 
 /// Deletes a snapshot of an earlier round, which would turn this fault into another one.

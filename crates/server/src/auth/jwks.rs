@@ -1,9 +1,9 @@
 //! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
-//! The key decides the algorithm, never the token. The set is read at start, then every
-//! [`REFRESH_EVERY`]. It is also read when a token names a key that is not in it, at most once in
-//! [`REFRESH_AT_MOST_EVERY`].
+//! The key decides the algorithm, never the token. The server reads the key set at its start, then
+//! every [`REFRESH_EVERY`]. It also reads the set when a token names a key that is not in the set,
+//! at most once in [`REFRESH_AT_MOST_EVERY`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -276,7 +276,7 @@ fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
         tracing::warn!(
             kid = jwk.common.key_id,
             event = "auth.weak_key_ignored",
-            "ignored a weak key of auth.buyer_jwks: anyone can forge signatures for it"
+            "ignored a weak key of auth.buyer_jwks, because anyone can forge its signatures"
         );
         return None;
     }

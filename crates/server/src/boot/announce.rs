@@ -55,7 +55,8 @@ fn announce_key(settings: &Settings, secrets: &Secrets) {
             path = %path.display(),
             %error,
             event = "key.unwritten",
-            "generated the operators' key and failed to write it to a file; set auth.admin_key"
+            "generated the operators' key, but failed to write the key to a file; set \
+             auth.admin_key"
         ),
     }
     if std::io::stderr().is_terminal() {

@@ -1,9 +1,10 @@
-//! A copy of the catalogue in the shared Redis: the node that reads the store writes it, and the
-//! others take it.
+//! A copy of the catalogue in the shared Redis: the node that reads the store writes the copy, and
+//! the other nodes take it.
 //!
 //! Each version has its own key, and a copy is used only for the version that the store has just
-//! named, so it is never behind. It is authenticated by the deployment's secret and expires by
-//! itself. If the catalogue is too large for a copy, each node reads it from the store.
+//! named, so a copy is never behind the store. A copy is authenticated by the deployment's secret
+//! and expires by itself. If the catalogue is too large for a copy, each node reads it from the
+//! store.
 use std::time::Duration;
 
 use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, Spread};

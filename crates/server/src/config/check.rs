@@ -160,7 +160,7 @@ fn trusted_proxies(read: &mut SettingsReader<'_>) -> Vec<Cidr> {
             Some(network) => networks.push(network),
             None => read.fault(
                 "trusted_proxies",
-                format!("{text:?} is not a network; write them like 10.0.0.0/8"),
+                format!("{text:?} is not a network; write networks like 10.0.0.0/8"),
             ),
         }
     }
@@ -174,7 +174,7 @@ fn broker_hosts(read: &mut SettingsReader<'_>) -> Vec<BrokerHost> {
             Some(host) => hosts.push(host),
             None => read.fault(
                 "brokers.hosts",
-                format!("{text:?} is not a host; write them like rabbit.internal:5672"),
+                format!("{text:?} is not a host; write hosts like rabbit.internal:5672"),
             ),
         }
     }

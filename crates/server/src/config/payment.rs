@@ -33,7 +33,8 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
         }
         Some("stripe") => {
             if read.is_set("payment.webhook_secret") {
-                let detail = "contradicts payment.provider = \"stripe\", whose own is payment.stripe.webhook_secret; remove it";
+                let detail = "contradicts payment.provider = \"stripe\"; remove it and set \
+                         payment.stripe.webhook_secret";
                 read.fault("payment.webhook_secret", detail);
             }
             if !read.is_set("page.url") && !read.is_set("page.origin") {
@@ -61,7 +62,10 @@ fn webhook_secrets(read: &mut SettingsReader<'_>) -> Vec<SecretString> {
         let each = "must be whsec_ and 24 to 64 bytes in base64";
         read.fault(
             path,
-            format!("{each}; up to {SECRETS_MAX} of them, newest first, while one is replaced"),
+            format!(
+                "{each}; while you replace a secret, write up to {SECRETS_MAX} secrets, \
+                 newest first"
+            ),
         );
     }
     secrets
@@ -93,7 +97,7 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     {
         read.fault(
             secret_path,
-            format!("must be 1 to {SECRETS_MAX} of Stripe's whsec_…, newest first"),
+            format!("must be 1 to {SECRETS_MAX} of Stripe's secrets (whsec_…), newest first"),
         );
     }
     let api_url =

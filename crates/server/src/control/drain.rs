@@ -1,5 +1,5 @@
-//! Drains a sale's slots on all nodes: the node that pauses or closes the sale informs the others
-//! through the store and waits for them.
+//! Drains a sale's slots on all nodes: the node that pauses or closes the sale informs the other
+//! nodes through the store and waits for these nodes.
 //!
 //! Each node stops its own slots, waits until their tickets settle and closes their grants.
 //! Meanwhile buyers are asked to retry. Safety does not depend on a drain, because the phase change

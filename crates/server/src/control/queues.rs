@@ -59,7 +59,7 @@ impl Engine {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",
-                "not every slot's tickets can be settled by this node"
+                "this node cannot settle the tickets of every slot"
             );
         }
     }

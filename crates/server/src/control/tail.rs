@@ -1,8 +1,8 @@
-//! Gathers an item's last units from its other slots when the pool is empty. They go to the slot
-//! whose request came first.
+//! Gathers an item's last units from its other slots when the pool is empty. The units go to the
+//! slot whose request came first.
 //!
-//! Runs while the item is reconciled. For units in a slot that only another node reaches, it begins
-//! a recall, and that node moves the units.
+//! This job runs while the item is reconciled. If only another node reaches a slot with units, the
+//! job begins a recall, and that node moves the units.
 use std::time::Duration;
 
 use doorbuster_core::refill::Portion;

@@ -25,13 +25,13 @@ pub(super) async fn run(engine: Arc<Engine>) {
         tracing::warn!(
             servers = ?evidence.servers,
             event = "slot.servers_changed",
-            "servers that hold slots changed"
+            "the set of servers that hold slots changed"
         );
         for refusal in evidence.refusals {
             tracing::error!(
                 refusal,
                 event = "slot.server_refused",
-                "a server that holds slots would be refused at a start"
+                "a server that holds slots is not suitable; nodes refuse to start with this server"
             );
         }
         engine.control().suspect_loss();

@@ -49,8 +49,9 @@ fn discipline(engine: &Engine) {
         tracing::error!(
             ahead_ms,
             event = "clock.stepped",
-            "the machine's clock was stepped; nothing expires until both clocks agree again, and a \
-             step of more than a minute is not followed"
+            "the machine's clock was stepped; nothing expires until the node's clock \
+             agrees with the machine's clock again; the node never follows a step of more than a \
+             minute"
         );
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                     (reacted_to, reacted_at) = (Some(fence), Instant::now());
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "failed to react to the database's history");
+                    tracing::debug!(%error, "failed to process a change of the database's history");
                 }
             }
         }

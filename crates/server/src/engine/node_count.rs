@@ -1,9 +1,9 @@
 //! Counts the live nodes: now and recently.
 //!
 //! A lapsed lease may belong to a machine that paused for a moment. A node that applies its part of
-//! a limit, because others have the rest, must not take their parts so early. So a node counts
-//! until several checks in a row have missed it. Checks are counted, not seconds: a machine that
-//! paused as a whole checks once afterwards and finds every lease lapsed except its own.
+//! a limit must not take the parts of other nodes so early. So a node counts as live until several
+//! checks in a row find its lease lapsed. Checks are counted, not seconds: a machine that paused as
+//! a whole checks once afterwards and finds every lease lapsed except its own.
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// After this many checks in a row that miss a node, it no longer counts: about three seconds

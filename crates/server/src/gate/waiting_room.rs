@@ -1,9 +1,9 @@
 //! Waiting rooms: which visitors may get a purchase pass, and when.
 //!
-//! Positions are rows of the store. A node keeps those of its own visitors in memory, so that
-//! reading one costs no lookup. It learns from the rows which visitors any node admitted. The
-//! leader admits visitors in one transaction. Several nodes may run that transaction at once:
-//! safety does not depend on a single leader.
+//! Positions are rows of the store. A node keeps the positions of its own visitors in memory, so
+//! that reading a position costs no lookup. The node learns from the rows which visitors any node
+//! admitted. The leader admits visitors in one transaction. Several nodes may run that transaction
+//! at once: safety does not depend on a single leader.
 
 mod admitter;
 mod arrivals;

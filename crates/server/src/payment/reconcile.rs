@@ -1,10 +1,11 @@
 //! Asks the provider about checkouts that have ended: checkouts of due orders before their units
 //! return, and checkouts of ended orders. The leader runs it.
 //!
-//! The provider's answer decides. Either it took money, and the order is paid even if the message
-//! was lost; or it closes the checkout. While the provider cannot be asked, a due order waits no
-//! longer than the rules allow. While the provider does not answer at all (`silence`), whole pages
-//! of checkouts are postponed as if the server had asked about each of them.
+//! The provider's answer decides. If the provider took money, the order is paid even if the message
+//! was lost. Otherwise the provider closes the checkout. While the provider cannot be asked, a due
+//! order waits no longer than the rules allow. While the provider does not answer at all
+//! (`silence`), whole pages of checkouts are postponed as if the server had asked about each of
+//! them.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 

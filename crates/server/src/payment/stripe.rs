@@ -255,15 +255,15 @@ impl Stripe {
 /// The reason if Stripe does not accept this price.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
     if UNSUPPORTED_CURRENCIES.contains(&currency) {
-        let why = "the payment provider counts this currency in other units (ISK, MGA, UGX); \
-                   prices must be in another one";
+        let why = "the payment provider uses other minor units for this currency (ISK, MGA, UGX); \
+                 use another currency";
         return Some(UnpayablePrice { member: "currency", why });
     }
     // An order's price is a multiple of this price, so it also ends in 0.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
-        why: "must end in 0: the payment provider takes two decimals of this currency (BHD, JOD, \
-              KWD, OMR, TND)",
+        why: "must end in 0: the payment provider accepts only two decimals of this currency \
+                 (BHD, JOD, KWD, OMR, TND)",
     })
 }
 

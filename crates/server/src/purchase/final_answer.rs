@@ -1,5 +1,5 @@
-//! Decides the last answer to a request for which its slots had too few units. It is never "sold
-//! out" while the request holds an order or an earlier attempt may be undecided.
+//! Decides the last answer to a request for which its slots had too few units. The answer is never
+//! "sold out" while the request holds an order or an earlier attempt may be undecided.
 use std::time::Duration;
 
 use doorbuster_core::refusal::SoldOut;

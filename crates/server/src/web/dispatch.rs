@@ -81,8 +81,7 @@ impl Service {
             self.app.metrics.requests.count(RouteIndex(0), 404);
             let (parts, body) = request.into_parts();
             unread_body::discard(&parts.headers, body).await;
-            return Refused::from(Problem::not_found("the address is too long to name anything"))
-                .reply();
+            return Refused::from(Problem::not_found("the request's address is too long")).reply();
         }
         // A WebSocket outlives its request and takes over the connection's permit.
         if request.headers().contains_key(UPGRADE) {

@@ -74,7 +74,8 @@ pub(crate) async fn get(
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let read = app.engine.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
     let place = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
-    let place = place.ok_or_else(|| Problem::not_found("this buyer has no waitlist entry here"))?;
+    let place =
+        place.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
     Ok(json(StatusCode::OK, &wire::waiting(&item, &place.place, place.ahead)))
 }
 

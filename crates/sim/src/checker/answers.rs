@@ -52,7 +52,7 @@ impl Checker {
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
-            format!("{queue} tickets in a queue, bound {tight}")
+            format!("a queue has {queue} tickets, but may have only {tight}")
         });
     }
 
@@ -85,10 +85,16 @@ impl Checker {
             }
         }
         self.check(second.is_none(), "one ticket", || {
-            format!("a second ticket besides {second:?} under one grant")
+            format!(
+                "a slot issued a second ticket under one grant; the first ticket is \
+                 {second:?}"
+            )
         });
         self.check(held <= limit, "slot limit", || {
-            format!("one grant's slot issued {held} units to one buyer, limit {limit}")
+            format!(
+                "under one grant a slot issued {held} units to one buyer, but the limit is \
+                 {limit}"
+            )
         });
     }
 
@@ -118,13 +124,20 @@ impl Checker {
                 let counts = self.state_at(as_of).items[purchase.item.0 as usize - 1];
                 let fits = counts.free.is_none_or(|free| purchase.units.to_u64() <= free);
                 self.check(parked || !fits, "sold_out", || {
-                    format!("{purchase:?} was refused with {:?} free", counts.free)
+                    format!(
+                        "{purchase:?} was refused as sold out, but {:?} units were free",
+                        counts.free
+                    )
                 });
                 let returns = counts.free.unwrap_or(0) + counts.reserved > 0;
                 let wrong =
                     if parked { !refusal.may_return } else { refusal.may_return != returns };
                 self.check(!wrong, "may_return", || {
-                    format!("{refusal:?}, but free {:?}, reserved {}", counts.free, counts.reserved)
+                    format!(
+                        "the answer was {refusal:?}, but {:?} units were free and {} were \
+                         reserved",
+                        counts.free, counts.reserved
+                    )
                 });
             }
             BuyerAnswer::Phase { phase, as_of } => {
@@ -132,7 +145,7 @@ impl Checker {
                 self.refused(purchase, answer, Some(as_of));
                 let was = self.state_at(as_of).phases[purchase.item.0 as usize - 1];
                 self.check(was == phase && phase != Phase::Open, "phase", || {
-                    format!("answered {phase:?}, but the phase was {was:?}")
+                    format!("the answer names the phase {phase:?}, but the phase was {was:?}")
                 });
             }
             BuyerAnswer::LimitReached | BuyerAnswer::KeyReused => {
@@ -149,7 +162,10 @@ impl Checker {
             };
             let used = others.is_some_and(|ids| ids.iter().any(other));
             self.check(used, "key reused", || {
-                format!("{purchase:?}: no request with this key has other content")
+                format!(
+                    "{purchase:?} was refused because of its key, but no request with this \
+                     key has other content"
+                )
             });
         }
     }
@@ -186,7 +202,7 @@ impl Checker {
         let old =
             version <= purchase.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         self.check(!old, "new try", || {
-            format!("{purchase:?} received {id}, which was {verdict:?} before")
+            format!("{purchase:?} received {id}, which already had the verdict {verdict:?}")
         });
     }
 
@@ -199,14 +215,16 @@ impl Checker {
         });
         let same = order.is_some_and(|o| o.item == purchase.item && o.units == purchase.units);
         self.check(same, "key reused", || {
-            format!("{purchase:?} received {id}, which has other content")
+            format!("{purchase:?} received {id}, whose item or units are not those of the request")
         });
         self.answered_orders.insert((purchase.node, id));
     }
 
     fn check_snapshot_age(&mut self, as_of: u64, mono: Millis, what: &'static str) {
         let age = mono.0 - self.until(as_of, mono).0;
-        self.check(age <= AGE_MAX_MS, what, || format!("answered from a snapshot {age} ms old"));
+        self.check(age <= AGE_MAX_MS, what, || {
+            format!("the answer comes from a snapshot that is {age} ms old")
+        });
     }
 
     /// A request that holds an order is not refused. An answer from a snapshot may miss a newer
@@ -223,7 +241,7 @@ impl Checker {
             .is_some_and(|c| c.purchase.item == purchase.item && c.units == purchase.units);
         let fine = !known || (answer == BuyerAnswer::KeyReused && !same);
         self.check(fine, "replay", || {
-            format!("{purchase:?} received {answer:?}, although it holds {id}")
+            format!("{purchase:?} received {answer:?}, although the request holds the order {id}")
         });
     }
 
@@ -237,7 +255,7 @@ impl Checker {
     ) {
         let committed = store.verdict(&id);
         self.check(committed == Some(verdict), "I8", || {
-            format!("{id}: reported {verdict:?}, committed {committed:?}")
+            format!("{id} was reported as {verdict:?}, but the store committed {committed:?}")
         });
         if let Verdict::Order(order) = verdict {
             self.check(store.model.orders.contains_key(&order), "I3", || {
@@ -246,7 +264,7 @@ impl Checker {
         }
         let first = *self.reported.entry(id).or_insert(verdict);
         self.check(first == verdict, "I8", || {
-            format!("{id}: reported {first:?}, then {verdict:?}")
+            format!("{id} was reported as {first:?} and later as {verdict:?}")
         });
     }
 
@@ -254,7 +272,10 @@ impl Checker {
     pub(crate) fn undecided_reported(&mut self, parts: &TicketParts, now: Millis) {
         let due = now > parts.decide_by;
         self.check(!due, "I8", || {
-            format!("undecided {} ms after decide_by", now.0 - parts.decide_by.0)
+            format!(
+                "the ticket has no verdict {} ms after its decide_by",
+                now.0 - parts.decide_by.0
+            )
         });
     }
 }

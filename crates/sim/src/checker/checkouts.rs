@@ -40,7 +40,10 @@ impl Checker {
                 let was = before.checkout.as_ref();
                 let expected = was.is_some_and(|c| c.open && c.session != *session);
                 self.check(now == expected, "checkout", || {
-                    format!("{order}: {was:?}, after closing {session}: open {now}")
+                    format!(
+                        "session {session} was closed; the checkout of {order} was {was:?}; \
+                         open now: {now}"
+                    )
                 });
             }
             (Tx::RecordUnanswered(order, session, now), Done::Taken(took)) => {
@@ -52,7 +55,10 @@ impl Checker {
                 let since = kept(order).and_then(|c| c.asked_at);
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
-                    format!("{order} was extended to {pay_by:?}, but is unanswered since {since:?}")
+                    format!(
+                        "{order} was extended to {pay_by:?}, but has a question that is \
+                         unanswered since {since:?}"
+                    )
                 });
             }
             (Tx::End(id, EndReason::Expire, _, now), Done::Ended(changed)) => {
@@ -73,7 +79,9 @@ impl Checker {
             CheckoutOutcome::WrongState(_) => !waits && before.order.is_some(),
             CheckoutOutcome::NotFound => before.order.is_none(),
         };
-        self.check(right, "checkout", || format!("{new:?}: {kept:?}, before {before:?}"));
+        self.check(right, "checkout", || {
+            format!("storing {new:?} gave {kept:?}; the rows before were {before:?}")
+        });
     }
 
     /// Only the first unanswered question after the payment window is recorded.
@@ -95,7 +103,10 @@ impl Checker {
         });
         let right = took == keeps && now == expected.as_ref();
         self.check(right, "checkout", || {
-            format!("{session} unanswered at {at:?}: {took}, {was:?} became {now:?}")
+            format!(
+                "recording {session} as unanswered at {at:?} gave {took} and changed {was:?} \
+                 to {now:?}"
+            )
         });
         if counts {
             self.count_case("provider did not answer");
@@ -114,7 +125,7 @@ impl Checker {
         });
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(may == did, "extend", || {
-            format!("extended to {pay_by:?} at {now:?}: {changed:?}")
+            format!("the extension to {pay_by:?} at {now:?} gave {changed:?}")
         });
         if did {
             self.count_case("extended");
@@ -142,8 +153,8 @@ impl Checker {
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(did != waits, "expiry", || {
             format!(
-                "{id} after its payment window: checkout open {}, unanswered since {since:?}, \
-                 at {now:?}: {changed:?}",
+                "the expiry of {id} at {now:?} gave {changed:?}; its checkout is open: {}; the \
+                 provider has not answered since {since:?}",
                 open.is_some()
             )
         });

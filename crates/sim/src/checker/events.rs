@@ -66,21 +66,21 @@ impl Checker {
             let written = ExpectedEvent { what: event.what, about: ordering_key(event) };
             match self.deliveries.due.iter().position(|due| *due == written) {
                 Some(at) => drop(self.deliveries.due.swap_remove(at)),
-                None => {
-                    self.find("history", || format!("{written:?} was written, but nothing changed"))
-                }
+                None => self.find("history", || {
+                    format!("nothing changed, but the event {written:?} was written")
+                }),
             }
             if let Subject::Order(order) = &event.subject {
                 let same = model.orders.get(&order.id) == Some(order);
                 self.check(same, "history", || {
-                    format!("{order:?} was written, but differs from the stored order")
+                    format!("an event contains {order:?}, which differs from the stored order")
                 });
             }
             self.count_case(event.what.as_str());
         }
         self.deliveries.events = model.events.len();
         if let Some(due) = self.deliveries.due.pop() {
-            self.find("history", || format!("{due:?} was not written"));
+            self.find("history", || format!("the event {due:?} was not written"));
         }
         self.deliveries.due.clear();
     }
@@ -149,7 +149,7 @@ impl Checker {
     pub(crate) fn advanced(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
         self.check(pending <= bound, "I9", || {
-            format!("{pending} events wait for one endpoint, bound {bound}")
+            format!("{pending} events wait for one endpoint, but only {bound} may wait")
         });
     }
 

@@ -167,7 +167,7 @@ impl Checker {
                 let now = store.model.payments.get(&capture.payment);
                 let kept = before.payment.as_ref().is_none_or(|p| now == Some(p));
                 self.check(kept && *took != before.taken, "I5", || {
-                    format!("{capture:?}: {took}, then {now:?}")
+                    format!("the failed payment {capture:?} gave {took}, then {now:?}")
                 });
             }
             (Tx::SettleRefund(_, id, news, _), Done::Taken(took)) => {
@@ -175,7 +175,7 @@ impl Checker {
                 if before.taken {
                     let same = now == before.refund.as_ref() && !took;
                     return self.check(same, "I5", || {
-                        format!("{id:?}: taken twice, {:?}, then {now:?}", before.refund)
+                        format!("{id:?}: a repeated message changed {:?} to {now:?}", before.refund)
                     });
                 }
                 // The message may be older than the return of the money, so the provider is asked.
@@ -190,7 +190,7 @@ impl Checker {
                     let waits =
                         now.is_some_and(|now| now.state == RefundState::Pending && is_doubted(now));
                     return self.check(waits, "refund", || {
-                        format!("{:?}, {news:?}: {now:?}", before.refund)
+                        format!("after {:?}, the message {news:?} gave {now:?}", before.refund)
                     });
                 }
                 self.refund_news(news, before, now);
@@ -218,7 +218,7 @@ impl Checker {
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
         };
         self.check(actual == expected, "I5", || {
-            format!("{capture:?}: {actual:?}, expected {expected:?}, before {before:?}")
+            format!("{capture:?} made {actual:?} of {before:?} instead of {expected:?}")
         });
         self.count_case(match actual {
             ExpectedCapture::Repeat => "payment repeated",
@@ -248,7 +248,7 @@ impl Checker {
         let is_over = was.state == RefundState::Settled
             || (was.state == RefundState::Failed && came_back(was));
         if is_over && !matches!(news, RefundUpdate::CameBack(_)) {
-            return self.check(was == now, "I5", || format!("{was:?} was final, now {now:?}"));
+            return self.check(was == now, "I5", || format!("{was:?} was final, but is {now:?}"));
         }
         let expected = match news {
             RefundUpdate::Accepted { .. } => RefundState::Pending,
@@ -259,7 +259,7 @@ impl Checker {
             RefundUpdate::CameBack(_) => RefundState::Failed,
             RefundUpdate::CheckAgain { .. } => RefundState::Pending,
         };
-        self.check(now.state == expected, "refund", || format!("{was:?}, {news:?}: {now:?}"));
+        self.check(now.state == expected, "refund", || format!("{news:?} made {now:?} of {was:?}"));
         if expected == RefundState::Failed {
             self.count_case("refund given up");
         }
@@ -288,7 +288,7 @@ impl Checker {
             |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
-            format!("{was:?}, requested as {asked:?}, {news:?}: {now:?}")
+            format!("{news:?} for the request {asked:?} made {now:?} of {was:?}")
         });
         self.count_case("refund answered late");
     }
@@ -302,7 +302,7 @@ impl Checker {
             let paying = model.payments.values().filter(pays).count();
             let expected = usize::from(order.state == OrderState::Paid);
             self.check(paying == expected, "I5", || {
-                format!("{} is {} with {paying} payments", order.id, order.state.as_str())
+                format!("{} is {} with {paying} payments for it", order.id, order.state.as_str())
             });
         }
         for payment in model.payments.values() {
@@ -351,11 +351,11 @@ impl Checker {
         self.check(!twice, "I5", || format!("{back:?} was sent a second time"));
         let state = store.model.payments.get(&back.payment).map(|p| p.state);
         self.check(state == Some(PaymentState::Refunded), "I5", || {
-            format!("{back:?} of a payment that is {state:?}")
+            format!("{back:?} was sent for a payment that is {state:?}")
         });
         let charge = provider.charges.iter().find(|c| c.payment == back.payment);
         let right = charge.is_some_and(|c| c.captured && c.money == back.money);
-        self.check(right, "I5", || format!("{back:?} of {charge:?}"));
+        self.check(right, "I5", || format!("{back:?} does not fit {charge:?}"));
         self.count_case("sent back");
     }
 
@@ -372,12 +372,12 @@ impl Checker {
             let pays = row.is_some_and(|p| p.state == PaymentState::Captured)
                 && order.is_some_and(|o| o.state == OrderState::Paid);
             self.check(back + usize::from(pays) == 1, "I5", || {
-                format!("{charge:?} was sent back {back} times; it pays for an order: {pays}")
+                format!("{charge:?} was sent back {back} times; an order is paid with it: {pays}")
             });
         }
         let unsettled = model.refunds.values().find(|r| r.state != RefundState::Settled);
         if let Some(refund) = unsettled {
-            self.find("refund", || format!("{refund:?} at rest"));
+            self.find("refund", || format!("{refund:?} is not settled at rest"));
         }
         let taken: i64 =
             provider.charges.iter().filter(|c| c.captured).map(|c| c.money.minor).sum();
@@ -386,7 +386,7 @@ impl Checker {
         let price = |item: ItemId| model.prices.get(&item).map_or(0, |p| p.minor);
         let earned: i64 = paid.map(|o| price(o.item) * i64::from(o.units.get())).sum();
         self.check(taken - sent == earned, "I5", || {
-            format!("took {taken}, sent {sent} back, sold for {earned}")
+            format!("the provider kept {taken} minus {sent}, but paid orders cost {earned}")
         });
     }
 

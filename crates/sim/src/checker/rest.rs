@@ -15,7 +15,9 @@ impl Checker {
         for (at, view) in slots {
             let Some(grant) = store.model.grants.values().find(|g| g.open && g.slot == *at) else {
                 let sells = store.phases.get(&at.item).is_some_and(|p| p.shown == Phase::Open);
-                self.check(!sells, "I6", || format!("slot {at} has no open grant: {view:?}"));
+                self.check(!sells, "I6", || {
+                    format!("the sale is open, but slot {at} has no open grant: {view:?}")
+                });
                 continue;
             };
             let Some(view) = view else {
@@ -31,13 +33,14 @@ impl Checker {
             let done = view.unacknowledged == 0 && view.stopped != sells;
             self.check(same && units && fed && done, "I6", || {
                 format!(
-                    "slot {at}: {view:?}, store: unsettled {unsettled}, feed {rows}, epoch {}",
+                    "slot {at} has {view:?}, but the store has {unsettled} unsettled units, \
+                     {rows} feed rows and epoch {}",
                     grant.epoch
                 )
             });
         }
         let pending = store.model.recalls.values().filter(|r| !r.done).count();
-        self.check(pending == 0, "I6", || format!("{pending} recalls are never finished"));
+        self.check(pending == 0, "I6", || format!("{pending} recalls are not done at rest"));
     }
 
     /// Slots that were lost with their nodes have no open grant.
@@ -65,7 +68,9 @@ impl Checker {
     pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));
-        self.check(served, "undersell", || format!("{purchase:?} received {answer:?} at rest"));
+        self.check(served, "undersell", || {
+            format!("units are free at rest, but {purchase:?} received {answer:?} and no order")
+        });
     }
 
     /// A request at rest for units that are not free is refused as sold out.
@@ -73,7 +78,7 @@ impl Checker {
         let answer = self.last_answer(purchase.attempt);
         let refused = matches!(answer, Some(BuyerAnswer::SoldOut { .. }));
         self.check(refused, "sold_out", || {
-            format!("{purchase:?} received {answer:?} at rest with nothing free")
+            format!("no unit is free at rest, but {purchase:?} received {answer:?}, not sold out")
         });
     }
 
@@ -82,7 +87,7 @@ impl Checker {
         let answer = self.last_answer(purchase.attempt);
         let right = matches!(answer, Some(BuyerAnswer::Phase { phase, .. }) if phase == expected);
         self.check(right, "phase", || {
-            format!("{purchase:?} received {answer:?} at rest, expected {expected:?}")
+            format!("{purchase:?} received {answer:?} at rest instead of the phase {expected:?}")
         });
     }
 }

@@ -85,7 +85,7 @@ impl Checker {
             Done::Forced(Some(resolved)) => {
                 if let (true, Tx::Force(id, parts, ..)) = (resolved.fresh, tx) {
                     self.check(now > parts.decide_by, "I8", || {
-                        format!("{id} forced before its decide_by")
+                        format!("{id} was forced to a verdict before its decide_by")
                     });
                 }
                 self.resolved(store, resolved);
@@ -113,7 +113,9 @@ impl Checker {
                 Stock::Unlimited => None,
             };
             if let Some(total) = counted {
-                self.check(active <= total, "I1", || format!("{active} active of {total}"));
+                self.check(active <= total, "I1", || {
+                    format!("active orders have {active} units of {total}")
+                });
                 let all = item.pool.wrapping_add(sums.in_slots).wrapping_add(active);
                 self.check(all == total, "I2", || {
                     format!(
@@ -125,7 +127,8 @@ impl Checker {
             let carried = item.paid == sums.paid && item.ended == sums.ended;
             self.check(carried, "I2", || {
                 format!(
-                    "the item has paid {} and ended {}, its orders {} and {}",
+                    "the item's counters say {} units paid and {} ended, but its orders add up to \
+                     {} and {}",
                     item.paid, item.ended, sums.paid, sums.ended
                 )
             });
@@ -137,13 +140,17 @@ impl Checker {
                 let held = sums.held_by[usize::from(number_in_name(buyer.as_str()))];
                 if *of == item.id {
                     self.check(used == held && used <= item.limit, "I4", || {
-                        format!("{buyer}: quota {used}, holds {held}, limit {}", item.limit)
+                        format!(
+                            "{buyer} has a quota of {used}, holds {held} units and has a \
+                             limit of {}",
+                            item.limit
+                        )
                     });
                 }
             }
             for (buyer, &held) in sums.held_by.iter().enumerate() {
                 self.check(held <= item.limit, "I4", || {
-                    format!("buyer {buyer} holds {held}, limit {}", item.limit)
+                    format!("buyer {buyer} holds {held} units, but the limit is {}", item.limit)
                 });
             }
         }
@@ -155,13 +162,13 @@ impl Checker {
         for grant in model.grants.values() {
             let (id, granted, settled) = (grant.id, grant.granted, grant.settled);
             self.check(!grant.counted || settled <= granted, "I2", || {
-                format!("grant {id}: settled {settled} > {granted}")
+                format!("grant {id} settled {settled} units, but has only {granted}")
             });
             let Some(cause) = grant.closed else { continue };
             // Closing a grant gives its units back, so its slot must get no further row.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
-                    format!("a new row for the closed grant {id}")
+                    format!("the closed grant {id} got a new feed row")
                 });
                 continue;
             }
@@ -177,7 +184,10 @@ impl Checker {
             let fault =
                 !matches!(cause, CloseCause::Ended | CloseCause::Rolled | CloseCause::LeaseLapsed);
             self.check(self.faulty || !fault, "I7", || {
-                format!("grant {id} closed without a fault: {}", cause.as_str())
+                format!(
+                    "no fault occurred, but grant {id} was closed with cause {}",
+                    cause.as_str()
+                )
             });
         }
         let mut open: Vec<_> = model.grants.values().filter(|g| g.open).map(|g| g.slot).collect();
@@ -191,7 +201,7 @@ impl Checker {
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
-            format!("shown as {intent:?}, intended {expected:?}")
+            format!("the shown phase is {intent:?}, but the intended phase is {expected:?}")
         });
         let Some((_, asked_to_stop)) = expected else { return };
         let waits = self.issued.iter().find(|(id, ticket)| {
@@ -203,7 +213,7 @@ impl Checker {
                 && store.verdict(id).is_none()
         });
         if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
-            self.find("drain", || format!("{id} was in flight when the phase was shown"));
+            self.find("drain", || format!("{id} had no verdict when the phase was shown"));
         }
     }
 
@@ -222,7 +232,12 @@ impl Checker {
                     );
                     let early = order.state == Expired && now < order.pay_by;
                     self.check(may && !early, "order", || {
-                        format!("{}: {} → {}", order.id, before.as_str(), order.state.as_str())
+                        format!(
+                            "order {} must not change from {} to {}",
+                            order.id,
+                            before.as_str(),
+                            order.state.as_str()
+                        )
                     });
                     if let Some(held) = self.orders.get_mut(&order.id) {
                         held.state = order.state;
@@ -259,17 +274,19 @@ impl Checker {
         self.expect_event(Self::event_of_state(order.state), id.to_string());
         let other = self.requests.insert(request, id);
         self.check(other.is_none(), "one order", || {
-            format!("one request has {id} besides {other:?}")
+            format!("one request has two orders, {id} and {other:?}")
         });
         let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
-        self.check(other.is_none(), "number", || format!("{id} has the number of {other:?}"));
+        self.check(other.is_none(), "number", || {
+            format!("{id} and {other:?} have the same number")
+        });
         let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by)
             && !self.is_waitlist_id(&id);
         self.check(!late, "decide_by", || format!("{id} became an order after its decide_by"));
         let shown = store.phases.get(&order.item).map(|p| p.shown);
-        self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold while {shown:?}"));
+        self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold in phase {shown:?}"));
         let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
-        self.check(!refused, "I8", || format!("{id} was refused and is an order now"));
+        self.check(!refused, "I8", || format!("{id} was reported as refused, but is an order"));
         // An attempt that was answered with an id ends with that id: no other order may result from
         // it.
         let handed = self
@@ -283,7 +300,9 @@ impl Checker {
                 .get(&handed)
                 .is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
         {
-            self.find("ask again", || format!("{handed} was refused, but its request became {id}"));
+            self.find("ask again", || {
+                format!("{handed} was refused, but its request became the order {id}")
+            });
         }
     }
 
@@ -291,8 +310,9 @@ impl Checker {
     fn resolved(&mut self, store: &SimStore, resolved: &Resolved) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
-            return self
-                .check(first == verdict, "I8", || format!("{id}: {first:?}, then {verdict:?}"));
+            return self.check(first == verdict, "I8", || {
+                format!("the verdict of {id} changed from {first:?} to {verdict:?}")
+            });
         }
         self.verdicts.insert(id, (verdict, store.version));
         self.count_case(match verdict {
@@ -318,7 +338,7 @@ impl Checker {
             _ => !same,
         };
         self.check(right, "two ids", || {
-            format!("{id}: {verdict:?}, although its request holds an order")
+            format!("{id} has the verdict {verdict:?}, although its request holds an order")
         });
     }
 
@@ -330,7 +350,7 @@ impl Checker {
                 continue;
             }
             self.check(moved == recall.taken, "recall", || {
-                format!("{} units moved, {} taken", moved, recall.taken)
+                format!("{} units moved, but the recall took {}", moved, recall.taken)
             });
             self.count_case("recalled");
             let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };
@@ -341,7 +361,10 @@ impl Checker {
             let row = model.feed.get(&(target, grant.feed_len));
             let fed = row.is_some_and(|r| r.units == recall.taken);
             self.check(fed, "recall", || {
-                format!("{moved} units recalled for grant {target} did not reach it")
+                format!(
+                    "{moved} units were recalled for grant {target}, but its feed did not get \
+                     them"
+                )
             });
         }
     }

@@ -90,7 +90,7 @@ impl Checker {
             }
         };
         self.check(fine, "counters", || {
-            format!("{call:?}, threshold {threshold}: {before:?}, then {after:?}")
+            format!("{call:?} with threshold {threshold} changed {before:?} to {after:?}")
         });
         if after.active != before.active {
             self.count_case("flipped");
@@ -103,7 +103,7 @@ impl Checker {
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
         let all = total.min(spread.initial * shares.len() as u64);
         let fair = most - least <= 1 && shares.iter().sum::<u64>() == all;
-        self.check(fair, "warm-up", || format!("{total} for {spread:?}: {shares:?}"));
+        self.check(fair, "warm-up", || format!("{spread:?} divided {total} units into {shares:?}"));
     }
 
     /// Checks a portion that a leader gives a slot.
@@ -121,8 +121,8 @@ impl Checker {
         let fine = low && small && on_its_way == 0 && counter != view.active;
         self.check(fine, "portion", || {
             format!(
-                "{units} for {counter:?} of {view:?}, pool {pool}, {on_its_way} on its way, \
-                 {spread:?}"
+                "a refill of {units} units for {counter:?} must not go to {view:?} with \
+                 {spread:?}; the pool has {pool} units, and {on_its_way} units are on their way"
             )
         });
     }
@@ -131,7 +131,12 @@ impl Checker {
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
-        self.check(right, "registry", || format!("pool {pool}, {levels:?}: {listed:?}"));
+        self.check(right, "registry", || {
+            format!(
+                "the pool has {pool} units, the partitions have {levels:?}, and the listed ones \
+                 are {listed:?}"
+            )
+        });
         if listed.contains(&false) {
             self.count_case("left the registry");
         }
@@ -144,7 +149,12 @@ impl Checker {
         let others = (0..).zip(levels).filter(|&(i, _)| i != first);
         let fullest = others.map(|(_, &level)| level).max();
         let right = second != first && levels.get(second as usize).copied() == fullest;
-        self.check(right, "second try", || format!("{second} after {first} of {levels:?}"));
+        self.check(right, "second try", || {
+            format!(
+                "the second try went to partition {second} after partition {first}; the \
+                 partitions have {levels:?} units"
+            )
+        });
     }
 
     /// Checks a leader's decision about a slot that left its item's spread: the grant is closed only
@@ -206,7 +216,7 @@ impl Checker {
     /// I9: the number of parked requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
-            format!("{parked} requests parked, bound {tight}")
+            format!("{parked} requests are parked, but only {tight} may be parked")
         });
     }
 
@@ -214,7 +224,7 @@ impl Checker {
     pub(crate) fn lease_lapsed(&mut self, node: u32, until: Option<Millis>, now: Millis) {
         self.count_case("lease found lapsed");
         self.check(until.is_none_or(|until| until < now), "lease", || {
-            format!("node {node} holds its lease until {until:?}, now {now}")
+            format!("node {node} holds its lease until {until:?}, but lost a grant at {now}")
         });
     }
 }

@@ -102,7 +102,7 @@ impl Checker {
             }
             (Tx::Force(id, ..), Done::Forced(Some(_))) => {
                 let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
-                self.check(!waits, "waitlist", || format!("{id} was decided while it waited"));
+                self.check(!waits, "waitlist", || format!("entry {id} was forced while it waited"));
             }
             (Tx::Open(slot, ..), Done::Opened(Some(_))) => self.kept_back(store, slot.item, before),
             (Tx::Refill(..), Done::Moved(1..)) => {
@@ -121,7 +121,7 @@ impl Checker {
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
         self.check(is.pool >= kept, "waitlist", || {
             format!(
-                "{} of {} units are left in the pool, {kept} were kept for the waitlist",
+                "the pool has {} of {} units left, but must keep {kept} for the waitlist",
                 is.pool, was.pool
             )
         });
@@ -248,8 +248,9 @@ impl Checker {
     fn end(&mut self, id: &TicketId, state: WaitlistState, how: &'static str) {
         let at = self.waitlists.waiting.iter().position(|s| s.id == *id);
         let Some(at) = at else {
-            return self
-                .find("waitlist", || format!("{id} is {}, but was not waiting", state.as_str()));
+            return self.find("waitlist", || {
+                format!("entry {id} is {}, but did not wait", state.as_str())
+            });
         };
         self.waitlists.waiting.remove(at);
         self.waitlists.ended.insert(*id, state);
@@ -303,11 +304,11 @@ impl Checker {
         let ids: Vec<_> = served.orders.iter().map(|o| o.id).collect();
         let over: Vec<_> = served.passed_over.iter().map(|p| p.id).collect();
         self.check(ids == orders && over == passed, "waitlist", || {
-            format!("served {ids:?} and passed over {over:?}; expected {orders:?} and {passed:?}")
+            format!("served {ids:?} and passed over {over:?} instead of {orders:?} and {passed:?}")
         });
         let left = store.model.items.get(&item).map(|i| i.pool);
         self.check(left == Some(pool), "waitlist", || {
-            format!("the pool held {}, now {left:?}", row.pool)
+            format!("the pool had {} units, and has {left:?} now", row.pool)
         });
         for order in &served.orders {
             let window = row.hold_ms.min(WINDOW_MS);
@@ -315,7 +316,7 @@ impl Checker {
                 && order.reserved_at == now
                 && order.pay_by == now.plus(window);
             self.check(right, "waitlist", || {
-                format!("{order:?} from a waitlist, window {window} ms")
+                format!("{order:?} is from a waitlist and has a payment window of {window} ms")
             });
             self.end(&order.id, WaitlistState::Served, "served");
         }
@@ -332,7 +333,7 @@ impl Checker {
         let right = ids == expected && ended.more == (waiting.len() > expected.len());
         self.check(right, "waitlist", || {
             format!(
-                "ended {ids:?}, more: {}, with the sale of item {item}; expected {expected:?}",
+                "the end of item {item}'s sale ended {ids:?} (more: {}) instead of {expected:?}",
                 ended.more
             )
         });
@@ -345,7 +346,7 @@ impl Checker {
         for item in model.items.values() {
             let waiting = self.waitlists.for_item(item.id).count() as u64;
             self.check(item.waiting == waiting, "waitlist", || {
-                format!("the item counts {} waiting entries, {waiting} wait", item.waiting)
+                format!("the item's counter says {}, but {waiting} entries wait", item.waiting)
             });
         }
         self.check(
@@ -364,7 +365,7 @@ impl Checker {
                 WaitlistState::Left | WaitlistState::PassedOver => refused && !sold,
             };
             self.check(place.state == state && right, "waitlist", || {
-                format!("{place:?} is not {state:?}: order {sold}, refused {refused}")
+                format!("{place:?} must be {state:?}; an order: {sold}; a refusal: {refused}")
             });
         }
     }
@@ -380,7 +381,7 @@ impl Checker {
     pub(crate) fn answered_sale_ended(&mut self, id: &TicketId) {
         let first = *self.reported.entry(*id).or_insert(Verdict::Unavailable);
         self.check(first == Verdict::Unavailable, "I8", || {
-            format!("{id}: reported {first:?}, then that its sale has ended")
+            format!("{id} was reported as {first:?}, and later as ended with its sale")
         });
         self.count_case("answered that the sale has ended");
     }
@@ -392,11 +393,11 @@ impl Checker {
             let on = shown == Some(Phase::Open);
             let waits = self.waitlists.for_item(item.id).count();
             self.check(shown != Some(Phase::Closed) || waits == 0, "waitlist", || {
-                format!("{waits} wait at rest for item {}, whose sale has ended", item.id)
+                format!("{waits} entries wait at rest for item {}, whose sale has ended", item.id)
             });
             self.check(!on || waits == 0 || item.pool == 0, "waitlist", || {
                 format!(
-                    "{waits} wait at rest for item {}, but its pool holds {}",
+                    "{waits} entries wait at rest for item {}, but its pool has {} units",
                     item.id, item.pool
                 )
             });

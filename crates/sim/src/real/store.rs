@@ -46,7 +46,8 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
         let actual = actual.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if actual != *expected {
             return Err(format!(
-                "transaction {i}, {tx:?}: the store returned {actual:?}, the model {expected:?}"
+                "transaction {i}, {tx:?}: the store returned {actual:?}, but the model returned \
+                 {expected:?}"
             ));
         }
         apply_to_model(&mut model, tx);
@@ -67,9 +68,10 @@ fn price(run: &RecordedRun, item: &ItemId) -> Money {
 fn same_rows(i: usize, tx: &Tx, rows: &Model, model: &Model) -> Result<(), String> {
     match rows == model {
         true => Ok(()),
-        false => {
-            Err(format!("after transaction {i}, {tx:?}: rows {rows:#?}, the model's {model:#?}"))
-        }
+        false => Err(format!(
+            "after transaction {i}, {tx:?}: the store has the rows {rows:#?}, but the \
+             model has {model:#?}"
+        )),
     }
 }
 
@@ -151,7 +153,8 @@ async fn compare_steps(store: &Store, run: &RecordedRun, time: &AtomicI64) -> Re
             apply_tx(store, i, tx).await.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if let Some(actual) = actual.filter(|actual| actual != expected) {
             return Err(format!(
-                "transaction {i}, {tx:?}: the store returned {actual:?}, the model {expected:?}"
+                "transaction {i}, {tx:?}: the store returned {actual:?}, but the model returned \
+                 {expected:?}"
             ));
         }
         apply_to_model(&mut model, tx);

@@ -163,7 +163,7 @@ impl World {
         let state = self.store.model.orders[&id].state;
         if state != OrderState::Paid {
             self.checker.find("undersell", || {
-                format!("{id} was paid late with units free, but is {}", state.as_str())
+                format!("order {id} was paid late while units were free, but is {}", state.as_str())
             });
         }
         self.refund_order(id);

@@ -25,7 +25,8 @@ const QUERIES: &[(&str, &str)] = &[
         "I4",
         // The log must not contain a buyer's id; the order identifies the buyer.
         "SELECT item_id,
-                format('the buyer of %s: %s units in active orders, %s in the quota, limit %s',
+                format('the buyer of %s has %s units in active orders, a quota of %s '
+                       'and a limit of %s',
                                 coalesce((SELECT x.id FROM orders x
                                 WHERE x.buyer = coalesce(o.buyer, q.buyer)
                                               AND x.item_id = coalesce(o.item_id, q.item_id)
@@ -41,7 +42,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I2",
-        "SELECT item_id, format('grant %s: settled %s, its orders %s units', coalesce(g.id,
+        "SELECT item_id, format('grant %s settled %s units, but its orders have %s', coalesce(g.id,
          o.grant_id), g.settled, coalesce(sold, 0))
          FROM slot_grant g FULL JOIN (SELECT grant_id, sum(units) AS sold FROM orders
          GROUP BY grant_id) o ON o.grant_id = g.id
@@ -49,13 +50,14 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I1",
-        "SELECT item_id, format('grant %s: settled %s of %s granted', id, settled, granted)
+        "SELECT item_id, format('grant %s settled %s units, but has only %s', id, settled,
+         granted)
          FROM slot_grant WHERE counted AND settled > granted",
     ),
     (
         "I6",
-        "SELECT item_id, format('grant %s: feed length %s, rows %s, last row %s', id, feed_len,
-         coalesce(rows, 0), coalesce(last, 0))
+        "SELECT item_id, format('grant %s says that its feed has %s rows, but it has %s, '
+         'the last with number %s', id, feed_len, coalesce(rows, 0), coalesce(last, 0))
          FROM slot_grant g LEFT JOIN (SELECT grant_id, count(*) AS rows, max(seq) AS last FROM feed
          GROUP BY grant_id) f ON f.grant_id = g.id
          WHERE (coalesce(rows, 0), coalesce(last, 0)) <> (feed_len, feed_len)",
@@ -63,7 +65,8 @@ const QUERIES: &[(&str, &str)] = &[
     (
         "I2",
         "SELECT coalesce(i.id, o.item_id),
-         format('the item has paid %s and ended %s, its orders have paid %s and ended %s',
+         format('the item''s counters say %s units paid and %s ended, '
+                'but its orders add up to %s and %s',
                 i.paid, i.ended, coalesce(o.paid, 0), coalesce(o.ended, 0))
          FROM item i FULL JOIN (SELECT item_id, sum(units) FILTER (WHERE state = 'paid') AS paid,
                                        sum(units) FILTER (WHERE state NOT IN ('reserved',
@@ -74,7 +77,8 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I1",
-        "SELECT i.id, format('%s units in active orders, total %s', active, total)
+        "SELECT i.id, format('active orders have %s units, but the total is %s', active,
+         total)
          FROM item i JOIN (SELECT item_id, sum(units) AS active FROM orders
          WHERE state IN ('reserved', 'paid') GROUP BY item_id) o
               ON o.item_id = i.id
@@ -82,7 +86,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I2",
-        "SELECT i.id, format('total %s, pool %s + in slots %s + active %s', total, pool,
+        "SELECT i.id, format('total %s is not pool %s + in slots %s + active %s', total, pool,
          coalesce(in_slots, 0), coalesce(active, 0))
          FROM item i
               LEFT JOIN (SELECT item_id, sum(units) AS active FROM orders
@@ -95,7 +99,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I5",
-        "SELECT o.item_id, format('payment %s is captured, and its order %s is %s', p.id,
+        "SELECT o.item_id, format('payment %s is captured, but its order %s is %s', p.id,
          p.order_id, coalesce(o.state, 'missing'))
          FROM payment p LEFT JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
          WHERE p.state = 'captured' AND o.state IS DISTINCT FROM 'paid'",
@@ -108,7 +112,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I5",
-        "SELECT o.item_id, format('payment %s: captured %s %s, the order costs %s %s', p.id,
+        "SELECT o.item_id, format('payment %s is %s %s, but its order costs %s %s', p.id,
          p.amount_minor, p.currency, o.units * i.price_minor, i.currency)
          FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n JOIN item i
          ON i.id = o.item_id
@@ -125,7 +129,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "I5",
-        "SELECT o.item_id, format('payment %s of %s %s is %s, its refund %s of %s %s', p.id,
+        "SELECT o.item_id, format('payment %s of %s %s is %s, but its refund %s of %s %s', p.id,
          p.amount_minor, p.currency, p.state,
                                  coalesce(r.id, 'is missing,'), r.amount_minor, r.currency)
          FROM payment p LEFT JOIN refund r ON r.payment_id = p.id LEFT JOIN orders o

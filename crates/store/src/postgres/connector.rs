@@ -277,7 +277,8 @@ impl Connector {
                 change = ?change,
                 was_synchronous,
                 event = "database.registered",
-                "the database has a new primary or place; registered it in its history"
+                "the database has a new primary or a new cluster; recorded the change in the \
+                 database's history"
             );
             connector.learn(&found, Some(&row));
             Ok(client)
@@ -298,11 +299,12 @@ impl Connector {
         let (what, advice) = match seen_fence < known.0 || timeline < known.1 {
             true => (
                 "an older history",
-                "it is probably the old primary: stop it, or rejoin it as a standby",
+                "this database is probably the old primary: stop it, or rejoin it as a standby",
             ),
             false => (
                 "another history",
-                "it went on without the current primary: stop it, or rejoin it as a standby",
+                "this database accepted commits without the current primary: stop it, or rejoin \
+                 it as a standby",
             ),
         };
         Failure::Refused(format!(

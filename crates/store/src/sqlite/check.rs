@@ -184,14 +184,17 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
             run.report(
                 "I2",
                 item,
-                format!("grant {id}: settled {}, its orders {sold} units", grant.settled),
+                format!("grant {id} settled {} units, but its orders have {sold}", grant.settled),
             );
         }
         if grant.counted && grant.settled > grant.granted {
             run.report(
                 "I1",
                 item,
-                format!("grant {id}: settled {} of {} granted", grant.settled, grant.granted),
+                format!(
+                    "grant {id} settled {} units, but has only {}",
+                    grant.settled, grant.granted
+                ),
             );
         }
         if grant.open && grant.counted {
@@ -209,7 +212,10 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
             run.report(
                 "I6",
                 item,
-                format!("grant {id}: feed length {len}, (rows, last row) {feed:?}"),
+                format!(
+                    "grant {id} says that its feed has {len} rows, but (rows, last row) is \
+                     {feed:?}"
+                ),
             );
         }
     }
@@ -237,7 +243,8 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
         let sums = run.items.remove(&item.id).unwrap_or_default();
         if (item.paid, item.ended) != (sums.paid, sums.ended) {
             let detail = format!(
-                "the item has paid {} and ended {}, its orders have paid {} and ended {}",
+                "the item's counters say {} units paid and {} ended, but its orders add up to {} \
+                 and {}",
                 item.paid, item.ended, sums.paid, sums.ended
             );
             run.report("I2", Some(item.id), detail);
@@ -247,13 +254,13 @@ fn items(sql: &mut Reader<'_>, run: &mut CheckRun, in_slots: &BTreeMap<ItemId, u
             run.report(
                 "I1",
                 Some(item.id),
-                format!("{} units in active orders, total {total}", sums.active),
+                format!("active orders have {} units, but the total is {total}", sums.active),
             );
         }
         let in_slots = in_slots.get(&item.id).copied().unwrap_or(0);
         if item.pool + in_slots + sums.active != total {
             let detail = format!(
-                "total {total}, pool {} + in slots {in_slots} + active {}",
+                "total {total} is not pool {} + in slots {in_slots} + active {}",
                 item.pool, sums.active
             );
             run.report("I2", Some(item.id), detail);

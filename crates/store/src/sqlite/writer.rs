@@ -96,7 +96,7 @@ impl Writer {
             tracing::warn!(
                 %error,
                 event = "store.checkpoint_failed",
-                "failed to checkpoint the log at shutdown; it is kept"
+                "failed to checkpoint the log at shutdown; the log is kept"
             );
         }
         if let Err((_, error)) = conn.close() {

@@ -1,5 +1,5 @@
-//! The actions of buyers and operators: every kind of payment and its consequences. Each continues
-//! until it is done, across restarts.
+//! The actions of buyers and operators: every kind of payment and its consequences. Each action is
+//! repeated across restarts until it is done.
 
 use doorbuster_server::signing::SigningKey;
 use serde_json::{Value, json};

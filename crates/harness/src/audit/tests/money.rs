@@ -69,12 +69,12 @@ fn a_wrong_refund_is_found() {
     breaks(
         "UPDATE refund SET amount_minor = 39 WHERE id = 'ref_rob'",
         "I5",
-        "of 40 CNY by bank is refunded as 39 CNY",
+        "is 40 CNY at bank, but its refund is 39 CNY",
     );
     breaks(
         "UPDATE refund SET provider = 'other' WHERE id = 'ref_rob'",
         "I5",
-        "is refunded as 40 CNY by other",
+        "but its refund is 40 CNY at other",
     );
     breaks(
         "UPDATE refund SET payment_id = 'pay_x' WHERE id = 'ref_rob'",

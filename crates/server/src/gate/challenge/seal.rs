@@ -1,7 +1,8 @@
 //! The token of a challenge: everything that a node must know about it, encrypted and
 //! authenticated, so that its buyer can neither read nor change it.
 //!
-//! It opens only for its buyer and its sale. Its length is the same for every answer.
+//! Only a request of the same buyer for the same sale can open the token. The length of the token
+//! is the same for every answer.
 
 use std::fmt;
 

@@ -2,9 +2,10 @@
 //! background, one batch per round trip.
 //!
 //! Uses gather for the next batch while one is sent. The answer says how much of a limit all nodes
-//! have used together, and the node advances its own state to that. So no request waits for another
-//! node, a refusal costs no round trip, and the excess is bounded. The excess is what arrives on
-//! each node during one round trip, plus the part of the burst that is too small to be reported.
+//! have used together, and the node advances its own state to this sum. So no request waits for
+//! another node, a refusal costs no round trip, and the excess is bounded. The excess is what
+//! arrives on each node during one round trip, plus the part of the burst that is too small to be
+//! reported.
 //!
 //! While Redis is unreachable, each node applies its part: the limits divided by the number of
 //! recent nodes. No use is charged twice, and use that could not be reported is dropped.

@@ -66,8 +66,8 @@ fn reversed(found: &store::ReversedPayment) -> Notice {
         kind: found.kind.as_str().to_owned(),
         order: Some(found.order.clone()),
         detail: format!(
-            "payment {payment}: {minor} {currency} in minor units {said}; its order is as it was, \
-             and yours to decide"
+            "payment {payment}: {minor} {currency} in minor units {said}; its order did not \
+             change, and you decide what happens to the order"
         ),
     }
 }

@@ -74,7 +74,7 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
     if [limits.buyer, limits.ip].iter().all(|limit| *limit == LimitSetting::None) {
         problems.push(warning(
             "no_limits",
-            "the front door limits no requests; one client may send as many as it can",
+            "the front door limits no requests, so one client may send any number of requests",
         ));
     }
     problems
@@ -101,7 +101,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, Refused> 
     if !endpoints.iter().any(|endpoint| endpoint.enabled) {
         problems.push(warning(
             "no_webhooks",
-            "no webhook endpoint is enabled; the shop is not told about orders",
+            "no webhook endpoint is enabled, so the shop gets no events about orders",
         ));
     }
     if let Some(replication) = app.engine.database().replication() {

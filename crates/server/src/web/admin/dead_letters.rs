@@ -202,14 +202,14 @@ pub(crate) async fn retry(
         DeadLetterOutcome::Done => {}
         DeadLetterOutcome::NotFound => return Err(no_letter().into()),
         DeadLetterOutcome::Gone => {
-            let detail =
-                "it cannot be tried again: a ticket's units went back, or the event is forgotten";
+            let detail = "this dead letter cannot be retried: its ticket's units were returned, or \
+                          its event was deleted";
             return Err(Problem::wrong_state("gone", detail).into());
         }
         DeadLetterOutcome::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "the limit of events that wait for its endpoint is reached",
+                "the endpoint of this dead letter has the maximum number of waiting events",
             )
             .into());
         }

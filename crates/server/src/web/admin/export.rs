@@ -1,5 +1,5 @@
 //! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. Pages are read from the store while
-//! the client takes them. Also the reconciliation.
+//! the client takes them. The file also serves the reconciliation.
 
 mod csv;
 mod ledger;

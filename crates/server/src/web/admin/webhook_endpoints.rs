@@ -153,7 +153,7 @@ pub(crate) async fn rotate(
     if find(&app, &id).await?.kind == EndpointKind::Broker {
         return Err(Problem::wrong_state(
             "broker",
-            "messages to a broker are not signed; it has no secret",
+            "a broker has no secret, because messages to a broker are not signed",
         )
         .into());
     }
@@ -224,14 +224,14 @@ pub(crate) async fn redeliver(
         store::Redelivery::Ahead => {
             return Err(Problem::wrong_state(
                 "waiting",
-                "it was not delivered yet; the first attempt is still to come",
+                "the event still waits for its first attempt, so it cannot be sent again yet",
             )
             .into());
         }
         store::Redelivery::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "the limit of events that wait for this endpoint is reached",
+                "this endpoint has the maximum number of waiting events",
             )
             .into());
         }

@@ -51,7 +51,7 @@ const RULES: [(&str, &str, &str); 18] = [
         "must be the currency of the price",
         "one member is held against another",
     ),
-    ("/starts_at", "a scheduled sale has to have one", "it depends on the sale's phase"),
+    ("/starts_at", "a scheduled sale must have a start", "it depends on the sale's phase"),
     ("/starts_at", "must be in the future", "it depends on the sale and the clock"),
     ("/ends_at", "must be after starts_at", "one member is held against another"),
     ("/front_door/limits/", "is missing, and was not set before", "it depends on the sale"),

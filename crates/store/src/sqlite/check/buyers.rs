@@ -72,8 +72,8 @@ pub(super) fn report(
                     conn.query_row(sql, params![buyer, item.0], |row| row.get(0)).optional()?;
                 let order = order.as_deref().unwrap_or("no order");
                 let detail = format!(
-                    "the buyer of {order}: {held} units in active orders, {used} in the quota, \
-                     limit {limit}"
+                    "the buyer of {order} has {held} units in active orders, a quota of {used} \
+                     and a limit of {limit}"
                 );
                 run.report("I4", Some(item), detail);
             }

@@ -90,7 +90,7 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
                         "I5",
                         Some(*item),
                         format!(
-                            "payment {payment}: captured {}, the order costs {price}",
+                            "payment {payment} is {}, but its order costs {price}",
                             amount(money)
                         ),
                     );
@@ -100,11 +100,11 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
                 run.report(
                     "I5",
                     item,
-                    format!("payment {payment} is captured, and its order is {}", state.as_str()),
+                    format!("payment {payment} is captured, but its order is {}", state.as_str()),
                 );
             }
             None => {
-                let detail = format!("payment {payment} is captured, and its order is missing");
+                let detail = format!("payment {payment} is captured, but its order is missing");
                 run.report("I5", None, detail);
             }
         },
@@ -112,7 +112,7 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
             Some(back) if back == money => {}
             Some(back) => {
                 let detail = format!(
-                    "payment {payment}: captured {}, but its refund is {}",
+                    "payment {payment} is {}, but its refund is {}",
                     amount(money),
                     amount(back)
                 );
@@ -126,7 +126,11 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
         PaymentState::Failed => {}
     }
     if *state != PaymentState::Refunded && refund.is_some() {
-        run.report("I5", item, format!("payment {payment} is {} and has a refund", state.as_str()));
+        run.report(
+            "I5",
+            item,
+            format!("payment {payment} is {}, but has a refund", state.as_str()),
+        );
     }
 }
 

@@ -1,8 +1,8 @@
-//! The ledger of units: what an item began with, each change of its total, each order that took
-//! units or gave them back, with what the item has after it.
+//! The ledger of units: an item's first total, each change of the total, and each order that took
+//! or returned units. Each line also has the item's units after the change.
 //!
-//! A line's balance is made of the lines before it alone, so that the last one shows whether the
-//! rows tell the whole story.
+//! The balance of a line is computed only from the lines up to this line. So the last balance shows
+//! whether the rows contain every movement of units.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

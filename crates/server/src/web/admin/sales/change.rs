@@ -71,7 +71,9 @@ fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
         .iter()
         .enumerate()
         .filter(|(_, item)| item.stock.is_some_and(|stock| differs(item, stock)))
-        .map(|(index, _)| fault(index, "stock", "is changed by an adjustment, not here"))
+        .map(|(index, _)| {
+            fault(index, "stock", "is changed by an adjustment of the stock, not by this request")
+        })
         .collect();
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
@@ -101,7 +103,7 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     if row.phase == Phase::Scheduled && row.starts_at.is_none() {
         faults.push(Fault::new(
             FaultLocation::Body("/starts_at".into()),
-            "a scheduled sale has to have one",
+            "a scheduled sale must have a start",
         ));
     }
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
