@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod event;
+pub mod feed;
 pub mod gate;
 #[cfg(test)]
 mod golden;
