@@ -204,7 +204,6 @@ pub fn is_fresh(
 
 /// A rule of this file, which its simulation removes to see that the removal is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "only tests remove rules"))]
 enum FeedRule {
     CompleteGeneration,
     NeverBack,

@@ -5,6 +5,7 @@ mod it {
     mod classic;
     mod cluster;
     mod faults;
+    mod feed;
     mod leave;
     mod local;
     mod lock;
