@@ -10,6 +10,7 @@ mod connection;
 mod cursor;
 mod dispatch;
 mod docs;
+mod edge;
 mod events;
 mod failure;
 mod fast_path;
@@ -179,7 +180,7 @@ impl App {
             is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),
             failure_log: FailureLogLimiter::default(),
             guests: guest_secret.map(|secret| GuestSignIn::new(secret, &settings.auth)),
-            serves_api: settings.roles.api,
+            serves_api: settings.roles.api || settings.roles.edge,
             keys: tokio::sync::Mutex::default(),
             operator_keys_read_at: tokio::sync::Mutex::default(),
             running_purchases: TaskTracker::new(),
@@ -222,6 +223,9 @@ impl App {
 
     /// Samples counts and refreshes the public keys until the program stops.
     pub async fn run_jobs(&self) {
+        if self.engine.edge().is_some() {
+            return self.run_edge_jobs().await;
+        }
         let sampling = async {
             let mut every = tokio::time::interval(Duration::from_secs(1));
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
