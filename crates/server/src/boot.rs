@@ -192,7 +192,8 @@ pub async fn serve_with(
     };
     let (failed, fatal) = oneshot::channel();
     let place = stock_location(&settings, &secrets)?;
-    let engine = Engine::start(engine_options(&settings, &secrets, (place, history), failed)).await?;
+    let engine =
+        Engine::start(engine_options(&settings, &secrets, (place, history), failed)).await?;
     let parts =
         ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;

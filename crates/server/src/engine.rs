@@ -40,8 +40,8 @@ use node_memory::NodeMemory;
 pub(crate) use jobs::Jobs;
 pub(crate) use node_count::NodeCount;
 pub use orders::OrderLookup;
-pub(crate) use start::{expose_urls, redis_prefix};
 pub use start::{DatabaseOptions, EngineOptions, StockLocation};
+pub(crate) use start::{expose_urls, redis_prefix};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 

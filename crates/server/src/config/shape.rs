@@ -81,7 +81,8 @@ fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
 
 /// The nodes to which an edge passes requests on. A host name is looked up once, at the start.
 fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
-    let named = if read.is_set("edge.upstreams") { read.list("edge.upstreams")? } else { Vec::new() };
+    let named =
+        if read.is_set("edge.upstreams") { read.list("edge.upstreams")? } else { Vec::new() };
     if named.is_empty() || named.len() > URLS_MAX {
         read.fault(
             "edge.upstreams",

@@ -36,7 +36,14 @@ pub(crate) struct FeedCounts {
 
 /// Follows the feed until it is dropped.
 pub(crate) async fn run(engine: &Engine, blocks: &Blocks, edge: &EdgeNode, servers: &[Shared]) {
-    let mut feed = FeedReader { engine, blocks, edge, at: Follower::default(), kept: <_>::default(), is_whole: false };
+    let mut feed = FeedReader {
+        engine,
+        blocks,
+        edge,
+        at: Follower::default(),
+        kept: <_>::default(),
+        is_whole: false,
+    };
     for server in servers.iter().cycle() {
         let mut last_use = Instant::now();
         while last_use.elapsed() < NEXT_SERVER_AFTER {

@@ -100,7 +100,8 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
 /// If a secret is missing in both.
 pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, SecretsError> {
     let auth = &settings.auth;
-    let is_complete = auth.id_key.is_some() && auth.buyers.is_some() && settings.pass_keys.is_some();
+    let is_complete =
+        auth.id_key.is_some() && auth.buyers.is_some() && settings.pass_keys.is_some();
     let found = if is_complete { None } else { Some(read(settings, urls).await?) };
     let corrupt = || SecretsError::Corrupt { name: "keys for edges", place: "Redis".to_owned() };
     let shared_secret = found.as_ref().and_then(|found| found.buyer_secret.clone());
@@ -142,8 +143,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
         Some(BuyerKeys::Secret(secret)) => Some(secret),
         _ => None,
     };
-    let openers: Vec<&SecretString> =
-        settings.auth.admin_key.iter().chain(buyer_secret).collect();
+    let openers: Vec<&SecretString> = settings.auth.admin_key.iter().chain(buyer_secret).collect();
     let missing = |why: &str| {
         SecretsError::EdgeKeys(format!(
             "{why}; set auth.id_key, auth.buyer_secret (or auth.buyer_jwks) and pass.keys as the \

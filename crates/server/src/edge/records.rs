@@ -220,6 +220,9 @@ mod tests {
         assert_eq!(open(&key(), 2, &sale_entry("a"), &content), None);
         assert_eq!(EntryKind::of("sale:a"), Some(EntryKind::Sale("a")));
         assert_eq!(EntryKind::of("counts:a"), Some(EntryKind::Counts("a")));
-        assert_eq!((EntryKind::of("blocks"), EntryKind::of("later:x")), (Some(EntryKind::Blocks), None));
+        assert_eq!(
+            (EntryKind::of("blocks"), EntryKind::of("later:x")),
+            (Some(EntryKind::Blocks), None)
+        );
     }
 }

@@ -174,8 +174,8 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Failed> {
         let answer = timeout(ANSWER_MAX, connection.try_send_request(request)).await;
         let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
-        let response = answer
-            .map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
+        let response =
+            answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
         // The connection is free when the answer's body was read.
         drop(tokio::spawn(async move {
             if connection.ready().await.is_ok() {

@@ -78,7 +78,11 @@ impl Service {
         reply
     }
 
-    pub(super) async fn route(&self, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Reply {
+    pub(super) async fn route(
+        &self,
+        connection: &Arc<Connection>,
+        mut request: Request<Incoming>,
+    ) -> Reply {
         let uri_bytes = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         if uri_bytes > URI_BYTES_MAX {
             self.app.metrics.requests.count(RouteIndex(0), 404);

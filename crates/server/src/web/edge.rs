@@ -232,10 +232,7 @@ async fn pass_on(
 ) -> Reply {
     let app = &connection.service.app;
     let client = client::client(connection.peer, request.headers(), &app.proxies);
-    let upgrade = request
-        .headers()
-        .contains_key(UPGRADE)
-        .then(|| hyper::upgrade::on(&mut request));
+    let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let reply = match pass_on_once(node, request, client).await {
         Ok(mut response) => {
             if let Some(upgrade) = upgrade

@@ -27,8 +27,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use super::edge::RawHead;
 use super::dispatch::internal_error;
+use super::edge::RawHead;
 use super::limits::{FAST_PATH_BUFFER_BYTES, FAST_PATH_BYTES_MAX};
 use super::purchase_handler::{self, LearnedFacts, PurchaseReply, PurchaseStep};
 use super::reply::problem;

@@ -23,12 +23,12 @@ use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
+use super::edge::{self, RawHead};
 use super::identity::Client;
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 use super::reply::{Answer, Reply, json, problem};
 use super::router::not_served;
-use super::edge::{self, RawHead};
 use super::{App, identity, input, wire};
 use crate::auth::{Denied, VerifiedBuyer};
 use crate::catalogue::{Catalogue, ItemState, SaleState};

@@ -32,7 +32,8 @@ impl RawHead<'_> {
             Self::Map(headers) => return headers.clone(),
             Self::Bytes(bytes) => bytes,
         };
-        let start = bytes.windows(2).position(|end| end == b"\r\n").map_or(bytes.len(), |at| at + 2);
+        let start =
+            bytes.windows(2).position(|end| end == b"\r\n").map_or(bytes.len(), |at| at + 2);
         let mut found = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut headers = HeaderMap::new();
         if let Ok(httparse::Status::Complete((_, found))) =
@@ -51,9 +52,10 @@ impl RawHead<'_> {
 
 /// Whether an edge passed this request on before.
 pub(super) fn came_from_an_edge(headers: &HeaderMap) -> bool {
-    headers.get_all(VIA).iter().any(|via| {
-        via.to_str().is_ok_and(|text| text.split(',').any(|step| step.trim() == MARK))
-    })
+    headers
+        .get_all(VIA)
+        .iter()
+        .any(|via| via.to_str().is_ok_and(|text| text.split(',').any(|step| step.trim() == MARK)))
 }
 
 /// Removes the headers that belong to one connection.
@@ -101,8 +103,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: Client) {
     if let Some(value) = first.and_then(forwarded) {
         headers.insert(FORWARDED, value);
     }
-    if let Some(value) =
-        second.and_then(|address| HeaderValue::from_str(&address.to_string()).ok())
+    if let Some(value) = second.and_then(|address| HeaderValue::from_str(&address.to_string()).ok())
     {
         headers.insert(X_FORWARDED_FOR, value);
     }
@@ -157,10 +158,10 @@ mod tests {
         assert_eq!(prepared(&[], at("2001:db8::7"))[FORWARDED], "for=\"[2001:db8::7]\"");
         let two = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().expect("an address"));
         let headers = prepared(&[], Client { disagreeing: Some(two), ..at("10.0.0.1") });
-        assert_eq!((&headers[FORWARDED], &headers[X_FORWARDED_FOR]), (
-            &HeaderValue::from_static("for=192.0.2.1"),
-            &HeaderValue::from_static("192.0.2.2")
-        ));
+        assert_eq!(
+            (&headers[FORWARDED], &headers[X_FORWARDED_FOR]),
+            (&HeaderValue::from_static("for=192.0.2.1"), &HeaderValue::from_static("192.0.2.2"))
+        );
     }
 
     #[test]
@@ -174,15 +175,15 @@ mod tests {
             ("host", "shop.example"),
         ];
         let headers = prepared(&sent, at("192.0.2.1"));
-        assert_eq!((&headers[CONNECTION], &headers[UPGRADE]), (
-            &HeaderValue::from_static("upgrade"),
-            &HeaderValue::from_static("websocket")
-        ));
+        assert_eq!(
+            (&headers[CONNECTION], &headers[UPGRADE]),
+            (&HeaderValue::from_static("upgrade"), &HeaderValue::from_static("websocket"))
+        );
         assert!(!headers.contains_key("x-private") && !headers.contains_key(TE));
-        assert_eq!((&headers["host"], &headers["authorization"]), (
-            &HeaderValue::from_static("shop.example"),
-            &HeaderValue::from_static("Bearer t")
-        ));
+        assert_eq!(
+            (&headers["host"], &headers["authorization"]),
+            (&HeaderValue::from_static("shop.example"), &HeaderValue::from_static("Bearer t"))
+        );
         assert!(came_from_an_edge(&headers));
         assert!(!came_from_an_edge(&HeaderMap::new()));
     }
@@ -191,9 +192,9 @@ mod tests {
     fn the_head_of_a_purchase_is_read_again() {
         let bytes = b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\n\r\n";
         let headers = RawHead::Bytes(bytes).headers();
-        assert_eq!((&headers["host"], &headers["idempotency-key"]), (
-            &HeaderValue::from_static("x"),
-            &HeaderValue::from_static("k")
-        ));
+        assert_eq!(
+            (&headers["host"], &headers["idempotency-key"]),
+            (&HeaderValue::from_static("x"), &HeaderValue::from_static("k"))
+        );
     }
 }
