@@ -15,8 +15,8 @@
 //! production.
 #![forbid(unsafe_code)]
 
+pub mod edge;
 pub mod event;
-pub mod feed;
 pub mod gate;
 #[cfg(test)]
 mod golden;

@@ -4,9 +4,9 @@
 mod adjust;
 mod audit;
 mod drain;
+mod edge_feed;
 mod evidence;
 mod expiry;
-mod feed;
 mod late_payment;
 mod leases;
 mod phases;
@@ -198,7 +198,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     }
     if roles.control {
         jobs.start("publish", publish::run(engine.clone()));
-        jobs.start("feed", feed::run(engine.clone()));
+        jobs.start("edge_feed", edge_feed::run(engine.clone()));
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
         jobs.start("waitlist", waitlist::run(engine.clone()));

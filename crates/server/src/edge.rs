@@ -1,26 +1,29 @@
 //! An edge: a node without a store. It refuses requests by a copy of the nodes' memory, which it
 //! reads from the feed in Redis, and passes all other requests on to nodes with the role `api`.
-//! `doorbuster_core::feed` has its rules.
+//! `doorbuster_core::edge` has its rules.
 pub(crate) mod follow;
 pub(crate) mod keys;
 pub(crate) mod records;
+pub(crate) mod sightings;
 pub(crate) mod upstreams;
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use doorbuster_core::feed::{ClockReading, FeedHead, is_fresh};
+use doorbuster_core::edge::{ClockReading, FeedHead, is_fresh};
 use doorbuster_core::{IdKey, Millis};
 use doorbuster_slots::{Shared, SlotError};
 
 pub(crate) use follow::FeedCounts;
+pub(crate) use sightings::{AboutEdge, EDGE_HEADER, EdgeSightings};
 pub(crate) use upstreams::{PassFailure, TIME_HEADER, Upstreams};
 
 use crate::engine::{Engine, redis_prefix};
 use crate::gate::Blocks;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Gauge};
 
 /// What an edge knows about its copy and about the store's time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,8 +34,14 @@ struct Freshness {
     clock: Option<ClockReading>,
 }
 
+/// An edge's own name and numbers.
+struct AboutSelf {
+    node: String,
+    key: IdKey,
+    connections: Gauge,
+}
+
 /// The state of an edge.
-#[derive(Debug)]
 pub struct EdgeNode {
     /// The nodes behind.
     pub(crate) upstreams: Upstreams,
@@ -46,8 +55,16 @@ pub struct EdgeNode {
     pub(crate) feed: FeedCounts,
     freshness: ArcSwap<Freshness>,
     started: Instant,
+    /// What it tells nodes about itself.
+    about: OnceLock<AboutSelf>,
     /// The Redis servers that may have the feed.
     servers: Vec<Shared>,
+}
+
+impl fmt::Debug for EdgeNode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("EdgeNode").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
 }
 
 impl EdgeNode {
@@ -72,7 +89,30 @@ impl EdgeNode {
             feed: FeedCounts::default(),
             freshness: ArcSwap::default(),
             started: Instant::now(),
+            about: OnceLock::new(),
         }))
+    }
+
+    /// Sets what this edge tells nodes about itself, once it serves.
+    pub(crate) fn describe(&self, key: &IdKey, connections: Gauge) {
+        let node = format!("{:08x}", rand::random::<u32>());
+        drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
+    }
+
+    /// What it tells nodes about itself now, with a proof.
+    fn about_text(&self) -> Option<Vec<u8>> {
+        let AboutSelf { node, key, connections } = self.about.get()?;
+        // Before a node answered, the store's time is not known.
+        self.freshness.load().clock?;
+        let now = self.now().0;
+        let about = AboutEdge {
+            node: node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: now - self.own_time(),
+            said_at: now,
+            connections: connections.get(),
+        };
+        Some(about.seal(key))
     }
 
     /// Follows the feed on one of these servers until it is dropped.

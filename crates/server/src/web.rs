@@ -59,6 +59,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{Buyers, Operators};
 use crate::config::{Cidr, Settings};
+use crate::edge::EdgeSightings;
 use crate::engine::{AboutNode, Engine};
 use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
@@ -96,6 +97,8 @@ pub struct App {
     refusal_memory: RefusalMemory,
     series: SeriesRecorder,
     wrong_keys: WrongKeys,
+    /// The edges that named themselves to this node.
+    edges: EdgeSightings,
     /// Whether browsers reach the pages by HTTPS, as far as the settings say.
     is_https: bool,
     gate: Gate,
@@ -155,6 +158,9 @@ impl App {
             started_at: engine.now(),
             connections: metrics.connections.clone(),
         });
+        if let Some(edge) = engine.edge() {
+            edge.describe(engine.id_key(), metrics.connections.clone());
+        }
         Arc::new(Self {
             gate: Gate::new(&engine, settings, masters),
             payments: Arc::new(payments),
@@ -177,6 +183,7 @@ impl App {
             refusal_memory: RefusalMemory::default(),
             series: SeriesRecorder::default(),
             wrong_keys: WrongKeys::default(),
+            edges: EdgeSightings::default(),
             is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),
             failure_log: FailureLogLimiter::default(),
             guests: guest_secret.map(|secret| GuestSignIn::new(secret, &settings.auth)),

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conformance;
-mod feed;
+mod edge_feed;
 mod limit;
 mod local;
 mod lock;
@@ -19,7 +19,7 @@ use doorbuster_core::slot::{
 use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
-pub use feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
+pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
 pub use limit::LimitCharge;
 pub use local::Local;
 pub use lock::{LockGuard, Locks};

@@ -4,8 +4,8 @@ mod it {
     mod busy;
     mod classic;
     mod cluster;
+    mod edge_feed;
     mod faults;
-    mod feed;
     mod leave;
     mod local;
     mod lock;

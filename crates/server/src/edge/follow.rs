@@ -1,10 +1,10 @@
 //! Follows the feed: reads it from one of the servers that may have it, and shows it in this
-//! node's memory by the rules of `doorbuster_core::feed`.
+//! node's memory by the rules of `doorbuster_core::edge`.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::feed::{FeedRead, FeedStep, Follower};
+use doorbuster_core::edge::{FeedRead, FeedStep, Follower};
 use doorbuster_slots::{FeedPart, Shared};
 use doorbuster_store::{ItemCounts, SaleRow};
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 //!
 //! Each head and each entry begins with a proof that needs the deployment's key, so that a program
 //! with access to Redis alone cannot forge a price or a phase.
-use doorbuster_core::feed::FeedHead;
+use doorbuster_core::edge::FeedHead;
 use doorbuster_core::{IdKey, ItemId, Millis, Stock};
 use doorbuster_store::{Block, BlockKind, ItemCounts};
 use serde::{Deserialize, Serialize};

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::EdgeNode;
+use super::sightings::EDGE_HEADER;
 
 /// The header of `/healthz` in which a node with a store names the store's time, in milliseconds.
 pub(crate) const TIME_HEADER: &str = "doorbuster-time";
@@ -121,7 +122,8 @@ impl Upstreams {
         let checks = self.all.iter().map(|upstream| async move {
             loop {
                 let asked_at = edge.own_time();
-                let time = timeout(CHECK_MAX, upstream.time()).await.ok().flatten();
+                let about = edge.about_text();
+                let time = timeout(CHECK_MAX, upstream.time(about)).await.ok().flatten();
                 let was_up = upstream.is_up.swap(time.is_some(), Ordering::Relaxed);
                 if was_up != time.is_some() {
                     let address = upstream.address;
@@ -218,11 +220,14 @@ impl Upstream {
 
     /// The store's time, by the node's `/healthz`. `None`: it does not answer, or is itself an
     /// edge.
-    async fn time(self: &Arc<Self>) -> Option<Millis> {
+    async fn time(self: &Arc<Self>, about: Option<Vec<u8>>) -> Option<Millis> {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static("/healthz");
         let host = HeaderValue::from_str(&self.address.to_string()).ok()?;
         request.headers_mut().insert(http::header::HOST, host);
+        if let Some(about) = about.and_then(|about| HeaderValue::from_bytes(&about).ok()) {
+            request.headers_mut().insert(EDGE_HEADER, about);
+        }
         let response = self.clone().send(request).await.ok()?;
         let text = response.headers().get(TIME_HEADER)?.to_str().ok()?;
         let time = Millis(text.parse().ok()?);

@@ -9,14 +9,14 @@ use doorbuster_api::health::{DatabaseFence, Health, HealthStatus, ReadinessFacts
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::{Answer, Reply, ReplyBody, json};
 
 use crate::database::SYNCHRONOUS_STANDBY_MISSING;
-use crate::edge::TIME_HEADER;
+use crate::edge::{EDGE_HEADER, TIME_HEADER};
 
 mod database;
 mod edge;
@@ -30,7 +30,10 @@ const NO_UPSTREAM: &str = "no_upstream";
 const FEED_STALE: &str = "feed_stale";
 
 /// `GET /healthz`. A node with a store names the store's time, which edges need.
-pub(crate) async fn alive(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    if let Some(about) = headers.get(EDGE_HEADER) {
+        app.edges.record(&app.engine, about.as_bytes());
+    }
     let mut reply = fresh(json(StatusCode::OK, &Health::default()));
     if app.engine.edge().is_none() {
         reply.headers_mut().insert(TIME_HEADER, app.engine.now().0.into());

@@ -244,6 +244,20 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_an_edge_among_the_nodes() {
+    let tier = Tier::start(&[]).await;
+    let found = tier
+        .node
+        .until("/v1/admin/nodes", "the edge is listed", |list| {
+            let nodes = list["nodes"].as_array().expect("a list");
+            nodes.iter().any(|node| node["roles"] == json!(["edge"]))
+        })
+        .await;
+    assert_eq!(found["nodes"].as_array().map(Vec::len), Some(2), "{found}");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_streams_go_through_an_edge() {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;

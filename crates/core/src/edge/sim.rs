@@ -73,6 +73,14 @@ struct Writer {
     entries: BTreeMap<u64, u64>,
 }
 
+/// What a server answered: the read, its requests, and items with their free units.
+#[derive(Clone)]
+struct Answer {
+    read: FeedRead,
+    requests: Vec<u64>,
+    entries: Vec<(u64, u64)>,
+}
+
 #[derive(Default)]
 struct Edge {
     follower: Follower,
@@ -82,7 +90,7 @@ struct Edge {
     own: BTreeSet<u64>,
     clock: Option<ClockReading>,
     read_at: i64,
-    last_read: Option<(FeedRead, Vec<u64>, Vec<(u64, u64)>)>,
+    last_read: Option<Answer>,
 }
 
 struct World {
@@ -239,11 +247,11 @@ impl World {
                 has_more_entries,
             };
             let entries = entries.into_iter().map(|(_, item, free)| (item, free)).collect();
-            self.edge.last_read = Some((read, requests, entries));
+            self.edge.last_read = Some(Answer { read, requests, entries });
         }
-        let Some((read, requests, entries)) = self.edge.last_read.clone() else { return Ok(()) };
+        let Some(answer) = self.edge.last_read.clone() else { return Ok(()) };
         let before = self.edge.follower.used();
-        self.edge.take(&read, requests, entries, self.now);
+        self.edge.take(answer, self.now);
         let after = self.edge.follower.used();
         match before.zip(after).is_some_and(|(before, after)| after.as_of < before.as_of) {
             true => Err(format!("the copy went back from {before:?} to {after:?}")),
@@ -348,9 +356,10 @@ impl World {
 }
 
 impl Edge {
-    fn take(&mut self, read: &FeedRead, requests: Vec<u64>, entries: Vec<(u64, u64)>, now: i64) {
+    fn take(&mut self, answer: Answer, now: i64) {
+        let Answer { read, requests, entries } = answer;
         let used = self.follower.used();
-        let step = self.follower.receive(read);
+        let step = self.follower.receive(&read);
         if step == FeedStep::Ignore {
             return;
         }

@@ -1,14 +1,16 @@
 //! The feed that edges follow, in the Redis that nodes share. One node writes it, with the fencing
 //! number of its lock; edges read it, also from replicas. It may be lost: the writer begins a new
-//! generation then. `doorbuster_core::feed` has the rules.
-use doorbuster_core::feed::FeedPosition;
+//! generation then. `doorbuster_core::edge` has the rules.
+use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
 use crate::shared::{ScriptReply, Shared};
 
-const BEGIN: &str = include_str!("feed/begin.lua");
-const WRITE: &str = include_str!("feed/write.lua");
-const READ: &str = include_str!("feed/read.lua");
+const BEGIN: &str = include_str!("edge_feed/begin.lua");
+const WRITE: &str = include_str!("edge_feed/write.lua");
+const READ: &str = include_str!("edge_feed/read.lua");
+const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
+const EDGES: &str = include_str!("edge_feed/edges.lua");
 
 /// Most requests in one write or read. Redis serves nothing else meanwhile.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
@@ -16,6 +18,10 @@ pub const FEED_REQUESTS_MAX: usize = 8_192;
 pub const FEED_ENTRIES_MAX: usize = 64;
 /// The feed is lost if it was not written for this long, in milliseconds: old counts are of no use.
 const LIFETIME_MS: u32 = 60_000;
+/// Edges that said nothing for this long are forgotten, in milliseconds.
+const EDGES_LIFETIME_MS: u32 = 30_000;
+/// Most edges that are remembered.
+const EDGES_MAX: usize = 1_024;
 
 /// A change of the feed.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +105,30 @@ impl Shared {
         }
         let reply = self.eval(WRITE, &self.feed_keys(), &arguments).await?;
         Ok(reply.number() == Some(1))
+    }
+
+    /// Records what an edge says about itself.
+    ///
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time.
+    pub async fn note_edge(&self, edge: &str, about: &[u8]) -> Result<(), SlotError> {
+        let (lifetime, most) = (EDGES_LIFETIME_MS.to_string(), EDGES_MAX.to_string());
+        let arguments = [edge.as_bytes(), about, lifetime.as_bytes(), most.as_bytes()];
+        self.eval(NOTE_EDGE, &[self.key("feed", "edges")], &arguments).await.map(drop)
+    }
+
+    /// What the edges said about themselves, in no order.
+    ///
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time.
+    pub async fn edges(&self) -> Result<Vec<Vec<u8>>, SlotError> {
+        let none: [&[u8]; 0] = [];
+        let reply = self.eval(EDGES, &[self.key("feed", "edges")], &none).await?;
+        let about = |reply: &ScriptReply| match reply {
+            ScriptReply::Bytes(bytes) => Some(bytes.clone()),
+            _ => None,
+        };
+        Ok(reply.items().iter().filter_map(about).collect())
     }
 
     /// Reads the next part after `at`, or the first part of another generation. `None`: this server

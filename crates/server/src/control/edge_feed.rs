@@ -1,12 +1,13 @@
 //! Writes the feed that edges follow: the counts and rows of all sales, the blocks, and the hashes
 //! of the requests that hold orders, as this node's memory has them. Only the node with the lock
-//! writes. It writes a change at once, and the head at least a few times per second.
+//! writes. It writes a change at once, and the head at least a few times per second. While no edge
+//! lives, it writes nothing.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::feed::{FeedHead, FeedPosition};
+use doorbuster_core::edge::{FeedHead, FeedPosition};
 use doorbuster_core::{IdKey, Phase};
 use doorbuster_slots::{
     FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, LockGuard, Shared, SlotError,
@@ -30,6 +31,10 @@ const BLOCKS_EVERY: Duration = Duration::from_millis(400);
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Pause before the next attempt after writing ended or failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// While no edge lives, nothing is written. Time between two checks whether one does.
+const EDGES_EVERY: Duration = Duration::from_millis(500);
+/// After this time of writing, it is checked whether an edge still lives.
+const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 /// The lock's name.
 const LOCK_NAME: &str = "feed";
 
@@ -60,7 +65,15 @@ async fn write_while_held(
     shared: &Shared,
     guard: &LockGuard,
 ) -> Result<(), SlotError> {
+    let mut edges_seen: Option<Instant> = None;
+    let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
+        // If Redis forgot the feed, it forgot the edges too.
+        if !lived(edges_seen) && engine.live_edges().await.is_empty() {
+            tokio::time::sleep(EDGES_EVERY).await;
+            continue;
+        }
+        edges_seen = Some(Instant::now());
         let generation = rand::random::<u64>().max(1);
         if !shared.begin_feed(guard.fence(), generation).await? {
             // Another node writes.
@@ -76,11 +89,18 @@ async fn write_while_held(
                 break;
             }
             requests.clear();
+            if !lived(edges_seen) {
+                if engine.live_edges().await.is_empty() {
+                    break;
+                }
+                edges_seen = Some(Instant::now());
+            }
             let beat = began + HEARTBEAT;
             drop(tokio::time::timeout_at(beat, engine.control().feed_changed.notified()).await);
             tokio::time::sleep_until(began + PACE).await;
             newest = writer.changes().await;
         }
+        engine.holders().journal.end();
         tokio::time::sleep(PACE).await;
     }
     Ok(())

@@ -1,5 +1,5 @@
 //! The feed that edges follow.
-use doorbuster_core::feed::FeedPosition;
+use doorbuster_core::edge::FeedPosition;
 use doorbuster_slots::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedPart, Shared};
 
 use super::server::Server;
