@@ -3,8 +3,8 @@
 //!
 //! The feed has two parts. The hashes of the requests that hold orders are a list that only grows.
 //! Everything else (counts, phases, blocks) is a set of entries, each with the number of its newest
-//! change. A head says how many requests and which change belong together, and as of which time of
-//! the store. One node writes the feed at a time. When another node takes over, or the server of
+//! change. A head says how many requests and which change belong together, and the time of the store
+//! up to which they are complete. One node writes the feed at a time. When another node takes over, or the server of
 //! the feed lost a part, the writer begins a new generation with everything it knows.
 //!
 //! The rules of an edge:
@@ -31,7 +31,7 @@ pub struct FeedHead {
     pub seq: u64,
     /// How many requests are in the list.
     pub requests: u64,
-    /// The store's time as of which the writer's memory was complete.
+    /// The store's time up to which the writer's memory was complete.
     pub as_of: Millis,
     /// Whether the generation has all that its writer knew when it began.
     pub is_complete: bool,

@@ -4,14 +4,14 @@
 mod announce;
 mod demo;
 mod file_limit;
+mod parts;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::NodeId;
 use doorbuster_store::{HistoryMemory, OpenError};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
@@ -19,16 +19,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
+use parts::{engine_options, publish_keys, stock_location};
 
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
-use crate::clock::Clock;
 use crate::config::{BuyerKeys, Settings, Shape};
 use crate::database::{HistoryFileError, load_history};
-use crate::edge::EdgeNode;
-use crate::edge::keys::{self, SealedKeys};
-use crate::engine::{
-    DatabaseOptions, Engine, EngineError, EngineOptions, StockLocation, expose_urls,
-};
+use crate::edge::keys;
+use crate::engine::{Engine, EngineError, expose_urls};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
 use crate::web::{self, App};
@@ -277,66 +274,6 @@ async fn run(
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended
-}
-
-/// Leaves the deployment's keys for edges in the shared Redis until `stop`, in a shape that has one.
-async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
-    let Some(shared) = parts.engine.shared() else { return };
-    let sealed = SealedKeys::new(parts.secrets);
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = sealed.publish(shared) => {}
-    }
-}
-
-fn stock_location(settings: &Settings, secrets: &Secrets) -> Result<StockLocation, EngineError> {
-    Ok(match &settings.shape {
-        Shape::Embedded => StockLocation::Directory(settings.data_dir.clone()),
-        Shape::Postgres { store } => StockLocation::Postgres(store.clone()),
-        Shape::Cluster { store, slots, wait_replicas } => StockLocation::Cluster {
-            store: store.clone(),
-            slots: slots.clone(),
-            wait_replicas: *wait_replicas,
-        },
-        Shape::Edge { slots, upstreams } => {
-            let urls = expose_urls(slots);
-            StockLocation::Edge(EdgeNode::new(upstreams, &urls, &secrets.id_key)?)
-        }
-    })
-}
-
-fn engine_options(
-    settings: &Settings,
-    secrets: &Secrets,
-    (place, history): (StockLocation, HistoryMemory),
-    failed: oneshot::Sender<String>,
-) -> EngineOptions {
-    let failed = Mutex::new(Some(failed));
-    EngineOptions {
-        place,
-        roles: settings.roles,
-        id_key: secrets.id_key.clone(),
-        clock: Clock::default(),
-        node: match settings.shape {
-            Shape::Embedded => NodeId(1),
-            // Each start has a new id, so that this node does not mistake data of an earlier
-            // process for its own.
-            Shape::Postgres { .. } | Shape::Cluster { .. } | Shape::Edge { .. } => {
-                NodeId(rand::random_range(1..1 << 31))
-            }
-        },
-        bounds: doorbuster_core::slot::SlotBounds::default(),
-        always_leads: false,
-        allow_fsync_off: false,
-        database: DatabaseOptions { history, peers: settings.peers.clone() },
-        on_fatal: Arc::new(move |reason| {
-            tracing::error!(reason, "the store failed permanently");
-            if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                // The receiver is gone if the server is already stopping.
-                let _ = failed.send(reason.to_owned());
-            }
-        }),
-    }
 }
 
 async fn build_app(

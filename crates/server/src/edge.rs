@@ -10,7 +10,7 @@ pub(crate) mod upstreams;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use doorbuster_core::edge::{ClockReading, FeedHead, is_fresh};
@@ -21,6 +21,7 @@ pub(crate) use follow::FeedCounts;
 pub(crate) use sightings::{AboutEdge, EDGE_HEADER, EdgeSightings};
 pub(crate) use upstreams::{PassFailure, TIME_HEADER, Upstreams};
 
+use crate::clock::Clock;
 use crate::engine::{Engine, redis_prefix};
 use crate::gate::Blocks;
 use crate::metrics::{Counter, Gauge};
@@ -55,6 +56,7 @@ pub struct EdgeNode {
     pub(crate) feed: FeedCounts,
     freshness: ArcSwap<Freshness>,
     started: Instant,
+    machine_clock: Clock,
     /// What it tells nodes about itself.
     about: OnceLock<AboutSelf>,
     /// The Redis servers that may have the feed.
@@ -89,6 +91,7 @@ impl EdgeNode {
             feed: FeedCounts::default(),
             freshness: ArcSwap::default(),
             started: Instant::now(),
+            machine_clock: Clock::default(),
             about: OnceLock::new(),
         }))
     }
@@ -143,8 +146,7 @@ impl EdgeNode {
         if let Some(clock) = self.freshness.load().clock {
             return clock.likely(self.own_time());
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        self.machine_clock.now()
     }
 
     /// Takes a node's answer to "what time is it", which was asked at `asked_at`.

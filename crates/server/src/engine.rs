@@ -260,7 +260,7 @@ impl Engine {
         self.store.staleness() <= STALENESS_MAX
     }
 
-    /// The store's time as of which this node's memory has every commit.
+    /// The store's time up to which this node's memory has every commit.
     pub(crate) fn memory_as_of(&self) -> Millis {
         let age = self.store.staleness().as_millis();
         self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))

@@ -7,6 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
+mod reader;
+
+use reader::{Answer, Edge};
+
 const ITEMS: u64 = 2;
 const STEPS: usize = 400;
 const SEEDS: u64 = 2_000;
@@ -71,26 +75,6 @@ struct Writer {
     head: Option<FeedHead>,
     listed: BTreeSet<u64>,
     entries: BTreeMap<u64, u64>,
-}
-
-/// What a server answered: the read, its requests, and items with their free units.
-#[derive(Clone)]
-struct Answer {
-    read: FeedRead,
-    requests: Vec<u64>,
-    entries: Vec<(u64, u64)>,
-}
-
-#[derive(Default)]
-struct Edge {
-    follower: Follower,
-    requests: BTreeSet<u64>,
-    kept: BTreeMap<u64, u64>,
-    free: BTreeMap<u64, u64>,
-    own: BTreeSet<u64>,
-    clock: Option<ClockReading>,
-    read_at: i64,
-    last_read: Option<Answer>,
 }
 
 struct World {
@@ -352,35 +336,6 @@ impl World {
             }
         }
         Ok(())
-    }
-}
-
-impl Edge {
-    fn take(&mut self, answer: Answer, now: i64) {
-        let Answer { read, requests, entries } = answer;
-        let used = self.follower.used();
-        let step = self.follower.receive(&read);
-        if step == FeedStep::Ignore {
-            return;
-        }
-        if matches!(step, FeedStep::ReadOn { begins: true } | FeedStep::Use { begins: true }) {
-            self.kept.clear();
-        }
-        self.requests.extend(requests);
-        self.kept.extend(entries);
-        if matches!(step, FeedStep::Use { .. }) {
-            self.free.extend(std::mem::take(&mut self.kept));
-            if self.follower.used() != used {
-                self.read_at = now;
-            }
-        }
-    }
-
-    fn refuses(&self, item: u64, request: u64, now: i64) -> bool {
-        is_fresh(self.follower.used().as_ref(), self.clock.as_ref(), self.read_at, now)
-            && self.free.get(&item) == Some(&0)
-            && !self.requests.contains(&request)
-            && !self.own.contains(&request)
     }
 }
 

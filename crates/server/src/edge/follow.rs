@@ -64,7 +64,7 @@ struct FeedReader<'a> {
     at: Follower,
     /// Entries that wait for the rest of the feed, by name.
     kept: BTreeMap<String, Option<String>>,
-    /// Whether what is kept begins with the beginning of the feed: a sale that is not in it is gone.
+    /// Whether what is kept begins with the feed: then a sale that is not in it is gone.
     is_whole: bool,
 }
 

@@ -34,20 +34,20 @@ use crate::purchase::Refusal;
 /// Longest answer to a purchase, in bytes. A node's answers are shorter.
 const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Where a request is answered.
+/// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Here: it is about this process.
-    Here,
-    /// Here while the copy is recent.
-    HereWhileFresh,
-    /// At a node.
+enum ServedBy {
+    /// By the edge, because it is about this process.
+    ThisProcess,
+    /// By the edge while its copy is recent.
+    EdgeWhileFresh,
+    /// By a node.
     Node,
 }
 
-fn place(method: &Method, path: &str) -> Place {
+fn served_by(method: &Method, path: &str) -> ServedBy {
     if matches!(path, "/healthz" | "/readyz" | "/metrics") {
-        return Place::Here;
+        return ServedBy::ThisProcess;
     }
     let is_sale = |rest: &str| match rest.split_once('/') {
         Some((sale, what)) => !sale.is_empty() && what == "status",
@@ -57,8 +57,8 @@ fn place(method: &Method, path: &str) -> Place {
         || ["/assets/", "/order/", "/sale/"].iter().any(|start| path.starts_with(start))
         || path.strip_prefix("/v1/sales/").is_some_and(is_sale);
     match is_shown && matches!(*method, Method::GET | Method::HEAD) {
-        true => Place::HereWhileFresh,
-        false => Place::Node,
+        true => ServedBy::EdgeWhileFresh,
+        false => ServedBy::Node,
     }
 }
 
@@ -202,9 +202,9 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Reply {
     let service = &connection.service;
-    match place(request.method(), request.uri().path()) {
-        Place::Here => return service.route(connection, request).await,
-        Place::HereWhileFresh
+    match served_by(request.method(), request.uri().path()) {
+        ServedBy::ThisProcess => return service.route(connection, request).await,
+        ServedBy::EdgeWhileFresh
             if node.is_fresh()
                 && request.body().is_end_stream()
                 && !request.headers().contains_key(UPGRADE) =>
@@ -321,9 +321,9 @@ mod tests {
 
     #[test]
     fn pages_sales_and_their_status_are_served_here_and_everything_else_by_nodes() {
-        let at = |path| place(&Method::GET, path);
+        let at = |path| served_by(&Method::GET, path);
         for path in ["/healthz", "/readyz", "/metrics"] {
-            assert_eq!(at(path), Place::Here, "{path}");
+            assert_eq!(at(path), ServedBy::ThisProcess, "{path}");
         }
         for path in [
             "/",
@@ -334,8 +334,8 @@ mod tests {
             "/v1/sales/spring",
             "/v1/sales/spring/status",
         ] {
-            assert_eq!(at(path), Place::HereWhileFresh, "{path}");
-            assert_eq!(place(&Method::POST, path), Place::Node, "{path}");
+            assert_eq!(at(path), ServedBy::EdgeWhileFresh, "{path}");
+            assert_eq!(served_by(&Method::POST, path), ServedBy::Node, "{path}");
         }
         for path in [
             "/console",
@@ -348,7 +348,7 @@ mod tests {
             "/v1/admin/sales",
             "/payments/sandbox/x",
         ] {
-            assert_eq!(at(path), Place::Node, "{path}");
+            assert_eq!(at(path), ServedBy::Node, "{path}");
         }
     }
 }

@@ -376,19 +376,6 @@ impl App {
         }
     }
 
-    /// How long the connection must rest after this answer.
-    pub(crate) fn overload_pause(
-        &self,
-        peer: IpAddr,
-        sold: Option<&PurchaseReply>,
-    ) -> Option<Duration> {
-        let is_overloaded =
-            matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded { .. }, _)));
-        let overload_pacer =
-            is_overloaded && !self.proxies.iter().any(|proxy| proxy.contains(peer));
-        overload_pacer.then(|| self.overload_pacer.next())
-    }
-
     /// The answer to a request that belongs to no sale: the body is invalid, or the buyer or the
     /// sale is unknown.
     pub(super) fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
