@@ -3,9 +3,10 @@
 //!
 //! The feed has two parts. The hashes of the requests that hold orders are a list that only grows.
 //! Everything else (counts, phases, blocks) is a set of entries, each with the number of its newest
-//! change. A head says how many requests and which change belong together, and the time of the store
-//! up to which they are complete. One node writes the feed at a time. When another node takes over, or the server of
-//! the feed lost a part, the writer begins a new generation with everything it knows.
+//! change. A head says how many requests and which change belong together, and the time of the
+//! store up to which they are complete. One node writes the feed at a time. When another node takes
+//! over, or the server of the feed lost a part, the writer begins a new generation with everything
+//! it knows.
 //!
 //! The rules of an edge:
 //!
