@@ -78,11 +78,18 @@ impl Tier {
             status.status == 200 && status.json()["items"][0]["state"] == state
         })
         .await;
-        // The status is rendered a few times per second, so the copy has it now.
     }
 
     async fn buy(&self, buyer: &str, key: &str) -> String {
         self.edge.buy(buyer, key, "spring", "phone", 1).await.verdict()
+    }
+
+    /// How often the edge read the feed from its beginning.
+    async fn generations(&self) -> u64 {
+        let page = self.edge.get("/metrics").await.text();
+        let name = "doorbuster_edge_feed_generations_total ";
+        let number = page.lines().find_map(|line| line.strip_prefix(name));
+        number.and_then(|number| number.parse().ok()).expect("it is counted")
     }
 
     async fn stop(self) {
@@ -196,7 +203,10 @@ async fn an_edge_refuses_by_phase_token_blocks_and_limits() {
     let limits = json!({"front_door": {"limits": {"buyer": {"burst": 2, "per_minute": 1}}}});
     let changed = tier.node.admin("PATCH", "/v1/admin/sales/spring", Some(limits)).await;
     assert_eq!(changed.verdict(), "200", "{}", changed.text());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let version =
+        async |app: &TestApp| app.get("/v1/sales/spring/status").await.json()["version"].clone();
+    let newest = version(&tier.node).await;
+    until("the edge knows the limits", async || version(&tier.edge).await == newest).await;
     let mut limited = 0;
     for number in 0..10 {
         limited += usize::from(tier.buy("carl", &format!("k{number}")).await.starts_with("429"));
@@ -227,8 +237,9 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     assert_eq!(tier.edge.get("/v1/sales/spring").await.status, 200, "passed on");
     tier.wait_until_fresh().await;
     // Redis forgets everything: the node writes the feed anew.
+    let before = tier.generations().await;
     tier.redis.flush();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until("the edge reads it anew", async || tier.generations().await > before).await;
     tier.wait_until_fresh().await;
     let again = edge_before(tier.proxy.address, &tier.slots, &[]).await;
     until("another edge reads the feed", async || {
